@@ -1,0 +1,337 @@
+"""Messages of the orders domain: one JSON record per message, used unchanged by the HTTP API.
+
+Keys are account ids (symbols on ``venue.orders``). Every ``*_ns`` is nanoseconds since the epoch, every ``*_e4`` is in
+1e-4 currency units. Money is two-phase: accept = reserve, fill = post, cancel, reject and expire = void.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from common.contracts.values import (
+    AccountId,
+    CashE4,
+    ClientOrderId,
+    InstrumentId,
+    OrderId,
+    OrderType,
+    PriceE4,
+    Quantity,
+    Side,
+    Symbol,
+    TimeInForce,
+    TimestampNs,
+)
+
+
+class Event(BaseModel):
+    """Base of every message: frozen, and closed to fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- orders.intents, orders.cancels -------------------------------------------------------------------------------
+
+
+class OrderIntent(Event):
+    """A client wants to trade (FIX NewOrderSingle, 35=D). Key: account_id.
+
+    Quantity and price are not constrained here: the gate denies what is wrong, with a reason code.
+    """
+
+    account_id: AccountId
+    client_order_id: ClientOrderId
+    symbol: Symbol
+    side: Side
+    order_type: OrderType
+    time_in_force: TimeInForce = TimeInForce.DAY
+    qty: Quantity
+    limit_price_e4: Quantity | None = Field(default=None, description="required for LIMIT, absent for MARKET")
+    sent_ns: TimestampNs = Field(description="when the sender meant to send it")
+
+
+class OrderCancel(Event):
+    """A client wants the open rest of an order gone (FIX OrderCancelRequest, 35=F). Key: account_id."""
+
+    account_id: AccountId
+    order_id: OrderId
+    sent_ns: TimestampNs
+
+
+# --- risk.commands ------------------------------------------------------------------------------------------------
+
+
+class AccountStatus(StrEnum):
+    ACTIVE = "ACTIVE"
+    SUSPENDED = "SUSPENDED"
+
+
+class SetAccount(Event):
+    """Opens an account, or changes its status."""
+
+    type: Literal["set_account"] = "set_account"
+    command_id: ClientOrderId
+    account_id: AccountId
+    status: AccountStatus
+    sent_ns: TimestampNs
+
+
+class Fund(Event):
+    """Cash, or a position in ``symbol``, comes in from outside."""
+
+    type: Literal["fund"] = "fund"
+    command_id: ClientOrderId
+    account_id: AccountId
+    cash_e4: CashE4 = 0
+    symbol: Symbol | None = None
+    qty: Quantity = 0
+    sent_ns: TimestampNs
+
+
+class Withdraw(Event):
+    """Free cash goes out. Denied, never partial, where it is short."""
+
+    type: Literal["withdraw"] = "withdraw"
+    command_id: ClientOrderId
+    account_id: AccountId
+    cash_e4: CashE4
+    sent_ns: TimestampNs
+
+
+RiskCommand = Annotated[SetAccount | Fund | Withdraw, Field(discriminator="type")]
+
+
+# --- risk.decisions -----------------------------------------------------------------------------------------------
+
+
+class ReasonCode(StrEnum):
+    """Why the gate said no; closed. The numbers compared stand in ``Decision.compared``."""
+
+    ACCOUNT_UNKNOWN = "ACCOUNT_UNKNOWN"
+    ACCOUNT_INACTIVE = "ACCOUNT_INACTIVE"
+    INSTRUMENT_UNKNOWN = "INSTRUMENT_UNKNOWN"
+    INSTRUMENT_HALTED = "INSTRUMENT_HALTED"
+    MARK_MISSING = "MARK_MISSING"
+    MARK_STALE = "MARK_STALE"
+    QTY_NOT_POSITIVE = "QTY_NOT_POSITIVE"
+    QTY_OFF_LOT = "QTY_OFF_LOT"
+    QTY_TOO_LARGE = "QTY_TOO_LARGE"
+    PRICE_MISSING = "PRICE_MISSING"
+    PRICE_UNEXPECTED = "PRICE_UNEXPECTED"
+    PRICE_NOT_POSITIVE = "PRICE_NOT_POSITIVE"
+    PRICE_OFF_TICK = "PRICE_OFF_TICK"
+    CASH_INSUFFICIENT = "CASH_INSUFFICIENT"
+    POSITION_INSUFFICIENT = "POSITION_INSUFFICIENT"
+    DUPLICATE_ID = "DUPLICATE_ID"
+    COMMAND_INVALID = "COMMAND_INVALID"
+
+
+class MarkRead(Event):
+    """The mark a decision was made from, with its place in the log, so that it can be re-executed."""
+
+    partition: int
+    offset: int
+    bid_e4: PriceE4
+    ask_e4: PriceE4
+    last_e4: PriceE4
+    event_ns: TimestampNs
+    clock_ns: TimestampNs = Field(description="ingest time of the partition's clock row")
+
+
+class Decision(Event):
+    """The gate's answer to one intent. Key: account_id. Exactly one for every record of ``orders.intents``."""
+
+    type: Literal["decision"] = "decision"
+    account_id: AccountId
+    client_order_id: ClientOrderId
+    order_id: OrderId
+    accepted: bool
+    reason: ReasonCode | None = None
+    compared: dict[str, int] = Field(default_factory=dict, description="the numbers behind the verdict, units in names")
+    conflict: str | None = Field(default=None, description="the first field that differs, with DUPLICATE_ID")
+    repeat: bool = Field(default=False, description="the same intent was answered before; nothing was reserved again")
+    intent: OrderIntent
+    instrument_id: InstrumentId | None = None
+    reserved_cash_e4: CashE4 = 0
+    reserved_qty: Quantity = 0
+    mark: MarkRead | None = None
+    account_seq: int = Field(description="ledger sequence of the account after this decision")
+    decided_ns: TimestampNs
+    intent_partition: int
+    intent_offset: int
+
+
+class CommandResult(Event):
+    """The answer to one record of ``risk.commands``. Key: account_id."""
+
+    type: Literal["command_result"] = "command_result"
+    account_id: AccountId
+    command_id: ClientOrderId
+    accepted: bool
+    reason: ReasonCode | None = None
+    compared: dict[str, int] = Field(default_factory=dict)
+    repeat: bool = False
+    account_seq: int
+    decided_ns: TimestampNs
+
+
+RiskDecision = Annotated[Decision | CommandResult, Field(discriminator="type")]
+
+
+# --- risk.ledger --------------------------------------------------------------------------------------------------
+
+
+class EntryKind(StrEnum):
+    """What moved. TigerBeetle's two-phase transfers: RESERVE is pending, POST and VOID resolve it."""
+
+    FUND = "FUND"
+    WITHDRAW = "WITHDRAW"
+    RESERVE = "RESERVE"
+    POST = "POST"
+    VOID = "VOID"
+
+
+class Book(StrEnum):
+    """The side of a posting. AVAILABLE and RESERVED are the client's; EXTERNAL and VENUE are the other ends."""
+
+    AVAILABLE = "AVAILABLE"
+    RESERVED = "RESERVED"
+    EXTERNAL = "EXTERNAL"
+    VENUE = "VENUE"
+
+
+CASH: Literal["CASH"] = "CASH"
+"""The asset name of cash; every other asset is a symbol."""
+
+
+class Posting(Event):
+    """One leg. ``amount`` is in e4 currency units for CASH, in shares otherwise; positive increases the book."""
+
+    book: Book
+    asset: str
+    amount: Quantity
+
+
+class LedgerEntry(Event):
+    """One immutable, balanced movement: its postings sum to zero for each asset. Key: account_id.
+
+    ``seq`` counts 1, 2, 3, … within the account without a gap.
+    """
+
+    account_id: AccountId
+    seq: int = Field(ge=1)
+    kind: EntryKind
+    postings: tuple[Posting, ...]
+    order_id: OrderId | None = None
+    command_id: ClientOrderId | None = None
+    execution_id: str | None = None
+    booked_ns: TimestampNs
+
+
+# --- venue.orders, orders.executions ------------------------------------------------------------------------------
+
+
+class VenueOrder(Event):
+    """An accepted order on its way to the venue. Key: symbol; partition: that of the instrument."""
+
+    type: Literal["new"] = "new"
+    order_id: OrderId
+    account_id: AccountId
+    symbol: Symbol
+    instrument_id: InstrumentId
+    side: Side
+    order_type: OrderType
+    time_in_force: TimeInForce
+    qty: Quantity
+    limit_price_e4: PriceE4 = Field(description="for MARKET orders the price that was reserved against: a protection")
+    sent_ns: TimestampNs
+
+
+class VenueCancel(Event):
+    """A request to cancel what rests. Key and partition as the order's."""
+
+    type: Literal["cancel"] = "cancel"
+    order_id: OrderId
+    account_id: AccountId
+    symbol: Symbol
+    instrument_id: InstrumentId
+    sent_ns: TimestampNs
+
+
+VenueMessage = Annotated[VenueOrder | VenueCancel, Field(discriminator="type")]
+
+
+class ExecType(StrEnum):
+    """FIX ExecType (tag 150), what the venue says."""
+
+    NEW = "NEW"
+    TRADE = "TRADE"
+    CANCELED = "CANCELED"
+    REJECTED = "REJECTED"
+    CANCEL_REJECTED = "CANCEL_REJECTED"
+
+
+class ExecutionReport(Event):
+    """The venue's word on an order (FIX ExecutionReport, 35=8). Key: account_id.
+
+    ``leaves_qty`` is what is still open after it; 0 ends the order. A CANCELED or REJECTED report voids the rest.
+    """
+
+    execution_id: str = Field(description="unique; the same report sent again carries the same id")
+    exec_type: ExecType
+    order_id: OrderId
+    account_id: AccountId
+    symbol: Symbol
+    side: Side
+    last_qty: Quantity = 0
+    last_price_e4: PriceE4 = 0
+    cum_qty: Quantity = 0
+    leaves_qty: Quantity = 0
+    venue_ns: TimestampNs
+    text: str = ""
+
+
+# --- orders.events ------------------------------------------------------------------------------------------------
+
+
+class OrderState(StrEnum):
+    """FIX OrdStatus (tag 39), what the lifecycle knows."""
+
+    ACCEPTED = "ACCEPTED"
+    DENIED = "DENIED"
+    WORKING = "WORKING"
+    PARTIALLY_FILLED = "PARTIALLY_FILLED"
+    PENDING_CANCEL = "PENDING_CANCEL"
+    FILLED = "FILLED"
+    CANCELED = "CANCELED"
+    REJECTED = "REJECTED"
+
+
+class OrderEvent(Event):
+    """The whole of an order after one transition. Key: account_id. ``revision`` counts the order's transitions from 1."""
+
+    order_id: OrderId
+    account_id: AccountId
+    client_order_id: ClientOrderId
+    symbol: Symbol
+    instrument_id: InstrumentId | None
+    side: Side
+    order_type: OrderType
+    time_in_force: TimeInForce
+    qty: Quantity
+    limit_price_e4: Quantity | None
+    state: OrderState
+    cum_qty: Quantity = 0
+    leaves_qty: Quantity = 0
+    notional_e4: CashE4 = Field(default=0, description="sum of price_e4 x shares over the fills")
+    reason: ReasonCode | None = None
+    text: str = ""
+    revision: int = Field(ge=1)
+    sent_ns: TimestampNs
+    updated_ns: TimestampNs
+
+
+RISK_COMMAND: TypeAdapter[SetAccount | Fund | Withdraw] = TypeAdapter(RiskCommand)
+RISK_DECISION: TypeAdapter[Decision | CommandResult] = TypeAdapter(RiskDecision)
+VENUE_MESSAGE: TypeAdapter[VenueOrder | VenueCancel] = TypeAdapter(VenueMessage)

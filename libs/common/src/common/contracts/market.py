@@ -1,0 +1,95 @@
+"""Market outputs of signals: bars and book depths as frames, marks as one fixed-size record per symbol.
+
+All little-endian. A record of ``md.bars`` or ``md.books`` is a plain array of ``BAR`` or ``DEPTH`` rows of one partition
+(key: the partition number in ASCII). A record of ``md.marks`` is one ``MARK`` row; its key is the symbol, or
+``@{partition}`` for the clock row of a partition (``instrument_id`` = -1): a mark is stale when that clock is.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+DEPTH_LEVELS: Final = 10
+NS: Final = 1_000_000_000
+BAR_WINDOWS_NS: Final = (NS, 60 * NS)
+
+BAR: Final = np.dtype(
+    [
+        ("symbol", "S16"),
+        ("window_start_ns", "<i8"),
+        ("window_ns", "<i8"),
+        ("open_e4", "<i8"),
+        ("high_e4", "<i8"),
+        ("low_e4", "<i8"),
+        ("close_e4", "<i8"),
+        ("volume", "<i8"),
+        ("notional_e4", "<i8"),  # sum of price_e4 x shares
+        ("instrument_id", "<i4"),
+        ("trades", "<i4"),
+        ("revision", "<i4"),  # 0 when first issued; one more each time a broken trade restates the bar
+        ("reserved", "<i4"),
+    ]
+)
+
+LEVEL: Final = np.dtype([("price_e4", "<i8"), ("size", "<i8")])
+
+DEPTH: Final = np.dtype(
+    [
+        ("symbol", "S16"),
+        ("instrument_id", "<i4"),
+        ("bid_levels", "<i2"),
+        ("ask_levels", "<i2"),
+        ("event_ns", "<i8"),
+        ("ingest_ns", "<i8"),
+        ("bids", LEVEL, (DEPTH_LEVELS,)),  # best first; rows beyond bid_levels are zero
+        ("asks", LEVEL, (DEPTH_LEVELS,)),
+    ]
+)
+
+MARK: Final = np.dtype(
+    [
+        ("symbol", "S16"),
+        ("instrument_id", "<i4"),
+        ("trading_state", "u1"),  # ord('T') trading, 'H' halted, 'P' paused, 'Q' quotation only; 0 never said
+        ("reserved", "u1", (3,)),
+        ("event_ns", "<i8"),  # exchange time of the last change
+        ("ingest_ns", "<i8"),  # wall clock of ingest at the heartbeat that issued the mark
+        ("bid_e4", "<i8"),  # 0 where the side is empty
+        ("bid_size", "<i8"),
+        ("ask_e4", "<i8"),
+        ("ask_size", "<i8"),
+        ("last_e4", "<i8"),  # 0 before the first print
+        ("volume", "<i8"),  # shares printed in the session so far
+    ]
+)
+
+Bars = npt.NDArray[Any]
+Depths = npt.NDArray[Any]
+Marks = npt.NDArray[Any]
+
+
+class RowsError(ValueError):
+    """The bytes are not a whole number of rows."""
+
+
+def encode_rows(rows: npt.NDArray[Any]) -> bytes:
+    """The rows' own bytes."""
+    return rows.tobytes()
+
+
+def decode_rows(dtype: np.dtype[Any], value: bytes) -> npt.NDArray[Any]:
+    """A read-only view of the rows in ``value``. Raises RowsError if the length does not fit."""
+    if not value or len(value) % dtype.itemsize:
+        raise RowsError(f"{len(value)} bytes are no whole number of {dtype.itemsize}-byte rows")
+    return np.frombuffer(value, dtype)
+
+
+def vwap_e4(notional_e4: int, volume: int) -> int:
+    """Volume-weighted average price, truncated to 1e-4; 0 where nothing was traded."""
+    return notional_e4 // volume if volume else 0
+
+
+def mark_clock_key(partition: int) -> bytes:
+    """Key of the clock row of one partition of ``md.marks``."""
+    return b"@%d" % partition

@@ -1,0 +1,209 @@
+"""The one topic table. Topics are created from it and the documentation is generated from it.
+
+Topics of one co-partitioning group have the same number of partitions, and a key (account id, or instrument) lands on
+the same partition number in each. Partition counts of a running fleet are frozen: a stage refuses to start on others.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import numpy as np
+from pydantic import BaseModel, TypeAdapter
+
+from common.contracts import events, market, reference, ticks
+
+PARTITIONS: Final = 4
+DAY_MS: Final = 86_400_000
+Cleanup = Literal["delete", "compact"]
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """How a record's value is read and written. ``decode`` raises ValueError (or a subclass) for a poison value."""
+
+    name: str
+    decode: Callable[[bytes], Any]
+    encode: Callable[[Any], bytes]
+    model: TypeAdapter[Any] | None = None
+    """The pydantic side of it, where there is one: JSON Schemas are exported from here."""
+
+
+def _json(name: str, of: Any) -> Schema:
+    adapter: TypeAdapter[Any] = TypeAdapter(of)
+
+    def encode(value: BaseModel) -> bytes:
+        return value.model_dump_json(exclude_none=True).encode()
+
+    return Schema(name, adapter.validate_json, encode, adapter)
+
+
+def _rows(name: str, dtype: np.dtype[Any]) -> Schema:
+    return Schema(name, lambda value: market.decode_rows(dtype, value), market.encode_rows)
+
+
+def _bytes(value: bytes) -> bytes:
+    return value
+
+
+FRAME_SCHEMA: Final = Schema("tick-frame-1", ticks.decode_frame, _bytes)
+"""Decodes to ``ticks.Frame``; encodes what ``ticks.encode_frame`` made."""
+CHANGELOG_SCHEMA: Final = Schema("changelog", _bytes, _bytes)
+RAW_SCHEMA: Final = Schema("raw", _bytes, _bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One row of the table. ``retention_ms`` -1: for ever."""
+
+    name: str
+    key: str
+    schema: Schema
+    owner: str
+    partitions: int = PARTITIONS
+    cleanup: Cleanup = "delete"
+    retention_ms: int = 7 * DAY_MS
+    purpose: str = ""
+    config: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def dead_letters(self) -> str:
+        """Name of the topic that takes this topic's poison messages."""
+        return f"{self.name}.dlq"
+
+
+def _changelog(app: str, stage: str) -> Topic:
+    return Topic(
+        f"{app}.{stage}.changelog",
+        "table/key, or position/topic",
+        CHANGELOG_SCHEMA,
+        app,
+        cleanup="compact",
+        retention_ms=-1,
+        purpose=f"rows and input positions of stage {app}.{stage}",
+    )
+
+
+MD_TICKS: Final = Topic(
+    "md.ticks", "partition group", FRAME_SCHEMA, "ingest", retention_ms=DAY_MS, purpose="normalised ticks"
+)
+REF_INSTRUMENTS: Final = Topic(
+    "ref.instruments",
+    "symbol",
+    _json("instrument", reference.Instrument),
+    "ingest",
+    partitions=1,
+    cleanup="compact",
+    retention_ms=-1,
+    purpose="instruments and their int32 ids",
+)
+MD_BARS: Final = Topic(
+    "md.bars", "partition group", _rows("bars-1", market.BAR), "signals", purpose="closed and restated bars"
+)
+MD_BOOKS: Final = Topic(
+    "md.books",
+    "partition group",
+    _rows("depths-1", market.DEPTH),
+    "signals",
+    retention_ms=DAY_MS,
+    purpose="top-10 depth of books that changed, per heartbeat",
+)
+MD_MARKS: Final = Topic(
+    "md.marks",
+    "symbol, or @partition",
+    _rows("marks-1", market.MARK),
+    "signals",
+    cleanup="compact",
+    retention_ms=-1,
+    purpose="best bid and offer, last price and trading state of symbols that changed, per heartbeat",
+)
+ORDERS_INTENTS: Final = Topic(
+    "orders.intents", "account_id", _json("order-intent", events.OrderIntent), "orders", purpose="new orders"
+)
+ORDERS_CANCELS: Final = Topic(
+    "orders.cancels", "account_id", _json("order-cancel", events.OrderCancel), "orders", purpose="cancel requests"
+)
+RISK_COMMANDS: Final = Topic(
+    "risk.commands", "account_id", _json("risk-command", events.RiskCommand), "orders", purpose="accounts and funding"
+)
+RISK_DECISIONS: Final = Topic(
+    "risk.decisions",
+    "account_id",
+    _json("risk-decision", events.RiskDecision),
+    "risk",
+    purpose="one answer per intent and per command",
+)
+RISK_LEDGER: Final = Topic(
+    "risk.ledger",
+    "account_id",
+    _json("ledger-entry", events.LedgerEntry),
+    "risk",
+    retention_ms=-1,
+    purpose="every movement of cash, positions and reservations",
+)
+VENUE_ORDERS: Final = Topic(
+    "venue.orders",
+    "symbol, on the partition of its instrument",
+    _json("venue-message", events.VenueMessage),
+    "orders",
+    purpose="accepted orders and cancels on their way to the venue",
+)
+ORDERS_EXECUTIONS: Final = Topic(
+    "orders.executions",
+    "account_id",
+    _json("execution-report", events.ExecutionReport),
+    "orders",
+    purpose="what the venue says",
+)
+ORDERS_EVENTS: Final = Topic(
+    "orders.events",
+    "account_id",
+    _json("order-event", events.OrderEvent),
+    "orders",
+    purpose="every transition of every order",
+)
+
+INGEST_FEED_CHANGELOG: Final = _changelog("ingest", "feed")
+SIGNALS_MARKET_CHANGELOG: Final = _changelog("signals", "market")
+RISK_GATE_CHANGELOG: Final = _changelog("risk", "gate")
+ORDERS_LIFECYCLE_CHANGELOG: Final = _changelog("orders", "lifecycle")
+ORDERS_VENUE_CHANGELOG: Final = _changelog("orders", "venue")
+
+TOPICS: Final[tuple[Topic, ...]] = (
+    MD_TICKS,
+    REF_INSTRUMENTS,
+    MD_BARS,
+    MD_BOOKS,
+    MD_MARKS,
+    ORDERS_INTENTS,
+    ORDERS_CANCELS,
+    RISK_COMMANDS,
+    RISK_DECISIONS,
+    RISK_LEDGER,
+    VENUE_ORDERS,
+    ORDERS_EXECUTIONS,
+    ORDERS_EVENTS,
+    INGEST_FEED_CHANGELOG,
+    SIGNALS_MARKET_CHANGELOG,
+    RISK_GATE_CHANGELOG,
+    ORDERS_LIFECYCLE_CHANGELOG,
+    ORDERS_VENUE_CHANGELOG,
+)
+
+STAGE_INPUTS: Final[tuple[Topic, ...]] = (
+    MD_TICKS,
+    MD_MARKS,
+    REF_INSTRUMENTS,
+    ORDERS_INTENTS,
+    ORDERS_CANCELS,
+    RISK_COMMANDS,
+    RISK_DECISIONS,
+    VENUE_ORDERS,
+    ORDERS_EXECUTIONS,
+)
+"""Topics that somebody reads, and that therefore have a dead-letter topic."""
+
+
+def market_partition(instrument_id: int, partitions: int = PARTITIONS) -> int:
+    """Partition of an instrument on ``md.ticks``, ``md.bars``, ``md.books``, ``md.marks`` and ``venue.orders``."""
+    return instrument_id % partitions

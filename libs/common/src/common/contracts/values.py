@@ -1,0 +1,53 @@
+"""Integer values with the unit in the name. No float touches money.
+
+Prices are integers in 1e-4 currency units (``price_e4``), cash and notional likewise (``cash_e4``, ``notional_e4``),
+quantities are whole shares or contracts, times are nanoseconds since the Unix epoch (``*_ns``).
+"""
+
+from enum import StrEnum
+from typing import Annotated, Final
+
+from pydantic import Field, StringConstraints
+
+E4: Final = 10_000
+"""How many price or cash units make one unit of currency."""
+
+INT64_MAX: Final = 2**63 - 1
+
+PriceE4 = Annotated[int, Field(strict=True, ge=0, le=INT64_MAX)]
+CashE4 = Annotated[int, Field(strict=True, ge=-INT64_MAX, le=INT64_MAX)]
+Quantity = Annotated[int, Field(strict=True, ge=-INT64_MAX, le=INT64_MAX)]
+TimestampNs = Annotated[int, Field(strict=True, ge=0, le=INT64_MAX)]
+InstrumentId = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
+Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9][A-Z0-9.+=^#*/$!~%-]{0,15}$")]
+AccountId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+ClientOrderId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+"""The client's own id of an order (FIX ClOrdID, tag 11), unique within the account."""
+OrderId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,32}\.[A-Za-z0-9_-]{1,64}$")]
+"""``{account_id}.{client_order_id}``: made before sending, so that a retry is the same order."""
+
+
+class Side(StrEnum):
+    """FIX Side (tag 54), as ITCH writes it."""
+
+    BUY = "B"
+    SELL = "S"
+
+
+class OrderType(StrEnum):
+    """FIX OrdType (tag 40)."""
+
+    LIMIT = "LIMIT"
+    MARKET = "MARKET"
+
+
+class TimeInForce(StrEnum):
+    """FIX TimeInForce (tag 59)."""
+
+    DAY = "DAY"
+    IOC = "IOC"
+
+
+def order_id_of(account_id: str, client_order_id: str) -> str:
+    """The order id that every service derives alike."""
+    return f"{account_id}.{client_order_id}"

@@ -1,0 +1,84 @@
+"""What goes into a handler and what comes out of it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from common.contracts.topics import Topic
+from common.contracts.views import ViewModel
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Message:
+    """One input record. ``body`` is decoded by the topic's schema at first use; what it raises makes the record poison."""
+
+    __slots__ = ("_body", "headers", "key", "offset", "partition", "timestamp_ms", "topic", "value")
+
+    def __init__(
+        self,
+        topic: Topic,
+        partition: int,
+        offset: int,
+        key: bytes | None,
+        value: bytes | None,
+        timestamp_ms: int,
+        headers: Headers = (),
+    ) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+        self.key = key
+        self.value = value
+        self.timestamp_ms = timestamp_ms
+        self.headers = headers
+        self._body: Any = None
+
+    @property
+    def body(self) -> Any:
+        """The decoded value. Raises ValueError where there is none or the schema refuses it."""
+        if self._body is None:
+            if self.value is None:
+                raise ValueError("record without a value")
+            self._body = self.topic.schema.decode(self.value)
+        return self._body
+
+    @property
+    def traceparent(self) -> str:
+        """W3C trace context of the sender; empty where there is none."""
+        for name, value in self.headers:
+            if name == "traceparent":
+                return value.decode("ascii", "replace")
+        return ""
+
+
+@dataclass(slots=True)
+class Output:
+    """A record to write within the commit. Without ``partition`` the key's murmur2 hash chooses, as in Java clients.
+
+    ``body`` is encoded by the topic's schema; None writes a tombstone. The trace context of the message that is being
+    handled is carried on by the runtime.
+    """
+
+    topic: Topic
+    key: bytes
+    body: Any
+    partition: int | None = None
+
+
+@dataclass(slots=True)
+class View:
+    """A view row to show after the commit (see ``common.contracts.views``). ``data`` None removes the key.
+
+    ``origin_ns``: intended send time of the order or ingest time of the frame behind it, for the latency clocks.
+    """
+
+    name: str
+    scope: str
+    key: str
+    data: ViewModel | Any | None
+    origin_ns: int = 0
+
+
+Handled = Iterable[Output | View]
+"""What a handler returns or yields."""

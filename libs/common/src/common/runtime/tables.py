@@ -1,0 +1,95 @@
+"""Table declarations, and the faces that a handler sees.
+
+Three kinds. Changelogged: money; every commit carries the changed rows. Snapshotted: bulk state, saved now and then with
+its input position and rebuilt by replay. Global: a read-only copy of a compacted topic in every process.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from common.contracts.topics import Topic
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How a row's value becomes bytes and back."""
+
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Changelogged:
+    """Rows in RocksDB, written only by the commit; one changelog record per changed key and batch."""
+
+    name: str
+    codec: Codec
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshotted(Generic[S]):
+    """One state object per partition. ``save`` writes into an empty directory, ``load`` reads it back whole."""
+
+    name: str
+    create: Callable[[int], S]
+    save: Callable[[S, Path], None]
+    load: Callable[[Path], S]
+    interval_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """The newest value per key of a compacted topic, complete before the first message is handled."""
+
+    name: str
+    topic: Topic
+
+
+TableDeclaration = Changelogged | Snapshotted[Any] | Global
+
+
+class Table(Protocol):
+    """Handler's face of a changelogged table. Writes are visible at once to the same batch, to others after the commit."""
+
+    def get(self, key: bytes) -> Any | None: ...
+
+    def put(self, key: bytes, value: Any) -> None: ...
+
+    def delete(self, key: bytes) -> None: ...
+
+    def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, Any]]:
+        """Rows whose key begins with ``prefix``, in key order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalRow:
+    """A value and where it stands in the log."""
+
+    value: Any
+    partition: int
+    offset: int
+
+
+class GlobalTable(Protocol):
+    """Handler's face of a global table."""
+
+    def get(self, key: bytes) -> GlobalRow | None: ...
+
+    def items(self) -> Iterator[tuple[bytes, GlobalRow]]: ...
+
+
+class Tables(Protocol):
+    """What a handler may touch, by the declared names. A handler must not keep any of it between calls."""
+
+    partition: int
+
+    def changelogged(self, name: str) -> Table: ...
+
+    def snapshotted(self, name: str) -> Any: ...
+
+    def globals(self, name: str) -> GlobalTable: ...
