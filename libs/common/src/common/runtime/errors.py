@@ -1,0 +1,19 @@
+"""What can go wrong with the log, in three words. Client libraries' errors are translated here's callers once, and never
+reach a service.
+"""
+
+
+class LogError(Exception):
+    """Base of the translated errors."""
+
+
+class Fenced(LogError):
+    """A newer owner of the transactional id exists (or the broker timed our transaction out): write nothing more."""
+
+
+class Retriable(LogError):
+    """The attempt failed or its outcome is unknown. Close, fence, restore, and continue from what the log says."""
+
+
+class Fatal(LogError):
+    """Retrying cannot help: a missing topic, a wrong partition count, a broken log."""

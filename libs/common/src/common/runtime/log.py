@@ -1,0 +1,88 @@
+"""What a stage needs of Kafka, as protocols. ``kafka.py`` keeps them on a broker, ``testing/memory_log.py`` in memory."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from common.runtime.message import Headers
+
+
+class Partition(NamedTuple):
+    """A topic partition."""
+
+    topic: str
+    number: int
+
+
+class Record(NamedTuple):
+    """A record to write. ``value`` None is a tombstone."""
+
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int
+    headers: Headers = ()
+
+
+class StoredRecord(NamedTuple):
+    """A record as read."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int
+    headers: Headers
+
+
+class Producer(Protocol):
+    """A transactional producer that was fenced in: every older producer of its id is refused by the broker."""
+
+    async def begin(self) -> None:
+        """Opens a transaction."""
+
+    async def append(self, partition: Partition, records: Sequence[Record]) -> None:
+        """Queues records, in order, as record batches of the open transaction."""
+
+    async def commit(self) -> Mapping[Partition, int]:
+        """Commits; returns per partition the offset after the last record written.
+
+        Raises Fenced; Retriable where the outcome is unknown or the transaction failed. Never retried by the caller.
+        """
+        ...
+
+    async def abort(self) -> None:
+        """Rolls the open transaction back."""
+
+    async def close(self) -> None:
+        """Gives up the connection. An open transaction is left to the broker or to the next owner to abort."""
+
+
+class Reader(Protocol):
+    """Reads one partition in order."""
+
+    position: int
+    """Offset after everything that was returned, aborted or a marker."""
+
+    async def poll(self, timeout_ms: int) -> Sequence[StoredRecord]:
+        """What has arrived, at least one record unless the time runs out or only markers came."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Log(Protocol):
+    """A Kafka cluster."""
+
+    async def partition_count(self, topic: str) -> int:
+        """Raises Fatal where the topic does not exist."""
+        ...
+
+    async def fence(self, transactional_id: str) -> Producer:
+        """InitProducerId: aborts the open transaction of every older producer of this id and shuts it out."""
+        ...
+
+    async def high_watermark(self, partition: Partition) -> int:
+        """The end of the partition, open transactions included."""
+        ...
+
+    async def read(self, partition: Partition, start: int) -> Reader:
+        """Committed records from ``start`` on."""
+        ...

@@ -1,0 +1,49 @@
+"""The pages every service serves for its operators: /metrics, /health/live, /health/ready."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+Check = Callable[[], tuple[bool, Any]]
+
+
+@dataclass
+class Health:
+    """Named readiness checks; each returns whether it is ready, and a detail for the reader."""
+
+    service: str
+    checks: dict[str, Check] = field(default_factory=dict)
+
+    def add(self, name: str, check: Check) -> None:
+        self.checks[name] = check
+
+    def report(self) -> tuple[bool, dict[str, Any]]:
+        """Whether all are ready, and every check's detail."""
+        results = {name: check() for name, check in self.checks.items()}
+        ready = all(ok for ok, _ in results.values())
+        details = {name: {"ready": ok, "detail": detail} for name, (ok, detail) in results.items()}
+        return ready, {"service": self.service, "ready": ready, "checks": details}
+
+
+def operations_router(health: Health) -> APIRouter:
+    """Live: the process answers. Ready: every check passes (else 503), with the details either way."""
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get("/health/live")
+    async def live() -> dict[str, str]:
+        return {"service": health.service, "status": "live"}
+
+    @router.get("/health/ready")
+    async def ready() -> JSONResponse:
+        ok, report = health.report()
+        return JSONResponse(report, status_code=200 if ok else 503)
+
+    return router

@@ -1,0 +1,42 @@
+"""Settings of a service process, read from ``TIDEMARK_*`` environment variables; nothing is read at import."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def default_data_dir() -> Path:
+    """Where stores live unless told otherwise: the user's state directory (XDG)."""
+    return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "tidemark"
+
+
+class Settings(BaseSettings):
+    """What every service shares. A service adds its own fields in a subclass."""
+
+    model_config = SettingsConfigDict(env_prefix="TIDEMARK_", frozen=True, extra="ignore")
+
+    kafka_bootstrap: str = Field(default="127.0.0.1:9092", description="host:port[,host:port…]")
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    data_dir: Path = Field(default_factory=default_data_dir, description="stores and snapshots, one directory per task")
+    worker_id: str = Field(default_factory=socket.gethostname, description="stable name of this worker in its group")
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=0, ge=0, le=65535, description="0: a free port, printed in the log")
+    otlp_endpoint: str = Field(default="", description="OTLP/HTTP base URL, e.g. http://host:4318; empty: no export")
+    trace_ratio: float = Field(default=0.01, ge=0, le=1, description="share of new traces that are sampled")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    session_timeout_ms: int = Field(default=10_000, ge=1_000)
+    heartbeat_interval_ms: int = Field(default=1_000, ge=100)
+    transaction_timeout_ms: int = Field(default=30_000, ge=1_000)
+    commit_timeout_ms: int = Field(default=15_000, ge=100, description="after this the outcome counts as unknown")
+    request_timeout_ms: int = Field(default=10_000, ge=100)
+    batch_messages_max: int = Field(default=5_000, ge=1, description="input records per transaction at most")
+    inbox_messages_max: int = Field(default=10_000, ge=1, description="records waiting per input partition at most")
+    restart_backoff_min_s: float = Field(default=1.0, gt=0)
+    restart_backoff_max_s: float = Field(default=60.0, gt=0)
+    views_queue_max: int = Field(default=20_000, ge=1, description="envelopes waiting for Redis at most")
+    group_offsets_interval_s: float = Field(default=5.0, gt=0, description="how often lag tools see the position")

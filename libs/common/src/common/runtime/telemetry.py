@@ -1,0 +1,59 @@
+"""Traces across Kafka, Redis and HTTP: W3C trace context in and out, OTLP export.
+
+Spans cost tens of microseconds each, so only messages whose trace is sampled (flag 01 in ``traceparent``) get one.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from common.runtime.settings import Settings
+
+_propagator = TraceContextTextMapPropagator()
+
+
+def configure_telemetry(service: str, settings: Settings) -> None:
+    """Installs the tracer provider of this process. Without an endpoint nothing is exported, context still flows."""
+    ratio = settings.trace_ratio if settings.otlp_endpoint else 0.0
+    provider = TracerProvider(
+        resource=Resource.create({"service.name": service, "service.instance.id": settings.worker_id}),
+        sampler=ParentBased(TraceIdRatioBased(ratio)),
+    )
+    if settings.otlp_endpoint:
+        exporter = OTLPSpanExporter(endpoint=f"{settings.otlp_endpoint.rstrip('/')}/v1/traces", timeout=5)
+        provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=8_192, schedule_delay_millis=500))
+    trace.set_tracer_provider(provider)
+
+
+def is_sampled(traceparent: str) -> bool:
+    """Whether the sender recorded this trace."""
+    return traceparent.endswith("-01")
+
+
+def current_traceparent() -> str:
+    """The W3C traceparent of the current span; empty where there is none."""
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier)
+    return carrier.get("traceparent", "")
+
+
+def context_of(traceparent: str) -> Context:
+    """A context whose current span is the sender's."""
+    return _propagator.extract({"traceparent": traceparent})
+
+
+@contextmanager
+def continued_span(name: str, traceparent: str, kind: SpanKind, **attributes: str | int) -> Iterator[Span]:
+    """A span that continues the sender's trace and is current inside the block."""
+    tracer = trace.get_tracer("tidemark")
+    with tracer.start_as_current_span(name, context_of(traceparent), kind, attributes=attributes) as span:
+        yield span
