@@ -1,0 +1,119 @@
+"""One child process: its own session and log file, gone when its parent is gone."""
+
+import asyncio
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+PR_SET_PDEATHSIG: Final = 1
+LOG_TAIL_BYTES_MAX: Final = 4_096
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+def start_ticks(pid: int) -> int:
+    """The kernel's start time of a process in clock ticks since boot; with the pid it names one process for good.
+
+    Source: proc(5), field 22 of ``/proc/<pid>/stat``. Raises ProcessLookupError where there is no such process.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise ProcessLookupError(pid) from error
+    fields = stat.rpartition(")")[2].split()
+    if fields[0] == "Z":
+        raise ProcessLookupError(pid)
+    return int(fields[19])
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time a process has used so far, in seconds (proc(5), fields 14 and 15)."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def is_running(pid: int, ticks: int) -> bool:
+    """Whether the very process that had this pid and start time still runs."""
+    try:
+        return start_ticks(pid) == ticks
+    except ProcessLookupError:
+        return False
+
+
+def log_tail(path: Path, lines: int = 12) -> str:
+    """The last lines of a log, for an error message; empty where there is no log."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as log:
+        log.seek(max(0, path.stat().st_size - LOG_TAIL_BYTES_MAX))
+        return "\n".join(log.read().decode("utf-8", "replace").splitlines()[-lines:])
+
+
+def _die_with_parent(parent: int) -> Callable[[], None]:
+    def before_exec() -> None:
+        # Runs between fork and exec: nothing here may import, allocate much or take a lock.
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)  # the parent was gone before the kernel knew what to send
+
+    return before_exec
+
+
+class Child:
+    """A started process. The kernel kills it when the thread that started it ends, so start it from the main thread."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.pid: int = process.pid
+        self.started_s = time.monotonic()
+
+    @classmethod
+    async def start(cls, argv: Sequence[str], *, env: Mapping[str, str], log: Path, cwd: Path | None = None) -> "Child":
+        """Starts ``argv`` with exactly ``env``; both output streams are appended to ``log``.
+
+        In a session of its own, so that Ctrl-C in the terminal reaches only us and the stop is in order.
+        """
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as out:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                env=dict(env),
+                cwd=cwd,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                preexec_fn=_die_with_parent(os.getpid()),
+            )
+        return cls(process)
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; minus the signal's number where a signal ended it."""
+        return self._process.returncode
+
+    @property
+    def uptime_s(self) -> float:
+        return time.monotonic() - self.started_s
+
+    async def wait(self) -> int:
+        """Waits for the end; returns the exit code."""
+        return await self._process.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal; nothing happens where the process has ended."""
+        if self._process.returncode is None:
+            self._process.send_signal(number)
+
+    async def stop(self, grace_s: float) -> int:
+        """SIGTERM, and SIGKILL after ``grace_s`` seconds; returns the exit code."""
+        self.send(signal.SIGTERM)
+        try:
+            return await asyncio.wait_for(self._process.wait(), grace_s)
+        except TimeoutError:
+            self.send(signal.SIGKILL)
+            return await self._process.wait()

@@ -1,0 +1,141 @@
+"""The supervisor, with small stand-in programs: what it keeps running, what it reports and what it leaves behind."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tidemark.fleet import Backoff, Fleet, FleetError, ServiceSpec, State
+from tidemark.ports import choose_ports, free_ports
+from tidemark.process import is_running, start_ticks
+
+SERVER = """
+import http.server, os, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = os.environ.get("GREETING", "").encode()
+        self.send_response(200 if self.path == "/health/ready" else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def server(tmp_path: Path, name: str = "one", env: dict[str, str] | None = None) -> ServiceSpec:
+    port = free_ports(1)[0]
+    return ServiceSpec(
+        name, (sys.executable, "-c", SERVER, str(port)), {**os.environ, **(env or {})}, port, tmp_path / f"{name}.log"
+    )
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.02)
+
+
+@given(st.lists(st.floats(min_value=0, max_value=59.9), min_size=1, max_size=20))
+def test_backoff_when_deaths_follow_quickly_then_doubles_up_to_a_minute(uptimes: list[float]) -> None:
+    backoff = Backoff()
+    assert [backoff.after(uptime) for uptime in uptimes] == [min(60.0, 2.0**i) for i in range(len(uptimes))]
+
+
+def test_backoff_when_life_was_long_then_begins_anew() -> None:
+    backoff = Backoff()
+    assert [backoff.after(s) for s in (0, 0, 0, 61, 0)] == [1, 2, 4, 1, 2]
+
+
+async def test_fleet_when_service_is_killed_then_it_comes_back_under_another_pid(tmp_path: Path) -> None:
+    events: list[str] = []
+    async with Fleet([server(tmp_path)], events.append) as fleet:
+        await fleet.wait_ready(timeout_s=20)
+        first = fleet.pid("one")
+        fleet.kill("one")
+        await until(lambda: bool(events))
+        assert "SIGKILL" in events[0]
+        await fleet.wait_ready(timeout_s=20)
+        assert fleet.pid("one") != first
+        [status] = await fleet.status()
+        assert (status.state, status.ready, status.restarts, status.last_exit) == (State.RUNNING, True, 1, -9)
+
+
+async def test_fleet_when_restarted_with_env_then_the_new_process_has_it(tmp_path: Path) -> None:
+    import httpx
+
+    async with Fleet([server(tmp_path, env={"GREETING": "old"})]) as fleet, httpx.AsyncClient() as client:
+        await fleet.wait_ready(timeout_s=20)
+        await fleet.restart("one", env={"GREETING": "new"})
+        await fleet.wait_ready(timeout_s=20)
+        assert (await client.get(fleet.spec("one").url + "/health/ready")).text == "new"
+
+
+async def test_fleet_when_left_then_no_process_stays(tmp_path: Path) -> None:
+    async with Fleet([server(tmp_path, "one"), server(tmp_path, "two")]) as fleet:
+        pids = [(fleet.pid(name), start_ticks(fleet.pid(name))) for name in fleet.names]
+        assert all(is_running(*pid) for pid in pids)
+    assert not any(is_running(*pid) for pid in pids)
+
+
+async def test_fleet_when_service_ends_at_start_then_the_error_shows_its_log(tmp_path: Path) -> None:
+    spec = ServiceSpec(
+        "bad", (sys.executable, "-c", "raise SystemExit('no broker at 1.2.3.4')"), {}, 1, tmp_path / "bad.log"
+    )
+    async with Fleet([spec]) as fleet:
+        with pytest.raises(FleetError, match=r"(?s)does not stay up.*no broker at 1\.2\.3\.4"):
+            await fleet.wait_ready(timeout_s=30)
+
+
+async def test_fleet_when_stopped_service_is_started_again_then_it_runs(tmp_path: Path) -> None:
+    async with Fleet([server(tmp_path)]) as fleet:
+        await fleet.wait_ready(timeout_s=20)
+        await fleet.stop(["one"])
+        [status] = await fleet.status()
+        assert (status.state, status.ready, status.pid) == (State.STOPPED, False, None)
+        with pytest.raises(FleetError, match="no process to signal"):
+            fleet.kill("one")
+        await fleet.start(["one"])
+        await fleet.wait_ready(timeout_s=20)
+
+
+HOLDER = """
+import asyncio, sys
+from pathlib import Path
+from tidemark.fleet import Fleet, ServiceSpec
+
+async def main():
+    argv = (sys.executable, "-c", "import time; time.sleep(600)")
+    async with Fleet([ServiceSpec("s", argv, {}, 1, Path(sys.argv[1]))]) as fleet:
+        print(fleet.pid("s"), flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+async def test_fleet_when_its_holder_is_killed_then_the_children_die_too(tmp_path: Path) -> None:
+    holder = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HOLDER, str(tmp_path / "s.log"), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert holder.stdout is not None
+        pid = int(await holder.stdout.readline())
+        ticks = start_ticks(pid)
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        await holder.wait()
+    await until(lambda: not is_running(pid, ticks))
+
+
+def test_ports_when_usual_ones_are_not_wanted_then_all_differ() -> None:
+    ports = choose_ports(["push", "orders", "risk"], any_free=True)
+    assert len(set(ports.values())) == 3
+    assert all(_ > 1024 for _ in ports.values())
