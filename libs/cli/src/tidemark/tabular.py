@@ -1,0 +1,279 @@
+"""Committed records as rows: frames become one row per tick, bars, books and marks one row per symbol.
+
+Every row begins with ``partition``, ``offset`` and ``timestamp_ms`` of its record. Prices stay integers (``*_e4``). A
+``Decoder`` gives a batch of records as dictionaries (for JSON Lines, nested values kept) or as one Arrow table (for CSV
+and Parquet, nested values as JSON text) with the same columns for every batch of a topic.
+"""
+
+import base64
+import json
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from common.contracts import market, ticks
+from common.contracts.topics import RAW_SCHEMA, TOPICS, Schema, Topic
+from common.runtime.message import Message
+from pydantic import BaseModel, TypeAdapter
+
+PLACE: Final = (("partition", pa.int32()), ("offset", pa.int64()), ("timestamp_ms", pa.int64()))
+
+Row = dict[str, Any]
+
+
+class Decoder(Protocol):
+    """How the records of one topic become rows. Raises ValueError where a record is not what its topic says."""
+
+    columns: pa.Schema
+
+    def rows(self, message: Message) -> Iterator[Row]: ...
+
+    def table(self, messages: Sequence[Message]) -> pa.Table: ...
+
+
+def place(message: Message) -> Row:
+    """Where the record stands."""
+    return {"partition": message.partition, "offset": message.offset, "timestamp_ms": message.timestamp_ms}
+
+
+# --- arrays: ticks, bars, books, marks ----------------------------------------------------------------------------
+
+Columns = dict[str, npt.NDArray[Any]]
+
+
+def _text(values: npt.NDArray[np.bytes_]) -> npt.NDArray[np.str_]:
+    return np.char.decode(values, "ascii", "replace")
+
+
+def _tick_names() -> npt.NDArray[np.str_]:
+    names = np.array([f"UNKNOWN_{code}" for code in range(256)], dtype="U24")
+    for kind in ticks.TickKind:
+        names[kind] = kind.name
+    return names
+
+
+_TICK_NAMES: Final = _tick_names()
+_LETTERS: Final = np.array(["", *(chr(code) for code in range(1, 128)), *([""] * 128)], dtype="U1")
+
+
+def tick_columns(message: Message) -> Columns:
+    """The ticks of one frame. ``symbol`` is known only on the directory row (R) that introduces it."""
+    frame = message.body
+    rows = frame.ticks
+    is_directory = rows["kind"] == ticks.TickKind.STOCK_DIRECTORY
+    symbols = np.zeros(len(rows), dtype="U8")
+    symbols[is_directory] = [ticks.ref_to_symbol(int(ref)) for ref in rows["order_ref"][is_directory]]
+    return {
+        "feed": np.full(len(rows), frame.feed),
+        "ingest_ns": np.full(len(rows), frame.ingest_ns),
+        "event_ns": rows["event_ns"],
+        "sequence": rows["sequence"],
+        "kind": _TICK_NAMES[rows["kind"]],
+        "instrument_id": rows["instrument_id"],
+        "symbol": symbols,
+        "side": _LETTERS[rows["side"]],
+        "price_e4": rows["price_e4"],
+        "qty": rows["qty"],
+        "order_ref": rows["order_ref"],
+        "aux_ref": rows["aux_ref"],
+        "flags": rows["flags"],
+        "detail": _LETTERS[rows["detail"]],
+    }
+
+
+def bar_columns(message: Message) -> Columns:
+    """Bars, with the truncated VWAP added."""
+    rows = message.body
+    columns = {name: rows[name] for name in market.BAR.names or () if name not in ("symbol", "reserved")}
+    volumes = np.maximum(rows["volume"], 1)
+    return {"symbol": _text(rows["symbol"]), **columns, "vwap_e4": rows["notional_e4"] // volumes}
+
+
+def depth_columns(message: Message) -> Columns:
+    """Books: ``bid1_e4``, ``bid1_size``, … ``ask10_size``; 0 beyond the levels there are."""
+    rows = message.body
+    columns: Columns = {"symbol": _text(rows["symbol"])}
+    for name in ("instrument_id", "event_ns", "ingest_ns", "bid_levels", "ask_levels"):
+        columns[name] = rows[name]
+    for side in ("bid", "ask"):
+        for level in range(market.DEPTH_LEVELS):
+            columns[f"{side}{level + 1}_e4"] = rows[f"{side}s"]["price_e4"][:, level]
+            columns[f"{side}{level + 1}_size"] = rows[f"{side}s"]["size"][:, level]
+    return columns
+
+
+def mark_columns(message: Message) -> Columns:
+    """Marks; the clock row of a partition has no symbol and ``instrument_id`` -1."""
+    rows = message.body
+    columns = {n: rows[n] for n in market.MARK.names or () if n not in ("symbol", "reserved", "trading_state")}
+    return {"symbol": _text(rows["symbol"]), "trading_state": _LETTERS[rows["trading_state"]], **columns}
+
+
+def _arrow_type(values: npt.NDArray[Any]) -> pa.DataType:
+    return pa.string() if values.dtype.kind == "U" else pa.from_numpy_dtype(values.dtype.newbyteorder("="))
+
+
+@dataclass(slots=True)
+class ArrayDecoder:
+    """Rows out of binary records."""
+
+    split: Callable[[Message], Columns]
+    sample: Message
+    columns: pa.Schema = field(init=False)
+
+    def __post_init__(self) -> None:
+        fields = [(name, _arrow_type(values)) for name, values in self.split(self.sample).items()]
+        self.columns = pa.schema([*PLACE, *fields])
+
+    def rows(self, message: Message) -> Iterator[Row]:
+        yield from self.table([message]).to_pylist()
+
+    def table(self, messages: Sequence[Message]) -> pa.Table:
+        parts = []
+        for message in messages:
+            columns = self.split(message)
+            count = len(next(iter(columns.values())))
+            arrays = [np.full(count, place(message)[name]) for name, _ in PLACE] + list(columns.values())
+            typed = zip(arrays, self.columns.types, strict=True)
+            parts.append(
+                pa.table(
+                    [pa.array(a.tolist(), t) if t == pa.string() else pa.array(a, t) for a, t in typed],
+                    schema=self.columns,
+                )
+            )
+        return pa.concat_tables(parts) if parts else self.columns.empty_table()
+
+
+# --- JSON messages ------------------------------------------------------------------------------------------------
+
+
+def _models(adapter: TypeAdapter[Any]) -> list[type[BaseModel]]:
+    def flatten(kind: Any) -> Iterator[type[BaseModel]]:
+        if typing.get_origin(kind) is typing.Annotated:
+            yield from flatten(typing.get_args(kind)[0])
+        elif typing.get_origin(kind) in (typing.Union, types.UnionType):
+            for member in typing.get_args(kind):
+                yield from flatten(member)
+        else:
+            yield kind
+
+    return list(flatten(adapter._type))
+
+
+def _plain_type(annotation: Any) -> pa.DataType:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        members = [member for member in typing.get_args(annotation) if member is not types.NoneType]
+        return _plain_type(members[0]) if len(members) == 1 else pa.string()
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _plain_type(typing.get_args(annotation)[0])
+    return {int: pa.int64(), bool: pa.bool_()}.get(annotation, pa.string())
+
+
+class ModelDecoder:
+    """Rows out of JSON messages; a topic with several kinds of message has the columns of all of them."""
+
+    def __init__(self, schema: Schema) -> None:
+        if schema.model is None:
+            raise ValueError(f"{schema.name} has no model")
+        kinds: dict[str, pa.DataType] = {"key": pa.string()}
+        for model in _models(schema.model):
+            kinds.update({name: _plain_type(info.annotation) for name, info in model.model_fields.items()})
+        self.columns = pa.schema([*PLACE, *kinds.items()])
+
+    def rows(self, message: Message) -> Iterator[Row]:
+        key = (message.key or b"").decode("utf-8", "replace")
+        yield {**place(message), "key": key, **message.body.model_dump(mode="json", exclude_none=True)}
+
+    def table(self, messages: Sequence[Message]) -> pa.Table:
+        rows = [
+            {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in row.items()}
+            for message in messages
+            for row in self.rows(message)
+        ]
+        return pa.Table.from_pylist(rows, schema=self.columns)
+
+
+class RawDecoder:
+    """Changelogs, dead letters and what the topic table does not know: bytes as text, or base64 where they are none."""
+
+    columns = pa.schema([*PLACE, ("key", pa.string()), ("value", pa.string()), ("headers", pa.string())])
+
+    def rows(self, message: Message) -> Iterator[Row]:
+        headers = {name: _readable(value) for name, value in message.headers}
+        yield {**place(message), "key": _readable(message.key), "value": _readable(message.value), "headers": headers}
+
+    def table(self, messages: Sequence[Message]) -> pa.Table:
+        rows = [{**row, "headers": json.dumps(row["headers"])} for m in messages for row in self.rows(m)]
+        return pa.Table.from_pylist(rows, schema=self.columns)
+
+
+def _readable(value: bytes | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        return "base64:" + base64.b64encode(value).decode("ascii")
+    return text if text.isprintable() else "base64:" + base64.b64encode(value).decode("ascii")
+
+
+# --- which decoder ------------------------------------------------------------------------------------------------
+
+
+def _sample(schema: Schema) -> Message | None:
+    rows: dict[str, npt.NDArray[Any]] = {
+        "tick-frame-1": np.zeros(1, ticks.TICK),
+        "bars-1": np.zeros(1, market.BAR),
+        "depths-1": np.zeros(1, market.DEPTH),
+        "marks-1": np.zeros(1, market.MARK),
+    }
+    if schema.name not in rows:
+        return None
+    array = rows[schema.name]
+    is_frame = schema.name == "tick-frame-1"
+    value = ticks.encode_frame(array, feed="", ingest_ns=0, session_ns=0) if is_frame else market.encode_rows(array)
+    return Message(Topic("sample", "", schema, ""), 0, 0, None, value, 0)
+
+
+_SPLITS: Final[dict[str, Callable[[Message], Columns]]] = {
+    "tick-frame-1": tick_columns,
+    "bars-1": bar_columns,
+    "depths-1": depth_columns,
+    "marks-1": mark_columns,
+}
+
+
+def decoder_of(topic: Topic) -> Decoder:
+    """The decoder of a topic's records."""
+    sample = _sample(topic.schema)
+    if sample is not None:
+        return ArrayDecoder(_SPLITS[topic.schema.name], sample)
+    return ModelDecoder(topic.schema) if topic.schema.model is not None else RawDecoder()
+
+
+class UnknownTopicError(LookupError):
+    """The topic table has no such topic."""
+
+
+def topic_named(name: str) -> Topic:
+    """A topic of the table, or the dead letters of one. Raises UnknownTopicError, naming those there are."""
+    for topic in TOPICS:
+        if topic.name == name:
+            return topic
+        if topic.dead_letters == name:
+            return Topic(name, topic.key, RAW_SCHEMA, topic.owner, partitions=topic.partitions)
+    raise UnknownTopicError(f"there is no topic {name!r}; there are {', '.join(sorted(t.name for t in TOPICS))}")
+
+
+class Format(StrEnum):
+    """What ``tidemark read`` writes."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
