@@ -172,8 +172,11 @@ class CommandResult(Event):
     reason: ReasonCode | None = None
     compared: dict[str, int] = Field(default_factory=dict)
     repeat: bool = False
+    status: AccountStatus | None = Field(default=None, description="of the account after it; absent if there is none")
     account_seq: int
     decided_ns: TimestampNs
+    command_partition: int = Field(default=-1, description="where the command stands in the log; -1: not said")
+    command_offset: int = -1
 
 
 RiskDecision = Annotated[Decision | CommandResult, Field(discriminator="type")]
@@ -256,6 +259,7 @@ class VenueCancel(Event):
     account_id: AccountId
     symbol: Symbol
     instrument_id: InstrumentId
+    side: Side
     sent_ns: TimestampNs
 
 

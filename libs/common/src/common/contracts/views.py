@@ -11,7 +11,7 @@ reads the snapshot again.
 | book      | symbol       | ``depth``         | BookData                                                   | signals |
 | bar       | symbol:window_ns | window_start_ns | BarData (the newest 600 windows; the last may be open)   | signals |
 | account   | account_id   | ``account``       | AccountData                                                | risk    |
-| order     | account_id   | order_id          | contracts.events.OrderEvent                                | orders  |
+| order     | account_id   | order_id          | contracts.events.OrderEvent (open; the newest 200 closed)  | orders  |
 | fill      | account_id   | execution_id      | contracts.events.ExecutionReport (TRADE; the newest 200)   | orders  |
 | health    | service      | worker id         | HealthData                                                 | all     |
 """
@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict
 VIEW_PREFIX: Final = "tm"
 BARS_RETAINED: Final = 600
 FILLS_RETAINED: Final = 200
+CLOSED_ORDERS_RETAINED: Final = 200
 CONFLATED_VIEWS: Final = frozenset({"quote", "book", "bar", "account", "health"})
 """Newest value per key is enough; every other view reaches the client whole and in order."""
 

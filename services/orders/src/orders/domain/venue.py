@@ -1,0 +1,224 @@
+"""A venue in miniature: orders trade against the displayed best bid and offer, and rest in price-time priority.
+
+Pure functions on values. What was taken from a displayed size counts until the next mark of the symbol: no share of a
+mark is sold twice. Client orders never meet each other; the other side is always the market's.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+from common.contracts.events import ExecType, ExecutionReport, VenueCancel, VenueOrder
+from common.contracts.market import Marks
+from common.contracts.values import INT64_MAX, OrderType, Side, TimeInForce
+
+TRADING_STATES: Final = frozenset({0, ord("T")})
+"""Trading, or never told otherwise."""
+
+
+class Mark(NamedTuple):
+    """A symbol's best bid and offer, and where in its partition of ``md.marks`` it stands."""
+
+    offset: int
+    trading_state: int
+    bid_e4: int
+    bid_size: int
+    ask_e4: int
+    ask_size: int
+
+
+NO_MARK: Final = Mark(-1, 0, 0, 0, 0, 0)
+
+
+def mark_of(row: Marks, offset: int) -> Mark:
+    """Reads the one row of a record of ``md.marks``."""
+    one = row[0]
+    return Mark(
+        offset,
+        int(one["trading_state"]),
+        int(one["bid_e4"]),
+        int(one["bid_size"]),
+        int(one["ask_e4"]),
+        int(one["ask_size"]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """The newest mark that was used, and what client orders have taken of its sizes."""
+
+    mark: Mark = NO_MARK
+    taken_bid: int = 0
+    taken_ask: int = 0
+
+    @property
+    def trading(self) -> bool:
+        return self.mark.trading_state in TRADING_STATES
+
+    @property
+    def untouched(self) -> bool:
+        return not self.taken_bid and not self.taken_ask
+
+    def moved_to(self, mark: Mark) -> "Market":
+        """A newer mark shows fresh sizes; an older one changes nothing."""
+        return Market(mark) if mark.offset > self.mark.offset else self
+
+    def against(self, side: Side) -> tuple[int, int]:
+        """Price and shares that an order of ``side`` can have; (0, 0) where there is nothing."""
+        if side is Side.BUY:
+            price_e4, size = self.mark.ask_e4, self.mark.ask_size - self.taken_ask
+        else:
+            price_e4, size = self.mark.bid_e4, self.mark.bid_size - self.taken_bid
+        return (price_e4, size) if self.trading and price_e4 > 0 and size > 0 else (0, 0)
+
+    def crossed_by(self, side: Side, limit_price_e4: int) -> bool:
+        """Whether an order at this limit can trade now."""
+        price_e4, size = self.against(side)
+        if not size:
+            return False
+        return limit_price_e4 >= price_e4 if side is Side.BUY else limit_price_e4 <= price_e4
+
+    def less(self, side: Side, qty: int) -> "Market":
+        """The market after an order of ``side`` took ``qty`` shares."""
+        if side is Side.BUY:
+            return replace(self, taken_ask=self.taken_ask + qty)
+        return replace(self, taken_bid=self.taken_bid + qty)
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """An order at the venue. ``reports`` counts what was said about it; ``sequence`` is its time priority."""
+
+    order: VenueOrder
+    sequence: int
+    cum_qty: int = 0
+    reports: int = 0
+    open: bool = True
+
+    @property
+    def leaves_qty(self) -> int:
+        return self.order.qty - self.cum_qty if self.open else 0
+
+    @property
+    def rests(self) -> bool:
+        """Whether what cannot trade at once stays in the book."""
+        return self.order.time_in_force is TimeInForce.DAY and self.order.order_type is OrderType.LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolBook:
+    """What the venue knows of one symbol. ``best_*_e4`` are limits of resting orders, 0 where none rest on that side."""
+
+    market: Market = Market()
+    next_sequence: int = 1
+    resting: int = 0
+    best_buy_e4: int = 0
+    best_sell_e4: int = 0
+
+    def crossed_sides(self) -> tuple[Side, ...]:
+        """Sides of which at least the best resting order can trade."""
+        return tuple(
+            side
+            for side, best_e4 in ((Side.BUY, self.best_buy_e4), (Side.SELL, self.best_sell_e4))
+            if best_e4 and self.market.crossed_by(side, best_e4)
+        )
+
+
+def accept(order: VenueOrder, sequence: int, now_ns: int) -> tuple[Working, ExecutionReport]:
+    """The venue takes the order. Raises ValueError for a quantity, or a limit, that is not positive."""
+    if order.qty <= 0:
+        raise ValueError(f"order {order.order_id} of {order.qty} shares")
+    if order.order_type is OrderType.LIMIT and order.limit_price_e4 <= 0:
+        raise ValueError(f"limit order {order.order_id} at {order.limit_price_e4}")
+    return _reported(Working(order, sequence), ExecType.NEW, now_ns)
+
+
+def trade(working: Working, market: Market, now_ns: int) -> tuple[Working, Market, ExecutionReport | None]:
+    """Trades as much as price and displayed size allow; no report where that is nothing."""
+    order = working.order
+    if not market.crossed_by(order.side, order.limit_price_e4) or not working.leaves_qty:
+        return working, market, None
+    price_e4, size = market.against(order.side)
+    qty = min(size, working.leaves_qty)
+    cum_qty = working.cum_qty + qty
+    filled, report = _reported(
+        replace(working, cum_qty=cum_qty, open=cum_qty < order.qty),
+        ExecType.TRADE,
+        now_ns,
+        last_qty=qty,
+        last_price_e4=price_e4,
+    )
+    return filled, market.less(order.side, qty), report
+
+
+def cancel(working: Working, now_ns: int, text: str = "") -> tuple[Working, ExecutionReport]:
+    """Ends what is open."""
+    return _reported(replace(working, open=False), ExecType.CANCELED, now_ns, text=text)
+
+
+def refuse_cancel(working: Working, now_ns: int) -> tuple[Working, ExecutionReport]:
+    """The order had ended before the request came."""
+    return _reported(working, ExecType.CANCEL_REJECTED, now_ns, text="nothing is open at the venue")
+
+
+def refuse_unknown(request: VenueCancel, now_ns: int) -> ExecutionReport:
+    """No such order. The report's id comes from the request, so that a replay says the same."""
+    return ExecutionReport(
+        execution_id=f"{request.order_id}.unknown-{request.sent_ns}",
+        exec_type=ExecType.CANCEL_REJECTED,
+        order_id=request.order_id,
+        account_id=request.account_id,
+        symbol=request.symbol,
+        side=request.side,
+        venue_ns=now_ns,
+        text="the venue knows no such order",
+    )
+
+
+def why_not_filled(market: Market) -> str:
+    """The text of a cancel by the venue itself."""
+    return "symbol is not trading" if not market.trading else "no more liquidity within the limit"
+
+
+def priority_prefix(symbol: str, side: Side) -> bytes:
+    """Begins the key of every resting order of one side of a symbol."""
+    return symbol.encode() + b"\0" + side.value.encode()
+
+
+def priority_key(symbol: str, side: Side, limit_price_e4: int, sequence: int) -> bytes:
+    """Sorts as the venue serves: best price first, then time."""
+    price_rank = INT64_MAX - limit_price_e4 if side is Side.BUY else limit_price_e4
+    return priority_prefix(symbol, side) + price_rank.to_bytes(8, "big") + sequence.to_bytes(8, "big")
+
+
+def limit_of(key: bytes, side: Side) -> int:
+    """The limit price in a ``priority_key``."""
+    price_rank = int.from_bytes(key[-16:-8], "big")
+    return INT64_MAX - price_rank if side is Side.BUY else price_rank
+
+
+def _reported(
+    working: Working,
+    exec_type: ExecType,
+    now_ns: int,
+    *,
+    last_qty: int = 0,
+    last_price_e4: int = 0,
+    text: str = "",
+) -> tuple[Working, ExecutionReport]:
+    said = replace(working, reports=working.reports + 1)
+    order = said.order
+    report = ExecutionReport(
+        execution_id=f"{order.order_id}.{said.reports}",
+        exec_type=exec_type,
+        order_id=order.order_id,
+        account_id=order.account_id,
+        symbol=order.symbol,
+        side=order.side,
+        last_qty=last_qty,
+        last_price_e4=last_price_e4,
+        cum_qty=said.cum_qty,
+        leaves_qty=said.leaves_qty,
+        venue_ns=now_ns,
+        text=text,
+    )
+    return said, report
