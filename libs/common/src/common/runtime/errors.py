@@ -1,5 +1,5 @@
-"""What can go wrong with the log, in three words. Client libraries' errors are translated here's callers once, and never
-reach a service.
+"""What can go wrong with the log, in three words. ``kafka.py`` translates its client's errors into these once; services
+never see a client library's errors.
 """
 
 

@@ -83,6 +83,10 @@ class Log(Protocol):
         """The end of the partition, open transactions included."""
         ...
 
+    async def low_watermark(self, partition: Partition) -> int:
+        """The oldest offset that can still be read."""
+        ...
+
     async def read(self, partition: Partition, start: int) -> Reader:
         """Committed records from ``start`` on."""
         ...

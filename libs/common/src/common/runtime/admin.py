@@ -1,0 +1,64 @@
+"""Creates topics from the topic table: ``python -m common.runtime.admin``."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from common.contracts.topics import STAGE_INPUTS, TOPICS, Topic
+from common.runtime.errors import Fatal
+from common.runtime.kafka import translated
+
+DEAD_LETTER_RETENTION_MS = 30 * 86_400_000
+
+
+def _new_topics(topics: Sequence[Topic], replication: int) -> list[NewTopic]:
+    wanted = []
+    for topic in topics:
+        config = {"cleanup.policy": topic.cleanup, "retention.ms": str(topic.retention_ms), **dict(topic.config)}
+        wanted.append(NewTopic(topic.name, topic.partitions, replication, topic_configs=config))
+    for topic in topics:
+        if topic in STAGE_INPUTS:
+            config = {"cleanup.policy": "delete", "retention.ms": str(DEAD_LETTER_RETENTION_MS)}
+            wanted.append(NewTopic(topic.dead_letters, topic.partitions, replication, topic_configs=config))
+    return wanted
+
+
+async def create_topics(bootstrap: str, topics: Sequence[Topic] = TOPICS, replication: int = 1) -> list[str]:
+    """Creates what is missing, dead-letter topics of stage inputs included; returns the names created.
+
+    Raises Retriable where no broker answers, Fatal where the broker refuses.
+    """
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="tidemark-admin")
+    with translated(f"connect to {bootstrap}"):
+        await client.start()
+    try:
+        with translated("create topics"):
+            response = await client.create_topics(_new_topics(topics, replication))
+        created = []
+        for name, code, *message in response.topic_errors:
+            error = for_code(code)
+            if code == 0:
+                created.append(name)
+            elif error is not TopicAlreadyExistsError:
+                raise Fatal(f"cannot create topic {name}: {error.__name__} {message}")
+        return created
+    finally:
+        await client.close()
+
+
+def main() -> None:
+    """Command line of the topics job."""
+    parser = argparse.ArgumentParser(prog="python -m common.runtime.admin", description=__doc__)
+    parser.add_argument("--bootstrap", default="127.0.0.1:9092", help="host:port[,host:port…] (default %(default)s)")
+    parser.add_argument("--replication", type=int, default=1, help="replicas of each partition (default %(default)s)")
+    options = parser.parse_args()
+    created = asyncio.run(create_topics(options.bootstrap, TOPICS, options.replication))
+    sys.stdout.write("".join(f"created {name}\n" for name in created) or "every topic exists\n")
+
+
+if __name__ == "__main__":
+    main()

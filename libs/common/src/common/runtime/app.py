@@ -1,0 +1,176 @@
+"""The worker of a Tidemark service: a ``faust.App`` with stages, a source, tails and projections.
+
+Control plane: ordinary Faust agents; each service runs one that watches its dead-letter topics. Data and money plane:
+stages, which own their consumers, tables and transactional producers. Started as Faust users expect:
+``python -m risk worker``.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import faust
+from fastapi import FastAPI
+
+from common.contracts.topics import Topic
+from common.runtime import metrics
+from common.runtime.backoff import Backoff
+from common.runtime.followers import Callback, Projection, Sink, Tail
+from common.runtime.health import HealthReporter
+from common.runtime.logs import configure_logs, get_logger
+from common.runtime.message import View
+from common.runtime.operations import Health, operations_router
+from common.runtime.sender import Sender
+from common.runtime.settings import Settings
+from common.runtime.source import Feed, Source, SourceService
+from common.runtime.stage import StageService
+from common.runtime.tables import TableDeclaration, Tables
+from common.runtime.task import Stage
+from common.runtime.telemetry import configure_telemetry
+from common.runtime.transaction import Handler
+from common.runtime.views import ViewPublisher
+from common.runtime.web import WebServer
+
+_log = get_logger(__name__)
+
+
+class TidemarkApp(faust.App):  # type: ignore[misc]
+    """One per process. Nothing is opened before the worker starts."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        super().__init__(
+            f"{name}.control",
+            broker=[f"kafka://{server}" for server in settings.kafka_bootstrap.split(",")],
+            store="memory://",
+            datadir=str(settings.data_dir / name / "control"),
+            web_enabled=False,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            autodiscover=False,
+            broker_session_timeout=settings.session_timeout_ms / 1000,
+            broker_heartbeat_interval=settings.heartbeat_interval_ms / 1000,
+        )
+        self.service_name = name
+        self.settings = settings
+        self.health = Health(name)
+        self.sender = Sender(settings, name)
+        self._stages: list[Stage] = []
+        self._web = FastAPI(title=f"tidemark {name}", docs_url=None, redoc_url=None)
+        self._web_server: WebServer | None = None
+        self._publisher: ViewPublisher | None = None
+        self._reporter: HealthReporter | None = None
+
+    # --- declarations ----------------------------------------------------------------------------------------------
+
+    def stage(
+        self,
+        *,
+        name: str,
+        inputs: Sequence[Topic],
+        outputs: Sequence[Topic],
+        changelog: Topic,
+        tables: Sequence[TableDeclaration] = (),
+        views: Callable[[Tables], Iterable[View]] | None = None,
+        verify: Callable[[Tables], None] | None = None,
+    ) -> Callable[[Handler], Handler]:
+        """Registers an exactly-once stage on ``handler(message, tables, now_ns) -> outputs and views``.
+
+        ``views`` lists every view row of a partition, to refill Redis; ``verify`` asserts invariants after a restore.
+        """
+
+        def register(handler: Handler) -> Handler:
+            stage = Stage(
+                self.service_name, name, handler, tuple(inputs), tuple(outputs), changelog, tuple(tables), views, verify
+            )
+            self._stages.append(stage)
+            service = StageService(stage, self.settings, self._views_publisher())
+            self._extra_services.append(service)
+            self.health.add(f"stage {name}", service.ready)
+            return handler
+
+        return register
+
+    def source(self, *, name: str, outputs: Sequence[Topic], changelog: Topic) -> Callable[[Feed], Feed]:
+        """Registers ``feed(position) -> batches``; a batch's outputs and position are committed together."""
+
+        def register(feed: Feed) -> Feed:
+            service = SourceService(Source(self.service_name, name, feed, tuple(outputs), changelog), self.settings)
+            self._extra_services.append(service)
+            self.health.add(f"source {name}", service.ready)
+            return feed
+
+        return register
+
+    def tail(self, topics: Sequence[Topic], callback: Callback) -> Tail:
+        """Calls back with every record committed from now on, of all partitions."""
+        tail = Tail(self.settings, topics, callback)
+        self._extra_services.append(tail)
+        self.health.add("tail", tail.ready)
+        return tail
+
+    def projection(self, topics: Sequence[Topic], sink: Sink) -> Projection:
+        """Keeps ``sink`` equal to the log."""
+        projection = Projection(self.settings, topics, sink)
+        self._extra_services.append(projection)
+        return projection
+
+    def serve(self, web: FastAPI) -> None:
+        """Serves the service's own HTTP API beside the operators' pages."""
+        self._web = web
+
+    def run_service(self, service: Any) -> None:
+        """Starts and stops a ``mode.Service`` of the application's own with the worker."""
+        self._extra_services.append(service)
+
+    def _views_publisher(self) -> ViewPublisher:
+        if self._publisher is None:
+            backoff = Backoff(self.settings.restart_backoff_min_s, self.settings.restart_backoff_max_s)
+            self._publisher = ViewPublisher(
+                self.service_name, self.settings.redis_url, self.settings.views_queue_max, backoff
+            )
+        return self._publisher
+
+    # --- control plane ---------------------------------------------------------------------------------------------
+
+    def watch_dead_letters(self, topics: Sequence[Topic]) -> None:
+        """Runs a Faust agent that reports every dead letter of these topics."""
+        channel = self.topic(*[topic.dead_letters for topic in topics], key_type=bytes, value_type=bytes, acks=True)
+
+        async def dead_letters(stream: Any) -> None:
+            async for event in stream.events():
+                headers = {key: value.decode("utf-8", "replace") for key, value in dict(event.headers).items()}
+                metrics.DEAD_LETTERS_SEEN.labels(self.service_name, headers.get("dlq.topic", "")).inc()
+                _log.error("dead_letter_seen", **{name.replace(".", "_"): text for name, text in headers.items()})
+
+        self.agent(channel, name=f"{self.service_name}.dead_letters")(dead_letters)
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    async def on_start(self) -> None:
+        configure_telemetry(self.service_name, self.settings)
+        self._web.include_router(operations_router(self.health))
+        self._web_server = WebServer(self._web, self.settings.http_host, self.settings.http_port)
+        await self._web_server.start()
+        _log.info("web_open", host=self.settings.http_host, port=self._web_server.port)
+        await self.sender.start()
+        if self._publisher:
+            self._publisher.start()
+        self._reporter = HealthReporter(self.service_name, self.settings, self.health)
+        self._reporter.start()
+        await super().on_start()
+
+    async def on_stop(self) -> None:
+        await super().on_stop()
+        if self._reporter:
+            await self._reporter.stop()
+        if self._publisher:
+            await self._publisher.stop()
+        await self.sender.stop()
+        if self._web_server:
+            await self._web_server.stop()
+
+    def main(self) -> None:
+        """The command line of the service: Faust's own, with our logs."""
+        configure_logs(self.service_name, self.settings.log_level)
+        os.environ.setdefault("FAUST_LOOP", "uvloop")
+        super().main()

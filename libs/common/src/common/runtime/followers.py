@@ -1,0 +1,105 @@
+"""Long-running readers inside a worker: the committed tail for callbacks, and projections into another database."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import mode
+
+from common.contracts.topics import Topic
+from common.runtime.backoff import Backoff
+from common.runtime.errors import Retriable
+from common.runtime.logs import get_logger
+from common.runtime.message import Message
+from common.runtime.reader import CommittedReader
+from common.runtime.settings import Settings
+
+_log = get_logger(__name__)
+Positions = Mapping[tuple[str, int], int]
+
+
+class Sink(Protocol):
+    """Where a projection writes. Rows and positions go into one transaction of the sink's own database."""
+
+    async def positions(self) -> Positions:
+        """(topic, partition) → next offset; empty at first."""
+        ...
+
+    async def apply(self, messages: Sequence[Message], positions: Positions) -> None:
+        """Raises ConnectionError or OSError where the database is away; it is asked again with backoff."""
+        ...
+
+
+class _Follower(mode.Service):  # type: ignore[misc]
+    """Reads for ever, and begins anew after an interruption."""
+
+    def __init__(self, settings: Settings, topics: Sequence[Topic], name: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._settings = settings
+        self._topics = tuple(topics)
+        self._name = name
+        self._caught_up = False
+        self._positions: dict[tuple[str, int], int] = {}
+
+    async def on_started(self) -> None:
+        self.add_future(self._follow())
+
+    async def _follow(self) -> None:
+        backoff = Backoff(self._settings.restart_backoff_min_s, self._settings.restart_backoff_max_s)
+        while not self.should_stop:
+            try:
+                await self._read(backoff)
+            except (Retriable, OSError) as error:
+                self._caught_up = False
+                delay = backoff.next()
+                _log.warning("follower_interrupted", follower=self._name, error=str(error), retry_in_s=delay)
+                await asyncio.sleep(delay)
+
+    async def _read(self, backoff: Backoff) -> None:
+        raise NotImplementedError
+
+    def ready(self) -> tuple[bool, Any]:
+        """Ready while reading."""
+        return self._caught_up, {"topics": [topic.name for topic in self._topics]}
+
+
+class Tail(_Follower):
+    """Hands every record committed from now on to a callback. What was committed during an interruption comes after it."""
+
+    def __init__(
+        self, settings: Settings, topics: Sequence[Topic], callback: Callable[[Sequence[Message]], None], **kwargs: Any
+    ) -> None:
+        super().__init__(settings, topics, "tail", **kwargs)
+        self._callback = callback
+
+    async def _read(self, backoff: Backoff) -> None:
+        reader = CommittedReader(self._settings, self._topics, positions=self._positions or None, client_id="tail")
+        async with reader:
+            self._positions = reader.positions
+            self._caught_up = True
+            backoff.reset()
+            async for messages in reader.batches():
+                self._callback(messages)
+                self._positions[messages[-1].topic.name, messages[-1].partition] = messages[-1].offset + 1
+
+
+class Projection(_Follower):
+    """Keeps a sink equal to the log: exactly once, because the sink stores how far it is together with the rows."""
+
+    def __init__(self, settings: Settings, topics: Sequence[Topic], sink: Sink, **kwargs: Any) -> None:
+        super().__init__(settings, topics, "projection", **kwargs)
+        self._sink = sink
+
+    async def _read(self, backoff: Backoff) -> None:
+        positions = await self._sink.positions()
+        reader = CommittedReader(self._settings, self._topics, positions=positions, client_id="projection")
+        async with reader:
+            self._caught_up = True
+            backoff.reset()
+            async for messages in reader.batches():
+                last = messages[-1]
+                await self._sink.apply(messages, {(last.topic.name, last.partition): last.offset + 1})
+
+
+Callback = Callable[[Sequence[Message]], None]
+Applied = Callable[[Sequence[Message], Positions], Awaitable[None]]

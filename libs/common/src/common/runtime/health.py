@@ -1,0 +1,57 @@
+"""The health view: every process says every second how it is, for the strip on the screen."""
+
+import asyncio
+import time
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from common.contracts.views import HealthData, view_channel
+from common.runtime.message import View
+from common.runtime.operations import Health
+from common.runtime.settings import Settings
+from common.runtime.views import encode_envelope
+
+INTERVAL_S = 1.0
+
+
+class HealthReporter:
+    """Writes ``HealthData`` to Redis; while Redis is away the screen sees that by itself."""
+
+    def __init__(self, service: str, settings: Settings, health: Health) -> None:
+        self._service = service
+        self._worker = settings.worker_id
+        self._health = health
+        self._redis: Redis = Redis.from_url(settings.redis_url, socket_connect_timeout=2, socket_timeout=2)
+        self._task: asyncio.Task[None] | None = None
+        self.extra: dict[str, Any] = {}
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._report(), name="health")
+
+    async def stop(self) -> None:
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._redis.aclose()
+
+    async def _report(self) -> None:
+        epoch, seq = time.time_ns(), 0
+        channel = view_channel("health", self._service)
+        while True:
+            now_ns = time.time_ns()
+            ready, report = self._health.report()
+            detail = {name: check["ready"] for name, check in report["checks"].items()} | self.extra
+            data = HealthData(service=self._service, worker=self._worker, ready=ready, detail=detail, at_ns=now_ns)
+            seq += 1
+            view = View("health", self._service, self._worker, data, now_ns)
+            envelope = encode_envelope(view, epoch, seq, (now_ns, now_ns, now_ns))
+            try:
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    pipe.hset(channel, self._worker, envelope)
+                    pipe.publish(channel, envelope)
+                    await pipe.execute()
+            except (RedisError, OSError):
+                seq -= 1
+            await asyncio.sleep(INTERVAL_S)

@@ -1,0 +1,72 @@
+"""What a task has received and not handled: one bounded queue per input topic, filled while a transaction commits."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+
+from common.contracts.topics import Topic
+from common.runtime.log import Partition, Reader
+from common.runtime.message import Message
+
+POLL_MS = 1_000
+
+
+class Inbox:
+    """Natural batching: whatever gathered while the last transaction committed is the next batch; there is no timer."""
+
+    def __init__(self, readers: Mapping[Topic, Reader], partition: int, messages_max: int) -> None:
+        self._readers = readers
+        self._partition = partition
+        self._messages_max = messages_max
+        self._queues: dict[str, deque[Message]] = {topic.name: deque() for topic in readers}
+        self._filled = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._pumps: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begins to read every input."""
+        for topic, reader in self._readers.items():
+            name = f"pump {Partition(topic.name, self._partition)}"
+            self._pumps.append(asyncio.create_task(self._pump(topic, reader), name=name))
+
+    async def stop(self) -> None:
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+        for reader in self._readers.values():
+            await reader.close()
+
+    def waiting(self, topic: str) -> int:
+        """Records received and not yet handed out."""
+        return len(self._queues[topic])
+
+    async def _pump(self, topic: Topic, reader: Reader) -> None:
+        queue = self._queues[topic.name]
+        try:
+            while True:
+                while len(queue) >= self._messages_max:
+                    self._drained.clear()
+                    await self._drained.wait()
+                for r in await reader.poll(POLL_MS):
+                    queue.append(Message(topic, self._partition, r.offset, r.key, r.value, r.timestamp_ms, r.headers))
+                if queue:
+                    self._filled.set()
+        finally:
+            self._filled.set()
+
+    async def take(self, messages_max: int) -> list[Message]:
+        """Waits for at least one message; then what is there, every topic its share first. Raises what a pump raised."""
+        while not any(self._queues.values()):
+            self._filled.clear()
+            await self._filled.wait()
+            for pump in self._pumps:
+                if pump.done():
+                    pump.result()
+        batch: list[Message] = []
+        share = max(1, messages_max // len(self._queues))
+        for limit in (share, messages_max):
+            for queue in self._queues.values():
+                for _ in range(min(len(queue), limit, messages_max - len(batch))):
+                    batch.append(queue.popleft())  # noqa: PERF401
+        self._drained.set()
+        return batch

@@ -1,0 +1,24 @@
+"""Metrics of the runtime, for every stage alike."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_STEPS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15)
+_TASK = ("app", "stage", "partition")
+
+MESSAGES = Counter("tidemark_stage_messages_total", "Input records whose transaction committed", (*_TASK, "topic"))
+BATCHES = Counter("tidemark_stage_batches_total", "Committed transactions", _TASK)
+OUTPUTS = Counter("tidemark_stage_outputs_total", "Committed output records", _TASK)
+APPLY_SECONDS = Histogram("tidemark_stage_apply_seconds", "Handling one batch", ("app", "stage"), buckets=_STEPS)
+COMMIT_SECONDS = Histogram(
+    "tidemark_stage_commit_seconds", "From begin to the store's write, one batch", ("app", "stage"), buckets=_STEPS
+)
+REOPENS = Counter("tidemark_stage_reopens_total", "Tasks closed and opened again", ("app", "stage", "cause"))
+RESTORED_ROWS = Counter("tidemark_stage_restored_rows_total", "Changelog rows restored", _TASK)
+RESTORE_SECONDS = Gauge("tidemark_stage_restore_seconds", "Duration of the last restore", _TASK)
+DEAD_LETTERS = Counter("tidemark_dead_letters_total", "Poison messages set aside", ("app", "stage", "topic"))
+DEAD_LETTERS_SEEN = Counter("tidemark_dead_letters_seen_total", "Dead letters in the topics", ("app", "topic"))
+INBOX = Gauge("tidemark_stage_inbox_records", "Input records waiting", (*_TASK, "topic"))
+POSITION = Gauge("tidemark_stage_position_records", "Next offset to read, as committed", (*_TASK, "topic"))
+OWNED = Gauge("tidemark_stage_owned", "1 while this process serves the partition", _TASK)
+VIEWS = Counter("tidemark_views_published_total", "Envelopes written to Redis", ("app",))
+VIEWS_LOST = Counter("tidemark_views_dropped_total", "Envelopes dropped; a refill follows", ("app",))

@@ -1,0 +1,109 @@
+"""Tables as a handler sees them during one batch: reads fall through to the store, writes wait for the commit."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from common.runtime.store import Store, row_key
+from common.runtime.tables import Changelogged, GlobalTable, Table
+
+_ABSENT: Final = object()
+HOT_ROWS_MAX: Final = 50_000
+"""Decoded rows kept per table, so that a busy account is decoded once and not once per message."""
+
+
+class OverlayTable:
+    """A changelogged table over a store. See ``tables.Table``.
+
+    Values handed out are shared with later readers, so a handler replaces values and never changes one in place.
+    """
+
+    def __init__(self, declaration: Changelogged, store: Store) -> None:
+        self._codec = declaration.codec
+        self._prefix = row_key(declaration.name, b"")
+        self._store = store
+        self._changed: dict[bytes, Any] = {}
+        self._hot: dict[bytes, Any] = {}
+        self._undo: list[tuple[bytes, Any]] = []
+
+    def get(self, key: bytes) -> Any | None:
+        value = self._changed.get(key, _ABSENT)
+        if value is not _ABSENT:
+            return value
+        value = self._hot.get(key, _ABSENT)
+        if value is _ABSENT:
+            raw = self._store.get(self._prefix + key)
+            value = None if raw is None else self._codec.decode(raw)
+            self._remember(key, value)
+        return value
+
+    def _remember(self, key: bytes, value: Any) -> None:
+        if len(self._hot) >= HOT_ROWS_MAX:
+            self._hot.clear()
+        self._hot[key] = value
+
+    def put(self, key: bytes, value: Any) -> None:
+        self._undo.append((key, self._changed.get(key, _ABSENT)))
+        self._changed[key] = value
+
+    def delete(self, key: bytes) -> None:
+        self.put(key, None)
+
+    def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, Any]]:
+        cut = len(self._prefix)
+        rows = {key[cut:]: raw for key, raw in self._store.prefix(self._prefix + prefix)}
+        changed = {key: value for key, value in self._changed.items() if key.startswith(prefix)}
+        for key in sorted(rows.keys() | changed.keys()):
+            value = changed[key] if key in changed else self._codec.decode(rows[key])
+            if value is not None:
+                yield key, value
+
+    def mark(self) -> None:
+        """What follows can be taken back by ``roll_back``."""
+        self._undo.clear()
+
+    def roll_back(self) -> None:
+        """Takes back every write since ``mark``."""
+        for key, previous in reversed(self._undo):
+            if previous is _ABSENT:
+                del self._changed[key]
+            else:
+                self._changed[key] = previous
+        self._undo.clear()
+
+    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """The batch's writes as changelog rows, one per changed key."""
+        encode = self._codec.encode
+        for key, value in self._changed.items():
+            yield self._prefix + key, None if value is None else encode(value)
+
+    def settle(self) -> None:
+        """The batch was committed and stored."""
+        for key, value in self._changed.items():
+            self._remember(key, value)
+        self._changed.clear()
+        self._undo.clear()
+
+    def discard(self) -> None:
+        """The batch did not happen."""
+        self._changed.clear()
+        self._undo.clear()
+
+
+@dataclass(slots=True)
+class TaskTables:
+    """See ``tables.Tables``."""
+
+    partition: int
+    overlays: dict[str, OverlayTable] = field(default_factory=dict)
+    states: dict[str, Any] = field(default_factory=dict)
+    shared: Mapping[str, GlobalTable] = field(default_factory=dict)
+
+    def changelogged(self, name: str) -> Table:
+        return self.overlays[name]
+
+    def snapshotted(self, name: str) -> Any:
+        return self.states[name]
+
+    def globals(self, name: str) -> GlobalTable:
+        return self.shared[name]

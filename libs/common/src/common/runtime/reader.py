@@ -1,0 +1,101 @@
+"""Committed records of whole topics, outside any stage: for tails, projections, the audit and the command line."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from common.contracts.topics import Topic
+from common.runtime.kafka import KafkaLog
+from common.runtime.log import Partition, Reader
+from common.runtime.message import Message
+from common.runtime.settings import Settings
+
+POLL_MS = 200
+QUEUE_BATCHES_MAX = 16
+
+
+class CommittedReader:
+    """Reads every partition of ``topics``, committed records only, each partition in order.
+
+    Starts at the beginning, at the end as it is on entering, or at ``positions`` ((topic, partition) → offset; partitions
+    not named there start at the beginning). Raises Fatal on entering where a topic does not exist.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        topics: Iterable[Topic],
+        *,
+        from_beginning: bool = False,
+        positions: Mapping[tuple[str, int], int] | None = None,
+        client_id: str = "reader",
+    ) -> None:
+        self._log = KafkaLog(settings, client_id)
+        self._topics = tuple(topics)
+        self._from_beginning = from_beginning or positions is not None
+        self._starts = positions or {}
+        self._readers: dict[tuple[Topic, int], Reader] = {}
+        self._queue: asyncio.Queue[list[Message]] = asyncio.Queue(QUEUE_BATCHES_MAX)
+        self._pumps: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        await self._log.start()
+        for topic in self._topics:
+            for number in range(await self._log.partition_count(topic.name)):
+                partition = Partition(topic.name, number)
+                low = await self._log.low_watermark(partition)
+                start = max(low, self._starts.get((topic.name, number), low))
+                if not self._from_beginning:
+                    start = await self._log.high_watermark(partition)
+                self._readers[topic, number] = await self._log.read(partition, start)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+        for reader in self._readers.values():
+            await reader.close()
+        await self._log.stop()
+
+    @property
+    def positions(self) -> dict[tuple[str, int], int]:
+        """(topic, partition) → offset after everything received."""
+        return {(topic.name, number): reader.position for (topic, number), reader in self._readers.items()}
+
+    async def ends(self) -> dict[tuple[str, int], int]:
+        """(topic, partition) → the high watermark now."""
+        return {
+            (topic.name, number): await self._log.high_watermark(Partition(topic.name, number))
+            for topic, number in self._readers
+        }
+
+    async def batches(self, until_idle_s: float | None = None) -> AsyncIterator[Sequence[Message]]:
+        """Yields what arrives. Ends when nothing came for ``until_idle_s``; never, if that is None."""
+        if not self._pumps:
+            self._pumps = [
+                asyncio.create_task(self._pump(topic, number, reader), name=f"read {topic.name}/{number}")
+                for (topic, number), reader in self._readers.items()
+            ]
+        while True:
+            getting = asyncio.ensure_future(self._queue.get())
+            done, _ = await asyncio.wait({getting, *self._pumps}, timeout=until_idle_s, return_when="FIRST_COMPLETED")
+            if getting in done:
+                yield getting.result()
+                continue
+            getting.cancel()
+            for pump in done:
+                pump.result()
+            if not done:
+                return
+
+    async def _pump(self, topic: Topic, number: int, reader: Reader) -> None:
+        while True:
+            records = await reader.poll(POLL_MS)
+            if records:
+                await self._queue.put(
+                    [Message(topic, number, r.offset, r.key, r.value, r.timestamp_ms, r.headers) for r in records]
+                )

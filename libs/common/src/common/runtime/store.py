@@ -1,0 +1,116 @@
+"""One RocksDB per task. Keys of the store are the keys of the changelog, so a restore is a plain copy.
+
+Row key: ``{table}/{key}``; input position: ``@position/{topic}``. Only in the store: ``@changelog``, the changelog offset
+that the store is complete up to. One WriteBatch carries all three, so a crash leaves them in step.
+"""
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from rocksdict import AccessType, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
+
+POSITION_PREFIX = b"@position/"
+CHANGELOG_KEY = b"@changelog"
+
+Rows = Iterable[tuple[bytes, bytes | None]]
+"""Key and value; None deletes."""
+
+
+def position_key(topic: str) -> bytes:
+    """Key under which the next offset to read of ``topic`` is kept, in the changelog and in the store."""
+    return POSITION_PREFIX + topic.encode()
+
+
+def row_key(table: str, key: bytes) -> bytes:
+    """Key of a table's row, in the changelog and in the store."""
+    return table.encode() + b"/" + key
+
+
+class Store(Protocol):
+    """What a task needs of its store; every write is atomic."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+
+    def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]: ...
+
+    def write(self, rows: Rows, changelog_offset: int) -> None: ...
+
+    def changelog_offset(self) -> int: ...
+
+    def wipe(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def positions_of(store: Store) -> Mapping[str, int]:
+    """Topic → next offset to read, as last committed."""
+    return {key.removeprefix(POSITION_PREFIX).decode(): int(value) for key, value in store.prefix(POSITION_PREFIX)}
+
+
+def _options() -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_size(32 * 1024 * 1024)
+    options.set_max_write_buffer_number(3)
+    options.set_keep_log_file_num(2)
+    return options
+
+
+class RocksStore:
+    """See ``Store``. Raises OSError where the directory is in use by another process or the disk refuses."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db = self._open()
+
+    def _open(self) -> Rdict:
+        self._path.mkdir(parents=True, exist_ok=True)
+        try:
+            return Rdict(str(self._path), _options(), access_type=AccessType.read_write())
+        except Exception as error:  # rocksdict raises bare Exception
+            raise OSError(f"cannot open the store {self._path}: {error}") from error
+
+    def get(self, key: bytes) -> bytes | None:
+        value: bytes | None = self._db.get(key)
+        return value
+
+    def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        # total_order_seek is RocksDB's default; keys are in byte order, so the range ends at the first other prefix.
+        for key, value in self._db.items(from_key=prefix, read_opt=ReadOptions()):
+            if not key.startswith(prefix):
+                return
+            yield key, value
+
+    def write(self, rows: Rows, changelog_offset: int) -> None:
+        batch = WriteBatch(raw_mode=True)
+        for key, value in rows:
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        batch.put(CHANGELOG_KEY, b"%d" % changelog_offset)
+        # No fsync: what a power cut loses stands in the changelog, and ``@changelog`` goes back with it.
+        self._db.write(batch, WriteOptions())
+
+    def changelog_offset(self) -> int:
+        return int(self._db.get(CHANGELOG_KEY) or 0)
+
+    def wipe(self) -> None:
+        """Starts from an empty store; the changelog fills it again."""
+        self._db.close()
+        shutil.rmtree(self._path)
+        self._db = self._open()
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def read_store(path: Path) -> Iterator[tuple[bytes, bytes]]:
+    """Every row of a store that another process may have open, as it was when the call began (for the audit)."""
+    db = Rdict(str(path), _options(), access_type=AccessType.read_only(False))
+    try:
+        yield from db.items()
+    finally:
+        db.close()

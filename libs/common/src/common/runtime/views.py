@@ -1,0 +1,179 @@
+"""Views after the commit: to Redis, in order, never in the way of a transaction.
+
+A lost Redis loses no truth: what could not be written is dropped, and once Redis answers again every scope is written
+anew from the tables under a new epoch, which tells subscribers to read the snapshot.
+"""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from common.contracts.views import CONFLATED_VIEWS, view_channel
+from common.runtime import metrics
+from common.runtime.backoff import Backoff
+from common.runtime.logs import get_logger
+from common.runtime.message import View
+from common.runtime.transaction import Committed
+
+_log = get_logger(__name__)
+COMMANDS_MAX = 1_000
+TaskKey = tuple[str, ...]
+
+
+def encode_envelope(view: View, epoch: int, seq: int, stamps: tuple[int, int, int], traceparent: str = "") -> bytes:
+    """One ``contracts.views.Envelope`` as JSON; by hand, because thousands a second are written."""
+    data = view.data
+    body = "null" if data is None else data.model_dump_json() if isinstance(data, BaseModel) else json.dumps(data)
+    return (
+        f'{{"v":1,"name":{json.dumps(view.name)},"scope":{json.dumps(view.scope)},"key":{json.dumps(view.key)},'
+        f'"epoch":{epoch},"seq":{seq},"prev":{seq - 1},"data":{body},'
+        f'"stamps":{{"origin_ns":{stamps[0]},"processed_ns":{stamps[1]},"committed_ns":{stamps[2]}}},'
+        f'"traceparent":"{traceparent}"}}'
+    ).encode()
+
+
+def newest(views: Iterable[tuple[View, str]]) -> list[tuple[View, str]]:
+    """Within one commit a conflated view shows its newest row per key; every other view shows all rows, in order."""
+    last: dict[Any, tuple[View, str]] = {}
+    for position, (view, traceparent) in enumerate(views):
+        key = (view.name, view.scope, view.key) if view.name in CONFLATED_VIEWS else position
+        last[key] = (view, traceparent)
+    return list(last.values())
+
+
+@dataclass
+class _Publishing:
+    """One task's side: its epoch, the sequence of each scope, and how to list every row."""
+
+    refill: Callable[[], Iterable[View]]
+    epoch: int
+    sequences: dict[tuple[str, str], int] = field(default_factory=dict)
+    dirty: bool = True
+
+
+class ViewPublisher:
+    """Writes the views of every task of this process to Redis."""
+
+    def __init__(self, app: str, redis_url: str, queue_max: int, backoff: Backoff) -> None:
+        self._app = app
+        self._redis: Redis = Redis.from_url(redis_url, socket_connect_timeout=2, socket_timeout=5)
+        self._queue_max = queue_max
+        self._backoff = backoff
+        self._tasks: dict[TaskKey, _Publishing] = {}
+        self._queue: deque[tuple[TaskKey, Committed]] = deque()
+        self._waiting = 0
+        self._wake = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+        self.connected = False
+
+    def start(self) -> None:
+        self._worker = asyncio.create_task(self._work(), name="views")
+
+    async def stop(self) -> None:
+        if self._worker:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+        with contextlib.suppress(RedisError, OSError):
+            await self._redis.aclose()
+
+    def open(self, task: TaskKey, refill: Callable[[], Iterable[View]]) -> None:
+        """A task begins to serve: everything it has is written under a new epoch."""
+        self._tasks[task] = _Publishing(refill, time.time_ns())
+        self._wake.set()
+
+    def close(self, task: TaskKey) -> None:
+        """A task ends; what it still had queued is dropped, the next owner writes it anew."""
+        self._tasks.pop(task, None)
+
+    def publish(self, task: TaskKey, committed: Committed) -> None:
+        """Queues a commit's views. Never waits: beyond the bound the task is marked for a refill instead."""
+        publishing = self._tasks.get(task)
+        if publishing is None or (publishing.dirty and not self.connected):
+            return
+        if self._waiting + len(committed.views) > self._queue_max:
+            publishing.dirty = True
+            metrics.VIEWS_LOST.labels(self._app).inc(len(committed.views))
+        else:
+            self._waiting += len(committed.views)
+            self._queue.append((task, committed))
+        self._wake.set()
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                await self._redis.ping()
+                self.connected = True
+                self._backoff.reset()
+                while True:
+                    await self._drain()
+                    await self._wake.wait()
+                    self._wake.clear()
+            except (RedisError, OSError) as error:
+                self.connected = False
+                for publishing in self._tasks.values():
+                    publishing.dirty = True
+                self._queue.clear()
+                self._waiting = 0
+                delay = self._backoff.next()
+                _log.warning("redis_away", error=str(error), retry_in_s=delay)
+                await asyncio.sleep(delay)
+
+    async def _drain(self) -> None:
+        while self._queue or any(p.dirty for p in self._tasks.values()):
+            while self._queue:
+                task, committed = self._queue.popleft()
+                self._waiting -= len(committed.views)
+                if task in self._tasks:
+                    await self._write(self._tasks[task], committed)
+            for publishing in [p for p in self._tasks.values() if p.dirty]:
+                await self._refill(publishing)
+
+    async def _write(self, publishing: _Publishing, committed: Committed) -> None:
+        views = newest(committed.views)
+        for at in range(0, len(views), COMMANDS_MAX):
+            pipe = self._redis.pipeline(transaction=False)
+            for view, traceparent in views[at : at + COMMANDS_MAX]:
+                scope = (view.name, view.scope)
+                seq = publishing.sequences.get(scope, 0) + 1
+                publishing.sequences[scope] = seq
+                stamps = (view.origin_ns, committed.processed_ns, committed.committed_ns)
+                envelope = encode_envelope(view, publishing.epoch, seq, stamps, traceparent)
+                channel = view_channel(*scope)
+                if view.data is None:
+                    pipe.hdel(channel, view.key)
+                else:
+                    pipe.hset(channel, view.key, envelope)
+                pipe.publish(channel, envelope)
+            await pipe.execute()
+        metrics.VIEWS.labels(self._app).inc(len(views))
+
+    async def _refill(self, publishing: _Publishing) -> None:
+        publishing.dirty = False
+        publishing.epoch = time.time_ns()
+        publishing.sequences.clear()
+        scopes: dict[tuple[str, str], dict[str, View]] = {}
+        for view in publishing.refill():
+            scopes.setdefault((view.name, view.scope), {})[view.key] = view
+        now_ns = time.time_ns()
+        for scope, views in scopes.items():
+            rows: dict[Any, Any] = {}
+            envelope = b""
+            for seq, (key, view) in enumerate(views.items(), 1):
+                envelope = encode_envelope(view, publishing.epoch, seq, (view.origin_ns, now_ns, now_ns))
+                rows[key] = envelope
+            publishing.sequences[scope] = len(rows)
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.delete(view_channel(*scope))
+            pipe.hset(view_channel(*scope), mapping=rows)
+            pipe.publish(view_channel(*scope), envelope)  # its new epoch sends every subscriber to the snapshot
+            await pipe.execute()
+            metrics.VIEWS.labels(self._app).inc(len(rows))
