@@ -155,6 +155,10 @@ class Decision(Event):
     instrument_id: InstrumentId | None = None
     reserved_cash_e4: CashE4 = 0
     reserved_qty: Quantity = 0
+    protection_price_e4: PriceE4 | None = Field(
+        default=None,
+        description="the worst price it may trade at: the limit, or for MARKET the collared quote; absent when denied",
+    )
     mark: MarkRead | None = None
     account_seq: int = Field(description="ledger sequence of the account after this decision")
     decided_ns: TimestampNs

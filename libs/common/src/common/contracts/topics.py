@@ -20,20 +20,26 @@ Cleanup = Literal["delete", "compact"]
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """How a record's value is read and written. ``decode`` raises ValueError (or a subclass) for a poison value."""
+    """How a record's value is read and written. ``decode`` raises ValueError (or a subclass) for a poison value.
+
+    ``encode`` takes what ``decode`` returns; JSON schemas also take bytes, as they are, from a writer whose own encoder
+    a test holds to the model byte by byte.
+    """
 
     name: str
     decode: Callable[[bytes], Any]
     encode: Callable[[Any], bytes]
     model: TypeAdapter[Any] | None = None
     """The pydantic side of it, where there is one: JSON Schemas are exported from here."""
+    version: int = 1
+    """Raised with every change that a reader notices; ``common.contracts.schemas`` checks it."""
 
 
 def _json(name: str, of: Any) -> Schema:
     adapter: TypeAdapter[Any] = TypeAdapter(of)
 
-    def encode(value: BaseModel) -> bytes:
-        return value.model_dump_json(exclude_none=True).encode()
+    def encode(value: BaseModel | bytes) -> bytes:
+        return value if isinstance(value, bytes) else value.model_dump_json(exclude_none=True).encode()
 
     return Schema(name, adapter.validate_json, encode, adapter)
 
