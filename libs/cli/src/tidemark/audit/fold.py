@@ -1,0 +1,142 @@
+"""The auditor's own fold of the ledger. It shares no code with the gate, so that a fault of one shows in the other."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from common.contracts.events import Book, EntryKind, LedgerEntry
+
+KEPT_MAX: Final = 20
+
+Amounts = Mapping[str, int]
+"""Asset → amount; CASH in e4 currency units, everything else in shares. Zero amounts are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """One account after ``seq`` ledger entries."""
+
+    seq: int
+    available: Amounts
+    reserved: Amounts
+
+
+@dataclass(slots=True)
+class Findings:
+    """Differences: the first few in words, and how many there are."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, text: str) -> None:
+        self.count += 1
+        if len(self.examples) < KEPT_MAX:
+            self.examples.append(text)
+
+    def extend(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            self.add(text)
+
+
+@dataclass(slots=True)
+class Account:
+    """Running state of one account."""
+
+    seq: int = 0
+    available: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    reserved: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def balance(self) -> Balance:
+        return Balance(self.seq, nonzero(self.available), nonzero(self.reserved))
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What the ledger says of one execution."""
+
+    account_id: str
+    order_id: str
+    cash_e4: int
+    """Change of the account's cash, available and reserved together."""
+    shares: int
+    """Change of the account's position."""
+
+
+def nonzero(amounts: Mapping[str, int]) -> dict[str, int]:
+    """The amounts that are not zero."""
+    return {asset: amount for asset, amount in amounts.items() if amount}
+
+
+class LedgerFold:
+    """Applies entries in the order of each account and keeps what the comparisons need.
+
+    ``wanted`` names balances to remember: account → sequences at which some copy of the account stands.
+    """
+
+    def __init__(self, wanted: Mapping[str, set[int]]) -> None:
+        self.accounts: dict[str, Account] = {}
+        self.entries = 0
+        self.total: dict[str, int] = defaultdict(int)
+        self.remembered: dict[tuple[str, int], Balance] = {}
+        self.posted: dict[str, Posted] = {}
+        self.gaps = Findings()
+        self.unbalanced = Findings()
+        self.overdrawn = Findings()
+        self.posted_twice = Findings()
+        self._wanted = wanted
+
+    @property
+    def ledger_sum_e4(self) -> int:
+        """Sum of all cash postings; zero in a sound ledger."""
+        return self.total["CASH"]
+
+    def apply(self, entry: LedgerEntry) -> None:
+        """Books one entry. What is wrong with it is noted, and it is booked all the same."""
+        account = self.accounts.setdefault(entry.account_id, Account())
+        if entry.seq != account.seq + 1:
+            self.gaps.add(f"{entry.account_id}: entry {entry.seq} follows {account.seq}")
+        account.seq = entry.seq
+        self.entries += 1
+        sums: dict[str, int] = defaultdict(int)
+        for posting in entry.postings:
+            sums[posting.asset] += posting.amount
+            self.total[posting.asset] += posting.amount
+            self._book(entry, account, posting.book, posting.asset, posting.amount)
+        if any(sums.values()):
+            self.unbalanced.add(f"{entry.account_id} entry {entry.seq}: postings sum to {nonzero(sums)}")
+        if entry.kind is EntryKind.POST:
+            self._post(entry)
+        if entry.seq in self._wanted.get(entry.account_id, ()):
+            self.remembered[entry.account_id, entry.seq] = account.balance()
+
+    def _book(self, entry: LedgerEntry, account: Account, book: Book, asset: str, amount: int) -> None:
+        if book not in (Book.AVAILABLE, Book.RESERVED):
+            return
+        side = account.available if book is Book.AVAILABLE else account.reserved
+        side[asset] += amount
+        if side[asset] < 0 and amount < 0:
+            self.overdrawn.add(f"{entry.account_id} entry {entry.seq}: {book} {asset} falls to {side[asset]}")
+
+    def _post(self, entry: LedgerEntry) -> None:
+        if entry.execution_id is None:
+            self.posted_twice.add(f"{entry.account_id} entry {entry.seq}: a POST without an execution")
+            return
+        if entry.execution_id in self.posted:
+            self.posted_twice.add(f"{entry.account_id} entry {entry.seq}: {entry.execution_id} is posted again")
+        own = [p for p in entry.postings if p.book in (Book.AVAILABLE, Book.RESERVED)]
+        self.posted[entry.execution_id] = Posted(
+            entry.account_id,
+            entry.order_id or "",
+            sum(p.amount for p in own if p.asset == "CASH"),
+            sum(p.amount for p in own if p.asset != "CASH"),
+        )
+
+    def balance(self, account_id: str, seq: int) -> Balance | None:
+        """The balance after ``seq`` entries, if that point was wanted or is the newest."""
+        if seq == 0:
+            return Balance(0, {}, {})
+        newest = self.accounts.get(account_id)
+        if newest is not None and newest.seq == seq:
+            return newest.balance()
+        return self.remembered.get((account_id, seq))

@@ -1,0 +1,128 @@
+"""The state directory: what runs where, for the commands that come after ``up`` or ``demo``.
+
+.tidemark/
+  fleet.json   who supervises (pid and start time), the addresses of the parts and services, the control socket
+  logs/        one file per service
+  data/        stores and snapshots of the services
+  parts/       data of the local Kafka, Redis and PostgreSQL
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tidemark.process import is_running, start_ticks
+
+DEFAULT_STATE_DIR: Final = Path(".tidemark")
+STATE_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the parts and services answer. Defaults are those of the compose files and of the services' settings."""
+
+    kafka_bootstrap: str = "127.0.0.1:9092"
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    postgres_dsn: str = "postgresql://tidemark@127.0.0.1:5432/tidemark"
+    data_dir: str = ""
+    """Where the services of this machine keep their stores; empty: they run elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRecord:
+    """``fleet.json``."""
+
+    supervisor_pid: int
+    supervisor_ticks: int
+    addresses: Addresses
+    services: dict[str, str]
+    """Name → base URL."""
+    control: str
+    """Path of the control socket."""
+    ready: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process that wrote the record still runs."""
+        return is_running(self.supervisor_pid, self.supervisor_ticks)
+
+
+class StateError(RuntimeError):
+    """The state directory cannot be used as asked."""
+
+
+class StateDir:
+    """Paths and the record of one state directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+
+    @property
+    def record_path(self) -> Path:
+        return self.root / "fleet.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def parts(self) -> Path:
+        return self.root / "parts"
+
+    def prepare(self) -> None:
+        """Makes the directory, readable to its owner only, and ignored by git wherever it lies."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        for path in (self.logs, self.data):
+            path.mkdir(exist_ok=True)
+        ignore = self.root / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n", encoding="utf-8")
+
+    def read(self) -> FleetRecord | None:
+        """The record, whether or not its fleet still runs; None where there is none. Raises StateError if damaged."""
+        try:
+            found: dict[str, Any] = json.loads(self.record_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise StateError(f"{self.record_path} is damaged: {error}; remove it") from error
+        if found.pop("version", None) != STATE_VERSION:
+            raise StateError(f"{self.record_path} was written by another version; remove it")
+        return FleetRecord(addresses=Addresses(**found.pop("addresses")), **found)
+
+    def running(self) -> FleetRecord | None:
+        """The record of a fleet that still runs."""
+        record = self.read()
+        return record if record is not None and record.alive else None
+
+    def claim(self) -> None:
+        """Refuses a directory in which another fleet runs. Raises StateError."""
+        record = self.running()
+        if record is not None and record.supervisor_pid != os.getpid():
+            raise StateError(
+                f"a fleet runs in {self.root} already (pid {record.supervisor_pid}): stop it with `tidemark down`, "
+                "or choose another --state-dir"
+            )
+
+    def write(self, record: FleetRecord) -> None:
+        """Replaces the record in one step."""
+        partial = self.record_path.with_suffix(".part")
+        text = json.dumps({"version": STATE_VERSION, **asdict(record)}, indent=2)
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(self.record_path)
+
+    def remove(self) -> None:
+        """Forgets the fleet; logs and data stay."""
+        self.record_path.unlink(missing_ok=True)
+
+
+def record_of_this_process(addresses: Addresses, services: dict[str, str], control: str) -> FleetRecord:
+    """A record that names this process as the supervisor."""
+    pid = os.getpid()
+    return FleetRecord(pid, start_ticks(pid), addresses, services, control)
