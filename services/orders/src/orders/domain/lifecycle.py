@@ -85,11 +85,11 @@ CANCEL_REJECTED_TEXT: Final = "cancel rejected"
 """How the text of an event begins that answers a cancel request with no."""
 
 
-class IllegalTransition(ValueError):
+class IllegalTransitionError(ValueError):
     """The table has no such step."""
 
 
-class ImpossibleReport(ValueError):
+class ImpossibleReportError(ValueError):
     """The report contradicts the order: another account, symbol or side, or quantities that do not add up."""
 
 
@@ -102,11 +102,11 @@ class Step:
 
 
 def next_state(state: OrderState | None, trigger: Trigger) -> OrderState:
-    """Raises IllegalTransition where the table has no such step."""
+    """Raises IllegalTransitionError where the table has no such step."""
     try:
         return TRANSITIONS[state, trigger]
     except KeyError:
-        raise IllegalTransition(f"{trigger.name} in state {state.name if state else 'NONE'}") from None
+        raise IllegalTransitionError(f"{trigger.name} in state {state.name if state else 'NONE'}") from None
 
 
 def concerns_no_order(decision: Decision) -> bool:
@@ -117,7 +117,7 @@ def concerns_no_order(decision: Decision) -> bool:
 def on_decision(order: OrderEvent | None, decision: Decision, now_ns: int) -> Step:
     """The gate has spoken: the order begins, on its way to the venue or denied.
 
-    Raises IllegalTransition where the order exists already, ValueError where an accepted order has no instrument.
+    Raises IllegalTransitionError where the order exists already, ValueError where an accepted order has no instrument.
     """
     intent = decision.intent
     state = next_state(order.state if order else None, Trigger.ACCEPT if decision.accepted else Trigger.DENY)
@@ -164,7 +164,7 @@ def _venue_order(order: OrderEvent, decision: Decision) -> VenueOrder:
 
 
 def on_cancel(order: OrderEvent, cancel: OrderCancel, now_ns: int) -> Step:
-    """A client wants the rest gone. Every request is answered by one event; only the first of several reaches the venue.
+    """A client wants the rest gone. One event answers each request; only the first of several reaches the venue.
 
     Raises ValueError where the order is not the account's.
     """
@@ -190,7 +190,7 @@ def on_cancel(order: OrderEvent, cancel: OrderCancel, now_ns: int) -> Step:
 def on_report(order: OrderEvent, report: ExecutionReport, now_ns: int) -> Step:
     """The venue has spoken. The caller has made sure that this ``execution_id`` was not applied before.
 
-    Raises IllegalTransition, or ImpossibleReport where the report contradicts the order.
+    Raises IllegalTransitionError, or ImpossibleReportError where the report contradicts the order.
     """
     _check_identity(order, report)
     state = next_state(order.state, trigger_of(order, report))
@@ -230,20 +230,20 @@ def trigger_of(order: OrderEvent, report: ExecutionReport) -> Trigger:
 def _check_identity(order: OrderEvent, report: ExecutionReport) -> None:
     named = (report.order_id, report.account_id, report.symbol, report.side)
     if named != (order.order_id, order.account_id, order.symbol, order.side):
-        raise ImpossibleReport(f"report {report.execution_id} names {named}, not order {order.order_id}")
+        raise ImpossibleReportError(f"report {report.execution_id} names {named}, not order {order.order_id}")
 
 
 def _check_quantities(order: OrderEvent, report: ExecutionReport) -> None:
     traded = report.exec_type is ExecType.TRADE
     if traded and (report.last_qty <= 0 or report.last_price_e4 <= 0):
-        raise ImpossibleReport(f"trade {report.execution_id} of {report.last_qty} at {report.last_price_e4}")
+        raise ImpossibleReportError(f"trade {report.execution_id} of {report.last_qty} at {report.last_price_e4}")
     cum_qty = order.cum_qty + (report.last_qty if traded else 0)
     ends = report.exec_type in (ExecType.CANCELED, ExecType.REJECTED)
     leaves_qty = 0 if ends else order.qty - cum_qty
     if report.exec_type is ExecType.CANCEL_REJECTED:
         return
     if cum_qty > order.qty or (report.cum_qty, report.leaves_qty) != (cum_qty, leaves_qty):
-        raise ImpossibleReport(
+        raise ImpossibleReportError(
             f"report {report.execution_id} says cum {report.cum_qty} and leaves {report.leaves_qty}; "
             f"order of {order.qty} has cum {cum_qty} and leaves {leaves_qty} after it"
         )

@@ -106,7 +106,7 @@ class Working:
 
 @dataclass(frozen=True, slots=True)
 class SymbolBook:
-    """What the venue knows of one symbol. ``best_*_e4`` are limits of resting orders, 0 where none rest on that side."""
+    """What the venue knows of a symbol. ``best_*_e4`` are limits of resting orders, 0 where a side is empty."""
 
     market: Market = Market()
     next_sequence: int = 1
@@ -114,13 +114,23 @@ class SymbolBook:
     best_buy_e4: int = 0
     best_sell_e4: int = 0
 
+    def best(self, side: Side) -> int:
+        return self.best_buy_e4 if side is Side.BUY else self.best_sell_e4
+
+    def with_best(self, side: Side, limit_price_e4: int) -> "SymbolBook":
+        if side is Side.BUY:
+            return replace(self, best_buy_e4=limit_price_e4)
+        return replace(self, best_sell_e4=limit_price_e4)
+
+    def joined_by(self, side: Side, limit_price_e4: int) -> "SymbolBook":
+        """The book after an order came to rest."""
+        best_e4, better = self.best(side), max if side is Side.BUY else min
+        best_e4 = better(best_e4, limit_price_e4) if best_e4 else limit_price_e4
+        return replace(self.with_best(side, best_e4), resting=self.resting + 1)
+
     def crossed_sides(self) -> tuple[Side, ...]:
         """Sides of which at least the best resting order can trade."""
-        return tuple(
-            side
-            for side, best_e4 in ((Side.BUY, self.best_buy_e4), (Side.SELL, self.best_sell_e4))
-            if best_e4 and self.market.crossed_by(side, best_e4)
-        )
+        return tuple(side for side in Side if self.best(side) and self.market.crossed_by(side, self.best(side)))
 
 
 def accept(order: VenueOrder, sequence: int, now_ns: int) -> tuple[Working, ExecutionReport]:

@@ -1,0 +1,20 @@
+"""Rows of the stages' tables as JSON bytes."""
+
+from typing import Any
+
+from common.runtime.tables import Codec
+from pydantic import TypeAdapter
+
+
+def json_codec(of: Any) -> Codec:
+    """A codec for a pydantic model or a dataclass. Decoding raises ValueError where the bytes are of another shape."""
+    adapter: TypeAdapter[Any] = TypeAdapter(of)
+    return Codec(lambda value: adapter.dump_json(value, exclude_none=True), adapter.validate_json)
+
+
+TEXT_CODEC = Codec(str.encode, bytes.decode)
+
+
+def ring_key(owner: str, count: int, size: int) -> bytes:
+    """Key of the slot that the ``count``-th entry of an owner takes in a ring of ``size``: it replaces the oldest."""
+    return b"%s\0%d" % (owner.encode(), count % size)

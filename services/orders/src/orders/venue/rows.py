@@ -1,0 +1,30 @@
+"""Tables of the venue stage, all by symbol and hence on the partition of the instrument.
+
+table    key                                 row
+=======  ==================================  ==================================================================
+orders   order_id                            Working: every open order and the partition's newest closed ones
+books    symbol                              SymbolBook, where an order rests or something was taken of the mark
+resting  symbol, side, price rank, sequence  order_id; key order is the order of service
+closed   ring slot                           order_id of a closed order
+counts   ``closed``                          how many orders the partition has closed
+"""
+
+from typing import Final
+
+from common.contracts.topics import MD_MARKS
+from common.runtime.tables import Changelogged, Codec, Global
+
+from orders.domain.venue import SymbolBook, Working
+from orders.rows import TEXT_CODEC, json_codec
+
+CLOSED_REMEMBERED: Final = 50_000
+"""Closed orders per partition whose ids are remembered, so that a repeated order is not taken for a new one."""
+
+TABLES: Final = (
+    Changelogged("orders", json_codec(Working)),
+    Changelogged("books", json_codec(SymbolBook)),
+    Changelogged("resting", TEXT_CODEC),
+    Changelogged("closed", TEXT_CODEC),
+    Changelogged("counts", Codec(lambda value: b"%d" % value, int)),
+    Global("marks", MD_MARKS),
+)
