@@ -1,0 +1,58 @@
+"""What a feed got wrong: counted for ever, and the first cases of each kind kept with their place."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class AnomalyKind(StrEnum):
+    """Closed list. Every message of a feed becomes a tick or one of these; nothing vanishes."""
+
+    UNKNOWN_TYPE = "unknown_type"  # skipped by its length
+    BAD_LENGTH = "bad_length"  # a known type with another length than the specification's; skipped by its length
+    UNKNOWN_LOCATE = "unknown_locate"  # no directory message (R) named the instrument
+    BAD_SYMBOL = "bad_symbol"  # a directory message whose symbol is not one
+    END_MARKER = "end_marker"  # a length of zero under length framing (BinaryFILE: end of session)
+    TRUNCATED = "truncated"  # the input ends inside a message
+    BROKEN_ARCHIVE = "broken_archive"  # the compressed stream ends early
+    SEQUENCE_GAP = "sequence_gap"  # messages that the line never delivered
+    DUPLICATE = "duplicate"  # messages that arrived again
+    MALFORMED_PACKET = "malformed_packet"
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """One case. ``offset``: bytes from the start of the feed, -1 on a packet line; ``sequence``: 0 if it has none."""
+
+    kind: AnomalyKind
+    offset: int
+    sequence: int = 0
+    detail: str = ""
+
+    def __str__(self) -> str:
+        where = f"byte {self.offset}" if self.offset >= 0 else "packet line"
+        message = f", message {self.sequence}" if self.sequence else ""
+        return f"{self.kind.value} at {where}{message}{': ' if self.detail else ''}{self.detail}"
+
+
+@dataclass(slots=True)
+class Report:
+    """Counts of everything, and the first ``examples_max`` cases of each kind."""
+
+    examples_max: int = 20
+    counts: Counter[AnomalyKind] = field(default_factory=Counter)
+    examples: list[Anomaly] = field(default_factory=list)
+    messages: int = 0
+    ticks: int = 0
+    bytes_read: int = 0
+
+    def add(self, anomaly: Anomaly, count: int = 1) -> None:
+        """Counts ``count`` cases; the case is kept while there are few of its kind."""
+        if self.counts[anomaly.kind] < self.examples_max:
+            self.examples.append(anomaly)
+        self.counts[anomaly.kind] += count
+
+    def undecoded(self) -> int:
+        """Messages that became no tick."""
+        kinds = (AnomalyKind.UNKNOWN_TYPE, AnomalyKind.BAD_LENGTH, AnomalyKind.UNKNOWN_LOCATE, AnomalyKind.BAD_SYMBOL)
+        return sum(self.counts[kind] for kind in kinds)

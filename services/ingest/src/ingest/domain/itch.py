@@ -1,0 +1,328 @@
+"""Decodes blocks of ITCH 5.0 messages into ticks, in bulk.
+
+The kernel moves fields by the table of ``itch_spec``, without a branch per message type. It stops only at a directory
+message (R) that says something new, which Python registers; some thousand times a session, before trading.
+"""
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from common.contracts.reference import Instrument
+from common.contracts.ticks import NO_INSTRUMENT, TICK, TickFlag, TickKind, Ticks
+from numba import njit
+
+from ingest.domain.anomalies import Anomaly, AnomalyKind, Report
+from ingest.domain.framing import Block
+from ingest.domain.instruments import InstrumentRegistry
+from ingest.domain.itch_spec import (
+    COL_AUX,
+    COL_DETAIL,
+    COL_FLAGS,
+    COL_MARKET_WIDE,
+    COL_PRICE,
+    COL_QTY,
+    COL_REF,
+    COL_SIDE,
+    COL_SPECIAL,
+    E8_PER_E4,
+    FIELD_TABLE,
+    HEADER_LENGTH,
+    LENGTHS,
+    MESSAGES,
+    WIDTH_MASKS,
+)
+
+LOCATES: Final = 1 << 16
+ANOMALIES_LOGGED_MAX: Final = 32
+_TICK_WORDS: Final = TICK.itemsize // 8
+_ANOMALY_KINDS: Final = (AnomalyKind.UNKNOWN_TYPE, AnomalyKind.BAD_LENGTH, AnomalyKind.UNKNOWN_LOCATE)
+_UNKNOWN_TYPE, _BAD_LENGTH, _UNKNOWN_LOCATE = range(3)
+_STAMP_MASK: Final = np.uint64((1 << 48) - 1)
+
+# Plain integers, since numba freezes globals into the compiled kernel.
+_R: Final = int(TickKind.STOCK_DIRECTORY)
+_V: Final = int(TickKind.MWCB_DECLINE)
+_C: Final = int(TickKind.EXECUTED_WITH_PRICE)
+_Q: Final = int(TickKind.CROSS_TRADE)
+_I: Final = int(TickKind.IMBALANCE)
+_PRINTABLE: Final = int(TickFlag.PRINTABLE)
+_ROUND_LOTS_ONLY: Final = int(TickFlag.ROUND_LOTS_ONLY)
+_YES: Final = ord("Y")
+_BUY: Final = ord("B")
+_SELL: Final = ord("S")
+_ROUND_LOTS_ONLY_AT: Final = int(MESSAGES[TickKind.STOCK_DIRECTORY].fields["round_lots_only"][1])  # type: ignore[index]
+
+
+@njit(inline="always")
+def load64(data: Any, at: Any) -> Any:
+    """The big-endian 8-byte word at ``at`` (unsigned, so that numba drops its check for negative indices).
+
+    LLVM makes one MOVBE of the eight loads.
+    """
+    return (
+        np.uint64(data[at]) << np.uint64(56)
+        | np.uint64(data[at + np.uint64(1)]) << np.uint64(48)
+        | np.uint64(data[at + np.uint64(2)]) << np.uint64(40)
+        | np.uint64(data[at + np.uint64(3)]) << np.uint64(32)
+        | np.uint64(data[at + np.uint64(4)]) << np.uint64(24)
+        | np.uint64(data[at + np.uint64(5)]) << np.uint64(16)
+        | np.uint64(data[at + np.uint64(6)]) << np.uint64(8)
+        | np.uint64(data[at + np.uint64(7)])
+    )
+
+
+@njit(inline="always")
+def _byte_swapped(word: Any) -> Any:
+    word = (word & np.uint64(0x00FF00FF00FF00FF)) << np.uint64(8) | (word >> np.uint64(8)) & np.uint64(
+        0x00FF00FF00FF00FF
+    )
+    word = (word & np.uint64(0x0000FFFF0000FFFF)) << np.uint64(16) | (word >> np.uint64(16)) & np.uint64(
+        0x0000FFFF0000FFFF
+    )
+    return word << np.uint64(32) | word >> np.uint64(32)
+
+
+@njit(inline="always")
+def _field(data: Any, start: Any, table: Any, masks: Any, kind: Any, column: int) -> Any:
+    """A field as the low bytes of the word that ends with it."""
+    return load64(data, start + np.uint64(table[kind, column])) & masks[table[kind, column + 1]]
+
+
+class DecoderState(NamedTuple):
+    """The arrays the kernel works on, as one argument. ``locate_*`` are indexed by stock locate code."""
+
+    locate_ids: Any  # int32, -1 where no directory message came
+    locate_symbols: Any  # uint64, as in an R tick
+    locate_lots: Any  # uint64, round lot sizes
+    kinds: Any  # int64[256], ticks by message type
+    fields: Any  # FIELD_TABLE
+    masks: Any  # WIDTH_MASKS
+    message_lengths: Any  # LENGTHS
+    anomalies: Any  # int64[3], counts
+    anomaly_log: Any  # int64[n, 2], (kind, message index) of the first cases
+
+
+@njit(inline="always")
+def _special(kind: Any, reference: Any, auxiliary: Any, price: Any, quantity: Any, side: Any, detail: Any) -> Any:
+    """What is more than moving a field. Returns (reference, auxiliary, price, side, printable)."""
+    printable = np.uint64((kind == _C and detail == _YES) or (kind == _Q and quantity != 0))
+    if kind == _V:
+        scale = np.uint64(E8_PER_E4)
+        return reference // scale, auxiliary // scale, price // scale, side, printable
+    if kind == _I and side != _BUY and side != _SELL:
+        side = np.uint64(0)
+    return reference, auxiliary, price, side, printable
+
+
+@njit(cache=True, nogil=True)
+def decode_messages(
+    data: Any, starts: Any, lengths: Any, index: int, stop: int, base: Any, rows: Any, row: int, state: DecoderState
+) -> tuple[int, int]:
+    """Decodes messages ``index`` to ``stop`` into ``rows`` (int64, one line of 7 words per tick) from line ``row``.
+
+    ``base``: (sequence of message 0, session midnight in ns). Returns (index reached, lines written). Short of
+    ``stop``, the message reached is an R that says something new.
+    """
+    fields, masks = state.fields, state.masks
+    while index < stop:
+        start = np.uint64(starts[index])
+        kind = data[start]
+        length = state.message_lengths[kind]
+        if length == 0 or lengths[index] != length:
+            _log(state, _UNKNOWN_TYPE if length == 0 else _BAD_LENGTH, index)
+            index += 1
+            continue
+        locate = np.uint64(data[start + np.uint64(1)]) << np.uint64(8) | np.uint64(data[start + np.uint64(2)])
+        reference = _field(data, start, fields, masks, kind, COL_REF)
+        price = _field(data, start, fields, masks, kind, COL_PRICE)
+        quantity = _field(data, start, fields, masks, kind, COL_QTY)
+        auxiliary = _field(data, start, fields, masks, kind, COL_AUX)
+        side = np.uint64(data[start + np.uint64(fields[kind, COL_SIDE])] & fields[kind, COL_SIDE + 1])
+        detail = np.uint64(data[start + np.uint64(fields[kind, COL_DETAIL])] & fields[kind, COL_DETAIL + 1])
+        flags = np.uint64(fields[kind, COL_FLAGS])
+        if kind == _R:
+            reference = _byte_swapped(reference)
+            if state.locate_symbols[locate] != reference or state.locate_lots[locate] != quantity:
+                break
+            if data[start + np.uint64(_ROUND_LOTS_ONLY_AT)] == _YES:
+                flags = np.uint64(_ROUND_LOTS_ONLY)
+        elif fields[kind, COL_SPECIAL]:
+            reference, auxiliary, price, side, flags = _special(
+                kind, reference, auxiliary, price, quantity, side, detail
+            )
+        instrument = state.locate_ids[locate]
+        if fields[kind, COL_MARKET_WIDE]:
+            instrument = np.int32(NO_INSTRUMENT)
+        elif instrument < 0:
+            _log(state, _UNKNOWN_LOCATE, index)
+            index += 1
+            continue
+        state.kinds[kind] += 1
+        rows[row, 0] = base[1] + np.int64(load64(data, start + np.uint64(3)) & _STAMP_MASK)
+        rows[row, 1] = base[0] + index
+        rows[row, 2] = np.int64(reference)
+        rows[row, 3] = np.int64(auxiliary)
+        rows[row, 4] = np.int64(price)
+        rows[row, 5] = np.int64(quantity)
+        traits = np.uint64(kind) | side << np.uint64(8) | flags << np.uint64(16) | detail << np.uint64(24)
+        rows[row, 6] = np.int64(np.uint64(np.uint32(instrument)) | traits << np.uint64(32))
+        row += 1
+        index += 1
+    return index, row
+
+
+@njit(inline="always")
+def _log(state: DecoderState, kind: int, index: int) -> None:
+    total = state.anomalies[0] + state.anomalies[1] + state.anomalies[2]
+    if total < len(state.anomaly_log):
+        state.anomaly_log[total, 0] = kind
+        state.anomaly_log[total, 1] = index
+    state.anomalies[kind] += 1
+
+
+@njit(cache=True, nogil=True)
+def count_due(data: Any, starts: Any, lengths: Any, index: int, stamp: int) -> int:
+    """How many messages from ``index`` on come before the first one stamped later than ``stamp`` (ns since midnight).
+
+    What is too short to have a stamp is due with what stands before it.
+    """
+    count = 0
+    while index + count < len(starts):
+        start = np.uint64(starts[index + count])
+        if lengths[index + count] >= HEADER_LENGTH:
+            due = np.int64(load64(data, start + np.uint64(3)) & _STAMP_MASK)
+            if due > stamp:
+                break
+        count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _gather(data: Any, starts: Any, out: Any) -> None:
+    for index in range(len(starts)):
+        for byte in range(out.shape[1]):
+            out[index, byte] = data[starts[index] + byte]
+
+
+def stamp_of(block: Block, index: int) -> int:
+    """Nanoseconds since midnight of one message; 0 for one that is too short to say."""
+    if block.lengths[index] < HEADER_LENGTH:
+        return 0
+    start = int(block.starts[index])
+    return int.from_bytes(block.data[start + 5 : start + HEADER_LENGTH].tobytes(), "big")
+
+
+def records(block: Block, kind: TickKind) -> npt.NDArray[Any]:
+    """All messages of one type with every field of the specification, as an array of ``MESSAGES[kind]``."""
+    dtype = MESSAGES[kind]
+    chosen = block.starts[(block.data[block.starts] == kind) & (block.lengths == dtype.itemsize)]
+    out = np.empty((len(chosen), dtype.itemsize), np.uint8)
+    _gather(block.data, chosen, out)
+    return out.reshape(-1).view(dtype)
+
+
+class Decoder:
+    """One feed session: stock locate codes of the day, and counters.
+
+    ``session_ns`` is the exchange's midnight, ns since the epoch. Instruments that have to be announced before the
+    ticks just decoded are taken with ``take_announcements``.
+    """
+
+    def __init__(
+        self, session_ns: int, registry: InstrumentRegistry, report: Report, locates: dict[int, int] | None = None
+    ) -> None:
+        self.session_ns = session_ns
+        self.registry = registry
+        self.report = report
+        self.locates: dict[int, int] = {}
+        """Stock locate code to instrument id."""
+        self._state = DecoderState(
+            locate_ids=np.full(LOCATES, NO_INSTRUMENT, np.int32),
+            locate_symbols=np.zeros(LOCATES, np.uint64),
+            locate_lots=np.zeros(LOCATES, np.uint64),
+            kinds=np.zeros(256, np.int64),
+            fields=FIELD_TABLE,
+            masks=WIDTH_MASKS,
+            message_lengths=LENGTHS,
+            anomalies=np.zeros(len(_ANOMALY_KINDS), np.int64),
+            anomaly_log=np.empty((ANOMALIES_LOGGED_MAX, 2), np.int64),
+        )
+        self._announcements: list[Instrument] = []
+        for locate, instrument_id in (locates or {}).items():
+            instrument = registry.by_id(instrument_id)
+            self._assign(locate, instrument, _symbol_word(instrument.symbol), instrument.round_lot_size)
+
+    def decode(self, block: Block, start: int = 0, stop: int | None = None) -> Ticks:
+        """Ticks of messages ``start`` to ``stop``, in order. What becomes no tick is counted and reported."""
+        stop = len(block) if stop is None else stop
+        ticks = np.empty(stop - start, TICK)
+        rows = ticks.view(np.int64).reshape(-1, _TICK_WORDS)
+        base = (block.first_sequence, self.session_ns)
+        index, row = start, 0
+        while True:
+            index, row = decode_messages(
+                block.data, block.starts, block.lengths, index, stop, base, rows, row, self._state
+            )
+            if index == stop:
+                break
+            if not self._register(block, index):
+                index += 1
+        self._report_anomalies(block)
+        self.report.messages += stop - start
+        self.report.ticks += row
+        return ticks[:row]
+
+    def kinds(self) -> dict[TickKind, int]:
+        """Ticks decoded so far, by message type."""
+        return {TickKind(kind): int(count) for kind, count in enumerate(self._state.kinds) if count}
+
+    def take_announcements(self) -> list[Instrument]:
+        """Instruments that are new or changed since the last call, in order."""
+        taken, self._announcements = self._announcements, []
+        return taken
+
+    def _register(self, block: Block, index: int) -> bool:
+        """Learns a directory message. False if its symbol is none: then the message is an anomaly."""
+        dtype = MESSAGES[TickKind.STOCK_DIRECTORY]
+        start = int(block.starts[index])
+        message = block.data[start : start + dtype.itemsize].view(dtype)[0]
+        stock, lot = bytes(message["stock"]).ljust(8), int(message["round_lot_size"])
+        try:
+            instrument, announce = self.registry.register(stock.decode("ascii").rstrip(), lot)
+        except ValueError:
+            anomaly = Anomaly(
+                AnomalyKind.BAD_SYMBOL, block.offset(index), block.first_sequence + index, f"stock {stock!r}"
+            )
+            self.report.add(anomaly)
+            return False
+        if announce:
+            self._announcements.append(instrument)
+        self._assign(int(message["stock_locate"]), instrument, int.from_bytes(stock, "little"), lot)
+        return True
+
+    def _assign(self, locate: int, instrument: Instrument, symbol_word: int, lot: int) -> None:
+        self.locates[locate] = instrument.instrument_id
+        self._state.locate_ids[locate] = instrument.instrument_id
+        self._state.locate_symbols[locate] = symbol_word
+        self._state.locate_lots[locate] = lot
+
+    def _report_anomalies(self, block: Block) -> None:
+        counts = self._state.anomalies
+        logged = min(int(counts.sum()), ANOMALIES_LOGGED_MAX)
+        for code, index in self._state.anomaly_log[:logged].tolist():
+            start, length = int(block.starts[index]), int(block.lengths[index])
+            detail = f"type {chr(block.data[start])!r}, {length} bytes"
+            if code == _UNKNOWN_LOCATE:
+                detail += f", locate {int.from_bytes(block.data[start + 1 : start + 3].tobytes(), 'big')}"
+            kind = _ANOMALY_KINDS[code]
+            self.report.add(Anomaly(kind, block.offset(index), block.first_sequence + index, detail))
+            counts[code] -= 1
+        for code, rest in enumerate(counts.tolist()):
+            if rest:
+                self.report.counts[_ANOMALY_KINDS[code]] += rest
+        counts[:] = 0
+
+
+def _symbol_word(symbol: str) -> int:
+    return int.from_bytes(symbol.encode("ascii").ljust(8), "little")
