@@ -1,0 +1,78 @@
+"""Writes ``docs/topics.md`` from the topic table.
+
+uv run python -m common.contracts.topic_documentation
+"""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from common.contracts.topics import DAY_MS, STAGE_INPUTS, TOPICS, Schema, Topic
+
+FILE: Final = Path(__file__).parents[5] / "docs" / "topics.md"
+
+_HEAD: Final = """# Topics
+
+Generated from `libs/common/src/common/contracts/topics.py` by `make schemas`; a test keeps it current.
+Every topic is created from that table. Partition counts of a running fleet are frozen: a stage refuses to start on
+others.
+"""
+
+_LAYOUTS: Final = {
+    "tick-frame-1": ("layout-frame-header.v1", "layout-tick.v1"),
+    "bars-1": ("layout-bar.v1",),
+    "depths-1": ("layout-depth.v1",),
+    "marks-1": ("layout-mark.v1",),
+}
+
+
+def _retention(topic: Topic) -> str:
+    if topic.cleanup == "compact":
+        return "newest per key"
+    return "for ever" if topic.retention_ms < 0 else f"{topic.retention_ms / DAY_MS:g} d"
+
+
+def _schema(schema: Schema) -> str:
+    files = _LAYOUTS.get(schema.name, (f"{schema.name}.v{schema.version}",) if schema.model else ())
+    links = (f"[{file}](../libs/common/schemas/{file}.json)" for file in files)
+    return ", ".join(links) or f"`{schema.name}`"
+
+
+def _table(topics: Iterable[Topic]) -> list[str]:
+    rows = ["| topic | key | value | partitions | kept | owner | purpose |", "|---|---|---|---:|---|---|---|"]
+    rows += [
+        f"| `{topic.name}` | {topic.key} | {_schema(topic.schema)} | {topic.partitions} | {_retention(topic)} "
+        f"| {topic.owner} | {topic.purpose} |"
+        for topic in topics
+    ]
+    return rows
+
+
+def render() -> str:
+    """The whole page."""
+    changelogs = [topic for topic in TOPICS if topic.schema.name == "changelog"]
+    messages = [topic for topic in TOPICS if topic not in changelogs]
+    dead = [f"- `{topic.dead_letters}`" for topic in STAGE_INPUTS]
+    sections = [
+        _HEAD,
+        "## Messages\n",
+        *_table(messages),
+        "\n## Changelogs\n\nRows and input positions of a stage; written in the same transaction as its outputs.\n",
+        *_table(changelogs),
+        "\n## Dead letters\n",
+        "What a stage cannot handle is set aside, with topic, partition, offset, error and traceparent as headers:\n",
+        *dead,
+    ]
+    return "\n".join(sections) + "\n"
+
+
+def main() -> int:
+    FILE.parent.mkdir(parents=True, exist_ok=True)
+    FILE.write_text(render(), "utf-8")
+    sys.stdout.write(f"wrote {FILE.name}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
