@@ -1,0 +1,66 @@
+"""What the user sees: results on standard output, everything else on standard error."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+import typer
+from common.runtime.errors import LogError
+from rich.console import Console
+from rich.markup import escape
+
+from tidemark.control import ControlError
+from tidemark.fleet import FleetError
+from tidemark.state import StateError
+from tidemark.tabular import UnknownTopicError
+
+T = TypeVar("T")
+
+out: Final = Console(highlight=False)
+err: Final = Console(stderr=True, highlight=False)
+
+INTERRUPTED: Final = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+
+
+class CommandError(RuntimeError):
+    """What the user asked cannot be done; the text says why and what to do."""
+
+
+EXPECTED: Final = (CommandError, StateError, FleetError, ControlError, UnknownTopicError, LogError)
+"""Errors whose text is all that the user needs."""
+
+
+async def _interruptible(main: Coroutine[Any, Any, T]) -> T:
+    """Ends ``main`` as Ctrl-C does when SIGTERM comes, so that whatever it started is stopped."""
+    task = asyncio.ensure_future(main)
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        # A second signal finds no handler and ends the process at once; children die with it.
+        loop.remove_signal_handler(signal.SIGTERM)
+        loop.remove_signal_handler(signal.SIGINT)
+        err.print("stopping …")
+        task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, stop)
+    loop.add_signal_handler(signal.SIGINT, stop)
+    return await task
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Runs a command's coroutine. Expected errors end the program with their text and exit code 1, signals with 130."""
+    try:
+        return asyncio.run(_interruptible(main))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        err.print("stopped")
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # Whoever read our output is gone (`… | head`): nothing is wrong, and nothing is left to say.
+        sys.stderr.close()
+        raise typer.Exit(0) from None
+    except EXPECTED as error:
+        err.print(f"[bold red]error:[/] {escape(str(error))}")
+        raise typer.Exit(1) from None

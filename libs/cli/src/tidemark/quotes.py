@@ -1,0 +1,82 @@
+"""The market as a client sees it: quotes out of the views in Redis."""
+
+import asyncio
+import contextlib
+from types import TracebackType
+from typing import Final, Self
+
+from common.contracts.topics import PARTITIONS
+from common.contracts.views import Envelope, QuoteData, view_channel
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from tidemark.load.plan import Quote
+
+REFRESH_S: Final = 0.5
+
+
+def quote_channels() -> list[str]:
+    """The hashes (and channels) that hold every symbol's quote."""
+    return [view_channel("quote", str(partition)) for partition in range(PARTITIONS)]
+
+
+def _quote(value: bytes) -> QuoteData | None:
+    data = Envelope.model_validate_json(value).data
+    return QuoteData.model_validate(data) if data is not None else None
+
+
+class QuoteBoard:
+    """Keeps the quotes of a few symbols fresh; ``__call__`` gives the newest of one, None before there is any."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis: Redis = Redis.from_url(redis_url, socket_connect_timeout=2, socket_timeout=5)
+        self._quotes: dict[str, Quote] = {}
+        self._watched: list[str] = []
+        self._refreshing: asyncio.Task[None] | None = None
+
+    def __call__(self, symbol: str) -> Quote | None:
+        return self._quotes.get(symbol)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            await asyncio.gather(self._refreshing, return_exceptions=True)
+        await self._redis.aclose()
+
+    async def most_traded(self, count: int) -> list[str]:
+        """Symbols with two-sided quotes, by volume so far; fewer where the market shows fewer."""
+        rows: list[QuoteData] = []
+        for channel in quote_channels():
+            found: list[bytes] = await self._redis.hvals(channel)
+            rows += [quote for value in found if (quote := _quote(value)) is not None]
+        rows = [row for row in rows if row.bid_e4 and row.ask_e4 and row.trading_state in ("T", "")]
+        rows.sort(key=lambda row: (-row.volume, row.symbol))
+        return [row.symbol for row in rows[:count]]
+
+    async def watch(self, symbols: list[str]) -> None:
+        """Refreshes these symbols from now on; returns after the first refresh."""
+        self._watched = symbols
+        await self._refresh()
+        self._refreshing = asyncio.create_task(self._keep_fresh(), name="quotes")
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            with contextlib.suppress(RedisError, OSError):
+                await self._refresh()
+
+    async def _refresh(self) -> None:
+        # Which partition a symbol is on is ingest's business, so each hash is asked for all of them.
+        pipe = self._redis.pipeline(transaction=False)
+        for channel in quote_channels():
+            pipe.hmget(channel, self._watched)
+        for values in await pipe.execute():
+            for value in values:
+                quote = _quote(value) if value is not None else None
+                if quote is not None:
+                    self._quotes[quote.symbol] = Quote(quote.bid_e4, quote.ask_e4, quote.last_e4)
