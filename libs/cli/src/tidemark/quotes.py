@@ -20,7 +20,7 @@ def quote_channels() -> list[str]:
     return [view_channel("quote", str(partition)) for partition in range(PARTITIONS)]
 
 
-def _quote(value: bytes) -> QuoteData | None:
+def _quote(value: bytes | str) -> QuoteData | None:
     data = Envelope.model_validate_json(value).data
     return QuoteData.model_validate(data) if data is not None else None
 
@@ -52,7 +52,7 @@ class QuoteBoard:
         """Symbols with two-sided quotes, by volume so far; fewer where the market shows fewer."""
         rows: list[QuoteData] = []
         for channel in quote_channels():
-            found: list[bytes] = await self._redis.hvals(channel)
+            found: list[bytes | str] = await self._redis.hvals(channel)
             rows += [quote for value in found if (quote := _quote(value)) is not None]
         rows = [row for row in rows if row.bid_e4 and row.ask_e4 and row.trading_state in ("T", "")]
         rows.sort(key=lambda row: (-row.volume, row.symbol))
