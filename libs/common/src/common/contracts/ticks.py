@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 FRAME_MAGIC: Final = b"TMFR"
 FRAME_VERSION: Final = 1
+_MINUTE_NS: Final = 60_000_000_000
 NO_INSTRUMENT: Final = -1
 """``instrument_id`` of ticks that concern the whole feed; they are written to every partition."""
 
@@ -137,6 +138,24 @@ def decode_frame(value: bytes) -> Frame:
     if len(value) != FRAME_HEADER.itemsize + count * TICK.itemsize:
         raise FrameError(f"frame of {count} records has {len(value)} bytes")
     return Frame(feed.decode("ascii"), ingest_ns, session_ns, np.frombuffer(value, TICK, offset=FRAME_HEADER.itemsize))
+
+
+def heartbeat(event_ns: int) -> Ticks:
+    """One tick that says: it is ``event_ns`` now, and nothing earlier is still to come."""
+    ticks = np.zeros(1, TICK)
+    ticks[0]["event_ns"] = event_ns
+    ticks[0]["instrument_id"] = NO_INSTRUMENT
+    ticks[0]["kind"] = TickKind.HEARTBEAT
+    return ticks
+
+
+def closing_time_ns(last_event_ns: int) -> int:
+    """Event time of the heartbeat that ends a session, so that every window closes that its last event left open.
+
+    It is the end of the minute after the last event's: past the longest window even for a reader that allows events to
+    be some seconds late. Online and offline replay share this rule, and so close the same bars.
+    """
+    return (last_event_ns // _MINUTE_NS + 2) * _MINUTE_NS
 
 
 def symbol_to_ref(symbol: str) -> int:
