@@ -6,11 +6,14 @@ stages, which own their consumers, tables and transactional producers. Started a
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import faust
 from fastapi import FastAPI
+from faust.app.base import BootStrategy
 
 from common.contracts.topics import Topic
 from common.runtime import metrics
@@ -34,8 +37,25 @@ from common.runtime.web import WebServer
 _log = get_logger(__name__)
 
 
+class ControlBoot(BootStrategy):  # type: ignore[misc]
+    """Faust without its own web server: the operators' pages are FastAPI's, one way for every service."""
+
+    enable_web = False
+
+
+class ControlWorker(faust.Worker):  # type: ignore[misc]
+    """Faust's worker, which leaves logging to us."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "override_logging": False, "redirect_stdouts": False})
+        if not sys.stdout.isatty():
+            self.spinner = None
+
+
 class TidemarkApp(faust.App):  # type: ignore[misc]
     """One per process. Nothing is opened before the worker starts."""
+
+    BootStrategy = ControlBoot
 
     def __init__(self, name: str, settings: Settings) -> None:
         super().__init__(
@@ -43,7 +63,7 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
             broker=[f"kafka://{server}" for server in settings.kafka_bootstrap.split(",")],
             store="memory://",
             datadir=str(settings.data_dir / name / "control"),
-            web_enabled=False,
+            Worker=ControlWorker,
             topic_disable_leader=True,
             topic_allow_declare=False,
             autodiscover=False,
@@ -134,7 +154,7 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
 
     def watch_dead_letters(self, topics: Sequence[Topic]) -> None:
         """Runs a Faust agent that reports every dead letter of these topics."""
-        channel = self.topic(*[topic.dead_letters for topic in topics], key_type=bytes, value_type=bytes, acks=True)
+        channel = self.topic(*[topic.dead_letters for topic in topics], key_serializer="raw", value_serializer="raw")
 
         async def dead_letters(stream: Any) -> None:
             async for event in stream.events():
@@ -173,4 +193,5 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
         """The command line of the service: Faust's own, with our logs."""
         configure_logs(self.service_name, self.settings.log_level)
         os.environ.setdefault("FAUST_LOOP", "uvloop")
+        Path(str(self.conf.datadir)).mkdir(parents=True, exist_ok=True)
         super().main()

@@ -64,7 +64,7 @@ class _Follower(mode.Service):  # type: ignore[misc]
 
 
 class Tail(_Follower):
-    """Hands every record committed from now on to a callback. What was committed during an interruption comes after it."""
+    """Hands every record committed from now on to a callback; what an interruption held up comes after it."""
 
     def __init__(
         self, settings: Settings, topics: Sequence[Topic], callback: Callable[[Sequence[Message]], None], **kwargs: Any

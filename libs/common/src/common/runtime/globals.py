@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from common.runtime.errors import LogError, Retriable
+from common.runtime.inbox import POLL_MS, RESTORE_POLL_MS
 from common.runtime.log import Log, Partition, Reader
 from common.runtime.logs import get_logger
 from common.runtime.tables import Global, GlobalRow
 
 _log = get_logger(__name__)
-POLL_MS = 1_000
 RETRY_S = 1.0
 
 
@@ -78,7 +78,7 @@ class GlobalFollower:
                         self._missing -= 1
                         if not self._missing:
                             self.complete.set()
-                    for record in await reader.poll(POLL_MS):
+                    for record in await reader.poll(POLL_MS if caught_up else RESTORE_POLL_MS):
                         self.view.put(record.key, record.value, partition.number, record.offset)
                     position = reader.position
             except Retriable as error:

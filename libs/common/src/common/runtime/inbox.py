@@ -9,6 +9,8 @@ from common.runtime.log import Partition, Reader
 from common.runtime.message import Message
 
 POLL_MS = 1_000
+RESTORE_POLL_MS = 20
+"""While restoring: what is left may be a marker only, which moves the position and ends no wait."""
 
 
 class Inbox:
@@ -55,7 +57,7 @@ class Inbox:
             self._filled.set()
 
     async def take(self, messages_max: int) -> list[Message]:
-        """Waits for at least one message; then what is there, every topic its share first. Raises what a pump raised."""
+        """Waits for one message, then takes what is there, every topic its share first. Raises what a pump raised."""
         while not any(self._queues.values()):
             self._filled.clear()
             await self._filled.wait()

@@ -18,9 +18,9 @@ BATCH_BYTES_MAX = 900_000
 FETCH_BYTES_MAX = 8 * 1024 * 1024
 FETCH_WAIT_MS = 500
 RETRY_BACKOFF_MS = 2
-"""For CONCURRENT_TRANSACTIONS and for NOT_ENOUGH_REPLICAS, which a 4.x broker answers to a produce of an older client
-while it writes markers. A broker that is away is not hammered: attempts end after ``request_timeout_ms``, and the stage's
-own backoff takes over."""
+"""For CONCURRENT_TRANSACTIONS, and for NOT_ENOUGH_REPLICAS, which a 4.x broker answers to an older client's produce
+while it writes markers. A broker that is away is not hammered: attempts end after ``request_timeout_ms``, then
+the stage backs off by its own rule."""
 
 _FENCED = (kafka_errors.ProducerFenced, kafka_errors.InvalidProducerEpoch, kafka_errors.InvalidProducerIdMapping)
 _FATAL = (
@@ -44,7 +44,7 @@ def translated(what: str) -> Iterator[None]:
     except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
         raise Retriable(f"{what}: {error!r}") from error
     except AssertionError as error:
-        # aiokafka asserts its state transitions; one that fails means an earlier error of this producer was fatal to it.
+        # aiokafka asserts its state transitions; one that fails means that an earlier error was fatal to this producer.
         raise Retriable(f"{what}: the client is in no state for it: {error!r}") from error
 
 
@@ -73,7 +73,8 @@ class KafkaProducer:
 
     @staticmethod
     def _add(batch: Any, record: Record) -> Any:
-        return batch.append(key=record.key, value=record.value, timestamp=record.timestamp_ms, headers=record.headers)
+        headers = list(record.headers)
+        return batch.append(key=record.key, value=record.value, timestamp=record.timestamp_ms, headers=headers)
 
     async def _send(self, partition: Partition, batch: Any) -> None:
         count = batch.record_count()
@@ -174,8 +175,8 @@ class KafkaLog:
         with translated(f"partitions of {topic}"):
             client = self._ask()
             # aiokafka caches what it knows; a topic made since is only found by asking anew.
-            await client._client.fetch_all_metadata()
-            numbers = client._client.cluster.partitions_for_topic(topic)
+            cluster = await client._client.fetch_all_metadata()
+            numbers = cluster.partitions_for_topic(topic)
         if not numbers:
             raise Fatal(f"topic {topic} does not exist; `tidemark up` or the topics job creates it")
         return len(numbers)

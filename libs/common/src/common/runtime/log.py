@@ -1,4 +1,4 @@
-"""What a stage needs of Kafka, as protocols. ``kafka.py`` keeps them on a broker, ``testing/memory_log.py`` in memory."""
+"""What a stage needs of Kafka, as protocols: ``kafka.py`` has them on a broker, ``testing/memory_log.py`` in memory."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol

@@ -1,8 +1,8 @@
 """Which partitions this process serves: a member of the stage's consumer group that never reads a record.
 
-The group only assigns. Reading is done by consumers of the tasks' own, so a rebalance stops no partition that stays, and
-nothing depends on what a rebalance listener does (aiokafka swallows its exceptions). Offsets committed to the group are
-for lag tools; the positions that count are in the changelog.
+The group only assigns. Reading is done by consumers of the tasks' own, so a rebalance stops no partition that stays,
+and nothing depends on what a rebalance listener does (aiokafka swallows its exceptions). Offsets committed to the group
+are for lag tools; the positions that count are in the changelog.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
                 raise
 
     async def stop(self) -> None:
-        """Ends the heartbeats. A static member does not leave: its partitions wait for it until the session times out."""
+        """Ends the heartbeats. A static member does not leave: its partitions wait for it until the session ends."""
         with contextlib.suppress(kafka_errors.KafkaError, TimeoutError, OSError):
             await asyncio.wait_for(self._consumer.stop(), 2.0)
 

@@ -11,7 +11,7 @@ Headers = Sequence[tuple[str, bytes]]
 
 
 class Message:
-    """One input record. ``body`` is decoded by the topic's schema at first use; what it raises makes the record poison."""
+    """One input record. ``body`` is decoded by the topic's schema at first use; an error there makes it poison."""
 
     __slots__ = ("_body", "headers", "key", "offset", "partition", "timestamp_ms", "topic", "value")
 

@@ -9,8 +9,8 @@ from aiokafka.producer import sender
 from aiokafka.record.memory_records import MemoryRecords
 
 MARKER_BACKOFF_S = 0.001
-"""A transaction that follows another closely is told CONCURRENT_TRANSACTIONS while the markers are written. aiokafka waits
-20 ms then, which makes a back-to-back commit 24 ms; markers take about one."""
+"""A transaction that follows another closely is told CONCURRENT_TRANSACTIONS while the markers are written. aiokafka
+waits 20 ms then, which makes a back-to-back commit 24 ms; markers take about one."""
 
 _BATCH_LENGTH_AT = 8
 _BATCH_CRC_AT = 17

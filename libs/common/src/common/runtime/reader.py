@@ -18,8 +18,8 @@ QUEUE_BATCHES_MAX = 16
 class CommittedReader:
     """Reads every partition of ``topics``, committed records only, each partition in order.
 
-    Starts at the beginning, at the end as it is on entering, or at ``positions`` ((topic, partition) → offset; partitions
-    not named there start at the beginning). Raises Fatal on entering where a topic does not exist.
+    Starts at the beginning, at the end as it is on entering, or at ``positions`` ((topic, partition) → offset;
+    partitions not named there start at the beginning). Raises Fatal on entering where a topic does not exist.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from common.runtime.telemetry import current_traceparent
 
 
 class Sender:
-    """Sends with ``acks=all`` and the current trace context. Safe to retry: every message carries an id of its sender."""
+    """Sends with ``acks=all`` and the current trace context. A retry is safe: messages carry ids of their sender."""
 
     def __init__(self, settings: Settings, client_id: str) -> None:
         self._settings = settings

@@ -13,7 +13,7 @@ from common.contracts.topics import Topic
 from common.runtime import metrics
 from common.runtime.backoff import Backoff
 from common.runtime.errors import Fenced, Retriable
-from common.runtime.inbox import POLL_MS
+from common.runtime.inbox import RESTORE_POLL_MS
 from common.runtime.kafka import KafkaLog
 from common.runtime.log import Log, Partition, Producer, Record
 from common.runtime.logs import get_logger
@@ -61,7 +61,7 @@ async def restore_position(log: Log, changelog: Partition, name: str) -> bytes |
     position: bytes | None = None
     try:
         while reader.position < end:
-            for record in await reader.poll(POLL_MS):
+            for record in await reader.poll(RESTORE_POLL_MS):
                 if record.key == position_key(name):
                     position = record.value
     finally:

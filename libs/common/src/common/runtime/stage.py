@@ -1,4 +1,4 @@
-"""A stage in a process: follows the group's assignment, keeps one task per partition, opens tasks anew after trouble."""
+"""A stage in a process: follows the group's assignment, one task per partition, opened anew after trouble."""
 
 import asyncio
 import contextlib

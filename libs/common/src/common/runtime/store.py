@@ -1,7 +1,7 @@
 """One RocksDB per task. Keys of the store are the keys of the changelog, so a restore is a plain copy.
 
-Row key: ``{table}/{key}``; input position: ``@position/{topic}``. Only in the store: ``@changelog``, the changelog offset
-that the store is complete up to. One WriteBatch carries all three, so a crash leaves them in step.
+Row key: ``{table}/{key}``; input position: ``@position/{topic}``. Only in the store: ``@changelog``, the changelog
+offset that the store is complete up to. One WriteBatch carries all three, so a crash leaves them in step.
 """
 
 import shutil

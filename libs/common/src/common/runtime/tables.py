@@ -1,7 +1,7 @@
 """Table declarations, and the faces that a handler sees.
 
-Three kinds. Changelogged: money; every commit carries the changed rows. Snapshotted: bulk state, saved now and then with
-its input position and rebuilt by replay. Global: a read-only copy of a compacted topic in every process.
+Three kinds. Changelogged: money; every commit carries the changed rows. Snapshotted: bulk state, saved now and then
+with its input position and rebuilt by replay. Global: a read-only copy of a compacted topic in every process.
 """
 
 from collections.abc import Callable, Iterator
@@ -53,7 +53,7 @@ TableDeclaration = Changelogged | Snapshotted[Any] | Global
 
 
 class Table(Protocol):
-    """Handler's face of a changelogged table. Writes are visible at once to the same batch, to others after the commit."""
+    """Handler's face of a changelogged table. The batch sees its writes at once, others after the commit."""
 
     def get(self, key: bytes) -> Any | None: ...
 

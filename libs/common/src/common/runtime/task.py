@@ -10,7 +10,7 @@ from typing import Any
 from common.contracts.topics import Topic
 from common.runtime import metrics
 from common.runtime.errors import Fatal, Retriable
-from common.runtime.inbox import POLL_MS, Inbox
+from common.runtime.inbox import RESTORE_POLL_MS, Inbox
 from common.runtime.log import Log, Partition
 from common.runtime.logs import get_logger
 from common.runtime.message import Message, View
@@ -159,7 +159,7 @@ class Task:
         rows = 0
         try:
             while reader.position < end:
-                records = await reader.poll(POLL_MS)
+                records = await reader.poll(RESTORE_POLL_MS)
                 changes = [(record.key, record.value) for record in records if record.key is not None]
                 parts.store.write(changes, reader.position)
                 rows += len(changes)
@@ -196,7 +196,7 @@ class Task:
         reader = await self.log.read(partition, begin)
         try:
             while reader.position < end:
-                for r in await reader.poll(POLL_MS):
+                for r in await reader.poll(RESTORE_POLL_MS):
                     if r.offset < end and (topic.name, r.offset) not in refused:
                         message = Message(topic, self.partition, r.offset, r.key, r.value, r.timestamp_ms, r.headers)
                         self._replay_one(parts, message, refused)
@@ -266,7 +266,7 @@ class Task:
                 batch = batch[poison.index + 1 :]
 
     async def _process_bulk(self, parts: TaskParts, batch: list[Message]) -> None:
-        """Bulk state has no undo: what is known to be poison is cut out first, what turns out to be costs a reopening."""
+        """Bulk state has no undo: known poison is cut out first; what turns out to be poison costs a reopening."""
         while batch:
             sound = next((i for i, message in enumerate(batch) if self._suspicious(message)), len(batch))
             if sound:

@@ -75,7 +75,7 @@ async def commit(parts: TaskParts, batch: Sequence[Message], dead: DeadLetter | 
     """Handles ``batch`` and makes it so: outputs, table rows and input positions become visible together.
 
     ``dead`` is set aside in the same transaction: its position moves, its handler is not asked.
-    Raises PoisonError (aborted, nothing happened), Fenced or Retriable (the log knows what happened: open the task anew).
+    Raises PoisonError (aborted, nothing happened), Fenced or Retriable (open anew: the log knows what happened).
     """
     # 1 begin
     await parts.producer.begin()
@@ -125,7 +125,7 @@ def positions_after(messages: Iterable[Message]) -> dict[str, int]:
 
 
 def apply(parts: TaskParts, batch: Sequence[Message]) -> Effects:
-    """Runs the handler over the batch. Raises PoisonError; the overlay then holds the messages before the poison one."""
+    """Runs the handler over the batch. Raises PoisonError; the overlay then holds what came before the poison."""
     effects = Effects()
     overlays = tuple(parts.tables.overlays.values())
     now_ns = parts.clock_ns()

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 from redis.asyncio import Redis
@@ -22,7 +22,9 @@ from common.runtime import metrics
 from common.runtime.backoff import Backoff
 from common.runtime.logs import get_logger
 from common.runtime.message import View
-from common.runtime.transaction import Committed
+
+if TYPE_CHECKING:  # push and the health strip come without the stage's dependencies
+    from common.runtime.transaction import Committed
 
 _log = get_logger(__name__)
 COMMANDS_MAX = 1_000
@@ -94,7 +96,7 @@ class ViewPublisher:
         """A task ends; what it still had queued is dropped, the next owner writes it anew."""
         self._tasks.pop(task, None)
 
-    def publish(self, task: TaskKey, committed: Committed) -> None:
+    def publish(self, task: TaskKey, committed: "Committed") -> None:
         """Queues a commit's views. Never waits: beyond the bound the task is marked for a refill instead."""
         publishing = self._tasks.get(task)
         if publishing is None or (publishing.dirty and not self.connected):
@@ -137,7 +139,7 @@ class ViewPublisher:
             for publishing in [p for p in self._tasks.values() if p.dirty]:
                 await self._refill(publishing)
 
-    async def _write(self, publishing: _Publishing, committed: Committed) -> None:
+    async def _write(self, publishing: _Publishing, committed: "Committed") -> None:
         views = newest(committed.views)
         for at in range(0, len(views), COMMANDS_MAX):
             pipe = self._redis.pipeline(transaction=False)

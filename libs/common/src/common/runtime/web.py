@@ -18,10 +18,14 @@ class _Server(uvicorn.Server):
 
 
 class WebServer:
-    """Binds first, so that a busy port is an error at start and port 0 is known before the first request."""
+    """Binds first, so that a busy port is an error at start and port 0 is known before the first request.
 
-    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+    ``options`` go to ``uvicorn.Config``; ``ws`` may name another WebSocket protocol class.
+    """
+
+    def __init__(self, app: FastAPI, host: str, port: int, **options: Any) -> None:
         self._app = app
+        self._options = {"log_config": None, "access_log": False, "ws": "websockets-sansio", "lifespan": "on"} | options
         self._host = host
         self._wanted_port = port
         self._server: uvicorn.Server | None = None
@@ -38,7 +42,7 @@ class WebServer:
             listener.close()
             raise
         self.port = listener.getsockname()[1]
-        config = uvicorn.Config(self._app, log_config=None, access_log=False, ws="websockets-sansio", lifespan="on")
+        config = uvicorn.Config(self._app, **self._options)
         server = _Server(config)
         self._server = server
         self._serving = asyncio.create_task(server.serve(sockets=[listener]), name="web")

@@ -1,0 +1,54 @@
+"""A store in memory that a crash can set back: writes since the last sync may be lost, batch by batch from the end."""
+
+from collections.abc import Iterator
+
+from common.runtime.store import CHANGELOG_KEY, Rows
+
+
+class MemoryStore:
+    """See ``runtime.store.Store``. It outlives the task that uses it, as a disk outlives a process."""
+
+    def __init__(self) -> None:
+        self._synced: dict[bytes, bytes] = {}
+        self._batches: list[list[tuple[bytes, bytes | None]]] = []
+        self._rows: dict[bytes, bytes] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._rows.get(key)
+
+    def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        yield from sorted((key, value) for key, value in self._rows.items() if key.startswith(prefix))
+
+    def write(self, rows: Rows, changelog_offset: int) -> None:
+        batch = [*rows, (CHANGELOG_KEY, b"%d" % changelog_offset)]
+        self._batches.append(batch)
+        _apply(self._rows, batch)
+
+    def changelog_offset(self) -> int:
+        return int(self._rows.get(CHANGELOG_KEY, b"0"))
+
+    def wipe(self) -> None:
+        self._synced, self._batches, self._rows = {}, [], {}
+
+    def close(self) -> None:
+        """Keeps everything: closing is no crash."""
+
+    def crash(self, lost_batches: int) -> None:
+        """Power cut: the newest ``lost_batches`` writes are gone, the others are on disk."""
+        kept = self._batches[: max(0, len(self._batches) - lost_batches)]
+        for batch in kept:
+            _apply(self._synced, batch)
+        self._batches = []
+        self._rows = dict(self._synced)
+
+    def rows(self) -> dict[bytes, bytes]:
+        """Everything but the changelog offset."""
+        return {key: value for key, value in self._rows.items() if key != CHANGELOG_KEY}
+
+
+def _apply(rows: dict[bytes, bytes], batch: list[tuple[bytes, bytes | None]]) -> None:
+    for key, value in batch:
+        if value is None:
+            rows.pop(key, None)
+        else:
+            rows[key] = value
