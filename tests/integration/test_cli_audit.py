@@ -106,7 +106,7 @@ def test_ledger_when_more_is_reserved_than_there_is_then_overdrawn() -> None:
             entry("a", 2, EntryKind.RESERVE, (Book.AVAILABLE, CASH, -6), (Book.RESERVED, CASH, 6)),
         ]
     )
-    assert fold.overdrawn.examples == ["a entry 2: AVAILABLE CASH falls to -1"]
+    assert fold.overdrawn.examples == ["a entry 2: AVAILABLE @CASH falls to -1"]
 
 
 def test_balances_when_copy_is_older_then_it_is_compared_where_it_stands() -> None:
@@ -116,7 +116,7 @@ def test_balances_when_copy_is_older_then_it_is_compared_where_it_stands() -> No
     assert balances("copy", {"a": copy}, fold).is_sound
     assert lagging({"a": copy}, fold) == ["a: copy stands at entry 2 of 3"]
     wrong = balances("copy", {"a": replace(copy, reserved={CASH: 999})}, fold)
-    assert wrong.findings.examples == ["a after entry 2: reserved CASH is 999, the ledger says 1000"]
+    assert wrong.findings.examples == ["a after entry 2: reserved @CASH is 999, the ledger says 1000"]
 
 
 def test_balances_when_copy_is_ahead_or_missing_then_found() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from common.contracts.events import Book, EntryKind, LedgerEntry
+from common.contracts.events import CASH, Book, EntryKind, LedgerEntry
 
 KEPT_MAX: Final = 20
 
@@ -89,7 +89,7 @@ class LedgerFold:
     @property
     def ledger_sum_e4(self) -> int:
         """Sum of all cash postings; zero in a sound ledger."""
-        return self.total["CASH"]
+        return self.total[CASH]
 
     def apply(self, entry: LedgerEntry) -> None:
         """Books one entry. What is wrong with it is noted, and it is booked all the same."""
@@ -128,8 +128,8 @@ class LedgerFold:
         self.posted[entry.execution_id] = Posted(
             entry.account_id,
             entry.order_id or "",
-            sum(p.amount for p in own if p.asset == "CASH"),
-            sum(p.amount for p in own if p.asset != "CASH"),
+            sum(p.amount for p in own if p.asset == CASH),
+            sum(p.amount for p in own if p.asset != CASH),
         )
 
     def balance(self, account_id: str, seq: int) -> Balance | None:

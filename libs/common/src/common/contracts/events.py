@@ -208,8 +208,8 @@ class Book(StrEnum):
     VENUE = "VENUE"
 
 
-CASH: Literal["CASH"] = "CASH"
-"""The asset name of cash; every other asset is a symbol."""
+CASH: Literal["@CASH"] = "@CASH"
+"""The asset name of cash; every other asset is a symbol. No symbol begins with @, while CASH is one (on XNAS)."""
 
 
 class Posting(Event):
