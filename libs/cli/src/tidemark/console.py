@@ -1,9 +1,11 @@
 """What the user sees: results on standard output, everything else on standard error."""
 
 import asyncio
+import contextlib
+import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any, Final, TypeVar
 
 import typer
@@ -50,17 +52,24 @@ async def _interruptible(main: Coroutine[Any, Any, T]) -> T:
     return await task
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """Runs a command's coroutine. Expected errors end the program with their text and exit code 1, signals with 130."""
+@contextlib.contextmanager
+def reported() -> Iterator[None]:
+    """Expected errors end the program with their text and exit code 1, Ctrl-C and SIGTERM with 130."""
     try:
-        return asyncio.run(_interruptible(main))
+        yield
     except (KeyboardInterrupt, asyncio.CancelledError):
         err.print("stopped")
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
-        # Whoever read our output is gone (`… | head`): nothing is wrong, and nothing is left to say.
-        sys.stderr.close()
+        # Whoever read our output is gone (`… | head`): nothing is wrong, and nothing is left to say to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except EXPECTED as error:
         err.print(f"[bold red]error:[/] {escape(str(error))}")
         raise typer.Exit(1) from None
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Runs a command's coroutine under ``reported``."""
+    with reported():
+        return asyncio.run(_interruptible(main))

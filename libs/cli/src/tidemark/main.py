@@ -2,6 +2,7 @@
 
 import typer
 
+from tidemark.commands.dump import dump
 from tidemark.commands.read import read
 
 app = typer.Typer(
@@ -12,7 +13,8 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
-app.command()(read)
+for command in (read, dump):
+    app.command()(command)
 
 
 @app.callback()
