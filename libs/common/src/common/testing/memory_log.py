@@ -170,6 +170,7 @@ class MemoryProducer:
         return self._ends
 
     async def abort(self) -> None:
+        self._log.at_step("abort")
         self._check()
         self._log.end(self._identity, "aborted")
 
