@@ -1,0 +1,119 @@
+"""Routes of orders: submit, cancel, read."""
+
+from typing import Annotated
+
+from common.contracts.events import Decision, OrderCancel, OrderEvent, OrderState, ReasonCode
+from common.contracts.values import OrderId
+from fastapi import APIRouter, Path, Response
+
+from orders.api.problems import Problem, problem_responses
+from orders.api.requests import OrderRequest, SentNs, sent_or_now
+from orders.database import DatabaseAway
+from orders.desk import Desk, NoVerdict
+from orders.domain.lifecycle import CLOSED
+from orders.queries import Queries
+
+OrderPath = Annotated[OrderId, Path(description="`{account_id}.{client_order_id}`")]
+
+
+def orders_router(desk: Desk, queries: Queries) -> APIRouter:
+    """The routes under ``/v1/orders``."""
+    router = APIRouter(prefix="/v1/orders", tags=["orders"])
+
+    @router.post(
+        "",
+        status_code=201,
+        summary="Submit an order and get the committed verdict",
+        responses={
+            200: {"description": "accepted before: the first answer again", "model": Decision},
+            **problem_responses(
+                status_400="malformed request",
+                status_409="the id was used with another body; `conflict` names the first field that differs",
+                status_422="denied by the gate; `reason` and the numbers `compared` say why",
+                status_503="no verdict in time, or not ready; see `type`",
+            ),
+        },
+    )
+    async def submit(request: OrderRequest, response: Response, sent_ns: SentNs = None) -> Decision:
+        decision = await desk.submit(request.intent(sent_or_now(sent_ns)))
+        if not decision.accepted:
+            raise _denied(decision)
+        response.status_code = 200 if decision.repeat else 201
+        response.headers["Location"] = f"/v1/orders/{decision.order_id}"
+        return decision
+
+    @router.delete(
+        "/{order_id}",
+        summary="Cancel what is open of an order",
+        responses={
+            200: {"description": "the order is canceled", "model": OrderEvent},
+            202: {"description": "the venue has been asked and has not answered yet", "model": OrderEvent},
+            **problem_responses(
+                status_404="no such order",
+                status_409="the order cannot be canceled; `order` shows it",
+                status_503="no answer in time, or not ready; see `type`",
+            ),
+        },
+    )
+    async def cancel(order_id: OrderPath, response: Response, sent_ns: SentNs = None) -> OrderEvent:
+        order = await _projected(queries, order_id)
+        if order is None or order.state not in CLOSED:
+            account_id = order_id.split(".", 1)[0]
+            request = OrderCancel(account_id=account_id, order_id=order_id, sent_ns=sent_or_now(sent_ns))
+            order = await _canceled(desk, queries, request)
+        if order.state is OrderState.CANCELED:
+            return order
+        if order.state is OrderState.PENDING_CANCEL:
+            response.status_code = 202
+            return order
+        raise Problem(
+            409,
+            "not-cancelable",
+            "The order cannot be canceled",
+            order.text or f"the order is {order.state.name}",
+            order=order.model_dump(mode="json", exclude_none=True),
+        )
+
+    @router.get("/{order_id}", summary="One order", responses=problem_responses(status_404="no such order"))
+    async def read(order_id: OrderPath) -> OrderEvent:
+        order = await queries.order(order_id)
+        if order is None:
+            raise _unknown(order_id)
+        return order
+
+    return router
+
+
+def _denied(decision: Decision) -> Problem:
+    members = decision.model_dump(mode="json", exclude_none=True, include={"reason", "compared", "conflict"})
+    whole = decision.model_dump(mode="json", exclude_none=True)
+    if decision.reason is ReasonCode.DUPLICATE_ID:
+        detail = f"order {decision.order_id} exists already, with another {decision.conflict or 'body'}"
+        return Problem(409, "client-order-id-conflict", "The id is taken", detail, decision=whole, **members)
+    reason = decision.reason.value if decision.reason else "unknown"
+    return Problem(422, "order-denied", "The order was denied", reason, decision=whole, **members)
+
+
+def _unknown(order_id: str) -> Problem:
+    return Problem(404, "order-unknown", "No such order", order_id)
+
+
+async def _projected(queries: Queries, order_id: str) -> OrderEvent | None:
+    """What the read side knows; nothing where it is away, for canceling must work without it."""
+    try:
+        return await queries.order(order_id)
+    except DatabaseAway:
+        return None
+
+
+async def _canceled(desk: Desk, queries: Queries, request: OrderCancel) -> OrderEvent:
+    try:
+        return await desk.cancel(request)
+    except NoVerdict:
+        # Silence is also what an unknown order answers with. Asked only now: the read side may lag behind the log.
+        try:
+            if await queries.order(request.order_id) is None:
+                raise _unknown(request.order_id) from None
+        except DatabaseAway:
+            pass
+        raise

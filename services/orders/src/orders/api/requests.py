@@ -1,0 +1,83 @@
+"""Bodies of requests: the contracts' messages without what the path or the service itself says."""
+
+import time
+from typing import Annotated
+
+from common.contracts.events import AccountStatus, Event, Fund, OrderIntent, SetAccount, Withdraw
+from common.contracts.values import (
+    AccountId,
+    CashE4,
+    ClientOrderId,
+    OrderType,
+    Quantity,
+    Side,
+    Symbol,
+    TimeInForce,
+    TimestampNs,
+)
+from fastapi import Header, Query
+from pydantic import Field
+
+SentNs = Annotated[
+    TimestampNs | None,
+    Header(
+        alias="Tidemark-Sent-Ns",
+        strict=False,
+        description="When the sender meant to send it, ns since the epoch; default: on receipt. "
+        "Latency is measured from it.",
+    ),
+]
+Before = Annotated[int | None, Query(ge=0, description="`next` of the page before")]
+
+
+def sent_or_now(sent_ns: int | None) -> int:
+    """The sender's own time where it gave one."""
+    return time.time_ns() if sent_ns is None else sent_ns
+
+
+class OrderRequest(Event):
+    """An order. `client_order_id` is the client's own and makes a retry safe: it stays the same order."""
+
+    account_id: AccountId
+    client_order_id: ClientOrderId
+    symbol: Symbol
+    side: Side
+    order_type: OrderType
+    time_in_force: TimeInForce = TimeInForce.DAY
+    qty: Quantity
+    limit_price_e4: Quantity | None = Field(default=None, description="required for LIMIT, absent for MARKET")
+
+    def intent(self, sent_ns: int) -> OrderIntent:
+        return OrderIntent(**self.model_dump(), sent_ns=sent_ns)
+
+
+class AccountRequest(Event):
+    """Opens the account, or changes its status."""
+
+    command_id: ClientOrderId
+    status: AccountStatus = AccountStatus.ACTIVE
+
+    def command(self, account_id: str, sent_ns: int) -> SetAccount:
+        return SetAccount(account_id=account_id, sent_ns=sent_ns, **self.model_dump())
+
+
+class FundRequest(Event):
+    """Cash, or a position in `symbol`, from outside."""
+
+    command_id: ClientOrderId
+    cash_e4: CashE4 = 0
+    symbol: Symbol | None = None
+    qty: Quantity = 0
+
+    def command(self, account_id: str, sent_ns: int) -> Fund:
+        return Fund(account_id=account_id, sent_ns=sent_ns, **self.model_dump())
+
+
+class WithdrawRequest(Event):
+    """Free cash goes out; denied, never partial, where it is short."""
+
+    command_id: ClientOrderId
+    cash_e4: CashE4
+
+    def command(self, account_id: str, sent_ns: int) -> Withdraw:
+        return Withdraw(account_id=account_id, sent_ns=sent_ns, **self.model_dump())

@@ -1,0 +1,59 @@
+"""The HTTP API put together."""
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from orders.api.accounts import accounts_router, commands_router
+from orders.api.orders import orders_router
+from orders.api.problems import ProblemDetails, handle_problems
+from orders.api.traces import TraceRequests
+from orders.desk import Desk
+from orders.queries import Queries
+from orders.settings import OrdersSettings
+
+_DESCRIPTION = """
+Orders and account commands are put on the log and answered with what was committed about them. Every id is the
+client's own, so every request can be repeated: it is carried out once and answered alike.
+
+Prices and cash are integers in 1e-4 currency units (`_e4`), quantities whole shares, times nanoseconds since the epoch
+(`_ns`). Errors are problem details (RFC 9457). Reads come from a projection that trails the log by milliseconds.
+"""
+
+
+def create_api(desk: Desk, queries: Queries, settings: OrdersSettings) -> FastAPI:
+    """Opens nothing."""
+    api = FastAPI(title="Tidemark orders", version="1", description=_DESCRIPTION)
+    handle_problems(api)
+    api.include_router(orders_router(desk, queries))
+    api.include_router(commands_router(desk))
+    api.include_router(accounts_router(queries, settings.page_rows_max))
+    api.add_middleware(TraceRequests)
+    api.add_middleware(
+        CORSMiddleware,
+        allow_origin_regex=settings.cors_origin_regex,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["Content-Type", "traceparent", "Tidemark-Sent-Ns"],
+        expose_headers=["Location", "Retry-After"],
+    )
+    _describe_problems(api)
+    return api
+
+
+def _describe_problems(api: FastAPI) -> None:
+    """Names the one error model in the OpenAPI document, and leaves out the framework's own that is never sent."""
+    generate = api.openapi
+
+    def openapi() -> dict[str, object]:
+        document = generate()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas["ProblemDetails"] = ProblemDetails.model_json_schema()
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                described = operation["responses"].get("422", {}).get("content", {})
+                if "application/json" in described and len(described) == 1:
+                    del operation["responses"]["422"]
+        schemas.pop("HTTPValidationError", None)
+        schemas.pop("ValidationError", None)
+        return document
+
+    api.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,70 @@
+"""The orders worker: two stages, the HTTP API, the projection."""
+
+import asyncio
+
+import mode
+from common.contracts.topics import (
+    ORDERS_EVENTS,
+    ORDERS_LIFECYCLE_CHANGELOG,
+    ORDERS_VENUE_CHANGELOG,
+    RISK_DECISIONS,
+)
+from common.runtime.app import TidemarkApp
+
+from orders import projection, stages
+from orders.api.web import create_api
+from orders.database import Database
+from orders.desk import Desk
+from orders.queries import Queries
+from orders.settings import OrdersSettings
+from orders.venue import rows as venue_rows
+from orders.venue import stage as venue_stage
+from orders.verdicts import Verdicts
+
+PROJECTION_CONNECTIONS = 2
+"""Of its own, so that readers cannot hold the projection up."""
+
+
+class Databases(mode.Service):  # type: ignore[misc]
+    """Closes the pools with the worker."""
+
+    def __init__(self, *databases: Database) -> None:
+        super().__init__()
+        self._databases = databases
+
+    async def on_stop(self) -> None:
+        await asyncio.gather(*(database.close() for database in self._databases))
+
+
+def build(settings: OrdersSettings) -> TidemarkApp:
+    """Declares everything, opens nothing."""
+    app = TidemarkApp("orders", settings)
+    app.stage(
+        name="lifecycle",
+        inputs=stages.INPUTS,
+        outputs=stages.OUTPUTS,
+        changelog=ORDERS_LIFECYCLE_CHANGELOG,
+        tables=stages.TABLES,
+        views=stages.views,
+    )(stages.handle)
+    app.stage(
+        name="venue",
+        inputs=venue_stage.INPUTS,
+        outputs=venue_stage.OUTPUTS,
+        changelog=ORDERS_VENUE_CHANGELOG,
+        tables=venue_rows.TABLES,
+    )(venue_stage.handle)
+
+    reading = Database(settings, settings.postgres_pool_max)
+    projecting = Database(settings, PROJECTION_CONNECTIONS)
+    projected = app.projection(projection.TOPICS, projection.ProjectionSink(projecting))
+    # Told, not required: without PostgreSQL orders are taken and answered all the same.
+    app.health.add("projection", lambda: (True, {"reading": projected.ready()[0]}))
+
+    verdicts = Verdicts(settings.inflight_max)
+    tail = app.tail((RISK_DECISIONS, ORDERS_EVENTS), verdicts.on_messages)
+    desk = Desk(app.sender, verdicts, settings, lambda: tail.ready()[0])
+    app.serve(create_api(desk, Queries(reading), settings))
+    app.run_service(Databases(reading, projecting))
+    app.watch_dead_letters((*stages.INPUTS, *venue_stage.INPUTS))
+    return app

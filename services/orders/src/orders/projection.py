@@ -1,0 +1,231 @@
+"""The projection: PostgreSQL as a fold of the committed log.
+
+Rows and positions go into one database transaction, so a crash anywhere leaves both or neither. Several replicas may
+project side by side: who takes the lock on a partition's position first applies the records, the others find them done.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+from common.contracts.events import CommandResult, Decision, ExecutionReport, LedgerEntry, OrderEvent
+from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER, Topic
+from common.runtime.logs import get_logger
+from common.runtime.message import Message
+from prometheus_client import Counter, Gauge
+from pydantic import BaseModel
+
+from orders.database import Connection, Database, DatabaseAway
+
+_log = get_logger(__name__)
+
+TOPICS: Final[tuple[Topic, ...]] = (ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER)
+ROWS = Counter("tidemark_orders_projected_rows_total", "Records projected into PostgreSQL", ["topic"])
+REFUSED = Counter("tidemark_orders_projection_refused_total", "Records that could not be decoded", ["topic"])
+LAG = Gauge("tidemark_orders_projection_lag_seconds", "Age of the newest projected record", ["topic", "partition"])
+
+
+class LedgerGap(Exception):
+    """An account's entries are not 1, 2, 3, …: the log is broken, and a balance made from it would be wrong."""
+
+
+class ProjectionSink:
+    """See ``common.runtime.followers.Sink``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._migrated = False
+        self._reached: dict[tuple[str, int], int] = {}
+
+    async def positions(self) -> Mapping[tuple[str, int], int]:
+        """Brings the schema up to date first. Raises DatabaseAway."""
+        if not self._migrated:
+            await self._database.migrate()
+            self._migrated = True
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch("SELECT topic, partition, next_offset FROM projection_positions")
+        self._reached = {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+        return dict(self._reached)
+
+    async def apply(self, messages: Sequence[Message], positions: Mapping[tuple[str, int], int]) -> None:
+        """One transaction. Raises DatabaseAway where nothing happened, LedgerGap where the log cannot be right."""
+        async with self._database.transaction() as connection:
+            stored = {place: await _lock_position(connection, *place) for place in sorted(positions)}
+            for place, next_offset in stored.items():
+                if next_offset < self._reached.get(place, 0):
+                    self._migrated = False
+                    raise DatabaseAway(f"the database went back to {next_offset} on {place}: it must be read again")
+            fresh = [m for m in messages if m.offset >= stored[m.topic.name, m.partition]]
+            for topic in TOPICS:
+                records = _decoded([m for m in fresh if m.topic.name == topic.name])
+                if records:
+                    await _WRITERS[topic.name](connection, records)
+                    ROWS.labels(topic.name).inc(len(records))
+            reached = {place: max(next_offset, stored[place]) for place, next_offset in positions.items()}
+            await connection.executemany(
+                "UPDATE projection_positions SET next_offset = $3 WHERE topic = $1 AND partition = $2",
+                [(*place, next_offset) for place, next_offset in reached.items()],
+            )
+        self._reached.update(reached)
+        for message in messages[-1:]:
+            LAG.labels(message.topic.name, message.partition).set(time.time() - message.timestamp_ms / 1000)
+
+
+Record = tuple[Message, Any]
+"""A record and its decoded body."""
+
+
+async def _lock_position(connection: Connection, topic: str, partition: int) -> int:
+    await connection.execute(
+        "INSERT INTO projection_positions VALUES ($1, $2, 0) ON CONFLICT DO NOTHING", topic, partition
+    )
+    stored: int = await connection.fetchval(
+        "SELECT next_offset FROM projection_positions WHERE topic = $1 AND partition = $2 FOR UPDATE", topic, partition
+    )
+    return stored
+
+
+def _decoded(messages: Sequence[Message]) -> list[Record]:
+    """What cannot be decoded is counted and left out: its neighbours are projected all the same."""
+    records = []
+    for message in messages:
+        try:
+            if b"\\u0000" in (message.value or b""):
+                raise ValueError("PostgreSQL has no place for NUL in a text")
+            records.append((message, message.body))
+        except ValueError as error:
+            REFUSED.labels(message.topic.name).inc()
+            _log.error("projection_refused", topic=message.topic.name, offset=message.offset, error=str(error))
+    return records
+
+
+def _json_rows(bodies: Sequence[BaseModel]) -> str:
+    return "[" + ",".join(body.model_dump_json() for body in bodies) + "]"
+
+
+def _placed_rows(records: Sequence[Record]) -> str:
+    """Rows that carry their own place in the log."""
+    rows = []
+    for message, body in records:
+        place = f'{{"partition":{message.partition},"record_offset":{message.offset},'
+        rows.append(place + body.model_dump_json().removeprefix("{"))
+    return "[" + ",".join(rows) + "]"
+
+
+async def _write_orders(connection: Connection, records: Sequence[Record]) -> None:
+    newest: dict[str, OrderEvent] = {}
+    for _, order in records:
+        if order.order_id not in newest or newest[order.order_id].revision < order.revision:
+            newest[order.order_id] = order
+    await connection.execute(_UPSERT_ORDERS, _json_rows(list(newest.values())))
+
+
+async def _write_executions(connection: Connection, records: Sequence[Record]) -> None:
+    reports: list[ExecutionReport] = [report for _, report in records]
+    await connection.execute(_INSERT_EXECUTIONS, _json_rows(reports))
+
+
+async def _write_decisions(connection: Connection, records: Sequence[Record]) -> None:
+    decisions = [record for record in records if isinstance(record[1], Decision)]
+    if decisions:
+        await connection.execute(_INSERT_DECISIONS, _placed_rows(decisions))
+    results = [record for record in records if isinstance(record[1], CommandResult)]
+    if not results:
+        return
+    await connection.execute(_INSERT_COMMAND_RESULTS, _placed_rows(results))
+    statuses = {result.account_id: result.status.value for _, result in results if result.status is not None}
+    if statuses:
+        await connection.execute(_SET_STATUSES, list(statuses), list(statuses.values()))
+
+
+async def _write_ledger(connection: Connection, records: Sequence[Record]) -> None:
+    entries: list[LedgerEntry] = [entry for _, entry in records]
+    accounts = sorted({entry.account_id for entry in entries})
+    rows = await connection.fetch(_LOCK_ACCOUNTS, accounts)
+    reached = {row["account_id"]: row["ledger_seq"] for row in rows}
+    fresh = []
+    for entry in entries:
+        expected = reached[entry.account_id] + 1
+        if entry.seq > expected:
+            raise LedgerGap(f"account {entry.account_id}: entry {entry.seq} follows {expected - 1}")
+        if entry.seq == expected:
+            reached[entry.account_id] = entry.seq
+            fresh.append(entry)
+    if fresh:
+        await connection.execute(_INSERT_ENTRIES, _json_rows(fresh))
+        await connection.execute(_ADD_TO_BALANCES, _json_rows(fresh))
+        await connection.execute(_SET_LEDGER_SEQ, list(reached), list(reached.values()))
+
+
+_ORDER_COLUMNS: Final = (
+    "order_id, account_id, client_order_id, symbol, instrument_id, side, order_type, time_in_force, qty, "
+    "limit_price_e4, state, cum_qty, leaves_qty, notional_e4, reason, text, revision, sent_ns, updated_ns"
+)
+_ORDER_UPDATES: Final = ", ".join(
+    f"{column} = excluded.{column}"
+    for column in ("state", "cum_qty", "leaves_qty", "notional_e4", "reason", "text", "revision", "updated_ns")
+)
+_UPSERT_ORDERS: Final = f"""
+    INSERT INTO orders ({_ORDER_COLUMNS})
+    SELECT {_ORDER_COLUMNS} FROM jsonb_populate_recordset(NULL::orders, $1::jsonb) ORDER BY sent_ns, order_id
+    ON CONFLICT (order_id) DO UPDATE SET {_ORDER_UPDATES} WHERE orders.revision < excluded.revision
+"""
+_EXECUTION_COLUMNS: Final = (
+    "execution_id, exec_type, order_id, account_id, symbol, side, "
+    "last_qty, last_price_e4, cum_qty, leaves_qty, venue_ns, text"
+)
+_INSERT_EXECUTIONS: Final = f"""
+    INSERT INTO executions ({_EXECUTION_COLUMNS})
+    SELECT {_EXECUTION_COLUMNS} FROM jsonb_populate_recordset(NULL::executions, $1::jsonb)
+    ON CONFLICT DO NOTHING
+"""
+_DECISION_COLUMNS: Final = (
+    "partition, record_offset, account_id, client_order_id, order_id, accepted, reason, compared, conflict, repeat, "
+    "reserved_cash_e4, reserved_qty, account_seq, decided_ns, intent_partition, intent_offset"
+)
+_INSERT_DECISIONS: Final = f"""
+    INSERT INTO decisions ({_DECISION_COLUMNS})
+    SELECT {_DECISION_COLUMNS} FROM jsonb_populate_recordset(NULL::decisions, $1::jsonb)
+"""
+_RESULT_COLUMNS: Final = (
+    "partition, record_offset, account_id, command_id, accepted, reason, compared, repeat, status, "
+    "account_seq, decided_ns"
+)
+_INSERT_COMMAND_RESULTS: Final = f"""
+    INSERT INTO command_results ({_RESULT_COLUMNS})
+    SELECT {_RESULT_COLUMNS} FROM jsonb_populate_recordset(NULL::command_results, $1::jsonb)
+"""
+_SET_STATUSES: Final = """
+    INSERT INTO accounts (account_id, status)
+    SELECT account_id, status FROM unnest($1::text[], $2::text[]) AS said (account_id, status) ORDER BY account_id
+    ON CONFLICT (account_id) DO UPDATE SET status = excluded.status
+"""
+_LOCK_ACCOUNTS: Final = """
+    INSERT INTO accounts (account_id) SELECT unnest($1::text[])
+    ON CONFLICT (account_id) DO UPDATE SET ledger_seq = accounts.ledger_seq
+    RETURNING account_id, ledger_seq
+"""
+_ENTRY_COLUMNS: Final = "account_id, seq, kind, postings, order_id, command_id, execution_id, booked_ns"
+_INSERT_ENTRIES: Final = f"""
+    INSERT INTO ledger_entries ({_ENTRY_COLUMNS})
+    SELECT {_ENTRY_COLUMNS} FROM jsonb_populate_recordset(NULL::ledger_entries, $1::jsonb)
+"""
+_ADD_TO_BALANCES: Final = """
+    INSERT INTO balances (account_id, book, asset, amount)
+    SELECT entry.account_id, posting.book, posting.asset, sum(posting.amount)
+    FROM jsonb_to_recordset($1::jsonb) AS entry (account_id text, postings jsonb),
+         jsonb_to_recordset(entry.postings) AS posting (book text, asset text, amount numeric)
+    GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    ON CONFLICT (account_id, book, asset) DO UPDATE SET amount = balances.amount + excluded.amount
+"""
+_SET_LEDGER_SEQ: Final = """
+    UPDATE accounts SET ledger_seq = said.seq
+    FROM unnest($1::text[], $2::bigint[]) AS said (account_id, seq) WHERE accounts.account_id = said.account_id
+"""
+
+_WRITERS: Final[Mapping[str, Callable[[Connection, Sequence[Record]], Awaitable[None]]]] = {
+    ORDERS_EVENTS.name: _write_orders,
+    ORDERS_EXECUTIONS.name: _write_executions,
+    RISK_DECISIONS.name: _write_decisions,
+    RISK_LEDGER.name: _write_ledger,
+}

@@ -1,0 +1,21 @@
+"""Settings of the orders service, from ``TIDEMARK_*`` environment variables."""
+
+from common.runtime.settings import Settings
+from pydantic import Field, SecretStr
+
+
+class OrdersSettings(Settings):
+    """What the orders service needs beside what every service shares."""
+
+    postgres_dsn: SecretStr = Field(
+        default=SecretStr("postgresql://tidemark@127.0.0.1:5432/tidemark"), description="libpq URL of the projection"
+    )
+    postgres_pool_max: int = Field(default=8, ge=2, description="connections of this process at most")
+    postgres_timeout_ms: int = Field(default=5_000, ge=100, description="connecting, or one statement of a read")
+    verdict_timeout_ms: int = Field(default=5_000, ge=1, description="after this a request is answered with 503")
+    inflight_max: int = Field(default=1_000, ge=1, description="requests that wait for a verdict at most")
+    page_rows_max: int = Field(default=500, ge=1, description="rows of one page at most")
+    cors_origin_regex: str = Field(
+        default=r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?",
+        description="origins whose pages may call the API, as a regular expression",
+    )
