@@ -10,6 +10,7 @@ from typing import Any
 from common.contracts.topics import Topic
 from common.runtime import metrics
 from common.runtime.errors import Fatal, Retriable
+from common.runtime.failpoints import passing
 from common.runtime.inbox import RESTORE_POLL_MS, Inbox
 from common.runtime.log import Log, Partition
 from common.runtime.logs import get_logger
@@ -94,6 +95,7 @@ class Task:
     async def run(self) -> None:
         """Until cancelled. Raises Fenced, Retriable or Fatal; the caller opens a new task where that is right."""
         producer = await self.log.fence(f"{self.stage.full_name}.{self.partition}")  # before anything is read
+        passing("open.1.fenced")
         store: Store | None = None
         inbox: Inbox | None = None
         try:
@@ -110,6 +112,7 @@ class Task:
             )
             await self._restore(parts)
             inbox = await self._open_inbox()
+            passing("open.5.positioned")
             self.progress = Progress("running")
             metrics.OWNED.labels(*self._labels).set(1)
             if self.publisher:
@@ -130,6 +133,7 @@ class Task:
     async def _restore(self, parts: TaskParts) -> None:
         began = time.monotonic()
         end = await self.log.high_watermark(parts.changelog)  # after fencing: nobody can add to it any more
+        passing("open.2.watermark-read")
         if parts.store.changelog_offset() > end:
             _log.error("store_ahead_of_log", stage=parts.name, partition=self.partition, log_end=end)
             parts.store.wipe()
@@ -141,11 +145,13 @@ class Task:
             self._snapshots = SnapshotDirectory(self._path / "snapshots", bulk)
             await self._rebuild(parts, bulk, self._snapshots)
             self._snapshot_due_s = time.monotonic() + bulk.interval_s
+        passing("open.3.restored")
         if self.stage.verify:
             try:
                 self.stage.verify(parts.tables)
             except AssertionError as error:
                 raise Fatal(f"{parts.name}.{self.partition}: the restored rows break an invariant: {error}") from error
+        passing("open.4.verified")
         seconds = time.monotonic() - began
         metrics.RESTORED_ROWS.labels(*self._labels).inc(rows)
         metrics.RESTORE_SECONDS.labels(*self._labels).set(seconds)

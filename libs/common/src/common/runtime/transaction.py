@@ -9,6 +9,7 @@ from opentelemetry.trace import SpanKind
 
 from common.contracts.topics import Topic
 from common.runtime.errors import LogError
+from common.runtime.failpoints import passing
 from common.runtime.log import Partition, Producer, Record
 from common.runtime.message import Handled, Message, Output, View
 from common.runtime.overlay import TaskTables
@@ -79,9 +80,11 @@ async def commit(parts: TaskParts, batch: Sequence[Message], dead: DeadLetter | 
     """
     # 1 begin
     await parts.producer.begin()
+    passing("commit.1.begun")
     try:
         # 2 apply the batch to an overlay on the store
         effects = apply(parts, batch)
+        passing("commit.2.applied")
         # 3 outputs, changelog rows and the input positions as record batches
         if dead is not None:
             add_dead_letter(effects, dead, parts)
@@ -91,7 +94,9 @@ async def commit(parts: TaskParts, batch: Sequence[Message], dead: DeadLetter | 
         rows += [(position_key(topic), b"%d" % offset) for topic, offset in positions.items()]
         for partition, records in effects.outputs.items():
             await parts.producer.append(partition, records)
+        passing("commit.3.outputs-appended")
         await parts.producer.append(parts.changelog, [Record(key, value, now_ms) for key, value in rows])
+        passing("commit.3.changelog-appended")
     except LogError:
         discard(parts)
         raise
@@ -106,8 +111,10 @@ async def commit(parts: TaskParts, batch: Sequence[Message], dead: DeadLetter | 
         discard(parts)
         raise
     committed_ns = parts.clock_ns()
+    passing("commit.4.committed")
     # 5 one write batch: rows, input positions and the changelog position
     parts.store.write(rows, ends[parts.changelog])
+    passing("commit.5.stored")
     for table in parts.tables.overlays.values():
         table.settle()
     return Committed(effects.views, positions, effects.processed_ns, committed_ns)
