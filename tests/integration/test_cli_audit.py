@@ -2,25 +2,15 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
-from common.contracts.events import (
-    CASH,
-    Book,
-    Decision,
-    EntryKind,
-    ExecType,
-    ExecutionReport,
-    LedgerEntry,
-    OrderIntent,
-    Posting,
-)
-from common.contracts.values import OrderType, Side
+from common.contracts.events import CASH, Book, EntryKind, LedgerEntry, OrderEvent, OrderState, Posting
+from common.contracts.values import OrderType, Side, TimeInForce
 from hypothesis import given
 from hypothesis import strategies as st
-from tidemark.audit.checks import answers, balances, fills, lagging, ledger_itself, same_rows, violations
+from tidemark.audit.checks import Answers, Comparison, CopyCheck, fills, ledger_itself, unposted, violations
 from tidemark.audit.fold import Balance, LedgerFold, Posted
+from tidemark.audit.rows import ExecutionRow, OrderFold, order_row
 
 
 def entry(account: str, seq: int, kind: EntryKind, *postings: tuple[Book, str, int], fill: str = "") -> LedgerEntry:
@@ -65,11 +55,15 @@ def sound(seed: int, accounts: int = 5, trades: int = 4) -> list[LedgerEntry]:
     return merged
 
 
-def folded(entries: Sequence[LedgerEntry], wanted: dict[str, set[int]] | None = None) -> LedgerFold:
-    fold = LedgerFold(wanted or {})
+def folded(entries: Sequence[LedgerEntry], fold: LedgerFold | None = None) -> LedgerFold:
+    fold = fold or LedgerFold()
     for each in entries:
         fold.apply(each)
     return fold
+
+
+def versioned(*balances: tuple[str, Balance]) -> dict[str, tuple[int, Balance]]:
+    return {account: (balance.seq, balance) for account, balance in balances}
 
 
 @given(st.integers(min_value=0, max_value=10**6))
@@ -77,7 +71,10 @@ def test_ledger_when_sound_then_nothing_is_found(seed: int) -> None:
     fold = folded(sound(seed))
     assert violations(ledger_itself(fold)) == 0
     assert fold.ledger_sum_e4 == 0
-    assert violations([balances("copy", {a: s.balance() for a, s in fold.accounts.items()}, fold)]) == 0
+    check = CopyCheck("copy", fold)
+    check.compare(versioned(*((name, account.balance()) for name, account in fold.accounts.items())))
+    assert check.is_settled
+    assert check.result() == Comparison("copy", 5)
 
 
 @given(st.integers(min_value=0, max_value=10**6), st.sampled_from(["lost", "doubled", "changed"]))
@@ -109,82 +106,128 @@ def test_ledger_when_more_is_reserved_than_there_is_then_overdrawn() -> None:
     assert fold.overdrawn.examples == ["a entry 2: AVAILABLE @CASH falls to -1"]
 
 
-def test_balances_when_copy_is_older_then_it_is_compared_where_it_stands() -> None:
+def test_copy_when_it_moves_on_between_rounds_then_it_is_right_where_it_stands_and_reaches_the_end() -> None:
     entries = bought("a", 1, 1_000, 10)
-    copy = Balance(2, {}, {CASH: 1_000})
-    fold = folded(entries, wanted={"a": {2}})
-    assert balances("copy", {"a": copy}, fold).is_sound
-    assert lagging({"a": copy}, fold) == ["a: copy stands at entry 2 of 3"]
-    wrong = balances("copy", {"a": replace(copy, reserved={CASH: 999})}, fold)
-    assert wrong.findings.examples == ["a after entry 2: reserved @CASH is 999, the ledger says 1000"]
+    fold = LedgerFold()
+    check = CopyCheck("copy", fold)
+    early = versioned(("a", Balance(2, {}, {CASH: 1_000})))
+    check.note(early)
+    folded(entries, fold)
+    check.compare(early)
+    assert not check.is_settled
+    assert check.result().findings.examples == ["a: stands at 2, the log at 3"]
+    later = versioned(("a", Balance(3, {"AAPL": 10}, {})))
+    check.note(later)
+    check.compare(later)
+    assert check.is_settled
+    assert check.result() == Comparison("copy", 1)
 
 
-def test_balances_when_copy_is_ahead_or_missing_then_found() -> None:
-    fold = folded([*bought("a", 1, 1_000, 10), *bought("b", 1, 1_000, 10)])
-    found = balances("copy", {"a": Balance(4, {}, {})}, fold).findings.examples
-    assert found == [
-        "a: copy stands at entry 4, the committed ledger ends at 3",
-        "b: in the ledger, but not in the copy",
-    ]
+def test_copy_when_it_is_ahead_of_what_was_read_then_the_log_is_read_on_to_its_very_version() -> None:
+    entries = bought("a", 1, 1_000, 10)
+    fold = folded(entries[:1])
+    check = CopyCheck("copy", fold)
+    ahead = versioned(("a", Balance(2, {}, {CASH: 1_000})))
+    check.note(ahead)
+    check.compare(ahead)
+    assert check.result().findings.examples == ["a: stands at 2, the log at 1"]
+    check.note(ahead)
+    folded(entries[1:], fold)
+    check.compare(ahead)
+    assert check.is_settled
+    assert check.result().is_sound
 
 
-def decision(offset: int, number: int) -> Decision:
-    intent = OrderIntent(
+def test_copy_when_wrong_at_its_version_then_found_even_if_it_gets_right_later() -> None:
+    fold = LedgerFold()
+    check = CopyCheck("copy", fold)
+    wrong = versioned(("a", Balance(2, {}, {CASH: 999})))
+    check.note(wrong)
+    folded(bought("a", 1, 1_000, 10), fold)
+    check.compare(wrong)
+    check.compare(versioned(("a", Balance(3, {"AAPL": 10}, {}))))
+    assert check.result().findings.examples == ["a at 2: reserved @CASH is 999, the ledger says 1000"]
+
+
+def test_copy_when_a_row_is_missing_or_invented_then_found() -> None:
+    check = CopyCheck("copy", folded(bought("b", 1, 1_000, 10)))
+    check.compare(versioned(("ghost", Balance(1, {CASH: 1}, {}))))
+    assert check.result().findings.examples == ["b: missing", "ghost: stands at 1, the log at 0"]
+
+
+def test_orders_when_a_view_keeps_only_the_newest_then_only_open_ones_must_be_there() -> None:
+    fold = OrderFold()
+    for state, order_id in ((OrderState.WORKING, "a.1"), (OrderState.FILLED, "a.2"), (OrderState.FILLED, "a.3")):
+        fold.apply(event(order_id, state))
+    check = CopyCheck("orders", fold, required=lambda order_id: not fold.has_ended(order_id))
+    check.compare({"a.3": (1, order_row(event("a.3", OrderState.CANCELED)))})
+    assert check.result().findings.examples == ["a.3 at 1: state is 'CANCELED', the log says 'FILLED'", "a.1: missing"]
+
+
+def event(order_id: str, state: OrderState, revision: int = 1) -> OrderEvent:
+    return OrderEvent(
+        order_id=order_id,
         account_id="a",
-        client_order_id=f"c{number}",
+        client_order_id=order_id.partition(".")[2],
         symbol="AAPL",
+        instrument_id=1,
         side=Side.BUY,
         order_type=OrderType.MARKET,
-        qty=1,
+        time_in_force=TimeInForce.IOC,
+        qty=10,
+        limit_price_e4=None,
+        state=state,
+        revision=revision,
         sent_ns=1,
-    )
-    return Decision(
-        account_id="a",
-        client_order_id=f"c{number}",
-        order_id=f"a.c{number}",
-        accepted=True,
-        intent=intent,
-        account_seq=1,
-        decided_ns=1,
-        intent_partition=0,
-        intent_offset=offset,
+        updated_ns=1,
     )
 
 
 @pytest.mark.parametrize(
     ("offsets", "dead", "expected"),
     [
-        ([0, 1, 2], set[tuple[int, int]](), []),
-        ([0, 1], {(0, 2)}, []),
-        ([0, 1], set[tuple[int, int]](), ["intent (0, 2) of a.c2 has 0 answers"]),
-        ([0, 1, 2, 1], set[tuple[int, int]](), ["intent (0, 1) of a.c1 has 2 answers"]),
-        ([0, 1, 2], {(0, 2)}, ["intent (0, 2) of a.c2 has 2 answers"]),
+        ([0, 1, 2], [], []),
+        ([0, 1], [2], []),
+        ([0, 1], [], ["a.c2 at (0, 2) has 0 answers"]),
+        ([0, 1, 2, 1], [], ["a.c1 at (0, 1) has 2 answers"]),
+        ([0, 1, 2], [2], ["a.c2 at (0, 2) has 2 answers"]),
     ],
 )
+@pytest.mark.parametrize("asked_first", [True, False])
 def test_answers_when_counted_by_place_then_exactly_one(
-    offsets: list[int], dead: set[tuple[int, int]], expected: list[str]
+    offsets: list[int], dead: list[int], expected: list[str], asked_first: bool
 ) -> None:
-    intents = {(0, n): ("a", f"c{n}") for n in range(3)}
-    assert answers(intents, [decision(o, o) for o in offsets], dead).findings.examples == expected
+    book = Answers("intents")
+
+    def ask() -> None:
+        for number in range(3):
+            book.ask((0, number), f"a.c{number}")
+
+    if asked_first:
+        ask()
+    for offset in offsets:
+        book.answer((0, offset), f"a.c{offset}")
+    for offset in dead:
+        book.dead((0, offset))
+    if not asked_first:
+        ask()
+    assert book.result().findings.examples == expected
+    assert book.unanswered() == ({(0, 2)} if expected and "0 answers" in expected[0] else set())
 
 
-def test_answers_when_another_order_is_named_then_found() -> None:
-    found = answers({(0, 0): ("a", "c0")}, [decision(0, 5)], set()).findings.examples
-    assert found == ["intent (0, 0) of a.c0 was answered as a.c5"]
+@pytest.mark.parametrize("asked_first", [True, False])
+def test_answers_when_another_order_is_named_then_found(asked_first: bool) -> None:
+    book = Answers("intents")
+    if asked_first:
+        book.ask((0, 0), "a.c0")
+    book.answer((0, 0), "a.c5")
+    if not asked_first:
+        book.ask((0, 0), "a.c0")
+    assert book.result().findings.examples == ["(0, 0) asked for a.c0, answered was a.c5"]
 
 
-def trade(execution_id: str, qty: int = 10, price_e4: int = 100) -> ExecutionReport:
-    return ExecutionReport(
-        execution_id=execution_id,
-        exec_type=ExecType.TRADE,
-        order_id="a.o1",
-        account_id="a",
-        symbol="AAPL",
-        side=Side.BUY,
-        last_qty=qty,
-        last_price_e4=price_e4,
-        venue_ns=1,
-    )
+def trade(qty: int = 10, price_e4: int = 100) -> ExecutionRow:
+    return ExecutionRow("a.o1", "a", "AAPL", "B", "TRADE", qty, price_e4, qty, 0)
 
 
 def test_fills_when_posting_differs_is_missing_or_invented_then_found() -> None:
@@ -193,16 +236,15 @@ def test_fills_when_posting_differs_is_missing_or_invented_then_found() -> None:
         "less": Posted("a", "a.o1", -999, 10),
         "invented": Posted("a", "a.o1", -1_000, 10),
     }
-    found = fills([trade("same"), trade("less"), trade("lost"), trade("new")], posted, {"new"}).findings.examples
-    assert found == [
+    trades = {"same": trade(), "less": trade(), "lost": trade()}
+    assert unposted(trades, posted) == {"lost", "invented"}
+    assert fills(trades, posted).findings.examples == [
         "less: traded 10 shares for -1000 e4 on a.o1, posted 10 for -999 on a.o1",
         "lost of a.o1 is not in the ledger",
         "invented is in the ledger, but the venue never said it",
     ]
 
 
-def test_rows_when_copy_keeps_only_the_newest_then_only_required_ones_must_be_there() -> None:
-    truth = {"open": {"qty": 1}, "closed": {"qty": 2}, "shown": {"qty": 3}}
-    copies = {"shown": {"qty": 4, "more": 0}, "ghost": {"qty": 0}}
-    found = same_rows("orders", copies, truth, lambda key: key == "open").findings.examples
-    assert found == ["open: missing", "shown: qty is 4, the log says 3", "ghost: not in the log"]
+def test_fills_when_a_sell_then_cash_comes_in_and_shares_go() -> None:
+    row = trade()._replace(side="S")
+    assert (row.shares, row.cash_e4) == (-10, 1_000)

@@ -1,17 +1,21 @@
-"""The comparisons, as functions of what was read. Each returns one line of the report."""
+"""The comparisons. While the fleet runs every copy moves, and so does the log; nothing is stopped for the audit.
+
+A copy's row says at which version it stands (a ledger sequence, a revision), and is compared with the log at that very
+version. Beyond being right where it stands, it must reach the version that the log had when the audit began.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from common.contracts.events import Decision, ExecType, ExecutionReport, OrderEvent
-from common.contracts.values import Side
+from typing import Any, Protocol
 
 from tidemark.audit.fold import Balance, Findings, LedgerFold, Posted
+from tidemark.audit.rows import ExecutionRow
 
 Place = tuple[int, int]
 """Partition and offset."""
+Copies = Mapping[str, tuple[int, Any]]
+"""Key → version and row of a copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +36,100 @@ class Comparison:
         return {"name": self.name, "compared": self.compared, **found, "skipped": self.skipped}
 
 
+class Truth(Protocol):
+    """A fold of the log, by key and version."""
+
+    def want(self, key: str, version: int) -> None:
+        """Remember the row at this version when it comes by."""
+
+    def known(self) -> Iterable[str]: ...
+
+    def newest(self, key: str) -> int:
+        """The version that the fold has reached; 0 for a key it does not know."""
+        ...
+
+    def at(self, key: str, version: int) -> Any | None:
+        """The row at a version; None where it was not remembered, or has not come yet."""
+        ...
+
+
+class CopyCheck:
+    """One copy against its truth, in as many rounds as it takes: ``note``, read the log on, ``compare``."""
+
+    def __init__(self, name: str, truth: Truth, required: Callable[[str], bool] = lambda _: True) -> None:
+        self.name = name
+        self._truth = truth
+        self._required = required
+        self._targets: dict[str, int] | None = None
+        self._done: set[str] = set()
+        self._waiting: dict[str, str] = {}
+        self._findings = Findings()
+        self._wrong: set[str] = set()
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing left that another round could show right."""
+        return self._targets is not None and not self._waiting
+
+    def note(self, copies: Copies) -> None:
+        """Tells the fold where the copy stands, before the log is read on."""
+        for key, (version, _) in copies.items():
+            self._truth.want(key, version)
+
+    def compare(self, copies: Copies) -> None:
+        """Compares what was noted, now that the log has been read past it."""
+        if self._targets is None:
+            self._targets = {key: self._truth.newest(key) for key in self._truth.known()}
+        self._waiting.clear()
+        for key, (version, row) in copies.items():
+            if key not in self._done:
+                self._compare_row(key, version, row)
+        for key in self._targets.keys() - copies.keys() - self._done:
+            if self._required(key):
+                self._waiting[key] = "missing"
+
+    def _compare_row(self, key: str, version: int, row: Any) -> None:
+        assert self._targets is not None
+        truth = self._truth.at(key, version)
+        newest = self._truth.newest(key)
+        if truth is None:
+            self._waiting[key] = f"stands at {version}, the log at {newest}"
+        elif truth != row:
+            if key not in self._wrong:
+                self._wrong.add(key)
+                self._findings.add(f"{key} at {version}: {describe(row, truth)}")
+        elif version < self._targets.get(key, 0):
+            self._waiting[key] = f"stands at {version}, the log at {newest}"
+        else:
+            self._done.add(key)
+
+    def result(self) -> Comparison:
+        """What remains waiting now is a difference."""
+        findings = Findings(self._findings.count, list(self._findings.examples))
+        findings.extend(f"{key}: {why}" for key, why in sorted(self._waiting.items()))
+        return Comparison(self.name, len(self._done) + len(self._wrong), findings)
+
+
+def describe(row: Any, truth: Any) -> str:
+    """The first column, or book and asset, in which two rows differ."""
+    if isinstance(truth, Balance):
+        for book in ("available", "reserved"):
+            have, want = getattr(row, book), getattr(truth, book)
+            for asset in sorted(have.keys() | want.keys()):
+                if have.get(asset, 0) != want.get(asset, 0):
+                    return f"{book} {asset} is {have.get(asset, 0)}, the ledger says {want.get(asset, 0)}"
+    for name in getattr(truth, "_fields", ()):
+        if getattr(row, name) != getattr(truth, name):
+            return f"{name} is {getattr(row, name)!r}, the log says {getattr(truth, name)!r}"
+    return f"{row} against {truth}"
+
+
 def ledger_itself(fold: LedgerFold) -> list[Comparison]:
     """What must hold inside the ledger, whatever anybody else says."""
     sums = Findings()
     sums.extend(f"{asset}: all postings sum to {total}" for asset, total in fold.total.items() if total)
     return [
-        Comparison("every entry balances", fold.entries, fold.unbalanced),
+        Comparison("every ledger entry balances", fold.entries, fold.unbalanced),
         Comparison("all entries sum to zero, per asset", len(fold.total), sums),
         Comparison("no gap in any account's sequence", len(fold.accounts), fold.gaps),
         Comparison("no account overdrawn at any entry", fold.entries, fold.overdrawn),
@@ -45,119 +137,72 @@ def ledger_itself(fold: LedgerFold) -> list[Comparison]:
     ]
 
 
-def balances(name: str, copies: Mapping[str, Balance], fold: LedgerFold) -> Comparison:
-    """A copy of the accounts against the fold, each account at the sequence where the copy stands."""
+class Answers:
+    """Every request answered exactly once: by one decision that names its place, or by one dead letter."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._asked: dict[Place, str] = {}
+        self._answered: Counter[Place] = Counter()
+        self._findings = Findings()
+        self._pending_names: dict[Place, str] = {}
+
+    def ask(self, place: Place, request_id: str) -> None:
+        """A request stands at this place; ``request_id`` is empty where the record cannot be read."""
+        self._asked[place] = request_id
+        given = self._pending_names.pop(place, None)
+        if given is not None:
+            self._check(place, given)
+
+    def answer(self, place: Place, request_id: str) -> None:
+        """An answer names this place and this request."""
+        self._answered[place] += 1
+        if place in self._asked:
+            self._check(place, request_id)
+        else:
+            self._pending_names[place] = request_id
+
+    def dead(self, place: Place) -> None:
+        """A dead letter names this place."""
+        self._answered[place] += 1
+
+    def _check(self, place: Place, given: str) -> None:
+        asked = self._asked[place]
+        if asked and asked != given:
+            self._findings.add(f"{place} asked for {asked}, answered was {given}")
+
+    def unanswered(self) -> set[Place]:
+        return self._asked.keys() - self._answered.keys()
+
+    def result(self) -> Comparison:
+        findings = Findings(self._findings.count, list(self._findings.examples))
+        for place, request_id in self._asked.items():
+            if self._answered[place] != 1:
+                findings.add(f"{request_id or 'unreadable request'} at {place} has {self._answered[place]} answers")
+        return Comparison(self._name, len(self._asked), findings)
+
+
+def unposted(executions: Mapping[str, ExecutionRow], posted: Mapping[str, Posted]) -> set[str]:
+    """Trades not in the ledger, and postings that the venue never said: for now, or for good."""
+    trades = {execution_id for execution_id, row in executions.items() if row.is_trade}
+    return trades ^ posted.keys()
+
+
+def fills(executions: Mapping[str, ExecutionRow], posted: Mapping[str, Posted]) -> Comparison:
+    """Every trade of the venue is one posting of the same money and shares, and the other way round."""
     findings = Findings()
-    for account_id, copy in copies.items():
-        truth = fold.balance(account_id, copy.seq)
-        if truth is None:
-            newest = fold.accounts[account_id].seq if account_id in fold.accounts else 0
-            findings.add(f"{account_id}: copy stands at entry {copy.seq}, the committed ledger ends at {newest}")
-        elif truth != copy:
-            findings.add(f"{account_id} after entry {copy.seq}: {describe(copy, truth)}")
-    for account_id in fold.accounts.keys() - copies.keys():
-        findings.add(f"{account_id}: in the ledger, but not in the copy")
-    return Comparison(name, len(copies), findings)
-
-
-def lagging(copies: Mapping[str, Balance], fold: LedgerFold) -> list[str]:
-    """Accounts whose copy has not reached the end of the ledger that was read."""
-    return [
-        f"{account_id}: copy stands at entry {copies[account_id].seq if account_id in copies else 0} of {account.seq}"
-        for account_id, account in fold.accounts.items()
-        if account_id not in copies or copies[account_id].seq < account.seq
-    ]
-
-
-def describe(copy: Balance, truth: Balance) -> str:
-    """The first book and asset in which two balances differ."""
-    for book in ("available", "reserved"):
-        have, want = getattr(copy, book), getattr(truth, book)
-        for asset in sorted(have.keys() | want.keys()):
-            if have.get(asset, 0) != want.get(asset, 0):
-                return f"{book} {asset} is {have.get(asset, 0)}, the ledger says {want.get(asset, 0)}"
-    return f"{copy} against {truth}"
-
-
-def answers(intents: Mapping[Place, tuple[str, str]], decisions: Iterable[Decision], dead: set[Place]) -> Comparison:
-    """Every intent answered exactly once: by one decision that names its place, or by one dead letter.
-
-    ``intents``: place → account and client order id (empty where the record is not readable).
-    """
-    findings = Findings()
-    answered: Counter[Place] = Counter(dead)
-    for decision in decisions:
-        place = (decision.intent_partition, decision.intent_offset)
-        answered[place] += 1
-        asked = intents.get(place)
-        if asked is not None and asked != (decision.account_id, decision.client_order_id):
-            findings.add(f"intent {place} of {'.'.join(asked)} was answered as {decision.order_id}")
-    for place, (account_id, client_order_id) in intents.items():
-        if answered[place] != 1:
-            times = answered[place]
-            findings.add(f"intent {place} of {account_id}.{client_order_id} has {times} answers")
-    return Comparison("every intent answered exactly once", len(intents), findings)
-
-
-def fills(executions: Iterable[ExecutionReport], posted: Mapping[str, Posted], undecided: set[str]) -> Comparison:
-    """Every trade of the venue is one posting of the same money and shares, and the other way round.
-
-    ``undecided``: executions after the point up to which the ledger is known to be complete.
-    """
-    findings = Findings()
-    trades: dict[str, ExecutionReport] = {}
-    for report in executions:
-        if report.exec_type is ExecType.TRADE:
-            trades[report.execution_id] = report
+    trades = {execution_id: row for execution_id, row in executions.items() if row.is_trade}
     for execution_id, trade in trades.items():
         entry = posted.get(execution_id)
         if entry is None:
-            if execution_id not in undecided:
-                findings.add(f"{execution_id} of {trade.order_id} is not in the ledger")
-            continue
-        sign = 1 if trade.side is Side.BUY else -1
-        cash_e4 = -sign * trade.last_qty * trade.last_price_e4
-        if (entry.order_id, entry.shares, entry.cash_e4) != (trade.order_id, sign * trade.last_qty, cash_e4):
+            findings.add(f"{execution_id} of {trade.order_id} is not in the ledger")
+        elif (entry.order_id, entry.shares, entry.cash_e4) != (trade.order_id, trade.shares, trade.cash_e4):
             findings.add(
-                f"{execution_id}: traded {sign * trade.last_qty} shares for {cash_e4} e4 on {trade.order_id}, "
+                f"{execution_id}: traded {trade.shares} shares for {trade.cash_e4} e4 on {trade.order_id}, "
                 f"posted {entry.shares} for {entry.cash_e4} on {entry.order_id}"
             )
     findings.extend(f"{e} is in the ledger, but the venue never said it" for e in posted.keys() - trades.keys())
     return Comparison("every fill posted, every posting a fill", len(trades), findings)
-
-
-def newest_orders(events: Iterable[OrderEvent]) -> dict[str, OrderEvent]:
-    """Order id → its newest state by revision."""
-    newest: dict[str, OrderEvent] = {}
-    for event in events:
-        known = newest.get(event.order_id)
-        if known is None or event.revision > known.revision:
-            newest[event.order_id] = event
-    return newest
-
-
-def same_rows(
-    name: str,
-    copies: Mapping[str, Mapping[str, Any]],
-    truth: Mapping[str, Mapping[str, Any]],
-    required: Callable[[str], bool] = lambda _: True,
-) -> Comparison:
-    """Rows of a copy against the rows that the log gives, by key and by each column of the truth.
-
-    ``required`` says of a key whether the copy must have it: views keep only the newest of what is over.
-    """
-    findings = Findings()
-    for key, want in truth.items():
-        have = copies.get(key)
-        if have is None:
-            if required(key):
-                findings.add(f"{key}: missing")
-            continue
-        wrong = next((column for column, value in want.items() if have.get(column) != value), None)
-        if wrong is not None:
-            findings.add(f"{key}: {wrong} is {have.get(wrong)!r}, the log says {want[wrong]!r}")
-    findings.extend(f"{key}: not in the log" for key in copies.keys() - truth.keys())
-    return Comparison(name, len(copies), findings)
 
 
 def violations(comparisons: Sequence[Comparison]) -> int:

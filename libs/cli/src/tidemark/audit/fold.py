@@ -10,7 +10,7 @@ from common.contracts.events import CASH, Book, EntryKind, LedgerEntry
 KEPT_MAX: Final = 20
 
 Amounts = Mapping[str, int]
-"""Asset → amount; CASH in e4 currency units, everything else in shares. Zero amounts are left out."""
+"""Asset → amount; cash in e4 currency units, everything else in shares. Zero amounts are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,10 @@ def nonzero(amounts: Mapping[str, int]) -> dict[str, int]:
 class LedgerFold:
     """Applies entries in the order of each account and keeps what the comparisons need.
 
-    ``wanted`` names balances to remember: account → sequences at which some copy of the account stands.
+    A ``Truth`` of balances by account, versioned by the ledger sequence.
     """
 
-    def __init__(self, wanted: Mapping[str, set[int]]) -> None:
+    def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}
         self.entries = 0
         self.total: dict[str, int] = defaultdict(int)
@@ -84,7 +84,7 @@ class LedgerFold:
         self.unbalanced = Findings()
         self.overdrawn = Findings()
         self.posted_twice = Findings()
-        self._wanted = wanted
+        self._wanted: dict[str, set[int]] = {}
 
     @property
     def ledger_sum_e4(self) -> int:
@@ -103,7 +103,7 @@ class LedgerFold:
             sums[posting.asset] += posting.amount
             self.total[posting.asset] += posting.amount
             self._book(entry, account, posting.book, posting.asset, posting.amount)
-        if any(sums.values()):
+        if not sums or any(sums.values()):
             self.unbalanced.add(f"{entry.account_id} entry {entry.seq}: postings sum to {nonzero(sums)}")
         if entry.kind is EntryKind.POST:
             self._post(entry)
@@ -132,11 +132,25 @@ class LedgerFold:
             sum(p.amount for p in own if p.asset != CASH),
         )
 
-    def balance(self, account_id: str, seq: int) -> Balance | None:
-        """The balance after ``seq`` entries, if that point was wanted or is the newest."""
-        if seq == 0:
+    # --- Truth -----------------------------------------------------------------------------------------------------
+
+    def want(self, key: str, version: int) -> None:
+        """Remember the balance at this sequence when it comes by."""
+        if version > self.newest(key):
+            self._wanted.setdefault(key, set()).add(version)
+
+    def known(self) -> Iterable[str]:
+        return self.accounts.keys()
+
+    def newest(self, key: str) -> int:
+        account = self.accounts.get(key)
+        return account.seq if account is not None else 0
+
+    def at(self, key: str, version: int) -> Balance | None:
+        """The balance after so many entries; None where that point was not wanted, or has not come yet."""
+        if version == 0:
             return Balance(0, {}, {})
-        newest = self.accounts.get(account_id)
-        if newest is not None and newest.seq == seq:
-            return newest.balance()
-        return self.remembered.get((account_id, seq))
+        account = self.accounts.get(key)
+        if account is not None and account.seq == version:
+            return account.balance()
+        return self.remembered.get((key, version))

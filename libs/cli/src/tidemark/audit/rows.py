@@ -1,0 +1,139 @@
+"""The other two folds of the log: the newest state of every order, and every execution."""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from common.contracts.events import ExecType, ExecutionReport, OrderEvent, OrderState
+from common.contracts.values import Side
+
+ENDED: Final = frozenset({OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED, OrderState.DENIED})
+
+
+class OrderRow(NamedTuple):
+    """What a copy of an order must say; a tuple, because there are hundreds of thousands."""
+
+    account_id: str
+    symbol: str
+    side: str
+    qty: int
+    state: str
+    cum_qty: int
+    leaves_qty: int
+    notional_e4: int
+
+
+class ExecutionRow(NamedTuple):
+    """What a copy of an execution must say."""
+
+    order_id: str
+    account_id: str
+    symbol: str
+    side: str
+    exec_type: str
+    last_qty: int
+    last_price_e4: int
+    cum_qty: int
+    leaves_qty: int
+
+    @property
+    def is_trade(self) -> bool:
+        return self.exec_type == ExecType.TRADE
+
+    @property
+    def shares(self) -> int:
+        """Change of the account's position."""
+        return self.last_qty if self.side == Side.BUY else -self.last_qty
+
+    @property
+    def cash_e4(self) -> int:
+        """Change of the account's cash."""
+        return -self.shares * self.last_price_e4
+
+
+def order_row(event: OrderEvent) -> OrderRow:
+    """The row of an event."""
+    return OrderRow(
+        event.account_id,
+        event.symbol,
+        event.side.value,
+        event.qty,
+        event.state.value,
+        event.cum_qty,
+        event.leaves_qty,
+        event.notional_e4,
+    )
+
+
+def execution_row(report: ExecutionReport) -> ExecutionRow:
+    """The row of a report."""
+    return ExecutionRow(
+        report.order_id,
+        report.account_id,
+        report.symbol,
+        report.side.value,
+        report.exec_type.value,
+        report.last_qty,
+        report.last_price_e4,
+        report.cum_qty,
+        report.leaves_qty,
+    )
+
+
+class OrderFold:
+    """A ``Truth`` of orders, versioned by revision."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, tuple[int, OrderRow]] = {}
+        self._wanted: dict[str, set[int]] = {}
+        self._remembered: dict[tuple[str, int], OrderRow] = {}
+
+    def apply(self, event: OrderEvent) -> None:
+        """Takes one event; one that is older than what is known changes nothing."""
+        if event.revision > self.newest(event.order_id):
+            row = order_row(event)
+            self._newest[event.order_id] = (event.revision, row)
+            if event.revision in self._wanted.get(event.order_id, ()):
+                self._remembered[event.order_id, event.revision] = row
+
+    def has_ended(self, order_id: str) -> bool:
+        """Whether nothing more can happen to it: views keep only the newest of these."""
+        return self._newest[order_id][1].state in ENDED
+
+    def want(self, key: str, version: int) -> None:
+        if version > self.newest(key):
+            self._wanted.setdefault(key, set()).add(version)
+
+    def known(self) -> Iterable[str]:
+        return self._newest.keys()
+
+    def newest(self, key: str) -> int:
+        known = self._newest.get(key)
+        return known[0] if known is not None else 0
+
+    def at(self, key: str, version: int) -> OrderRow | None:
+        known = self._newest.get(key)
+        if known is not None and known[0] == version:
+            return known[1]
+        return self._remembered.get((key, version))
+
+
+class ExecutionFold:
+    """A ``Truth`` of execution reports; they never change, so the version is always 1."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, ExecutionRow] = {}
+
+    def apply(self, report: ExecutionReport) -> None:
+        self.rows[report.execution_id] = execution_row(report)
+
+    def want(self, key: str, version: int) -> None:
+        pass  # every row is kept
+
+    def known(self) -> Iterable[str]:
+        return self.rows.keys()
+
+    def newest(self, key: str) -> int:
+        return 1 if key in self.rows else 0
+
+    def at(self, key: str, version: int) -> ExecutionRow | None:
+        return self.rows.get(key)
