@@ -19,7 +19,7 @@ _COMMAND: dict[str, Any] = {
         200: {"description": "done before under this command id: the answer again", "model": CommandResult},
         **problem_responses(
             status_400="malformed request",
-            status_409="the command id was used for something else",
+            status_409="the id was used with another body; `conflict` names the first field that differs",
             status_422="denied; `reason` and the numbers `compared` say why",
             status_503="no answer in time, or not ready; see `type`",
         ),
@@ -56,10 +56,11 @@ def _answered(result: CommandResult, response: Response) -> CommandResult:
     if result.accepted:
         response.status_code = 200 if result.repeat else 201
         return result
-    members = result.model_dump(mode="json", exclude_none=True, include={"reason", "compared"})
+    members = result.model_dump(mode="json", exclude_none=True, include={"reason", "compared", "conflict"})
     whole = result.model_dump(mode="json", exclude_none=True)
     if result.reason is ReasonCode.DUPLICATE_ID:
-        raise Problem(409, "command-id-conflict", "The id is taken", result.command_id, result=whole, **members)
+        detail = f"command {result.command_id} exists already, with another {result.conflict or 'body'}"
+        raise Problem(409, "command-id-conflict", "The id is taken", detail, result=whole, **members)
     reason = result.reason.value if result.reason else "unknown"
     raise Problem(422, "command-denied", "The command was denied", reason, result=whole, **members)
 

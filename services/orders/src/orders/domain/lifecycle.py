@@ -21,7 +21,6 @@ from common.contracts.events import (
     VenueCancel,
     VenueOrder,
 )
-from common.contracts.values import OrderType
 
 _S = OrderState
 
@@ -117,7 +116,7 @@ def concerns_no_order(decision: Decision) -> bool:
 def on_decision(order: OrderEvent | None, decision: Decision, now_ns: int) -> Step:
     """The gate has spoken: the order begins, on its way to the venue or denied.
 
-    Raises IllegalTransitionError where the order exists already, ValueError where an accepted order has no instrument.
+    Raises IllegalTransitionError where the order exists already, ValueError where an accepted one lacks what it needs.
     """
     intent = decision.intent
     state = next_state(order.state if order else None, Trigger.ACCEPT if decision.accepted else Trigger.DENY)
@@ -143,12 +142,8 @@ def on_decision(order: OrderEvent | None, decision: Decision, now_ns: int) -> St
 
 
 def _venue_order(order: OrderEvent, decision: Decision) -> VenueOrder:
-    if order.instrument_id is None or order.qty <= 0:
-        raise ValueError(f"accepted order {order.order_id} without an instrument or a quantity")
-    if order.order_type is OrderType.LIMIT and order.limit_price_e4 is None:
-        raise ValueError(f"accepted limit order {order.order_id} without a price")
-    # A market buy is protected at the price its cash was reserved for; a market sell reserved shares: any bid will do.
-    reserved_price_e4 = decision.reserved_cash_e4 // order.qty
+    if order.instrument_id is None or order.qty <= 0 or not decision.protection_price_e4:
+        raise ValueError(f"accepted order {order.order_id} without an instrument, a quantity or a protection price")
     return VenueOrder(
         order_id=order.order_id,
         account_id=order.account_id,
@@ -158,7 +153,7 @@ def _venue_order(order: OrderEvent, decision: Decision) -> VenueOrder:
         order_type=order.order_type,
         time_in_force=order.time_in_force,
         qty=order.qty,
-        limit_price_e4=reserved_price_e4 if order.limit_price_e4 is None else order.limit_price_e4,
+        limit_price_e4=decision.protection_price_e4,
         sent_ns=order.sent_ns,
     )
 

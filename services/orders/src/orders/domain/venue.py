@@ -134,11 +134,9 @@ class SymbolBook:
 
 
 def accept(order: VenueOrder, sequence: int, now_ns: int) -> tuple[Working, ExecutionReport]:
-    """The venue takes the order. Raises ValueError for a quantity, or a limit, that is not positive."""
-    if order.qty <= 0:
-        raise ValueError(f"order {order.order_id} of {order.qty} shares")
-    if order.order_type is OrderType.LIMIT and order.limit_price_e4 <= 0:
-        raise ValueError(f"limit order {order.order_id} at {order.limit_price_e4}")
+    """The venue takes the order. Raises ValueError for a quantity, or a price, that is not positive."""
+    if order.qty <= 0 or order.limit_price_e4 <= 0:
+        raise ValueError(f"order {order.order_id} of {order.qty} shares at {order.limit_price_e4}")
     return _reported(Working(order, sequence), ExecType.NEW, now_ns)
 
 

@@ -1,0 +1,164 @@
+"""Tables of the real overlay on a store in memory, and builders of messages."""
+
+import itertools
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import structlog
+from common.contracts.events import (
+    Decision,
+    ExecType,
+    ExecutionReport,
+    OrderCancel,
+    OrderIntent,
+    ReasonCode,
+    VenueCancel,
+    VenueOrder,
+)
+from common.contracts.market import MARK, encode_rows
+from common.contracts.topics import MD_MARKS, Topic
+from common.contracts.values import OrderType, Side, TimeInForce, order_id_of
+from common.runtime.globals import GlobalView
+from common.runtime.message import Message, Output, View
+from common.runtime.overlay import OverlayTable, TaskTables
+from common.runtime.tables import Changelogged, Global, TableDeclaration
+from common.testing.memory_store import MemoryStore
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quiet_logs() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+class Bench:
+    """One task of a stage without a log: what goes in is handled at once, what comes out is returned decoded."""
+
+    def __init__(self, handler: Any, declarations: Sequence[TableDeclaration], partition: int = 0) -> None:
+        self.handler = handler
+        self.store = MemoryStore()
+        self.marks = GlobalView(Global("marks", MD_MARKS))
+        overlays = {d.name: OverlayTable(d, self.store) for d in declarations if isinstance(d, Changelogged)}
+        shared = {d.name: self.marks for d in declarations if isinstance(d, Global)}
+        self.tables = TaskTables(partition, overlays, {}, shared)
+        self.now_ns = 1_000
+        self._offsets = itertools.count()
+
+    def handle(self, topic: Topic, key: str, body: Any, offset: int | None = None) -> list[Output | View]:
+        """Encodes, handles, commits. A handler that raises leaves nothing behind."""
+        number = next(self._offsets) if offset is None else offset
+        value = body if isinstance(body, bytes) else topic.schema.encode(body)
+        message = Message(topic, self.tables.partition, number, key.encode(), value, 0)
+        self.now_ns += 1
+        try:
+            handled = list(self.handler(message, self.tables, self.now_ns))
+        except Exception:
+            for overlay in self.tables.overlays.values():
+                overlay.discard()
+            raise
+        rows = [row for overlay in self.tables.overlays.values() for row in overlay.changes()]
+        self.store.write(rows, number)
+        for overlay in self.tables.overlays.values():
+            overlay.settle()
+        return handled
+
+    def rows(self, table: str) -> dict[bytes, Any]:
+        return dict(self.tables.changelogged(table).prefix(b""))
+
+
+def bodies(handled: Iterable[Output | View], topic: Topic) -> list[Any]:
+    """What was written to one topic, through its bytes."""
+    return [
+        topic.schema.decode(topic.schema.encode(one.body))
+        for one in handled
+        if isinstance(one, Output) and one.topic is topic
+    ]
+
+
+class Make:
+    """Builders with every field that a test does not care about filled in."""
+
+    bench = Bench
+    bodies = staticmethod(bodies)
+
+    def __init__(self) -> None:
+        self._offsets = itertools.count()
+
+    def intent(self, client_order_id: str = "1", *, account_id: str = "A", **changes: Any) -> OrderIntent:
+        fields = {"symbol": "AAPL", "side": Side.BUY, "order_type": OrderType.LIMIT, "qty": 100, "sent_ns": 500}
+        if changes.get("order_type") is not OrderType.MARKET:
+            fields["limit_price_e4"] = 1_000_000
+        return OrderIntent(account_id=account_id, client_order_id=client_order_id, **(fields | changes))
+
+    def decision(self, intent: OrderIntent, reason: ReasonCode | None = None, **changes: Any) -> Decision:
+        fields: dict[str, Any] = {
+            "account_id": intent.account_id,
+            "client_order_id": intent.client_order_id,
+            "order_id": order_id_of(intent.account_id, intent.client_order_id),
+            "accepted": reason is None,
+            "reason": reason,
+            "intent": intent,
+            "instrument_id": 8,
+            "protection_price_e4": None if reason else intent.limit_price_e4 or 1_050_000,
+            "account_seq": 1,
+            "decided_ns": 600,
+            "intent_partition": 0,
+            "intent_offset": next(self._offsets),
+        }
+        return Decision(**(fields | changes))
+
+    def cancel(self, order_id: str = "A.1", sent_ns: int = 700) -> OrderCancel:
+        return OrderCancel(account_id=order_id.split(".")[0], order_id=order_id, sent_ns=sent_ns)
+
+    def report(self, number: int, exec_type: ExecType, *, order_id: str = "A.1", **changes: Any) -> ExecutionReport:
+        fields = {"symbol": "AAPL", "side": Side.BUY, "venue_ns": 800, "account_id": order_id.split(".")[0]}
+        return ExecutionReport(
+            execution_id=f"{order_id}.{number}", exec_type=exec_type, order_id=order_id, **(fields | changes)
+        )
+
+    def venue_order(self, order_id: str = "A.1", **changes: Any) -> VenueOrder:
+        fields: dict[str, Any] = {
+            "account_id": order_id.split(".")[0],
+            "symbol": "AAPL",
+            "instrument_id": 8,
+            "side": Side.BUY,
+            "order_type": OrderType.LIMIT,
+            "time_in_force": TimeInForce.DAY,
+            "qty": 100,
+            "limit_price_e4": 1_000_000,
+            "sent_ns": 500,
+        }
+        return VenueOrder(order_id=order_id, **(fields | changes))
+
+    def venue_cancel(self, order_id: str = "A.1", **changes: Any) -> VenueCancel:
+        fields = {"symbol": "AAPL", "instrument_id": 8, "side": Side.BUY, "sent_ns": 900}
+        return VenueCancel(order_id=order_id, account_id=order_id.split(".")[0], **(fields | changes))
+
+    def mark(
+        self,
+        *,
+        bid: tuple[int, int] = (990_000, 300),
+        ask: tuple[int, int] = (1_000_000, 300),
+        symbol: str = "AAPL",
+        state: str = "T",
+    ) -> bytes:
+        row = np.zeros(1, MARK)
+        row[0]["symbol"] = symbol.encode()
+        row[0]["instrument_id"] = 8
+        row[0]["trading_state"] = ord(state)
+        row[0]["bid_e4"], row[0]["bid_size"] = bid
+        row[0]["ask_e4"], row[0]["ask_size"] = ask
+        return encode_rows(row)
+
+
+@pytest.fixture
+def make() -> Make:
+    return Make()
+
+
+@pytest.fixture(scope="session")
+def make_once() -> Make:
+    """For property tests: builders keep nothing between examples that matters."""
+    return Make()
