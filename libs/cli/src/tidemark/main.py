@@ -2,6 +2,7 @@
 
 import typer
 
+from tidemark.commands.audit import audit
 from tidemark.commands.dump import dump
 from tidemark.commands.read import read
 
@@ -13,7 +14,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
-for command in (read, dump):
+for command in (read, audit, dump):
     app.command()(command)
 
 

@@ -1,0 +1,194 @@
+"""Reads the copies of the ledger: RocksDB or its changelog, PostgreSQL, Redis. Each read is one consistent picture."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+from common.contracts.events import CASH, ExecutionReport, OrderEvent
+from common.contracts.topics import RISK_GATE_CHANGELOG
+from common.contracts.views import AccountData, Envelope, view_channel
+from common.runtime.settings import Settings
+from common.runtime.store import read_store, row_key
+from redis.asyncio import Redis
+from risk.domain.account import AccountRow, PositionRow
+from risk.tables import TABLES
+
+from tidemark.audit.checks import Copies
+from tidemark.audit.fold import Balance, nonzero
+from tidemark.audit.rows import ExecutionRow, OrderRow, execution_row, order_row
+from tidemark.console import CommandError
+from tidemark.log_end import read_committed
+
+SCAN_KEYS: Final = 1_000
+POSTGRES_TIMEOUT_S: Final = 60.0
+_ACCOUNTS: Final = row_key("accounts", b"")
+_POSITIONS: Final = row_key("positions", b"")
+_CODECS: Final = {table.name: getattr(table, "codec", None) for table in TABLES}
+
+
+def balance_of(account: AccountRow, positions: Mapping[str, PositionRow]) -> Balance:
+    """The gate's rows of one account, as a balance."""
+    available: dict[str, int] = {CASH: account.cash_e4 - account.reserved_cash_e4}
+    reserved: dict[str, int] = {CASH: account.reserved_cash_e4}
+    for symbol, position in positions.items():
+        available[symbol] = position.qty - position.reserved_qty
+        reserved[symbol] = position.reserved_qty
+    return Balance(account.seq, nonzero(available), nonzero(reserved))
+
+
+def gate_accounts(rows: Iterable[tuple[bytes, bytes]]) -> Copies:
+    """Balances out of the rows of one store of the gate, or of its changelog."""
+    accounts: dict[str, AccountRow] = {}
+    positions: dict[str, dict[str, PositionRow]] = defaultdict(dict)
+    for key, value in rows:
+        if key.startswith(_ACCOUNTS):
+            accounts[key.removeprefix(_ACCOUNTS).decode()] = _decoded("accounts", value)
+        elif key.startswith(_POSITIONS):
+            account_id, _, symbol = key.removeprefix(_POSITIONS).decode().partition("/")
+            positions[account_id][symbol] = _decoded("positions", value)
+    return {name: (row.seq, balance_of(row, positions.get(name, {}))) for name, row in accounts.items()}
+
+
+def _decoded(table: str, value: bytes) -> Any:
+    codec = _CODECS[table]
+    assert codec is not None
+    return codec.decode(value)
+
+
+def gate_stores(data_dir: Path) -> list[Path]:
+    """Store directories of the gate on this machine, one per partition."""
+    return sorted(data_dir.glob("risk/gate/*/store"))
+
+
+def read_gate_stores(stores: Iterable[Path]) -> Copies:
+    """Opens each store read-only beside the service that writes it. Raises CommandError where one cannot be read."""
+    copies: dict[str, tuple[int, Any]] = {}
+    for store in stores:
+        try:
+            copies.update(gate_accounts(read_store(store)))
+        except Exception as error:  # rocksdict raises bare Exception
+            raise CommandError(f"cannot read the store {store}: {error}") from error
+    return copies
+
+
+async def read_gate_changelog(settings: Settings) -> Copies:
+    """What the stores would say, from the changelog: where the gate runs on another machine."""
+    rows: dict[bytes, bytes] = {}
+    async for messages in read_committed(settings, [RISK_GATE_CHANGELOG]):
+        for message in messages:
+            if message.key is None:
+                continue
+            if message.value is None:
+                rows.pop(message.key, None)
+            else:
+                rows[message.key] = message.value
+    return gate_accounts(rows.items())
+
+
+class PostgresCopies:
+    """The projection, in one repeatable-read transaction per ``read``."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self.accounts: Copies = {}
+        self.entries: dict[str, tuple[int, int]] = {}
+        """Account → number of its entries and the highest sequence among them."""
+        self.orders: Copies = {}
+        self.executions: Copies = {}
+
+    async def read(self) -> None:
+        """Raises CommandError where PostgreSQL does not answer."""
+        try:
+            connection = await asyncpg.connect(self._dsn, timeout=10, command_timeout=POSTGRES_TIMEOUT_S)
+            try:
+                async with connection.transaction(isolation="repeatable_read", readonly=True):
+                    await self._read(connection)
+            finally:
+                await connection.close(timeout=5)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise CommandError(f"PostgreSQL gave no answer: {error or type(error).__name__}") from error
+
+    async def _read(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        amounts: dict[str, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
+        async for row in connection.cursor("SELECT account_id, book, asset, amount FROM balances"):
+            amounts[row["account_id"]][row["book"]][row["asset"]] = int(row["amount"])
+        rows = await connection.fetch("SELECT account_id, ledger_seq FROM accounts")
+        self.accounts = {
+            row["account_id"]: (
+                row["ledger_seq"],
+                Balance(
+                    row["ledger_seq"],
+                    nonzero(amounts[row["account_id"]]["AVAILABLE"]),
+                    nonzero(amounts[row["account_id"]]["RESERVED"]),
+                ),
+            )
+            for row in rows
+        }
+        counted = await connection.fetch(
+            "SELECT account_id, count(*) AS entries, max(seq) AS last FROM ledger_entries GROUP BY account_id"
+        )
+        self.entries = {row["account_id"]: (row["entries"], row["last"]) for row in counted}
+        columns = ", ".join(OrderRow._fields)
+        self.orders = {
+            row[0]: (row[1], OrderRow._make([*row[2:9], int(row[9])]))
+            async for row in connection.cursor(f"SELECT order_id, revision, {columns} FROM orders", prefetch=5_000)
+        }
+        columns = ", ".join(ExecutionRow._fields)
+        self.executions = {
+            row[0]: (1, ExecutionRow._make(row[1:]))
+            async for row in connection.cursor(f"SELECT execution_id, {columns} FROM executions", prefetch=5_000)
+        }
+
+    def entry_gaps(self) -> Iterator[str]:
+        """Accounts whose entries are not as many as the highest sequence says, or whose account row says otherwise."""
+        for account_id, (seq, _) in self.accounts.items():
+            count, last = self.entries.get(account_id, (0, 0))
+            if not seq == count == last:
+                yield f"{account_id}: {count} entries up to {last}, the account stands at {seq}"
+
+
+class RedisCopies:
+    """The views, one hash at a time."""
+
+    def __init__(self, url: str) -> None:
+        self._redis: Redis = Redis.from_url(url, socket_connect_timeout=5, socket_timeout=30)
+        self.accounts: Copies = {}
+        self.orders: Copies = {}
+        self.fills: Copies = {}
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    async def read(self) -> None:
+        """Raises OSError or RedisError where Redis does not answer."""
+        accounts: dict[str, tuple[int, Any]] = {}
+        for envelope in await self._envelopes("account"):
+            data = AccountData.model_validate(envelope.data)
+            available: dict[str, int] = {CASH: data.cash_e4 - data.reserved_cash_e4}
+            reserved: dict[str, int] = {CASH: data.reserved_cash_e4}
+            for position in data.positions:
+                available[position.symbol] = position.qty - position.reserved_qty
+                reserved[position.symbol] = position.reserved_qty
+            accounts[data.account_id] = (data.seq, Balance(data.seq, nonzero(available), nonzero(reserved)))
+        self.accounts = accounts
+        orders = [OrderEvent.model_validate_json(_json(e)) for e in await self._envelopes("order")]
+        self.orders = {order.order_id: (order.revision, order_row(order)) for order in orders}
+        fills = [ExecutionReport.model_validate_json(_json(e)) for e in await self._envelopes("fill")]
+        self.fills = {fill.execution_id: (1, execution_row(fill)) for fill in fills}
+
+    async def _envelopes(self, name: str) -> list[Envelope]:
+        found: list[Envelope] = []
+        async for channel in self._redis.scan_iter(match=view_channel(name, "*"), count=SCAN_KEYS):
+            for value in await self._redis.hvals(channel):
+                envelope = Envelope.model_validate_json(value)
+                if envelope.data is not None:
+                    found.append(envelope)
+        return found
+
+
+def _json(envelope: Envelope) -> bytes:
+    # The models are strict: enumerations are read from JSON, and refused as Python strings.
+    return json.dumps(envelope.data).encode()

@@ -1,0 +1,241 @@
+"""One audit from beginning to end: reads the copies, reads the log past them, compares, until all has settled."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.contracts.events import CommandResult, Decision
+from common.contracts.topics import (
+    ORDERS_EVENTS,
+    ORDERS_EXECUTIONS,
+    ORDERS_INTENTS,
+    RAW_SCHEMA,
+    RISK_COMMANDS,
+    RISK_DECISIONS,
+    RISK_LEDGER,
+    Topic,
+)
+from common.runtime.message import Message
+from common.runtime.reader import CommittedReader
+from common.runtime.settings import Settings
+from redis.exceptions import RedisError
+
+from tidemark.audit.checks import (
+    Answers,
+    Comparison,
+    CopyCheck,
+    fills,
+    ledger_itself,
+    unposted,
+    violations,
+)
+from tidemark.audit.copies import PostgresCopies, RedisCopies, gate_stores, read_gate_changelog, read_gate_stores
+from tidemark.audit.fold import Findings, LedgerFold
+from tidemark.audit.rows import ExecutionFold, OrderFold
+from tidemark.console import CommandError
+from tidemark.log_end import until_end
+from tidemark.state import Addresses
+
+ROUND_S = 0.5
+REQUESTS = (ORDERS_INTENTS, RISK_COMMANDS)
+DEAD = tuple(Topic(t.dead_letters, t.key, RAW_SCHEMA, t.owner, partitions=t.partitions) for t in REQUESTS)
+TOPICS = (*REQUESTS, *DEAD, RISK_DECISIONS, RISK_LEDGER, ORDERS_EXECUTIONS, ORDERS_EVENTS)
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much is done and of how much."""
+
+
+@dataclass(slots=True)
+class Folds:
+    """Everything the log says, applied record by record."""
+
+    ledger: LedgerFold = field(default_factory=LedgerFold)
+    orders: OrderFold = field(default_factory=OrderFold)
+    executions: ExecutionFold = field(default_factory=ExecutionFold)
+    intents: Answers = field(default_factory=lambda: Answers("every intent answered exactly once"))
+    commands: Answers = field(default_factory=lambda: Answers("every command answered exactly once"))
+    accepted: int = 0
+    denied: int = 0
+    unreadable: Findings = field(default_factory=Findings)
+    records: int = 0
+
+    def apply(self, message: Message) -> None:
+        """Takes one committed record of ``TOPICS``."""
+        self.records += 1
+        topic = message.topic
+        if topic in REQUESTS:
+            self._request(message)
+        elif topic in DEAD:
+            headers = dict(message.headers)
+            place = (int(headers["dlq.partition"]), int(headers["dlq.offset"]))
+            (self.intents if topic is DEAD[0] else self.commands).dead(place)
+        else:
+            try:
+                body = message.body
+            except ValueError as error:
+                self.unreadable.add(f"{topic.name} {message.partition}/{message.offset}: {str(error).splitlines()[0]}")
+                return
+            self._fact(topic, body)
+
+    def _request(self, message: Message) -> None:
+        is_intent = message.topic is ORDERS_INTENTS
+        try:
+            body = message.body
+            name = f"{body.account_id}.{body.client_order_id if is_intent else body.command_id}"
+        except ValueError:
+            name = ""  # poison: the gate must have set it aside
+        (self.intents if is_intent else self.commands).ask((message.partition, message.offset), name)
+
+    def _fact(self, topic: Topic, body: Any) -> None:
+        if topic is RISK_LEDGER:
+            self.ledger.apply(body)
+        elif topic is ORDERS_EVENTS:
+            self.orders.apply(body)
+        elif topic is ORDERS_EXECUTIONS:
+            self.executions.apply(body)
+        elif isinstance(body, Decision):
+            self.intents.answer((body.intent_partition, body.intent_offset), body.order_id)
+            self.accepted += body.accepted
+            self.denied += not body.accepted
+        elif isinstance(body, CommandResult):
+            place = (body.command_partition, body.command_offset)
+            self.commands.answer(place, f"{body.account_id}.{body.command_id}")
+
+    def is_settled(self) -> bool:
+        """Nothing is under way between the gate and the venue that a later record could complete."""
+        waiting = self.intents.unanswered() or self.commands.unanswered()
+        return not waiting and not unposted(self.executions.rows, self.ledger.posted)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the audit found."""
+
+    comparisons: list[Comparison]
+    records: int
+    accounts: int
+    orders_accepted: int
+    orders_denied: int
+    fills: int
+    ledger_sum_e4: int
+
+    @property
+    def violations(self) -> int:
+        return violations(self.comparisons)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "records": self.records,
+            "accounts": self.accounts,
+            "orders_accepted": self.orders_accepted,
+            "orders_denied": self.orders_denied,
+            "fills": self.fills,
+            "ledger_sum_e4": self.ledger_sum_e4,
+            "violations": self.violations,
+            "comparisons": [comparison.as_dict() for comparison in self.comparisons],
+        }
+
+
+class Audit:
+    """Holds the folds and the copies over the rounds."""
+
+    def __init__(self, settings: Settings, where: Addresses, progress: Progress = lambda *_: None) -> None:
+        self._settings = settings
+        self._progress = progress
+        self._stores = gate_stores(Path(where.data_dir)) if where.data_dir else []
+        self.folds = Folds()
+        self._postgres = PostgresCopies(where.postgres_dsn)
+        self._redis = RedisCopies(where.redis_url)
+        ledger, orders, executions = self.folds.ledger, self.folds.orders, self.folds.executions
+        gate = "RocksDB accounts" if self._stores else "gate changelog accounts"
+        self._gate = CopyCheck(f"{gate} = ledger fold", ledger)
+        self._postgres_accounts = CopyCheck("PostgreSQL balances = ledger fold", ledger)
+        self._postgres_orders = CopyCheck("PostgreSQL orders = order events", orders)
+        self._postgres_executions = CopyCheck("PostgreSQL executions = executions", executions)
+        self._redis_accounts = CopyCheck("Redis accounts = ledger fold", ledger)
+        self._redis_orders = CopyCheck("Redis orders = order events", orders, lambda key: not orders.has_ended(key))
+        self._redis_fills = CopyCheck("Redis fills = executions", executions, lambda _: False)
+
+    async def run(self, timeout_s: float) -> Report:
+        """Rounds until everything has settled, at most for ``timeout_s`` seconds after the first."""
+        try:
+            async with CommittedReader(self._settings, TOPICS, from_beginning=True, client_id="audit") as reader:
+                await self._round(reader)
+                deadline = time.monotonic() + timeout_s
+                while not self._is_settled() and time.monotonic() < deadline:
+                    await asyncio.sleep(ROUND_S)
+                    await self._round(reader)
+        finally:
+            await self._redis.close()
+        return self._report()
+
+    async def _round(self, reader: CommittedReader) -> None:
+        pairs = await self._copies()
+        for check, copies in pairs:
+            check.note(copies)
+        ends = await reader.ends()
+        goal = sum(ends.values())
+        async for messages in until_end(reader, ends):
+            for message in messages:
+                self.folds.apply(message)
+            self._progress("reading the committed log", min(goal, sum(reader.positions.values())), goal)
+        for check, copies in pairs:
+            check.compare(copies)
+
+    async def _copies(self) -> list[tuple[CopyCheck, Any]]:
+        self._progress("reading RocksDB, PostgreSQL and Redis", 0, 0)
+        gate = read_gate_stores(self._stores) if self._stores else await read_gate_changelog(self._settings)
+        await self._postgres.read()
+        try:
+            await self._redis.read()
+        except (RedisError, OSError) as error:
+            raise CommandError(f"Redis gave no answer: {error}") from error
+        return [
+            (self._gate, gate),
+            (self._postgres_accounts, self._postgres.accounts),
+            (self._postgres_orders, self._postgres.orders),
+            (self._postgres_executions, self._postgres.executions),
+            (self._redis_accounts, self._redis.accounts),
+            (self._redis_orders, self._redis.orders),
+            (self._redis_fills, self._redis.fills),
+        ]
+
+    def _checks(self) -> list[CopyCheck]:
+        return [
+            self._gate,
+            self._postgres_accounts,
+            self._postgres_orders,
+            self._postgres_executions,
+            self._redis_accounts,
+            self._redis_orders,
+            self._redis_fills,
+        ]
+
+    def _is_settled(self) -> bool:
+        return self.folds.is_settled() and all(check.is_settled for check in self._checks())
+
+    def _report(self) -> Report:
+        folds = self.folds
+        entries = Findings()
+        entries.extend(self._postgres.entry_gaps())
+        comparisons = [
+            *ledger_itself(folds.ledger),
+            folds.intents.result(),
+            folds.commands.result(),
+            fills(folds.executions.rows, folds.ledger.posted),
+            Comparison("every record of our own topics readable", folds.records, folds.unreadable),
+            Comparison("PostgreSQL ledger entries without a gap", len(self._postgres.entries), entries),
+            *(check.result() for check in self._checks()),
+        ]
+        return Report(
+            comparisons=comparisons,
+            records=folds.records,
+            accounts=len(folds.ledger.accounts),
+            orders_accepted=folds.accepted,
+            orders_denied=folds.denied,
+            fills=sum(row.is_trade for row in folds.executions.rows.values()),
+            ledger_sum_e4=folds.ledger.ledger_sum_e4,
+        )
