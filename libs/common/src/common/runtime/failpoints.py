@@ -1,7 +1,7 @@
 """Named places where a process can be killed from outside, to prove that it may die there.
 
-Inert unless the environment variable ``TIDEMARK_FAILPOINT`` names one: ``NAME`` kills at its first passing, ``NAME:N`` at
-its Nth, by SIGKILL to the process itself: no handler runs, no buffer is flushed, as in a real crash.
+Inert unless the environment variable ``TIDEMARK_FAILPOINT`` names one: ``NAME`` kills at its first passing, ``NAME:N``
+at its Nth, by SIGKILL to the process itself: no handler runs, no buffer is flushed, as in a real crash.
 """
 
 import os

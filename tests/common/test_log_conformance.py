@@ -1,0 +1,173 @@
+"""One suite for every log: the one in memory is held to the real broker, so that what is proven on it means something."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from common.contracts.topics import RAW_SCHEMA, Topic
+from common.runtime.admin import create_topics
+from common.runtime.errors import Fatal, Fenced, LogError
+from common.runtime.kafka import KafkaLog
+from common.runtime.log import Log, Partition, Record, StoredRecord
+from common.runtime.settings import Settings
+from common.testing.memory_log import MemoryLog
+
+PARTITIONS = 2
+
+
+@pytest.fixture
+def topic() -> str:
+    return f"test.{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(params=["memory", "kafka"])
+async def log(request: pytest.FixtureRequest, topic: str) -> AsyncIterator[Log]:
+    if request.param == "memory":
+        yield MemoryLog({topic: PARTITIONS})
+        return
+    bootstrap = request.getfixturevalue("stack").kafka_bootstrap
+    await create_topics(bootstrap, [Topic(topic, "key", RAW_SCHEMA, "test", partitions=PARTITIONS)])
+    kafka = KafkaLog(Settings(kafka_bootstrap=bootstrap), "conformance")
+    await kafka.start()
+    yield kafka
+    await kafka.stop()
+
+
+def records(*values: bytes) -> list[Record]:
+    return [Record(b"key", value, 1_000) for value in values]
+
+
+async def read_until(log: Log, partition: Partition, end: int, start: int = 0) -> list[StoredRecord]:
+    """Reads committed records until the reader's position is ``end``."""
+    reader = await log.read(partition, start)
+    found: list[StoredRecord] = []
+    try:
+        async with asyncio.timeout(20):
+            while reader.position < end:
+                found += await reader.poll(50)
+    finally:
+        await reader.close()
+    return found
+
+
+def values(found: Sequence[StoredRecord]) -> list[bytes | None]:
+    return [record.value for record in found]
+
+
+async def test_commit_when_done_then_every_partition_shows_its_records(log: Log, topic: str) -> None:
+    producer = await log.fence(f"{topic}.id")
+    await producer.begin()
+    await producer.append(Partition(topic, 0), records(b"1", b"2"))
+    await producer.append(Partition(topic, 1), [Record(b"k", None, 7, (("name", b"value"),))])
+    ends = await producer.commit()
+    assert ends == {Partition(topic, 0): 2, Partition(topic, 1): 1}
+    assert await log.high_watermark(Partition(topic, 0)) == 3, "the marker takes an offset"
+    assert values(await read_until(log, Partition(topic, 0), 3)) == [b"1", b"2"]
+    (tombstone,) = await read_until(log, Partition(topic, 1), 2)
+    assert (tombstone.offset, tombstone.key, tombstone.value, tombstone.timestamp_ms) == (0, b"k", None, 7)
+    assert [tuple(header) for header in tombstone.headers] == [("name", b"value")]
+    await producer.close()
+
+
+async def test_transaction_when_open_then_it_is_counted_and_not_shown(log: Log, topic: str) -> None:
+    producer = await log.fence(f"{topic}.id")
+    other = await log.fence(f"{topic}.other")
+    await producer.begin()
+    await producer.append(Partition(topic, 0), records(b"open"))
+    await until_high_watermark(log, Partition(topic, 0), 1)
+    await other.begin()
+    await other.append(Partition(topic, 0), records(b"behind it"))
+    await other.commit()
+    await until_high_watermark(log, Partition(topic, 0), 3)
+    reader = await log.read(Partition(topic, 0), 0)
+    assert list(await reader.poll(200)) == [], "read_committed stops at the first open transaction"
+    assert reader.position == 0
+    await reader.close()
+    await producer.commit()
+    assert values(await read_until(log, Partition(topic, 0), 4)) == [b"open", b"behind it"]
+    await producer.close()
+    await other.close()
+
+
+async def until_high_watermark(log: Log, partition: Partition, end: int) -> None:
+    """Appending only queues, and a broker may answer before a marker is written: the log itself is asked."""
+    async with asyncio.timeout(20):
+        while await log.high_watermark(partition) < end:
+            await asyncio.sleep(0.01)
+
+
+async def test_abort_when_done_then_the_records_never_show_and_the_reader_passes_them(log: Log, topic: str) -> None:
+    producer = await log.fence(f"{topic}.id")
+    await producer.begin()
+    await producer.append(Partition(topic, 0), records(b"aborted"))
+    await until_high_watermark(log, Partition(topic, 0), 1)
+    await producer.abort()
+    await producer.begin()
+    await producer.append(Partition(topic, 0), records(b"kept"))
+    ends = await producer.commit()
+    assert ends[Partition(topic, 0)] == 3, "record, abort marker, record"
+    assert values(await read_until(log, Partition(topic, 0), 4)) == [b"kept"]
+    await producer.close()
+
+
+async def test_fence_when_a_transaction_is_open_then_it_is_aborted_and_the_old_owner_is_out(
+    log: Log, topic: str
+) -> None:
+    zombie = await log.fence(f"{topic}.id")
+    await zombie.begin()
+    await zombie.append(Partition(topic, 0), records(b"from the zombie"))
+    await until_high_watermark(log, Partition(topic, 0), 1)
+    owner = await log.fence(f"{topic}.id")
+    end = await log.high_watermark(Partition(topic, 0))
+    assert end == 2, "when fencing returns, the abort marker is in the log"
+    assert await read_until(log, Partition(topic, 0), end) == []
+    with pytest.raises(LogError):
+        await zombie.commit()
+    await owner.begin()
+    await owner.append(Partition(topic, 0), records(b"from the owner"))
+    await owner.commit()
+    assert values(await read_until(log, Partition(topic, 0), 4)) == [b"from the owner"]
+    await zombie.close()
+    await owner.close()
+
+
+async def test_append_when_fenced_before_then_the_owner_is_told(log: Log, topic: str) -> None:
+    zombie = await log.fence(f"{topic}.id")
+    owner = await log.fence(f"{topic}.id")
+    await zombie.begin()
+    with pytest.raises(Fenced):
+        await zombie.append(Partition(topic, 0), records(b"late"))
+        await zombie.commit()
+    assert await log.high_watermark(Partition(topic, 0)) == 0
+    await zombie.close()
+    await owner.close()
+
+
+async def test_producer_when_it_commits_many_times_then_order_is_kept(log: Log, topic: str) -> None:
+    producer = await log.fence(f"{topic}.id")
+    for number in range(20):
+        await producer.begin()
+        await producer.append(Partition(topic, 0), records(b"%d a" % number, b"%d b" % number))
+        ends = await producer.commit()
+        assert ends[Partition(topic, 0)] == 3 * number + 2
+    found = values(await read_until(log, Partition(topic, 0), 60))
+    assert found == [b"%d %s" % (number, letter) for number in range(20) for letter in (b"a", b"b")]
+    await producer.close()
+
+
+async def test_reader_when_started_in_the_middle_then_it_begins_there(log: Log, topic: str) -> None:
+    producer = await log.fence(f"{topic}.id")
+    await producer.begin()
+    await producer.append(Partition(topic, 0), records(b"1", b"2", b"3"))
+    await producer.commit()
+    found = await read_until(log, Partition(topic, 0), 4, start=1)
+    assert [(record.offset, record.value) for record in found] == [(1, b"2"), (2, b"3")]
+    assert await log.low_watermark(Partition(topic, 0)) == 0
+    await producer.close()
+
+
+async def test_partition_count_when_the_topic_is_missing_then_fatal(log: Log, topic: str) -> None:
+    assert await log.partition_count(topic) == PARTITIONS
+    with pytest.raises(Fatal):
+        await log.partition_count(f"{topic}.missing")
