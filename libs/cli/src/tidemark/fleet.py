@@ -20,8 +20,9 @@ from types import TracebackType
 from typing import Final, Self
 
 import httpx
+from common.testing.stack.processes import log_tail
 
-from tidemark.process import Child, log_tail
+from tidemark.process import Child
 
 BACKOFF_FIRST_S: Final = 1.0
 BACKOFF_MAX_S: Final = 60.0

@@ -1,18 +1,16 @@
 """One child process: its own session and log file, gone when its parent is gone."""
 
 import asyncio
-import ctypes
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-PR_SET_PDEATHSIG: Final = 1
-LOG_TAIL_BYTES_MAX: Final = 4_096
+from common.testing.stack.processes import launch_command
 
-_libc: Final = ctypes.CDLL(None, use_errno=True)
+KEEP_USER: Final = -1
 
 
 def start_ticks(pid: int) -> int:
@@ -44,25 +42,6 @@ def is_running(pid: int, ticks: int) -> bool:
         return False
 
 
-def log_tail(path: Path, lines: int = 12) -> str:
-    """The last lines of a log, for an error message; empty where there is no log."""
-    if not path.exists():
-        return ""
-    with path.open("rb") as log:
-        log.seek(max(0, path.stat().st_size - LOG_TAIL_BYTES_MAX))
-        return "\n".join(log.read().decode("utf-8", "replace").splitlines()[-lines:])
-
-
-def _die_with_parent(parent: int) -> Callable[[], None]:
-    def before_exec() -> None:
-        # Runs between fork and exec: nothing here may import, allocate much or take a lock.
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)  # the parent was gone before the kernel knew what to send
-
-    return before_exec
-
-
 class Child:
     """A started process. The kernel kills it when the thread that started it ends, so start it from the main thread."""
 
@@ -80,14 +59,13 @@ class Child:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as out:
             process = await asyncio.create_subprocess_exec(
-                *argv,
+                *launch_command(argv, death_signal=signal.SIGKILL, uid=KEEP_USER),
                 env=dict(env),
                 cwd=cwd,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
-                preexec_fn=_die_with_parent(os.getpid()),
             )
         return cls(process)
 

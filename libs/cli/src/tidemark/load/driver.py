@@ -42,7 +42,7 @@ class Gateway(Protocol):
         ...
 
     async def cancel(self, account: str, order_id: str, intended_ns: int) -> None:
-        """Returns when the request to cancel is in the log. Raises GatewayError."""
+        """Returns when the request was answered, whatever the answer. Raises GatewayError."""
         ...
 
 
