@@ -1,0 +1,7 @@
+"""Real Kafka, Redis, PostgreSQL and Jaeger on this machine, for tests, the demo and ``tidemark up``."""
+
+from common.testing.stack.errors import PartsError
+from common.testing.stack.local import PARTS, LocalStack, Stack
+from common.testing.stack.native_kafka import Jvm
+
+__all__ = ["PARTS", "Jvm", "LocalStack", "PartsError", "Stack"]

@@ -1,0 +1,5 @@
+"""What can go wrong with local parts."""
+
+
+class PartsError(RuntimeError):
+    """A part cannot be had or does not work. The message says what was tried and what to do."""
