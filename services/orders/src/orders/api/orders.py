@@ -1,6 +1,7 @@
 """Routes of orders: submit, cancel, read."""
 
-from typing import Annotated
+import asyncio
+from typing import Annotated, Final
 
 from common.contracts.events import Decision, OrderCancel, OrderEvent, OrderState, ReasonCode
 from common.contracts.values import OrderId
@@ -12,6 +13,9 @@ from orders.database import DatabaseAway
 from orders.desk import Desk, NoVerdict
 from orders.domain.lifecycle import CLOSED
 from orders.queries import Queries
+
+LOOKUP_S: Final = 0.25
+"""What a cancel request waits for the read side at most before it goes to the log all the same."""
 
 OrderPath = Annotated[OrderId, Path(description="`{account_id}.{client_order_id}`")]
 
@@ -99,10 +103,11 @@ def _unknown(order_id: str) -> Problem:
 
 
 async def _projected(queries: Queries, order_id: str) -> OrderEvent | None:
-    """What the read side knows; nothing where it is away, for canceling must work without it."""
+    """What the read side knows; nothing where it is away or slow, for canceling must work without it."""
     try:
-        return await queries.order(order_id)
-    except DatabaseAway:
+        async with asyncio.timeout(LOOKUP_S):
+            return await queries.order(order_id)
+    except (DatabaseAway, TimeoutError):
         return None
 
 

@@ -5,10 +5,11 @@ mark is sold twice. Client orders never meet each other; the other side is alway
 """
 
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from common.contracts.events import ExecType, ExecutionReport, VenueCancel, VenueOrder
-from common.contracts.market import Marks
+from common.contracts.market import MARK, Marks
 from common.contracts.values import INT64_MAX, OrderType, Side, TimeInForce
 
 TRADING_STATES: Final = frozenset({0, ord("T")})
@@ -29,17 +30,13 @@ class Mark(NamedTuple):
 NO_MARK: Final = Mark(-1, 0, 0, 0, 0, 0)
 
 
+_MARK_FIELDS: Final = itemgetter(*((MARK.names or ()).index(name) for name in Mark._fields[1:]))
+"""One ``item()`` and a pick is nearly twice as fast as the fields of a numpy row one by one."""
+
+
 def mark_of(row: Marks, offset: int) -> Mark:
     """Reads the one row of a record of ``md.marks``."""
-    one = row[0]
-    return Mark(
-        offset,
-        int(one["trading_state"]),
-        int(one["bid_e4"]),
-        int(one["bid_size"]),
-        int(one["ask_e4"]),
-        int(one["ask_size"]),
-    )
+    return Mark(offset, *_MARK_FIELDS(row[0].item()))
 
 
 @dataclass(frozen=True, slots=True)
