@@ -1,0 +1,286 @@
+"""The projection on a real PostgreSQL: rows and positions together, never twice, never with a hole."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+import asyncpg
+import pytest
+from common.contracts.events import (
+    CASH,
+    AccountStatus,
+    Book,
+    CommandResult,
+    EntryKind,
+    ExecType,
+    LedgerEntry,
+    OrderState,
+    Posting,
+    ReasonCode,
+)
+from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER, Topic
+from common.runtime.message import Message
+from common.testing.stack import LocalStack
+from orders import projection
+from orders.database import Database, DatabaseAway, migrations
+from orders.domain.lifecycle import on_cancel, on_decision
+from orders.projection import LedgerGap, ProjectionSink
+from orders.queries import Queries
+from orders.settings import OrdersSettings
+from pydantic import SecretStr
+
+
+def open_database(dsn: str) -> Database:
+    return Database(OrdersSettings(postgres_dsn=SecretStr(dsn), postgres_timeout_ms=5_000), 4)
+
+
+@pytest.fixture
+async def database(postgres_dsn: str) -> AsyncIterator[Database]:
+    opened = open_database(postgres_dsn)
+    yield opened
+    await opened.close()
+
+
+class Log:
+    """One partition of each projected topic; ``project`` hands records on as the runtime does."""
+
+    def __init__(self, sink: ProjectionSink) -> None:
+        self.sink = sink
+        self._offsets: dict[str, Iterator[int]] = {}
+
+    def records(self, topic: Topic, *bodies: Any) -> list[Message]:
+        offsets = self._offsets.setdefault(topic.name, itertools.count(0, 2))  # markers take offsets too
+        return [
+            Message(topic, 0, next(offsets), b"A", body if isinstance(body, bytes) else topic.schema.encode(body), 0)
+            for body in bodies
+        ]
+
+    async def project(self, records: Sequence[Message]) -> None:
+        last = records[-1]
+        await self.sink.apply(records, {(last.topic.name, last.partition): last.offset + 1})
+
+
+@pytest.fixture
+async def log(database: Database) -> Log:
+    sink = ProjectionSink(database)
+    assert await sink.positions() == {}
+    return Log(sink)
+
+
+def entry(
+    seq: int, kind: EntryKind = EntryKind.FUND, *postings: tuple[Book, str, int], account: str = "A"
+) -> LedgerEntry:
+    legs = postings or ((Book.AVAILABLE, CASH, 100), (Book.EXTERNAL, CASH, -100))
+    return LedgerEntry(
+        account_id=account,
+        seq=seq,
+        kind=kind,
+        postings=tuple(Posting(book=book, asset=asset, amount=amount) for book, asset, amount in legs),
+        booked_ns=seq,
+    )
+
+
+async def test_migrations_from_empty_and_again_and_side_by_side(postgres_dsn: str) -> None:
+    databases = [open_database(postgres_dsn) for _ in range(4)]
+    applied = await asyncio.gather(*(database.migrate() for database in databases))
+    assert sorted(map(len, applied)) == [0, 0, 0, len(migrations())]
+    assert await databases[0].migrate() == []
+    await asyncio.gather(*(database.close() for database in databases))
+
+
+def test_migrations_are_numbered_without_a_gap() -> None:
+    assert [version for version, _, _ in migrations()] == list(range(1, len(migrations()) + 1))
+
+
+async def test_orders_keep_the_highest_revision(log: Log, database: Database, make: Any) -> None:
+    first = on_decision(None, make.decision(make.intent()), 7).order
+    second = on_cancel(first, make.cancel(), 8).order
+    closed = second.model_copy(update={"revision": 3, "state": OrderState.CANCELED, "leaves_qty": 0})
+    await log.project(log.records(ORDERS_EVENTS, first, second))
+    assert await Queries(database).order("A.1") == second
+    await log.project(log.records(ORDERS_EVENTS, closed, second))
+    assert await Queries(database).order("A.1") == closed
+    assert await Queries(database).order("A.2") is None
+
+
+async def test_every_kind_of_record_is_projected(log: Log, database: Database, make: Any) -> None:
+    denied = make.decision(make.intent("2"), ReasonCode.CASH_INSUFFICIENT, compared={"shortfall_cash_e4": 5})
+    result = CommandResult(
+        account_id="A", command_id="c", accepted=True, status=AccountStatus.SUSPENDED, account_seq=0, decided_ns=1
+    )
+    await log.project(log.records(RISK_DECISIONS, make.decision(make.intent()), denied, result))
+    report = make.report(1, ExecType.NEW, leaves_qty=100)
+    await log.project(log.records(ORDERS_EXECUTIONS, report, report))
+    async with database.transaction() as connection:
+        decisions = await connection.fetch("SELECT order_id, accepted, reason, compared FROM decisions ORDER BY 1")
+        results = await connection.fetch("SELECT command_id, status FROM command_results")
+    assert [tuple(row) for row in decisions] == [
+        ("A.1", True, None, "{}"),
+        ("A.2", False, "CASH_INSUFFICIENT", '{"shortfall_cash_e4": 5}'),
+    ]
+    assert [tuple(row) for row in results] == [("c", "SUSPENDED")]
+    assert (await Queries(database).executions("A", None, 10)).items == [report]
+    account = await Queries(database).account("A")
+    assert account is not None and account.status == "SUSPENDED"
+
+
+async def test_balances_are_the_fold_of_the_ledger(log: Log, database: Database) -> None:
+    entries = [
+        entry(1),
+        entry(2, EntryKind.FUND, (Book.AVAILABLE, "AAPL", 7), (Book.EXTERNAL, "AAPL", -7)),
+        entry(3, EntryKind.RESERVE, (Book.AVAILABLE, CASH, -60), (Book.RESERVED, CASH, 60)),
+        entry(4, EntryKind.RESERVE, (Book.AVAILABLE, "AAPL", -2), (Book.RESERVED, "AAPL", 2)),
+        entry(
+            5,
+            EntryKind.POST,
+            (Book.RESERVED, CASH, -60),
+            (Book.VENUE, CASH, 60),
+            (Book.VENUE, "MSFT", -3),
+            (Book.AVAILABLE, "MSFT", 3),
+        ),
+    ]
+    await log.project(log.records(RISK_LEDGER, *entries[:2]))
+    await log.project(log.records(RISK_LEDGER, *entries[2:], entry(1, account="B")))
+    account = await Queries(database).account("A")
+    assert account is not None
+    assert account.model_dump(exclude={"status"}) == {
+        "account_id": "A",
+        "cash_e4": 40,
+        "reserved_cash_e4": 0,
+        "positions": (
+            {"symbol": "AAPL", "qty": 7, "reserved_qty": 2},
+            {"symbol": "MSFT", "qty": 3, "reserved_qty": 0},
+        ),
+        "seq": 5,
+    }
+    page = await Queries(database).ledger("A", 0, 3)
+    assert (page.items, page.next) == (entries[:3], 3)
+    page = await Queries(database).ledger("A", 3, 3)
+    assert (page.items, page.next) == (entries[3:], None)
+    async with database.transaction() as connection:
+        sums = await connection.fetch("SELECT asset, sum(amount) AS total FROM balances GROUP BY asset")
+    assert {row["total"] for row in sums} == {0}
+
+
+async def test_ledger_when_an_entry_is_missing_then_nothing_is_applied(log: Log, database: Database) -> None:
+    await log.project(log.records(RISK_LEDGER, entry(1)))
+    before = await log.sink.positions()
+    with pytest.raises(LedgerGap, match="account A: entry 3 follows 1"):
+        await log.project(log.records(RISK_LEDGER, entry(3)))
+    assert await log.sink.positions() == before
+    assert len((await Queries(database).ledger("A", 0, 10)).items) == 1
+
+
+async def test_record_when_undecodable_then_neighbours_are_projected(log: Log, database: Database, make: Any) -> None:
+    report = make.report(1, ExecType.NEW, leaves_qty=100)
+    text = report.model_copy(update={"execution_id": "A.1.2", "text": "\0"})
+    await log.project(log.records(ORDERS_EXECUTIONS, b"garbage", text, report))
+    assert (await Queries(database).executions("A", None, 10)).items == [report]
+    assert await log.sink.positions() == {(ORDERS_EXECUTIONS.name, 0): 5}
+
+
+async def test_records_when_handed_on_again_then_skipped(log: Log, database: Database) -> None:
+    records = log.records(RISK_LEDGER, entry(1), entry(2), entry(3))
+    await log.project(records[:2])
+    await log.project(records[:2])
+    await log.project(records)
+    account = await Queries(database).account("A")
+    assert account is not None and (account.cash_e4, account.seq) == (300, 3)
+
+
+async def test_replicas_side_by_side_apply_once(database: Database, postgres_dsn: str, log: Log) -> None:
+    records = log.records(RISK_LEDGER, *(entry(seq) for seq in range(1, 41)))
+    others = [open_database(postgres_dsn) for _ in range(3)]
+    sinks = [ProjectionSink(other) for other in others]
+    for sink in sinks:
+        await sink.positions()
+
+    async def replica(sink: ProjectionSink) -> None:
+        for at in range(0, 40, 5):
+            await sink.apply(records[at : at + 5], {(RISK_LEDGER.name, 0): records[at + 4].offset + 1})
+
+    await asyncio.gather(*map(replica, sinks))
+    account = await Queries(database).account("A")
+    assert account is not None and (account.cash_e4, account.seq) == (4_000, 40)
+    await asyncio.gather(*(other.close() for other in others))
+
+
+@pytest.mark.parametrize(
+    "statement", ["INSERT INTO ledger_entries", "INSERT INTO balances", "UPDATE projection_positions"]
+)
+async def test_crash_inside_the_transaction_then_replay_counts_once(
+    log: Log, database: Database, postgres_dsn: str, statement: str
+) -> None:
+    """A backend that is killed at any statement takes rows and position with it."""
+    await log.project(log.records(RISK_LEDGER, entry(1)))
+    table = statement.split()[-1]
+    killer = await asyncpg.connect(postgres_dsn)
+    await killer.execute(
+        "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'"
+    )
+    event = "INSERT" if statement.startswith("INSERT") else "UPDATE"
+    await killer.execute(f"CREATE TRIGGER die AFTER {event} ON {table} FOR EACH STATEMENT EXECUTE FUNCTION die()")
+    records = log.records(RISK_LEDGER, entry(2), entry(3))
+    with pytest.raises(DatabaseAway):
+        await log.project(records)
+    await killer.execute(f"DROP TRIGGER die ON {table}")
+    await killer.close()
+    assert await log.sink.positions() == {(RISK_LEDGER.name, 0): 1}
+    await log.project(records)
+    account = await Queries(database).account("A")
+    assert account is not None and (account.cash_e4, account.seq) == (300, 3)
+
+
+async def test_database_when_it_goes_back_in_time_then_it_is_read_again(log: Log, database: Database) -> None:
+    """As after a restore from a backup: positions are asked anew, and the log is read from there."""
+    records = log.records(RISK_LEDGER, *(entry(seq) for seq in range(1, 5)))
+    await log.project(records[:3])
+    async with database.transaction() as connection:
+        for table in ("ledger_entries", "balances", "accounts", "projection_positions"):
+            await connection.execute(f"DELETE FROM {table}")
+    with pytest.raises(DatabaseAway, match="went back to 0"):
+        await log.project(records[3:])
+    assert await log.sink.positions() == {}
+    await log.project(records)
+    account = await Queries(database).account("A")
+    assert account is not None and account.cash_e4 == 400
+
+
+async def test_pages_of_orders_go_from_new_to_old_without_a_gap(log: Log, database: Database, make: Any) -> None:
+    orders = [on_decision(None, make.decision(make.intent(str(number))), 7).order for number in range(5)]
+    for order in orders:
+        await log.project(log.records(ORDERS_EVENTS, order))
+    seen, before = [], None
+    while True:
+        page = await Queries(database).orders("A", before, 2)
+        seen += page.items
+        before = page.next
+        if before is None:
+            break
+    assert seen == orders[::-1]
+
+
+async def test_projection_when_postgres_is_killed_and_comes_back_then_goes_on() -> None:
+    with LocalStack({"postgres"}) as parts:
+        opened = open_database(parts.addresses.postgres_dsn)
+        log = Log(ProjectionSink(opened))
+        await log.sink.positions()
+        await log.project(log.records(RISK_LEDGER, entry(1)))
+        records = log.records(RISK_LEDGER, entry(2))
+        await asyncio.to_thread(parts.kill, "postgres")
+        with pytest.raises(DatabaseAway):
+            await log.project(records)
+        with pytest.raises(DatabaseAway):
+            await log.sink.positions()
+        await asyncio.to_thread(parts.restart, "postgres")
+        assert await log.sink.positions() == {(RISK_LEDGER.name, 0): 1}
+        await log.project(records)
+        account = await Queries(opened).account("A")
+        assert account is not None and account.cash_e4 == 200
+        await opened.close()
+
+
+def test_every_projected_topic_has_a_writer() -> None:
+    assert set(projection._WRITERS) == {topic.name for topic in projection.TOPICS}
