@@ -116,10 +116,8 @@ class KafkaReader:
         with translated(f"read {self._partition}"):
             fetched = await self._client.getmany(self._partition, timeout_ms=timeout_ms)
             self.position = await self._client.position(self._partition)
-        return [
-            StoredRecord(record.offset, record.key, record.value, record.timestamp, record.headers)
-            for record in fetched.get(self._partition, ())
-        ]
+        records: Sequence[StoredRecord] = fetched.get(self._partition, ())
+        return records
 
     async def close(self) -> None:
         with contextlib.suppress(kafka_errors.KafkaError, TimeoutError, OSError):
@@ -160,6 +158,7 @@ class KafkaLog:
             enable_auto_commit=False,
             auto_offset_reset="none",
             check_crcs=False,  # overrides.py checks them, in hardware
+            key_deserializer=overrides.as_stored_record,
             fetch_max_wait_ms=FETCH_WAIT_MS,
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
             request_timeout_ms=self._settings.request_timeout_ms,

@@ -46,6 +46,8 @@ class Message:
     @property
     def traceparent(self) -> str:
         """W3C trace context of the sender; empty where there is none."""
+        if not self.headers:
+            return ""
         for name, value in self.headers:
             if name == "traceparent":
                 return value.decode("ascii", "replace")

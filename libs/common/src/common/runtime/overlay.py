@@ -12,19 +12,23 @@ HOT_ROWS_MAX: Final = 50_000
 """Decoded rows kept per table, so that a busy account is decoded once and not once per message."""
 
 
+Journal = list[tuple[dict[bytes, Any], bytes, Any]]
+"""What to put back where, newest last, if the message that is being handled turns out to be poison."""
+
+
 class OverlayTable:
     """A changelogged table over a store. See ``tables.Table``.
 
     Values handed out are shared with later readers, so a handler replaces values and never changes one in place.
     """
 
-    def __init__(self, declaration: Changelogged, store: Store) -> None:
+    def __init__(self, declaration: Changelogged, store: Store, journal: "Journal | None" = None) -> None:
         self._codec = declaration.codec
         self._prefix = row_key(declaration.name, b"")
         self._store = store
         self._changed: dict[bytes, Any] = {}
         self._hot: dict[bytes, Any] = {}
-        self._undo: list[tuple[bytes, Any]] = []
+        self._journal = [] if journal is None else journal
 
     def get(self, key: bytes) -> Any | None:
         value = self._changed.get(key, _ABSENT)
@@ -43,8 +47,9 @@ class OverlayTable:
         self._hot[key] = value
 
     def put(self, key: bytes, value: Any) -> None:
-        self._undo.append((key, self._changed.get(key, _ABSENT)))
-        self._changed[key] = value
+        changed = self._changed
+        self._journal.append((changed, key, changed.get(key, _ABSENT)))
+        changed[key] = value
 
     def delete(self, key: bytes) -> None:
         self.put(key, None)
@@ -58,19 +63,6 @@ class OverlayTable:
             if value is not None:
                 yield key, value
 
-    def mark(self) -> None:
-        """What follows can be taken back by ``roll_back``."""
-        self._undo.clear()
-
-    def roll_back(self) -> None:
-        """Takes back every write since ``mark``."""
-        for key, previous in reversed(self._undo):
-            if previous is _ABSENT:
-                del self._changed[key]
-            else:
-                self._changed[key] = previous
-        self._undo.clear()
-
     def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
         """The batch's writes as changelog rows, one per changed key."""
         encode = self._codec.encode
@@ -82,12 +74,10 @@ class OverlayTable:
         for key, value in self._changed.items():
             self._remember(key, value)
         self._changed.clear()
-        self._undo.clear()
 
     def discard(self) -> None:
         """The batch did not happen."""
         self._changed.clear()
-        self._undo.clear()
 
 
 @dataclass(slots=True)
@@ -96,8 +86,22 @@ class TaskTables:
 
     partition: int
     overlays: dict[str, OverlayTable] = field(default_factory=dict)
+    journal: Journal = field(default_factory=list)
     states: dict[str, Any] = field(default_factory=dict)
     shared: Mapping[str, GlobalTable] = field(default_factory=dict)
+
+    def add(self, declaration: Changelogged, store: Store) -> None:
+        """Lays a table over the store."""
+        self.overlays[declaration.name] = OverlayTable(declaration, store, self.journal)
+
+    def roll_back(self) -> None:
+        """Takes back every write since the journal was last cleared."""
+        for changed, key, previous in reversed(self.journal):
+            if previous is _ABSENT:
+                del changed[key]
+            else:
+                changed[key] = previous
+        self.journal.clear()
 
     def changelogged(self, name: str) -> Table:
         return self.overlays[name]

@@ -2,11 +2,15 @@
 makes one void.
 """
 
+from typing import Any
+
 import google_crc32c
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.producer import sender
 from aiokafka.record.memory_records import MemoryRecords
+
+from common.runtime.log import StoredRecord
 
 MARKER_BACKOFF_S = 0.001
 """A transaction that follows another closely is told CONCURRENT_TRANSACTIONS while the markers are written. aiokafka
@@ -40,7 +44,23 @@ def _checked_records(data: bytes) -> MemoryRecords:
     return MemoryRecords(data)
 
 
+def as_stored_record(_key: bytes) -> bytes:
+    """A consumer with this ``key_deserializer`` gets StoredRecord, not aiokafka's ConsumerRecord: eleven fields in a
+    frozen dataclass cost as much as the rest of receiving a small record. It is a mark and is never called."""
+    raise AssertionError("a mark, not a deserializer")
+
+
+_consumer_record = fetcher.PartitionRecords._consumer_record
+
+
+def _record(records: Any, partition: Any, record: Any) -> Any:
+    if records._key_deserializer is as_stored_record:
+        return StoredRecord(record.offset, record.key, record.value, record.timestamp, record.headers)
+    return _consumer_record(records, partition, record)
+
+
 def install() -> None:
     """Idempotent. Consumers must be made with ``check_crcs=False``: the check here replaces aiokafka's software one."""
     sender.BACKOFF_OVERRIDE = MARKER_BACKOFF_S
     fetcher.MemoryRecords = _checked_records
+    fetcher.PartitionRecords._consumer_record = _record

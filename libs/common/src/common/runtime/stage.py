@@ -136,6 +136,10 @@ class StageService(mode.Service):  # type: ignore[misc]
                 with contextlib.suppress(LogError):
                     await membership.report(positions)
 
+    def tasks(self) -> list[Task]:
+        """The tasks of this process, for measurements."""
+        return list(self._tasks.values())
+
     def ready(self) -> tuple[bool, Any]:
         """Ready once the globals are complete and every assigned partition is served."""
         waiting = [f.view.declaration.name for f in self._followers if not f.complete.is_set()]

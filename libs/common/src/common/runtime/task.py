@@ -15,7 +15,7 @@ from common.runtime.inbox import RESTORE_POLL_MS, Inbox
 from common.runtime.log import Log, Partition
 from common.runtime.logs import get_logger
 from common.runtime.message import Message, View
-from common.runtime.overlay import OverlayTable, TaskTables
+from common.runtime.overlay import TaskTables
 from common.runtime.settings import Settings
 from common.runtime.snapshots import SnapshotDirectory
 from common.runtime.store import RocksStore, Store, positions_of
@@ -140,7 +140,7 @@ class Task:
         rows = await self._copy_changelog(parts, end)
         self.positions = dict(positions_of(parts.store))
         for table in self.stage.changelogged():
-            parts.tables.overlays[table.name] = OverlayTable(table, parts.store)
+            parts.tables.add(table, parts.store)
         if bulk := self.stage.snapshotted():
             self._snapshots = SnapshotDirectory(self._path / "snapshots", bulk)
             await self._rebuild(parts, bulk, self._snapshots)
@@ -241,7 +241,7 @@ class Task:
             return []
         tables = TaskTables(self.partition, states=parts.tables.states, shared=self.shared)
         for table in self.stage.changelogged():
-            tables.overlays[table.name] = OverlayTable(table, parts.store)
+            tables.add(table, parts.store)
         return list(self.stage.views(tables))
 
     # --- running ---------------------------------------------------------------------------------------------------

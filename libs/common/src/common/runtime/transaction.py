@@ -7,7 +7,6 @@ from typing import Final
 
 from opentelemetry.trace import SpanKind
 
-from common.contracts.topics import Topic
 from common.runtime.errors import LogError
 from common.runtime.failpoints import passing
 from common.runtime.log import Partition, Producer, Record
@@ -134,23 +133,22 @@ def positions_after(messages: Iterable[Message]) -> dict[str, int]:
 def apply(parts: TaskParts, batch: Sequence[Message]) -> Effects:
     """Runs the handler over the batch. Raises PoisonError; the overlay then holds what came before the poison."""
     effects = Effects()
-    overlays = tuple(parts.tables.overlays.values())
+    handler, tables, journal = parts.handler, parts.tables, parts.tables.journal
     now_ns = parts.clock_ns()
+    now_ms = now_ns // NS_PER_MS
     for index, message in enumerate(batch):
-        for table in overlays:
-            table.mark()
+        journal.clear()
         try:
             traceparent = message.traceparent
             if is_sampled(traceparent):
                 with continued_span(f"{parts.name} {message.topic.name}", traceparent, SpanKind.CONSUMER):
-                    handled = list(parts.handler(message, parts.tables, now_ns))
+                    handled = list(handler(message, tables, now_ns))
                     traceparent = current_traceparent()
             else:
-                handled = list(parts.handler(message, parts.tables, now_ns))
-            _collect(effects, handled, traceparent, parts, now_ns // NS_PER_MS)
+                handled = list(handler(message, tables, now_ns))
+            _collect(effects, handled, traceparent, parts, now_ms)
         except Exception as error:
-            for table in overlays:
-                table.roll_back()
+            tables.roll_back()
             raise PoisonError(index, error) from error
     effects.processed_ns = parts.clock_ns()
     return effects
@@ -159,21 +157,26 @@ def apply(parts: TaskParts, batch: Sequence[Message]) -> Effects:
 def _collect(effects: Effects, handled: list[Output | View], traceparent: str, parts: TaskParts, now_ms: int) -> None:
     """Encodes first and adds after, so that a message whose output cannot be encoded leaves nothing behind."""
     headers = (("traceparent", traceparent.encode()),) if traceparent else ()
-    records: list[tuple[Partition, Record]] = []
-    views: list[tuple[View, str]] = []
+    declared = parts.outputs
+    encoded: list[tuple[str, int, Record]] = []
     for item in handled:
-        if isinstance(item, View):
-            views.append((item, traceparent))
-            continue
-        topic: Topic = item.topic
-        if topic.name not in parts.outputs:
-            raise ValueError(f"stage {parts.name} did not declare the output topic {topic.name}")
-        number = partition_of(item.key, topic.partitions) if item.partition is None else item.partition
-        value = None if item.body is None else topic.schema.encode(item.body)
-        records.append((Partition(topic.name, number), Record(item.key, value, now_ms, headers)))
-    for partition, record in records:
-        effects.outputs.setdefault(partition, []).append(record)
-    effects.views += views
+        if isinstance(item, Output):
+            topic, body, number = item.topic, item.body, item.partition
+            name = topic.name
+            if name not in declared:
+                raise ValueError(f"stage {parts.name} did not declare the output topic {name}")
+            if number is None:
+                number = partition_of(item.key, topic.partitions)
+            value = None if body is None else topic.schema.encode(body)
+            encoded.append((name, number, Record(item.key, value, now_ms, headers)))
+    for name, number, record in encoded:
+        records = effects.outputs.get((name, number))  # type: ignore[call-overload]  # a Partition is such a tuple
+        if records is None:
+            effects.outputs[Partition(name, number)] = [record]
+        else:
+            records.append(record)
+    if len(encoded) < len(handled):
+        effects.views += [(item, traceparent) for item in handled if isinstance(item, View)]
 
 
 def add_dead_letter(effects: Effects, dead: DeadLetter, parts: TaskParts) -> None:
