@@ -83,7 +83,7 @@ images: ## Builds the image of every service
 
 .PHONY: up
 up: web ## Starts parts and fleet in the background, natively or with parts from docker
-	@$(RUN) tidemark up $(ARGS)
+	@$(RUN) tidemark up --detach $(ARGS)
 
 .PHONY: down
 down: sync ## Stops what `make up` started

@@ -5,6 +5,7 @@ import typer
 from tidemark.commands.audit import audit
 from tidemark.commands.dump import dump
 from tidemark.commands.read import read
+from tidemark.commands.up import down, status, up
 
 app = typer.Typer(
     name="tidemark",
@@ -14,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
-for command in (read, audit, dump):
+for command in (up, down, status, read, audit, dump):
     app.command()(command)
 
 

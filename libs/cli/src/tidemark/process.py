@@ -69,6 +69,16 @@ class Child:
             )
         return cls(process)
 
+    @classmethod
+    async def start_detached(cls, argv: Sequence[str], *, log: Path) -> "Child":
+        """Starts ``argv`` with our environment, to go on when we are gone."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as out:
+            process = await asyncio.create_subprocess_exec(
+                *argv, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            )
+        return cls(process)
+
     @property
     def exit_code(self) -> int | None:
         """None while it runs; minus the signal's number where a signal ended it."""

@@ -7,8 +7,11 @@
   parts/       data of the local Kafka, Redis and PostgreSQL
 """
 
+import contextlib
+import fcntl
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -101,14 +104,20 @@ class StateDir:
         record = self.read()
         return record if record is not None and record.alive else None
 
-    def claim(self) -> None:
-        """Refuses a directory in which another fleet runs. Raises StateError."""
-        record = self.running()
-        if record is not None and record.supervisor_pid != os.getpid():
-            raise StateError(
-                f"a fleet runs in {self.root} already (pid {record.supervisor_pid}): stop it with `tidemark down`, "
-                "or choose another --state-dir"
-            )
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keeps every other fleet out of the directory. Raises StateError where one is in it."""
+        with (self.root / "lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StateError(
+                    f"a fleet runs in {self.root} already: stop it with `tidemark down`, or choose another --state-dir"
+                ) from None
+            try:
+                yield
+            finally:
+                self.record_path.unlink(missing_ok=True)
 
     def write(self, record: FleetRecord) -> None:
         """Replaces the record in one step."""
@@ -116,10 +125,6 @@ class StateDir:
         text = json.dumps({"version": STATE_VERSION, **asdict(record)}, indent=2)
         partial.write_text(text + "\n", encoding="utf-8")
         partial.replace(self.record_path)
-
-    def remove(self) -> None:
-        """Forgets the fleet; logs and data stay."""
-        self.record_path.unlink(missing_ok=True)
 
 
 def record_of_this_process(addresses: Addresses, services: dict[str, str], control: str) -> FleetRecord:
