@@ -1,4 +1,4 @@
-"""One suite for every log: the one in memory is held to the real broker, so that what is proven on it means something."""
+"""One suite for every log: the one in memory is held to the real broker, so what is proven on it means something."""
 
 import asyncio
 import uuid

@@ -1,4 +1,4 @@
-"""The stage on a log in memory, with crashes in the input list: whatever dies, outputs are those of one undisturbed run."""
+"""The stage on a log in memory, crashes in the input list: whatever dies, outputs are those of one undisturbed run."""
 
 import asyncio
 import itertools
