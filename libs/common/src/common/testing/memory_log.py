@@ -1,8 +1,8 @@
-"""A Kafka cluster in memory that knows transactions: epochs and fencing, markers, the last stable offset, read_committed.
+"""A Kafka cluster in memory that knows transactions: epochs, fencing, markers, the last stable offset, read_committed.
 
 It keeps ``common.runtime.log``'s protocols, so the real stage runs on it unchanged. ``at_step`` is called before and
-after every request with the step's name; what it raises there happens to the caller, which is how a test kills a process
-between a request and its answer.
+after every request with the step's name; what it raises there happens to the caller, which is how a test kills a
+process between a request and its answer.
 """
 
 import asyncio
