@@ -1,0 +1,273 @@
+"""The kernel of the order books: one pass over the ticks, on the arrays of ``layout.py``.
+
+The kernel never fails for want of room: it comes back before the tick that needs more, the arrays grow, and it goes on
+from there. A crossed book (auctions) is a valid state.
+
+Rules: Nasdaq TotalView-ITCH 5.0, sections 1.3 (add), 1.4 (modify) and 1.5 (trades).
+"""
+
+from typing import Final
+
+import numpy as np
+from common.contracts.market import DEPTH_LEVELS
+from common.contracts.ticks import TickFlag, TickKind
+
+from signals.domain import count
+from signals.domain.layout import (
+    CHANGED_DEPTH,
+    CHANGED_QUOTE,
+    CHANGED_TRADE,
+    STOP_END,
+    STOP_HEARTBEAT,
+    STOP_SESSION,
+)
+from signals.domain.level_arena import deepen, missing, thin
+from signals.domain.order_table import home, slot_of, vacate
+from signals.domain.prefetch import prefetch
+from signals.kernels import kernel, part
+
+_HEARTBEAT: Final = int(TickKind.HEARTBEAT)
+_ADD: Final = int(TickKind.ADD)
+_ADD_MPID: Final = int(TickKind.ADD_WITH_MPID)
+_EXECUTED: Final = int(TickKind.EXECUTED)
+_EXECUTED_AT: Final = int(TickKind.EXECUTED_WITH_PRICE)
+_CANCEL: Final = int(TickKind.CANCEL)
+_DELETE: Final = int(TickKind.DELETE)
+_REPLACE: Final = int(TickKind.REPLACE)
+_TRADE: Final = int(TickKind.TRADE)
+_CROSS: Final = int(TickKind.CROSS_TRADE)
+_BROKEN: Final = int(TickKind.BROKEN_TRADE)
+_DIRECTORY: Final = int(TickKind.STOCK_DIRECTORY)
+_ACTION: Final = int(TickKind.TRADING_ACTION)
+_SYSTEM: Final = int(TickKind.SYSTEM_EVENT)
+_PRINTABLE: Final = int(TickFlag.PRINTABLE)
+_BUY: Final = ord("B")
+_SELL: Final = ord("S")
+_SESSION_START: Final = ord("O")
+
+_DEPTH: Final = DEPTH_LEVELS
+_FAR: Final = 24
+"""How many ticks ahead an order's slot and its instrument are asked for; memory is slower than the whole rest."""
+_NEAR: Final = 12
+"""How many ticks ahead the levels are asked for: by then the instrument has come."""
+
+
+@part
+def _touch(listings, waiting, counters, instrument, event_ns, bits):  # type: ignore[no-untyped-def]
+    """Notes what changed; an instrument enters each queue once, at the time of its first untold change."""
+    listing = listings[instrument]
+    listing.event_ns = event_ns
+    if listing.unsaid == 0:
+        waiting[0, counters[count.UNSAID]] = instrument
+        counters[count.UNSAID] += 1
+    if listing.unseen == 0:
+        waiting[1, counters[count.UNSEEN]] = instrument
+        counters[count.UNSEEN] += 1
+    listing.unsaid |= bits
+    listing.unseen |= bits
+
+
+@part
+def _settle(tick, side, rank, sides, levels, listings, waiting, counters, changes):  # type: ignore[no-untyped-def]
+    """After a message has changed a level at ``rank``: the new best, and who must be told."""
+    if rank >= _DEPTH:
+        return
+    row = sides[side]
+    best, size = 0, 0
+    if row.levels:
+        last = row.start + row.levels - 1
+        best = -levels[last, 0] if side & 1 else levels[last, 0]
+        size = levels[last, 1]
+    bits = CHANGED_DEPTH
+    if best != row.best_e4 or size != row.best_size:
+        row.best_e4 = best
+        row.best_size = size
+        bits |= CHANGED_QUOTE
+        if len(changes):
+            change = changes[counters[count.CHANGES]]
+            counters[count.CHANGES] += 1
+            bid, ask = sides[side & ~1], sides[side | 1]
+            change.message_index = np.int64(tick.sequence)
+            change.instrument_id = side >> 1
+            change.bid_e4 = bid.best_e4
+            change.bid_size = bid.best_size
+            change.ask_e4 = ask.best_e4
+            change.ask_size = ask.best_size
+    _touch(listings, waiting, counters, side >> 1, tick.event_ns, bits)
+
+
+@part
+def _enter(tick, side, ref, orders, sides, levels, free, counters):  # type: ignore[no-untyped-def]
+    """Puts an order on its level. Returns the level's rank, or a rank that nobody sees where the order is refused."""
+    if tick.qty <= 0:
+        counters[count.BAD_QUANTITY] += 1
+        return _DEPTH
+    slot = slot_of(orders, ref)
+    order = orders[slot]
+    if order.qty != 0:
+        counters[count.DUPLICATE_REF] += 1
+        return _DEPTH
+    order.ref = ref
+    order.price_e4 = tick.price_e4
+    order.qty = tick.qty
+    order.side = side
+    counters[count.ORDERS] += 1
+    return deepen(sides, levels, free, counters, side, tick.price_e4, tick.qty)
+
+
+@part
+def _leave(slot, qty, orders, sides, levels, counters):  # type: ignore[no-untyped-def]
+    """Takes ``qty`` of an order's open shares off its level; the slot is freed with the last one."""
+    order = orders[slot]
+    rank = thin(sides, levels, order.side, order.price_e4, qty)
+    if qty == order.qty:
+        counters[count.ORDERS] -= 1
+        vacate(orders, slot)
+    else:
+        order.qty -= qty
+    return rank
+
+
+@part
+def _report(tick, price, listings, waiting, counters, prints):  # type: ignore[no-untyped-def]
+    """A trade that counts for volume: the last price, and a row for the bars."""
+    if tick.qty <= 0:
+        counters[count.BAD_QUANTITY] += 1
+        return
+    row = prints[counters[count.PRINTS]]
+    counters[count.PRINTS] += 1
+    row.event_ns = tick.event_ns
+    row.clock_ns = counters[count.CLOCK_NS]
+    row.match = tick.aux_ref
+    row.price_e4 = price
+    row.qty = tick.qty
+    row.instrument_id = tick.instrument_id
+    listing = listings[tick.instrument_id]
+    listing.last_e4 = price
+    listing.volume += tick.qty
+    if listing.open_e4 == 0:
+        listing.open_e4 = price
+    _touch(listings, waiting, counters, tick.instrument_id, tick.event_ns, CHANGED_QUOTE | CHANGED_TRADE)
+
+
+@part
+def _modify(tick, orders, sides, levels, free, listings, waiting, counters, prints, changes):  # type: ignore[no-untyped-def]
+    """E, C, X, D and U. Returns a reason to stop if there is no room yet; then nothing has been done."""
+    kind = tick.kind
+    if kind == _EXECUTED_AT and tick.flags & _PRINTABLE:
+        _report(tick, tick.price_e4, listings, waiting, counters, prints)
+    slot = slot_of(orders, tick.order_ref)
+    order = orders[slot]
+    if order.qty == 0:
+        counters[count.UNKNOWN_REF] += 1
+        if kind == _EXECUTED:
+            counters[count.UNPRICED_TRADE] += 1
+        return STOP_END
+    side = order.side
+    if kind == _REPLACE:
+        lacking = missing(sides, levels, free, counters, side)
+        if lacking != STOP_END:
+            return lacking
+    if side >> 1 != tick.instrument_id:
+        counters[count.WRONG_INSTRUMENT] += 1
+    if kind == _EXECUTED:
+        _report(tick, order.price_e4, listings, waiting, counters, prints)
+    if kind in (_DELETE, _REPLACE):
+        rank = _leave(slot, order.qty, orders, sides, levels, counters)
+        if kind == _REPLACE:
+            rank = min(rank, _enter(tick, side, tick.aux_ref, orders, sides, levels, free, counters))
+    elif tick.qty <= 0:
+        counters[count.BAD_QUANTITY] += kind == _CANCEL
+        return STOP_END
+    else:
+        counters[count.OVER_EXECUTION] += tick.qty > order.qty
+        rank = _leave(slot, min(tick.qty, order.qty), orders, sides, levels, counters)
+    _settle(tick, side, rank, sides, levels, listings, waiting, counters, changes)
+    return STOP_END
+
+
+@part
+def _other(tick, listings, waiting, counters, prints):  # type: ignore[no-untyped-def]
+    """Everything that does not touch an order."""
+    kind = tick.kind
+    instrument = tick.instrument_id
+    if instrument < 0:
+        counters[count.NO_INSTRUMENT] += kind in (_TRADE, _CROSS, _DIRECTORY, _ACTION)
+    elif kind == _TRADE or (kind == _CROSS and tick.qty > 0):
+        _report(tick, tick.price_e4, listings, waiting, counters, prints)
+    elif kind == _DIRECTORY:
+        counters[count.RENAMED] += listings[instrument].symbol_ref != tick.order_ref
+        listings[instrument].symbol_ref = tick.order_ref
+    elif kind == _ACTION and listings[instrument].trading_state != tick.detail:
+        listings[instrument].trading_state = tick.detail
+        _touch(listings, waiting, counters, instrument, tick.event_ns, CHANGED_QUOTE)
+    if kind == _BROKEN:
+        row = prints[counters[count.PRINTS]]
+        counters[count.PRINTS] += 1
+        row.event_ns = tick.event_ns
+        row.clock_ns = counters[count.CLOCK_NS]
+        row.match = tick.aux_ref
+        row.qty = 0
+        row.instrument_id = instrument
+        if instrument >= 0:
+            _touch(listings, waiting, counters, instrument, tick.event_ns, CHANGED_QUOTE | CHANGED_TRADE)
+
+
+@part
+def _look_ahead(far, near, orders, sides, levels, listings):  # type: ignore[no-untyped-def]
+    """Begins to load what later ticks will touch. It changes nothing but the time they take."""
+    prefetch(orders, home(orders, far.order_ref))
+    if far.kind == _REPLACE:
+        prefetch(orders, home(orders, far.aux_ref))
+    if far.instrument_id >= 0:
+        prefetch(sides, 2 * far.instrument_id)
+        prefetch(listings, far.instrument_id)
+    if near.instrument_id >= 0:
+        for side in range(2 * near.instrument_id, 2 * near.instrument_id + 2):
+            end = sides[side].start + sides[side].levels
+            prefetch(levels, 2 * end)
+            prefetch(levels, 2 * (end - 4))
+
+
+@kernel
+def apply_ticks(ticks, start, orders, sides, levels, free, listings, waiting, counters, prints, changes):  # type: ignore[no-untyped-def]
+    """Applies ticks from ``start`` on; returns the index of the first one that is not applied, and says in
+    ``counters[count.STOP]`` why it came back. ``changes`` of length 0: best bid and offer are not recorded.
+    """
+    for i in range(start, len(ticks)):
+        if i + _FAR < len(ticks):
+            _look_ahead(ticks[i + _FAR], ticks[i + _NEAR], orders, sides, levels, listings)
+        tick = ticks[i]
+        kind = tick.kind
+        if kind == _SYSTEM and tick.detail == _SESSION_START:
+            counters[count.STOP] = STOP_SESSION
+            return i + 1
+        counters[count.CLOCK_NS] = max(counters[count.CLOCK_NS], tick.event_ns)
+        stop = STOP_END
+        if kind == _HEARTBEAT:
+            stop = STOP_HEARTBEAT
+        elif kind in (_ADD, _ADD_MPID):
+            if tick.instrument_id < 0:
+                counters[count.NO_INSTRUMENT] += 1
+            elif tick.side != _BUY and tick.side != _SELL:
+                counters[count.BAD_SIDE] += 1
+            else:
+                side = 2 * tick.instrument_id + (tick.side == _SELL)
+                stop = missing(sides, levels, free, counters, side)
+                if stop == STOP_END:
+                    rank = _enter(tick, side, tick.order_ref, orders, sides, levels, free, counters)
+                    _settle(tick, side, rank, sides, levels, listings, waiting, counters, changes)
+        elif kind in (_EXECUTED, _EXECUTED_AT, _CANCEL, _DELETE, _REPLACE):
+            if tick.instrument_id < 0:
+                counters[count.NO_INSTRUMENT] += 1
+            else:
+                stop = _modify(tick, orders, sides, levels, free, listings, waiting, counters, prints, changes)
+        else:
+            _other(tick, listings, waiting, counters, prints)
+        if stop in (STOP_END, STOP_HEARTBEAT):
+            counters[count.TICKS] += 1
+        if stop != STOP_END:
+            counters[count.STOP] = stop
+            return i + (stop == STOP_HEARTBEAT)
+    counters[count.STOP] = STOP_END
+    return len(ticks)

@@ -1,0 +1,184 @@
+"""Order-by-order (level 3) books of many instruments. The work is done by ``book_kernel``; here its arrays are owned,
+grown and read.
+"""
+
+from typing import Final
+
+import numpy as np
+from common.contracts.market import DEPTH_LEVELS
+from common.contracts.ticks import NO_INSTRUMENT, Ticks
+
+from signals.domain import count
+from signals.domain.book_kernel import apply_ticks
+from signals.domain.layout import (
+    BBO,
+    CHANGED_DEPTH,
+    CHANGED_QUOTE,
+    INSTRUMENTS_MAX,
+    LISTING,
+    ORDER,
+    PRINT,
+    SIDE,
+    STOP_LEVELS,
+    STOP_ORDERS,
+    Array,
+)
+from signals.domain.level_arena import NONE, SIZE_CLASSES
+from signals.domain.order_table import rehash
+
+_STATE: Final = ("orders", "sides", "levels", "free", "listings", "waiting", "counters")
+_ORDERS_AT_FIRST: Final = 1 << 12
+_LEVELS_AT_FIRST: Final = 1 << 12
+
+
+class Books:
+    """The books of one partition. What is read from its arrays is valid until the next ``apply``."""
+
+    def __init__(self, *, record_bbo: bool = False) -> None:
+        self.orders: Array = np.zeros(_ORDERS_AT_FIRST, ORDER)
+        self.sides: Array = np.zeros(0, SIDE)
+        self.levels: Array = np.zeros((_LEVELS_AT_FIRST, 2), np.int64)
+        self.free: Array = np.full(SIZE_CLASSES, NONE, np.int64)
+        self.listings: Array = np.zeros(0, LISTING)
+        self.waiting: Array = np.zeros((2, 0), np.int32)
+        self.counters: Array = np.zeros(count.SIZE, np.int64)
+        self.counters[count.ORDERS_LIMIT] = _limit(_ORDERS_AT_FIRST)
+        self._record_bbo = record_bbo
+        self._prints: Array = np.zeros(0, PRINT)
+        self._changes: Array = np.zeros(0, BBO)
+
+    def admit(self, ticks: Ticks) -> None:
+        """Makes room for the instruments of ``ticks``. Raises ValueError, before any change, for a bad id."""
+        if not len(ticks):
+            return
+        ids = ticks["instrument_id"]
+        first, last = int(ids.min()), int(ids.max())
+        if first < NO_INSTRUMENT or last >= INSTRUMENTS_MAX:
+            raise ValueError(f"instrument ids from {first} to {last} are not within 0..{INSTRUMENTS_MAX - 1}")
+        if last >= len(self.listings):
+            size = max(64, 1 << last.bit_length())
+            self.listings = _extended(self.listings, size)
+            self.sides = _extended(self.sides, 2 * size)
+            waiting = np.zeros((2, size), np.int32)
+            waiting[:, : self.waiting.shape[1]] = self.waiting
+            self.waiting = waiting
+
+    def apply(self, ticks: Ticks, start: int = 0) -> int:
+        """Applies admitted ticks from ``start`` up to and including the next heartbeat or session start, or all.
+
+        Returns the index of the next tick; ``stop`` says why. ``prints`` and ``changes`` are those of this call.
+        """
+        wanted = len(ticks) - start
+        if wanted > len(self._prints):
+            self._prints = np.zeros(wanted, PRINT)
+        if self._record_bbo and wanted > len(self._changes):
+            self._changes = np.zeros(wanted, BBO)
+        self.counters[count.PRINTS] = 0
+        self.counters[count.CHANGES] = 0
+        while True:
+            start = self._run(ticks, start)
+            if self.stop == STOP_ORDERS:
+                self._grow_orders()
+            elif self.stop == STOP_LEVELS:
+                self.levels = _extended(self.levels, 2 * len(self.levels))
+            else:
+                return start
+
+    def _run(self, ticks: Ticks, start: int) -> int:
+        state = (self.orders, self.sides, self.levels, self.free, self.listings, self.waiting, self.counters)
+        return int(apply_ticks(ticks, start, *state, self._prints, self._changes))
+
+    def _grow_orders(self) -> None:
+        grown = np.zeros(2 * len(self.orders), ORDER)
+        rehash(self.orders, grown)
+        self.orders = grown
+        self.counters[count.ORDERS_LIMIT] = _limit(len(grown))
+
+    @property
+    def stop(self) -> int:
+        """Why ``apply`` came back: STOP_END, STOP_HEARTBEAT or STOP_SESSION."""
+        return int(self.counters[count.STOP])
+
+    @property
+    def clock_ns(self) -> int:
+        """Greatest event time so far."""
+        return int(self.counters[count.CLOCK_NS])
+
+    @property
+    def prints(self) -> Array:
+        """PRINT rows of the last ``apply``: trades that count, and broken trades."""
+        return self._prints[: self.counters[count.PRINTS]]
+
+    @property
+    def changes(self) -> Array:
+        """BBO rows of the last ``apply``: one per message that changed its instrument's best bid or offer."""
+        return self._changes[: self.counters[count.CHANGES]]
+
+    def anomalies(self) -> dict[str, int]:
+        """How often the input was damaged, by kind."""
+        return {name: int(self.counters[place]) for name, place in count.ANOMALIES.items()}
+
+    def begin_session(self, clock_ns: int) -> None:
+        """Empties all books, as at the start of a trading day; what had been is told as a change. Symbols stay."""
+        stale = np.flatnonzero((self.listings["event_ns"] > 0) | (self.listings["trading_state"] > 0))
+        self.orders[:] = np.zeros(1, ORDER)
+        self.sides[:] = np.zeros(1, SIDE)
+        self.free[:] = NONE
+        self.counters[[count.ORDERS, count.LEVELS_USED]] = 0
+        self.counters[count.CLOCK_NS] = clock_ns
+        for name in ("event_ns", "last_e4", "open_e4", "volume", "trading_state"):
+            self.listings[name] = 0
+        for row, (name, place) in enumerate((("unsaid", count.UNSAID), ("unseen", count.UNSEEN))):
+            fresh = stale[self.listings[name][stale] == 0]
+            begin = int(self.counters[place])
+            self.waiting[row, begin : begin + len(fresh)] = fresh
+            self.counters[place] += len(fresh)
+            self.listings[name][stale] |= CHANGED_QUOTE | CHANGED_DEPTH
+        self.listings["event_ns"][stale] = clock_ns
+
+    def take(self, row: int, limit: int) -> tuple[Array, Array]:
+        """Takes at most ``limit`` instruments off queue ``row`` (0 unsaid, 1 unseen), those that wait longest first.
+
+        Returns their ids and what changed (CHANGED bits).
+        """
+        place, name = ((count.UNSAID, "unsaid"), (count.UNSEEN, "unseen"))[row]
+        waiting = int(self.counters[place])
+        ids = self.waiting[row, : min(limit, waiting)].copy()
+        bits = self.listings[name][ids]
+        self.listings[name][ids] = 0
+        self.waiting[row, : waiting - len(ids)] = self.waiting[row, len(ids) : waiting].copy()
+        self.counters[place] = waiting - len(ids)
+        return ids, bits
+
+    def depth(self, ids: Array) -> tuple[Array, Array]:
+        """The best ten levels of some instruments: prices and sizes ``[instrument, side, level, (price, size)]``, zero
+        beyond the levels there are, and the level counts ``[instrument, side]``.
+        """
+        rows = self.sides.reshape(-1, 2)[ids]
+        counts = np.minimum(rows["levels"], DEPTH_LEVELS)
+        steps = np.arange(DEPTH_LEVELS)
+        places = rows["start"][..., None] + rows["levels"][..., None] - 1 - steps
+        there = steps < counts[..., None]
+        depth = np.where(there[..., None], self.levels[np.where(there, places, 0)], 0)
+        depth[:, 1, :, 0] *= -1
+        return depth, counts
+
+    def arrays(self) -> dict[str, Array]:
+        """The whole state by name, for a snapshot. Nothing is copied."""
+        return {name: getattr(self, name) for name in _STATE}
+
+    def restore(self, arrays: dict[str, Array]) -> None:
+        """Takes over what ``arrays`` gave."""
+        for name in _STATE:
+            setattr(self, name, arrays[name])
+
+
+def _limit(slots: int) -> int:
+    """Orders that a table of this many slots may hold: beyond it runs of filled slots get long."""
+    return slots * 5 // 8
+
+
+def _extended(array: Array, length: int) -> Array:
+    grown = np.zeros((length, *array.shape[1:]), array.dtype)
+    grown[: len(array)] = array
+    return grown
