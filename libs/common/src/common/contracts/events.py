@@ -175,6 +175,7 @@ class CommandResult(Event):
     accepted: bool
     reason: ReasonCode | None = None
     compared: dict[str, int] = Field(default_factory=dict)
+    conflict: str | None = Field(default=None, description="the first field that differs, with DUPLICATE_ID")
     repeat: bool = False
     status: AccountStatus | None = Field(default=None, description="of the account after it; absent if there is none")
     account_seq: int
@@ -317,18 +318,18 @@ class OrderState(StrEnum):
 
 
 class OrderEvent(Event):
-    """The whole of an order after one transition. Key: account_id. ``revision`` counts the order's transitions from 1."""
+    """The whole of an order after one transition. Key: account_id. ``revision`` counts transitions from 1."""
 
     order_id: OrderId
     account_id: AccountId
     client_order_id: ClientOrderId
     symbol: Symbol
-    instrument_id: InstrumentId | None
+    instrument_id: InstrumentId | None = None
     side: Side
     order_type: OrderType
     time_in_force: TimeInForce
     qty: Quantity
-    limit_price_e4: Quantity | None
+    limit_price_e4: Quantity | None = None
     state: OrderState
     cum_qty: Quantity = 0
     leaves_qty: Quantity = 0
