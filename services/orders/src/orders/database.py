@@ -30,6 +30,7 @@ _AWAY: Final = (
     asyncpg.TransactionRollbackError,
     asyncpg.UndefinedTableError,  # before the first migration
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what a statement meets on a connection that is just breaking
     OSError,
     TimeoutError,
 )

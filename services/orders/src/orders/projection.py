@@ -152,8 +152,7 @@ async def _write_ledger(connection: Connection, records: Sequence[Record]) -> No
             reached[entry.account_id] = entry.seq
             fresh.append(entry)
     if fresh:
-        await connection.execute(_INSERT_ENTRIES, _json_rows(fresh))
-        await connection.execute(_ADD_TO_BALANCES, _json_rows(fresh))
+        await connection.execute(_BOOK_ENTRIES, _json_rows(fresh))
         await connection.execute(_SET_LEDGER_SEQ, list(reached), list(reached.values()))
 
 
@@ -206,15 +205,12 @@ _LOCK_ACCOUNTS: Final = """
     RETURNING account_id, ledger_seq
 """
 _ENTRY_COLUMNS: Final = "account_id, seq, kind, postings, order_id, command_id, execution_id, booked_ns"
-_INSERT_ENTRIES: Final = f"""
-    INSERT INTO ledger_entries ({_ENTRY_COLUMNS})
-    SELECT {_ENTRY_COLUMNS} FROM jsonb_populate_recordset(NULL::ledger_entries, $1::jsonb)
-"""
-_ADD_TO_BALANCES: Final = """
+_BOOK_ENTRIES: Final = f"""
+    WITH entries AS (SELECT {_ENTRY_COLUMNS} FROM jsonb_populate_recordset(NULL::ledger_entries, $1::jsonb)),
+    booked AS (INSERT INTO ledger_entries ({_ENTRY_COLUMNS}) SELECT {_ENTRY_COLUMNS} FROM entries)
     INSERT INTO balances (account_id, book, asset, amount)
-    SELECT entry.account_id, posting.book, posting.asset, sum(posting.amount)
-    FROM jsonb_to_recordset($1::jsonb) AS entry (account_id text, postings jsonb),
-         jsonb_to_recordset(entry.postings) AS posting (book text, asset text, amount numeric)
+    SELECT account_id, posting.book, posting.asset, sum(posting.amount)
+    FROM entries, jsonb_to_recordset(postings) AS posting (book text, asset text, amount numeric)
     GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
     ON CONFLICT (account_id, book, asset) DO UPDATE SET amount = balances.amount + excluded.amount
 """

@@ -7,6 +7,9 @@ from pydantic import Field, SecretStr
 class OrdersSettings(Settings):
     """What the orders service needs beside what every service shares."""
 
+    batch_messages_max: int = Field(
+        default=500, ge=1, description="input records per transaction at most; a batch holds up the API for its time"
+    )
     postgres_dsn: SecretStr = Field(
         default=SecretStr("postgresql://tidemark@127.0.0.1:5432/tidemark"), description="libpq URL of the projection"
     )
