@@ -11,6 +11,7 @@ class AnomalyKind(StrEnum):
     UNKNOWN_TYPE = "unknown_type"  # skipped by its length
     BAD_LENGTH = "bad_length"  # a known type with another length than the specification's; skipped by its length
     UNKNOWN_LOCATE = "unknown_locate"  # no directory message (R) named the instrument
+    BAD_TIMESTAMP = "bad_timestamp"  # 24 hours or more after midnight: it would end every window there is
     BAD_SYMBOL = "bad_symbol"  # a directory message whose symbol is not one
     END_MARKER = "end_marker"  # a length of zero under length framing (BinaryFILE: end of session)
     TRUNCATED = "truncated"  # the input ends inside a message
@@ -18,6 +19,15 @@ class AnomalyKind(StrEnum):
     SEQUENCE_GAP = "sequence_gap"  # messages that the line never delivered
     DUPLICATE = "duplicate"  # messages that arrived again
     MALFORMED_PACKET = "malformed_packet"
+
+
+_REFUSED = (
+    AnomalyKind.UNKNOWN_TYPE,
+    AnomalyKind.BAD_LENGTH,
+    AnomalyKind.UNKNOWN_LOCATE,
+    AnomalyKind.BAD_TIMESTAMP,
+    AnomalyKind.BAD_SYMBOL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,5 +64,4 @@ class Report:
 
     def undecoded(self) -> int:
         """Messages that became no tick."""
-        kinds = (AnomalyKind.UNKNOWN_TYPE, AnomalyKind.BAD_LENGTH, AnomalyKind.UNKNOWN_LOCATE, AnomalyKind.BAD_SYMBOL)
-        return sum(self.counts[kind] for kind in kinds)
+        return sum(self.counts[kind] for kind in _REFUSED)

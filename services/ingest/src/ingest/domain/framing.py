@@ -121,12 +121,32 @@ def detect_framing(head: bytes) -> Framing | None:
     return Framing.LENGTH if valid else None
 
 
-def scan_blocks(data: npt.NDArray[np.uint8], first_sequence: int) -> Block:
-    """Messages of a MoldUDP64 packet's message blocks, or of several packets' without a gap between them."""
-    starts = np.empty(len(data) // PREFIX + 1, np.int32)
-    lengths = np.empty(len(starts), np.uint16)
-    count, _, _, _ = scan_lengths(data, 0, starts, lengths)
-    return Block(data, starts[:count], lengths[:count], first_sequence, -1)
+@njit(cache=True, nogil=True)
+def scan_message_blocks(data: Any, count: int, starts: Any, lengths: Any) -> tuple[int, int]:
+    """Finds up to ``count`` MoldUDP64 message blocks, empty ones too, since each has a sequence number.
+
+    Returns (blocks that are whole, bytes they take).
+    """
+    position = 0
+    for index in range(count):
+        if position + 2 > len(data):
+            return index, position
+        length = int(data[position]) << 8 | int(data[position + 1])
+        if position + 2 + length > len(data):
+            return index, position
+        starts[index] = position + 2
+        lengths[index] = length
+        position += 2 + length
+    return count, position
+
+
+def packet_block(payload: bytes, count: int, first_sequence: int) -> Block:
+    """The ``count`` message blocks of a packet, or of packets without a gap between them; fewer if some are cut off."""
+    data = np.frombuffer(payload, np.uint8)
+    starts = np.empty(count, np.int32)
+    lengths = np.empty(count, np.uint16)
+    whole, _ = scan_message_blocks(data, count, starts, lengths)
+    return Block(data, starts[:whole], lengths[:whole], first_sequence, -1)
 
 
 class Framer:

@@ -32,12 +32,19 @@ from ingest.domain.itch_spec import (
     MESSAGES,
     WIDTH_MASKS,
 )
+from ingest.domain.position import pack_locates
 
 LOCATES: Final = 1 << 16
 ANOMALIES_LOGGED_MAX: Final = 32
 _TICK_WORDS: Final = TICK.itemsize // 8
-_ANOMALY_KINDS: Final = (AnomalyKind.UNKNOWN_TYPE, AnomalyKind.BAD_LENGTH, AnomalyKind.UNKNOWN_LOCATE)
-_UNKNOWN_TYPE, _BAD_LENGTH, _UNKNOWN_LOCATE = range(3)
+_ANOMALY_KINDS: Final = (
+    AnomalyKind.UNKNOWN_TYPE,
+    AnomalyKind.BAD_LENGTH,
+    AnomalyKind.UNKNOWN_LOCATE,
+    AnomalyKind.BAD_TIMESTAMP,
+)
+_UNKNOWN_TYPE, _BAD_LENGTH, _UNKNOWN_LOCATE, _BAD_TIMESTAMP = range(4)
+DAY_NS: Final = 86_400_000_000_000
 _STAMP_MASK: Final = np.uint64((1 << 48) - 1)
 
 # Plain integers, since numba freezes globals into the compiled kernel.
@@ -99,7 +106,7 @@ class DecoderState(NamedTuple):
     fields: Any  # FIELD_TABLE
     masks: Any  # WIDTH_MASKS
     message_lengths: Any  # LENGTHS
-    anomalies: Any  # int64[3], counts
+    anomalies: Any  # int64[4], counts
     anomaly_log: Any  # int64[n, 2], (kind, message index) of the first cases
 
 
@@ -127,12 +134,13 @@ def decode_messages(
     fields, masks = state.fields, state.masks
     while index < stop:
         start = np.uint64(starts[index])
-        kind = data[start]
+        kind = data[start] if lengths[index] else np.uint8(0)
         length = state.message_lengths[kind]
         if length == 0 or lengths[index] != length:
             _log(state, _UNKNOWN_TYPE if length == 0 else _BAD_LENGTH, index)
             index += 1
             continue
+        stamp = np.int64(load64(data, start + np.uint64(3)) & _STAMP_MASK)
         locate = np.uint64(data[start + np.uint64(1)]) << np.uint64(8) | np.uint64(data[start + np.uint64(2)])
         reference = _field(data, start, fields, masks, kind, COL_REF)
         price = _field(data, start, fields, masks, kind, COL_PRICE)
@@ -154,12 +162,12 @@ def decode_messages(
         instrument = state.locate_ids[locate]
         if fields[kind, COL_MARKET_WIDE]:
             instrument = np.int32(NO_INSTRUMENT)
-        elif instrument < 0:
-            _log(state, _UNKNOWN_LOCATE, index)
+        if stamp >= DAY_NS or (instrument < 0 and not fields[kind, COL_MARKET_WIDE]):
+            _log(state, _UNKNOWN_LOCATE if stamp < DAY_NS else _BAD_TIMESTAMP, index)
             index += 1
             continue
         state.kinds[kind] += 1
-        rows[row, 0] = base[1] + np.int64(load64(data, start + np.uint64(3)) & _STAMP_MASK)
+        rows[row, 0] = base[1] + stamp
         rows[row, 1] = base[0] + index
         rows[row, 2] = np.int64(reference)
         rows[row, 3] = np.int64(auxiliary)
@@ -174,7 +182,7 @@ def decode_messages(
 
 @njit(inline="always")
 def _log(state: DecoderState, kind: int, index: int) -> None:
-    total = state.anomalies[0] + state.anomalies[1] + state.anomalies[2]
+    total = state.anomalies.sum()
     if total < len(state.anomaly_log):
         state.anomaly_log[total, 0] = kind
         state.anomaly_log[total, 1] = index
@@ -185,14 +193,14 @@ def _log(state: DecoderState, kind: int, index: int) -> None:
 def count_due(data: Any, starts: Any, lengths: Any, index: int, stamp: int) -> int:
     """How many messages from ``index`` on come before the first one stamped later than ``stamp`` (ns since midnight).
 
-    What is too short to have a stamp is due with what stands before it.
+    What is too short to have a stamp, or has an impossible one, is due with what stands before it.
     """
     count = 0
     while index + count < len(starts):
         start = np.uint64(starts[index + count])
         if lengths[index + count] >= HEADER_LENGTH:
             due = np.int64(load64(data, start + np.uint64(3)) & _STAMP_MASK)
-            if due > stamp:
+            if stamp < due < DAY_NS:
                 break
         count += 1
     return count
@@ -205,18 +213,21 @@ def _gather(data: Any, starts: Any, out: Any) -> None:
             out[index, byte] = data[starts[index] + byte]
 
 
-def stamp_of(block: Block, index: int) -> int:
-    """Nanoseconds since midnight of one message; 0 for one that is too short to say."""
-    if block.lengths[index] < HEADER_LENGTH:
-        return 0
-    start = int(block.starts[index])
-    return int.from_bytes(block.data[start + 5 : start + HEADER_LENGTH].tobytes(), "big")
+def next_stamp(block: Block, index: int) -> int | None:
+    """Nanoseconds since midnight of the first message from ``index`` on that has a possible stamp."""
+    for place in range(index, len(block)):
+        start, length = int(block.starts[place]), int(block.lengths[place])
+        stamp = int.from_bytes(block.data[start + 5 : start + HEADER_LENGTH].tobytes(), "big")
+        if length >= HEADER_LENGTH and stamp < DAY_NS:
+            return stamp
+    return None
 
 
 def records(block: Block, kind: TickKind) -> npt.NDArray[Any]:
     """All messages of one type with every field of the specification, as an array of ``MESSAGES[kind]``."""
     dtype = MESSAGES[kind]
-    chosen = block.starts[(block.data[block.starts] == kind) & (block.lengths == dtype.itemsize)]
+    candidates = block.starts[block.lengths == dtype.itemsize]
+    chosen = candidates[block.data[candidates] == kind]
     out = np.empty((len(chosen), dtype.itemsize), np.uint8)
     _gather(block.data, chosen, out)
     return out.reshape(-1).view(dtype)
@@ -249,6 +260,7 @@ class Decoder:
             anomaly_log=np.empty((ANOMALIES_LOGGED_MAX, 2), np.int64),
         )
         self._announcements: list[Instrument] = []
+        self._packed_locates: bytes | None = None
         for locate, instrument_id in (locates or {}).items():
             instrument = registry.by_id(instrument_id)
             self._assign(locate, instrument, _symbol_word(instrument.symbol), instrument.round_lot_size)
@@ -268,7 +280,8 @@ class Decoder:
                 break
             if not self._register(block, index):
                 index += 1
-        self._report_anomalies(block)
+        if self._state.anomalies.any():
+            self._report_anomalies(block)
         self.report.messages += stop - start
         self.report.ticks += row
         return ticks[:row]
@@ -281,6 +294,12 @@ class Decoder:
         """Instruments that are new or changed since the last call, in order."""
         taken, self._announcements = self._announcements, []
         return taken
+
+    def packed_locates(self) -> bytes:
+        """``locates`` as a position carries them."""
+        if self._packed_locates is None:
+            self._packed_locates = pack_locates(self.locates)
+        return self._packed_locates
 
     def _register(self, block: Block, index: int) -> bool:
         """Learns a directory message. False if its symbol is none: then the message is an anomaly."""
@@ -303,6 +322,7 @@ class Decoder:
 
     def _assign(self, locate: int, instrument: Instrument, symbol_word: int, lot: int) -> None:
         self.locates[locate] = instrument.instrument_id
+        self._packed_locates = None
         self._state.locate_ids[locate] = instrument.instrument_id
         self._state.locate_symbols[locate] = symbol_word
         self._state.locate_lots[locate] = lot
@@ -312,7 +332,7 @@ class Decoder:
         logged = min(int(counts.sum()), ANOMALIES_LOGGED_MAX)
         for code, index in self._state.anomaly_log[:logged].tolist():
             start, length = int(block.starts[index]), int(block.lengths[index])
-            detail = f"type {chr(block.data[start])!r}, {length} bytes"
+            detail = f"type {chr(block.data[start])!r}, {length} bytes" if length else "no bytes"
             if code == _UNKNOWN_LOCATE:
                 detail += f", locate {int.from_bytes(block.data[start + 1 : start + 3].tobytes(), 'big')}"
             kind = _ANOMALY_KINDS[code]

@@ -1,0 +1,45 @@
+"""What ingest writes: announcements of instruments, then frames of ticks, one partition after the other."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from common.contracts.reference import Instrument
+from common.contracts.ticks import Ticks, encode_frame, heartbeat
+from common.contracts.topics import MD_TICKS, REF_INSTRUMENTS
+from common.runtime.message import Output
+
+from ingest.domain.partitions import deal
+
+
+@dataclass(frozen=True, slots=True)
+class FrameWriter:
+    """Cuts ticks into records of ``md.ticks``. ``session_ns``: the exchange's midnight."""
+
+    feed: str
+    session_ns: int
+    frame_ticks_max: int
+
+    def frames(self, ticks: Ticks | None, heartbeat_ns: int | None, ingest_ns: int) -> list[Output]:
+        """Frames of every partition that has something to say; with a heartbeat that is all of them, at their ends."""
+        beat = None if heartbeat_ns is None else heartbeat(heartbeat_ns)
+        if ticks is None or not len(ticks):
+            parts: Sequence[Ticks] = [] if beat is None else [beat] * MD_TICKS.partitions
+        else:
+            parts = deal(ticks, MD_TICKS.partitions)
+            if beat is not None:
+                parts = [np.concatenate((part, beat)) for part in parts]
+        return [
+            self._frame(partition, part[at : at + self.frame_ticks_max], ingest_ns)
+            for partition, part in enumerate(parts)
+            for at in range(0, len(part), self.frame_ticks_max)
+        ]
+
+    def _frame(self, partition: int, ticks: Ticks, ingest_ns: int) -> Output:
+        body = encode_frame(ticks, feed=self.feed, ingest_ns=ingest_ns, session_ns=self.session_ns)
+        return Output(MD_TICKS, b"%d" % partition, body, partition)
+
+
+def announcements(instruments: Iterable[Instrument]) -> list[Output]:
+    """Records of ``ref.instruments``. They stand before the first tick of their instrument, in the same transaction."""
+    return [Output(REF_INSTRUMENTS, instrument.symbol.encode(), instrument) for instrument in instruments]

@@ -1,0 +1,185 @@
+"""The feed of a process: opens the chosen source where the last committed batch ended, and watches over it."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from contextlib import aclosing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from common.contracts.reference import Instrument
+from common.contracts.topics import REF_INSTRUMENTS
+from common.runtime.kafka import KafkaLog
+from common.runtime.log import Log, Partition
+from common.runtime.logs import get_logger
+from common.runtime.settings import Settings
+from common.runtime.source import SourceBatch
+
+from ingest import metrics
+from ingest.domain.anomalies import Report
+from ingest.domain.exchange import exchange_chunks
+from ingest.domain.feed_date import EXCHANGE_TIME, session_midnight_ns
+from ingest.domain.framing import FramingError
+from ingest.domain.pace import Pace, parse_speed
+from ingest.domain.position import Position, decode_position
+from ingest.files import RecordedFile
+from ingest.line_session import LineSession
+from ingest.session import Clock, Session, StreamSession, SystemClock
+from ingest.settings import IngestSettings
+from ingest.udp import DatagramQueue, open_line
+
+_log = get_logger(__name__)
+POLL_MS = 1_000
+Known = Callable[[], Awaitable[list[Instrument]]]
+
+
+async def announced_instruments(log: Log) -> list[Instrument]:
+    """What ``ref.instruments`` says, committed records only; asked for after fencing, it cannot change any more."""
+    partition = Partition(REF_INSTRUMENTS.name, 0)
+    end = await log.high_watermark(partition)
+    reader = await log.read(partition, await log.low_watermark(partition))
+    newest: dict[bytes | None, Instrument] = {}
+    try:
+        while reader.position < end:
+            for record in await reader.poll(POLL_MS):
+                if record.value is None:
+                    newest.pop(record.key, None)
+                else:
+                    newest[record.key] = REF_INSTRUMENTS.schema.decode(record.value)
+    finally:
+        await reader.close()
+    return list(newest.values())
+
+
+async def instruments_on_kafka(settings: Settings) -> list[Instrument]:
+    """``announced_instruments`` of the fleet's broker."""
+    log = KafkaLog(settings, f"ingest-reference-{settings.worker_id}")
+    await log.start()
+    try:
+        return await announced_instruments(log)
+    finally:
+        await log.stop()
+
+
+class Feed:
+    """What ``@app.source`` calls. ``progress`` is called with (bytes of the file read, bytes of the file)."""
+
+    def __init__(
+        self,
+        settings: IngestSettings,
+        *,
+        known: Known | None = None,
+        clock: Clock | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.report = Report()
+        self.failure: FramingError | None = None
+        """Why the feed ended early."""
+        self.queue: DatagramQueue | None = None
+        """The line's socket, while it is open."""
+        self._known = known
+        self._clock = clock or SystemClock()
+        self._progress = progress
+        self._state = "opening"
+        self._session: Session | None = None
+
+    async def run(self, stored: bytes | None) -> AsyncGenerator[SourceBatch, None]:
+        """Batches from the stored position on. A feed that cannot be read on ends, and says so: health, log, metric."""
+        settings = self.settings
+        known = await (self._known() if self._known else instruments_on_kafka(settings))
+        self.report = Report()
+        grown = metrics.ReportMetrics()
+        logged = 0
+        session = Session(settings, self._position(stored), known, self.report, self._clock)
+        self._session = session
+        _log.info("feed_open", feed=settings.feed_identity(), sequence=session.position.sequence, known=len(known))
+        self._state = "running"
+        try:
+            async with aclosing(self._batches(session)) as batches:
+                async for batch in batches:
+                    grown.update(self.report, self.queue.dropped if self.queue else 0)
+                    _gauges(session)
+                    for anomaly in self.report.examples[logged:]:
+                        _log.warning("feed_anomaly", kind=anomaly.kind.value, at=str(anomaly))
+                    logged = len(self.report.examples)
+                    yield batch
+            self._state = "ended"
+        except FramingError as error:
+            self.failure, self._state = error, "refused"
+            grown.update(self.report)
+            _log.error("feed_refused", feed=settings.feed_identity(), error=str(error), offset=error.offset)
+        _log.info("feed_over", messages=self.report.messages, ticks=self.report.ticks, **_counts(self.report))
+
+    def ready(self) -> tuple[bool, Any]:
+        """Not ready where the feed was refused."""
+        sequence = self._session.position.sequence if self._session else 0
+        detail = {"state": self._state, "next_message": sequence, **_counts(self.report)}
+        if self.failure:
+            detail["failure"] = str(self.failure)
+        return self.failure is None, detail
+
+    def _position(self, stored: bytes | None) -> Position:
+        """The stored one if it is this feed's, else the start."""
+        identity = self.settings.feed_identity()
+        if stored is not None and (position := decode_position(stored)).feed == identity:
+            return position
+        day = self.settings.feed_day() or datetime.fromtimestamp(self._clock.now_ns() / 1e9, EXCHANGE_TIME).date()
+        return Position(identity, session_midnight_ns(day))
+
+    async def _batches(self, session: Session) -> AsyncGenerator[SourceBatch, None]:
+        if self.settings.feed == "udp":
+            self.queue = await open_line(
+                self.settings.feed_udp_host,
+                self.settings.feed_udp_port,
+                group=self.settings.feed_udp_group,
+                datagrams_max=self.settings.feed_udp_queue_max,
+                buffer_bytes=self.settings.feed_udp_buffer_bytes,
+            )
+            try:
+                async for batch in LineSession(session, self.queue).batches():
+                    yield batch
+            finally:
+                self.queue.close()
+            return
+        stream = StreamSession(
+            session, self._chunks(session.position.offset), Pace(parse_speed(self.settings.feed_speed))
+        )
+        async for batch in stream.batches():
+            yield batch
+
+    def _chunks(self, start: int) -> Iterator[bytes]:
+        """The stream from byte ``start`` on."""
+        settings = self.settings
+        if settings.feed == "file" and settings.feed_file is not None:
+            source = RecordedFile(Path(settings.feed_file), self.report, start=start, chunk_bytes=settings.chunk_bytes)
+            for chunk in source:
+                if self._progress:
+                    self._progress(source.bytes_read, source.bytes_total)
+                yield chunk
+            if self._progress:
+                self._progress(source.bytes_total, source.bytes_total)
+        elif settings.feed == "synthetic":
+            yield from _from_byte(exchange_chunks(settings.exchange(), settings.chunk_bytes), start, self.report)
+        else:
+            raise ValueError(f"feed={settings.feed} is no stream")
+
+
+def _from_byte(chunks: Iterable[bytes], start: int, report: Report) -> Iterator[bytes]:
+    """A generated stream is made again and passed over up to ``start``."""
+    for chunk in chunks:
+        if start >= len(chunk):
+            start -= len(chunk)
+            continue
+        report.bytes_read += len(chunk) - start
+        yield chunk[start:]
+        start = 0
+
+
+def _gauges(session: Session) -> None:
+    metrics.INSTRUMENTS.set(len(session.registry))
+    metrics.SEQUENCE.set(session.position.sequence)
+    metrics.EVENT_TIME.set(session.last_event_ns / 1e9)
+
+
+def _counts(report: Report) -> dict[str, int]:
+    return {kind.value: count for kind, count in report.counts.items()}

@@ -1,0 +1,90 @@
+"""A session that arrives over UDP, in MoldUDP64."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Final
+
+from common.runtime.source import SourceBatch
+
+from ingest.domain.framing import packet_block
+from ingest.domain.moldudp64 import Line, Run, joined, request_packet
+from ingest.session import MILLISECOND_NS, Session
+from ingest.udp import DatagramQueue
+
+LIVE_WITHIN_NS: Final = 2_000 * MILLISECOND_NS
+"""A feed whose events are stamped so close to this machine's clock runs on the same time as it."""
+QUIET_MARGIN_NS: Final = 1_000 * MILLISECOND_NS
+LINE_DEAD_NS: Final = 3_000 * MILLISECOND_NS
+"""A sender with nothing to say sends a heartbeat every second (MoldUDP64); three missing are a dead line."""
+HOLD_WAKE_NS: Final = 5 * MILLISECOND_NS
+
+
+class LineSession:
+    """Receives, decodes, and goes on after what was lost. What cannot be had again is counted and reported."""
+
+    def __init__(self, session: Session, queue: DatagramQueue) -> None:
+        self._session = session
+        self._queue = queue
+        position = session.position
+        self._line = Line(session.report, session=position.line, next_sequence=position.sequence)
+        self._last_arrival_ns = 0
+        self._live = False
+        self._requested = 0
+        self._server = _address(session.settings.feed_udp_request)
+
+    async def batches(self) -> AsyncGenerator[SourceBatch, None]:
+        """Batches of what has arrived, without a timer; ends with the sender's end of session."""
+        session = self._session
+        while not (session.position.closed or self._line.ended):
+            for run in self._receive():
+                yield self._decode(run)
+            if session.last_event_ns and not session.until_beat_ns():
+                yield session.batch(None, self._feed_time_ns())
+            self._request_missing()
+            wait_ns = session.until_beat_ns() or session.settings.feed_heartbeat_interval_ms * MILLISECOND_NS
+            if self._line.missing:
+                wait_ns = min(wait_ns, HOLD_WAKE_NS)
+            if not self._line.ended:
+                await self._queue.wait(wait_ns / 1e9)
+        if not session.position.closed:
+            yield session.close()
+        async for batch in session.linger():
+            yield batch
+
+    def _receive(self) -> list[Run]:
+        datagrams = self._queue.take()
+        now_ns = self._session.clock.now_ns()
+        if datagrams:
+            self._last_arrival_ns = now_ns
+        runs = [run for datagram in datagrams for run in self._line.receive(datagram, now_ns)]
+        return joined(runs + self._line.expire(now_ns))
+
+    def _decode(self, run: Run) -> SourceBatch:
+        session = self._session
+        if run.session != session.position.line:
+            session.decoder = session.new_decoder()
+        block = packet_block(run.payload, run.count, run.first_sequence)
+        ticks = session.decoder.decode(block)
+        session.report.bytes_read += len(run.payload)
+        session.position = replace(session.position, line=run.session, sequence=run.first_sequence + run.count)
+        batch = session.batch(ticks)
+        self._live = abs(self._last_arrival_ns - session.last_event_ns) < LIVE_WITHIN_NS
+        return batch
+
+    def _feed_time_ns(self) -> int:
+        """In a quiet moment of a live line, event time goes on with the wall clock, a margin behind it."""
+        now_ns = self._session.clock.now_ns()
+        alive = now_ns - self._last_arrival_ns < LINE_DEAD_NS
+        return now_ns - QUIET_MARGIN_NS if alive and self._live else 0
+
+    def _request_missing(self) -> None:
+        """Asks once for each hole, where there is a server to ask."""
+        missing = self._line.missing
+        if missing and self._server and missing[0] != self._requested:
+            self._requested = missing[0]
+            self._queue.send(request_packet(self._line.session, *missing), self._server)
+
+
+def _address(text: str) -> tuple[str, int] | None:
+    host, _, port = text.rpartition(":")
+    return (host, int(port)) if host else None
