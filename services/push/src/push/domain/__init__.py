@@ -1,0 +1,1 @@
+"""What push decides, without I/O: values in, values out."""

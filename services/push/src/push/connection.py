@@ -1,0 +1,253 @@
+"""One browser: what it says goes to the hub, what the hub has for it goes out, at most so many frames a second.
+
+Two tasks, one that reads and one that writes; whichever ends first ends the connection. The writer alone sends, so a
+client that does not read holds up nobody but itself.
+"""
+
+import asyncio
+import itertools
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from common.runtime.logs import get_logger
+from common.runtime.telemetry import context_of, is_sampled
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from push import codec, metrics
+from push.domain.commands import CommandError, Painted, Ping, Resync, Subscribe, Unsubscribe, parse_command
+from push.domain.hub import Action, Hub
+from push.domain.outbox import Change, Outbox
+from push.domain.topic import Topic, TopicError
+from push.latency import Latency
+from push.settings import PushSettings
+from push.websocket import dropper
+
+_log = get_logger(__name__)
+_tracer = trace.get_tracer("tidemark")
+TRY_AGAIN_LATER: Final = 1013
+POLICY_VIOLATION: Final = 1008
+ANSWERS_MAX: Final = 64
+"""Pongs and errors that wait for a client at most; the oldest are dropped."""
+_ids = itertools.count(1)
+
+
+class Performer(Protocol):
+    """Does at Redis what the hub wants."""
+
+    def perform(self, actions: Sequence[Action]) -> None: ...
+
+
+class Dropped(Exception):
+    """The client is to be dropped. ``cause`` goes to the metrics, ``code`` to the client."""
+
+    def __init__(self, cause: str, code: int) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.code = code
+
+
+class TokenBucket:
+    """So many at once, so many per second in the long run."""
+
+    def __init__(self, per_s: float, burst: int, now_s: float) -> None:
+        self._per_s = per_s
+        self._burst = float(burst)
+        self._tokens = float(burst)
+        self._at_s = now_s
+
+    def take(self, now_s: float) -> bool:
+        self._tokens = min(self._burst, self._tokens + (now_s - self._at_s) * self._per_s)
+        self._at_s = now_s
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Connection:
+    """Serves one accepted WebSocket until it ends."""
+
+    def __init__(self, socket: WebSocket, settings: PushSettings, hub: Hub, feed: Performer, latency: Latency) -> None:
+        self._socket = socket
+        self._settings = settings
+        self._hub = hub
+        self._feed = feed
+        self._latency = latency
+        self._id = next(_ids)
+        self._session = time.time_ns() // 1_000
+        self._awake = asyncio.Event()
+        self._answers: deque[bytes] = deque(maxlen=ANSWERS_MAX)
+        self._outbox = Outbox(settings.queue_rows_max, settings.client_rows_max, self._awake.set)
+        self._commands = TokenBucket(settings.commands_per_s_max, settings.commands_burst_max, time.monotonic())
+        self._status: bytes | None = None
+
+    def tell(self, message: bytes) -> None:
+        """A status message for this client; a newer one replaces one that still waits."""
+        self._status = message
+        self._awake.set()
+
+    async def serve(self) -> None:
+        """Returns when the client has left or was dropped."""
+        self._hub.join(self._id, self._outbox)
+        metrics.CLIENTS.inc()
+        reader = asyncio.create_task(self._read(), name=f"client-{self._id}-reads")
+        writer = asyncio.create_task(self._write(), name=f"client-{self._id}-writes")
+        try:
+            done, _ = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        except Dropped as dropped:
+            self._drop(dropped)
+        except WebSocketDisconnect:
+            pass
+        finally:
+            reader.cancel()
+            writer.cancel()
+            await asyncio.gather(reader, writer, return_exceptions=True)
+            self._feed.perform(self._hub.leave(self._id))
+            metrics.OVERFLOWS.inc(self._outbox.overflows)
+            metrics.CLIENTS.dec()
+
+    def _drop(self, dropped: Dropped) -> None:
+        metrics.DROPPED.labels(dropped.cause).inc()
+        _log.warning("client_dropped", client=self._id, cause=dropped.cause, rows_waiting=self._outbox.rows_waiting)
+        drop = dropper(self._socket.scope)
+        if drop is not None:
+            drop(dropped.code, dropped.cause, self._settings.drop_grace_s)
+
+    # --- from the client ------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message.get("code", 1005))
+            if not self._commands.take(time.monotonic()):
+                raise Dropped("too many messages", POLICY_VIOLATION)
+            try:
+                self._obey(message.get("text") or message.get("bytes") or "")
+            except (CommandError, TopicError) as error:
+                self._refuse(str(error))
+
+    def _obey(self, text: str | bytes) -> None:
+        match parse_command(text):
+            case Subscribe(topics=topics):
+                for topic in topics:
+                    self._subscribe(topic)
+            case Unsubscribe(topics=topics):
+                for topic in topics:
+                    self._feed.perform(self._hub.unsubscribe(self._id, Topic.parse(topic)))
+            case Resync(topic=topic):
+                self._hub.resync(self._id, Topic.parse(topic))
+            case Ping(t=t):
+                self._answer(codec.encode_pong(t))
+            case Painted(samples=samples):
+                self._latency.painted(samples, time.monotonic())
+                _trace_paint(samples)
+
+    def _subscribe(self, text: str) -> None:
+        """One bad topic among many refuses itself only."""
+        try:
+            topic = Topic.parse(text)
+        except TopicError as error:
+            self._refuse(str(error), text[:64])
+            return
+        topics = self._outbox.topics
+        if topic not in topics and len(topics) >= self._settings.subscriptions_max:
+            self._refuse(f"at most {self._settings.subscriptions_max} topics", text)
+            return
+        self._feed.perform(self._hub.subscribe(self._id, topic))
+
+    def _refuse(self, reason: str, topic: str | None = None) -> None:
+        metrics.REFUSED.inc()
+        self._answer(codec.encode_error(reason, topic))
+
+    def _answer(self, message: bytes) -> None:
+        self._answers.append(message)
+        self._awake.set()
+
+    # --- to the client --------------------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        settings = self._settings
+        interval_s = 1.0 / settings.frames_per_s_max
+        loop = asyncio.get_running_loop()
+        due_s = 0.0
+        timer: asyncio.TimerHandle | None = None
+        await self._send(codec.encode_hello(self._session, {"frames_per_s_max": settings.frames_per_s_max}))
+        while True:
+            await self._awake.wait()
+            self._awake.clear()
+            while self._answers:
+                await self._send(self._answers.popleft())
+            if self._status is not None:
+                status, self._status = self._status, None
+                await self._send(status)
+            now_s = loop.time()
+            if now_s >= due_s:
+                if await self._flush():
+                    due_s = now_s + interval_s
+            elif timer is None or timer.when() <= now_s:
+                timer = loop.call_at(due_s, self._awake.set)
+
+    async def _flush(self) -> bool:
+        """Sends what has changed; returns whether anything had."""
+        if self._outbox.full:
+            raise Dropped("too far behind", TRY_AGAIN_LATER)
+        snapshots, changes = self._outbox.take(self._hub.rows_of)
+        for snapshot in snapshots:
+            await self._send(codec.encode_snapshot(snapshot, self._session))
+            metrics.ROWS.inc(len(snapshot.rows))
+        if changes:
+            await self._frame(changes)
+        return bool(snapshots or changes)
+
+    async def _frame(self, changes: Sequence[Change]) -> None:
+        spans = {index: _frame_span(c, self._id) for index, c in enumerate(changes) if is_sampled(c.traceparent)}
+        traceparents = {index: _traceparent_of(span) for index, span in spans.items()}
+        try:
+            await self._send(codec.encode_frame(changes, traceparents, time.time_ns()))
+        finally:
+            for span in spans.values():
+                span.end()
+        metrics.FRAMES.inc()
+        metrics.ROWS.inc(sum(len(change.rows) for change in changes))
+
+    async def _send(self, message: bytes) -> None:
+        try:
+            async with asyncio.timeout(self._settings.stall_timeout_s):
+                await self._socket.send({"type": "websocket.send", "text": message.decode()})
+        except TimeoutError:
+            raise Dropped("stalled", TRY_AGAIN_LATER) from None
+        metrics.SENT_BYTES.inc(len(message))
+
+
+def _frame_span(change: Change, client: int) -> Span:
+    attributes: dict[str, Any] = {
+        "tidemark.topic": str(change.topic),
+        "tidemark.key": change.rows[0].key,
+        "tidemark.rows": len(change.rows),
+        "tidemark.client": client,
+    }
+    return _tracer.start_span("push frame", context_of(change.traceparent), SpanKind.PRODUCER, attributes)
+
+
+def _traceparent_of(span: Span) -> str:
+    context = span.get_span_context()
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+
+
+def _trace_paint(samples: Sequence[tuple[int, int, int, str, str]]) -> None:
+    """The end of a trace: the browser had the change on the screen at ``painted_ns``."""
+    now_ns = time.time_ns()
+    for _, _, painted_ns, view, traceparent in samples:
+        if is_sampled(traceparent) and abs(now_ns - painted_ns) < 60_000_000_000:
+            context = context_of(traceparent)
+            span = _tracer.start_span(
+                "paint", context, SpanKind.CONSUMER, {"tidemark.view": view}, start_time=painted_ns
+            )
+            span.end(painted_ns)

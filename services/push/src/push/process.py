@@ -1,0 +1,63 @@
+"""One push process: what is started and stopped together."""
+
+import asyncio
+import signal
+
+from common.runtime.health import HealthReporter
+from common.runtime.logs import get_logger
+from common.runtime.operations import Health
+from common.runtime.web import WebServer
+
+from push.service import PushService
+from push.settings import PushSettings
+from push.web import build_web
+from push.websocket import DroppableProtocol
+
+_log = get_logger("push")
+
+
+class PushProcess:
+    """The service, its web server and its health report, started and stopped together."""
+
+    def __init__(self, settings: PushSettings) -> None:
+        self._settings = settings
+        self._health = Health("push")
+        self.service = PushService(settings)
+        self.service.add_checks(self._health)
+        self._reporter = HealthReporter("push", settings, self._health)
+        self._server = WebServer(
+            build_web(self.service, settings, self._health),
+            settings.http_host,
+            settings.http_port,
+            ws=DroppableProtocol,
+            ws_max_size=settings.message_bytes_max,
+            ws_per_message_deflate=False,
+            timeout_graceful_shutdown=5,
+        )
+
+    @property
+    def port(self) -> int:
+        return self._server.port
+
+    async def start(self) -> None:
+        """Returns when requests are accepted; Redis may come later. Raises OSError where the port is taken."""
+        await self.service.start()
+        await self._server.start()
+        self._reporter.start()
+        _log.info("serving", host=self._settings.http_host, port=self.port)
+
+    async def stop(self) -> None:
+        await self._reporter.stop()
+        await self._server.stop()
+        await self.service.stop()
+
+
+async def run(settings: PushSettings) -> None:
+    """Serves until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    process = PushProcess(settings)
+    await process.start()
+    await stop.wait()
+    await process.stop()

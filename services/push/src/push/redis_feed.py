@@ -1,0 +1,237 @@
+"""The one connection to Redis: channels are followed, hashes are read, and what was lost is begun anew.
+
+A session lives as long as its connections. When anything fails, all of it ends: the hub is told, the wait doubles, and
+the next session opens every channel and reads every hash again.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, cast
+
+from common.contracts.views import VIEW_PREFIX, view_channel
+from common.runtime.backoff import Backoff
+from common.runtime.logs import get_logger
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from push import metrics
+from push.codec import EnvelopeError, decode_envelope
+from push.domain.hub import Action, Close, Hub, ListScopes, Open, Read
+from push.domain.mirror import Outcome
+from push.domain.rows import Position, Row, Scope
+from push.domain.topic import Topic
+from push.latency import Latency
+from push.settings import PushSettings
+
+_log = get_logger(__name__)
+BATCH_MESSAGES: Final = 256
+"""Messages handled before other tasks get their turn."""
+SCAN_COUNT: Final = 1_000
+_LOST: Final = (RedisError, OSError, TimeoutError)
+
+
+class RedisFeed:
+    """Does what the hub asks for, and reports back to it."""
+
+    def __init__(self, settings: PushSettings, hub: Hub, latency: Latency) -> None:
+        self._settings = settings
+        self._hub = hub
+        self._latency = latency
+        self._backoff = Backoff(settings.redis_backoff_min_s, settings.redis_backoff_max_s)
+        self._commands: asyncio.Queue[Open | Close] = asyncio.Queue()
+        self._reads: asyncio.Queue[Read | ListScopes] = asyncio.Queue()
+        self._read_at_s: dict[Scope, float] = {}
+        self._heard_at_s = 0.0
+        self._worker: asyncio.Task[None] | None = None
+        self.up = False
+        self.since_ns = time.time_ns()
+        """When ``up`` last changed."""
+        self.changed = asyncio.Event()
+        """Set, and replaced by a new one, whenever ``up`` changes."""
+
+    def start(self) -> None:
+        self._worker = asyncio.create_task(self._work(), name="redis")
+
+    async def stop(self) -> None:
+        if self._worker:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+
+    def perform(self, actions: Iterable[Action]) -> None:
+        """Queues what the hub wants. Never waits; the queues are bounded by what clients may subscribe to."""
+        for action in actions:
+            if isinstance(action, Open | Close):
+                self._commands.put_nowait(action)
+            else:
+                self._reads.put_nowait(action)
+
+    async def accounts(self) -> list[str]:
+        """Account ids that have a view, sorted. Raises RedisError, OSError."""
+        async with self._client() as client:
+            return sorted([scope.scope for scope in await self._scan(client, "account")])
+
+    def _client(self) -> Redis:
+        """Without retries: a connection that was lost must not come back unnoticed."""
+        timeout_s = self._settings.redis_timeout_s
+        return Redis.from_url(
+            self._settings.redis_url,
+            socket_connect_timeout=timeout_s,
+            socket_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    # --- sessions -------------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                async with self._client() as client, client.pubsub() as pubsub:
+                    await self._session(client, pubsub)
+            except* _LOST as lost:
+                cause = str(lost.exceptions[0])
+            self._set_up(False)
+            metrics.REDIS_LOST.inc()
+            delay_s = self._backoff.next()
+            _log.warning("redis_away", error=cause, retry_in_s=delay_s)
+            await asyncio.sleep(delay_s)
+
+    async def _session(self, client: Redis, pubsub: PubSub) -> None:
+        self._commands = asyncio.Queue()
+        self._reads = asyncio.Queue()
+        self._read_at_s.clear()
+        await client.ping()
+        await pubsub.subscribe(f"{VIEW_PREFIX}:push")  # a connection without a subscription cannot be listened to
+        self._heard_at_s = time.monotonic()
+        self._backoff.reset()
+        self._set_up(True)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._listen(pubsub))
+                tasks.create_task(self._command(pubsub))
+                tasks.create_task(self._watch(pubsub))
+                for _ in range(self._settings.reads_parallel):
+                    tasks.create_task(self._read_all(client))
+                self.perform(self._hub.connected())
+        finally:
+            self._hub.disconnected()
+
+    def _set_up(self, up: bool) -> None:
+        if up == self.up:
+            return
+        self.up = up
+        self.since_ns = time.time_ns()
+        metrics.REDIS_UP.set(up)
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    async def _watch(self, pubsub: PubSub) -> None:
+        """A connection that stays silent although it is asked counts as lost."""
+        timeout_s = self._settings.redis_timeout_s
+        while True:
+            await pubsub.ping()
+            await asyncio.sleep(timeout_s / 3)
+            if time.monotonic() - self._heard_at_s > timeout_s:
+                raise TimeoutError(f"no answer from Redis for {timeout_s} s")
+
+    # --- channels -------------------------------------------------------------------------------------------------
+
+    async def _command(self, pubsub: PubSub) -> None:
+        while True:
+            match await self._commands.get():
+                case Open(topic):
+                    await (pubsub.psubscribe if topic.whole else pubsub.subscribe)(_channel(topic))
+                case Close(topic):
+                    await (pubsub.punsubscribe if topic.whole else pubsub.unsubscribe)(_channel(topic))
+
+    async def _listen(self, pubsub: PubSub) -> None:
+        handled = 0
+        while True:
+            message = await pubsub.get_message(timeout=None)
+            handled += 1
+            if handled % BATCH_MESSAGES == 0:
+                self._latency.settle(time.monotonic())
+                await asyncio.sleep(0)
+            if message is not None:
+                self._heard_at_s = time.monotonic()
+                self._handle(message)
+
+    def _handle(self, message: Mapping[str, Any]) -> None:
+        kind = message["type"]
+        if kind in ("message", "pmessage"):
+            try:
+                delta = decode_envelope(message["data"])
+            except EnvelopeError as error:
+                metrics.MALFORMED.inc()
+                _log.warning("malformed_envelope", channel=str(message["channel"]), error=str(error))
+                return
+            metrics.ENVELOPES.labels(delta.scope.name).inc()
+            outcome, actions = self._hub.receive(delta)
+            if outcome is Outcome.APPLIED:
+                self._latency.passed(delta.scope.name, delta.row.stamps)
+            self.perform(actions)
+        elif kind in ("subscribe", "psubscribe"):
+            topic = _topic(message["channel"])
+            if topic is not None:
+                self.perform(self._hub.opened(topic))
+
+    # --- hashes ---------------------------------------------------------------------------------------------------
+
+    async def _read_all(self, client: Redis) -> None:
+        while True:
+            match await self._reads.get():
+                case ListScopes(topic):
+                    self.perform(self._hub.listed(topic, await self._scan(client, topic.name)))
+                case Read(scope):
+                    await self._read(client, scope)
+
+    async def _read(self, client: Redis, scope: Scope) -> None:
+        now_s = time.monotonic()
+        due_s = self._read_at_s.get(scope, 0.0) + self._settings.reread_interval_s
+        if now_s < due_s:
+            asyncio.get_running_loop().call_later(due_s - now_s, self._reads.put_nowait, Read(scope))
+            return
+        mirror = self._hub.read_begins(scope)
+        if mirror is None:
+            return
+        if len(self._read_at_s) > 10_000:
+            self._read_at_s.clear()
+        self._read_at_s[scope] = now_s
+        metrics.READS.inc()
+        stored = cast(dict[bytes, bytes], await client.hgetall(view_channel(*scope)))
+        self.perform(self._hub.read_ends(mirror, _rows(scope, stored)))
+
+    async def _scan(self, client: Redis, view: str) -> list[Scope]:
+        prefix = view_channel(view, "")
+        found = [key.decode() async for key in client.scan_iter(match=f"{prefix}*", count=SCAN_COUNT)]
+        return [Scope(view, key.removeprefix(prefix)) for key in dict.fromkeys(found)]
+
+
+def _channel(topic: Topic) -> str:
+    """The channel of a scope, or the pattern of a whole view. Names of scopes hold no glob of a pattern."""
+    return view_channel(topic.name, "*" if topic.whole else topic.scope)
+
+
+def _topic(channel: bytes) -> Topic | None:
+    prefix, _, rest = channel.decode().partition(":")
+    name, colon, scope = rest.partition(":")
+    return Topic(name, "" if scope == "*" else scope) if prefix == VIEW_PREFIX and colon else None
+
+
+def _rows(scope: Scope, stored: Mapping[bytes, bytes]) -> dict[str, tuple[Position, Row]]:
+    rows = {}
+    for key, payload in stored.items():
+        try:
+            delta = decode_envelope(payload)
+        except EnvelopeError as error:
+            metrics.MALFORMED.inc()
+            _log.warning(
+                "malformed_row", scope=view_channel(*scope), key=key.decode("utf-8", "replace"), error=str(error)
+            )
+            continue
+        if delta.row.data is not None:
+            rows[delta.row.key] = (delta.position, delta.row)
+    return rows

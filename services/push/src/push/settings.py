@@ -1,0 +1,38 @@
+"""Settings of push; environment variables as in ``common.runtime.settings``."""
+
+from pathlib import Path
+
+from common.runtime.settings import Settings
+from pydantic import Field
+
+
+class PushSettings(Settings):
+    orders_url: str = Field(
+        default="", description="base URL of the orders API as the browser reaches it; empty: no trading"
+    )
+    static_dir: Path = Field(default=Path(__file__).parent / "static", description="the built dashboard")
+    allowed_origins: tuple[str, ...] = Field(
+        default=(), description="web origins that may connect besides the one that served the page; * for any"
+    )
+
+    frames_per_s_max: float = Field(default=20.0, gt=0, description="frames per second and client at most")
+    stall_timeout_s: float = Field(default=5.0, gt=0, description="a send that takes longer drops the client")
+    drop_grace_s: float = Field(
+        default=2.0, ge=0, description="how long a dropped client may take to read its close frame"
+    )
+    status_interval_s: float = Field(default=1.0, gt=0, description="how often a client hears that push is alive")
+
+    clients_max: int = Field(default=500, ge=1)
+    subscriptions_max: int = Field(default=200, ge=1, description="topics per client at most")
+    message_bytes_max: int = Field(default=65_536, ge=1_024, description="size of a client's message at most")
+    commands_per_s_max: float = Field(default=50.0, gt=0, description="messages per second and client, in the long run")
+    commands_burst_max: int = Field(default=200, ge=1, description="messages a client may send at once")
+    queue_rows_max: int = Field(default=1_000, ge=1, description="unsent orders, or fills, of one account and client")
+    client_rows_max: int = Field(default=50_000, ge=1, description="unsent rows of a client; more drop it")
+
+    pending_deltas_max: int = Field(default=20_000, ge=1, description="changes of a scope held while its hash is read")
+    reads_parallel: int = Field(default=4, ge=1, description="hashes read from Redis at the same time")
+    reread_interval_s: float = Field(default=0.05, ge=0, description="the least time between two reads of one hash")
+    redis_timeout_s: float = Field(default=3.0, gt=0, description="Redis counts as away when it is silent for longer")
+    redis_backoff_min_s: float = Field(default=0.1, gt=0)
+    redis_backoff_max_s: float = Field(default=5.0, gt=0)

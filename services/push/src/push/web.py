@@ -1,0 +1,78 @@
+"""What push serves over HTTP: the WebSocket, the dashboard, the latency figures, the operators' pages."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from common.runtime.operations import Health, operations_router
+from fastapi import FastAPI, HTTPException, Response, WebSocket
+from fastapi.responses import PlainTextResponse
+from fastapi.staticfiles import StaticFiles
+from redis.exceptions import RedisError
+from starlette.types import Scope as AsgiScope
+
+from push.connection import TRY_AGAIN_LATER, Connection
+from push.service import PushService
+from push.settings import PushSettings
+
+
+class Dashboard(StaticFiles):
+    """Built files: those under ``assets/`` carry a hash in their names, everything else is asked for again."""
+
+    def file_response(self, full_path: Any, stat_result: Any, scope: AsgiScope, status_code: int = 200) -> Response:
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        fixed = "/assets/" in scope["path"]
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if fixed else "no-cache"
+        return response
+
+
+def build_web(service: PushService, settings: PushSettings, health: Health) -> FastAPI:
+    """The ASGI application. Opens nothing by itself."""
+    web = FastAPI(title="Tidemark push", docs_url=None, redoc_url=None)
+    web.include_router(operations_router(health))
+
+    @web.websocket("/ws")
+    async def websocket(socket: WebSocket) -> None:
+        if not _origin_allowed(socket, settings):
+            await socket.close(code=1008, reason="origin not allowed")
+            return
+        await socket.accept()
+        if service.full:
+            await socket.close(code=TRY_AGAIN_LATER, reason="too many clients")
+            return
+        await service.serve(Connection(socket, settings, service.hub, service.feed, service.latency))
+
+    @web.get("/config.json")
+    async def config() -> dict[str, Any]:
+        """What the dashboard needs to know before it starts."""
+        return {"orders_url": settings.orders_url}
+
+    @web.get("/v1/latency")
+    async def latency(window: str = "total") -> dict[str, Any]:
+        """Per path, milliseconds from the origin by each clock; ``window``: total, recent (30 to 60 s) or views."""
+        return service.figures(window)
+
+    @web.get("/v1/accounts")
+    async def accounts() -> dict[str, list[str]]:
+        """Accounts that have a view in Redis."""
+        try:
+            return {"accounts": await service.feed.accounts()}
+        except (RedisError, OSError) as error:
+            raise HTTPException(503, f"Redis: {error}") from error
+
+    if settings.static_dir.is_dir():
+        web.mount("/", Dashboard(directory=settings.static_dir, html=True), name="dashboard")
+    else:
+
+        @web.get("/")
+        async def unbuilt() -> Response:
+            return PlainTextResponse("The dashboard is not built: run `make web`.\n", status_code=503)
+
+    return web
+
+
+def _origin_allowed(socket: WebSocket, settings: PushSettings) -> bool:
+    """Browsers say which page connects: only ours may. Other clients send no origin."""
+    origin = socket.headers.get("origin")
+    if origin is None or "*" in settings.allowed_origins or origin in settings.allowed_origins:
+        return True
+    return urlsplit(origin).netloc == socket.headers.get("host")
