@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
-from typing import Any
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
 import mode
 
@@ -12,17 +15,19 @@ from common.runtime.backoff import Backoff
 from common.runtime.errors import Fatal, Fenced, LogError, Retriable
 from common.runtime.globals import GlobalFollower
 from common.runtime.kafka import KafkaLog
-from common.runtime.log import Partition
+from common.runtime.log import Log, Partition
 from common.runtime.logs import get_logger
 from common.runtime.membership import Membership
 from common.runtime.settings import Settings
+from common.runtime.store import RocksStore, Store
+from common.runtime.tables import GlobalTable
 from common.runtime.task import Stage, Task
 from common.runtime.views import ViewPublisher
 
 _log = get_logger(__name__)
 
 
-async def check_partitions(log: KafkaLog, topics: tuple[Topic, ...]) -> None:
+async def check_partitions(log: Log, topics: tuple[Topic, ...]) -> None:
     """Partition counts of a running stage are frozen. Raises Fatal on any other than the topic table's."""
     for topic in topics:
         found = await log.partition_count(topic.name)
@@ -30,61 +35,63 @@ async def check_partitions(log: KafkaLog, topics: tuple[Topic, ...]) -> None:
             raise Fatal(f"topic {topic.name} has {found} partitions, the topic table says {topic.partitions}")
 
 
-class StageService(mode.Service):  # type: ignore[misc]
-    """Runs one stage inside a worker."""
+class Assignments(Protocol):
+    """Who says which partitions this process serves."""
 
-    def __init__(self, stage: Stage, settings: Settings, publisher: ViewPublisher | None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    async def changed(self) -> frozenset[int]:
+        """Waits for the next assignment and returns it."""
+        ...
+
+
+class StageRunner:
+    """Keeps a task running for every assigned partition; knows no clock, network or disk but what it is given."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        settings: Settings,
+        log: Log,
+        shared: Mapping[str, GlobalTable],
+        publisher: ViewPublisher | None = None,
+        open_store: Callable[[Path], Store] = RocksStore,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         self.stage = stage
+        self.tasks: dict[int, Task] = {}
         self._settings = settings
+        self._log = log
+        self._shared = shared
         self._publisher = publisher
-        self._kafka = KafkaLog(settings, f"{stage.full_name}-{settings.worker_id}")
-        self._membership: Membership | None = None
-        self._followers: list[GlobalFollower] = []
-        self._tasks: dict[int, Task] = {}
+        self._open_store = open_store
+        self._clock_ns = clock_ns
         self._running: dict[int, asyncio.Task[None]] = {}
+        self._failure: asyncio.Future[None] | None = None
 
-    async def on_start(self) -> None:
-        await self._kafka.start()
-        stage = self.stage
-        shared = tuple(table.topic for table in stage.globals())
-        await check_partitions(self._kafka, (*stage.inputs, *stage.outputs, stage.changelog, *shared))
-        for table in stage.globals():
-            follower = GlobalFollower(table, self._kafka)
-            follower.start()
-            self._followers.append(follower)
-        self._membership = Membership(self._settings, stage.full_name, [topic.name for topic in stage.inputs])
-        await self._membership.start()
-        self.add_future(self._follow_assignment(self._membership))
-        self.add_future(self._report_positions(self._membership))
+    async def follow(self, assignments: Assignments) -> None:
+        """Until cancelled. Raises what no new opening can mend."""
+        self._failure = asyncio.get_running_loop().create_future()
+        while True:
+            changing = asyncio.ensure_future(assignments.changed())
+            waiters: list[asyncio.Future[Any]] = [changing, self._failure]
+            await asyncio.wait(waiters, return_when="FIRST_COMPLETED")
+            if self._failure.done():
+                changing.cancel()
+                self._failure.result()
+            await self.serve(changing.result())
 
-    async def on_stop(self) -> None:
-        await self._release(frozenset())
-        if self._membership:
-            await self._membership.stop()
-        for follower in self._followers:
-            await follower.stop()
-        await self._kafka.stop()
-
-    async def _follow_assignment(self, membership: Membership) -> None:
-        for follower in self._followers:
-            await follower.complete.wait()
-        while not self.should_stop:
-            assigned = await membership.changed()
-            _log.info("assigned", stage=self.stage.full_name, partitions=sorted(assigned))
-            await self._release(assigned)
-            for partition in sorted(assigned - self._running.keys()):
-                self._running[partition] = asyncio.create_task(
-                    self._keep(partition), name=f"{self.stage.full_name}.{partition}"
-                )
-
-    async def _release(self, keep: frozenset[int]) -> None:
-        leaving = {p: running for p, running in self._running.items() if p not in keep}
-        for partition, running in leaving.items():
+    async def serve(self, assigned: frozenset[int]) -> None:
+        """Releases what is no longer assigned, opens what is new; what stays is not disturbed."""
+        _log.info("assigned", stage=self.stage.full_name, partitions=sorted(assigned))
+        leaving = {p: running for p, running in self._running.items() if p not in assigned}
+        for running in leaving.values():
             running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-            self._running.pop(partition, None)
-            self._tasks.pop(partition, None)
+        await asyncio.gather(*leaving.values(), return_exceptions=True)
+        for partition in leaving:
+            del self._running[partition]
+            self.tasks.pop(partition, None)
+        for partition in sorted(assigned - self._running.keys()):
+            name = f"{self.stage.full_name}.{partition}"
+            self._running[partition] = asyncio.create_task(self._keep(partition), name=name)
 
     async def _keep(self, partition: int) -> None:
         """Opens the task, and again after what a new opening mends."""
@@ -94,41 +101,81 @@ class StageService(mode.Service):  # type: ignore[misc]
             task = Task(
                 self.stage,
                 partition,
-                self._kafka,
+                self._log,
                 self._settings,
-                {follower.view.declaration.name: follower.view for follower in self._followers},
+                self._shared,
                 self._publisher,
-                suspects=suspects,
+                self._open_store,
+                self._clock_ns,
+                suspects,
             )
-            self._tasks[partition] = task
-            served = False
+            self.tasks[partition] = task
             try:
                 await task.run()
             except (Fenced, Retriable, OSError) as error:
-                served = task.progress.state == "running"
                 cause = type(error).__name__
                 metrics.REOPENS.labels(self.stage.app, self.stage.name, cause).inc()
+                served = task.progress.state == "running"
+                task.progress.state = "waiting"
                 if served:
                     backoff.reset()
-                delay = 0.0 if suspects and served else backoff.next()
-                _log.warning(
-                    "task_reopens", stage=self.stage.full_name, partition=partition, cause=cause, error=str(error),
-                    in_s=delay,
-                )  # fmt: skip
+                delay = 0.0 if served and suspects else backoff.next()
+                where = {"stage": self.stage.full_name, "partition": partition}
+                _log.warning("task_reopens", cause=cause, error=str(error), in_s=delay, **where)
                 await asyncio.sleep(delay)
             except asyncio.CancelledError:
                 raise
             except BaseException as error:
                 _log.error("stage_failed", stage=self.stage.full_name, partition=partition, error=repr(error))
-                await self.crash(error)
+                if self._failure and not self._failure.done():
+                    self._failure.set_exception(error)
                 raise
+
+
+class StageService(mode.Service):  # type: ignore[misc]
+    """Runs one stage inside a worker, on Kafka."""
+
+    def __init__(self, stage: Stage, settings: Settings, publisher: ViewPublisher | None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stage = stage
+        self._settings = settings
+        self._kafka = KafkaLog(settings, f"{stage.full_name}-{settings.worker_id}")
+        self._membership: Membership | None = None
+        self._followers = [GlobalFollower(table, self._kafka) for table in stage.globals()]
+        shared = {follower.view.declaration.name: follower.view for follower in self._followers}
+        self._runner = StageRunner(stage, settings, self._kafka, shared, publisher)
+
+    async def on_start(self) -> None:
+        await self._kafka.start()
+        stage = self.stage
+        shared = tuple(table.topic for table in stage.globals())
+        await check_partitions(self._kafka, (*stage.inputs, *stage.outputs, stage.changelog, *shared))
+        for follower in self._followers:
+            follower.start()
+        self._membership = Membership(self._settings, stage.full_name, [topic.name for topic in stage.inputs])
+        await self._membership.start()
+        self.add_future(self._follow(self._membership))
+        self.add_future(self._report_positions(self._membership))
+
+    async def on_stop(self) -> None:
+        await self._runner.serve(frozenset())
+        if self._membership:
+            await self._membership.stop()
+        for follower in self._followers:
+            await follower.stop()
+        await self._kafka.stop()
+
+    async def _follow(self, membership: Membership) -> None:
+        for follower in self._followers:
+            await follower.complete.wait()
+        await self._runner.follow(membership)
 
     async def _report_positions(self, membership: Membership) -> None:
         while not self.should_stop:
             await self.sleep(self._settings.group_offsets_interval_s)
             positions = {
                 Partition(topic, partition): offset
-                for partition, task in self._tasks.items()
+                for partition, task in self._runner.tasks.items()
                 if task.progress.state == "running"
                 for topic, offset in task.positions.items()
             }
@@ -138,16 +185,18 @@ class StageService(mode.Service):  # type: ignore[misc]
 
     def tasks(self) -> list[Task]:
         """The tasks of this process, for measurements."""
-        return list(self._tasks.values())
+        return list(self._runner.tasks.values())
 
     def ready(self) -> tuple[bool, Any]:
         """Ready once the globals are complete and every assigned partition is served."""
         waiting = [f.view.declaration.name for f in self._followers if not f.complete.is_set()]
+        tasks = self._runner.tasks
         partitions = {
             str(number): {"state": task.progress.state, "done": task.progress.done, "of": task.progress.of}
-            for number, task in sorted(self._tasks.items())
+            for number, task in sorted(tasks.items())
         }
-        joined = self._membership is not None and self._membership.joined
-        wanted = self._membership.assigned if self._membership else frozenset()
-        served = all(p in self._tasks and self._tasks[p].progress.state == "running" for p in wanted)
+        membership = self._membership
+        joined = membership is not None and membership.joined
+        wanted = membership.assigned if membership else frozenset()
+        served = all(p in tasks and tasks[p].progress.state == "running" for p in wanted)
         return not waiting and joined and served, {"globals_waiting": waiting, "partitions": partitions}
