@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,19 @@ from common.runtime.message import Message, Output, View
 from common.runtime.overlay import OverlayTable, TaskTables
 from common.runtime.tables import Changelogged, Global, TableDeclaration
 from common.testing.memory_store import MemoryStore
+from common.testing.stack import LocalStack
 
 
 @pytest.fixture(autouse=True, scope="session")
 def quiet_logs() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+@pytest.fixture(scope="session")
+def local_stack() -> Iterator[LocalStack]:
+    """PostgreSQL alone: all that most of these tests need of the session's stack. The worker's test starts its own."""
+    with LocalStack({"postgres"}) as running:
+        yield running
 
 
 class Bench:

@@ -1,7 +1,7 @@
 """Routes of orders: submit, cancel, read."""
 
 import asyncio
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from common.contracts.events import Decision, OrderCancel, OrderEvent, OrderState, ReasonCode
 from common.contracts.values import OrderId
@@ -19,6 +19,25 @@ LOOKUP_S: Final = 0.25
 
 OrderPath = Annotated[OrderId, Path(description="`{account_id}.{client_order_id}`")]
 
+_SUBMIT_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "accepted before: the first answer again", "model": Decision},
+    **problem_responses(
+        status_400="malformed request",
+        status_409="the id was used with another body; `conflict` names the first field that differs",
+        status_422="denied by the gate; `reason` and the numbers `compared` say why",
+        status_503="no verdict in time, or not ready; see `type`",
+    ),
+}
+_CANCEL_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "the order is canceled", "model": OrderEvent},
+    202: {"description": "the venue has been asked and has not answered yet", "model": OrderEvent},
+    **problem_responses(
+        status_404="no such order",
+        status_409="the order cannot be canceled; `order` shows it",
+        status_503="no answer in time, or not ready; see `type`",
+    ),
+}
+
 
 def orders_router(desk: Desk, queries: Queries) -> APIRouter:
     """The routes under ``/v1/orders``."""
@@ -28,15 +47,7 @@ def orders_router(desk: Desk, queries: Queries) -> APIRouter:
         "",
         status_code=201,
         summary="Submit an order and get the committed verdict",
-        responses={
-            200: {"description": "accepted before: the first answer again", "model": Decision},
-            **problem_responses(
-                status_400="malformed request",
-                status_409="the id was used with another body; `conflict` names the first field that differs",
-                status_422="denied by the gate; `reason` and the numbers `compared` say why",
-                status_503="no verdict in time, or not ready; see `type`",
-            ),
-        },
+        responses=_SUBMIT_ANSWERS,
     )
     async def submit(request: OrderRequest, response: Response, sent_ns: SentNs = None) -> Decision:
         decision = await desk.submit(request.intent(sent_or_now(sent_ns)))
@@ -49,15 +60,7 @@ def orders_router(desk: Desk, queries: Queries) -> APIRouter:
     @router.delete(
         "/{order_id}",
         summary="Cancel what is open of an order",
-        responses={
-            200: {"description": "the order is canceled", "model": OrderEvent},
-            202: {"description": "the venue has been asked and has not answered yet", "model": OrderEvent},
-            **problem_responses(
-                status_404="no such order",
-                status_409="the order cannot be canceled; `order` shows it",
-                status_503="no answer in time, or not ready; see `type`",
-            ),
-        },
+        responses=_CANCEL_ANSWERS,
     )
     async def cancel(order_id: OrderPath, response: Response, sent_ns: SentNs = None) -> OrderEvent:
         order = await _projected(queries, order_id)
