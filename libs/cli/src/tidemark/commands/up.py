@@ -18,7 +18,7 @@ from rich.table import Column, Table
 from tidemark import console, metrics
 from tidemark.control import ask
 from tidemark.deployment import Deployment, DeploymentOptions
-from tidemark.feeds import synthetic_feed
+from tidemark.feeds import IDLE_FEED, synthetic_feed
 from tidemark.options import DEFAULT_STATE, StateDirOption, reader_settings, running_fleet
 from tidemark.process import Child, is_running
 from tidemark.state import FleetRecord, StateDir
@@ -44,6 +44,7 @@ def up(
     ),
     seed: Annotated[int, typer.Option(help="Seed of the synthetic market.")] = 1,
     rate: Annotated[float, typer.Option(min=1, help="Events per second of the synthetic market.")] = 5_000,
+    symbols: Annotated[int, typer.Option(min=1, help="Symbols of the synthetic market.")] = 500,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget all data of earlier starts first.")] = False,
     any_ports: Annotated[bool, typer.Option("--any-ports", help="Any free ports instead of the usual ones.")] = False,
     state_dir: StateDirOption = DEFAULT_STATE,
@@ -57,7 +58,7 @@ def up(
     if detach:
         console.run(_detached(state))
         return
-    environment = synthetic_feed(seed, rate) if feed is FeedChoice.SYNTHETIC else {}
+    environment = synthetic_feed(seed, rate, symbols) if feed is FeedChoice.SYNTHETIC else IDLE_FEED
     console.run(_up(state, DeploymentOptions(feed=environment, fresh=fresh, any_free_ports=any_ports)))
 
 

@@ -1,0 +1,85 @@
+"""A client of push that reads everything it subscribed to, as a screen would: while it is there the clocks run."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpx
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+
+from tidemark.load.latency import ClockSummary
+
+ACCOUNTS_MAX: Final = 120
+"""A client may have 200 topics; more than this many accounts add nothing to a percentile."""
+RECONNECT_S: Final = 1.0
+CLOCKS: Final = ("processed", "committed", "painted")
+NOTHING: Final = ClockSummary(0.0, 0.0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class PathClocks:
+    """The three clocks of one path, from the intended send time of an order or the ingest time of a tick."""
+
+    processed: ClockSummary = NOTHING
+    committed: ClockSummary = NOTHING
+    painted: ClockSummary = NOTHING
+
+    def as_dict(self) -> dict[str, dict[str, float | int]]:
+        return {name: getattr(self, name).as_dict() for name in CLOCKS}
+
+
+def path_clocks(report: dict[str, Any], path: str) -> PathClocks:
+    """One path of push's ``/v1/latency``; zeros where it is not there."""
+    found = report.get(path, {})
+    summaries = {
+        clock: ClockSummary(round(found[clock]["p50_ms"], 3), round(found[clock]["p99_ms"], 3), int(found[clock]["n"]))
+        for clock in CLOCKS
+        if clock in found
+    }
+    return PathClocks(**summaries)
+
+
+async def latency(push_url: str, window: str) -> dict[str, Any]:
+    """What push measured, ``total`` or ``recent``; empty where it does not answer."""
+    try:
+        async with httpx.AsyncClient(timeout=5.0) as client:
+            answer = await client.get(f"{push_url}/v1/latency", params={"window": window})
+            report: dict[str, Any] = answer.json() if answer.status_code == httpx.codes.OK else {}
+    except (httpx.HTTPError, ValueError):
+        return {}
+    return report
+
+
+class Watcher:
+    """Stays connected while the context is open."""
+
+    def __init__(self, push_url: str, accounts: Sequence[str]) -> None:
+        self._url = push_url.replace("http://", "ws://") + "/ws"
+        self._topics = ["quote", *(f"order:{account}" for account in accounts[:ACCOUNTS_MAX])]
+        self._watching: asyncio.Task[None] | None = None
+        self.messages = 0
+
+    async def __aenter__(self) -> Self:
+        self._watching = asyncio.create_task(self._watch(), name="watcher")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        while True:
+            with contextlib.suppress(WebSocketException, OSError, TimeoutError):
+                async with connect(self._url, compression=None, max_size=None) as socket:
+                    await socket.send(json.dumps({"op": "subscribe", "topics": self._topics}))
+                    async for _ in socket:
+                        self.messages += 1
+            await asyncio.sleep(RECONNECT_S)
