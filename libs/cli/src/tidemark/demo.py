@@ -1,4 +1,4 @@
-"""The demo: a market, a fleet, a crowd of clients, and at the end the audit. What ``tidemark demo`` shows and returns."""
+"""The demo: a market, a fleet, a crowd of clients, and at the end the audit."""
 
 import asyncio
 import contextlib

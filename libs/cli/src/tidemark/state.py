@@ -19,6 +19,8 @@ from typing import Any, Final
 from tidemark.process import is_running, start_ticks
 
 DEFAULT_STATE_DIR: Final = Path(".tidemark")
+DEMO_STATE: Final = "demo"
+"""Below a state directory: the demo's own, which it empties each time."""
 STATE_VERSION: Final = 1
 
 
@@ -100,9 +102,12 @@ class StateDir:
         return FleetRecord(addresses=Addresses(**found.pop("addresses")), **found)
 
     def running(self) -> FleetRecord | None:
-        """The record of a fleet that still runs."""
+        """The record of a fleet that still runs here, or else of a demo below."""
         record = self.read()
-        return record if record is not None and record.alive else None
+        if record is not None and record.alive:
+            return record
+        demo = self.root / DEMO_STATE
+        return StateDir(demo).running() if (demo / self.record_path.name).exists() else None
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:

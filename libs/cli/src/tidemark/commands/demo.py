@@ -20,7 +20,7 @@ from tidemark.demo import Demo, DemoOptions
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feeds import file_feed, synthetic_feed
 from tidemark.options import DEFAULT_STATE, StateDirOption
-from tidemark.state import StateDir
+from tidemark.state import DEMO_STATE, StateDir
 from tidemark.watcher import CLOCKS
 
 HEADLESS_SECONDS = 30.0
@@ -42,21 +42,23 @@ def demo(
     ] = None,
     accounts: Annotated[int, typer.Option("--accounts", min=1, help="Client accounts that trade.")] = 200,
     orders_per_s: Annotated[float, typer.Option("--orders", min=0.1, help="Orders and cancels per second.")] = 40,
-    state_dir: StateDirOption = DEFAULT_STATE / "demo",
+    state_dir: StateDirOption = DEFAULT_STATE / DEMO_STATE,
 ) -> None:
     """Run everything on this machine: parts, the five services, a market and a few hundred clients that trade.
 
-    Begins with empty data each time. At the end (after --seconds, not on Ctrl-C) the audit compares the ledger with every
-    copy of it. Exits with 1 where an invariant is broken. The latency clocks count from the intended send time of an order
-    and from the ingest time of a tick; painted needs a browser on the dashboard.
+    Begins with empty data each time. At the end (after --seconds, not on Ctrl-C) the audit compares the ledger with
+    every copy of it. Exits with 1 where an invariant is broken. The latency clocks count from the intended send time of
+    an order and from the ingest time of a tick; painted needs a browser on the dashboard.
     """
     environment = file_feed(feed) if feed is not None else synthetic_feed(seed, rate, symbols)
     wanted = seconds if seconds is not None else (HEADLESS_SECONDS if headless else None)
     options = DemoOptions(seed=seed, accounts=accounts, orders_per_s=orders_per_s, seconds=wanted)
     deployment = DeploymentOptions(feed=environment, fresh=True, keep=False)
     summary, audit = console.run(_demo(StateDir(state_dir), deployment, options, headless))
-    if audit is not None and (not headless or audit.violations):
-        show(audit) if not headless else _explain(audit)
+    if headless:
+        _explain(audit)
+    else:
+        show(audit)
     sys.stdout.write(json.dumps(summary) + "\n")
     if summary["violations"]:
         raise typer.Exit(1)
@@ -70,7 +72,7 @@ def _explain(audit: AuditReport) -> None:
 
 async def _demo(
     state: StateDir, deploying: DeploymentOptions, options: DemoOptions, headless: bool
-) -> tuple[dict[str, Any], AuditReport | None]:
+) -> tuple[dict[str, Any], AuditReport]:
     def say(text: str) -> None:
         console.err.print(escape(text))
 
