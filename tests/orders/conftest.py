@@ -23,7 +23,7 @@ from common.contracts.topics import MD_MARKS, Topic
 from common.contracts.values import OrderType, Side, TimeInForce, order_id_of
 from common.runtime.globals import GlobalView
 from common.runtime.message import Message, Output, View
-from common.runtime.overlay import OverlayTable, TaskTables
+from common.runtime.overlay import TaskTables
 from common.runtime.tables import Changelogged, Global, TableDeclaration
 from common.testing.memory_store import MemoryStore
 from common.testing.stack import LocalStack
@@ -48,9 +48,10 @@ class Bench:
         self.handler = handler
         self.store = MemoryStore()
         self.marks = GlobalView(Global("marks", MD_MARKS))
-        overlays = {d.name: OverlayTable(d, self.store) for d in declarations if isinstance(d, Changelogged)}
-        shared = {d.name: self.marks for d in declarations if isinstance(d, Global)}
-        self.tables = TaskTables(partition, overlays, {}, shared)
+        self.tables = TaskTables(partition, shared={d.name: self.marks for d in declarations if isinstance(d, Global)})
+        for declaration in declarations:
+            if isinstance(declaration, Changelogged):
+                self.tables.add(declaration, self.store)
         self.now_ns = 1_000
         self._offsets = itertools.count()
 
@@ -63,13 +64,13 @@ class Bench:
         try:
             handled = list(self.handler(message, self.tables, self.now_ns))
         except Exception:
-            for overlay in self.tables.overlays.values():
-                overlay.discard()
+            self.tables.roll_back()
             raise
         rows = [row for overlay in self.tables.overlays.values() for row in overlay.changes()]
         self.store.write(rows, number)
         for overlay in self.tables.overlays.values():
             overlay.settle()
+        self.tables.journal.clear()
         return handled
 
     def rows(self, table: str) -> dict[bytes, Any]:
