@@ -42,6 +42,10 @@ class ControlBoot(BootStrategy):  # type: ignore[misc]
 
     enable_web = False
 
+    def _should_enable_kafka_consumer(self) -> bool:
+        """Faust crashes where it is to subscribe to nothing: without agents there is no control consumer."""
+        return len(self.app.agents) > 0
+
 
 class ControlWorker(faust.Worker):  # type: ignore[misc]
     """Faust's worker, which leaves logging to us."""
