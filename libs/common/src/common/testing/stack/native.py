@@ -75,8 +75,13 @@ class NativePart(ABC):
 
     def stop(self) -> None:
         if self._process is not None:
-            self._process.stop(by=self.stop_signal, grace_s=STOP_GRACE_S)
+            in_order = self._process.stop(by=self.stop_signal, grace_s=STOP_GRACE_S)
             self._process = None
+            if in_order:
+                self.after_stop()
+
+    def after_stop(self) -> None:
+        """Called when it ended by itself, as asked."""
 
     def kill(self) -> None:
         if self._process is not None:

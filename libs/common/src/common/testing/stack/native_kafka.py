@@ -1,19 +1,24 @@
 """Apache Kafka in KRaft mode, one JVM per broker, each broker also a controller."""
 
 import base64
+import contextlib
+import re
 import shutil
 import uuid
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 from common.testing.stack import probes
+from common.testing.stack.cache import cache_dir, cached
 from common.testing.stack.errors import PartsError
-from common.testing.stack.java import find_java
-from common.testing.stack.kafka_jars import KAFKA_VERSION, kafka_jars
+from common.testing.stack.java import find_java, java_version
+from common.testing.stack.kafka_jars import kafka_jars
 from common.testing.stack.native import HOST, NativePart
-from common.testing.stack.ports import free_port
+from common.testing.stack.ports import LOWEST, free_port
 from common.testing.stack.processes import run_once
 
 LOG4J: Final = Path(__file__).with_name("log4j2.yaml")
@@ -69,6 +74,39 @@ def server_properties(node: int, ports: list[tuple[int, int]], data: Path) -> di
     }
 
 
+@cache
+def java_command() -> tuple[str, ...]:
+    """The JVM with Kafka's classes; what a caller adds comes behind. Raises PartsError."""
+    options = ("-XX:-UsePerfData", f"-Dlog4j2.configurationFile={LOG4J}", "-cp", f"{kafka_jars()}/*")
+    return (str(find_java()), *options)
+
+
+@cache
+def class_archive() -> Path:
+    """Where the archive of loaded classes is, or will be: with it the broker starts in half the time.
+
+    The first broker that is stopped in order writes it. An archive that does not fit is ignored by the JVM.
+    """
+    version = re.sub(r"[^0-9.]+", "-", java_version(Path(java_command()[0]))[1])
+    return cache_dir() / f"{kafka_jars().name}-java-{version}.jsa"
+
+
+def format_template() -> Path:
+    """A directory as Kafka's storage tool formats one; the same for every cluster but for ``meta.properties``."""
+    return cached(f"{kafka_jars().name}-format", _format)
+
+
+def _format(directory: Path) -> None:
+    properties = directory.parent / "server.properties"
+    properties.write_text(_as_text(server_properties(1, [(LOWEST, LOWEST + 1)], directory / "data")), encoding="utf-8")
+    tool = [*java_command(), "kafka.tools.StorageTool", "format", "-t", new_uuid(), "-c", str(properties)]
+    run_once([tool[0], *Jvm.START.value, *tool[1:]], log=directory / "format.log")
+
+
+def _as_text(properties: Mapping[str, str]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in properties.items())
+
+
 class NativeKafkaNode(NativePart):
     """One broker of a cluster of ``len(ports)``."""
 
@@ -77,38 +115,30 @@ class NativeKafkaNode(NativePart):
         super().__init__(directory, ports[node - 1][0])
         self._node, self._ports, self._cluster_id, self._jvm = node, ports, cluster_id, jvm
         self._properties = directory / "server.properties"
-
-    def _java(self) -> list[str]:
-        jars = f"{kafka_jars()}/*"
-        return [
-            str(find_java()),
-            *self._jvm.value,
-            "-XX:-UsePerfData",
-            f"-Dlog4j2.configurationFile={LOG4J}",
-            "-cp",
-            jars,
-        ]
+        self._new_archive = directory / "classes.jsa"
 
     def prepare(self) -> None:
         data = self.directory / "data"
-        lines = [f"{name}={value}" for name, value in server_properties(self._node, self._ports, data).items()]
-        self._properties.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        properties = server_properties(self._node, self._ports, data)
+        self._properties.write_text(_as_text(properties), encoding="utf-8")
         if (data / "meta.properties").exists():
             return
         shutil.rmtree(data, ignore_errors=True)
-        command = [
-            *self._java(),
-            "kafka.tools.StorageTool",
-            "format",
-            "-t",
-            self._cluster_id,
-            "-c",
-            str(self._properties),
-        ]
-        run_once(command, log=self.directory / "format.log")
+        shutil.copytree(format_template() / "data", data, ignore=shutil.ignore_patterns("meta.properties"))
+        meta = {"version": "1", "cluster.id": self._cluster_id, "node.id": str(self._node), "directory.id": new_uuid()}
+        (data / "meta.properties").write_text(_as_text(meta), encoding="utf-8")
 
     def command(self) -> list[str]:
-        return [*self._java(), "kafka.Kafka", str(self._properties)]
+        java, *options = java_command()
+        archive = class_archive()
+        use = (
+            f"-XX:SharedArchiveFile={archive}" if archive.exists() else f"-XX:ArchiveClassesAtExit={self._new_archive}"
+        )
+        return [java, *self._jvm.value, use, *options, "kafka.Kafka", str(self._properties)]
+
+    def after_stop(self) -> None:
+        with contextlib.suppress(OSError):  # not written, or the cache lies on another file system: no harm
+            self._new_archive.rename(class_archive())
 
     def ready(self) -> bool:
         return probes.kafka_brokers(self.port) >= len(self._ports)
@@ -132,7 +162,7 @@ class NativeKafka:
         self._directory = directory
 
     def start(self) -> None:
-        kafka_jars()  # before any node: fetched once, with one progress line
+        format_template()  # before any node: what has to be fetched is fetched once
         with ThreadPoolExecutor(len(self.nodes)) as pool:
             list(pool.map(lambda node: node.start(), self.nodes))
 
@@ -155,6 +185,3 @@ class NativeKafka:
     @property
     def address(self) -> str:
         return ",".join(node.address for node in self.nodes)
-
-
-__all__ = ["KAFKA_VERSION", "Jvm", "NativeKafka", "NativeKafkaNode"]

@@ -93,16 +93,16 @@ class Process:
         self._popen.kill()
         self._popen.wait(KILL_WAIT_S)
 
-    def stop(self, *, by: signal.Signals = signal.SIGTERM, grace_s: float) -> None:
-        """Asks with a signal, and after ``grace_s`` seconds does not ask any more."""
-        if self._popen.poll() is not None:
-            return
-        self._popen.send_signal(by)
-        try:
-            self._popen.wait(grace_s)
-        except subprocess.TimeoutExpired:
-            self._popen.send_signal(self._death_signal)
+    def stop(self, *, by: signal.Signals = signal.SIGTERM, grace_s: float) -> bool:
+        """Asks with a signal, and after ``grace_s`` seconds does not ask any more; whether asking was enough."""
+        for number in (by, self._death_signal):
+            if self._popen.poll() is not None:
+                return False
+            self._popen.send_signal(number)
             try:
                 self._popen.wait(grace_s)
             except subprocess.TimeoutExpired:
-                self.kill()
+                continue
+            return number == by
+        self.kill()
+        return False

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -18,11 +19,20 @@ from common.testing.stack.errors import PartsError
 LOCK: Final = Path(__file__).with_name("wheels.lock")
 
 
-def wheel(name: str) -> Path:
-    """The directory into which the locked wheel ``name`` is unpacked, fetched on first use. Raises PartsError."""
+def wheel(name: str, finish: Callable[[Path], None] | None = None) -> Path:
+    """The directory into which the locked wheel ``name`` is unpacked, fetched on first use. Raises PartsError.
+
+    ``finish`` completes the directory before it counts as there.
+    """
     requirement = locked_requirement(name)
     digest = hashlib.sha256(requirement.encode()).hexdigest()[:12]
-    return cached(f"{name}-{digest}", lambda directory: _install(name, requirement, directory))
+
+    def make(directory: Path) -> None:
+        _install(name, requirement, directory)
+        if finish is not None:
+            finish(directory)
+
+    return cached(f"{name}-{digest}", make)
 
 
 def locked_requirement(name: str, lock: Path = LOCK) -> str:
@@ -37,7 +47,7 @@ def locked_requirement(name: str, lock: Path = LOCK) -> str:
 def _installer() -> list[str]:
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv:
-        return [uv, "pip", "install", "--quiet", "--python", sys.executable]
+        return [uv, "pip", "install", "--quiet", "--link-mode", "copy", "--python", sys.executable]
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     raise PartsError("neither uv nor pip is here to fetch a wheel with; install one of them (see the README)")
