@@ -16,7 +16,7 @@ from rich.markup import escape
 from tidemark.control import ControlError
 from tidemark.fleet import FleetError
 from tidemark.state import StateError
-from tidemark.tabular import UnknownTopicError
+from tidemark.topic_names import UnknownTopicError
 
 T = TypeVar("T")
 

@@ -1,13 +1,25 @@
-"""The ``tidemark`` command."""
+"""The ``tidemark`` command.
+
+A command's module is imported when that command is called: all of them together bring in most of the services, which
+takes seconds.
+"""
+
+from importlib import import_module
+from typing import Final
 
 import typer
 
-from tidemark.commands.audit import audit
-from tidemark.commands.demo import demo
-from tidemark.commands.dump import dump
-from tidemark.commands.read import read
-from tidemark.commands.replay import replay
-from tidemark.commands.up import down, status, up
+COMMANDS: Final = {
+    "demo": ("demo", "Run everything on this machine: a market, the fleet, clients that trade; audit it at the end."),
+    "up": ("up", "Start Kafka, Redis, PostgreSQL and the five services on this machine."),
+    "down": ("up", "Stop exactly what `up` or `demo` started."),
+    "status": ("up", "Show what runs: pids, addresses, readiness, restarts, and how far each is behind the log."),
+    "replay": ("replay", "Replay a recorded feed into a running fleet, or offline into CSV files."),
+    "read": ("read", "Print the committed records of a topic as rows."),
+    "audit": ("audit", "Fold the committed ledger anew and compare it with RocksDB, PostgreSQL and Redis."),
+    "dump": ("dump", "Print the raw messages of an ITCH 5.0 file."),
+}
+"""Name → module of ``tidemark.commands``, and what the overview says of it."""
 
 app = typer.Typer(
     name="tidemark",
@@ -18,13 +30,25 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
-for command in (demo, up, down, status, replay, read, audit, dump):
-    app.command()(command)
-
 
 @app.callback()
 def _root() -> None:
     """Market analytics and pre-trade risk as a fleet of exactly-once stream-processing services."""
+
+
+def _add(name: str, module: str, overview: str) -> None:
+    # Everything behind the name is left to the command's own parser, `--help` too.
+    everything = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+    @app.command(name, help=overview, add_help_option=False, context_settings=everything)
+    def call(context: typer.Context) -> None:
+        command = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_show_locals=False)
+        command.command()(getattr(import_module(f"tidemark.commands.{module}"), name))
+        command(context.args, prog_name=f"tidemark {name}")
+
+
+for _name, (_module, _overview) in COMMANDS.items():
+    _add(_name, _module, _overview)
 
 
 if __name__ == "__main__":

@@ -93,13 +93,13 @@ class StateDir:
         """The record, whether or not its fleet still runs; None where there is none. Raises StateError if damaged."""
         try:
             found: dict[str, Any] = json.loads(self.record_path.read_text(encoding="utf-8"))
+            if found.pop("version") != STATE_VERSION:
+                raise ValueError("written by another version")
+            return FleetRecord(addresses=Addresses(**found.pop("addresses")), **found)
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise StateError(f"{self.record_path} is damaged: {error}; remove it") from error
-        if found.pop("version", None) != STATE_VERSION:
-            raise StateError(f"{self.record_path} was written by another version; remove it")
-        return FleetRecord(addresses=Addresses(**found.pop("addresses")), **found)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise StateError(f"{self.record_path} is damaged ({error}); remove it") from error
 
     def running(self) -> FleetRecord | None:
         """The record of a fleet that still runs here, or else of a demo below."""

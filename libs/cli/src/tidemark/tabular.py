@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from common.contracts import market, ticks
-from common.contracts.topics import RAW_SCHEMA, TOPICS, Schema, Topic
+from common.contracts.topics import Schema, Topic
 from common.runtime.message import Message
 from pydantic import BaseModel, TypeAdapter
 
@@ -255,20 +255,6 @@ def decoder_of(topic: Topic) -> Decoder:
     if sample is not None:
         return ArrayDecoder(_SPLITS[topic.schema.name], sample)
     return ModelDecoder(topic.schema) if topic.schema.model is not None else RawDecoder()
-
-
-class UnknownTopicError(LookupError):
-    """The topic table has no such topic."""
-
-
-def topic_named(name: str) -> Topic:
-    """A topic of the table, or the dead letters of one. Raises UnknownTopicError, naming those there are."""
-    for topic in TOPICS:
-        if topic.name == name:
-            return topic
-        if topic.dead_letters == name:
-            return Topic(name, topic.key, RAW_SCHEMA, topic.owner, partitions=topic.partitions)
-    raise UnknownTopicError(f"there is no topic {name!r}; there are {', '.join(sorted(t.name for t in TOPICS))}")
 
 
 class Format(StrEnum):

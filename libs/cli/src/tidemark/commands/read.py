@@ -16,7 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from tidemark import console
 from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
 from tidemark.state import StateDir
-from tidemark.tabular import Format, decoder_of, topic_named
+from tidemark.tabular import Format, decoder_of
+from tidemark.topic_names import topic_named
 from tidemark.writers import Writer, writer_for
 
 

@@ -1,0 +1,17 @@
+"""Topics by the name that a user types."""
+
+from common.contracts.topics import RAW_SCHEMA, TOPICS, Topic
+
+
+class UnknownTopicError(LookupError):
+    """The topic table has no such topic."""
+
+
+def topic_named(name: str) -> Topic:
+    """A topic of the table, or the dead letters of one. Raises UnknownTopicError, naming those there are."""
+    for topic in TOPICS:
+        if topic.name == name:
+            return topic
+        if topic.dead_letters == name:
+            return Topic(name, topic.key, RAW_SCHEMA, topic.owner, partitions=topic.partitions)
+    raise UnknownTopicError(f"there is no topic {name!r}; there are {', '.join(sorted(t.name for t in TOPICS))}")
