@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from common.runtime.operations import Health, operations_router
+from common.runtime.web import NO_REQUEST_SPANS
 from fastapi import FastAPI, HTTPException, Response, WebSocket
 from fastapi.responses import PlainTextResponse
 from fastapi.staticfiles import StaticFiles
@@ -27,7 +28,7 @@ class Dashboard(StaticFiles):
 
 def build_web(service: PushService, settings: PushSettings, health: Health) -> FastAPI:
     """The ASGI application. Opens nothing by itself."""
-    web = FastAPI(title="Tidemark push", docs_url=None, redoc_url=None)
+    web = FastAPI(title="Tidemark push", docs_url=None, redoc_url=None, telemetry=NO_REQUEST_SPANS)
     web.include_router(operations_router(health))
 
     @web.websocket("/ws")

@@ -32,7 +32,7 @@ from common.runtime.task import Stage
 from common.runtime.telemetry import configure_telemetry
 from common.runtime.transaction import Handler
 from common.runtime.views import ViewPublisher
-from common.runtime.web import WebServer
+from common.runtime.web import NO_REQUEST_SPANS, WebServer
 
 _log = get_logger(__name__)
 
@@ -79,7 +79,7 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
         self.health = Health(name)
         self.sender = Sender(settings, name)
         self._stages: list[Stage] = []
-        self._web = FastAPI(title=f"tidemark {name}", docs_url=None, redoc_url=None)
+        self._web = FastAPI(title=f"tidemark {name}", docs_url=None, redoc_url=None, telemetry=NO_REQUEST_SPANS)
         self._web_server: WebServer | None = None
         self._publisher: ViewPublisher | None = None
         self._reporter: HealthReporter | None = None

@@ -3,10 +3,14 @@
 import asyncio
 import contextlib
 import socket
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
+
+NO_REQUEST_SPANS: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
+"""FastAPI would trace every request, scrapes and health checks too. Traces begin where a request changes something."""
 
 
 class _Server(uvicorn.Server):

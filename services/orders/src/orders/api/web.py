@@ -1,5 +1,6 @@
 """The HTTP API put together."""
 
+from common.runtime.web import NO_REQUEST_SPANS
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
@@ -22,7 +23,7 @@ Prices and cash are integers in 1e-4 currency units (`_e4`), quantities whole sh
 
 def create_api(desk: Desk, queries: Queries, settings: OrdersSettings) -> FastAPI:
     """Opens nothing."""
-    api = FastAPI(title="Tidemark orders", version="1", description=_DESCRIPTION)
+    api = FastAPI(title="Tidemark orders", version="1", description=_DESCRIPTION, telemetry=NO_REQUEST_SPANS)
     handle_problems(api)
     api.include_router(orders_router(desk, queries))
     api.include_router(commands_router(desk))
