@@ -59,11 +59,12 @@ class Inbox:
     async def take(self, messages_max: int) -> list[Message]:
         """Waits for one message, then takes what is there, every topic its share first. Raises what a pump raised."""
         while not any(self._queues.values()):
-            self._filled.clear()
-            await self._filled.wait()
+            # A pump may have ended while the last batch was committed: it is asked before every wait.
             for pump in self._pumps:
                 if pump.done():
                     pump.result()
+            self._filled.clear()
+            await self._filled.wait()
         batch: list[Message] = []
         share = max(1, messages_max // len(self._queues))
         for limit in (share, messages_max):

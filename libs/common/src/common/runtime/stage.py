@@ -73,11 +73,13 @@ class StageRunner:
         while True:
             changing = asyncio.ensure_future(assignments.changed())
             waiters: list[asyncio.Future[Any]] = [changing, self._failure]
-            await asyncio.wait(waiters, return_when="FIRST_COMPLETED")
-            if self._failure.done():
+            try:
+                await asyncio.wait(waiters, return_when="FIRST_COMPLETED")
+                if self._failure.done():
+                    self._failure.result()
+                await self.serve(changing.result())
+            finally:
                 changing.cancel()
-                self._failure.result()
-            await self.serve(changing.result())
 
     async def serve(self, assigned: frozenset[int]) -> None:
         """Releases what is no longer assigned, opens what is new; what stays is not disturbed."""
@@ -125,7 +127,7 @@ class StageRunner:
                 await asyncio.sleep(delay)
             except asyncio.CancelledError:
                 raise
-            except BaseException as error:
+            except Exception as error:
                 _log.error("stage_failed", stage=self.stage.full_name, partition=partition, error=repr(error))
                 if self._failure and not self._failure.done():
                     self._failure.set_exception(error)

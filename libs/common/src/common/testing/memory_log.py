@@ -23,7 +23,8 @@ def nothing(_step: str) -> None:
 @dataclass(slots=True)
 class _Transaction:
     state: Literal["open", "committed", "aborted"] = "open"
-    partitions: set[Partition] = field(default_factory=set)
+    partitions: dict[Partition, int] = field(default_factory=dict)
+    """Where the transaction begins in each partition that it writes to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class _Entry:
 class _Identity:
     epoch: int = -1
     transaction: _Transaction | None = None
+    sequences: dict[Partition, int] = field(default_factory=dict)
 
 
 class MemoryLog:
@@ -69,21 +71,55 @@ class MemoryLog:
         if transaction is None:
             return
         transaction.state = state
-        for partition in transaction.partitions:
+        for partition in sorted(transaction.partitions):
             self._entries[partition].append(_Entry(transaction, None))
         self._notify()
 
     def last_stable_offset(self, partition: Partition) -> int:
         """Where read_committed stops: the first record of an open transaction, else the end."""
-        entries = self._entries[partition]
-        for offset, entry in enumerate(entries):
-            if entry.transaction is not None and entry.transaction.state == "open":
-                return offset
-        return len(entries)
+        starts = [
+            identity.transaction.partitions[partition]
+            for identity in self._identities.values()
+            if identity.transaction is not None and partition in identity.transaction.partitions
+        ]
+        return min(starts, default=len(self._entries[partition]))
 
     def committed(self, partition: Partition) -> list[StoredRecord]:
         """Every record that a read_committed reader gets."""
         return self.stored(partition, 0)
+
+    def committed_in(self, topic: str, number: int) -> list[StoredRecord]:
+        """``committed`` by topic and partition number."""
+        return self.stored(Partition(topic, number), 0)
+
+    def uncommitted(self, partition: Partition, start: int) -> list[StoredRecord]:
+        """Every record from ``start`` on, aborted and open ones too."""
+        return [
+            StoredRecord(offset, *entry.record)
+            for offset, entry in enumerate(self._entries[partition][start:], start)
+            if entry.record is not None
+        ]
+
+    def compact_wrongly(self, partition: Partition) -> None:
+        """A log cleaner with a fault: it drops tombstones and keeps the values that they deleted."""
+        entries = self._entries[partition]
+        for offset in range(self.last_stable_offset(partition)):
+            record = entries[offset].record
+            if record is not None and record.value is None:
+                entries[offset] = _Entry(None, None)
+
+    def compact(self, partition: Partition) -> None:
+        """What the log cleaner does below the last stable offset: of each key the newest committed record stays."""
+        stable = self.last_stable_offset(partition)
+        entries = self._entries[partition]
+        seen: set[bytes | None] = set()
+        for offset in reversed(range(stable)):
+            entry = entries[offset]
+            if entry.record is None or (entry.transaction and entry.transaction.state == "aborted"):
+                continue
+            if entry.record.key in seen:
+                entries[offset] = _Entry(None, None)
+            seen.add(entry.record.key)
 
     def stored(self, partition: Partition, start: int) -> list[StoredRecord]:
         """Committed records from ``start`` up to the last stable offset."""
@@ -97,7 +133,7 @@ class MemoryLog:
     def append(self, identity: _Identity, partition: Partition, records: Sequence[Record]) -> int:
         """Writes into the open transaction; returns the end of the partition."""
         assert identity.transaction is not None
-        identity.transaction.partitions.add(partition)
+        identity.transaction.partitions.setdefault(partition, len(self._entries[partition]))
         self._entries[partition] += [_Entry(identity.transaction, record) for record in records]
         return len(self._entries[partition])
 
@@ -118,15 +154,36 @@ class MemoryLog:
 
     async def fence(self, transactional_id: str) -> "MemoryProducer":
         self.at_step("fence")
+        producer = self.fence_now(transactional_id)
+        self.at_step("fenced")
+        return producer
+
+    def fence_now(self, transactional_id: str) -> "MemoryProducer":
+        """InitProducerId."""
         identity = self._identities.setdefault(transactional_id, _Identity())
         self.end(identity, "aborted")
         identity.epoch += 1
-        self.at_step("fenced")
+        identity.sequences.clear()
         return MemoryProducer(self, identity, identity.epoch)
+
+    def time_out(self, transactional_id: str) -> None:
+        """The broker gives up on an open transaction: aborts it and shuts its producer out."""
+        identity = self._identities.get(transactional_id)
+        if identity is not None and identity.transaction is not None:
+            self.end(identity, "aborted")
+            identity.epoch += 1
+
+    def transactional_ids(self) -> list[str]:
+        """Every id that was ever fenced."""
+        return sorted(self._identities)
+
+    def end_offset(self, partition: Partition) -> int:
+        """The high watermark."""
+        return len(self._entries[partition])
 
     async def high_watermark(self, partition: Partition) -> int:
         self.at_step("high watermark")
-        return len(self._entries[partition])
+        return self.end_offset(partition)
 
     async def low_watermark(self, partition: Partition) -> int:
         return 0
@@ -136,43 +193,69 @@ class MemoryLog:
 
 
 class MemoryProducer:
-    """See ``log.Producer``."""
+    """See ``log.Producer``. What ends in ``_now`` is what the broker does with the request."""
 
     def __init__(self, log: MemoryLog, identity: _Identity, epoch: int) -> None:
         self._log = log
         self._identity = identity
         self._epoch = epoch
         self._ends: dict[Partition, int] = {}
+        self._sequences: dict[Partition, int] = {}
 
     def _check(self) -> None:
         if self._identity.epoch != self._epoch:
             raise Fenced(f"epoch {self._epoch} is older than {self._identity.epoch}")
 
+    def begin_now(self) -> None:
+        """Only the client knows that a transaction has begun."""
+        self._ends = {}
+
+    def next_sequence(self, partition: Partition) -> int:
+        """The sequence number of the next produce request to the partition."""
+        self._sequences[partition] = self._sequences.get(partition, -1) + 1
+        return self._sequences[partition]
+
+    def append_now(self, partition: Partition, records: Sequence[Record], sequence: int) -> None:
+        """Produce. A request that was received before is acknowledged and not written again."""
+        self._check()
+        if sequence <= self._identity.sequences.get(partition, -1):
+            return
+        self._identity.sequences[partition] = sequence
+        if self._identity.transaction is None:
+            self._identity.transaction = _Transaction()
+        self._ends[partition] = self._log.append(self._identity, partition, records)
+
+    def commit_now(self) -> Mapping[Partition, int]:
+        """EndTxn, commit."""
+        self._check()
+        self._log.end(self._identity, "committed")
+        return self._ends
+
+    def abort_now(self) -> None:
+        """EndTxn, abort."""
+        self._check()
+        self._log.end(self._identity, "aborted")
+
     async def begin(self) -> None:
         self._log.at_step("begin")
-        self._ends = {}
+        self.begin_now()
 
     async def append(self, partition: Partition, records: Sequence[Record]) -> None:
         self._log.at_step("append")
         await asyncio.sleep(0)
-        self._check()
-        if self._identity.transaction is None:
-            self._identity.transaction = _Transaction()
-        self._ends[partition] = self._log.append(self._identity, partition, records)
+        self.append_now(partition, records, self.next_sequence(partition))
         self._log.at_step("appended")
 
     async def commit(self) -> Mapping[Partition, int]:
         self._log.at_step("commit")
         await asyncio.sleep(0)
-        self._check()
-        self._log.end(self._identity, "committed")
+        ends = self.commit_now()
         self._log.at_step("committed")
-        return self._ends
+        return ends
 
     async def abort(self) -> None:
         self._log.at_step("abort")
-        self._check()
-        self._log.end(self._identity, "aborted")
+        self.abort_now()
 
     async def close(self) -> None:
         """Leaves an open transaction to whoever fences next, as a killed process does."""

@@ -2,6 +2,6 @@
 
 from common.testing.stack.errors import PartsError
 from common.testing.stack.local import PARTS, LocalStack, Stack
-from common.testing.stack.native_kafka import Jvm
+from common.testing.stack.kafka_config import Jvm
 
 __all__ = ["PARTS", "Jvm", "LocalStack", "PartsError", "Stack"]

@@ -74,14 +74,12 @@ class NativePart(ABC):
             raise
 
     def stop(self) -> None:
-        if self._process is not None:
-            in_order = self._process.stop(by=self.stop_signal, grace_s=STOP_GRACE_S)
-            self._process = None
-            if in_order:
-                self.after_stop()
+        self.stop_in_order()
 
-    def after_stop(self) -> None:
-        """Called when it ended by itself, as asked."""
+    def stop_in_order(self, grace_s: float = STOP_GRACE_S) -> bool:
+        """Stops it; whether it ended by itself when asked."""
+        process, self._process = self._process, None
+        return process is not None and process.stop(by=self.stop_signal, grace_s=grace_s)
 
     def kill(self) -> None:
         if self._process is not None:

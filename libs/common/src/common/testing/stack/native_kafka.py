@@ -1,13 +1,10 @@
 """Apache Kafka in KRaft mode, one JVM per broker, each broker also a controller."""
 
-import base64
 import contextlib
 import re
 import shutil
-import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -16,61 +13,26 @@ from common.testing.stack import probes
 from common.testing.stack.cache import cache_dir, cached
 from common.testing.stack.errors import PartsError
 from common.testing.stack.java import find_java, java_version
+from common.testing.stack.kafka_config import Jvm, broker_properties, new_uuid
 from common.testing.stack.kafka_jars import kafka_jars
-from common.testing.stack.native import HOST, NativePart
+from common.testing.stack.native import HOST, STOP_GRACE_S, NativePart
 from common.testing.stack.ports import LOWEST, free_port
 from common.testing.stack.processes import run_once
 
+ARCHIVE_GRACE_S: Final = 60.0
 LOG4J: Final = Path(__file__).with_name("log4j2.yaml")
-
-
-class Jvm(Enum):
-    """What the broker's JVM is tuned for."""
-
-    START = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-    """Quick to start and small: tests."""
-    THROUGHPUT = ("-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20")
-    """Compiles hot code fully: demo and bench."""
-
-
-def new_uuid() -> str:
-    """A Kafka uuid: 16 random bytes in URL-safe base64, not beginning with a dash."""
-    while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
-        pass
-    return text
 
 
 def server_properties(node: int, ports: list[tuple[int, int]], data: Path) -> dict[str, str]:
     """Configuration of broker ``node`` (from 1); ``ports`` are (client, controller) of every broker."""
-    brokers = len(ports)
-    replicas = str(min(3, brokers))
-    in_sync = "2" if brokers >= 3 else "1"
     client, controller = ports[node - 1]
     return {
-        "process.roles": "broker,controller",
+        **broker_properties(len(ports)),
         "node.id": str(node),
         "controller.quorum.voters": ",".join(f"{index}@{HOST}:{each[1]}" for index, each in enumerate(ports, 1)),
         "listeners": f"PLAINTEXT://{HOST}:{client},CONTROLLER://{HOST}:{controller}",
         "advertised.listeners": f"PLAINTEXT://{HOST}:{client}",
-        "inter.broker.listener.name": "PLAINTEXT",
-        "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
         "log.dirs": str(data),
-        "auto.create.topics.enable": "false",
-        "group.initial.rebalance.delay.ms": "0",
-        "default.replication.factor": replicas,
-        "min.insync.replicas": in_sync,
-        "offsets.topic.replication.factor": replicas,
-        "offsets.topic.num.partitions": "10",
-        "transaction.state.log.replication.factor": replicas,
-        "transaction.state.log.min.isr": in_sync,
-        "transaction.state.log.num.partitions": "10",
-        "share.coordinator.state.topic.replication.factor": replicas,
-        "share.coordinator.state.topic.min.isr": in_sync,
-        # A killed broker that comes back may register again only when its old session is over.
-        "broker.heartbeat.interval.ms": "500",
-        "broker.session.timeout.ms": "3000",
-        "log.cleaner.dedupe.buffer.size": "20000000",
     }
 
 
@@ -136,9 +98,11 @@ class NativeKafkaNode(NativePart):
         )
         return [java, *self._jvm.value, use, *options, "kafka.Kafka", str(self._properties)]
 
-    def after_stop(self) -> None:
-        with contextlib.suppress(OSError):  # not written, or the cache lies on another file system: no harm
-            self._new_archive.rename(class_archive())
+    def stop(self) -> None:
+        writes_archive = not class_archive().exists()
+        if self.stop_in_order(ARCHIVE_GRACE_S if writes_archive else STOP_GRACE_S) and writes_archive:
+            with contextlib.suppress(OSError):  # not written, or the cache lies on another file system: no harm
+                self._new_archive.rename(class_archive())
 
     def ready(self) -> bool:
         return probes.kafka_brokers(self.port) >= len(self._ports)

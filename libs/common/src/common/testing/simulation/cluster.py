@@ -1,0 +1,185 @@
+"""Workers, their group and their disks: processes that are killed, stopped and continued, join and leave."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from common.runtime.settings import Settings
+from common.runtime.stage import StageRunner
+from common.runtime.store import positions_of
+from common.testing.memory_log import MemoryLog
+from common.testing.memory_store import MemoryStore
+from common.testing.simulation.network import Killed, Process, ProcessLog, Weather
+from common.testing.simulation.work import PARTITIONS, make_stage
+
+SESSION_TIMEOUT_S = 6.0
+NOTICE_S = 1.0
+"""A member learns of a new assignment within its heartbeat: until then two of them may believe to own a partition."""
+LOST_WRITES_MAX = 4
+
+
+class Seat:
+    """A worker's place in the group: hands it assignments as the group's member does. See ``stage.Assignments``."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[frozenset[int]] = asyncio.Queue()
+
+    def tell(self, partitions: frozenset[int]) -> None:
+        self._queue.put_nowait(partitions)
+
+    async def changed(self) -> frozenset[int]:
+        return await self._queue.get()
+
+
+class Worker:
+    """One process and its disk. The disk stays when the process dies."""
+
+    def __init__(self, name: str, broker: MemoryLog, weather: Weather, settings: Settings) -> None:
+        self.name = name
+        self.disk: dict[str, MemoryStore] = {}
+        self.process = Process(name, alive=False)
+        self.seat = Seat()
+        self._broker = broker
+        self._weather = weather
+        self._settings = settings
+        self._main: asyncio.Task[None] | None = None
+        self.runner: StageRunner | None = None
+        self.crashed: BaseException | None = None
+
+    def _open_store(self, path: Path) -> MemoryStore:
+        return self.disk.setdefault(path.parent.name, MemoryStore())
+
+    def start(self) -> None:
+        """A new process on the old disk."""
+        self.process = Process(self.name)
+        self.process.running.set()
+        self.seat = Seat()
+        log = ProcessLog(self._broker, self._weather, self.process)
+        loop = asyncio.get_running_loop()
+        clock = lambda: int(loop.time() * 1e9)  # noqa: E731
+        runner = StageRunner(make_stage(), self._settings, log, {}, None, self._open_store, clock)
+        self.runner = runner
+        self._main = asyncio.create_task(self._run(runner), name=self.name)
+
+    async def _run(self, runner: StageRunner) -> None:
+        try:
+            await runner.follow(self.seat)
+        except (Killed, asyncio.CancelledError):
+            raise
+        except BaseException as error:
+            self.crashed = error
+
+    async def kill(self, lost_writes: int) -> None:
+        """SIGKILL; the newest writes of its stores that were not synced yet are gone with a power cut."""
+        self.process.alive = False
+        self.process.running.set()
+        if self._main and self.runner:
+            self._main.cancel()
+            await asyncio.gather(self._main, return_exceptions=True)
+            await self.runner.serve(frozenset())
+        for store in self.disk.values():
+            store.crash(lost_writes)
+
+
+class Group:
+    """The group's coordinator: who is heard from is given partitions, in turn; every member is told a little later."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._told: dict[str, frozenset[int]] = {}
+        self.assigned: dict[int, Worker] = {}
+
+    def assign(self, workers: list[Worker]) -> None:
+        """Deals the partitions out to those who are alive and not stopped for longer than the session."""
+        self.assigned = {p: workers[p % len(workers)] for p in range(PARTITIONS)} if workers else {}
+        loop = asyncio.get_running_loop()
+        for worker in workers:
+            partitions = frozenset(p for p, owner in self.assigned.items() if owner is worker)
+            loop.call_later(self._rng.random() * NOTICE_S, worker.seat.tell, partitions)
+
+
+class Cluster:
+    """Everything that runs, and what can be done to it."""
+
+    def __init__(self, broker: MemoryLog, rng: random.Random, settings: Settings, workers: int) -> None:
+        self.rng = rng
+        self.weather = Weather(rng)
+        self.weather.broker_up.set()
+        self.broker = broker
+        self.group = Group(rng)
+        self.workers = [Worker(f"worker-{n}", broker, self.weather, settings) for n in range(workers)]
+        self._stopped: dict[str, asyncio.TimerHandle] = {}
+
+    def members(self) -> list[Worker]:
+        """Those whom the group counts in."""
+        return [w for w in self.workers if w.process.alive and w.name not in self._stopped]
+
+    def start(self, index: int) -> None:
+        worker = self.workers[index % len(self.workers)]
+        if not worker.process.alive:
+            worker.start()
+            self.group.assign(self.members())
+
+    async def kill(self, index: int) -> None:
+        """The group notices only when the session times out, or when the worker is back."""
+        worker = self.workers[index % len(self.workers)]
+        if worker.process.alive:
+            self.resume(index)
+            await worker.kill(self.rng.randrange(LOST_WRITES_MAX + 1))
+            self._later(self._regroup)
+
+    def stop(self, index: int) -> None:
+        """SIGSTOP: it believes what it believed; past the session timeout its partitions are given to others."""
+        worker = self.workers[index % len(self.workers)]
+        if worker.process.alive and worker.process.running.is_set():
+            worker.process.running.clear()
+            loop = asyncio.get_running_loop()
+            self._stopped[worker.name] = loop.call_later(SESSION_TIMEOUT_S, self._regroup)
+
+    def resume(self, index: int) -> None:
+        """SIGCONT: a zombie, if others have taken over meanwhile."""
+        worker = self.workers[index % len(self.workers)]
+        if worker.name in self._stopped:
+            self._stopped.pop(worker.name).cancel()
+            worker.process.running.set()
+            self._later(self._regroup, NOTICE_S)
+
+    def rebalance(self, index: int) -> None:
+        """For no reason that a worker could see, the partitions are dealt out in another order."""
+        members = self.members()
+        if members:
+            turn = index % len(members)
+            self.group.assign(members[turn:] + members[:turn])
+
+    def _later(self, what: Callable[[], None], within_s: float = SESSION_TIMEOUT_S) -> None:
+        asyncio.get_running_loop().call_later(self.rng.random() * within_s, what)
+
+    def _regroup(self) -> None:
+        self.group.assign(self.members())
+
+    def store_of(self, partition: int) -> MemoryStore | None:
+        """The store of the partition's owner."""
+        owner = self.group.assigned.get(partition)
+        return owner.disk.get(str(partition)) if owner else None
+
+    def positions_of(self, partition: int) -> dict[str, int]:
+        """Input positions in the owner's store, if its task is running."""
+        owner, store = self.group.assigned.get(partition), self.store_of(partition)
+        task = owner.runner.tasks.get(partition) if owner and owner.runner else None
+        if store is None or task is None or task.progress.state != "running":
+            return {}
+        return dict(positions_of(store))
+
+    def broker_down(self) -> None:
+        self.weather.broker_up.clear()
+
+    def broker_back(self) -> None:
+        self.weather.broker_up.set()
+
+    async def shut_down(self) -> None:
+        for index, worker in enumerate(self.workers):
+            with contextlib.suppress(Killed):
+                self.resume(index)
+                await worker.kill(0)

@@ -1,0 +1,204 @@
+"""One seed, one history: what is fed when, what goes wrong when, and whether every promise was kept."""
+
+import asyncio
+import json
+import random
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from common.runtime.log import Partition, Record
+from common.runtime.settings import Settings
+from common.testing.memory_log import MemoryLog
+from common.testing.simulation import clock, work
+from common.testing.simulation.cluster import Cluster
+from common.testing.simulation.work import INTENTS, PARTITIONS, REPORTS, Wrong
+
+STORM_S: Final = 60.0
+CALM_S: Final = 900.0
+"""Virtual time after the storm within which everything must be handled."""
+WATCH_S: Final = 2.0
+MESSAGES: Final = (20, 80)
+EVENTS: Final = (4, 24)
+POISON_PROBABILITY: Final = 0.04
+KINDS: Final = ("kill", "start", "stop", "resume", "rebalance", "broker down", "broker up", "time out", "compact")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happens to the world."""
+
+    at_s: float
+    kind: str
+    target: int
+
+    def __str__(self) -> str:
+        return f"{self.at_s:7.3f} s  {self.kind} {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A history before it happens. ``keep`` leaves out events, to find the shortest one that still fails."""
+
+    seed: int
+    workers: int
+    events: tuple[Event, ...]
+    messages: tuple[tuple[float, str, int, str, bytes], ...] = field(repr=False)
+    """(at_s, topic, partition, account, value)"""
+
+
+def plan(seed: int, keep: Collection[int] | None = None) -> Plan:
+    """Draws the history of a seed; ``keep``: indices of the events that stay."""
+    rng = random.Random(seed)
+    workers = rng.choice((1, 2, 2, 3))
+    events = [
+        Event(round(rng.random() * STORM_S, 3), rng.choice(KINDS), rng.randrange(6))
+        for _ in range(rng.randint(*EVENTS))
+    ]
+    events.sort(key=lambda event: event.at_s)
+    kept = tuple(event for index, event in enumerate(events) if keep is None or index in keep)
+    return Plan(seed, workers, kept, tuple(_messages(rng)))
+
+
+def _messages(rng: random.Random) -> Iterator[tuple[float, str, int, str, bytes]]:
+    for number in range(rng.randint(*MESSAGES)):
+        at_s, partition = rng.random() * STORM_S, rng.randrange(PARTITIONS)
+        account = f"account-{partition}-{rng.randrange(3)}"
+        body = {"id": str(number), "amount": rng.randint(1, 100)}
+        if rng.random() < POISON_PROBABILITY:
+            body["poison"] = True
+        yield at_s, INTENTS.name, partition, account, json.dumps(body).encode()
+        if rng.random() < 0.5:
+            report = json.dumps({"id": str(number), "amount": 0}).encode()
+            yield at_s + rng.random() * 10, REPORTS.name, partition, account, report
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a history came to."""
+
+    plan: Plan
+    wrong: tuple[Wrong, ...]
+    handled: int
+
+
+def simulate(seed: int, keep: Collection[int] | None = None) -> Outcome:
+    """Runs one history in virtual time."""
+    history = plan(seed, keep)
+    return clock.run(_happen(history))
+
+
+async def _happen(history: Plan) -> Outcome:
+    rng = random.Random(f"weather {history.seed}")
+    broker = work.make_log()
+    settings = Settings(
+        data_dir=Path("simulated"),
+        batch_messages_max=rng.choice((1, 3, 10)),
+        restart_backoff_min_s=0.5,
+        restart_backoff_max_s=4.0,
+    )
+    cluster = Cluster(broker, rng, settings, history.workers)
+    for index in range(history.workers):
+        cluster.start(index)
+    storm = [asyncio.create_task(_feed(broker, history)), asyncio.create_task(_storm(cluster, history))]
+    wrong = await _watch(broker, storm)
+    if not wrong:
+        wrong = await _calm(cluster)
+    handled = sum(len(broker.committed_in(work.LEDGER.name, p)) for p in range(PARTITIONS))
+    for task in storm:
+        task.cancel()
+    await cluster.shut_down()
+    return Outcome(history, tuple(wrong), handled)
+
+
+async def _feed(broker: MemoryLog, history: Plan) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for at_s, topic, partition, account, value in sorted(history.messages):
+        await asyncio.sleep(max(0.0, began + at_s - loop.time()))
+        broker.put(Partition(topic, partition), Record(account.encode(), value, 0))
+
+
+async def _storm(cluster: Cluster, history: Plan) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for event in history.events:
+        await asyncio.sleep(max(0.0, began + event.at_s - loop.time()))
+        await _strike(cluster, event)
+    await asyncio.sleep(max(0.0, began + STORM_S - loop.time()))
+
+
+async def _strike(cluster: Cluster, event: Event) -> None:
+    match event.kind:
+        case "kill":
+            await cluster.kill(event.target)
+        case "start":
+            cluster.start(event.target)
+        case "stop":
+            cluster.stop(event.target)
+        case "resume":
+            cluster.resume(event.target)
+        case "rebalance":
+            cluster.rebalance(event.target)
+        case "broker down":
+            cluster.broker_down()
+        case "broker up":
+            cluster.broker_back()
+        case "time out":
+            ids = cluster.broker.transactional_ids()
+            if ids:
+                cluster.broker.time_out(ids[event.target % len(ids)])
+        case "compact":
+            cluster.broker.compact(Partition(work.CHANGELOG.name, event.target % PARTITIONS))
+
+
+async def _watch(broker: MemoryLog, storm: list[asyncio.Task[None]]) -> list[Wrong]:
+    """Looks at the committed ledger while the storm goes on."""
+    while not all(task.done() for task in storm):
+        await asyncio.sleep(WATCH_S)
+        wrong = [found for p in range(PARTITIONS) for found in work.check_ledger(broker, p)]
+        if wrong:
+            return wrong
+    for task in storm:
+        task.result()
+    return []
+
+
+async def _calm(cluster: Cluster) -> list[Wrong]:
+    """Everybody is back; now everything must be handled, and then everything must be right."""
+    cluster.broker_back()
+    cluster.weather.lost_answer_probability = cluster.weather.lost_request_probability = 0.0
+    for index in range(len(cluster.workers)):
+        cluster.resume(index)
+        cluster.start(index)
+    loop = asyncio.get_running_loop()
+    until = loop.time() + CALM_S
+    while not all(_handled(cluster, p) for p in range(PARTITIONS)):
+        await asyncio.sleep(WATCH_S)
+        for worker in cluster.workers:
+            if worker.crashed is not None:
+                return [Wrong("crash", f"{worker.name}: {worker.crashed!r}")]
+        if loop.time() > until:
+            return [Wrong("stuck", f"not everything is handled {CALM_S:.0f} s after the storm")]
+    wrong: list[Wrong] = []
+    for partition in range(PARTITIONS):
+        wrong += work.check_ledger(cluster.broker, partition)
+        wrong += work.check_end(cluster.broker, partition, cluster.store_of(partition))
+    return wrong
+
+
+def _handled(cluster: Cluster, partition: int) -> bool:
+    """Whether the partition's owner has everything in its store."""
+    store = cluster.store_of(partition)
+    ends = {topic.name: len(cluster.broker.committed_in(topic.name, partition)) for topic in work.INPUTS}
+    return store is not None and cluster.positions_of(partition) == {t: end for t, end in ends.items() if end}
+
+
+def shortest(seed: int) -> Outcome:
+    """The failing history of a seed with as few events as still make it fail."""
+    keep = set(range(len(plan(seed).events)))
+    for index in sorted(keep):
+        if simulate(seed, keep - {index}).wrong:
+            keep.discard(index)
+    return simulate(seed, keep)

@@ -1,0 +1,162 @@
+"""What lies between a process and the broker: delay, loss of a request or of its answer, a broker that is away.
+
+``ProcessLog`` gives one process its ``log.Log``. As the real client does, it sends a produce request again with the
+same sequence number when no answer came, and the broker drops the repetition; a commit whose answer is lost is
+ambiguous.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from common.runtime.errors import Retriable
+from common.runtime.log import Partition, Record, StoredRecord
+from common.testing.memory_log import MemoryLog, MemoryProducer, MemoryReader
+
+T = TypeVar("T")
+REQUEST_TIMEOUT_S = 2.0
+PRODUCE_TRIES = 3
+
+
+class Killed(BaseException):
+    """The process is gone; nothing that it would do afterwards happens."""
+
+
+@dataclass(slots=True)
+class Weather:
+    """How the network is; probabilities per request."""
+
+    rng: random.Random
+    delay_s: float = 0.004
+    slow_probability: float = 0.02
+    slow_s: float = 1.5
+    lost_request_probability: float = 0.004
+    lost_answer_probability: float = 0.006
+    broker_up: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(slots=True)
+class Process:
+    """A worker process as the network sees it."""
+
+    name: str
+    alive: bool = True
+    running: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class ProcessLog:
+    """See ``log.Log``."""
+
+    def __init__(self, broker: MemoryLog, weather: Weather, process: Process) -> None:
+        self.broker = broker
+        self.weather = weather
+        self.process = process
+
+    async def _travel(self) -> None:
+        rng, weather = self.weather.rng, self.weather
+        delay = rng.expovariate(1 / weather.delay_s)
+        if rng.random() < weather.slow_probability:
+            delay += rng.random() * weather.slow_s
+        await asyncio.sleep(delay)
+        await self.present()
+
+    async def present(self) -> None:
+        """A stopped process goes on only when it is continued; a killed one never."""
+        while self.process.alive and not self.process.running.is_set():
+            await self.process.running.wait()
+        if not self.process.alive:
+            raise Killed(self.process.name)
+
+    async def call(self, what: str, request: Callable[[], T]) -> T:
+        """One request. Raises Retriable where it or its answer is lost; the broker may have done it all the same."""
+        await self._travel()
+        rng = self.weather.rng
+        if not self.weather.broker_up.is_set() or rng.random() < self.weather.lost_request_probability:
+            await asyncio.sleep(REQUEST_TIMEOUT_S)
+            await self.present()
+            raise Retriable(f"{what}: no answer")
+        answer = request()
+        await self._travel()
+        if rng.random() < self.weather.lost_answer_probability:
+            await asyncio.sleep(REQUEST_TIMEOUT_S)
+            await self.present()
+            raise Retriable(f"{what}: the answer was lost")
+        return answer
+
+    async def partition_count(self, topic: str) -> int:
+        return await self.broker.partition_count(topic)
+
+    async def fence(self, transactional_id: str) -> "ProcessProducer":
+        producer = await self.call("fence", lambda: self.broker.fence_now(transactional_id))
+        return ProcessProducer(self, producer)
+
+    async def high_watermark(self, partition: Partition) -> int:
+        return await self.call("high watermark", lambda: self.broker.end_offset(partition))
+
+    async def low_watermark(self, partition: Partition) -> int:
+        return 0
+
+    async def read(self, partition: Partition, start: int) -> "ProcessReader":
+        await self.present()
+        return ProcessReader(self, MemoryReader(self.broker, partition, start))
+
+
+class ProcessProducer:
+    """See ``log.Producer``."""
+
+    def __init__(self, log: ProcessLog, producer: MemoryProducer) -> None:
+        self._log = log
+        self._producer = producer
+
+    async def begin(self) -> None:
+        await self._log.present()
+        self._producer.begin_now()
+
+    async def append(self, partition: Partition, records: Sequence[Record]) -> None:
+        sequence = self._producer.next_sequence(partition)
+        for tries_left in reversed(range(PRODUCE_TRIES)):
+            try:
+                await self._log.call("append", lambda: self._producer.append_now(partition, records, sequence))
+                return
+            except Retriable:
+                if not tries_left:
+                    raise
+
+    async def commit(self) -> Mapping[Partition, int]:
+        return await self._log.call("commit", self._producer.commit_now)
+
+    async def abort(self) -> None:
+        await self._log.call("abort", self._producer.abort_now)
+
+    async def close(self) -> None:
+        """Leaves an open transaction to whoever fences next."""
+
+
+class ProcessReader:
+    """See ``log.Reader``."""
+
+    def __init__(self, log: ProcessLog, reader: MemoryReader) -> None:
+        self._log = log
+        self._reader = reader
+
+    @property
+    def position(self) -> int:
+        return self._reader.position
+
+    @position.setter
+    def position(self, value: int) -> None:
+        self._reader.position = value
+
+    async def poll(self, timeout_ms: int) -> Sequence[StoredRecord]:
+        await self._log.present()
+        if not self._log.weather.broker_up.is_set():
+            await asyncio.sleep(REQUEST_TIMEOUT_S)
+            raise Retriable("poll: no answer")
+        records = await self._reader.poll(timeout_ms)
+        await self._log.present()
+        return records
+
+    async def close(self) -> None:
+        """Nothing to give back."""

@@ -1,0 +1,165 @@
+"""The simulated stage: a small account book with everything that the real one can get wrong.
+
+Two co-partitioned inputs. Every sound message takes the next ``order`` number of its partition and the next ``seq`` of
+its account, moves an amount between two books, and may delete a row that another message wrote. Outputs say all of
+that, so that the committed log alone tells in which order things were done, and a sequential run of the same handler
+can be held against it.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from common.contracts.topics import RAW_SCHEMA, Topic
+from common.runtime.message import Message, Output
+from common.runtime.overlay import TaskTables
+from common.runtime.store import CHANGELOG_KEY, POSITION_PREFIX
+from common.runtime.tables import Changelogged, Codec, Tables
+from common.runtime.task import Stage
+from common.testing.memory_log import MemoryLog
+from common.testing.memory_store import MemoryStore
+
+PARTITIONS: Final = 2
+
+
+def _topic(name: str) -> Topic:
+    return Topic(name, "account", RAW_SCHEMA, "simulation", partitions=PARTITIONS)
+
+
+INTENTS: Final = _topic("simulation.intents")
+REPORTS: Final = _topic("simulation.reports")
+LEDGER: Final = _topic("simulation.ledger")
+CHANGELOG: Final = _topic("simulation.book.changelog")
+INPUTS: Final = (INTENTS, REPORTS)
+TOPICS: Final = (*INPUTS, LEDGER, CHANGELOG)
+_JSON: Final = Codec(lambda value: json.dumps(value).encode(), json.loads)
+TABLES: Final = (Changelogged("book", _JSON), Changelogged("open", _JSON))
+
+
+class Refused(ValueError):
+    """The handler's own poison."""
+
+
+def book(message: Message, tables: Tables, now_ns: int) -> Iterator[Output]:
+    """Reserves an amount for an intent, releases it for a report; refuses poison after having written half of it."""
+    rows, opened = tables.changelogged("book"), tables.changelogged("open")
+    key = message.key or b""
+    body: dict[str, Any] = json.loads(message.body)
+    order = (rows.get(b"@order") or 0) + 1
+    account = rows.get(key) or {"seq": 0, "reserved": 0}
+    amount = body["amount"]
+    if message.topic.name == INTENTS.name:
+        opened.put(key + b"/" + body["id"].encode(), amount)
+    else:
+        amount = -(opened.get(key + b"/" + body["id"].encode()) or 0)
+        opened.delete(key + b"/" + body["id"].encode())
+    row = {"seq": account["seq"] + 1, "reserved": account["reserved"] + amount}
+    rows.put(key, row)
+    rows.put(b"@order", order)
+    if body.get("poison"):
+        raise Refused(body["id"])
+    entry = {
+        "order": order, "seq": row["seq"], "reserved": row["reserved"], "topic": message.topic.name,
+        "offset": message.offset, "postings": [amount, -amount],
+    }  # fmt: skip
+    yield Output(LEDGER, key, json.dumps(entry).encode(), message.partition)
+
+
+def make_stage() -> Stage:
+    return Stage("simulation", "book", book, INPUTS, (LEDGER,), CHANGELOG, TABLES)
+
+
+def make_log() -> MemoryLog:
+    names = [topic.name for topic in TOPICS] + [topic.dead_letters for topic in INPUTS]
+    return MemoryLog(dict.fromkeys(names, PARTITIONS))
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """A broken promise: which, and what was seen."""
+
+    rule: str
+    seen: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.seen}"
+
+
+def fold(log: MemoryLog, partition: int) -> dict[bytes, bytes]:
+    """The changelog's rows: newest value per key, tombstones gone."""
+    rows: dict[bytes, bytes] = {}
+    for record in log.committed_in(CHANGELOG.name, partition):
+        assert record.key is not None
+        if record.value is None:
+            rows.pop(record.key, None)
+        else:
+            rows[record.key] = record.value
+    return rows
+
+
+def check_ledger(log: MemoryLog, partition: int) -> Iterator[Wrong]:
+    """What must hold at any moment: conservation, no gap or repeat in a sequence, no message answered twice."""
+    sequences: dict[bytes, int] = {}
+    answered: set[tuple[str, int]] = set()
+    order = 0
+    for record in log.committed_in(LEDGER.name, partition):
+        entry = json.loads(record.value or b"")
+        key = record.key or b""
+        if sum(entry["postings"]):
+            yield Wrong("conservation", f"postings {entry['postings']}")
+        if entry["seq"] != sequences.get(key, 0) + 1:
+            yield Wrong("sequence", f"{key!r} goes from {sequences.get(key, 0)} to {entry['seq']}")
+        if entry["order"] != order + 1:
+            yield Wrong("order", f"partition {partition} goes from {order} to {entry['order']}")
+        message = (entry["topic"], entry["offset"])
+        if message in answered:
+            yield Wrong("answered twice", str(message))
+        sequences[key], order = entry["seq"], entry["order"]
+        answered.add(message)
+    dead = [dict(record.headers) for topic in INPUTS for record in log.committed_in(topic.dead_letters, partition)]
+    places = [(header["dlq.topic"].decode(), int(header["dlq.offset"])) for header in dead]
+    yield from (Wrong("dead-lettered twice", str(place)) for place in set(places) if places.count(place) > 1)
+    yield from (Wrong("answered and dead-lettered", str(place)) for place in places if place in answered)
+
+
+def check_end(log: MemoryLog, partition: int, store: MemoryStore | None) -> Iterator[Wrong]:
+    """What must hold once all input is handled: everything answered, equal to one sequential run, store = log."""
+    answered, reference, store_rows = [], MemoryStore(), fold(log, partition)
+    tables = TaskTables(partition)
+    for table in TABLES:
+        tables.add(table, reference)
+    inputs = {(t.name, r.offset): (t, r) for t in INPUTS for r in log.committed_in(t.name, partition)}
+    for record in log.committed_in(LEDGER.name, partition):
+        entry = json.loads(record.value or b"")
+        topic, source = inputs[entry["topic"], entry["offset"]]
+        answered.append((entry["topic"], entry["offset"]))
+        message = Message(topic, partition, source.offset, source.key, source.value, 0)
+        (output,) = book(message, tables, 0)
+        if output.body != record.value:
+            yield Wrong("reference", f"{message.topic.name}/{message.offset}: {record.value!r}, not {output.body!r}")
+    for topic in INPUTS:
+        yield from _check_complete(log, partition, topic, [at for name, at in answered if name == topic.name])
+    expected = {key: value for table in tables.overlays.values() for key, value in table.changes() if value is not None}
+    rows = {key: value for key, value in store_rows.items() if not key.startswith(POSITION_PREFIX)}
+    if rows != expected:
+        yield Wrong("changelog", f"{_difference(rows, expected)}")
+    if store is not None and store.rows() != store_rows:
+        yield Wrong("store", f"{_difference(store.rows(), store_rows)}")
+
+
+def _check_complete(log: MemoryLog, partition: int, topic: Topic, answered: list[int]) -> Iterable[Wrong]:
+    """Every record of a topic was answered or dead-lettered, and in its order."""
+    if answered != sorted(answered):
+        yield Wrong("input order", f"{topic.name}: {answered}")
+    dead = [int(dict(record.headers)["dlq.offset"]) for record in log.committed_in(topic.dead_letters, partition)]
+    for record in log.committed_in(topic.name, partition):
+        poison = b"poison" in (record.value or b"")
+        if record.offset not in (dead if poison else answered):
+            yield Wrong("lost", f"{topic.name}/{partition} offset {record.offset}")
+
+
+def _difference(found: Mapping[bytes, bytes], wanted: Mapping[bytes, bytes]) -> str:
+    keys = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
+    assert CHANGELOG_KEY not in keys
+    return "; ".join(f"{key!r}: {found.get(key)!r}, not {wanted.get(key)!r}" for key in keys[:3])
