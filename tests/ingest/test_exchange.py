@@ -18,7 +18,7 @@ from itchcpp.parser import MessageParser
 BUSY = ExchangeOptions(
     symbols=40, seed=7, rate=10_000, messages=60_000, halts_per_million=900, breaks_per_million=900, halt_s=1
 )
-GOLDEN = "431b78a3e5c48bc5cb8c6dfcdeaa9ad72bd85a522b716bdf8ab9eb005b5c8a1b"
+GOLDEN = "2117f36191dc55ce500ecd5f4b334521604475bee89f725b2277c250c9398385"
 
 
 def _bytes(options: ExchangeOptions, chunk_bytes: int = 1 << 20) -> bytes:

@@ -3,13 +3,14 @@
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from ingest.domain.anomalies import Anomaly, AnomalyKind, Report
 
 CHUNK_BYTES: Final = 1 << 20
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _GZIP_WINDOW: Final = 31
+_SALVAGE_BYTES: Final = 64
 
 
 class RecordedFile:
@@ -63,9 +64,11 @@ class RecordedFile:
                         self._broken("the gzip stream ends early")
                         return
                 self.bytes_read = file.tell() - len(packed)
+                before = member.copy()
                 try:
                     chunk = member.decompress(packed, self._chunk_bytes)
                 except zlib.error as error:
+                    yield from _before_damage(before, packed, self._chunk_bytes)
                     self._broken(str(error))
                     return
                 packed = member.unconsumed_tail
@@ -76,3 +79,17 @@ class RecordedFile:
 
     def _broken(self, detail: str) -> None:
         self._report.add(Anomaly(AnomalyKind.BROKEN_ARCHIVE, self.bytes_read, detail=f"{detail} (offset on disk)"))
+
+
+def _before_damage(member: Any, packed: bytes, chunk_bytes: int) -> Iterator[bytes]:
+    """What comes out before the damage: inflating in one go would keep it back."""
+    for at in range(0, len(packed), _SALVAGE_BYTES):
+        piece = packed[at : at + _SALVAGE_BYTES]
+        while piece:
+            try:
+                chunk = member.decompress(piece, chunk_bytes)
+            except zlib.error:
+                return
+            if chunk:
+                yield chunk
+            piece = member.unconsumed_tail

@@ -86,7 +86,7 @@ def run(m: Any) -> None:
 def _pre_open(m: Any) -> None:
     """Orders gather before the open; nothing trades."""
     m.clock_ns += _gap(m)
-    if m.clock_ns >= m.open_ns - 1_000_000_000:
+    if m.clock_ns >= m.open_ns - 1_000_000_000 or m.written >= m.messages_max // 4:
         m.phase = _IMBALANCE
         return
     symbol = _pick(m)
