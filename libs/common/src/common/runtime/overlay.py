@@ -12,23 +12,18 @@ HOT_ROWS_MAX: Final = 50_000
 """Decoded rows kept per table, so that a busy account is decoded once and not once per message."""
 
 
-Journal = list[tuple[dict[bytes, Any], bytes, Any]]
-"""What to put back where, newest last, if the message that is being handled turns out to be poison."""
-
-
 class OverlayTable:
     """A changelogged table over a store. See ``tables.Table``.
 
     Values handed out are shared with later readers, so a handler replaces values and never changes one in place.
     """
 
-    def __init__(self, declaration: Changelogged, store: Store, journal: "Journal | None" = None) -> None:
+    def __init__(self, declaration: Changelogged, store: Store) -> None:
         self._codec = declaration.codec
         self._prefix = row_key(declaration.name, b"")
         self._store = store
         self._changed: dict[bytes, Any] = {}
         self._hot: dict[bytes, Any] = {}
-        self._journal = [] if journal is None else journal
 
     def get(self, key: bytes) -> Any | None:
         value = self._changed.get(key, _ABSENT)
@@ -47,9 +42,7 @@ class OverlayTable:
         self._hot[key] = value
 
     def put(self, key: bytes, value: Any) -> None:
-        changed = self._changed
-        self._journal.append((changed, key, changed.get(key, _ABSENT)))
-        changed[key] = value
+        self._changed[key] = value
 
     def delete(self, key: bytes) -> None:
         self.put(key, None)
@@ -86,22 +79,12 @@ class TaskTables:
 
     partition: int
     overlays: dict[str, OverlayTable] = field(default_factory=dict)
-    journal: Journal = field(default_factory=list)
     states: dict[str, Any] = field(default_factory=dict)
     shared: Mapping[str, GlobalTable] = field(default_factory=dict)
 
     def add(self, declaration: Changelogged, store: Store) -> None:
         """Lays a table over the store."""
-        self.overlays[declaration.name] = OverlayTable(declaration, store, self.journal)
-
-    def roll_back(self) -> None:
-        """Takes back every write since the journal was last cleared."""
-        for changed, key, previous in reversed(self.journal):
-            if previous is _ABSENT:
-                del changed[key]
-            else:
-                changed[key] = previous
-        self.journal.clear()
+        self.overlays[declaration.name] = OverlayTable(declaration, store)
 
     def changelogged(self, name: str) -> Table:
         return self.overlays[name]

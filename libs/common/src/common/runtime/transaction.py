@@ -131,13 +131,12 @@ def positions_after(messages: Iterable[Message]) -> dict[str, int]:
 
 
 def apply(parts: TaskParts, batch: Sequence[Message]) -> Effects:
-    """Runs the handler over the batch. Raises PoisonError; the overlay then holds what came before the poison."""
+    """Runs the handler over the batch. Raises PoisonError; the overlay is then to be discarded."""
     effects = Effects()
-    handler, tables, journal = parts.handler, parts.tables, parts.tables.journal
+    handler, tables = parts.handler, parts.tables
     now_ns = parts.clock_ns()
     now_ms = now_ns // NS_PER_MS
     for index, message in enumerate(batch):
-        journal.clear()
         try:
             traceparent = message.traceparent
             if is_sampled(traceparent):
@@ -148,7 +147,6 @@ def apply(parts: TaskParts, batch: Sequence[Message]) -> Effects:
                 handled = list(handler(message, tables, now_ns))
             _collect(effects, handled, traceparent, parts, now_ms)
         except Exception as error:
-            tables.roll_back()
             raise PoisonError(index, error) from error
     effects.processed_ns = parts.clock_ns()
     return effects

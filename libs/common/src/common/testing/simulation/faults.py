@@ -88,13 +88,17 @@ def two_owners_during_revocation() -> AbstractContextManager[None]:
     return _replaced(ProcessLog, "fence", wrong)
 
 
-def restore_to_last_stable_offset() -> AbstractContextManager[None]:
-    """The restore ends where read_committed ends at the moment, open transactions of others or not."""
+def restore_ends_early() -> AbstractContextManager[None]:
+    """The restore takes one poll's records for all of the changelog."""
 
-    async def wrong(self: ProcessLog, partition: Partition) -> int:
-        return await self.call("last stable offset", lambda: self.broker.last_stable_offset(partition))
+    async def wrong(self: task.Task, parts: transaction.TaskParts, end: int) -> int:
+        reader = await self.log.read(parts.changelog, parts.store.changelog_offset())
+        records = (await reader.poll(1))[:3]
+        if records:
+            parts.store.write([(record.key or b"", record.value) for record in records], records[-1].offset + 1)
+        return len(records)
 
-    return _replaced(ProcessLog, "high_watermark", wrong)
+    return _replaced(task.Task, "_copy_changelog", wrong)
 
 
 def restore_uncommitted() -> AbstractContextManager[None]:
@@ -289,11 +293,6 @@ def overlay_kept_after_abort() -> AbstractContextManager[None]:
     return _replaced(overlay.OverlayTable, "discard", lambda _self: None)
 
 
-def poison_not_rolled_back() -> AbstractContextManager[None]:
-    """What the poison message wrote before it was refused stays."""
-    return _replaced(overlay.TaskTables, "roll_back", lambda _self: None)
-
-
 def poison_dropped() -> AbstractContextManager[None]:
     """A poison message is skipped without a dead letter."""
     return _replaced(transaction, "add_dead_letter", lambda *_: None)
@@ -395,7 +394,7 @@ FAULTS: Final[dict[str, Fault]] = {
         watermark_before_fencing,
         fence_skipped,
         two_owners_during_revocation,
-        restore_to_last_stable_offset,
+        restore_ends_early,
         restore_uncommitted,
         restore_skipped_where_a_store_exists,
         ambiguous_commit_retried,
@@ -409,7 +408,6 @@ FAULTS: Final[dict[str, Fault]] = {
         positions_left_out_of_the_store,
         changelog_position_too_far,
         overlay_kept_after_abort,
-        poison_not_rolled_back,
         poison_dropped,
         neighbours_dropped_with_poison,
         tombstones_lost,

@@ -1,19 +1,23 @@
 """The local stack: the parts that tests, the demo and ``tidemark up`` run against. Always the real thing."""
 
 import contextlib
+import os
 import shutil
-import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from common.testing.stack.containers import ContainerKafka, ContainerPart, ContainerPostgres, ContainerRedis, Guard
 from common.testing.stack.errors import PartsError
+from common.testing.stack.homes import Home
+from common.testing.stack.kafka_config import Jvm
 from common.testing.stack.native import NativePostgres, NativeRedis
-from common.testing.stack.native_kafka import Jvm, NativeKafka
+from common.testing.stack.native_kafka import NativeKafka
 from common.testing.stack.part import Part
+from common.testing.stack.provider import choose_provider
 
 PARTS: Final = frozenset({"kafka", "redis", "postgres"})
 
@@ -35,7 +39,8 @@ class LocalStack:
     """Starts, kills and stops the parts.
 
     ``ports`` fixes a part's port (``{"kafka": 9092}``). Data lie in ``data_dir``, or in a temporary directory, and
-    are removed by ``stop`` unless ``keep``. All methods are synchronous and may be called from any thread.
+    are removed by ``stop`` unless ``keep``. ``provider`` is native, docker or auto, by default what the environment
+    variable TIDEMARK_PARTS says. All methods are synchronous and may be called from any thread, one at a time.
     """
 
     def __init__(
@@ -47,34 +52,61 @@ class LocalStack:
         brokers: int = 1,
         ports: Mapping[str, int] | None = None,
         jvm: Jvm = Jvm.START,
+        provider: str | None = None,
     ) -> None:
         self._names = frozenset(parts)
         if unknown := self._names - PARTS:
             raise PartsError(f"no such part: {', '.join(sorted(unknown))}")
         self._data_dir, self._keep, self._brokers, self._ports, self._jvm = data_dir, keep, brokers, ports or {}, jvm
+        self._wanted_provider = provider or os.environ.get("TIDEMARK_PARTS") or "auto"
         self._parts: dict[str, Part] = {}
-        self._root: Path | None = None
+        self._home: Home | None = None
+        self._cleanup = contextlib.ExitStack()
 
     def start(self) -> Stack:
         """Starts the parts side by side; returns when each answers its own protocol. Raises PartsError."""
         if self._parts:
             raise PartsError("the stack is running already")
-        self._root = self._data_dir or Path(tempfile.mkdtemp(prefix="tidemark-stack-"))
-        self._root.mkdir(parents=True, exist_ok=True)
-        self._parts = {name: self._make(name, self._root / name) for name in sorted(self._names)}
-        try:
+        only_native = self._keep or self._brokers > 1
+        provider = choose_provider(self._wanted_provider, self._names, only_native=only_native)
+        with contextlib.ExitStack() as undo:
+            if provider == "docker":
+                self._make_containers(undo)
+            else:
+                self._make_processes(undo)
+            for part in self._parts.values():
+                undo.callback(part.stop)
             with ThreadPoolExecutor(max(1, len(self._parts))) as pool:
                 list(pool.map(lambda part: part.start(), self._parts.values()))
-        except BaseException:
-            self.stop()
-            raise
+            self._cleanup = undo.pop_all()
         return self.addresses
 
-    def _make(self, name: str, directory: Path) -> Part:
-        port = self._ports.get(name)
-        if name == "kafka":
-            return NativeKafka(directory, brokers=self._brokers, port=port, jvm=self._jvm)
-        return NativeRedis(directory, port) if name == "redis" else NativePostgres(directory, port)
+    def _make_processes(self, undo: contextlib.ExitStack) -> None:
+        home = Home.given(self._data_dir) if self._data_dir else Home.temporary()
+        undo.callback(home.release, remove=not self._keep)
+        makers: dict[str, Callable[[Path], Part]] = {
+            "kafka": lambda at: NativeKafka(at, brokers=self._brokers, port=self._ports.get("kafka"), jvm=self._jvm),
+            "redis": lambda at: NativeRedis(at, self._ports.get("redis")),
+            "postgres": lambda at: NativePostgres(at, self._ports.get("postgres")),
+        }
+        for name in sorted(self._names):
+            directory = home.path / name
+            self._parts[name] = makers[name](directory)
+            if not self._keep:
+                undo.callback(shutil.rmtree, directory, ignore_errors=True)
+
+    def _make_containers(self, undo: contextlib.ExitStack) -> None:
+        guard = Guard()
+        undo.callback(guard.release)
+        makers: dict[str, Callable[[], ContainerPart]] = {
+            "kafka": lambda: ContainerKafka(guard.label, self._ports.get("kafka"), jvm=self._jvm),
+            "redis": lambda: ContainerRedis(guard.label, self._ports.get("redis")),
+            "postgres": lambda: ContainerPostgres(guard.label, self._ports.get("postgres")),
+        }
+        for name in sorted(self._names):
+            part = makers[name]()
+            self._parts[name] = part
+            undo.callback(part.remove)
 
     @property
     def addresses(self) -> Stack:
@@ -86,20 +118,16 @@ class LocalStack:
 
     def stop(self) -> None:
         """Stops what runs, and removes the data unless they are to be kept."""
-        with contextlib.ExitStack() as stopping:
-            for part in self._parts.values():
-                stopping.callback(part.stop)
-        if self._root is not None and not self._keep:
-            for name in self._parts:
-                shutil.rmtree(self._root / name, ignore_errors=True)
-            if self._data_dir is None:
-                shutil.rmtree(self._root, ignore_errors=True)
+        self._cleanup.close()
         self._parts = {}
 
     def part(self, name: str) -> Part:
-        """A running part by name. Raises PartsError."""
+        """A part by name, or one broker of a cluster (``kafka-2``). Raises PartsError."""
+        found = dict(self._parts)
+        if isinstance(kafka := found.get("kafka"), NativeKafka):
+            found.update({node.name: node for node in kafka.nodes if node.name != "kafka"})
         try:
-            return self._parts[name]
+            return found[name]
         except KeyError:
             raise PartsError(f"{name} is not a part of this stack, or the stack does not run") from None
 

@@ -1,0 +1,96 @@
+"""Tables in memory for tests of handlers. Values pass through their codecs, so what a codec cannot carry shows."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from common.contracts.topics import Topic
+from common.runtime.message import Message, Output
+from common.runtime.tables import Changelogged, Codec, Global, GlobalRow, Snapshotted, TableDeclaration
+
+
+class MemoryTable:
+    """See ``runtime.tables.Table``; every write is visible at once, and there is no way back."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self.rows: dict[bytes, bytes] = {}
+
+    def get(self, key: bytes) -> Any | None:
+        raw = self.rows.get(key)
+        return None if raw is None else self._codec.decode(raw)
+
+    def put(self, key: bytes, value: Any) -> None:
+        self.rows[key] = self._codec.encode(value)
+
+    def delete(self, key: bytes) -> None:
+        self.rows.pop(key, None)
+
+    def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, Any]]:
+        for key in sorted(key for key in self.rows if key.startswith(prefix)):
+            yield key, self._codec.decode(self.rows[key])
+
+
+class MemoryGlobal:
+    """See ``runtime.tables.GlobalTable``. Offsets count up; a value passes through the topic's schema."""
+
+    def __init__(self, topic: Topic) -> None:
+        self._topic = topic
+        self._rows: dict[bytes, GlobalRow] = {}
+        self._next_offset = 0
+
+    def get(self, key: bytes) -> GlobalRow | None:
+        return self._rows.get(key)
+
+    def items(self) -> Iterator[tuple[bytes, GlobalRow]]:
+        return iter(self._rows.items())
+
+    def put(self, key: bytes, body: Any, partition: int = 0) -> None:
+        """The newest value of ``key``; None removes it."""
+        if body is None:
+            self._rows.pop(key, None)
+        else:
+            schema = self._topic.schema
+            self._rows[key] = GlobalRow(schema.decode(schema.encode(body)), partition, self._next_offset)
+        self._next_offset += 1
+
+
+class MemoryTables:
+    """See ``runtime.tables.Tables``: one partition's tables, as declared."""
+
+    def __init__(self, declarations: Iterable[TableDeclaration], partition: int = 0) -> None:
+        self.partition = partition
+        self._changelogged: dict[str, MemoryTable] = {}
+        self._snapshotted: dict[str, Any] = {}
+        self._globals: dict[str, MemoryGlobal] = {}
+        for declaration in declarations:
+            match declaration:
+                case Changelogged(name, codec):
+                    self._changelogged[name] = MemoryTable(codec)
+                case Snapshotted(name, create):
+                    self._snapshotted[name] = create(partition)
+                case Global(name, topic):
+                    self._globals[name] = MemoryGlobal(topic)
+
+    def changelogged(self, name: str) -> MemoryTable:
+        return self._changelogged[name]
+
+    def snapshotted(self, name: str) -> Any:
+        return self._snapshotted[name]
+
+    def globals(self, name: str) -> MemoryGlobal:
+        return self._globals[name]
+
+    def rows(self) -> dict[tuple[str, bytes], bytes]:
+        """Every row of the changelogged tables, encoded: two states are the same where this is equal."""
+        return {(name, key): raw for name, table in self._changelogged.items() for key, raw in table.rows.items()}
+
+
+def message(topic: Topic, key: bytes | None, body: Any, *, partition: int = 0, offset: int = 0) -> Message:
+    """An input record whose value is ``body`` in the topic's encoding."""
+    value = None if body is None else topic.schema.encode(body)
+    return Message(topic, partition, offset, key, value, timestamp_ms=0)
+
+
+def written(output: Output) -> Any:
+    """What a reader of the output's topic gets to see."""
+    return output.topic.schema.decode(output.topic.schema.encode(output.body))

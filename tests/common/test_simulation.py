@@ -1,0 +1,45 @@
+"""The simulated world: the runtime keeps every promise in it, and every fault put into the runtime is found."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from common.testing import simulation
+from common.testing.simulation.faults import FAULTS
+from common.testing.simulation.history import plan, shortest, simulate
+
+SEEDS = int(os.environ.get("TIDEMARK_SIMULATION_SEEDS", "300"))
+FAULT_SEEDS = 150
+README = Path(simulation.__file__).parent / "README.md"
+
+
+@pytest.mark.parametrize("chunk", range(10))
+def test_runtime_when_the_world_is_against_it_then_every_promise_is_kept(chunk: int) -> None:
+    for seed in range(chunk * SEEDS // 10, (chunk + 1) * SEEDS // 10):
+        outcome = simulate(seed)
+        assert not outcome.wrong, f"python -m common.testing.simulation --seed {seed}"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fault_when_put_into_the_runtime_then_it_is_found(fault: str) -> None:
+    with FAULTS[fault]():
+        assert any(simulate(seed).wrong for seed in range(FAULT_SEEDS))
+
+
+def test_seed_when_simulated_twice_then_the_history_is_the_same() -> None:
+    first, second = simulate(7), simulate(7)
+    assert (first.handled, first.wrong) == (second.handled, second.wrong)
+
+
+def test_failing_history_when_shortened_then_it_still_fails_with_no_more_events() -> None:
+    with FAULTS["outputs-outside-the-transaction"]():
+        seed = next(seed for seed in range(FAULT_SEEDS) if simulate(seed).wrong)
+        shortened = shortest(seed)
+        assert shortened.wrong
+        assert len(shortened.plan.events) <= len(plan(seed).events)
+
+
+def test_readme_when_a_fault_is_added_then_its_row_is_in_the_table() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \|", README.read_text(), re.MULTILINE)
+    assert rows == list(FAULTS), "make the table again: python -m common.testing.simulation --table --seeds 150"
