@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from common.contracts.market import BAR
 from common.contracts.topics import MD_BARS
-from redis.exceptions import RedisError
 
 from tidemark import metrics
 from tidemark.audit.run import Audit
@@ -26,8 +25,8 @@ from tidemark.options import reader_settings
 from tidemark.quotes import QuoteBoard
 from tidemark.watcher import PathClocks, Watcher, latency, path_clocks
 
-MARKET_TIMEOUT_S: Final = 180.0
-SYMBOLS_MIN: Final = 2
+MARKET_TIMEOUT_S: Final = 120.0
+SYMBOLS_MIN: Final = 1
 SYMBOLS_TRADED: Final = 20
 AUDIT_TIMEOUT_S: Final = 60.0
 SAMPLE_S: Final = 0.5
@@ -118,14 +117,11 @@ class Demo:
             await asyncio.gather(load, stopped, return_exceptions=True)
 
     async def _wait_for_market(self, quotes: QuoteBoard) -> list[str]:
+        """The symbols to trade: a recorded feed may have only one."""
         self._report("waiting for the market to open")
-        deadline = time.monotonic() + MARKET_TIMEOUT_S
-        while time.monotonic() < deadline:
-            with contextlib.suppress(RedisError, OSError):
-                symbols = await quotes.most_traded(SYMBOLS_TRADED)
-                if len(symbols) >= SYMBOLS_MIN or (symbols and time.monotonic() > deadline - MARKET_TIMEOUT_S / 2):
-                    return symbols
-            await asyncio.sleep(SAMPLE_S)
+        for count in (SYMBOLS_TRADED, SYMBOLS_MIN):
+            with contextlib.suppress(TimeoutError):
+                return await quotes.wait_for_market(count, MARKET_TIMEOUT_S / 2)
         raise FleetError(f"no symbol has a two-sided quote after {MARKET_TIMEOUT_S:.0f} s; see the logs of signals")
 
     @asynccontextmanager

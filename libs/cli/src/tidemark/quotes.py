@@ -58,6 +58,15 @@ class QuoteBoard:
         rows.sort(key=lambda row: (-row.volume, row.symbol))
         return [row.symbol for row in rows[:count]]
 
+    async def wait_for_market(self, count: int, timeout_s: float) -> list[str]:
+        """Waits until so many symbols have two-sided quotes; returns the most traded. Raises TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                with contextlib.suppress(RedisError, OSError):
+                    if len(symbols := await self.most_traded(count)) >= count:
+                        return symbols
+                await asyncio.sleep(REFRESH_S)
+
     async def watch(self, symbols: list[str]) -> None:
         """Refreshes these symbols from now on; returns after the first refresh."""
         self._watched = symbols
