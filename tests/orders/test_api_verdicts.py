@@ -74,7 +74,7 @@ async def connect(make: Any) -> AsyncIterator[Callable[..., Client]]:
 
     def connected(answer: Answer, *, tailing: bool = True, **changes: Any) -> Client:
         away = SecretStr("postgresql://nobody@127.0.0.1:1/nothing")
-        fields = {"verdict_timeout_ms": 5_000, "postgres_dsn": away} | changes
+        fields: dict[str, Any] = {"verdict_timeout_ms": 5_000, "postgres_dsn": away} | changes
         settings = OrdersSettings(**fields)
         verdicts = Verdicts(settings.inflight_max)
         wire = Wire(verdicts, answer)

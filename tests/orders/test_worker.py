@@ -220,8 +220,10 @@ async def _fills_and_reads(fleet: Fleet) -> None:
     account = (await fleet.client.get("/v1/accounts/A")).json()
     assert (account["status"], account["cash_e4"]) == ("ACTIVE", 5)
     async with Redis.from_url(fleet.settings.redis_url) as redis:
-        shown = Envelope.model_validate_json(await redis.hget(view_channel("order", "A"), "A.4"))
+        row = await redis.hget(view_channel("order", "A"), "A.4")
         fills = await redis.hgetall(view_channel("fill", "A"))
+    assert row is not None
+    shown = Envelope.model_validate_json(row)
     assert shown.data is not None and shown.data["state"] == "FILLED"
     assert len(fills) == 2
 
