@@ -15,11 +15,10 @@ from numba import njit
 
 
 def _fingerprint() -> str:
-    """Of names, sizes and modification times of the sources beside this file, and of the compiler's version."""
+    """Of the kernel sources and of the compiler's version."""
     digest = hashlib.sha256(numba.__version__.encode())
     for source in sorted((Path(__file__).parent / "domain").glob("*.py")):
-        status = source.stat()
-        digest.update(f"{source}:{status.st_size}:{status.st_mtime_ns}".encode())
+        digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 
 

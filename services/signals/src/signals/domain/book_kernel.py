@@ -22,8 +22,8 @@ from signals.domain.layout import (
     STOP_SESSION,
 )
 from signals.domain.level_arena import deepen, missing, thin
-from signals.domain.order_table import home, slot_of, vacate
 from signals.domain.prefetch import prefetch
+from signals.domain.ref_table import home, slot_of, vacate
 from signals.kernels import kernel, part
 
 _HEARTBEAT: Final = int(TickKind.HEARTBEAT)
@@ -104,12 +104,12 @@ def _enter(tick, side, ref, orders, sides, levels, free, counters):  # type: ign
         return _DEPTH
     slot = slot_of(orders, ref)
     order = orders[slot]
-    if order.qty != 0:
+    if order.held != 0:
         counters[count.DUPLICATE_REF] += 1
         return _DEPTH
     order.ref = ref
     order.price_e4 = tick.price_e4
-    order.qty = tick.qty
+    order.held = tick.qty
     order.side = side
     counters[count.ORDERS] += 1
     return deepen(sides, levels, free, counters, side, tick.price_e4, tick.qty)
@@ -120,11 +120,11 @@ def _leave(slot, qty, orders, sides, levels, counters):  # type: ignore[no-untyp
     """Takes ``qty`` of an order's open shares off its level; the slot is freed with the last one."""
     order = orders[slot]
     rank = thin(sides, levels, order.side, order.price_e4, qty)
-    if qty == order.qty:
+    if qty == order.held:
         counters[count.ORDERS] -= 1
         vacate(orders, slot)
     else:
-        order.qty -= qty
+        order.held -= qty
     return rank
 
 
@@ -158,7 +158,7 @@ def _modify(tick, orders, sides, levels, free, listings, waiting, counters, prin
         _report(tick, tick.price_e4, listings, waiting, counters, prints)
     slot = slot_of(orders, tick.order_ref)
     order = orders[slot]
-    if order.qty == 0:
+    if order.held == 0:
         counters[count.UNKNOWN_REF] += 1
         if kind == _EXECUTED:
             counters[count.UNPRICED_TRADE] += 1
@@ -173,15 +173,15 @@ def _modify(tick, orders, sides, levels, free, listings, waiting, counters, prin
     if kind == _EXECUTED:
         _report(tick, order.price_e4, listings, waiting, counters, prints)
     if kind in (_DELETE, _REPLACE):
-        rank = _leave(slot, order.qty, orders, sides, levels, counters)
+        rank = _leave(slot, order.held, orders, sides, levels, counters)
         if kind == _REPLACE:
             rank = min(rank, _enter(tick, side, tick.aux_ref, orders, sides, levels, free, counters))
     elif tick.qty <= 0:
         counters[count.BAD_QUANTITY] += kind == _CANCEL
         return STOP_END
     else:
-        counters[count.OVER_EXECUTION] += tick.qty > order.qty
-        rank = _leave(slot, min(tick.qty, order.qty), orders, sides, levels, counters)
+        counters[count.OVER_EXECUTION] += tick.qty > order.held
+        rank = _leave(slot, min(tick.qty, order.held), orders, sides, levels, counters)
     _settle(tick, side, rank, sides, levels, listings, waiting, counters, changes)
     return STOP_END
 

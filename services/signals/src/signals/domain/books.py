@@ -24,7 +24,7 @@ from signals.domain.layout import (
     Array,
 )
 from signals.domain.level_arena import NONE, SIZE_CLASSES
-from signals.domain.order_table import rehash
+from signals.domain.ref_table import rehash
 
 _STATE: Final = ("orders", "sides", "levels", "free", "listings", "waiting", "counters")
 _ORDERS_AT_FIRST: Final = 1 << 12
@@ -44,6 +44,8 @@ class Books:
         self.counters: Array = np.zeros(count.SIZE, np.int64)
         self.counters[count.ORDERS_LIMIT] = _limit(_ORDERS_AT_FIRST)
         self._record_bbo = record_bbo
+        self._symbols: Array = np.zeros(0, "S16")
+        self._symbols_read = -1
         self._prints: Array = np.zeros(0, PRINT)
         self._changes: Array = np.zeros(0, BBO)
 
@@ -114,13 +116,24 @@ class Books:
         """BBO rows of the last ``apply``: one per message that changed its instrument's best bid or offer."""
         return self._changes[: self.counters[count.CHANGES]]
 
+    @property
+    def symbols(self) -> Array:
+        """Symbols by instrument id, dtype S16; ``#id``, which no symbol can be, before an R message has named it."""
+        if self._symbols_read != self.counters[count.RENAMED] or len(self._symbols) != len(self.listings):
+            refs = np.ascontiguousarray(self.listings["symbol_ref"])
+            named = np.char.rstrip(refs.view("S8")).astype("S16")
+            unnamed = np.char.add(b"#", np.arange(len(refs)).astype("S10")).astype("S16")
+            self._symbols = np.where(refs > 0, named, unnamed)
+            self._symbols_read = int(self.counters[count.RENAMED])
+        return self._symbols
+
     def anomalies(self) -> dict[str, int]:
         """How often the input was damaged, by kind."""
         return {name: int(self.counters[place]) for name, place in count.ANOMALIES.items()}
 
     def begin_session(self, clock_ns: int) -> None:
         """Empties all books, as at the start of a trading day; what had been is told as a change. Symbols stay."""
-        stale = np.flatnonzero((self.listings["event_ns"] > 0) | (self.listings["trading_state"] > 0))
+        stale = self.told()
         self.orders[:] = np.zeros(1, ORDER)
         self.sides[:] = np.zeros(1, SIDE)
         self.free[:] = NONE
@@ -150,6 +163,10 @@ class Books:
         self.counters[place] = waiting - len(ids)
         return ids, bits
 
+    def told(self) -> Array:
+        """Ids of all instruments of which there is something to tell."""
+        return np.flatnonzero(self.listings["event_ns"] > 0)
+
     def depth(self, ids: Array) -> tuple[Array, Array]:
         """The best ten levels of some instruments: prices and sizes ``[instrument, side, level, (price, size)]``, zero
         beyond the levels there are, and the level counts ``[instrument, side]``.
@@ -171,6 +188,7 @@ class Books:
         """Takes over what ``arrays`` gave."""
         for name in _STATE:
             setattr(self, name, arrays[name])
+        self._symbols_read = -1
 
 
 def _limit(slots: int) -> int:

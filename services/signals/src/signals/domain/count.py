@@ -33,3 +33,22 @@ ANOMALIES: Final = {
     "wrong_instrument": WRONG_INSTRUMENT,  # E C X D U names another instrument than its order; the order's counts
     "unpriced_trade": UNPRICED_TRADE,  # E of an unknown order: its price is not known, no bar holds it
 }
+
+TRADES_FIRST: Final = 0
+"""Places in the ``counters`` of a partition's bars: number of the oldest trade in the log."""
+TRADES_NEXT: Final = 1
+ISSUED: Final = 2  # rows of the buffer in use
+DUE_NS: Final = 3  # when the next open window ends
+LATE_TRADE: Final = 4
+UNKNOWN_BREAK: Final = 5
+DUPLICATE_MATCH: Final = 6
+LOST_RESTATEMENT: Final = 7
+BARS: Final = 8  # issued so far, every revision counts
+BARS_SIZE: Final = 16
+
+BAR_ANOMALIES: Final = {
+    "late_trade": LATE_TRADE,  # came when a window of its had ended; the bar was issued again
+    "unknown_break": UNKNOWN_BREAK,  # B of a match that did not print, is broken already, or has left the log
+    "duplicate_match": DUPLICATE_MATCH,  # a print with the match number of another one; B breaks the newer
+    "lost_restatement": LOST_RESTATEMENT,  # the log no longer holds the whole window; the bar stays as it was issued
+}

@@ -19,7 +19,7 @@ ORDER: Final = np.dtype(
     [
         ("ref", "<u8"),
         ("price_e4", "<i8"),
-        ("qty", "<i8"),  # open shares; 0 marks a free slot of the hash table
+        ("held", "<i8"),  # open shares; 0: the slot is free
         ("side", "<i4"),  # row of ``sides``
         ("reserved", "<i4"),
     ]
@@ -48,6 +48,38 @@ LISTING: Final = np.dtype(
         ("reserved", "u1", (5,)),
     ]
 )
+
+TALLY: Final = np.dtype(
+    [
+        ("first_ns", "<i8"),  # event time of the trade that gave ``open_e4``
+        ("last_ns", "<i8"),
+        ("open_e4", "<i8"),
+        ("high_e4", "<i8"),
+        ("low_e4", "<i8"),
+        ("close_e4", "<i8"),
+        ("volume", "<i8"),
+        ("notional_e4", "<i8"),
+    ]
+)
+
+TRADE: Final = np.dtype(
+    [
+        ("match", "<u8"),
+        ("event_ns", "<i8"),
+        (
+            "clock_ns",
+            "<i8",
+        ),  # the partition's clock when it was booked; a window that had ended by then is late
+        ("broken_ns", "<i8"),  # the clock when it was broken; 0: it stands
+        ("price_e4", "<i8"),
+        ("qty", "<i8"),
+        ("older", "<i8"),  # number of the trade before it in event time, of the same instrument; -1: there is none
+        ("instrument_id", "<i4"),
+        ("reserved", "<i4"),
+    ]
+)
+
+MATCH: Final = np.dtype([("ref", "<u8"), ("held", "<i8")])  # held: the trade's number, counted from 1
 
 PRINT: Final = np.dtype(
     [

@@ -1,4 +1,8 @@
-"""Open orders in an open-addressing hash table: linear probing, deletion by shifting back, growth by rehashing."""
+"""Hash tables keyed by reference numbers (of orders, of matches), as arrays of rows with ``ref`` and ``held``.
+
+A row with ``held`` = 0 is free. Open addressing with linear probing; deletion shifts the rest of a run back, so there
+are no tombstones; growth enters every row into a larger array. The length is a power of two.
+"""
 
 from typing import Final
 
@@ -13,44 +17,44 @@ _RUN_MASK: Final = np.uint64(7)
 
 
 @part
-def home(orders, ref):  # type: ignore[no-untyped-def]
+def home(table, ref):  # type: ignore[no-untyped-def]
     """Where the search for a reference begins. Eight neighbouring references share one run of slots, so that young
     orders share cache lines; the runs are spread.
     """
     run = (ref >> _RUN_BITS) * _SPREAD
     run ^= run >> np.uint64(32)
-    return np.int64(((run << _RUN_BITS) | (ref & _RUN_MASK)) & np.uint64(len(orders) - 1))
+    return np.int64(((run << _RUN_BITS) | (ref & _RUN_MASK)) & np.uint64(len(table) - 1))
 
 
 @part
-def slot_of(orders, ref):  # type: ignore[no-untyped-def]
+def slot_of(table, ref):  # type: ignore[no-untyped-def]
     """The slot that holds ``ref``, or the free slot where it would go."""
-    mask = len(orders) - 1
-    slot = home(orders, ref)
-    while orders[slot].qty != 0 and orders[slot].ref != ref:
+    mask = len(table) - 1
+    slot = home(table, ref)
+    while table[slot].held != 0 and table[slot].ref != ref:
         slot = (slot + 1) & mask
     return slot
 
 
 @part
-def vacate(orders, slot):  # type: ignore[no-untyped-def]
+def vacate(table, slot):  # type: ignore[no-untyped-def]
     """Frees a slot and moves later entries of the run back, so that no probe ever meets a hole or a tombstone."""
-    mask = len(orders) - 1
+    mask = len(table) - 1
     hole = slot
     probe = slot
     while True:
         probe = (probe + 1) & mask
-        if orders[probe].qty == 0:
+        if table[probe].held == 0:
             break
-        if ((probe - home(orders, orders[probe].ref)) & mask) >= ((probe - hole) & mask):
-            orders[hole] = orders[probe]
+        if ((probe - home(table, table[probe].ref)) & mask) >= ((probe - hole) & mask):
+            table[hole] = table[probe]
             hole = probe
-    orders[hole].qty = 0
+    table[hole].held = 0
 
 
 @kernel
 def rehash(source, target):  # type: ignore[no-untyped-def]
-    """Enters all orders of ``source`` into the empty, larger table ``target``."""
+    """Enters all rows of ``source`` into the empty, larger table ``target``."""
     for i in range(len(source)):
-        if source[i].qty != 0:
+        if source[i].held != 0:
             target[slot_of(target, source[i].ref)] = source[i]

@@ -1,0 +1,12 @@
+"""``python -m signals worker``: the signals service, by Faust's command line; ``… warm`` compiles its kernels."""
+
+import sys
+
+from signals.app import build
+from signals.settings import SignalsSettings
+from signals.warm import warm
+
+if __name__ == "__main__":
+    warm()  # before the loop runs: compiling in it would cost the worker its place in the group
+    if sys.argv[1:] != ["warm"]:
+        build(SignalsSettings()).main()

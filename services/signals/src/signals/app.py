@@ -1,0 +1,22 @@
+"""Wires the signals service. Nothing is opened before the worker starts."""
+
+from common.contracts.topics import SIGNALS_MARKET_CHANGELOG
+from common.runtime.app import TidemarkApp
+
+from signals.settings import SignalsSettings
+from signals.stages import INPUTS, MARKET, OUTPUTS, handle, market_views
+
+
+def build(settings: SignalsSettings) -> TidemarkApp:
+    """The service: one stage, the market."""
+    app = TidemarkApp("signals", settings)
+    app.stage(
+        name="market",
+        inputs=INPUTS,
+        outputs=OUTPUTS,
+        changelog=SIGNALS_MARKET_CHANGELOG,
+        tables=(MARKET,),
+        views=market_views,
+    )(handle)
+    app.watch_dead_letters(INPUTS)
+    return app

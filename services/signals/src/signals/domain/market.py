@@ -1,0 +1,201 @@
+"""The market of one partition: books, bars, and what is told of them when.
+
+Time is in the input: bars are issued when the clock of the ticks passes the end of their window; marks, depths and
+views are made at heartbeats, for the instruments that changed since they were last told. So what goes out, and in which
+order, depends on the ticks alone, not on how they are cut into frames nor on when they are handled.
+
+What one heartbeat tells is bounded, for readers who cannot follow a flood: the instruments that wait longest come
+first, the others at the next heartbeats. The clock row of the marks goes out at every heartbeat.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from common.contracts.market import BAR, BAR_WINDOWS_NS, DEPTH, MARK, Bars, Depths, Marks
+from common.contracts.ticks import NO_INSTRUMENT, Ticks
+
+from signals.domain.bars import TRADES_MAX, TumblingBars
+from signals.domain.books import Books
+from signals.domain.layout import (
+    CHANGED_DEPTH,
+    CHANGED_QUOTE,
+    CHANGED_TRADE,
+    STOP_HEARTBEAT,
+    STOP_SESSION,
+    Array,
+)
+from signals.domain.showcase import Showcase, Turn
+
+UNSAID: Final = 0
+UNSEEN: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one heartbeat of one partition tells at most."""
+
+    instruments_told: int = 256
+    """Marks, and depths, on the log."""
+    instruments_shown: int = 16
+    """Quotes, books and live bars in views."""
+    bars_shown: int = 32
+    """Closed bars in views, apart from those that were seen open."""
+    bars_cleared: int = 500
+    """Bars taken out of the views after the start of a session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a heartbeat tells. Rows carry their symbols."""
+
+    marks: Marks
+    """Changed marks, and the clock row as the last."""
+    depths: Depths
+    quotes: Marks
+    opens_e4: Array
+    """First print of the session of each row of ``quotes``."""
+    books: Depths
+    showcase: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What a frame of ticks led to."""
+
+    bars: Bars
+    """Issued bars, in order."""
+    beats: Sequence[Beat]
+
+
+@dataclass
+class MarketState:
+    """One partition's market. The state is in arrays: ``arrays`` and ``restore`` carry it over bit for bit."""
+
+    windows_ns: Sequence[int] = BAR_WINDOWS_NS
+    limits: Limits = field(default_factory=Limits)
+    trades_max: int = TRADES_MAX
+
+    def __post_init__(self) -> None:
+        self.books = Books()
+        self.bars = TumblingBars(self.windows_ns, trades_max=self.trades_max)
+        self.showcase = Showcase(self.windows_ns, self.limits.bars_shown, self.limits.bars_cleared)
+
+    def apply(self, ticks: Ticks, ingest_ns: int) -> Effects:
+        """Applies a frame. Raises ValueError, before any change, if it names an impossible instrument."""
+        if ticks.flags.writeable:  # the kernels are compiled for the read-only view that a frame gives
+            ticks = ticks.view()
+            ticks.flags.writeable = False
+        self.books.admit(ticks)
+        self.bars.admit(len(self.books.listings))
+        self.showcase.admit(len(self.books.listings))
+        issued: list[Bars] = []
+        beats: list[Beat] = []
+        at = 0
+        while at < len(ticks):
+            at = self.books.apply(ticks, at)
+            self._issue(self.bars.apply(self.books.prints, self.books.clock_ns, self.books.listings), issued)
+            if self.books.stop == STOP_HEARTBEAT:
+                beats.append(self._beat(ingest_ns))
+            elif self.books.stop == STOP_SESSION:
+                self._begin_session(int(ticks[at - 1]["event_ns"]), issued)
+        return Effects(np.concatenate(issued) if issued else _NO_BARS, beats)
+
+    def _issue(self, rows: Bars, issued: list[Bars]) -> None:
+        if not len(rows):
+            return
+        rows["symbol"] = self.books.symbols[rows["instrument_id"]]
+        issued.append(rows)
+        self.showcase.issued(rows)
+
+    def _begin_session(self, clock_ns: int, issued: list[Bars]) -> None:
+        self._issue(self.bars.close_all(self.books.listings), issued)
+        self.books.begin_session(clock_ns)
+        self.bars.begin_session(clock_ns)
+        self.showcase.begin_session()
+
+    # --- heartbeats ------------------------------------------------------------------------------------------------
+
+    def _beat(self, ingest_ns: int) -> Beat:
+        told, bits = self.books.take(UNSAID, self.limits.instruments_told)
+        shown, seen = self.books.take(UNSEEN, self.limits.instruments_shown)
+        traded = shown[seen & CHANGED_TRADE > 0]
+        turn = self.showcase.turn(self.books.clock_ns, traded, self.live_bars(traded))
+        turn.gone["symbol"] = self.books.symbols[turn.gone["instrument_id"]]
+        quoted = shown[seen & CHANGED_QUOTE > 0]
+        return Beat(
+            marks=np.concatenate((self.marks(told[bits & CHANGED_QUOTE > 0], ingest_ns), self._clock_row(ingest_ns))),
+            depths=self.depths(told[bits & CHANGED_DEPTH > 0], ingest_ns),
+            quotes=self.marks(quoted, ingest_ns),
+            opens_e4=self.books.listings["open_e4"][quoted],
+            books=self.depths(shown[seen & CHANGED_DEPTH > 0], ingest_ns),
+            showcase=turn,
+        )
+
+    def marks(self, ids: Array, ingest_ns: int) -> Marks:
+        """Marks of some instruments as they are now."""
+        listings, sides = self.books.listings[ids], self.books.sides.reshape(-1, 2)[ids]
+        rows = np.zeros(len(ids), MARK)
+        rows["symbol"] = self.books.symbols[ids]
+        rows["instrument_id"] = ids
+        rows["ingest_ns"] = ingest_ns
+        for name in ("trading_state", "event_ns", "last_e4", "volume"):
+            rows[name] = listings[name]
+        for column, side in enumerate(("bid", "ask")):
+            rows[f"{side}_e4"] = sides["best_e4"][:, column]
+            rows[f"{side}_size"] = sides["best_size"][:, column]
+        return rows
+
+    def _clock_row(self, ingest_ns: int) -> Marks:
+        row = np.zeros(1, MARK)
+        row["instrument_id"] = NO_INSTRUMENT
+        row["event_ns"] = self.books.clock_ns
+        row["ingest_ns"] = ingest_ns
+        return row
+
+    def depths(self, ids: Array, ingest_ns: int) -> Depths:
+        """Top-ten depths of some instruments as they are now."""
+        levels, counts = self.books.depth(ids)
+        rows = np.zeros(len(ids), DEPTH)
+        rows["symbol"] = self.books.symbols[ids]
+        rows["instrument_id"] = ids
+        rows["event_ns"] = self.books.listings["event_ns"][ids]
+        rows["ingest_ns"] = ingest_ns
+        for column, side in enumerate(("bid", "ask")):
+            rows[f"{side}_levels"] = counts[:, column]
+            rows[f"{side}s"]["price_e4"] = levels[:, column, :, 0]
+            rows[f"{side}s"]["size"] = levels[:, column, :, 1]
+        return rows
+
+    def live_bars(self, ids: Array) -> Bars:
+        """What the open windows of some instruments hold so far."""
+        rows = self.bars.open_bars(ids)
+        rows["symbol"] = self.books.symbols[rows["instrument_id"]]
+        return rows
+
+    def live_bars_shown(self) -> Bars:
+        """Open bars that are on show, as they are now."""
+        rows = self.live_bars(self.showcase.live_ids())
+        return rows[self.showcase.shows_open(rows)]
+
+    def anomalies(self) -> dict[str, int]:
+        """How often the input was damaged or out of order, by kind."""
+        return self.books.anomalies() | self.bars.anomalies()
+
+    # --- snapshots -------------------------------------------------------------------------------------------------
+
+    def arrays(self) -> dict[str, Array]:
+        """The whole state by name. Nothing is copied."""
+        parts = {"books": self.books.arrays(), "bars": self.bars.arrays(), "showcase": self.showcase.arrays()}
+        return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Takes over what ``arrays`` gave; the state then behaves, bit for bit, as the one that gave it."""
+        for part in ("books", "bars", "showcase"):
+            prefix = f"{part}."
+            owner: Books | TumblingBars | Showcase = getattr(self, part)
+            owner.restore({name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)})
+
+
+_NO_BARS: Final[Bars] = np.zeros(0, BAR)

@@ -1,0 +1,29 @@
+"""What the operators see of the markets. Set from the state, so that a replay counts nothing twice."""
+
+from typing import Final
+
+from prometheus_client import Gauge
+
+from signals.domain import count
+from signals.domain.market import MarketState
+
+ANOMALIES: Final = Gauge(
+    "tidemark_signals_anomalies_total", "damaged or late input, by kind, since the state began", ("partition", "kind")
+)
+TICKS: Final = Gauge("tidemark_signals_ticks_total", "ticks applied since the state began", ("partition",))
+BARS: Final = Gauge("tidemark_signals_bars_total", "bars issued since the state began, revisions too", ("partition",))
+ORDERS: Final = Gauge("tidemark_signals_open_orders", "orders in the books", ("partition",))
+CLOCK: Final = Gauge("tidemark_signals_clock_seconds", "event time that the partition has reached", ("partition",))
+NS: Final = 1_000_000_000
+
+
+def observe(partition: int, market: MarketState) -> None:
+    """Reads the counters of a partition; called once per heartbeat."""
+    label = str(partition)
+    counters = market.books.counters.tolist()
+    TICKS.labels(label).set(counters[count.TICKS])
+    BARS.labels(label).set(int(market.bars.counters[count.BARS]))
+    ORDERS.labels(label).set(counters[count.ORDERS])
+    CLOCK.labels(label).set(counters[count.CLOCK_NS] / NS)
+    for kind, times in market.anomalies().items():
+        ANOMALIES.labels(label, kind).set(times)
