@@ -1,0 +1,24 @@
+"""Wires the risk service. Nothing is opened before the worker starts."""
+
+from common.contracts.topics import RISK_GATE_CHANGELOG
+from common.runtime.app import TidemarkApp
+
+from risk.settings import RiskSettings
+from risk.stages import INPUTS, OUTPUTS, account_views, gate_handler, verify
+from risk.tables import TABLES
+
+
+def build(settings: RiskSettings) -> TidemarkApp:
+    """The service: one stage, the gate."""
+    app = TidemarkApp("risk", settings)
+    app.stage(
+        name="gate",
+        inputs=INPUTS,
+        outputs=OUTPUTS,
+        changelog=RISK_GATE_CHANGELOG,
+        tables=TABLES,
+        views=account_views,
+        verify=verify,
+    )(gate_handler(settings.limits(), settings.id_retention_ns()))
+    app.watch_dead_letters(INPUTS)
+    return app

@@ -1,0 +1,40 @@
+"""Settings of the risk service, read from ``TIDEMARK_*`` environment variables."""
+
+from common.contracts.values import INT64_MAX
+from common.runtime.settings import Settings
+from pydantic import Field
+
+from risk.domain.gate import Limits
+from risk.tables import DAY_NS
+
+NS_PER_MS = 1_000_000
+
+
+class RiskSettings(Settings):
+    """What an operator sets for the gate."""
+
+    market_collar_bps: int = Field(
+        default=500, ge=0, lt=10_000, description="how far beyond the quote a MARKET order may trade, in 1/10,000"
+    )
+    mark_max_age_ms: int = Field(default=5_000, ge=1, description="a mark is stale when its clock is older than this")
+    order_notional_max_e4: int = Field(
+        default=INT64_MAX, ge=1, le=INT64_MAX, description="price times quantity of one order at most"
+    )
+    id_retention_days: int = Field(
+        default=7, ge=1, description="client order, command and execution ids are remembered this long, at least"
+    )
+    unsaid_state_trades: bool = Field(
+        default=False, description="trade instruments of which the feed never said a trading state"
+    )
+
+    def limits(self) -> Limits:
+        """The gate's limits."""
+        return Limits(
+            market_collar_bps=self.market_collar_bps,
+            mark_age_max_ns=self.mark_max_age_ms * NS_PER_MS,
+            order_notional_max_e4=self.order_notional_max_e4,
+            unsaid_state_trades=self.unsaid_state_trades,
+        )
+
+    def id_retention_ns(self) -> int:
+        return self.id_retention_days * DAY_NS

@@ -1,0 +1,116 @@
+"""A desk: the gate's handler on tables in memory, with its committed outputs kept for reading."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from common.contracts.events import (
+    CommandResult,
+    Decision,
+    ExecutionReport,
+    LedgerEntry,
+    OrderIntent,
+    RiskCommand,
+)
+from common.contracts.market import mark_clock_key
+from common.contracts.topics import (
+    ORDERS_EXECUTIONS,
+    ORDERS_INTENTS,
+    RISK_COMMANDS,
+    RISK_DECISIONS,
+    Topic,
+)
+from common.runtime.message import Output, View
+from common.testing.orders import ACCOUNT, NOW_NS, clock_row, fund, instrument, mark_row, set_account
+from common.testing.tables import MemoryTables, message, written
+from risk.domain.gate import Limits
+from risk.stages import gate_handler
+from risk.tables import DAY_NS, TABLES
+
+PARTITION = 2
+MARK_PARTITION = 3
+TOPICS: dict[type[Any], Topic] = {OrderIntent: ORDERS_INTENTS, ExecutionReport: ORDERS_EXECUTIONS}
+
+
+class Desk:
+    """Sends messages as the runtime does, one by one; a message that is refused leaves the tables as they were."""
+
+    def __init__(self, limits: Limits | None = None, retention_ns: int = 7 * DAY_NS) -> None:
+        self.tables = MemoryTables(TABLES, PARTITION)
+        self.decisions: list[Decision] = []
+        self.results: list[CommandResult] = []
+        self.ledger: list[LedgerEntry] = []
+        self.views: list[View] = []
+        self.now_ns = NOW_NS
+        self.offsets: dict[str, int] = {}
+        self._handle = gate_handler(limits or Limits(), retention_ns)
+        self.list_instrument("ACME", 3)
+        self.tick()
+
+    # --- the market ------------------------------------------------------------------------------------------------
+
+    def list_instrument(self, symbol: str, instrument_id: int, **fields: Any) -> None:
+        self.tables.globals("instruments").put(symbol.encode(), instrument(symbol, instrument_id))
+        self.mark(symbol, **fields)
+
+    def mark(self, symbol: str = "ACME", **fields: Any) -> None:
+        self.tables.globals("marks").put(symbol.encode(), mark_row(symbol, **fields), MARK_PARTITION)
+
+    def tick(self) -> None:
+        """The clock of the marks' partition shows the present."""
+        marks = self.tables.globals("marks")
+        marks.put(mark_clock_key(MARK_PARTITION), clock_row(self.now_ns), MARK_PARTITION)
+
+    # --- messages --------------------------------------------------------------------------------------------------
+
+    def send(self, body: OrderIntent | RiskCommand | ExecutionReport, key: bytes | None = None) -> list[Any]:
+        """What readers of the output topics get to see; it is also kept by kind."""
+        topic = TOPICS.get(type(body), RISK_COMMANDS)
+        offset = self.offsets.get(topic.name, 0)
+        self.offsets[topic.name] = offset + 1
+        record = message(
+            topic, body.account_id.encode() if key is None else key, body, partition=PARTITION, offset=offset
+        )
+        seen: list[Any] = []
+        for item in self._handle(record, self.tables, self.now_ns):
+            if isinstance(item, View):
+                self.views.append(item)
+                continue
+            assert isinstance(item, Output)
+            assert (item.key, item.partition) == (body.account_id.encode(), PARTITION)
+            seen.append(written(item))
+            if item.topic is RISK_DECISIONS:
+                (self.decisions if isinstance(seen[-1], Decision) else self.results).append(seen[-1])
+            else:
+                self.ledger.append(seen[-1])
+        return seen
+
+    def decide(self, body: OrderIntent) -> Decision:
+        """The one decision on an intent."""
+        decisions = [seen for seen in self.send(body) if isinstance(seen, Decision)]
+        assert len(decisions) == 1
+        return decisions[0]
+
+    def command(self, body: RiskCommand) -> CommandResult:
+        """The one result of a command."""
+        results = [seen for seen in self.send(body) if isinstance(seen, CommandResult)]
+        assert len(results) == 1
+        return results[0]
+
+    def open(self, account_id: str = ACCOUNT, cash_e4: int = 0, shares: int = 0) -> None:
+        """An active account with cash, and shares of ACME."""
+        self.send(set_account(account_id))
+        if cash_e4:
+            self.send(fund(account_id, command_id="cash", cash_e4=cash_e4))
+        if shares:
+            self.send(fund(account_id, command_id="shares", symbol="ACME", qty=shares))
+
+
+@pytest.fixture
+def new_desk() -> Callable[..., Desk]:
+    return Desk
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()

@@ -1,0 +1,454 @@
+"""The gate stage on tables in memory: answers, repeats, conflicts, poison, what is shown and what is forgotten."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from common.contracts.events import (
+    AccountStatus,
+    EntryKind,
+    ExecType,
+    MarkRead,
+    ReasonCode,
+)
+from common.contracts.topics import ORDERS_INTENTS
+from common.contracts.values import E4, OrderType, Side
+from common.contracts.views import AccountData
+from common.runtime.message import Message
+from common.testing.orders import (
+    ACCOUNT,
+    NOW_NS,
+    fund,
+    intent,
+    mark_row,
+    report,
+    set_account,
+    trade,
+    withdraw,
+)
+from risk.domain.account import AccountRow
+from risk.domain.gate import Limits
+from risk.domain.ledger import LedgerError, OrderEnded, Overfill, ReportMismatch, UnknownOrder
+from risk.stages import KeyMismatch, account_views, gate_handler, verify
+from risk.tables import DAY_NS, SLOTS, SWEEP_EVERY_INTENTS, order_key
+
+CASH_E4 = 10_000 * E4
+BUY = intent("b1", qty=10, limit_price_e4=100 * E4)
+SELL = intent("s1", side=Side.SELL, qty=10, limit_price_e4=100 * E4)
+
+
+def account(desk: Any) -> AccountRow:
+    row = desk.tables.changelogged("accounts").get(ACCOUNT.encode())
+    assert isinstance(row, AccountRow)
+    return row
+
+
+# --- intents ------------------------------------------------------------------------------------------------------
+
+
+def test_buy_accepted_then_decision_entry_and_view_agree(desk: Any) -> None:
+    desk.open(cash_e4=CASH_E4)
+    decision, entry = desk.send(BUY)
+    assert (decision.accepted, decision.reason, decision.repeat) == (True, None, False)
+    assert (decision.order_id, decision.instrument_id, decision.intent) == ("acct-1.b1", 3, BUY)
+    assert (decision.reserved_cash_e4, decision.reserved_qty) == (1_000 * E4, 0)
+    assert (decision.protection_price_e4, decision.account_seq, decision.decided_ns) == (100 * E4, 2, NOW_NS)
+    assert (decision.intent_partition, decision.intent_offset) == (2, 0)
+    assert (entry.kind, entry.seq, entry.order_id) == (EntryKind.RESERVE, 2, "acct-1.b1")
+    view = desk.views[-1]
+    assert (view.name, view.scope, view.key, view.origin_ns) == ("account", ACCOUNT, "account", BUY.sent_ns)
+    assert AccountData.model_validate(view.data) == AccountData(
+        account_id=ACCOUNT, status="ACTIVE", cash_e4=CASH_E4, reserved_cash_e4=1_000 * E4, positions=(), seq=2
+    )
+
+
+def test_decision_carries_the_mark_it_read_and_where_it_stands(desk: Any) -> None:
+    desk.open(cash_e4=CASH_E4)
+    desk.mark(bid_e4=98 * E4, ask_e4=102 * E4, last_e4=99 * E4)
+    row = desk.tables.globals("marks").get(b"ACME")
+    assert desk.decide(BUY).mark == MarkRead(
+        partition=3,
+        offset=row.offset,
+        bid_e4=98 * E4,
+        ask_e4=102 * E4,
+        last_e4=99 * E4,
+        event_ns=NOW_NS,
+        clock_ns=NOW_NS,
+    )
+
+
+def test_market_sell_then_shares_reserved_and_a_protection_price(desk: Any) -> None:
+    desk.open(shares=10)
+    decision = desk.decide(intent("m", side=Side.SELL, order_type=OrderType.MARKET))
+    assert (decision.accepted, decision.reserved_qty, decision.reserved_cash_e4) == (True, 10, 0)
+    assert decision.protection_price_e4 == 940_500  # bid 99.00 less 5 %, rounded down to a cent
+    assert desk.views[-1].data["positions"] == [{"symbol": "ACME", "qty": 10, "reserved_qty": 10}]
+
+
+def test_intent_denied_then_no_entry_no_view_and_no_change_of_the_account(desk: Any) -> None:
+    desk.open(cash_e4=999 * E4)
+    shown, before = len(desk.views), account(desk)
+    (decision,) = desk.send(BUY)
+    assert (decision.accepted, decision.reason, decision.account_seq) == (False, ReasonCode.CASH_INSUFFICIENT, 1)
+    assert decision.compared["shortfall_cash_e4"] == 1 * E4
+    assert decision.protection_price_e4 is None
+    assert (len(desk.views), account(desk)) == (shown, before)
+
+
+def test_account_never_opened_then_denied_with_sequence_zero(desk: Any) -> None:
+    decision = desk.decide(BUY)
+    assert (decision.reason, decision.account_seq) == (ReasonCode.ACCOUNT_UNKNOWN, 0)
+
+
+@pytest.mark.parametrize("state", ["H", "P", "Q", ""])
+def test_mark_says_not_trading_then_denied(desk: Any, state: str) -> None:
+    desk.open(cash_e4=CASH_E4)
+    desk.mark(state=state)
+    assert desk.decide(BUY).reason is ReasonCode.INSTRUMENT_HALTED
+
+
+def test_partition_clock_missing_or_old_then_denied(desk: Any) -> None:
+    desk.open(cash_e4=CASH_E4)
+    desk.now_ns += 5_000_000_001
+    assert desk.decide(BUY).reason is ReasonCode.MARK_STALE
+    desk.tick()
+    assert desk.decide(intent("b2")).accepted
+    desk.tables.globals("marks").put(b"@3", None)
+    assert desk.decide(intent("b3")).reason is ReasonCode.MARK_MISSING
+
+
+def test_clock_of_another_partition_does_not_help(desk: Any) -> None:
+    desk.open(cash_e4=CASH_E4)
+    desk.tables.globals("marks").put(b"ACME", mark_row(), partition=1)
+    assert desk.decide(BUY).reason is ReasonCode.MARK_MISSING
+
+
+# --- repeats and conflicts ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cash_e4", [CASH_E4, 1])
+def test_same_intent_again_then_the_first_answer_and_nothing_reserved(desk: Any, cash_e4: int) -> None:
+    desk.open(cash_e4=cash_e4)
+    first = desk.decide(BUY)
+    entries, before = len(desk.ledger), desk.tables.rows()
+    desk.now_ns += 1_000
+    again = BUY.model_copy(update={"sent_ns": BUY.sent_ns + 5})
+    (decision,) = desk.send(again)
+    expected = {"repeat": True, "intent": again, "intent_offset": 1}
+    assert decision == first.model_copy(update=expected)
+    assert (len(desk.ledger), desk.tables.rows()) == (entries, before)
+
+
+def test_same_intent_after_the_order_ended_then_still_the_first_answer(desk: Any) -> None:
+    desk.open(cash_e4=CASH_E4)
+    first = desk.decide(BUY)
+    desk.send(trade(BUY, "x1", 10, 100 * E4, cum_qty=10))
+    assert desk.decide(BUY) == first.model_copy(update={"repeat": True, "intent_offset": 1})
+
+
+def test_denied_intent_again_once_it_would_pass_then_denied_as_before(desk: Any) -> None:
+    assert desk.decide(BUY).reason is ReasonCode.ACCOUNT_UNKNOWN
+    desk.open(cash_e4=CASH_E4)
+    again = desk.decide(BUY)
+    assert (again.reason, again.repeat) == (ReasonCode.ACCOUNT_UNKNOWN, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "conflict"),
+    [
+        ({"symbol": "OTHER"}, "symbol"),
+        ({"side": Side.SELL, "qty": 11}, "side"),
+        ({"order_type": OrderType.MARKET, "limit_price_e4": None}, "order_type"),
+        ({"time_in_force": "IOC"}, "time_in_force"),
+        ({"qty": 11, "limit_price_e4": 1}, "qty"),
+        ({"limit_price_e4": 100 * E4 + 100}, "limit_price_e4"),
+    ],
+)
+def test_same_id_other_body_then_denied_with_the_first_field_that_differs(
+    desk: Any, changes: dict[str, Any], conflict: str
+) -> None:
+    desk.open(cash_e4=CASH_E4)
+    desk.decide(BUY)
+    before = desk.tables.rows()
+    decision = desk.decide(intent("b1", **{"qty": 10, "limit_price_e4": 100 * E4, **changes}))
+    assert (decision.accepted, decision.reason, decision.repeat) == (False, ReasonCode.DUPLICATE_ID, False)
+    assert (decision.conflict, decision.account_seq, desk.tables.rows()) == (conflict, 2, before)
+
+
+def test_same_id_in_another_account_then_a_new_order(desk: Any) -> None:
+    desk.open(cash_e4=CASH_E4)
+    desk.open("acct-2", cash_e4=CASH_E4)
+    assert desk.decide(BUY).accepted
+    other = desk.decide(intent("b1", "acct-2"))
+    assert (other.accepted, other.repeat) == (True, False)
+
+
+# --- commands -----------------------------------------------------------------------------------------------------
+
+
+def test_account_opened_suspended_and_opened_again(desk: Any) -> None:
+    assert desk.command(set_account()).status is AccountStatus.ACTIVE
+    desk.send(fund(command_id="f", cash_e4=CASH_E4))
+    result = desk.command(set_account(active=False, command_id="stop"))
+    assert (result.accepted, result.status, result.account_seq) == (True, AccountStatus.SUSPENDED, 1)
+    assert desk.decide(BUY).reason is ReasonCode.ACCOUNT_INACTIVE
+    assert desk.command(withdraw(command_id="w", cash_e4=1)).reason is ReasonCode.ACCOUNT_INACTIVE
+    assert desk.command(fund(command_id="f2", cash_e4=1)).accepted
+    desk.send(set_account(command_id="go"))
+    assert desk.decide(intent("b2")).accepted
+    assert account(desk).cash_e4 == CASH_E4 + 1
+
+
+def test_fund_and_withdraw_then_balances_entries_and_result(desk: Any) -> None:
+    desk.send(set_account())
+    result, entry = desk.send(fund(command_id="f", cash_e4=50, symbol="ACME", qty=7))
+    assert (result.accepted, result.account_seq, result.command_partition, result.command_offset) == (True, 1, 2, 1)
+    assert (entry.kind, entry.command_id, len(entry.postings)) == (EntryKind.FUND, "f", 4)
+    result, entry = desk.send(withdraw(command_id="w", cash_e4=20))
+    assert (result.accepted, entry.kind, entry.seq) == (True, EntryKind.WITHDRAW, 2)
+    assert desk.views[-1].data == {
+        "account_id": ACCOUNT,
+        "status": "ACTIVE",
+        "cash_e4": 30,
+        "reserved_cash_e4": 0,
+        "positions": [{"symbol": "ACME", "qty": 7, "reserved_qty": 0}],
+        "seq": 2,
+    }
+
+
+COMMAND_DENIALS: dict[str, tuple[Any, ReasonCode, dict[str, int]]] = {
+    "unknown account": (fund("nobody", command_id="f", cash_e4=1), ReasonCode.ACCOUNT_UNKNOWN, {}),
+    "unknown instrument": (fund(command_id="f", symbol="NONE", qty=1), ReasonCode.INSTRUMENT_UNKNOWN, {}),
+    "negative cash": (fund(command_id="f", cash_e4=-1), ReasonCode.COMMAND_INVALID, {"cash_e4": -1, "qty": 0}),
+    "negative shares": (
+        fund(command_id="f", symbol="ACME", qty=-1),
+        ReasonCode.COMMAND_INVALID,
+        {"cash_e4": 0, "qty": -1},
+    ),
+    "nothing": (fund(command_id="f"), ReasonCode.COMMAND_INVALID, {"cash_e4": 0, "qty": 0}),
+    "shares of nothing": (fund(command_id="f", qty=1), ReasonCode.COMMAND_INVALID, {"cash_e4": 0, "qty": 1}),
+    "symbol without shares": (
+        fund(command_id="f", cash_e4=1, symbol="ACME"),
+        ReasonCode.COMMAND_INVALID,
+        {"cash_e4": 1, "qty": 0},
+    ),
+    "more cash than 64 bits": (
+        fund(command_id="f", cash_e4=2**63 - 1),
+        ReasonCode.COMMAND_INVALID,
+        {"cash_e4": 2**63 - 1, "held_cash_e4": 100, "cash_max_e4": 2**63 - 1},
+    ),
+    "more shares than 64 bits": (
+        fund(command_id="f", symbol="ACME", qty=2**63 - 1),
+        ReasonCode.COMMAND_INVALID,
+        {"qty": 2**63 - 1, "held_qty": 5, "qty_max": 2**63 - 1},
+    ),
+    "withdraw nothing": (withdraw(command_id="w", cash_e4=0), ReasonCode.COMMAND_INVALID, {"cash_e4": 0}),
+    "withdraw less than nothing": (withdraw(command_id="w", cash_e4=-7), ReasonCode.COMMAND_INVALID, {"cash_e4": -7}),
+    "withdraw too much": (
+        withdraw(command_id="w", cash_e4=101),
+        ReasonCode.CASH_INSUFFICIENT,
+        {"required_cash_e4": 101, "available_cash_e4": 100, "shortfall_cash_e4": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", COMMAND_DENIALS)
+def test_command_denied_then_reason_numbers_and_no_entry(desk: Any, case: str) -> None:
+    command, reason, compared = COMMAND_DENIALS[case]
+    desk.open(cash_e4=100, shares=5)
+    before = account(desk)
+    (result,) = desk.send(command)
+    assert (result.accepted, result.reason, result.compared) == (False, reason, compared)
+    assert account(desk) == before
+
+
+def test_withdraw_cash_that_is_reserved_then_denied(desk: Any) -> None:
+    desk.open(cash_e4=1_000 * E4)
+    assert desk.decide(BUY).accepted
+    result = desk.command(withdraw(command_id="w", cash_e4=1))
+    assert (result.reason, result.compared["available_cash_e4"]) == (ReasonCode.CASH_INSUFFICIENT, 0)
+
+
+def test_same_command_again_then_the_first_answer_and_no_entry(desk: Any) -> None:
+    desk.send(set_account())
+    first = desk.command(fund(command_id="f", cash_e4=50))
+    before, desk.now_ns = desk.tables.rows(), desk.now_ns + 9
+    (again,) = desk.send(fund(command_id="f", cash_e4=50).model_copy(update={"sent_ns": NOW_NS + 9}))
+    assert again == first.model_copy(update={"repeat": True, "command_offset": 2})
+    assert desk.tables.rows() == before
+
+
+@pytest.mark.parametrize(
+    ("other", "conflict"),
+    [
+        (withdraw(command_id="f", cash_e4=50), "type"),
+        (fund(command_id="f", cash_e4=51), "cash_e4"),
+        (fund(command_id="f", cash_e4=50, symbol="ACME", qty=1), "symbol"),
+        (set_account(command_id="f"), "type"),
+    ],
+)
+def test_same_command_id_other_body_then_denied_with_the_field(desk: Any, other: Any, conflict: str) -> None:
+    desk.send(set_account())
+    desk.send(fund(command_id="f", cash_e4=50))
+    before = desk.tables.rows()
+    (result,) = desk.send(other)
+    assert (result.accepted, result.reason, result.conflict) == (False, ReasonCode.DUPLICATE_ID, conflict)
+    assert (result.account_seq, desk.tables.rows()) == (1, before)
+
+
+# --- executions ---------------------------------------------------------------------------------------------------
+
+
+def test_filled_in_parts_then_posted_in_parts_and_shown(desk: Any) -> None:
+    desk.open(cash_e4=CASH_E4)
+    desk.send(BUY)
+    (first,) = desk.send(trade(BUY, "x1", 4, 99 * E4, cum_qty=4))
+    (second,) = desk.send(trade(BUY, "x2", 6, 100 * E4, cum_qty=10))
+    assert [(e.kind, e.seq, e.execution_id) for e in (first, second)] == [
+        (EntryKind.POST, 3, "x1"),
+        (EntryKind.POST, 4, "x2"),
+    ]
+    assert account(desk) == AccountRow(AccountStatus.ACTIVE, CASH_E4 - 996 * E4, 0, 4)
+    assert desk.views[-1].data["positions"] == [{"symbol": "ACME", "qty": 10, "reserved_qty": 0}]
+
+
+def test_everything_sold_then_no_position_row_is_left(desk: Any) -> None:
+    desk.open(shares=10)
+    desk.send(SELL)
+    desk.send(trade(SELL, "x1", 10, 100 * E4, cum_qty=10))
+    assert not desk.tables.changelogged("positions").rows
+    assert not desk.tables.changelogged("holdings").rows
+    assert (account(desk).cash_e4, desk.views[-1].data["positions"]) == (1_000 * E4, [])
+
+
+def test_several_symbols_held_then_each_comes_and_goes_by_itself(desk: Any) -> None:
+    desk.list_instrument("BETA", 7)
+    desk.open(shares=10)
+    desk.send(fund(command_id="b", symbol="BETA", qty=2))
+    desk.send(SELL)
+    desk.send(trade(SELL, "x1", 10, 100 * E4, cum_qty=10))
+    assert desk.views[-1].data["positions"] == [{"symbol": "BETA", "qty": 2, "reserved_qty": 0}]
+
+
+def test_part_filled_then_canceled_then_the_rest_released(desk: Any) -> None:
+    desk.open(cash_e4=CASH_E4)
+    desk.send(BUY)
+    desk.send(trade(BUY, "x1", 4, 100 * E4, cum_qty=4))
+    (void,) = desk.send(report(BUY, ExecType.CANCELED, "x2", cum_qty=4))
+    assert (void.kind, void.seq) == (EntryKind.VOID, 4)
+    assert account(desk) == AccountRow(AccountStatus.ACTIVE, CASH_E4 - 400 * E4, 0, 4)
+
+
+@pytest.mark.parametrize("exec_type", [ExecType.NEW, ExecType.CANCEL_REJECTED])
+def test_report_without_money_then_nothing_happens(desk: Any, exec_type: ExecType) -> None:
+    desk.open(cash_e4=CASH_E4)
+    desk.send(BUY)
+    before = desk.tables.rows()
+    assert desk.send(report(BUY, exec_type, "x1", leaves_qty=10)) == []
+    assert desk.tables.rows() == before
+
+
+def test_same_execution_again_then_ignored_even_after_the_end(desk: Any) -> None:
+    desk.open(cash_e4=CASH_E4)
+    desk.send(BUY)
+    fills = [trade(BUY, "x1", 4, 100 * E4, cum_qty=4), trade(BUY, "x2", 6, 100 * E4, cum_qty=10)]
+    for fill in fills:
+        desk.send(fill)
+    before, shown = desk.tables.rows(), len(desk.views)
+    for fill in fills:
+        assert desk.send(fill) == []
+    assert (desk.tables.rows(), len(desk.views)) == (before, shown)
+
+
+REFUSED: dict[str, tuple[Any, type[Exception]]] = {
+    "never ordered": (trade(intent("ghost"), "x", 1, 100 * E4, cum_qty=1), UnknownOrder),
+    "denied order": (trade(intent("denied", qty=-1), "x", 1, 100 * E4, cum_qty=1), UnknownOrder),
+    "overfill": (trade(BUY, "x", 11, 100 * E4, cum_qty=11), Overfill),
+    "after its end": (trade(intent("ended"), "x9", 1, 100 * E4, cum_qty=1), OrderEnded),
+    "order of another account": (
+        trade(BUY, "x", 1, 100 * E4, cum_qty=1).model_copy(update={"account_id": "acct-2"}),
+        ReportMismatch,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_execution_contradicts_the_books_then_refused_and_nothing_changed(desk: Any, case: str) -> None:
+    execution, refusal = REFUSED[case]
+    desk.open(cash_e4=CASH_E4)
+    desk.send(BUY)
+    desk.send(intent("denied", qty=-1))
+    desk.send(intent("ended"))
+    desk.send(report(intent("ended"), ExecType.REJECTED, "x8"))
+    before = desk.tables.rows()
+    with pytest.raises(refusal):
+        desk.send(execution)
+    assert desk.tables.rows() == before
+
+
+# --- poison -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [BUY, set_account(), trade(BUY, "x", 1, 1, cum_qty=1)])
+@pytest.mark.parametrize("key", [b"", b"acct-2", b"\xff"])
+def test_key_is_not_the_bodys_account_then_refused(desk: Any, body: Any, key: bytes) -> None:
+    desk.open(cash_e4=CASH_E4)
+    before = desk.tables.rows()
+    with pytest.raises(KeyMismatch):
+        desk.send(body, key)
+    assert desk.tables.rows() == before
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{}", b"\xff\x00", b'{"account_id":"acct-1"}', b"[1]"])
+def test_value_is_no_intent_then_refused(desk: Any, value: bytes | None) -> None:
+    handle = gate_handler(Limits(), DAY_NS)
+    with pytest.raises(ValueError):
+        list(handle(Message(ORDERS_INTENTS, 0, 0, b"acct-1", value, 0), desk.tables, NOW_NS))
+
+
+# --- views, invariants, retention ---------------------------------------------------------------------------------
+
+
+def test_refill_lists_every_account_as_it_was_last_shown(desk: Any) -> None:
+    for number in range(3):
+        desk.open(f"acct-{number}", cash_e4=CASH_E4, shares=number)
+    newest = {view.scope: view.data for view in desk.views}
+    assert {view.scope: view.data for view in account_views(desk.tables)} == newest
+    assert len(newest) == 3
+
+
+def test_restored_rows_that_no_ledger_could_have_made_then_refused(desk: Any) -> None:
+    desk.open(cash_e4=CASH_E4, shares=3)
+    verify(desk.tables)
+    accounts = desk.tables.changelogged("accounts")
+    accounts.put(b"bad", AccountRow(AccountStatus.ACTIVE, 10, 11))
+    with pytest.raises(LedgerError, match="account bad"):
+        verify(desk.tables)
+
+
+def test_retention_over_then_closed_ids_are_forgotten_and_open_orders_stay(new_desk: Callable[..., Any]) -> None:
+    desk = new_desk(retention_ns=2 * DAY_NS)
+    desk.open(cash_e4=CASH_E4)
+    resting, ended = intent("resting"), intent("ended")
+    assert desk.decide(resting).accepted and desk.decide(ended).accepted
+    desk.send(report(ended, ExecType.CANCELED, "x1"))
+    kept = {name: len(desk.tables.changelogged(name).rows) for name in ("orders", "executions", "commands")}
+    assert kept == {"orders": 2, "executions": 1, "commands": 2}
+
+    def pass_a_day() -> None:
+        """Enough intents to carry the cursor through all slots; they are repeats, so they leave no rows."""
+        desk.now_ns += DAY_NS
+        for slot in range(SLOTS):
+            desk.offsets[ORDERS_INTENTS.name] = (slot + 1) * SWEEP_EVERY_INTENTS
+            desk.send(resting)
+
+    pass_a_day()
+    pass_a_day()
+    assert desk.decide(ended).repeat
+    pass_a_day()
+    assert set(desk.tables.changelogged("orders").rows) == {order_key("acct-1.resting")}
+    assert not desk.tables.changelogged("executions").rows
+    assert not desk.tables.changelogged("commands").rows
+    assert account(desk).reserved_cash_e4 == 1_000 * E4
+    (void,) = desk.send(report(resting, ExecType.CANCELED, "x2"))
+    assert void.kind is EntryKind.VOID
