@@ -16,6 +16,7 @@ from common.testing.stack.native import HOST, POSTGRES_CONNECTIONS_MAX, POSTGRES
 from common.testing.stack.ports import free_port
 
 IMAGES: Final = {"kafka": "apache/kafka:4.3.0", "redis": "redis:7-bookworm", "postgres": "postgres:15-bookworm"}
+CONFIGURATION: Final = "/opt/kafka/config /etc/kafka/docker"
 LABEL: Final = "tidemark.stack"
 READY_TIMEOUT_S: Final = 90.0
 STOP_GRACE_S: Final = 15
@@ -199,6 +200,8 @@ class ContainerKafka(ContainerPart):
         container.with_env("KAFKA_HEAP_OPTS", " ".join(heap))
         container.with_env("KAFKA_JVM_PERFORMANCE_OPTS", " ".join(o for o in self._jvm.value if o not in heap))
         container.with_env("CLUSTER_ID", self._cluster_id)
+        # The image rewrites its configuration at every start, which one built from read-only sources could not.
+        container.with_command(["bash", "-c", f"chmod -R u+w {CONFIGURATION}; exec /etc/kafka/docker/run"])
 
     def ready(self) -> bool:
         return probes.kafka_brokers(self.port) >= 1

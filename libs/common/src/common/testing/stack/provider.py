@@ -2,8 +2,11 @@
 
 from typing import Final
 
+from common.testing.stack.cache import tell
 from common.testing.stack.containers import pull_missing, why_not_docker
 from common.testing.stack.errors import PartsError
+from common.testing.stack.native import find_postgres, find_redis_server
+from common.testing.stack.native_kafka import format_template, java_command
 
 CHOICES: Final = ("auto", "docker", "native")
 
@@ -11,8 +14,9 @@ CHOICES: Final = ("auto", "docker", "native")
 def choose_provider(wanted: str, names: frozenset[str], *, only_native: bool) -> str:
     """``docker`` or ``native``. Raises PartsError where the wanted one cannot be had.
 
-    ``auto`` takes docker when a daemon answers and holds every image: nothing is pulled for it. ``only_native``: kept
-    data and clusters are there with processes only.
+    ``auto`` takes processes, which start in a fraction of the time and die with their parent, and containers where
+    the programs cannot be had but a daemon holds every image. ``only_native``: kept data and clusters are there with
+    processes only.
     """
     if wanted not in CHOICES:
         raise PartsError(f"TIDEMARK_PARTS is {wanted!r}; it must be one of {', '.join(CHOICES)}")
@@ -21,6 +25,24 @@ def choose_provider(wanted: str, names: frozenset[str], *, only_native: bool) ->
             raise PartsError("kept data and clusters of brokers need TIDEMARK_PARTS=native (or auto)")
         pull_missing(names)
         return "docker"
-    if False and wanted == "auto" and not only_native and why_not_docker(names) is None:
+    try:
+        fetch_native(names)
+    except PartsError as error:
+        if wanted == "native" or only_native:
+            raise
+        if reason := why_not_docker(names):
+            raise PartsError(f"{error}\nDocker was tried as well: {reason}") from error
+        tell(f"using docker, because: {error}")
         return "docker"
     return "native"
+
+
+def fetch_native(names: frozenset[str]) -> None:
+    """Gets every program that the parts need as processes. Raises PartsError."""
+    if "redis" in names:
+        find_redis_server()
+    if "postgres" in names:
+        find_postgres()
+    if "kafka" in names:
+        java_command()
+        format_template()
