@@ -18,6 +18,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from common.runtime.settings import Settings
 
+_SAMPLED_DIGITS = frozenset("13579bdf")
 _propagator = TraceContextTextMapPropagator()
 
 
@@ -35,8 +36,8 @@ def configure_telemetry(service: str, settings: Settings) -> None:
 
 
 def is_sampled(traceparent: str) -> bool:
-    """Whether the sender recorded this trace."""
-    return traceparent.endswith("-01")
+    """Whether the sender recorded this trace: bit 0 of the flags, beside bit 1 for a random id (W3C Trace Context 2)."""
+    return traceparent[-1:] in _SAMPLED_DIGITS
 
 
 def current_traceparent() -> str:

@@ -1,0 +1,26 @@
+"""Trace context between services."""
+
+import pytest
+from common.runtime.telemetry import is_sampled
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-"
+
+
+@pytest.mark.parametrize(("flags", "sampled"), [("00", False), ("01", True), ("02", False), ("03", True), ("ff", True)])
+def test_sampled_is_bit_0_of_the_flags_whatever_the_others_say(flags: str, sampled: bool) -> None:
+    assert is_sampled(TRACE + flags) is sampled
+
+
+def test_no_context_then_not_sampled() -> None:
+    assert not is_sampled("")
+
+
+@pytest.mark.parametrize(("sampler", "sampled"), [(ALWAYS_ON, True), (ALWAYS_OFF, False)])
+def test_context_that_the_sdk_writes_then_read_as_it_was_sampled(sampler: Sampler, sampled: bool) -> None:
+    carrier: dict[str, str] = {}
+    with TracerProvider(sampler=sampler).get_tracer("test").start_as_current_span("span"):
+        TraceContextTextMapPropagator().inject(carrier)
+    assert is_sampled(carrier["traceparent"]) is sampled
