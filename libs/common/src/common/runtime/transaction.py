@@ -7,7 +7,6 @@ from typing import Final
 
 from opentelemetry.trace import SpanKind
 
-from common.runtime.errors import LogError
 from common.runtime.failpoints import passing
 from common.runtime.log import Partition, Producer, Record
 from common.runtime.message import Handled, Message, Output, View
@@ -96,12 +95,14 @@ async def commit(parts: TaskParts, batch: Sequence[Message], dead: DeadLetter | 
         passing("commit.3.outputs-appended")
         await parts.producer.append(parts.changelog, [Record(key, value, now_ms) for key, value in rows])
         passing("commit.3.changelog-appended")
-    except LogError:
-        discard(parts)
-        raise
-    except BaseException:
+    except PoisonError:
         discard(parts)
         await parts.producer.abort()
+        raise
+    except BaseException:
+        # The log failed, or the partition is being released: whoever fences next aborts what is open. Asking for it
+        # here could fail in its turn and would then hide why the task has to end.
+        discard(parts)
         raise
     # 4 commit
     try:

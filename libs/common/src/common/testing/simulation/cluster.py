@@ -25,9 +25,13 @@ class Seat:
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[frozenset[int]] = asyncio.Queue()
+        self._generation = 0
 
-    def tell(self, partitions: frozenset[int]) -> None:
-        self._queue.put_nowait(partitions)
+    def tell(self, generation: int, partitions: frozenset[int]) -> None:
+        """What arrives late, after a newer generation, no longer counts."""
+        if generation > self._generation:
+            self._generation = generation
+            self._queue.put_nowait(partitions)
 
     async def changed(self) -> frozenset[int]:
         return await self._queue.get()
@@ -88,16 +92,17 @@ class Group:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._told: dict[str, frozenset[int]] = {}
+        self._generation = 0
         self.assigned: dict[int, Worker] = {}
 
     def assign(self, workers: list[Worker]) -> None:
         """Deals the partitions out to those who are alive and not stopped for longer than the session."""
         self.assigned = {p: workers[p % len(workers)] for p in range(PARTITIONS)} if workers else {}
+        self._generation += 1
         loop = asyncio.get_running_loop()
         for worker in workers:
             partitions = frozenset(p for p, owner in self.assigned.items() if owner is worker)
-            loop.call_later(self._rng.random() * NOTICE_S, worker.seat.tell, partitions)
+            loop.call_later(self._rng.random() * NOTICE_S, worker.seat.tell, self._generation, partitions)
 
 
 class Cluster:
