@@ -1,5 +1,6 @@
 """The commit: the only place where a stage writes."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from typing import Final
 
 from opentelemetry.trace import SpanKind
 
+from common.runtime.errors import LogError
 from common.runtime.failpoints import passing
 from common.runtime.log import Partition, Producer, Record
 from common.runtime.message import Handled, Message, Output, View
@@ -99,10 +101,15 @@ async def commit(parts: TaskParts, batch: Sequence[Message], dead: DeadLetter | 
         discard(parts)
         await parts.producer.abort()
         raise
-    except BaseException:
-        # The log failed, or the partition is being released: whoever fences next aborts what is open. Asking for it
-        # here could fail in its turn and would then hide why the task has to end.
+    except LogError:
         discard(parts)
+        raise
+    except BaseException:
+        # The partition is being released. The next owner would have to wait for the open transaction until the broker
+        # times it out; but if aborting fails, that must not hide why the task has to end.
+        discard(parts)
+        with contextlib.suppress(LogError):
+            await parts.producer.abort()
         raise
     # 4 commit
     try:

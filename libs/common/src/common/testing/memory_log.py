@@ -173,6 +173,14 @@ class MemoryLog:
             self.end(identity, "aborted")
             identity.epoch += 1
 
+    def open_transactions(self) -> dict[str, int]:
+        """Transactional id → which of its transactions, counted by where it begins, is open."""
+        return {
+            name: min(identity.transaction.partitions.values(), default=0)
+            for name, identity in sorted(self._identities.items())
+            if identity.transaction is not None
+        }
+
     def transactional_ids(self) -> list[str]:
         """Every id that was ever fenced."""
         return sorted(self._identities)

@@ -18,6 +18,7 @@ from common.testing.simulation.work import INTENTS, PARTITIONS, REPORTS, Wrong
 STORM_S: Final = 60.0
 CALM_S: Final = 900.0
 """Virtual time after the storm within which everything must be handled."""
+TRANSACTION_TIMEOUT_S: Final = 30.0
 WATCH_S: Final = 2.0
 MESSAGES: Final = (20, 80)
 EVENTS: Final = (4, 24)
@@ -102,11 +103,12 @@ async def _happen(history: Plan) -> Outcome:
     for index in range(history.workers):
         cluster.start(index)
     storm = [asyncio.create_task(_feed(broker, history)), asyncio.create_task(_storm(cluster, history))]
+    sweeping = asyncio.create_task(_time_out_transactions(broker))
     wrong = await _watch(broker, storm)
     if not wrong:
         wrong = await _calm(cluster)
     handled = sum(len(broker.committed_in(work.LEDGER.name, p)) for p in range(PARTITIONS))
-    for task in storm:
+    for task in (*storm, sweeping):
         task.cancel()
     await cluster.shut_down()
     return Outcome(history, tuple(wrong), handled)
@@ -118,6 +120,20 @@ async def _feed(broker: MemoryLog, history: Plan) -> None:
     for at_s, topic, partition, account, value in sorted(history.messages):
         await asyncio.sleep(max(0.0, began + at_s - loop.time()))
         broker.put(Partition(topic, partition), Record(account.encode(), value, 0))
+
+
+async def _time_out_transactions(broker: MemoryLog) -> None:
+    """The broker's own rule: a transaction that stays open is aborted, and its producer is shut out."""
+    open_since: dict[str, tuple[int, float]] = {}
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(1.0)
+        for name, start in broker.open_transactions().items():
+            known, since = open_since.get(name, (-1, 0.0))
+            if known != start:
+                open_since[name] = (start, loop.time())
+            elif loop.time() - since > TRANSACTION_TIMEOUT_S:
+                broker.time_out(name)
 
 
 async def _storm(cluster: Cluster, history: Plan) -> None:

@@ -60,7 +60,7 @@ class LocalStack:
         self._data_dir, self._keep, self._brokers, self._ports, self._jvm = data_dir, keep, brokers, ports or {}, jvm
         self._wanted_provider = provider or os.environ.get("TIDEMARK_PARTS") or "auto"
         self._parts: dict[str, Part] = {}
-        self._home: Home | None = None
+        self._home_path: Path | None = None
         self._cleanup = contextlib.ExitStack()
 
     def start(self) -> Stack:
@@ -84,6 +84,7 @@ class LocalStack:
     def _make_processes(self, undo: contextlib.ExitStack) -> None:
         home = Home.given(self._data_dir) if self._data_dir else Home.temporary()
         undo.callback(home.release, remove=not self._keep)
+        self._home_path = home.path
         makers: dict[str, Callable[[Path], Part]] = {
             "kafka": lambda at: NativeKafka(at, brokers=self._brokers, port=self._ports.get("kafka"), jvm=self._jvm),
             "redis": lambda at: NativeRedis(at, self._ports.get("redis")),
