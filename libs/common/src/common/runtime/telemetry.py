@@ -36,7 +36,7 @@ def configure_telemetry(service: str, settings: Settings) -> None:
 
 
 def is_sampled(traceparent: str) -> bool:
-    """Whether the sender recorded this trace: bit 0 of the flags, beside bit 1 for a random id (W3C Trace Context 2)."""
+    """Whether the sender recorded this trace: bit 0 of the flags (W3C Trace Context 2); bit 1 is for random ids."""
     return traceparent[-1:] in _SAMPLED_DIGITS
 
 
