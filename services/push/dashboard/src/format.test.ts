@@ -1,0 +1,28 @@
+import { expect, it } from "vitest";
+
+import { compact, compared, money, percent, price, timeOfDay } from "./format";
+
+it("writes prices and money from integers, without a float's rounding", () => {
+  expect(price(5_853_300)).toBe("585.33");
+  expect(price(1_2345)).toBe("1.2345");
+  expect(price(0)).toBe("–");
+  expect(money(12_345_678_900)).toBe("1,234,567.89");
+  expect(money(-15_000)).toBe("−1.50");
+});
+
+it("writes the numbers behind a verdict by the unit in their name", () => {
+  expect(compared("needed_cash_e4", 585_330_000)).toBe("needed cash 58,533.00");
+  expect(compared("mark_age_ms", 6200)).toBe("mark age 6,200 ms");
+  expect(compared("qty", 1500)).toBe("qty 1,500");
+});
+
+it("shortens what is scanned, and signs changes", () => {
+  expect(compact(9_999)).toBe("9,999");
+  expect(compact(1_234_567)).toBe("1.23M");
+  expect(percent(1.234)).toBe("+1.23");
+  expect(percent(-0.5)).toBe("−0.50");
+});
+
+it("shows exchange time, New York", () => {
+  expect(timeOfDay(Date.UTC(2012, 5, 21, 13, 30, 0) * 1e6)).toBe("09:30:00");
+});

@@ -1,0 +1,134 @@
+// What push and the dashboard say to each other (services/push/README.md), and the rows of the views.
+
+export interface Stamps {
+  origin_ns: number;
+  processed_ns: number;
+  committed_ns: number;
+}
+
+export interface Delta {
+  topic: string;
+  seq: number;
+  prev: number;
+  rows: Record<string, unknown>; // null: the key is gone
+  stamps?: Stamps;
+  traceparent?: string;
+}
+
+export interface Figures {
+  p50_ms: number;
+  p99_ms: number;
+  max_ms: number;
+  n: number;
+}
+
+export type Clock = "processed" | "committed" | "painted";
+export type Path = "market" | "orders";
+
+export interface Status {
+  op: "health";
+  now_ns: number;
+  redis: { up: boolean; since_ns: number; behind: number };
+  clients: number;
+  latency: Record<Path, Record<Clock, Figures>>;
+}
+
+export type ServerMessage =
+  | { op: "hello"; v: number; session: number; now_ns: number; frames_per_s_max: number }
+  | { op: "snapshot"; topic: string; epoch: number; seq: number; rows: Record<string, unknown> }
+  | { op: "frame"; deltas: Delta[]; sent_ns: number }
+  | { op: "pong"; t: number; now_ns: number }
+  | { op: "error"; reason: string; topic?: string }
+  | Status;
+
+export type PaintedSample = [origin_ns: number, committed_ns: number, painted_ns: number, view: string, traceparent: string];
+
+export interface Quote {
+  symbol: string;
+  bid_e4: number;
+  bid_size: number;
+  ask_e4: number;
+  ask_size: number;
+  last_e4: number;
+  open_e4: number;
+  volume: number;
+  trading_state: string;
+  event_ns: number;
+}
+
+export interface Book {
+  symbol: string;
+  bids: [price_e4: number, size: number][];
+  asks: [price_e4: number, size: number][];
+  event_ns: number;
+}
+
+export interface Bar {
+  symbol: string;
+  window_start_ns: number;
+  window_ns: number;
+  open_e4: number;
+  high_e4: number;
+  low_e4: number;
+  close_e4: number;
+  volume: number;
+  trades: number;
+  notional_e4: number;
+  vwap_e4: number;
+  revision: number;
+  closed: boolean;
+}
+
+export interface Account {
+  account_id: string;
+  status: string;
+  cash_e4: number;
+  reserved_cash_e4: number;
+  positions: { symbol: string; qty: number; reserved_qty: number }[];
+  seq: number;
+}
+
+export type Side = "B" | "S";
+
+export interface Order {
+  order_id: string;
+  account_id: string;
+  client_order_id: string;
+  symbol: string;
+  side: Side;
+  order_type: "LIMIT" | "MARKET";
+  time_in_force: "DAY" | "IOC";
+  qty: number;
+  limit_price_e4: number | null;
+  state: string;
+  cum_qty: number;
+  leaves_qty: number;
+  notional_e4: number;
+  reason: string | null;
+  text: string;
+  revision: number;
+  sent_ns: number;
+  updated_ns: number;
+}
+
+export interface Fill {
+  execution_id: string;
+  order_id: string;
+  symbol: string;
+  side: Side;
+  last_qty: number;
+  last_price_e4: number;
+  cum_qty: number;
+  leaves_qty: number;
+  venue_ns: number;
+}
+
+export interface Health {
+  service: string;
+  worker: string;
+  ready: boolean;
+  detail: Record<string, unknown>;
+  at_ns: number;
+}
+
+export const OPEN_STATES: ReadonlySet<string> = new Set(["ACCEPTED", "WORKING", "PARTIALLY_FILLED", "PENDING_CANCEL"]);

@@ -1,0 +1,32 @@
+import type { Delta } from "./protocol";
+
+export type Verdict = "apply" | "gap" | "ignore";
+
+/** Where each topic stands: a delta that does not name the last message as its predecessor shows a gap. */
+export class Sequences {
+  private readonly at = new Map<string, number>();
+
+  snapshot(topic: string, seq: number): void {
+    this.at.set(topic, seq);
+  }
+
+  /** "gap" once; until the topic's next snapshot its deltas are to be ignored. */
+  next(delta: Pick<Delta, "topic" | "seq" | "prev">): Verdict {
+    const at = this.at.get(delta.topic);
+    if (at === undefined) return "ignore";
+    if (delta.prev !== at) {
+      this.at.delete(delta.topic);
+      return "gap";
+    }
+    this.at.set(delta.topic, delta.seq);
+    return "apply";
+  }
+
+  forget(topic: string): void {
+    this.at.delete(topic);
+  }
+
+  clear(): void {
+    this.at.clear();
+  }
+}

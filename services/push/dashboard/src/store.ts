@@ -1,0 +1,118 @@
+import type { LinkState } from "./link";
+import type { Account, Bar, Book, Delta, Fill, Health, Order, Quote, Status } from "./protocol";
+
+/** Parts of the screen that are painted independently of each other. */
+export type Part = "quotes" | "book" | "bars" | "orders" | "fills" | "account" | "health" | "status" | "link" | "choice";
+
+const PART_OF: Record<string, Part> = {
+  quote: "quotes",
+  book: "book",
+  bar: "bars",
+  order: "orders",
+  fill: "fills",
+  account: "account",
+  health: "health",
+};
+
+export interface Choice {
+  symbol: string;
+  account: string;
+  windowNs: number;
+}
+
+/** Everything that is known. Messages change it at once; the painter shows it once per display frame. */
+export class Store {
+  readonly quotes = new Map<string, Quote>();
+  readonly bars = new Map<string, Bar>();
+  readonly orders = new Map<string, Order>();
+  readonly fills = new Map<string, Fill>();
+  readonly health = new Map<string, Health>();
+  book: Book | undefined;
+  account: Account | undefined;
+  status: Status | undefined;
+  link: LinkState = "connecting";
+  choice: Choice = { symbol: "", account: "", windowNs: 1e9 };
+  feedNs = 0; // exchange time of the newest quote
+  rows = 0; // rows applied since the start
+  frames = 0;
+  /** Bars changed since the chart was last painted; `barsReset` means: all of them. */
+  readonly changedBars = new Map<string, Bar>();
+  barsReset = true;
+
+  constructor(private readonly touched: (part: Part) => void) {}
+
+  touch(part: Part): void {
+    this.touched(part);
+  }
+
+  choose(choice: Partial<Choice>): void {
+    const before = this.choice;
+    this.choice = { ...before, ...choice };
+    if (this.choice.symbol !== before.symbol) this.book = undefined;
+    if (this.choice.symbol !== before.symbol || this.choice.windowNs !== before.windowNs) {
+      this.bars.clear();
+      this.changedBars.clear();
+      this.barsReset = true;
+    }
+    if (this.choice.account !== before.account) {
+      this.account = undefined;
+      this.orders.clear();
+      this.fills.clear();
+    }
+    for (const part of ["choice", "book", "bars", "orders", "fills", "account", "quotes"] as const) this.touch(part);
+  }
+
+  /** A topic from scratch. */
+  snapshot(topic: string, rows: Record<string, unknown>): void {
+    const name = topic.split(":", 1)[0] ?? "";
+    const map = this.mapOf(name);
+    if (map) {
+      for (const key of map.keys()) if (!(key in rows)) this.row(name, key, null);
+    } else if (name === "book") this.book = undefined;
+    else if (name === "account") this.account = undefined;
+    if (name === "bar") {
+      this.changedBars.clear();
+      this.barsReset = true;
+    }
+    for (const key in rows) this.row(name, key, rows[key]);
+    this.changed(name);
+  }
+
+  delta(delta: Delta): void {
+    const name = delta.topic.split(":", 1)[0] ?? "";
+    for (const key in delta.rows) this.row(name, key, delta.rows[key]);
+    this.frames += 1;
+    this.changed(name);
+  }
+
+  private changed(name: string): void {
+    const part = PART_OF[name];
+    if (part) this.touch(part);
+  }
+
+  private mapOf(name: string): Map<string, unknown> | undefined {
+    const maps: Record<string, Map<string, unknown>> = {
+      quote: this.quotes,
+      bar: this.bars,
+      order: this.orders,
+      fill: this.fills,
+      health: this.health,
+    };
+    return maps[name];
+  }
+
+  private row(name: string, key: string, data: unknown): void {
+    this.rows += 1;
+    if (name === "book") this.book = (data ?? undefined) as Book | undefined;
+    else if (name === "account") this.account = (data ?? undefined) as Account | undefined;
+    else {
+      const map = this.mapOf(name);
+      if (data === null) map?.delete(key);
+      else map?.set(key, data);
+    }
+    if (name === "quote") {
+      const eventNs = (data as Quote | null)?.event_ns ?? 0;
+      if (eventNs > this.feedNs) this.feedNs = eventNs;
+    } else if (name === "bar" && data !== null) this.changedBars.set(key, data as Bar);
+  }
+}

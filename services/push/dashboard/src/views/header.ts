@@ -1,0 +1,114 @@
+import { el, Text } from "../dom";
+import { clockTime, compact, day, timeOfDay } from "../format";
+import type { Link, LinkState } from "../link";
+import type { View } from "../painter";
+import type { Store } from "../store";
+
+const NAMES: Record<LinkState, string> = { connecting: "CONNECTING", live: "LIVE", stale: "STALE", offline: "OFFLINE" };
+
+/** Connection, feed time, rates and the account: what must be seen before any number is believed. */
+export class Header implements View {
+  readonly parts = ["link", "status", "quotes", "choice", "health"] as const;
+  readonly root = el("header", "top");
+  private readonly state = new Text("pill");
+  private readonly feed = new Text("reading-value");
+  private readonly feedDay = new Text("reading-note");
+  private readonly ticks = new Text("reading-value");
+  private readonly updates = new Text("reading-value");
+  private readonly breadth = new Text("reading-value");
+  private readonly halted = new Text("reading-value");
+  private readonly account = el("input", "account-choice");
+  private readonly accounts = el("datalist");
+  private readonly banner = el("div", "banner");
+  private counted = { at: 0, rows: 0 };
+  private liveAt = 0; // server ms when the picture was last known to be live
+
+  constructor(
+    private readonly store: Store,
+    private readonly link: Link,
+    chooseAccount: (account: string) => void,
+  ) {
+    this.accounts.id = "accounts";
+    this.account.setAttribute("list", "accounts");
+    this.account.setAttribute("aria-label", "Account");
+    this.account.placeholder = "Account";
+    this.account.spellcheck = false;
+    this.account.addEventListener("change", () => chooseAccount(this.account.value.trim()));
+    this.account.addEventListener("focus", () => this.account.select());
+    this.root.append(
+      el("div", "mark", mark(), "Tidemark"),
+      this.state.node,
+      reading("Feed", this.feed, this.feedDay),
+      reading("Ticks/s", this.ticks),
+      reading("Rows/s", this.updates),
+      reading("Up / down", this.breadth),
+      reading("Halted", this.halted),
+      el("div", "gap"),
+      el("label", "account-field", el("span", "", "Account"), this.account, this.accounts),
+    );
+    document.body.append(this.banner);
+  }
+
+  offer(accounts: string[]): void {
+    this.accounts.replaceChildren(...accounts.map((account) => Object.assign(el("option"), { value: account })));
+  }
+
+  paint(): void {
+    const { link, status } = this.store;
+    document.documentElement.dataset["link"] = link;
+    const redisDown = link === "stale" && status?.redis.up === false;
+    this.state.set(redisDown ? "STALE · REDIS" : NAMES[link], `pill ${link}`);
+    if (link === "live") this.liveAt = this.link.clock.ms();
+    const since = this.liveAt ? ` — as of ${clockTime(this.liveAt)}` : "";
+    const banner = link === "live" || link === "connecting" ? "" : `${redisDown ? "Redis is away" : NAMES[link]}${since}`;
+    if (this.banner.textContent !== banner) this.banner.textContent = banner;
+    this.feed.set(timeOfDay(this.store.feedNs));
+    this.feedDay.set(this.store.feedNs ? `${day(this.store.feedNs)} ET` : "");
+    this.ticks.set(this.ticksPerS());
+    this.count();
+    if (document.activeElement !== this.account && this.account.value !== this.store.choice.account) {
+      this.account.value = this.store.choice.account;
+    }
+  }
+
+  /** As ingest says it in its health row. */
+  private ticksPerS(): string {
+    let sum = -1;
+    for (const { service, detail } of this.store.health.values()) {
+      const rate = detail["ticks_per_s"];
+      if (service === "ingest" && typeof rate === "number") sum = Math.max(0, sum) + rate;
+    }
+    return sum < 0 ? "–" : compact(Math.round(sum));
+  }
+
+  /** Once a second is often enough for what is counted over all symbols. */
+  private count(): void {
+    const now = performance.now();
+    const elapsed = (now - this.counted.at) / 1000;
+    if (elapsed < 0.95) return;
+    this.updates.set(compact(Math.round((this.store.rows - this.counted.rows) / elapsed)));
+    this.counted = { at: now, rows: this.store.rows };
+    let [up, down, halted] = [0, 0, 0];
+    for (const quote of this.store.quotes.values()) {
+      if (quote.open_e4 && quote.last_e4 > quote.open_e4) up += 1;
+      if (quote.open_e4 && quote.last_e4 < quote.open_e4) down += 1;
+      if ("HPQ".includes(quote.trading_state || "-")) halted += 1;
+    }
+    this.breadth.set(`${up} / ${down}`);
+    this.halted.set(String(halted), halted ? "reading-value warn" : "reading-value");
+  }
+}
+
+function reading(label: string, value: Text, note?: Text): HTMLElement {
+  const node = el("div", "reading", el("span", "reading-label", label), value.node);
+  if (note) node.append(note.node);
+  return node;
+}
+
+function mark(): Element {
+  const image = el("img");
+  image.src = "/favicon.svg";
+  image.alt = "";
+  image.width = image.height = 18;
+  return image;
+}

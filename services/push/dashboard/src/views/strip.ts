@@ -1,0 +1,83 @@
+import { el, Text } from "../dom";
+import { ms } from "../format";
+import type { Link } from "../link";
+import type { View } from "../painter";
+import type { Clock, Health, Path } from "../protocol";
+import type { Store } from "../store";
+
+const SERVICES = ["ingest", "signals", "risk", "orders", "push"];
+const PATHS: [Path, string][] = [["market", "Feed"], ["orders", "Orders"]];
+const CLOCKS: [Clock, string][] = [["processed", "processed"], ["committed", "committed"], ["painted", "painted"]];
+const SILENT_MS = 5000;
+
+/** The fleet's readiness, and the three clocks of both paths. */
+export class Strip implements View {
+  readonly parts = ["health", "status", "link"] as const;
+  readonly root = el("footer", "strip");
+  private readonly lamps = new Map<string, { node: HTMLElement; text: Text }>();
+  private readonly redis = { node: el("span", "lamp"), text: new Text("lamp-name") };
+  private readonly figures = new Map<string, Text>();
+  private readonly connection = new Text("connection");
+
+  constructor(
+    private readonly store: Store,
+    private readonly link: Link,
+  ) {
+    const lamps = el("div", "lamps");
+    for (const service of SERVICES) {
+      const lamp = { node: el("span", "lamp"), text: new Text("lamp-name") };
+      lamp.node.append(el("i"), lamp.text.node);
+      this.lamps.set(service, lamp);
+      lamps.append(lamp.node);
+    }
+    this.redis.node.append(el("i"), this.redis.text.node);
+    lamps.append(this.redis.node);
+    const clocks = el("div", "clocks");
+    clocks.title = "Milliseconds from the origin (ingest of the tick; intended send time of the order), p50 / p99 of the last minute";
+    for (const [path, label] of PATHS) {
+      const group = el("div", "clock-path", el("b", "", label));
+      for (const [clock, name] of CLOCKS) {
+        const value = new Text("clock-value");
+        this.figures.set(`${path} ${clock}`, value);
+        group.append(el("span", "clock", el("span", "clock-name", name), value.node));
+      }
+      clocks.append(group);
+    }
+    this.root.append(lamps, el("div", "gap"), clocks, this.connection.node);
+  }
+
+  paint(): void {
+    for (const [service, lamp] of this.lamps) this.paintLamp(service, lamp);
+    const up = this.store.status?.redis.up;
+    setLamp(this.redis.node, up === undefined ? "unknown" : up ? "ready" : "down");
+    this.redis.text.set("redis");
+    for (const [path] of PATHS) {
+      for (const [clock] of CLOCKS) {
+        const figures = this.store.status?.latency[path]?.[clock];
+        const text = figures?.n ? `${ms(figures.p50_ms)} / ${ms(figures.p99_ms)}` : "–";
+        this.figures.get(`${path} ${clock}`)?.set(text);
+      }
+    }
+    this.connection.set(`rtt ${this.link.clock.rttMs.toFixed(1)} ms  ·  gaps ${this.link.gaps}`);
+  }
+
+  private paintLamp(service: string, lamp: { node: HTMLElement; text: Text }): void {
+    const workers = [...this.store.health.values()].filter((row) => row.service === service);
+    const now = this.link.clock.ms();
+    const heard = workers.filter((row) => now - row.at_ns / 1e6 < SILENT_MS);
+    const ready = heard.filter((row) => row.ready).length;
+    setLamp(lamp.node, !heard.length ? (workers.length ? "down" : "unknown") : ready === heard.length ? "ready" : "waiting");
+    lamp.text.set(heard.length > 1 ? `${service} ${ready}/${heard.length}` : service);
+    const hint = workers.map(describe).join("\n") || `${service}: never heard of`;
+    if (lamp.node.title !== hint) lamp.node.title = hint;
+  }
+}
+
+function setLamp(node: HTMLElement, state: string): void {
+  if (node.dataset["state"] !== state) node.dataset["state"] = state;
+}
+
+function describe(row: Health): string {
+  const details = Object.entries(row.detail).map(([name, value]) => `  ${name}: ${String(value)}`);
+  return [`${row.worker}: ${row.ready ? "ready" : "not ready"}`, ...details].join("\n");
+}
