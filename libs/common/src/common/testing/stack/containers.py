@@ -13,7 +13,7 @@ from common.testing.stack.cache import tell
 from common.testing.stack.errors import PartsError
 from common.testing.stack.kafka_config import Jvm, broker_properties, new_uuid
 from common.testing.stack.native import HOST, POSTGRES_CONNECTIONS_MAX, POSTGRES_DATABASE, POSTGRES_USER
-from common.testing.stack.ports import free_port
+from common.testing.stack.ports import free_port, require_free
 
 IMAGES: Final = {"kafka": "apache/kafka:4.3.0", "redis": "redis:7-bookworm", "postgres": "postgres:15-bookworm"}
 CONFIGURATION: Final = "/opt/kafka/config /etc/kafka/docker"
@@ -112,6 +112,7 @@ class ContainerPart(ABC):
     def start(self) -> None:
         if self._running():
             raise PartsError(f"{self.name} is running already")
+        require_free(self.port, self.name)
         if self._container is None:
             self._container = self._create()
         else:

@@ -24,6 +24,10 @@ def become(libc: ctypes.CDLL, uid: int) -> None:
     Source: capabilities(7), ambient set. Where the kernel refuses (an engine that withholds the capability), the
     process goes on without.
     """
+    if sys.platform != "linux":
+        os.setgroups([])
+        os.setuid(uid)
+        return
     libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups([])
     os.setuid(uid)
@@ -40,7 +44,7 @@ def main() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if uid >= 0:
         become(libc, uid)
-    if signal_number:
+    if signal_number and sys.platform == "linux":
         # After the change of user, which clears it.
         libc.prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
         if os.getppid() != parent:

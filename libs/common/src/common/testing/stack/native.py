@@ -10,7 +10,7 @@ from typing import Final
 
 from common.testing.stack import probes
 from common.testing.stack.errors import PartsError
-from common.testing.stack.ports import free_port
+from common.testing.stack.ports import free_port, require_free
 from common.testing.stack.processes import Process, log_tail, run_once, unprivileged_uid
 
 HOST: Final = "127.0.0.1"
@@ -58,6 +58,7 @@ class NativePart(ABC):
     def start(self) -> None:
         if self._process is not None:
             raise PartsError(f"{self.name} is running already")
+        require_free(self.port, self.name)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.prepare()
         process = Process(self.command(), log=self.log, death_signal=self.death_signal, uid=self.uid)

@@ -5,6 +5,8 @@ import socket
 from pathlib import Path
 from typing import Final
 
+from common.testing.stack.errors import PartsError
+
 LOWEST: Final = 15_000
 DEFAULT_EPHEMERAL_LOW: Final = 32_768
 TRIES_MAX: Final = 1_000
@@ -29,11 +31,23 @@ def free_port(host: str = "127.0.0.1") -> int:
     highest = _highest()
     for _ in range(TRIES_MAX):
         port = _choice.randint(LOWEST, highest)
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
+        if is_free(port, host):
             return port
-    raise OSError(f"no free port between {LOWEST} and {highest}")
+    raise PartsError(f"no free port between {LOWEST} and {highest}")
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen on the port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def require_free(port: int, what: str) -> None:
+    """Raises PartsError where the port is taken: whoever has it would pass for the part that is being started."""
+    if not is_free(port):
+        raise PartsError(f"{what} cannot start: port {port} is taken; stop what listens there, or choose another")

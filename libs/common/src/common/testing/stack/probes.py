@@ -99,14 +99,16 @@ def wait_ready(what: str, probe: Probe, *, timeout_s: float, ended: Callable[[],
     deadline_s = time.monotonic() + timeout_s
     last = "no answer yet"
     while True:
+        answered = False
         try:
-            if probe():
-                return
+            answered = probe()
         except (OSError, struct.error) as error:
             last = str(error)
         reason = ended()
         if reason is not None:
             raise PartsError(f"{what} ended instead of starting: {reason}")
+        if answered:
+            return
         if time.monotonic() > deadline_s:
             raise PartsError(f"{what} is not ready after {timeout_s:.0f} s: {last}")
         time.sleep(PROBE_INTERVAL_S)
