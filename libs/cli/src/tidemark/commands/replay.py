@@ -18,6 +18,7 @@ from tidemark import console
 from tidemark.control import ask
 from tidemark.feeds import IDLE_FEED, file_feed
 from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
+from tidemark.replay_offline import parse_windows, replay_offline
 from tidemark.state import Addresses, FleetRecord, StateDir
 
 ANOMALIES_SHOWN_MAX: Final = 10
@@ -44,7 +45,12 @@ def replay(
         if offline:
             if out is None:
                 raise console.CommandError("--offline needs --out DIR")
-            raise console.CommandError("--offline is not available")
+            windows_ns = parse_windows(bars)
+            began = time.monotonic()
+            with progress_bar() as progress:
+                report = replay_offline(file, session, out, windows_ns, progress)
+            summarise(report, time.monotonic() - began)
+            return
         _check_speed(speed)
     state = StateDir(state_dir)
     record = state.running()

@@ -1,0 +1,153 @@
+"""The stage's handler on tables in memory: what stands on which topic under which key, and in which view."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from common.contracts.market import BAR, DEPTH, MARK, mark_clock_key
+from common.contracts.ticks import FrameError, TickKind, encode_frame
+from common.contracts.topics import MD_BARS, MD_BOOKS, MD_MARKS, MD_TICKS
+from common.contracts.views import BarData, BookData, QuoteData
+from common.runtime.message import Message, Output, View
+from common.testing.market_flow import SESSION_NS, directory, price, row, tick_array
+from common.testing.tables import MemoryTables
+from signals.stages import MARKET, handle, market_views
+
+S = 1_000_000_000
+PARTITION = 3
+
+
+def message(value: bytes) -> Message:
+    return Message(MD_TICKS, PARTITION, 0, b"3", value, 0)
+
+
+def frame(*rows: dict[str, int], ingest_ns: int = 55) -> Message:
+    return message(encode_frame(tick_array(rows), feed="test", ingest_ns=ingest_ns, session_ns=SESSION_NS))
+
+
+def order(ref: int, side: str, step: int, qty: int) -> dict[str, int]:
+    fields = {"order_ref": ref, "instrument_id": 0, "side": ord(side), "price_e4": price(step), "qty": qty}
+    return row(TickKind.ADD, 1, **fields)
+
+
+def beat(at_ns: int) -> dict[str, int]:
+    return row(TickKind.HEARTBEAT, at_ns, instrument_id=-1)
+
+
+@pytest.fixture
+def tables() -> MemoryTables:
+    return MemoryTables([MARKET], PARTITION)
+
+
+def split(items: Any) -> tuple[list[Output], list[View]]:
+    listed = list(items)
+    return [i for i in listed if isinstance(i, Output)], [i for i in listed if isinstance(i, View)]
+
+
+DAY = (
+    *directory(["AAPL"]),
+    row(TickKind.TRADING_ACTION, 0, instrument_id=0, detail=ord("T")),
+    order(1, "B", 0, 10),
+    order(2, "B", -1, 20),
+    order(3, "S", 2, 30),
+    row(TickKind.EXECUTED, 2, instrument_id=0, order_ref=3, qty=5, aux_ref=1),
+)
+
+
+def test_frame_when_without_heartbeat_then_nothing_is_told(tables: MemoryTables) -> None:
+    assert list(handle(frame(*DAY), tables, 0)) == []
+
+
+def test_heartbeat_when_a_symbol_changed_then_mark_clock_and_depth_are_written(tables: MemoryTables) -> None:
+    handle(frame(*DAY), tables, 0)
+    records, _ = split(handle(frame(beat(3), ingest_ns=99), tables, 0))
+    assert [(r.topic, r.key, r.partition) for r in records] == [
+        (MD_MARKS, b"AAPL", PARTITION),
+        (MD_MARKS, mark_clock_key(PARTITION), PARTITION),
+        (MD_BOOKS, b"3", PARTITION),
+    ]
+    bodies = [r.topic.schema.decode(r.topic.schema.encode(r.body)) for r in records]
+    assert [(len(body), body.dtype) for body in bodies] == [(1, MARK), (1, MARK), (1, DEPTH)]
+    assert bodies[0]["bid_e4"].tolist() == [price(0)]
+    assert bodies[1]["ingest_ns"].tolist() == [99]
+    assert bodies[2]["bids"]["size"][0].tolist() == [10, 20, *[0] * 8]
+    again, _ = split(handle(frame(beat(4)), tables, 0))
+    assert [r.key for r in again] == [mark_clock_key(PARTITION)]
+
+
+def test_heartbeat_when_a_symbol_traded_then_quote_book_and_live_bars_are_shown(tables: MemoryTables) -> None:
+    handle(frame(*DAY), tables, 0)
+    _, views = split(handle(frame(beat(3), ingest_ns=99), tables, 0))
+    assert [(v.name, v.scope, v.key) for v in views] == [
+        ("quote", "3", "AAPL"),
+        ("book", "AAPL", "depth"),
+        ("bar", f"AAPL:{S}", str(SESSION_NS)),
+        ("bar", f"AAPL:{60 * S}", str(SESSION_NS)),
+    ]
+    assert {v.origin_ns for v in views} == {99}
+    quote, book, bar, _ = (v.data for v in views)
+    assert quote == QuoteData(
+        symbol="AAPL",
+        bid_e4=price(0),
+        bid_size=10,
+        ask_e4=price(2),
+        ask_size=25,
+        last_e4=price(2),
+        open_e4=price(2),
+        volume=5,
+        trading_state="T",
+        event_ns=SESSION_NS + 2,
+    )
+    assert book == BookData(
+        symbol="AAPL", bids=((price(0), 10), (price(-1), 20)), asks=((price(2), 25),), event_ns=SESSION_NS + 2
+    )
+    assert isinstance(bar, BarData)
+    assert (bar.volume, bar.vwap_e4, bar.closed) == (5, price(2), False)
+
+
+def test_window_when_it_ends_then_bars_are_one_record_and_shown_closed_at_the_heartbeat(tables: MemoryTables) -> None:
+    handle(frame(*DAY, beat(3)), tables, 0)
+    records, views = split(handle(frame(order(9, "B", -5, 1) | {"event_ns": SESSION_NS + S}), tables, 0))
+    assert [(r.topic, r.key, r.partition) for r in records] == [(MD_BARS, b"3", PARTITION)]
+    assert records[0].body.dtype == BAR
+    assert records[0].body["symbol"].tolist() == [b"AAPL"]
+    assert views == []
+    _, views = split(handle(frame(beat(S)), tables, 0))
+    assert [(v.scope, v.data.closed) for v in views if isinstance(v.data, BarData)] == [(f"AAPL:{S}", True)]
+
+
+def test_views_when_refilled_then_equal_to_what_was_shown(tables: MemoryTables) -> None:
+    shown: dict[tuple[str, str, str], Any] = {}
+    later = [row(TickKind.TRADE, i * S, instrument_id=0, aux_ref=10 + i, price_e4=price(i), qty=1) for i in range(1, 9)]
+    for part in (DAY, [beat(3)], *([trade, beat(trade["event_ns"] - SESSION_NS)] for trade in later)):
+        for view in split(handle(frame(*part), tables, 0))[1]:
+            shown[view.name, view.scope, view.key] = view.data
+    refilled: dict[tuple[str, str, str], Any] = {(v.name, v.scope, v.key): v.data for v in market_views(tables)}
+    # A book is shown when one of its levels changes, with the time of then; the instrument has traded since.
+    refilled["book", "AAPL", "depth"] = refilled["book", "AAPL", "depth"].model_copy(
+        update={"event_ns": SESSION_NS + 2}
+    )
+    assert refilled == {key: data for key, data in shown.items() if data is not None}
+
+
+def test_handler_when_silent_then_state_moves_although_nothing_is_asked_for(tables: MemoryTables) -> None:
+    handle(frame(*DAY, beat(3)), tables, 0)
+    assert tables.snapshotted("market").books.clock_ns == SESSION_NS + 3
+
+
+def test_frame_when_bytes_are_no_frame_then_refused(tables: MemoryTables) -> None:
+    with pytest.raises(FrameError):
+        handle(message(b"x" * 200), tables, 0)
+
+
+def test_bars_when_thousands_close_at_once_then_records_stay_small(tables: MemoryTables) -> None:
+    count = 9_000
+    trades = np.repeat(tick_array([row(TickKind.TRADE, 1, aux_ref=1, price_e4=price(0), qty=1)]), count)
+    trades["instrument_id"] = np.arange(count)
+    trades["aux_ref"] += np.arange(count, dtype=np.uint64)
+    handle(message(encode_frame(trades, feed="test", ingest_ns=1, session_ns=SESSION_NS)), tables, 0)
+    records, _ = split(handle(frame(beat(S)), tables, 0))
+    bars = [r for r in records if r.topic is MD_BARS]
+    assert [len(r.body) for r in bars] == [4096, 4096, count - 2 * 4096]
+    ids = np.concatenate([r.body["instrument_id"] for r in bars])
+    assert ids.tolist() == list(range(count))
