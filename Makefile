@@ -67,7 +67,7 @@ chaos: sync ## Kills every service in turn under load and audits the money
 
 .PHONY: web
 web: sync ## Builds the dashboard, with Node from PyPI
-	@if [ -f $(DASHBOARD)/package.json ]; then $(MAKE) $(DASHBOARD)/dist/index.html; fi
+	@if [ -f $(DASHBOARD)/package.json ]; then $(MAKE) --silent $(DASHBOARD)/dist/index.html; fi
 
 $(DASHBOARD)/dist/index.html: $(DASHBOARD)/node_modules/.package-lock.json $(shell git ls-files -co --exclude-standard $(DASHBOARD) 2> /dev/null)
 	@$(NODE) npm run --silent --prefix $(DASHBOARD) build
