@@ -1,5 +1,6 @@
 """The local parts: they answer, come back with their data, and leave nothing behind."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -306,3 +308,27 @@ async def test_containers_when_killed_and_restarted_then_data_are_kept_and_a_cra
         await connection.close()
     processes, _ = crash("docker", "redis")
     until(lambda: not any(map(is_running, processes)), "the guard removes the containers")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # compiles Jaeger where neither the machine nor the cache has it
+async def test_jaeger_when_asked_for_then_an_exported_span_is_found() -> None:
+    span = {
+        "traceId": "5b8efff798038103d269b633813fc60c",
+        "spanId": "eee19b7ec3c1b174",
+        "name": "hello",
+        "kind": 1,
+        "startTimeUnixNano": str(time.time_ns()),
+        "endTimeUnixNano": str(time.time_ns() + 1_000),
+    }
+    service = {"attributes": [{"key": "service.name", "value": {"stringValue": "probe"}}]}
+    batch = {"resourceSpans": [{"resource": service, "scopeSpans": [{"spans": [span]}]}]}
+    with LocalStack({"jaeger"}) as running:
+        at = running.addresses
+        assert (at.kafka_bootstrap, at.redis_url, at.postgres_dsn) == ("", "", "")
+        async with httpx.AsyncClient() as client:
+            (await client.post(f"{at.otlp_endpoint}/v1/traces", json=batch)).raise_for_status()
+            give_up_s = time.monotonic() + DEADLINE_S
+            while "probe" not in ((await client.get(f"{at.jaeger_url}/api/services")).json()["data"] or []):
+                assert time.monotonic() < give_up_s, "the span does not appear"
+                await asyncio.sleep(0.05)

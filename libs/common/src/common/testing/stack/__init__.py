@@ -2,6 +2,6 @@
 
 from common.testing.stack.errors import PartsError
 from common.testing.stack.kafka_config import Jvm
-from common.testing.stack.local import PARTS, LocalStack, Stack
+from common.testing.stack.local import OPTIONAL, PARTS, LocalStack, Stack
 
-__all__ = ["PARTS", "Jvm", "LocalStack", "PartsError", "Stack"]
+__all__ = ["OPTIONAL", "PARTS", "Jvm", "LocalStack", "PartsError", "Stack"]

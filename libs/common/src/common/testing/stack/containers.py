@@ -15,7 +15,12 @@ from common.testing.stack.kafka_config import Jvm, broker_properties, new_uuid
 from common.testing.stack.native import HOST, POSTGRES_CONNECTIONS_MAX, POSTGRES_DATABASE, POSTGRES_USER
 from common.testing.stack.ports import free_port, require_free
 
-IMAGES: Final = {"kafka": "apache/kafka:4.3.0", "redis": "redis:7-bookworm", "postgres": "postgres:15-bookworm"}
+IMAGES: Final = {
+    "kafka": "apache/kafka:4.3.0",
+    "redis": "redis:7-bookworm",
+    "postgres": "postgres:15-bookworm",
+    "jaeger": "jaegertracing/jaeger:2.13.0",
+}
 CONFIGURATION: Final = "/opt/kafka/config /etc/kafka/docker"
 LABEL: Final = "tidemark.stack"
 READY_TIMEOUT_S: Final = 90.0
@@ -97,6 +102,10 @@ class ContainerPart(ABC):
         self._label = label
         self._container: Any = None
 
+    def published(self) -> dict[int, int]:
+        """Port in the container → port of this machine."""
+        return {self.container_port: self.port}
+
     @abstractmethod
     def configure(self, container: Any) -> None:
         """Environment and command."""
@@ -129,7 +138,8 @@ class ContainerPart(ABC):
 
         testcontainers_config.ryuk_disabled = True  # its image is one more to have; the guard does its work
         container: Any = DockerContainer(IMAGES[self.name])
-        container.ports[f"{self.container_port}/tcp"] = (HOST, self.port)  # with_bind_ports binds every interface
+        for inside, outside in self.published().items():
+            container.ports[f"{inside}/tcp"] = (HOST, outside)  # with_bind_ports binds every interface
         container.with_kwargs(labels={LABEL: self._label})
         self.configure(container)
         return container.start()
@@ -247,3 +257,32 @@ class ContainerPostgres(ContainerPart):
     @property
     def address(self) -> str:
         return f"postgresql://{POSTGRES_USER}@{HOST}:{self.port}/{POSTGRES_DATABASE}"
+
+
+class ContainerJaeger(ContainerPart):
+    """Traces in memory: a restart forgets them."""
+
+    name = "jaeger"
+    container_port = 16686
+
+    def __init__(self, label: str, port: int | None = None) -> None:
+        super().__init__(label, port)
+        self.otlp_port = free_port(HOST)
+
+    def published(self) -> dict[int, int]:
+        return {self.container_port: self.port, 4318: self.otlp_port}
+
+    def configure(self, container: Any) -> None:
+        container.with_env("JAEGER_LISTEN_HOST", "0.0.0.0")
+
+    def ready(self) -> bool:
+        return probes.listens(self.otlp_port) and probes.http_answers(f"{self.address}/api/services")
+
+    @property
+    def address(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def otlp_endpoint(self) -> str:
+        """Base URL for OTLP over HTTP."""
+        return f"http://{HOST}:{self.otlp_port}"

@@ -10,16 +10,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from common.testing.stack.containers import ContainerKafka, ContainerPart, ContainerPostgres, ContainerRedis, Guard
+from common.testing.stack.containers import (
+    ContainerJaeger,
+    ContainerKafka,
+    ContainerPart,
+    ContainerPostgres,
+    ContainerRedis,
+    Guard,
+)
 from common.testing.stack.errors import PartsError
 from common.testing.stack.homes import Home
 from common.testing.stack.kafka_config import Jvm
 from common.testing.stack.native import NativePostgres, NativeRedis
+from common.testing.stack.native_jaeger import NativeJaeger
 from common.testing.stack.native_kafka import NativeKafka
 from common.testing.stack.part import Part
 from common.testing.stack.provider import choose_provider
 
 PARTS: Final = frozenset({"kafka", "redis", "postgres"})
+"""What is started unless told otherwise."""
+OPTIONAL: Final = frozenset({"jaeger"})
+"""What is started on request: compiled on first use where it is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +66,7 @@ class LocalStack:
         provider: str | None = None,
     ) -> None:
         self._names = frozenset(parts)
-        if unknown := self._names - PARTS:
+        if unknown := self._names - PARTS - OPTIONAL:
             raise PartsError(f"no such part: {', '.join(sorted(unknown))}")
         self._data_dir, self._keep, self._brokers, self._ports, self._jvm = data_dir, keep, brokers, ports or {}, jvm
         self._wanted_provider = provider or os.environ.get("TIDEMARK_PARTS") or "auto"
@@ -89,6 +100,7 @@ class LocalStack:
             "kafka": lambda at: NativeKafka(at, brokers=self._brokers, port=self._ports.get("kafka"), jvm=self._jvm),
             "redis": lambda at: NativeRedis(at, self._ports.get("redis")),
             "postgres": lambda at: NativePostgres(at, self._ports.get("postgres")),
+            "jaeger": lambda at: NativeJaeger(at, self._ports.get("jaeger")),
         }
         for name in sorted(self._names):
             directory = home.path / name
@@ -103,6 +115,7 @@ class LocalStack:
             "kafka": lambda: ContainerKafka(guard.label, self._ports.get("kafka"), jvm=self._jvm),
             "redis": lambda: ContainerRedis(guard.label, self._ports.get("redis")),
             "postgres": lambda: ContainerPostgres(guard.label, self._ports.get("postgres")),
+            "jaeger": lambda: ContainerJaeger(guard.label, self._ports.get("jaeger")),
         }
         for name in sorted(self._names):
             part = makers[name]()
@@ -113,8 +126,13 @@ class LocalStack:
     def addresses(self) -> Stack:
         """Where the parts answer."""
         at = {name: part.address for name, part in self._parts.items()}
+        jaeger = self._parts.get("jaeger")
         return Stack(
-            kafka_bootstrap=at.get("kafka", ""), redis_url=at.get("redis", ""), postgres_dsn=at.get("postgres", "")
+            kafka_bootstrap=at.get("kafka", ""),
+            redis_url=at.get("redis", ""),
+            postgres_dsn=at.get("postgres", ""),
+            jaeger_url=at.get("jaeger", ""),
+            otlp_endpoint=jaeger.otlp_endpoint if isinstance(jaeger, NativeJaeger | ContainerJaeger) else "",
         )
 
     def stop(self) -> None:

@@ -82,6 +82,12 @@ def _until_ready(connection: socket.socket) -> bool:
             return True
 
 
+def listens(port: int, host: str = HOST) -> bool:
+    """Whether a connection is accepted. Raises OSError where not."""
+    with socket.create_connection((host, port), PROBE_TIMEOUT_S):
+        return True
+
+
 def http_answers(url: str) -> bool:
     """Whether a GET is answered with a success."""
     try:

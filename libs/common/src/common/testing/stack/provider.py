@@ -6,6 +6,7 @@ from common.testing.stack.cache import tell
 from common.testing.stack.containers import pull_missing, why_not_docker
 from common.testing.stack.errors import PartsError
 from common.testing.stack.native import find_postgres, find_redis_server
+from common.testing.stack.native_jaeger import find_jaeger
 from common.testing.stack.native_kafka import format_template, java_command
 
 CHOICES: Final = ("auto", "docker", "native")
@@ -46,3 +47,5 @@ def fetch_native(names: frozenset[str]) -> None:
     if "kafka" in names:
         java_command()
         format_template()
+    if "jaeger" in names:
+        find_jaeger()
