@@ -36,7 +36,8 @@ class CommittedReader:
         self._from_beginning = from_beginning or positions is not None
         self._starts = positions or {}
         self._readers: dict[tuple[Topic, int], Reader] = {}
-        self._queue: asyncio.Queue[list[Message]] = asyncio.Queue(QUEUE_BATCHES_MAX)
+        self._positions: dict[tuple[str, int], int] = {}
+        self._queue: asyncio.Queue[tuple[tuple[str, int], int, list[Message]]] = asyncio.Queue(QUEUE_BATCHES_MAX)
         self._pumps: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -49,6 +50,7 @@ class CommittedReader:
                 if not self._from_beginning:
                     start = await self._log.high_watermark(partition)
                 self._readers[topic, number] = await self._log.read(partition, start)
+                self._positions[topic.name, number] = start
         return self
 
     async def __aexit__(
@@ -63,8 +65,8 @@ class CommittedReader:
 
     @property
     def positions(self) -> dict[tuple[str, int], int]:
-        """(topic, partition) → offset after everything received."""
-        return {(topic.name, number): reader.position for (topic, number), reader in self._readers.items()}
+        """(topic, partition) → offset after everything that was handed out, markers and aborted records included."""
+        return dict(self._positions)
 
     async def ends(self) -> dict[tuple[str, int], int]:
         """(topic, partition) → the high watermark now."""
@@ -75,27 +77,42 @@ class CommittedReader:
 
     async def batches(self, until_idle_s: float | None = None) -> AsyncIterator[Sequence[Message]]:
         """Yields what arrives. Ends when nothing came for ``until_idle_s``; never, if that is None."""
+        while (messages := await self._next(until_idle_s)) is not None:
+            if messages:
+                yield messages
+
+    async def batches_until(self, ends: Mapping[tuple[str, int], int]) -> AsyncIterator[Sequence[Message]]:
+        """Yields what arrives until every partition has reached its end; the last batch of one may reach beyond."""
+        while any(self._positions[place] < end for place, end in ends.items()):
+            if messages := await self._next(None):
+                yield messages
+
+    async def _next(self, timeout_s: float | None) -> Sequence[Message] | None:
+        """The next batch, empty where only markers or aborted records came; None where nothing came in time."""
         if not self._pumps:
             self._pumps = [
                 asyncio.create_task(self._pump(topic, number, reader), name=f"read {topic.name}/{number}")
                 for (topic, number), reader in self._readers.items()
             ]
-        while True:
-            getting = asyncio.ensure_future(self._queue.get())
-            done, _ = await asyncio.wait({getting, *self._pumps}, timeout=until_idle_s, return_when="FIRST_COMPLETED")
-            if getting in done:
-                yield getting.result()
-                continue
+        getting = asyncio.ensure_future(self._queue.get())
+        done, _ = await asyncio.wait({getting, *self._pumps}, timeout=timeout_s, return_when="FIRST_COMPLETED")
+        if getting not in done:
             getting.cancel()
             for pump in done:
                 pump.result()
-            if not done:
-                return
+            return None
+        place, position, messages = getting.result()
+        self._positions[place] = position
+        return messages
 
     async def _pump(self, topic: Topic, number: int, reader: Reader) -> None:
+        place = (topic.name, number)
+        position = reader.position
         while True:
             records = await reader.poll(POLL_MS)
-            if records:
-                await self._queue.put(
-                    [Message(topic, number, r.offset, r.key, r.value, r.timestamp_ms, r.headers) for r in records]
-                )
+            if records or reader.position != position:
+                position = reader.position
+                messages = [
+                    Message(topic, number, r.offset, r.key, r.value, r.timestamp_ms, r.headers) for r in records
+                ]
+                await self._queue.put((place, position, messages))
