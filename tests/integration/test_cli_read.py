@@ -99,14 +99,14 @@ def test_formats_when_same_records_then_same_rows(topic: topics.Topic) -> None:
 
 
 def test_read_ticks_then_kinds_symbols_and_sides_are_words() -> None:
-    rows = list(decoder_of(topics.MD_TICKS).rows(message(topics.MD_TICKS, frame())))
+    rows = list(decoder_of(topics.MD_TICKS).rows([message(topics.MD_TICKS, frame())]))
     assert [row["kind"] for row in rows] == ["STOCK_DIRECTORY", "ADD", "HEARTBEAT"]
     assert [row["symbol"] for row in rows] == ["AAPL", "", ""]
     assert (rows[1]["side"], rows[1]["price_e4"], rows[1]["instrument_id"]) == ("B", 1_234_500, 5)
 
 
 def test_read_bars_then_vwap_truncates_and_is_zero_without_volume() -> None:
-    rows = list(decoder_of(topics.MD_BARS).rows(message(topics.MD_BARS, bars())))
+    rows = list(decoder_of(topics.MD_BARS).rows([message(topics.MD_BARS, bars())]))
     assert [(row["symbol"], row["vwap_e4"]) for row in rows] == [("AAPL", 333), ("MSFT", 0)]
 
 
@@ -120,7 +120,7 @@ def test_columns_of_every_topic_then_place_comes_first_and_names_do_not_collide(
 def test_dead_letters_when_bytes_are_no_text_then_base64() -> None:
     topic = topic_named("orders.intents.dlq")
     raw = Message(topic, 0, 1, b"a1", b"\xff\x00", 5, [("error", b"not JSON")])
-    [row] = decoder_of(topic).rows(raw)
+    [row] = decoder_of(topic).rows([raw])
     assert (row["key"], row["value"], row["headers"]) == ("a1", "base64:/wA=", {"error": "not JSON"})
 
 

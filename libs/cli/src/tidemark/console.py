@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -31,7 +32,7 @@ class CommandError(RuntimeError):
     """What the user asked cannot be done; the text says why and what to do."""
 
 
-EXPECTED: Final = (CommandError, StateError, FleetError, ControlError, UnknownTopicError, LogError)
+EXPECTED: Final = (CommandError, StateError, FleetError, ControlError, UnknownTopicError)
 """Errors whose text is all that the user needs."""
 
 
@@ -55,6 +56,7 @@ async def _interruptible(main: Coroutine[Any, Any, T]) -> T:
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
     """Expected errors end the program with their text and exit code 1, Ctrl-C and SIGTERM with 130."""
+    logging.getLogger().addHandler(logging.NullHandler())  # what goes wrong is said once, by us
     try:
         yield
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -64,6 +66,10 @@ def reported() -> Iterator[None]:
         # Whoever read our output is gone (`… | head`): nothing is wrong, and nothing is left to say to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
+    except LogError as error:
+        err.print(f"[bold red]error:[/] {escape(str(error))}")
+        err.print("`tidemark up` starts a fleet on this machine; --bootstrap names a Kafka elsewhere")
+        raise typer.Exit(1) from None
     except EXPECTED as error:
         err.print(f"[bold red]error:[/] {escape(str(error))}")
         raise typer.Exit(1) from None

@@ -49,7 +49,8 @@ def service_specs(where: Addresses, state: StateDir, options: FleetOptions) -> l
     return [
         ServiceSpec(
             name=name,
-            argv=(sys.executable, "-m", name, "worker"),
+            # -P: a file called orders.py in the directory one happens to be in is not the service.
+            argv=(sys.executable, "-P", "-m", name, "worker"),
             env={
                 **shared,
                 "TIDEMARK_HTTP_PORT": str(options.ports[name]),

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from common.contracts import market, ticks
-from common.contracts.topics import Schema, Topic
+from common.contracts.topics import FRAME_SCHEMA, Schema, Topic
 from common.runtime.message import Message
 from pydantic import BaseModel, TypeAdapter
 
@@ -32,7 +32,7 @@ class Decoder(Protocol):
 
     columns: pa.Schema
 
-    def rows(self, message: Message) -> Iterator[Row]: ...
+    def rows(self, messages: Sequence[Message]) -> Iterator[Row]: ...
 
     def table(self, messages: Sequence[Message]) -> pa.Table: ...
 
@@ -62,16 +62,17 @@ _TICK_NAMES: Final = _tick_names()
 _LETTERS: Final = np.array(["", *(chr(code) for code in range(1, 128)), *([""] * 128)], dtype="U1")
 
 
-def tick_columns(message: Message) -> Columns:
-    """The ticks of one frame. ``symbol`` is known only on the directory row (R) that introduces it."""
-    frame = message.body
-    rows = frame.ticks
+def tick_columns(messages: Sequence[Message]) -> Columns:
+    """The ticks of frames. ``symbol`` is known only on the directory row (R) that introduces it."""
+    frames = [message.body for message in messages]
+    counts = [len(frame.ticks) for frame in frames]
+    rows = np.concatenate([frame.ticks for frame in frames])
     is_directory = rows["kind"] == ticks.TickKind.STOCK_DIRECTORY
     symbols = np.zeros(len(rows), dtype="U8")
     symbols[is_directory] = [ticks.ref_to_symbol(int(ref)) for ref in rows["order_ref"][is_directory]]
     return {
-        "feed": np.full(len(rows), frame.feed),
-        "ingest_ns": np.full(len(rows), frame.ingest_ns),
+        "feed": np.repeat([frame.feed for frame in frames], counts),
+        "ingest_ns": np.repeat([frame.ingest_ns for frame in frames], counts),
         "event_ns": rows["event_ns"],
         "sequence": rows["sequence"],
         "kind": _TICK_NAMES[rows["kind"]],
@@ -87,17 +88,21 @@ def tick_columns(message: Message) -> Columns:
     }
 
 
-def bar_columns(message: Message) -> Columns:
+def _rows(messages: Sequence[Message]) -> npt.NDArray[Any]:
+    return np.concatenate([message.body for message in messages])
+
+
+def bar_columns(messages: Sequence[Message]) -> Columns:
     """Bars, with the truncated VWAP added."""
-    rows = message.body
+    rows = _rows(messages)
     columns = {name: rows[name] for name in market.BAR.names or () if name not in ("symbol", "reserved")}
     volumes = np.maximum(rows["volume"], 1)
     return {"symbol": _text(rows["symbol"]), **columns, "vwap_e4": rows["notional_e4"] // volumes}
 
 
-def depth_columns(message: Message) -> Columns:
+def depth_columns(messages: Sequence[Message]) -> Columns:
     """Books: ``bid1_e4``, ``bid1_size``, … ``ask10_size``; 0 beyond the levels there are."""
-    rows = message.body
+    rows = _rows(messages)
     columns: Columns = {"symbol": _text(rows["symbol"])}
     for name in ("instrument_id", "event_ns", "ingest_ns", "bid_levels", "ask_levels"):
         columns[name] = rows[name]
@@ -108,9 +113,9 @@ def depth_columns(message: Message) -> Columns:
     return columns
 
 
-def mark_columns(message: Message) -> Columns:
+def mark_columns(messages: Sequence[Message]) -> Columns:
     """Marks; the clock row of a partition has no symbol and ``instrument_id`` -1."""
-    rows = message.body
+    rows = _rows(messages)
     columns = {n: rows[n] for n in market.MARK.names or () if n not in ("symbol", "reserved", "trading_state")}
     return {"symbol": _text(rows["symbol"]), "trading_state": _LETTERS[rows["trading_state"]], **columns}
 
@@ -121,33 +126,31 @@ def _arrow_type(values: npt.NDArray[Any]) -> pa.DataType:
 
 @dataclass(slots=True)
 class ArrayDecoder:
-    """Rows out of binary records."""
+    """Rows out of binary records; a batch is taken apart as a whole, for a record may hold a single row."""
 
-    split: Callable[[Message], Columns]
+    split: Callable[[Sequence[Message]], Columns]
+    count: Callable[[Message], int]
     sample: Message
     columns: pa.Schema = field(init=False)
 
     def __post_init__(self) -> None:
-        fields = [(name, _arrow_type(values)) for name, values in self.split(self.sample).items()]
+        fields = [(name, _arrow_type(values)) for name, values in self.split([self.sample]).items()]
         self.columns = pa.schema([*PLACE, *fields])
 
-    def rows(self, message: Message) -> Iterator[Row]:
-        yield from self.table([message]).to_pylist()
+    def rows(self, messages: Sequence[Message]) -> Iterator[Row]:
+        yield from self.table(messages).to_pylist()
 
     def table(self, messages: Sequence[Message]) -> pa.Table:
-        parts = []
-        for message in messages:
-            columns = self.split(message)
-            count = len(next(iter(columns.values())))
-            arrays = [np.full(count, place(message)[name]) for name, _ in PLACE] + list(columns.values())
-            typed = zip(arrays, self.columns.types, strict=True)
-            parts.append(
-                pa.table(
-                    [pa.array(a.tolist(), t) if t == pa.string() else pa.array(a, t) for a, t in typed],
-                    schema=self.columns,
-                )
-            )
-        return pa.concat_tables(parts) if parts else self.columns.empty_table()
+        if not messages:
+            return self.columns.empty_table()
+        counts = [self.count(message) for message in messages]
+        places = {name: np.repeat([place(message)[name] for message in messages], counts) for name, _ in PLACE}
+        columns = {**places, **self.split(messages)}
+        arrays = [
+            pa.array(values.tolist() if values.dtype.kind == "U" else values, kind)
+            for values, kind in zip(columns.values(), self.columns.types, strict=True)
+        ]
+        return pa.table(arrays, schema=self.columns)
 
 
 # --- JSON messages ------------------------------------------------------------------------------------------------
@@ -186,15 +189,15 @@ class ModelDecoder:
             kinds.update({name: _plain_type(info.annotation) for name, info in model.model_fields.items()})
         self.columns = pa.schema([*PLACE, *kinds.items()])
 
-    def rows(self, message: Message) -> Iterator[Row]:
-        key = (message.key or b"").decode("utf-8", "replace")
-        yield {**place(message), "key": key, **message.body.model_dump(mode="json", exclude_none=True)}
+    def rows(self, messages: Sequence[Message]) -> Iterator[Row]:
+        for message in messages:
+            key = (message.key or b"").decode("utf-8", "replace")
+            yield {**place(message), "key": key, **message.body.model_dump(mode="json", exclude_none=True)}
 
     def table(self, messages: Sequence[Message]) -> pa.Table:
         rows = [
             {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in row.items()}
-            for message in messages
-            for row in self.rows(message)
+            for row in self.rows(messages)
         ]
         return pa.Table.from_pylist(rows, schema=self.columns)
 
@@ -204,12 +207,14 @@ class RawDecoder:
 
     columns = pa.schema([*PLACE, ("key", pa.string()), ("value", pa.string()), ("headers", pa.string())])
 
-    def rows(self, message: Message) -> Iterator[Row]:
-        headers = {name: _readable(value) for name, value in message.headers}
-        yield {**place(message), "key": _readable(message.key), "value": _readable(message.value), "headers": headers}
+    def rows(self, messages: Sequence[Message]) -> Iterator[Row]:
+        for message in messages:
+            key, value = _readable(message.key), _readable(message.value)
+            headers = {name: _readable(text) for name, text in message.headers}
+            yield {**place(message), "key": key, "value": value, "headers": headers}
 
     def table(self, messages: Sequence[Message]) -> pa.Table:
-        rows = [{**row, "headers": json.dumps(row["headers"])} for m in messages for row in self.rows(m)]
+        rows = [{**row, "headers": json.dumps(row["headers"])} for row in self.rows(messages)]
         return pa.Table.from_pylist(rows, schema=self.columns)
 
 
@@ -241,7 +246,7 @@ def _sample(schema: Schema) -> Message | None:
     return Message(Topic("sample", "", schema, ""), 0, 0, None, value, 0)
 
 
-_SPLITS: Final[dict[str, Callable[[Message], Columns]]] = {
+_SPLITS: Final[dict[str, Callable[[Sequence[Message]], Columns]]] = {
     "tick-frame-1": tick_columns,
     "bars-1": bar_columns,
     "depths-1": depth_columns,
@@ -253,7 +258,10 @@ def decoder_of(topic: Topic) -> Decoder:
     """The decoder of a topic's records."""
     sample = _sample(topic.schema)
     if sample is not None:
-        return ArrayDecoder(_SPLITS[topic.schema.name], sample)
+        is_frame = topic.schema is FRAME_SCHEMA
+        return ArrayDecoder(
+            _SPLITS[topic.schema.name], lambda m: len(m.body.ticks) if is_frame else len(m.body), sample
+        )
     return ModelDecoder(topic.schema) if topic.schema.model is not None else RawDecoder()
 
 

@@ -30,7 +30,7 @@ class JsonLinesWriter:
         self._out = out
 
     def write(self, messages: Sequence[Message]) -> int:
-        lines = [json.dumps(row, separators=(",", ":")) for message in messages for row in self._decoder.rows(message)]
+        lines = [json.dumps(row, separators=(",", ":")) for row in self._decoder.rows(messages)]
         if lines:
             self._out.write(("\n".join(lines) + "\n").encode())
             self._out.flush()

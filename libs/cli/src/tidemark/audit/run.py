@@ -36,7 +36,6 @@ from tidemark.audit.copies import PostgresCopies, RedisCopies, gate_stores, read
 from tidemark.audit.fold import Findings, LedgerFold
 from tidemark.audit.rows import ExecutionFold, OrderFold
 from tidemark.console import CommandError
-from tidemark.log_end import until_end
 from tidemark.state import Addresses
 
 ROUND_S = 0.5
@@ -178,7 +177,7 @@ class Audit:
             check.note(copies)
         ends = await reader.ends()
         goal = sum(ends.values())
-        async for messages in until_end(reader, ends):
+        async for messages in reader.batches_until(ends):
             for message in messages:
                 self.folds.apply(message)
             self._progress("reading the committed log", min(goal, sum(reader.positions.values())), goal)

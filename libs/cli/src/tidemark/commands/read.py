@@ -30,6 +30,9 @@ def read(
         float | None,
         typer.Option("--until-idle", min=0.1, help="End when nothing came for so many seconds; default: never."),
     ] = None,
+    to_end: Annotated[
+        bool, typer.Option("--to-end", help="End where the topic ends now: for topics that are never idle.")
+    ] = False,
     kind: Annotated[Format, typer.Option("--format", help="How rows are written.")] = Format.JSONL,
     out: Annotated[Path | None, typer.Option("--out", help="A file; default: standard output.")] = None,
     bootstrap: BootstrapOption = None,
@@ -40,7 +43,7 @@ def read(
     Records of aborted and of open transactions are never shown. Prices are integers in 1e-4 currency units.
     """
     settings = reader_settings(addresses(StateDir(state_dir), kafka_bootstrap=bootstrap))
-    console.run(_read(topic, from_beginning, until_idle, kind, out, settings))
+    console.run(_read(topic, from_beginning, to_end, until_idle, kind, out, settings))
 
 
 @contextlib.contextmanager
@@ -69,7 +72,13 @@ def _progress(quiet: bool) -> Progress:
 
 
 async def _read(
-    name: str, from_beginning: bool, until_idle_s: float | None, kind: Format, out: Path | None, settings: Settings
+    name: str,
+    from_beginning: bool,
+    to_end: bool,
+    until_idle_s: float | None,
+    kind: Format,
+    out: Path | None,
+    settings: Settings,
 ) -> None:
     topic = topic_named(name)
     quiet = out is None and sys.stdout.isatty()
@@ -80,7 +89,7 @@ async def _read(
             async with CommittedReader(settings, [topic], from_beginning=from_beginning, client_id="read") as reader:
                 start, ends = sum(reader.positions.values()), await reader.ends()
                 bar = progress.add_task(f"{topic.name} offsets", total=sum(ends.values()) - start)
-                async for messages in reader.batches(until_idle_s):
+                async for messages in reader.batches_until(ends) if to_end else reader.batches(until_idle_s):
                     rows += _write(writer, topic, list(messages))
                     progress.update(bar, completed=sum(reader.positions.values()) - start)
         finally:

@@ -80,7 +80,7 @@ async def _detached(state: StateDir) -> None:
         raise console.CommandError(f"a fleet runs in {state.root} already; `tidemark status` shows it")
     arguments = [argument for argument in sys.argv[1:] if argument not in ("--detach", "-d")]
     log = state.logs / "supervisor.log"
-    child = await Child.start_detached((sys.executable, "-m", "tidemark.main", *arguments), log=log)
+    child = await Child.start_detached((sys.executable, "-P", "-m", "tidemark.main", *arguments), log=log)
     deadline = time.monotonic() + DETACHED_TIMEOUT_S
     with console.err.status("starting"):
         while time.monotonic() < deadline:
