@@ -50,18 +50,16 @@ class Home:
 def clear_stale() -> None:
     """Removes temporary directories whose stack is gone without having removed them."""
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        if not (path / OWNER).exists():
-            continue  # just being made
-        if (lock := _try_lock(path)) is not None:
+        if (lock := _try_lock(path, mode="r+")) is not None:
             shutil.rmtree(path, ignore_errors=True)
             lock.close()
 
 
-def _try_lock(directory: Path) -> IO[str] | None:
+def _try_lock(directory: Path, mode: str = "a") -> IO[str] | None:
     try:
-        lock = (directory / OWNER).open("a")
+        lock = (directory / OWNER).open(mode)
     except OSError:
-        return None  # removed meanwhile, or somebody else's
+        return None  # just being made, removed meanwhile, or another user's
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(lock.fileno()).st_nlink > 0:
