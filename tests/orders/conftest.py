@@ -19,14 +19,12 @@ from common.contracts.events import (
     VenueOrder,
 )
 from common.contracts.market import MARK, encode_rows
-from common.contracts.topics import MD_MARKS, Topic
+from common.contracts.topics import Topic
 from common.contracts.values import OrderType, Side, TimeInForce, order_id_of
-from common.runtime.globals import GlobalView
 from common.runtime.message import Message, Output, View
-from common.runtime.overlay import TaskTables
-from common.runtime.tables import Changelogged, Global, TableDeclaration
-from common.testing.memory_store import MemoryStore
+from common.runtime.tables import TableDeclaration
 from common.testing.stack import LocalStack
+from common.testing.tables import MemoryTables
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -42,39 +40,28 @@ def local_stack() -> Iterator[LocalStack]:
 
 
 class Bench:
-    """One task of a stage without a log: what goes in is handled at once, what comes out is returned decoded."""
+    """One task of a stage without a log: what goes in is handled at once."""
 
     def __init__(self, handler: Any, declarations: Sequence[TableDeclaration], partition: int = 0) -> None:
         self.handler = handler
-        self.store = MemoryStore()
-        self.marks = GlobalView(Global("marks", MD_MARKS))
-        self.tables = TaskTables(partition, shared={d.name: self.marks for d in declarations if isinstance(d, Global)})
-        for declaration in declarations:
-            if isinstance(declaration, Changelogged):
-                self.tables.add(declaration, self.store)
+        self.tables = MemoryTables(declarations, partition)
         self.now_ns = 1_000
         self._offsets = itertools.count()
 
     def handle(self, topic: Topic, key: str, body: Any, offset: int | None = None) -> list[Output | View]:
-        """Encodes, handles, commits. A handler that raises leaves nothing behind."""
+        """Encodes and handles. A body of bytes goes in as it is."""
         number = next(self._offsets) if offset is None else offset
         value = body if isinstance(body, bytes) else topic.schema.encode(body)
-        message = Message(topic, self.tables.partition, number, key.encode(), value, 0)
         self.now_ns += 1
-        try:
-            handled = list(self.handler(message, self.tables, self.now_ns))
-        except Exception:
-            self.tables.roll_back()
-            raise
-        rows = [row for overlay in self.tables.overlays.values() for row in overlay.changes()]
-        self.store.write(rows, number)
-        for overlay in self.tables.overlays.values():
-            overlay.settle()
-        self.tables.journal.clear()
-        return handled
+        message = Message(topic, self.tables.partition, number, key.encode(), value, 0)
+        return list(self.handler(message, self.tables, self.now_ns))
 
     def rows(self, table: str) -> dict[bytes, Any]:
         return dict(self.tables.changelogged(table).prefix(b""))
+
+    def state(self) -> dict[tuple[str, bytes], bytes]:
+        """Every row, encoded."""
+        return self.tables.rows()
 
 
 def bodies(handled: Iterable[Output | View], topic: Topic) -> list[Any]:

@@ -64,15 +64,15 @@ def test_command_result_concerns_no_order(stage: Any) -> None:
 def test_report_when_it_comes_twice_then_second_is_ignored(stage: Any, make: Any) -> None:
     _accept(stage, make)
     assert make.bodies(_fill(stage, make), ORDERS_EVENTS)[0].state is OrderState.FILLED
-    before = stage.store.rows()
+    before = stage.state()
     assert _fill(stage, make) == []
-    assert stage.store.rows() == before
+    assert stage.state() == before
 
 
 def test_report_when_order_is_unknown_then_poison_and_nothing_is_kept(stage: Any, make: Any) -> None:
     with pytest.raises(LookupError, match=r"A\.1"):
         stage.handle(ORDERS_EXECUTIONS, "A", make.report(1, ExecType.NEW, leaves_qty=100))
-    assert stage.store.rows() == {}
+    assert stage.state() == {}
 
 
 def test_cancel_when_it_overtakes_the_decision_then_it_waits_for_it(stage: Any, make: Any) -> None:

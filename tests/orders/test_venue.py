@@ -1,11 +1,10 @@
 """The venue: prices, sizes, priority, and the two copies of the market that it reads."""
 
-import itertools
 from typing import Any
 
 import pytest
 from common.contracts.events import ExecType, ExecutionReport
-from common.contracts.market import mark_clock_key
+from common.contracts.market import MARK, decode_rows, mark_clock_key
 from common.contracts.topics import MD_MARKS, ORDERS_EXECUTIONS, VENUE_ORDERS
 from common.contracts.values import OrderType, Side, TimeInForce
 from hypothesis import given, settings
@@ -26,11 +25,12 @@ class Floor:
     def __init__(self, make: Any) -> None:
         self.make = make
         self.bench = make.bench(stage.handle, rows.TABLES)
-        self.marks = itertools.count()
 
     def show(self, *, to_input: bool = True, **mark: Any) -> list[ExecutionReport]:
-        value, offset = self.make.mark(**mark), next(self.marks)
-        self.bench.marks.put(b"AAPL", value, 0, offset)
+        value = self.make.mark(**mark)
+        shown = self.bench.tables.globals("marks")
+        shown.put(b"AAPL", decode_rows(MARK, value))
+        offset = shown.get(b"AAPL").offset
         return self.feed(value, offset) if to_input else []
 
     def feed(self, value: bytes, offset: int) -> list[ExecutionReport]:
@@ -175,10 +175,10 @@ def test_mark_when_nothing_rests_then_no_row_is_left(floor: Floor) -> None:
     assert floor.bench.rows("books")
     floor.show()
     assert floor.bench.rows("books") == {}
-    before = floor.bench.store.rows()
+    before = floor.bench.state()
     floor.show()
     floor.bench.handle(MD_MARKS, mark_clock_key(0).decode(), floor.make.mark(symbol="@0"))
-    assert floor.bench.store.rows() == before
+    assert floor.bench.state() == before
 
 
 def test_mark_when_bytes_are_no_mark_then_poison(floor: Floor) -> None:
