@@ -189,14 +189,21 @@ def _directory(options: ExchangeOptions, stamp_ns: int) -> bytes:
         _filled(TickKind.TRADING_ACTION, locates, stamp_ns, count, stock=stocks, trading_state=b"T"),
         _filled(TickKind.REG_SHO, locates, stamp_ns, count, stock=stocks, reg_sho_action=b"0"),
     ]
+    started = [_filled(TickKind.SYSTEM_EVENT, 0, stamp_ns, event_code=code).tobytes() for code in (b"O", b"S")]
+    rows = [part.view(np.uint8).reshape(count, -1) for part in per_symbol]
+    return b"".join([started[0], np.hstack(rows).tobytes(), *_exceptions(stocks, stamp_ns), started[1]])
+
+
+def _exceptions(stocks: npt.NDArray[Any], stamp_ns: int) -> Iterator[bytes]:
+    """What only some symbols, or the whole market, have at the start of a day."""
     places = {"primary_market_maker": b"Y", "market_maker_mode": b"N", "market_participant_state": b"A"}
-    last, name = count, stocks[-1]
-    some = [
+    last, name = len(stocks), stocks[-1]
+    parts = [
         _filled(
             TickKind.PARTICIPANT_POSITION,
-            locates[:50],
+            np.arange(1, len(stocks[:50]) + 1),
             stamp_ns,
-            min(count, 50),
+            len(stocks[:50]),
             mpid=b"TIDE",
             stock=stocks[:50],
             **places,
@@ -226,6 +233,4 @@ def _directory(options: ExchangeOptions, stamp_ns: int) -> bytes:
             maximum_allowable_price=40 * TICK_E4 * 100,
         ),
     ]
-    started = [_filled(TickKind.SYSTEM_EVENT, 0, stamp_ns, event_code=code).tobytes() for code in (b"O", b"S")]
-    rows = [part.view(np.uint8).reshape(count, -1) for part in per_symbol]
-    return b"".join([started[0], np.hstack(rows).tobytes(), *(part.tobytes() for part in some), started[1]])
+    yield from (part.tobytes() for part in parts)

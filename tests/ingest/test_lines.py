@@ -1,0 +1,106 @@
+"""A day over UDP: what is committed when packets arrive, are lost, or nobody was there to receive them."""
+
+import asyncio
+from contextlib import suppress
+from datetime import date
+from typing import Any
+
+from common.contracts.ticks import TickKind
+from common.contracts.topics import MD_TICKS
+from ingest.domain.anomalies import AnomalyKind
+from ingest.domain.moldudp64 import end_packet, packets
+from ingest.feed import Feed
+from ingest.settings import IngestSettings
+from ingest.udp import send_packets
+
+DAY = date(2024, 1, 2)
+PARTITIONS = range(MD_TICKS.partitions)
+
+
+def without_beats(ticks: Any) -> Any:
+    return ticks[ticks["kind"] != TickKind.HEARTBEAT]
+
+
+class Sending:
+    """Sends datagrams to a feed once it listens."""
+
+    def __init__(self, feed: Feed, datagrams: list[bytes]) -> None:
+        self._feed = feed
+        self._datagrams = datagrams
+
+    async def __aenter__(self) -> None:
+        self._task = asyncio.create_task(self._send())
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._task
+
+    async def _send(self) -> None:
+        async with asyncio.timeout(10):
+            while self._feed.queue is None:
+                await asyncio.sleep(0.001)
+        await send_packets(self._datagrams, "127.0.0.1", self._feed.queue.port, packets_per_s=20_000)
+
+
+def line_settings(**options: Any) -> IngestSettings:
+    usual: dict[str, Any] = {"feed": "udp", "feed_date": DAY, "feed_linger": False}
+    return IngestSettings(**(usual | options))
+
+
+async def test_line_when_the_day_is_sent_then_the_log_equals_the_offline_decode(
+    make_fleet: Any, stream: bytes, expected: Any
+) -> None:
+    fleet = make_fleet(real_clock=True)
+    feed = fleet.feed(line_settings())
+    datagrams = [*packets("S1", stream, 1), end_packet("S1", len(expected))]
+    async with asyncio.timeout(30), Sending(feed, datagrams):
+        await fleet.run(feed)
+    fleet.assert_committed_once(expected)
+    assert not feed.report.counts
+    assert fleet.position().closed
+    assert all(fleet.ticks(partition)[-1]["event_ns"] == expected[-1]["event_ns"] for partition in PARTITIONS)
+
+
+async def test_line_when_packets_are_lost_then_the_rest_is_committed_and_the_gap_counted(
+    make_fleet: Any, stream: bytes, expected: Any
+) -> None:
+    fleet = make_fleet(real_clock=True)
+    datagrams = list(packets("S1", stream, 1))
+    lost = datagrams.pop(len(datagrams) // 2)
+    first, count = int.from_bytes(lost[10:18], "big"), int.from_bytes(lost[18:20], "big")
+    feed = fleet.feed(line_settings())
+    async with asyncio.timeout(30), Sending(feed, [*datagrams, datagrams[3], end_packet("S1", len(expected))]):
+        await fleet.run(feed)
+    assert feed.report.counts[AnomalyKind.SEQUENCE_GAP] == count
+    assert feed.report.counts[AnomalyKind.DUPLICATE] == int.from_bytes(datagrams[3][18:20], "big")
+    kept = without_beats(expected)
+    kept = kept[(kept["sequence"] < first) | (kept["sequence"] >= first + count)]
+    fleet.assert_committed_once(kept)
+    ready, detail = feed.ready()
+    assert ready
+    assert detail["sequence_gap"] == count
+
+
+async def test_line_when_the_process_dies_then_the_next_one_knows_the_locates_and_reports_what_it_missed(
+    make_fleet: Any, stream: bytes, expected: Any
+) -> None:
+    fleet = make_fleet(real_clock=True)
+    datagrams = list(packets("S1", stream, 1))
+    half = len(datagrams) // 2
+    first = fleet.feed(line_settings())
+    async with asyncio.timeout(30), Sending(first, datagrams[:half]):
+        life = asyncio.create_task(fleet.run(first))
+        next_sequence = int.from_bytes(datagrams[half][10:18], "big")
+        while first.ready()[1]["next_message"] < next_sequence:
+            await asyncio.sleep(0.001)
+        life.cancel()
+        with suppress(asyncio.CancelledError):
+            await life
+    committed = fleet.position().sequence
+    second = fleet.feed(line_settings())
+    missed, rest = datagrams[half], datagrams[half + 1 :]
+    async with asyncio.timeout(30), Sending(second, [*rest, end_packet("S1", len(expected))]):
+        await fleet.run(second)
+    resumed = int.from_bytes(missed[10:18], "big") + int.from_bytes(missed[18:20], "big")
+    assert second.report.counts == {AnomalyKind.SEQUENCE_GAP: resumed - committed}
+    kept = without_beats(expected)
+    fleet.assert_committed_once(kept[(kept["sequence"] < committed) | (kept["sequence"] >= resumed)])
