@@ -267,8 +267,8 @@ class Market:
         for number, instrument in enumerate(self.instruments):
             rows: dict[str, dict[str, ViewModel]] = {}
             for at_s in range(-bars if number < 6 else -40, 0):
-                instrument.move(2.2)
                 for _ in range(self._chance.randint(1, 6) if self._chance.random() < instrument.pace else 0):
+                    instrument.move()
                     for scope, bar in instrument.trade(now_ns + at_s * NS):
                         rows.setdefault(scope, {})[str(bar.window_start_ns)] = bar
             instrument.volume += int(self._chance.lognormvariate(12, 1.2))

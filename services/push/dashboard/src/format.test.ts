@@ -21,6 +21,7 @@ it("shortens what is scanned, and signs changes", () => {
   expect(compact(1_234_567)).toBe("1.23M");
   expect(percent(1.234)).toBe("+1.23");
   expect(percent(-0.5)).toBe("−0.50");
+  expect(percent(-0.001)).toBe("0.00");
 });
 
 it("shows exchange time, New York", () => {

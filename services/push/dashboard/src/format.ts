@@ -39,7 +39,8 @@ export function compact(value: number): string {
 }
 
 export function percent(value: number): string {
-  return `${value > 0 ? "+" : value < 0 ? "−" : ""}${Math.abs(value).toFixed(2)}`;
+  const digits = Math.abs(value).toFixed(2);
+  return digits === "0.00" ? digits : `${value > 0 ? "+" : "−"}${digits}`;
 }
 
 export function ms(value: number): string {

@@ -6,11 +6,17 @@ from common.runtime.settings import Settings
 from pydantic import Field
 
 
+def built_dashboard() -> Path:
+    """Beside the code where push is installed; where `make web` builds it in a checkout."""
+    installed = Path(__file__).parent / "static"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "dashboard" / "dist"
+
+
 class PushSettings(Settings):
     orders_url: str = Field(
         default="", description="base URL of the orders API as the browser reaches it; empty: no trading"
     )
-    static_dir: Path = Field(default=Path(__file__).parent / "static", description="the built dashboard")
+    static_dir: Path = Field(default_factory=built_dashboard, description="the built dashboard")
     allowed_origins: tuple[str, ...] = Field(
         default=(), description="web origins that may connect besides the one that served the page; * for any"
     )

@@ -7,9 +7,8 @@ import { type Column, Table } from "../table";
 
 type SortKey = "symbol" | "last" | "change" | "volume";
 const RESORT_MS = 1000;
-const UP = "63, 182, 139";
-const DOWN = "229, 98, 106";
-const FLASH_EVERY_MS = 300;
+const FLASH_MS = 220;
+const FLASH_EVERY_MS = 450;
 
 const change = (quote: Quote): number =>
   quote.open_e4 && quote.last_e4 ? (100 * (quote.last_e4 - quote.open_e4)) / quote.open_e4 : 0;
@@ -21,13 +20,29 @@ const VALUE: Record<SortKey, (quote: Quote) => number | string> = {
   volume: (quote) => quote.volume,
 };
 
-function flash(cell: Text, up: boolean, strength: number): void {
-  const color = `rgba(${up ? UP : DOWN}, ${strength})`;
-  cell.node.animate([{ backgroundColor: color }, { backgroundColor: "transparent" }], { duration: 450, easing: "ease-out" });
+/** Lights cells up for a moment. On and off is two repaints a cell; a fade would be one for every display frame. */
+class Flashes {
+  private lit: { node: HTMLElement; until: number }[] = [];
+  private timer = 0;
+
+  light(node: HTMLElement, up: boolean, now: number): void {
+    node.dataset["flash"] = up ? "up" : "down";
+    this.lit.push({ node, until: now + FLASH_MS });
+    if (!this.timer) this.timer = window.setTimeout(() => this.darken(), FLASH_MS);
+  }
+
+  private darken(): void {
+    const now = performance.now();
+    for (const { node, until } of this.lit) if (until <= now) delete node.dataset["flash"];
+    this.lit = this.lit.filter(({ until }) => until > now);
+    this.timer = this.lit.length ? window.setTimeout(() => this.darken(), 60) : 0;
+  }
 }
 
+const flashes = new Flashes();
+
 /** A price cell that flashes in the direction of its change, so often that one still sees where something happens. */
-function painter(pick: (quote: Quote) => number, tone: (quote: Quote) => string, strength: number) {
+function painter(pick: (quote: Quote) => number, tone: (quote: Quote) => string) {
   const shown = new WeakMap<Text, { value: number; flashed: number }>();
   return (cell: Text, quote: Quote, fresh: boolean): void => {
     const value = pick(quote);
@@ -35,9 +50,9 @@ function painter(pick: (quote: Quote) => number, tone: (quote: Quote) => string,
     cell.set(price(value), tone(quote));
     const now = performance.now();
     const moved = !fresh && value !== before.value && before.value > 0 && value > 0;
-    const flashes = moved && now - before.flashed > FLASH_EVERY_MS;
-    if (flashes) flash(cell, value > before.value, strength);
-    shown.set(cell, { value, flashed: flashes ? now : before.flashed });
+    const due = moved && now - before.flashed > FLASH_EVERY_MS;
+    if (due) flashes.light(cell.node, value > before.value, now);
+    shown.set(cell, { value, flashed: due ? now : before.flashed });
   };
 }
 
@@ -155,9 +170,9 @@ export class WatchList implements View {
       empty: "No quotes yet",
       columns: [
         column("Symbol", (cell, quote) => void cell.set(quote.symbol), "symbol"),
-        column("Bid", painter((quote) => quote.bid_e4, () => "num dim", 0.14)),
-        column("Ask", painter((quote) => quote.ask_e4, () => "num dim", 0.14)),
-        column("Last", painter((quote) => quote.last_e4, tone, 0.3), "last"),
+        column("Bid", painter((quote) => quote.bid_e4, () => "num dim")),
+        column("Ask", painter((quote) => quote.ask_e4, () => "num dim")),
+        column("Last", painter((quote) => quote.last_e4, tone), "last"),
         column("Chg %", (cell, quote) => void cell.set(percentage(quote), tone(quote)), "change"),
         column("Vol", (cell, quote) => void cell.set(compact(quote.volume), "num dim"), "volume"),
       ],

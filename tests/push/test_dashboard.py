@@ -1,0 +1,174 @@
+"""The dashboard in a real browser, on a lively market. Pictures are kept in the directory that TIDEMARK_PICTURES names.
+
+Needs the built dashboard (make web) and a Chromium (common.testing.browser finds or fetches one).
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from common.runtime.web import WebServer
+from common.testing.page import Page, open_page
+from common.testing.stack import LocalStack
+from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse
+from push.settings import built_dashboard
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (built_dashboard() / "index.html").is_file(), reason="the dashboard is not built: make web"),
+]
+DATA = Path(__file__).with_name("dashboard_data.py")
+PICTURES = os.environ.get("TIDEMARK_PICTURES")  # read now: tests run without the variables of ours
+ACCEPTED_QTY_MAX = 1_000
+
+
+@asynccontextmanager
+async def market(redis_url: str) -> AsyncIterator[None]:
+    """Generated data, changing until the block ends."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(DATA), "--redis", redis_url, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"ready\n"
+        yield
+    finally:
+        process.kill()
+        await process.wait()
+
+
+def verdicts() -> FastAPI:
+    """The orders API as far as the ticket sees it: small orders are accepted, large ones denied with the numbers."""
+    api = FastAPI()
+    api.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
+    api.state.orders = []
+
+    @api.post("/v1/orders")
+    async def submit(request: Request) -> JSONResponse:
+        order = await request.json()
+        api.state.orders.append((order, dict(request.headers)))
+        if order["qty"] <= ACCEPTED_QTY_MAX:
+            return JSONResponse({"accepted": True, "compared": {}}, 201)
+        compared = {"needed_cash_e4": order["qty"] * order["limit_price_e4"], "available_cash_e4": 1_234_500}
+        return JSONResponse({"title": "The order was denied", "reason": "CASH_INSUFFICIENT", "compared": compared}, 422)
+
+    return api
+
+
+async def keep_picture(page: Page, name: str) -> None:
+    if PICTURES:
+        await page.screenshot(Path(PICTURES) / f"{name}.png")
+
+
+async def test_dashboard_shows_the_market_the_account_and_the_clocks_without_a_console_error(
+    start_push: Callable[..., Any], shared_redis: str, redis: Any
+) -> None:
+    push = await start_push(static_dir=built_dashboard(), worker_id="push-1")
+    async with market(shared_redis), open_page() as page:
+        await page.goto(f"{push.url}/#symbol=AAPL&account=ACC0001&window=1000000000")
+        await page.until("document.querySelector('.pill.live')")
+        await page.until("document.querySelectorAll('.watch .table-spacer .table-row').length > 30")
+        await page.until("document.querySelectorAll('.ladder .bid .level')[9].textContent")
+        await page.until("document.querySelectorAll('.lamp[data-state=ready]').length == 6")
+        await page.until("document.querySelector('.orders .state.open')")
+        await page.until("document.querySelector('.account .strong').textContent != '–'")
+        await page.until("document.querySelector('.chart-legend').textContent.includes('VWAP')")
+        painted = "[...document.querySelectorAll('.clock-value')].filter((node) => node.textContent != '–').length == 6"
+        await page.until(painted, timeout_s=60)
+        await keep_picture(page, "dashboard")
+        async with httpx.AsyncClient(base_url=push.url) as http:
+            figures = (await http.get("/v1/latency")).json()
+        assert figures["market"]["painted"]["n"] > 0
+        assert figures["orders"]["painted"]["p50_ms"] >= figures["orders"]["committed"]["p50_ms"]
+        assert await page.evaluate(
+            "performance.getEntriesByType('resource').every((r) => r.name.startsWith(location.origin))"
+        )
+        assert page.problems == []
+
+
+async def test_ticket_then_the_verdict_shows_with_its_numbers(
+    start_push: Callable[..., Any], shared_redis: str, redis: Any
+) -> None:
+    api = verdicts()
+    server = WebServer(api, "127.0.0.1", 0)
+    await server.start()
+    orders_url = f"http://127.0.0.1:{server.port}"
+    push = await start_push(static_dir=built_dashboard(), orders_url=orders_url)
+    try:
+        async with market(shared_redis), open_page() as page:
+            await page.goto(f"{push.url}/#symbol=AAPL&account=ACC0001")
+            await page.until("document.querySelectorAll('.ladder .bid .level')[2].textContent")
+            await page.click(".ladder .rung.bid")
+            await page.press("s")
+            assert (await page.text(".submit")).startswith("Sell 100 AAPL @ ")
+            await page.click(".submit")
+            await page.until("document.querySelector('.verdict.accepted')")
+            await page.write(".ticket .number", "5000")
+            await page.press("Enter")
+            await page.until("document.querySelector('.verdict.denied')")
+            why = await page.text(".verdict.denied .verdict-why")
+            assert "CASH_INSUFFICIENT" in why
+            assert "available cash 123.45" in why
+            await keep_picture(page, "ticket")
+    finally:
+        await server.stop()
+    (first, headers), (second, _) = api.state.orders
+    assert first["side"] == "S"
+    assert isinstance(first["limit_price_e4"], int)
+    assert first["client_order_id"] != second["client_order_id"]
+    assert headers["traceparent"].endswith("-01")
+    assert int(headers["tidemark-sent-ns"]) > 1_600_000_000_000_000_000
+
+
+async def test_keys_and_search_then_the_symbol_changes_with_its_book_and_chart(
+    start_push: Callable[..., Any], shared_redis: str, redis: Any
+) -> None:
+    push = await start_push(static_dir=built_dashboard())
+    async with market(shared_redis), open_page() as page:
+        await page.goto(f"{push.url}/#symbol=AAPL&account=ACC0001")
+        await page.until("document.querySelector('.watch .chosen')")
+        await page.press("/")
+        await page.call("Input.insertText", text="nvd")
+        await page.until("document.querySelector('.watch .count').textContent.startsWith('1 of')")
+        await page.press("Enter")
+        await page.until("document.querySelector('.chart-symbol').textContent == 'NVDA'")
+        await page.press("2")
+        await page.until("document.querySelector('.chart .segments .on').textContent == '1 min'")
+        await page.press("Escape")
+        await page.until("document.querySelectorAll('.watch .table-spacer .table-row').length > 30")
+        await page.until("document.querySelector('.ladder .head-note').textContent == 'NVDA'")
+        await page.until("document.querySelectorAll('.ladder .ask .level')[9].textContent")
+        assert "symbol=NVDA" in await page.evaluate("location.hash")
+        assert page.problems == []
+
+
+async def test_redis_and_push_go_away_then_the_picture_is_marked_stale_and_comes_back(
+    start_push: Callable[..., Any], tmp_path: Path
+) -> None:
+    with LocalStack({"redis"}, data_dir=tmp_path / "stack") as stack:
+        push = await start_push(static_dir=built_dashboard(), redis_url=stack.addresses.redis_url)
+        port = push.process.port
+        async with open_page() as page:
+            async with market(stack.addresses.redis_url):
+                await page.goto(f"{push.url}/#symbol=AAPL&account=ACC0001")
+                await page.until("document.querySelector('.watch .chosen')")
+            await asyncio.to_thread(stack.kill, "redis")
+            await page.until("document.documentElement.dataset.link == 'stale'")
+            assert "Redis is away" in await page.text(".banner")
+            await keep_picture(page, "stale")
+            await asyncio.to_thread(stack.restart, "redis")
+            await page.until("document.documentElement.dataset.link == 'live'")
+            await push.process.stop()
+            await page.until("document.documentElement.dataset.link == 'offline'")
+            again = await start_push(static_dir=built_dashboard(), redis_url=stack.addresses.redis_url, http_port=port)
+            assert again.process.port == port
+            await page.until("document.documentElement.dataset.link == 'live'")
+            await page.until("document.querySelector('.watch .chosen')")
