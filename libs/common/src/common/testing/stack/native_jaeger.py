@@ -48,7 +48,8 @@ def _make_executable(directory: Path) -> None:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false"}
+    flags = f"{os.environ.get('GOFLAGS', '')} -buildvcs=false".strip()
+    return {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": flags}
 
 
 def _go(go: Path, *arguments: str, cwd: Path) -> str:
