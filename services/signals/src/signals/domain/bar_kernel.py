@@ -74,8 +74,19 @@ def _add(tally, trades, trade):  # type: ignore[no-untyped-def]
 
 
 @part
-def _fold(tally, head, start, end, log, first):  # type: ignore[no-untyped-def]
-    """Folds the trades of [start, end) from the chain that begins at ``head``, newest first.
+def _newest(number, end, log, first):  # type: ignore[no-untyped-def]
+    """The last trade before ``end`` in the chain of trade ``number``; NONE if the log no longer holds the way there."""
+    mask = len(log) - 1
+    newer = log[number & mask].newer
+    while newer >= first and log[newer & mask].event_ns < end:
+        number = newer
+        newer = log[number & mask].newer
+    return NONE if NONE < newer < first else number
+
+
+@part
+def _fold(tally, number, start, end, log, first):  # type: ignore[no-untyped-def]
+    """Folds the trades of [start, end) into ``tally``, from ``number``, the newest of them, backwards.
 
     Returns (trades that stand, revision that the bar has now), or (NONE, 0) if the log no longer holds all of them.
     """
@@ -83,7 +94,6 @@ def _fold(tally, head, start, end, log, first):  # type: ignore[no-untyped-def]
     trades, restatements, was_issued = 0, 0, False
     tally.first_ns = tally.last_ns = 0
     tally.open_e4 = tally.high_e4 = tally.low_e4 = tally.close_e4 = tally.volume = tally.notional_e4 = 0
-    number = head
     while number != NONE:
         if number < first:
             if log[first & mask].clock_ns >= start:
@@ -92,32 +102,34 @@ def _fold(tally, head, start, end, log, first):  # type: ignore[no-untyped-def]
         trade = log[number & mask]
         if trade.event_ns < start:
             break
-        if trade.event_ns < end:
-            restatements += (trade.clock_ns >= end) + (trade.broken_ns >= end)
-            was_issued |= trade.clock_ns < end and (trade.broken_ns == 0 or trade.broken_ns >= end)
-            if trade.broken_ns == 0:
-                if trades == 0:
-                    tally.last_ns = trade.event_ns
-                    tally.close_e4 = trade.price_e4
-                tally.first_ns = trade.event_ns
-                tally.open_e4 = trade.price_e4
-                tally.high_e4 = trade.price_e4 if trades == 0 else max(tally.high_e4, trade.price_e4)
-                tally.low_e4 = trade.price_e4 if trades == 0 else min(tally.low_e4, trade.price_e4)
-                tally.volume += trade.qty
-                tally.notional_e4 += trade.price_e4 * trade.qty
-                trades += 1
+        restatements += (trade.clock_ns >= end) + (trade.broken_ns >= end)
+        was_issued |= trade.clock_ns < end and (trade.broken_ns == 0 or trade.broken_ns >= end)
+        if trade.broken_ns == 0:
+            if trades == 0:
+                tally.last_ns = trade.event_ns
+                tally.close_e4 = trade.price_e4
+            tally.first_ns = trade.event_ns
+            tally.open_e4 = trade.price_e4
+            tally.high_e4 = trade.price_e4 if trades == 0 else max(tally.high_e4, trade.price_e4)
+            tally.low_e4 = trade.price_e4 if trades == 0 else min(tally.low_e4, trade.price_e4)
+            tally.volume += trade.qty
+            tally.notional_e4 += trade.price_e4 * trade.qty
+            trades += 1
         number = trade.older
     return trades, restatements - (not was_issued)
 
 
 @part
-def _restate(w, trade, heads, windows, starts, tallies, counts, log, counters, scratch, issued):  # type: ignore[no-untyped-def]
-    """Folds the bar of window length ``w`` that holds ``trade``: issued again if it had ended, else put right."""
+def _restate(w, number, windows, starts, tallies, counts, log, counters, scratch, issued):  # type: ignore[no-untyped-def]
+    """Folds the bar of window length ``w`` that holds the trade: issued again if it had ended, else put right."""
+    trade = log[number & (len(log) - 1)]
     instrument = trade.instrument_id
     start = trade.event_ns // windows[w] * windows[w]
     tally = scratch[0]
     first = counters[count.TRADES_FIRST]
-    trades, revision = _fold(tally, heads[instrument], start, start + windows[w], log, first)
+    end = start + windows[w]
+    newest = _newest(number, end, log, first)
+    trades, revision = (NONE, 0) if newest == NONE else _fold(tally, newest, start, end, log, first)
     if trades == NONE:
         counters[count.LOST_RESTATEMENT] += 1
     elif start == starts[w]:
@@ -131,16 +143,17 @@ def _restate(w, trade, heads, windows, starts, tallies, counts, log, counters, s
 def _chain(number, trade, log, heads, first):  # type: ignore[no-untyped-def]
     """Puts a trade at its place in event time; it is the newest but for late ones."""
     mask = len(log) - 1
-    head = heads[trade.instrument_id]
-    if head < first or log[head & mask].event_ns <= trade.event_ns:
-        trade.older = head
+    newer, older = NONE, heads[trade.instrument_id]
+    while older >= first and log[older & mask].event_ns > trade.event_ns:
+        newer = older
+        older = log[older & mask].older
+    trade.newer, trade.older = newer, older
+    if older >= first:
+        log[older & mask].newer = number
+    if newer == NONE:
         heads[trade.instrument_id] = number
-        return
-    newer = log[head & mask]
-    while newer.older >= first and log[newer.older & mask].event_ns > trade.event_ns:
-        newer = log[newer.older & mask]
-    trade.older = newer.older
-    newer.older = number
+    else:
+        log[newer & mask].older = number
 
 
 @part
@@ -169,25 +182,39 @@ def _book(event, heads, windows, starts, tallies, counts, log, matches, counters
             counts[w, trade.instrument_id] += 1
         else:
             late = 1
-            _restate(w, trade, heads, windows, starts, tallies, counts, log, counters, scratch, issued)
+            _restate(w, number, windows, starts, tallies, counts, log, counters, scratch, issued)
     counters[count.LATE_TRADE] += late
 
 
 @part
-def _break(event, listings, heads, windows, starts, tallies, counts, log, matches, counters, scratch, issued):  # type: ignore[no-untyped-def]
+def _is_inside(trade, tally):  # type: ignore[no-untyped-def]
+    """Whether a trade of an open window is none of its four prices, so that they stand without it."""
+    is_inside_in_time = tally.first_ns < trade.event_ns < tally.last_ns
+    return is_inside_in_time and tally.low_e4 < trade.price_e4 < tally.high_e4
+
+
+@part
+def _break(event, listings, windows, starts, tallies, counts, log, matches, counters, scratch, issued):  # type: ignore[no-untyped-def]
     """Takes a trade out of its bars and out of the session's volume."""
     entry = matches[slot_of(matches, event.match)]
     if entry.held == 0:
         counters[count.UNKNOWN_BREAK] += 1
         return
-    trade = log[(entry.held - 1) & (len(log) - 1)]
+    number = entry.held - 1
+    trade = log[number & (len(log) - 1)]
     if trade.broken_ns != 0:
         counters[count.UNKNOWN_BREAK] += 1
         return
     trade.broken_ns = max(1, event.clock_ns)
     listings[trade.instrument_id].volume -= trade.qty
     for w in range(len(windows)):
-        _restate(w, trade, heads, windows, starts, tallies, counts, log, counters, scratch, issued)
+        tally = tallies[w, trade.instrument_id]
+        if trade.event_ns >= starts[w] and _is_inside(trade, tally):
+            tally.volume -= trade.qty
+            tally.notional_e4 -= trade.price_e4 * trade.qty
+            counts[w, trade.instrument_id] -= 1
+        else:
+            _restate(w, number, windows, starts, tallies, counts, log, counters, scratch, issued)
 
 
 @kernel
@@ -209,7 +236,7 @@ def apply_prints(  # type: ignore[no-untyped-def]
         if event.qty > 0:
             _book(event, heads, windows, starts, tallies, counts, log, matches, counters, scratch, issued)
         else:
-            _break(event, listings, heads, windows, starts, tallies, counts, log, matches, counters, scratch, issued)
+            _break(event, listings, windows, starts, tallies, counts, log, matches, counters, scratch, issued)
         at += 1
     if counters[count.ISSUED] > room:
         return at, STOP_ISSUED

@@ -19,7 +19,7 @@ from signals.domain.layout import MATCH, PRINT, TALLY, TRADE, Array
 from signals.domain.ref_table import rehash
 
 TRADES_MAX: Final = 1 << 20
-"""Trades that a partition's log holds at most, 64 bytes each. Beyond it the oldest eighth goes."""
+"""Trades that a partition's log holds at most, 72 bytes each. Beyond it the oldest eighth goes."""
 _TRADES_AT_FIRST: Final = 1 << 10
 _STATE: Final = ("windows", "starts", "heads", "tallies", "counts", "log", "matches", "counters")
 
@@ -89,8 +89,13 @@ class TumblingBars:
             forget_trades(self.log, self.matches, self.counters, max(1, len(self.log) // 8))
             return
         log, matches = np.zeros(2 * len(self.log), TRADE), np.zeros(2 * len(self.matches), MATCH)
-        numbers = np.arange(self.counters[count.TRADES_FIRST], self.counters[count.TRADES_NEXT])
-        log[numbers & (len(log) - 1)] = self.log[numbers & (len(self.log) - 1)]
+        # A trade keeps its number, and so goes into the lower or the upper half.
+        numbers = self.counters[count.TRADES_FIRST] + np.arange(len(self.log))
+        split = -int(numbers[0]) % len(self.log)
+        for run in (numbers[:split], numbers[split:]):
+            if len(run):
+                source, target = int(run[0]) % len(self.log), int(run[0]) % len(log)
+                log[target : target + len(run)] = self.log[source : source + len(run)]
         rehash(self.matches, matches)
         self.log, self.matches = log, matches
 

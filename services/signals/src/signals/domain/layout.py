@@ -74,6 +74,7 @@ TRADE: Final = np.dtype(
         ("price_e4", "<i8"),
         ("qty", "<i8"),
         ("older", "<i8"),  # number of the trade before it in event time, of the same instrument; -1: there is none
+        ("newer", "<i8"),
         ("instrument_id", "<i4"),
         ("reserved", "<i4"),
     ]
