@@ -1,5 +1,6 @@
 """The gate's checks: each reason with its numbers, their order, and the price a MARKET order is held to."""
 
+import re
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from common.testing.orders import NOW_NS, instrument, intent
 from hypothesis import given
 from hypothesis import strategies as st
 from risk.domain.account import AccountRow, Mark, PositionRow
-from risk.domain.gate import AccountState, Limits, Market, decide, tick_e4, worst_price_e4
+from risk.domain.gate import CHECKS, MONEY_CHECKS, AccountState, Limits, Market, decide, tick_e4, worst_price_e4
+from risk.reasons import REASONS
 
 ACTIVE = AccountRow(AccountStatus.ACTIVE, cash_e4=1_000 * E4)
 SECOND_NS = 1_000_000_000
@@ -207,6 +209,23 @@ def test_rule_broken_then_denied_with_its_numbers(case: str) -> None:
 def test_every_reason_of_the_gate_is_covered() -> None:
     elsewhere = {ReasonCode.DUPLICATE_ID, ReasonCode.COMMAND_INVALID}
     assert {reason for *_, reason, _ in DENIALS.values()} == set(ReasonCode) - elsewhere
+
+
+def test_numbers_of_a_denial_are_those_that_are_documented() -> None:
+    for *_, reason, compared in DENIALS.values():
+        assert set(compared) <= set(REASONS[reason].numbers)
+
+
+def test_checks_stand_in_the_documented_order() -> None:
+    """Each reason is documented after those that an intent meets before it."""
+    documented = list(REASONS)
+    met = [
+        name.strip(" ,;:")
+        for check in (*CHECKS, *MONEY_CHECKS)
+        for name in re.findall(r"[A-Z]+_[A-Z_]+", check.__doc__ or "")
+    ]
+    first_met = list(dict.fromkeys(met))
+    assert first_met == [code.value for code in documented if code.value in first_met]
 
 
 def test_several_rules_broken_then_the_first_in_order_speaks() -> None:

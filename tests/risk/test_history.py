@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from common.contracts.events import CASH, ExecType, ExecutionReport, OrderIntent
+from common.contracts.topics import ORDERS_INTENTS
 from common.contracts.values import E4, OrderType, Side
+from common.contracts.views import AccountData
 from common.ledger import Balances, fold
 from common.testing.orders import fund, intent, report, set_account, trade, withdraw
 from hypothesis import HealthCheck, settings
@@ -70,9 +72,11 @@ class History(RuleBasedStateMachine):
     accepted = Bundle("accepted")
     booked = Bundle("booked")
 
-    def __init__(self, new_desk: Callable[..., Any]) -> None:
+    new_desk: Callable[..., Any]
+
+    def __init__(self) -> None:
         super().__init__()
-        self.desk = new_desk(Limits(market_collar_bps=1_000))
+        self.desk = self.new_desk(Limits(market_collar_bps=1_000))
         self.desk.list_instrument("CASH", 4)
         self.model: dict[str, Account] = {}
         self.ask_e4 = 10 * E4
@@ -280,7 +284,7 @@ class History(RuleBasedStateMachine):
     @invariant()
     def every_intent_has_one_decision(self) -> None:
         places = [decision.intent_offset for decision in self.desk.decisions]
-        assert places == list(range(self.desk.offsets.get("orders.intents", 0)))
+        assert places == list(range(self.desk.offsets.get(ORDERS_INTENTS.name, 0)))
 
     @invariant()
     def ledger_rows_and_model_are_one(self) -> None:
@@ -308,14 +312,19 @@ class History(RuleBasedStateMachine):
     def views_show_the_rows(self) -> None:
         for view in account_views(self.desk.tables):
             account = self.model[view.scope]
-            positions = {p["symbol"]: (p["qty"], p["reserved_qty"]) for p in view.data["positions"]}
+            shown = AccountData.model_validate(view.data)
+            positions = {p.symbol: (p.qty, p.reserved_qty) for p in shown.positions}
             assert positions == {s: (qty, account.held_shares(s)) for s, qty in account.shares.items() if qty}
-            assert view.data["cash_e4"] == account.cash_e4
+            assert shown.cash_e4 == account.cash_e4
 
 
 def test_any_history_then_nothing_is_created_lost_or_answered_twice(new_desk: Callable[..., Any]) -> None:
+    class Bound(History):
+        pass
+
+    Bound.new_desk = staticmethod(new_desk)
     run_state_machine_as_test(
-        lambda: History(new_desk),
+        Bound,
         settings=settings(
             max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
         ),

@@ -18,17 +18,15 @@ from common.runtime.message import Message
 from common.testing.orders import (
     ACCOUNT,
     NOW_NS,
-    fund,
     intent,
     mark_row,
     report,
     set_account,
     trade,
-    withdraw,
 )
 from risk.domain.account import AccountRow
 from risk.domain.gate import Limits
-from risk.domain.ledger import LedgerError, OrderEnded, Overfill, ReportMismatch, UnknownOrder
+from risk.domain.ledger import LedgerError
 from risk.stages import KeyMismatch, account_views, gate_handler, verify
 from risk.tables import DAY_NS, SLOTS, SWEEP_EVERY_INTENTS, order_key
 
@@ -181,209 +179,6 @@ def test_same_id_in_another_account_then_a_new_order(desk: Any) -> None:
     assert desk.decide(BUY).accepted
     other = desk.decide(intent("b1", "acct-2"))
     assert (other.accepted, other.repeat) == (True, False)
-
-
-# --- commands -----------------------------------------------------------------------------------------------------
-
-
-def test_account_opened_suspended_and_opened_again(desk: Any) -> None:
-    assert desk.command(set_account()).status is AccountStatus.ACTIVE
-    desk.send(fund(command_id="f", cash_e4=CASH_E4))
-    result = desk.command(set_account(active=False, command_id="stop"))
-    assert (result.accepted, result.status, result.account_seq) == (True, AccountStatus.SUSPENDED, 1)
-    assert desk.decide(BUY).reason is ReasonCode.ACCOUNT_INACTIVE
-    assert desk.command(withdraw(command_id="w", cash_e4=1)).reason is ReasonCode.ACCOUNT_INACTIVE
-    assert desk.command(fund(command_id="f2", cash_e4=1)).accepted
-    desk.send(set_account(command_id="go"))
-    assert desk.decide(intent("b2")).accepted
-    assert account(desk).cash_e4 == CASH_E4 + 1
-
-
-def test_fund_and_withdraw_then_balances_entries_and_result(desk: Any) -> None:
-    desk.send(set_account())
-    result, entry = desk.send(fund(command_id="f", cash_e4=50, symbol="ACME", qty=7))
-    assert (result.accepted, result.account_seq, result.command_partition, result.command_offset) == (True, 1, 2, 1)
-    assert (entry.kind, entry.command_id, len(entry.postings)) == (EntryKind.FUND, "f", 4)
-    result, entry = desk.send(withdraw(command_id="w", cash_e4=20))
-    assert (result.accepted, entry.kind, entry.seq) == (True, EntryKind.WITHDRAW, 2)
-    assert desk.views[-1].data == {
-        "account_id": ACCOUNT,
-        "status": "ACTIVE",
-        "cash_e4": 30,
-        "reserved_cash_e4": 0,
-        "positions": [{"symbol": "ACME", "qty": 7, "reserved_qty": 0}],
-        "seq": 2,
-    }
-
-
-COMMAND_DENIALS: dict[str, tuple[Any, ReasonCode, dict[str, int]]] = {
-    "unknown account": (fund("nobody", command_id="f", cash_e4=1), ReasonCode.ACCOUNT_UNKNOWN, {}),
-    "unknown instrument": (fund(command_id="f", symbol="NONE", qty=1), ReasonCode.INSTRUMENT_UNKNOWN, {}),
-    "negative cash": (fund(command_id="f", cash_e4=-1), ReasonCode.COMMAND_INVALID, {"cash_e4": -1, "qty": 0}),
-    "negative shares": (
-        fund(command_id="f", symbol="ACME", qty=-1),
-        ReasonCode.COMMAND_INVALID,
-        {"cash_e4": 0, "qty": -1},
-    ),
-    "nothing": (fund(command_id="f"), ReasonCode.COMMAND_INVALID, {"cash_e4": 0, "qty": 0}),
-    "shares of nothing": (fund(command_id="f", qty=1), ReasonCode.COMMAND_INVALID, {"cash_e4": 0, "qty": 1}),
-    "symbol without shares": (
-        fund(command_id="f", cash_e4=1, symbol="ACME"),
-        ReasonCode.COMMAND_INVALID,
-        {"cash_e4": 1, "qty": 0},
-    ),
-    "more cash than 64 bits": (
-        fund(command_id="f", cash_e4=2**63 - 1),
-        ReasonCode.COMMAND_INVALID,
-        {"cash_e4": 2**63 - 1, "held_cash_e4": 100, "cash_max_e4": 2**63 - 1},
-    ),
-    "more shares than 64 bits": (
-        fund(command_id="f", symbol="ACME", qty=2**63 - 1),
-        ReasonCode.COMMAND_INVALID,
-        {"qty": 2**63 - 1, "held_qty": 5, "qty_max": 2**63 - 1},
-    ),
-    "withdraw nothing": (withdraw(command_id="w", cash_e4=0), ReasonCode.COMMAND_INVALID, {"cash_e4": 0}),
-    "withdraw less than nothing": (withdraw(command_id="w", cash_e4=-7), ReasonCode.COMMAND_INVALID, {"cash_e4": -7}),
-    "withdraw too much": (
-        withdraw(command_id="w", cash_e4=101),
-        ReasonCode.CASH_INSUFFICIENT,
-        {"required_cash_e4": 101, "available_cash_e4": 100, "shortfall_cash_e4": 1},
-    ),
-}
-
-
-@pytest.mark.parametrize("case", COMMAND_DENIALS)
-def test_command_denied_then_reason_numbers_and_no_entry(desk: Any, case: str) -> None:
-    command, reason, compared = COMMAND_DENIALS[case]
-    desk.open(cash_e4=100, shares=5)
-    before = account(desk)
-    (result,) = desk.send(command)
-    assert (result.accepted, result.reason, result.compared) == (False, reason, compared)
-    assert account(desk) == before
-
-
-def test_withdraw_cash_that_is_reserved_then_denied(desk: Any) -> None:
-    desk.open(cash_e4=1_000 * E4)
-    assert desk.decide(BUY).accepted
-    result = desk.command(withdraw(command_id="w", cash_e4=1))
-    assert (result.reason, result.compared["available_cash_e4"]) == (ReasonCode.CASH_INSUFFICIENT, 0)
-
-
-def test_same_command_again_then_the_first_answer_and_no_entry(desk: Any) -> None:
-    desk.send(set_account())
-    first = desk.command(fund(command_id="f", cash_e4=50))
-    before, desk.now_ns = desk.tables.rows(), desk.now_ns + 9
-    (again,) = desk.send(fund(command_id="f", cash_e4=50).model_copy(update={"sent_ns": NOW_NS + 9}))
-    assert again == first.model_copy(update={"repeat": True, "command_offset": 2})
-    assert desk.tables.rows() == before
-
-
-@pytest.mark.parametrize(
-    ("other", "conflict"),
-    [
-        (withdraw(command_id="f", cash_e4=50), "type"),
-        (fund(command_id="f", cash_e4=51), "cash_e4"),
-        (fund(command_id="f", cash_e4=50, symbol="ACME", qty=1), "symbol"),
-        (set_account(command_id="f"), "type"),
-    ],
-)
-def test_same_command_id_other_body_then_denied_with_the_field(desk: Any, other: Any, conflict: str) -> None:
-    desk.send(set_account())
-    desk.send(fund(command_id="f", cash_e4=50))
-    before = desk.tables.rows()
-    (result,) = desk.send(other)
-    assert (result.accepted, result.reason, result.conflict) == (False, ReasonCode.DUPLICATE_ID, conflict)
-    assert (result.account_seq, desk.tables.rows()) == (1, before)
-
-
-# --- executions ---------------------------------------------------------------------------------------------------
-
-
-def test_filled_in_parts_then_posted_in_parts_and_shown(desk: Any) -> None:
-    desk.open(cash_e4=CASH_E4)
-    desk.send(BUY)
-    (first,) = desk.send(trade(BUY, "x1", 4, 99 * E4, cum_qty=4))
-    (second,) = desk.send(trade(BUY, "x2", 6, 100 * E4, cum_qty=10))
-    assert [(e.kind, e.seq, e.execution_id) for e in (first, second)] == [
-        (EntryKind.POST, 3, "x1"),
-        (EntryKind.POST, 4, "x2"),
-    ]
-    assert account(desk) == AccountRow(AccountStatus.ACTIVE, CASH_E4 - 996 * E4, 0, 4)
-    assert desk.views[-1].data["positions"] == [{"symbol": "ACME", "qty": 10, "reserved_qty": 0}]
-
-
-def test_everything_sold_then_no_position_row_is_left(desk: Any) -> None:
-    desk.open(shares=10)
-    desk.send(SELL)
-    desk.send(trade(SELL, "x1", 10, 100 * E4, cum_qty=10))
-    assert not desk.tables.changelogged("positions").rows
-    assert not desk.tables.changelogged("holdings").rows
-    assert (account(desk).cash_e4, desk.views[-1].data["positions"]) == (1_000 * E4, [])
-
-
-def test_several_symbols_held_then_each_comes_and_goes_by_itself(desk: Any) -> None:
-    desk.list_instrument("BETA", 7)
-    desk.open(shares=10)
-    desk.send(fund(command_id="b", symbol="BETA", qty=2))
-    desk.send(SELL)
-    desk.send(trade(SELL, "x1", 10, 100 * E4, cum_qty=10))
-    assert desk.views[-1].data["positions"] == [{"symbol": "BETA", "qty": 2, "reserved_qty": 0}]
-
-
-def test_part_filled_then_canceled_then_the_rest_released(desk: Any) -> None:
-    desk.open(cash_e4=CASH_E4)
-    desk.send(BUY)
-    desk.send(trade(BUY, "x1", 4, 100 * E4, cum_qty=4))
-    (void,) = desk.send(report(BUY, ExecType.CANCELED, "x2", cum_qty=4))
-    assert (void.kind, void.seq) == (EntryKind.VOID, 4)
-    assert account(desk) == AccountRow(AccountStatus.ACTIVE, CASH_E4 - 400 * E4, 0, 4)
-
-
-@pytest.mark.parametrize("exec_type", [ExecType.NEW, ExecType.CANCEL_REJECTED])
-def test_report_without_money_then_nothing_happens(desk: Any, exec_type: ExecType) -> None:
-    desk.open(cash_e4=CASH_E4)
-    desk.send(BUY)
-    before = desk.tables.rows()
-    assert desk.send(report(BUY, exec_type, "x1", leaves_qty=10)) == []
-    assert desk.tables.rows() == before
-
-
-def test_same_execution_again_then_ignored_even_after_the_end(desk: Any) -> None:
-    desk.open(cash_e4=CASH_E4)
-    desk.send(BUY)
-    fills = [trade(BUY, "x1", 4, 100 * E4, cum_qty=4), trade(BUY, "x2", 6, 100 * E4, cum_qty=10)]
-    for fill in fills:
-        desk.send(fill)
-    before, shown = desk.tables.rows(), len(desk.views)
-    for fill in fills:
-        assert desk.send(fill) == []
-    assert (desk.tables.rows(), len(desk.views)) == (before, shown)
-
-
-REFUSED: dict[str, tuple[Any, type[Exception]]] = {
-    "never ordered": (trade(intent("ghost"), "x", 1, 100 * E4, cum_qty=1), UnknownOrder),
-    "denied order": (trade(intent("denied", qty=-1), "x", 1, 100 * E4, cum_qty=1), UnknownOrder),
-    "overfill": (trade(BUY, "x", 11, 100 * E4, cum_qty=11), Overfill),
-    "after its end": (trade(intent("ended"), "x9", 1, 100 * E4, cum_qty=1), OrderEnded),
-    "order of another account": (
-        trade(BUY, "x", 1, 100 * E4, cum_qty=1).model_copy(update={"account_id": "acct-2"}),
-        ReportMismatch,
-    ),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_execution_contradicts_the_books_then_refused_and_nothing_changed(desk: Any, case: str) -> None:
-    execution, refusal = REFUSED[case]
-    desk.open(cash_e4=CASH_E4)
-    desk.send(BUY)
-    desk.send(intent("denied", qty=-1))
-    desk.send(intent("ended"))
-    desk.send(report(intent("ended"), ExecType.REJECTED, "x8"))
-    before = desk.tables.rows()
-    with pytest.raises(refusal):
-        desk.send(execution)
-    assert desk.tables.rows() == before
 
 
 # --- poison -------------------------------------------------------------------------------------------------------

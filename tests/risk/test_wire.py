@@ -66,7 +66,7 @@ def test_decision_twin_writes_what_the_model_writes(
     intent: OrderIntent, mark: Mark | None, answer: dict[str, Any]
 ) -> None:
     read = OrderIntent.model_validate_json(intent.model_dump_json())
-    named = {
+    named: dict[str, Any] = {
         "account_id": intent.account_id,
         "client_order_id": intent.client_order_id,
         "order_id": f"{intent.account_id}.{intent.client_order_id}",
@@ -134,7 +134,7 @@ def test_mark_row_is_laid_out_as_the_contract_says() -> None:
     for number, name in enumerate(names, 1):
         row[name] = number
     row["symbol"] = b"ACME"
-    symbol, *numbers = MARK_ROW.unpack_from(row)
+    symbol, *numbers = MARK_ROW.unpack_from(row.tobytes())
     assert symbol.rstrip(b"\0") == b"ACME"
     assert numbers == list(range(1, len(names) + 1))
     assert ["symbol", *names][CLOCK_FIELD] == "ingest_ns"

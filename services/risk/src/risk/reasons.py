@@ -1,0 +1,76 @@
+"""What each reason code means, and which numbers come with it.
+
+    python -m risk.reasons
+
+prints the table of the README; a test compares the two, and the numbers with what the gate says.
+"""
+
+from typing import Final, NamedTuple
+
+from common.contracts.events import ReasonCode
+
+
+class Reason(NamedTuple):
+    """``numbers``: names in ``compared``; the unit is in each name."""
+
+    meaning: str
+    numbers: tuple[str, ...] = ()
+
+
+REASONS: Final[dict[ReasonCode, Reason]] = {
+    ReasonCode.DUPLICATE_ID: Reason(
+        "the id was used with another body; `conflict` names the first field that differs. The earlier order stays"
+    ),
+    ReasonCode.ACCOUNT_UNKNOWN: Reason("no `set_account` was ever seen for it"),
+    ReasonCode.ACCOUNT_INACTIVE: Reason("the account is suspended"),
+    ReasonCode.INSTRUMENT_UNKNOWN: Reason("the symbol is not in `ref.instruments`"),
+    ReasonCode.INSTRUMENT_HALTED: Reason(
+        "the feed's last word on the symbol is not trading, or it never said one", ("trading_state",)
+    ),
+    ReasonCode.MARK_MISSING: Reason(
+        "the symbol has no mark, its partition no clock, or the side that a MARKET order needs is empty",
+        ("ask_e4", "bid_e4"),
+    ),
+    ReasonCode.MARK_STALE: Reason(
+        "the clock of the mark's partition stands still, or is as far ahead of ours",
+        ("mark_age_ns", "mark_age_max_ns"),
+    ),
+    ReasonCode.QTY_NOT_POSITIVE: Reason("zero or less", ("qty",)),
+    ReasonCode.QTY_OFF_LOT: Reason("no multiple of the instrument's lot", ("qty", "lot_qty")),
+    ReasonCode.PRICE_MISSING: Reason("a LIMIT order without a price"),
+    ReasonCode.PRICE_UNEXPECTED: Reason("a MARKET order with a price", ("limit_price_e4",)),
+    ReasonCode.PRICE_NOT_POSITIVE: Reason("zero or less", ("limit_price_e4",)),
+    ReasonCode.PRICE_OFF_TICK: Reason(
+        "no multiple of the increment, which is finer below one currency unit (Regulation NMS, rule 612)",
+        ("limit_price_e4", "tick_e4"),
+    ),
+    ReasonCode.QTY_TOO_LARGE: Reason(
+        "price times quantity is above the operator's limit, which itself fits 64 bits",
+        ("qty", "qty_max", "notional_max_e4"),
+    ),
+    ReasonCode.CASH_INSUFFICIENT: Reason(
+        "a BUY, or a withdrawal, needs more than is available; nothing is bought on credit",
+        ("required_cash_e4", "available_cash_e4", "shortfall_cash_e4"),
+    ),
+    ReasonCode.POSITION_INSUFFICIENT: Reason(
+        "a SELL needs more shares than are available; nothing is sold short",
+        ("required_qty", "available_qty", "shortfall_qty"),
+    ),
+    ReasonCode.COMMAND_INVALID: Reason(
+        "amounts of a command that are negative, zero, contradictory, or beyond 64 bits with what is held",
+        ("cash_e4", "held_cash_e4", "cash_max_e4", "qty", "held_qty", "qty_max"),
+    ),
+}
+"""In the order in which an intent meets them; COMMAND_INVALID is for commands alone."""
+
+
+def reason_table() -> str:
+    """Markdown."""
+    lines = ["| reason | means | numbers compared |", "|---|---|---|"]
+    for code, reason in REASONS.items():
+        lines.append(f"| `{code}` | {reason.meaning} | {', '.join(f'`{name}`' for name in reason.numbers)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(reason_table())  # noqa: T201

@@ -1,0 +1,41 @@
+"""The service's README says what the code says; the service can be built without an environment."""
+
+from pathlib import Path
+
+import pytest
+from common.contracts.events import ReasonCode
+from risk.app import build
+from risk.reasons import REASONS, reason_table
+from risk.settings import RiskSettings
+
+README = Path(__file__).parents[2] / "services" / "risk" / "README.md"
+
+
+def test_every_reason_has_a_meaning() -> None:
+    assert set(REASONS) == set(ReasonCode)
+
+
+def test_readme_holds_the_generated_reason_table() -> None:
+    assert reason_table() in README.read_text(encoding="utf-8")
+
+
+def test_readme_names_every_setting_of_the_service_with_its_default() -> None:
+    text = README.read_text(encoding="utf-8")
+    for name in RiskSettings.__annotations__:
+        default = RiskSettings.model_fields[name].default
+        assert f"| `TIDEMARK_{name.upper()}` | `{default}` |" in text
+
+
+def test_settings_become_limits_in_the_units_of_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEMARK_MARK_MAX_AGE_MS", "1500")
+    monkeypatch.setenv("TIDEMARK_MARKET_COLLAR_BPS", "25")
+    monkeypatch.setenv("TIDEMARK_ID_RETENTION_DAYS", "2")
+    settings = RiskSettings()
+    limits = settings.limits()
+    assert (limits.mark_age_max_ns, limits.market_collar_bps) == (1_500_000_000, 25)
+    assert settings.id_retention_ns() == 2 * 86_400 * 10**9
+
+
+def test_service_is_built_without_opening_anything(tmp_path: Path) -> None:
+    app = build(RiskSettings(data_dir=tmp_path))
+    assert app.service_name == "risk"
