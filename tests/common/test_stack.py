@@ -204,6 +204,16 @@ def test_data_when_kept_then_the_next_stack_in_the_directory_has_them(tmp_path: 
     assert not (closed / "parts" / "postgres").exists(), "not kept this time"
 
 
+@pytest.mark.slow
+async def test_kafka_when_kept_and_started_on_other_ports_after_a_kill_then_the_topic_is_there(tmp_path: Path) -> None:
+    with LocalStack({"kafka"}, data_dir=tmp_path, keep=True) as first:
+        await create_topic(first.addresses.kafka_bootstrap, "kept")
+        first.kill("kafka")
+    with LocalStack({"kafka"}, data_dir=tmp_path, keep=True) as second:
+        assert second.addresses != first.addresses
+        assert "kept" in await topics(second.addresses.kafka_bootstrap)
+
+
 def test_port_when_taken_then_refused_before_anything_starts(own: LocalStack) -> None:
     taken = int(own.addresses.redis_url.rpartition(":")[2].partition("/")[0])
     with pytest.raises(PartsError, match=f"redis cannot start: port {taken} is taken"):
