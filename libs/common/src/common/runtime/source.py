@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import mode
+from opentelemetry.trace import SpanKind
 
 from common.contracts.topics import Topic
 from common.runtime import metrics
@@ -22,7 +23,7 @@ from common.runtime.partitioner import partition_of
 from common.runtime.settings import Settings
 from common.runtime.stage import check_partitions
 from common.runtime.store import position_key
-from common.runtime.telemetry import current_traceparent
+from common.runtime.telemetry import continued_span, current_traceparent
 
 _log = get_logger(__name__)
 AHEAD_BATCHES_MAX = 2
@@ -146,7 +147,9 @@ class SourceService(mode.Service):  # type: ignore[misc]
         labels = (self._source.app, self._source.name)
         while (batch := await queue.get()) is not None:
             began = time.monotonic()
-            await commit_source(producer, self._source, batch, time.time_ns() // 1_000_000)
+            # A root span: the trace of what the batch leads to begins here.
+            with continued_span(f"{self._source.full_name} batch", "", SpanKind.PRODUCER):
+                await commit_source(producer, self._source, batch, time.time_ns() // 1_000_000)
             backoff.reset()
             metrics.COMMIT_SECONDS.labels(*labels).observe(time.monotonic() - began)
             metrics.BATCHES.labels(*labels, "0").inc()
