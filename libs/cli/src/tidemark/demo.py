@@ -4,12 +4,15 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from common.contracts.market import BAR
 from common.contracts.topics import MD_BARS
+from common.testing.page import PageError, open_page
+from common.testing.stack import PartsError
 
 from tidemark import metrics
 from tidemark.audit.run import Audit
@@ -40,6 +43,8 @@ class DemoOptions:
     accounts: int = 200
     orders_per_s: float = 40.0
     seconds: float | None = None
+    browser: bool = False
+    """Look at the dashboard in a headless browser, so that the painted clock runs."""
 
 
 @dataclass(slots=True)
@@ -99,10 +104,30 @@ class Demo:
                 load = Load(gateway, quotes, id_prefix=f"d{time.time_ns() // 1_000_000:x}")
                 self._load, self.tally = load, load.tally
                 plan = actions(self._options.seed, held, self._options.orders_per_s)
-                async with Watcher(self._deployment.url("push"), list(held)), self._sampled(on_sample):
+                async with (
+                    self._screen(next(iter(held)), symbols[0]),
+                    Watcher(self._deployment.url("push"), list(held)),
+                    self._sampled(on_sample),
+                ):
                     self.trading_since_s = time.monotonic()
                     self._report("trading")
                     await self._until_stopped(load.run(plan, self._options.seconds or float("inf")))
+
+    @asynccontextmanager
+    async def _screen(self, account: str, symbol: str) -> AsyncIterator[None]:
+        """A browser on the dashboard. Without one the demo goes on; the painted clock then stands still."""
+        if not self._options.browser:
+            yield
+            return
+        async with AsyncExitStack() as stack:
+            self._report("opening the dashboard in a headless browser")
+            try:
+                page = await stack.enter_async_context(open_page(1280, 800))
+                choice = urlencode({"symbol": symbol, "account": account})
+                await page.goto(f"{self._deployment.url('push')}/#{choice}")
+            except (PartsError, PageError, TimeoutError, OSError) as error:
+                self._report(f"no browser, so nothing is painted: {error}")
+            yield
 
     async def _until_stopped(self, trading: Any) -> None:
         load = asyncio.ensure_future(trading)

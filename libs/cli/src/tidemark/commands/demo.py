@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from common.testing.browser import is_at_hand
 from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
@@ -42,6 +43,13 @@ def demo(
     ] = None,
     accounts: Annotated[int, typer.Option("--accounts", min=1, help="Client accounts that trade.")] = 200,
     orders_per_s: Annotated[float, typer.Option("--orders", min=0.1, help="Orders and cancels per second.")] = 40,
+    browser: Annotated[
+        bool | None,
+        typer.Option(
+            help="Look at the dashboard in a headless Chromium, for the painted clock; default: with --headless, where "
+            "one is at hand."
+        ),
+    ] = None,
     state_dir: StateDirOption = DEFAULT_STATE / DEMO_STATE,
 ) -> None:
     """Run everything on this machine: parts, the five services, a market and a few hundred clients that trade.
@@ -52,7 +60,8 @@ def demo(
     """
     environment = file_feed(feed) if feed is not None else synthetic_feed(seed, rate, symbols)
     wanted = seconds if seconds is not None else (HEADLESS_SECONDS if headless else None)
-    options = DemoOptions(seed=seed, accounts=accounts, orders_per_s=orders_per_s, seconds=wanted)
+    looked_at = browser if browser is not None else headless and is_at_hand()
+    options = DemoOptions(seed=seed, accounts=accounts, orders_per_s=orders_per_s, seconds=wanted, browser=looked_at)
     deployment = DeploymentOptions(feed=environment, fresh=True, keep=False)
     summary, audit = console.run(_demo(StateDir(state_dir), deployment, options, headless))
     if headless:

