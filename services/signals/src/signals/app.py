@@ -1,5 +1,7 @@
 """Wires the signals service. Nothing is opened before the worker starts."""
 
+from dataclasses import replace
+
 from common.contracts.topics import SIGNALS_MARKET_CHANGELOG
 from common.runtime.app import TidemarkApp
 
@@ -15,7 +17,7 @@ def build(settings: SignalsSettings) -> TidemarkApp:
         inputs=INPUTS,
         outputs=OUTPUTS,
         changelog=SIGNALS_MARKET_CHANGELOG,
-        tables=(MARKET,),
+        tables=(replace(MARKET, interval_s=settings.snapshot_interval_s),),
         views=market_views,
     )(handle)
     app.watch_dead_letters(INPUTS)

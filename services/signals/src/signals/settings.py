@@ -1,7 +1,14 @@
 """Settings of the signals service, read from ``TIDEMARK_*`` environment variables."""
 
 from common.runtime.settings import Settings
+from pydantic import Field
 
 
 class SignalsSettings(Settings):
-    """Nothing of its own: what bars there are and how much a heartbeat tells is part of the contract, not a setting."""
+    """What bars there are and how much a heartbeat tells is no setting: a replay must tell the same."""
+
+    snapshot_interval_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="between snapshots of a partition's market; a recovery replays from the last one",
+    )

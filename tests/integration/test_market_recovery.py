@@ -1,0 +1,225 @@
+"""The signals worker on a real broker, killed in the middle: what is committed equals, record for record, what one
+uninterrupted pass over the same frames makes; and its bars are those of the offline run.
+"""
+
+import asyncio
+import csv
+import signal
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from datetime import date
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from common.contracts.market import BAR, MARK, decode_rows, mark_clock_key
+from common.contracts.ticks import Ticks, encode_frame, heartbeat
+from common.contracts.topics import MD_BARS, MD_BOOKS, MD_MARKS, MD_TICKS, PARTITIONS
+from common.contracts.views import view_channel
+from common.runtime.admin import create_topics
+from common.runtime.message import Message, Output
+from common.runtime.reader import CommittedReader
+from common.runtime.sender import Sender
+from common.runtime.settings import Settings
+from common.testing.stack import LocalStack
+from common.testing.stack.ports import free_port
+from common.testing.stack.processes import Process
+from common.testing.tables import MemoryTables
+from ingest.domain.exchange import ExchangeOptions, exchange_chunks
+from ingest.domain.partitions import deal
+from ingest.offline import tick_chunks
+from redis.asyncio import Redis
+from signals.offline import BARS_FILE, write_csv
+from signals.stages import MARKET, handle
+
+pytestmark = pytest.mark.slow
+DAY = date(2024, 3, 15)
+EXCHANGE = ExchangeOptions(symbols=24, seed=5, rate=2_000, messages=60_000, breaks_per_million=2_000)
+FRAME_TICKS = 700
+DEADLINE_S = 120
+Records = dict[tuple[str, int], list[tuple[bytes, bytes]]]
+"""(topic, partition) → (key, value) in order."""
+
+
+@pytest.fixture(scope="module")
+def parts() -> Iterator[LocalStack]:
+    """Of its own: the topics have their real names."""
+    with LocalStack() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def ticks(tmp_path_factory: pytest.TempPathFactory) -> Ticks:
+    """A generated day, the heartbeat that ends it included."""
+    feed = tmp_path_factory.mktemp("feed") / "generated.itch"
+    feed.write_bytes(b"".join(exchange_chunks(EXCHANGE)))
+    return np.concatenate(list(tick_chunks(feed, DAY)))
+
+
+@pytest.fixture(scope="module")
+def frames(ticks: Ticks) -> list[tuple[int, bytes]]:
+    """(partition, frame) as ingest would write them, a heartbeat to each partition after each step."""
+    written = []
+    for step, at in enumerate(range(0, len(ticks), FRAME_TICKS)):
+        part = ticks[at : at + FRAME_TICKS]
+        now = heartbeat(int(ticks["event_ns"][: at + FRAME_TICKS].max()))
+        for partition, dealt in enumerate(deal(part, PARTITIONS)):
+            frame = np.concatenate((dealt, now))
+            written.append((partition, encode_frame(frame, feed="test", ingest_ns=1_000 + step, session_ns=0)))
+    return written
+
+
+@pytest.fixture(scope="module")
+def expected(frames: list[tuple[int, bytes]]) -> Records:
+    """What one pass of the handler makes of the frames."""
+    tables = [MemoryTables([MARKET], partition) for partition in range(PARTITIONS)]
+    records: Records = defaultdict(list)
+    for partition, value in frames:
+        for item in handle(Message(MD_TICKS, partition, 0, None, value, 0), tables[partition], 0):
+            if isinstance(item, Output):
+                records[item.topic.name, partition].append((item.key, item.topic.schema.encode(item.body)))
+    return dict(records)
+
+
+class Worker:
+    """``python -m signals worker``."""
+
+    def __init__(self, parts: LocalStack, directory: Path) -> None:
+        self._port = free_port()
+        self._log = directory / "worker.log"
+        self._env = {
+            "TIDEMARK_KAFKA_BOOTSTRAP": parts.addresses.kafka_bootstrap,
+            "TIDEMARK_REDIS_URL": parts.addresses.redis_url,
+            "TIDEMARK_DATA_DIR": str(directory / "data"),
+            "TIDEMARK_HTTP_PORT": str(self._port),
+            "TIDEMARK_WORKER_ID": "signals-1",
+            "TIDEMARK_SESSION_TIMEOUT_MS": "6000",
+            "TIDEMARK_RESTART_BACKOFF_MIN_S": "0.2",
+            "TIDEMARK_SNAPSHOT_INTERVAL_S": "0.3",
+            "TIDEMARK_BATCH_MESSAGES_MAX": "7",
+        }
+        self._process: Process | None = None
+
+    async def start(self) -> None:
+        command = [sys.executable, "-m", "signals", "worker", "--without-web"]
+        self._process = await asyncio.to_thread(Process, command, log=self._log, env=self._env)
+        async with httpx.AsyncClient() as client, asyncio.timeout(DEADLINE_S):
+            while True:
+                try:
+                    if (await client.get(f"http://127.0.0.1:{self._port}/health/ready")).status_code == 200:
+                        return
+                except httpx.TransportError:
+                    pass
+                await asyncio.sleep(0.1)
+
+    async def stop(self, by: signal.Signals) -> None:
+        if self._process:
+            await asyncio.to_thread(self._process.stop, by=by, grace_s=20)
+            self._process = None
+
+    def log(self) -> str:
+        return self._log.read_text()[-4_000:]
+
+
+@pytest.fixture
+async def worker(parts: LocalStack, tmp_path: Path) -> AsyncIterator[Worker]:
+    worker = Worker(parts, tmp_path)
+    try:
+        yield worker
+    finally:
+        await worker.stop(signal.SIGTERM)
+
+
+async def send(sender: Sender, frames: list[tuple[int, bytes]]) -> None:
+    for partition, value in frames:
+        await sender.send(MD_TICKS, b"%d" % partition, value, partition=partition)
+
+
+async def committed_until(settings: Settings, event_ns: int) -> Records:
+    """All committed outputs, once the clock rows of every partition have come to ``event_ns``."""
+    records: Records = defaultdict(list)
+    clocks = dict.fromkeys(range(PARTITIONS), 0)
+    async with (
+        asyncio.timeout(DEADLINE_S),
+        CommittedReader(settings, [MD_BARS, MD_BOOKS, MD_MARKS], from_beginning=True) as reader,
+    ):
+        async for messages in reader.batches(until_idle_s=1.0):
+            for message in messages:
+                assert message.key is not None and message.value is not None
+                records[message.topic.name, message.partition].append((message.key, message.value))
+                if message.key == mark_clock_key(message.partition):
+                    clocks[message.partition] = int(decode_rows(MARK, message.value)[0]["event_ns"])
+    return dict(records) if min(clocks.values()) >= event_ns else {}
+
+
+async def reached(settings: Settings, worker: Worker, event_ns: int) -> Records:
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            while not (records := await committed_until(settings, event_ns)):
+                await asyncio.sleep(0.1)
+            return records
+    except TimeoutError:
+        raise AssertionError(worker.log()) from None
+
+
+async def test_worker_when_killed_in_the_middle_then_every_record_is_there_once_and_the_same(
+    parts: LocalStack, worker: Worker, frames: list[tuple[int, bytes]], expected: Records, ticks: Ticks, tmp_path: Path
+) -> None:
+    await create_topics(parts.addresses.kafka_bootstrap)
+    settings = Settings(kafka_bootstrap=parts.addresses.kafka_bootstrap, redis_url=parts.addresses.redis_url)
+    sender = Sender(settings, "test")
+    await sender.start()
+    third = len(frames) // 3 // PARTITIONS * PARTITIONS
+    try:
+        await worker.start()
+        for part in (frames[:third], frames[third : 2 * third]):
+            await send(sender, part)
+            await worker.stop(signal.SIGKILL)
+            await worker.start()
+        await send(sender, frames[2 * third :])
+        records = await reached(settings, worker, int(ticks["event_ns"].max()))
+    finally:
+        await sender.stop()
+    assert records.keys() == expected.keys()
+    for place, wanted in expected.items():
+        assert records[place] == wanted, place
+    compare_with_offline(records, ticks, tmp_path)
+    await compare_with_views(parts, expected)
+    assert list((tmp_path / "data").glob("signals/market/*/snapshots/*/books.orders.npy"))
+
+
+def compare_with_offline(records: Records, ticks: Ticks, tmp_path: Path) -> None:
+    """Per partition, ``md.bars`` holds the offline rows of its instruments in the same order."""
+    write_csv([ticks], tmp_path / "offline")
+    columns = (
+        *("window_start_ns", "window_ns", "open_e4", "high_e4", "low_e4", "close_e4"),
+        *("volume", "trades", "notional_e4", "revision"),
+    )
+    offline: dict[str, list[tuple[int, ...]]] = defaultdict(list)
+    with (tmp_path / "offline" / BARS_FILE).open() as file:
+        order = [row["symbol"] for row in csv.DictReader(file)]
+    with (tmp_path / "offline" / BARS_FILE).open() as file:
+        for row in csv.DictReader(file):
+            offline[row["symbol"]].append(tuple(int(row[name]) for name in columns))
+    assert any(bar[-1] > 0 for bars in offline.values() for bar in bars)
+    online: dict[str, list[tuple[int, ...]]] = defaultdict(list)
+    for partition in range(PARTITIONS):
+        symbols = []
+        for _, value in records[MD_BARS.name, partition]:
+            for bar in decode_rows(BAR, value):
+                symbols.append(bar["symbol"].decode())
+                online[symbols[-1]].append(tuple(int(bar[name]) for name in columns))
+        mine = set(symbols)
+        assert symbols == [symbol for symbol in order if symbol in mine]
+    assert online == offline
+
+
+async def compare_with_views(parts: LocalStack, expected: Records) -> None:
+    """The quotes that people see are the last marks."""
+    async with Redis.from_url(parts.addresses.redis_url) as redis:
+        for partition in range(PARTITIONS):
+            marked = {key.decode() for key, _ in expected[MD_MARKS.name, partition]} - {f"@{partition}"}
+            shown: list[bytes] = await redis.hkeys(view_channel("quote", str(partition)))  # type: ignore[assignment]
+            assert {key.decode() for key in shown} == marked
