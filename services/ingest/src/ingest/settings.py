@@ -41,7 +41,7 @@ class IngestSettings(Settings):
     feed_udp_buffer_bytes: int = Field(default=8 << 20, ge=4096, description="the socket's receive buffer, asked for")
 
     feed_heartbeat_interval_ms: int = Field(default=100, ge=1)
-    feed_step_ms: int = Field(default=5, ge=0, description="recorded time is let through in steps of this wall time")
+    feed_step_ms: int = Field(default=10, ge=0, description="recorded time is let through in steps of this wall time")
     frame_ticks_max: int = Field(default=4096, ge=1, le=16_000, description="ticks of one record; 56 bytes each")
     chunk_bytes: int = Field(default=4 << 20, ge=4096, description="bytes read, or made, at a time")
 
