@@ -262,6 +262,14 @@ async def test_pages_of_orders_go_from_new_to_old_without_a_gap(log: Log, databa
     assert seen == orders[::-1]
 
 
+async def _answers(sink: ProjectionSink) -> bool:
+    try:
+        await sink.positions()
+    except DatabaseAway:
+        return False
+    return True
+
+
 async def test_projection_when_postgres_is_killed_and_comes_back_then_goes_on() -> None:
     with LocalStack({"postgres"}) as parts:
         opened = open_database(parts.addresses.postgres_dsn)
@@ -275,6 +283,9 @@ async def test_projection_when_postgres_is_killed_and_comes_back_then_goes_on() 
         with pytest.raises(DatabaseAway):
             await log.sink.positions()
         await asyncio.to_thread(parts.restart, "postgres")
+        async with asyncio.timeout(30):
+            while not await _answers(log.sink):  # as the runtime does: a broken connection may be noticed only in use
+                await asyncio.sleep(0.01)
         assert await log.sink.positions() == {(RISK_LEDGER.name, 0): 1}
         await log.project(records)
         account = await Queries(opened).account("A")
