@@ -50,6 +50,7 @@ def demo(
             "one is at hand."
         ),
     ] = None,
+    any_ports: Annotated[bool, typer.Option("--any-ports", help="Any free ports instead of the usual ones.")] = False,
     state_dir: StateDirOption = DEFAULT_STATE / DEMO_STATE,
 ) -> None:
     """Run everything on this machine: parts, the five services, a market and a few hundred clients that trade.
@@ -62,7 +63,7 @@ def demo(
     wanted = seconds if seconds is not None else (HEADLESS_SECONDS if headless else None)
     looked_at = browser if browser is not None else headless and is_at_hand()
     options = DemoOptions(seed=seed, accounts=accounts, orders_per_s=orders_per_s, seconds=wanted, browser=looked_at)
-    deployment = DeploymentOptions(feed=environment, fresh=True, keep=False)
+    deployment = DeploymentOptions(feed=environment, fresh=True, keep=False, any_free_ports=any_ports)
     summary, audit = console.run(_demo(StateDir(state_dir), deployment, options, headless))
     if headless:
         _explain(audit)
