@@ -1,7 +1,9 @@
 """Tables as a handler sees them during one batch: reads fall through to the store, writes wait for the commit."""
 
+import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Final
 
 from common.runtime.store import Store, row_key
@@ -48,11 +50,12 @@ class OverlayTable:
         self.put(key, None)
 
     def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, Any]]:
-        cut = len(self._prefix)
-        rows = {key[cut:]: raw for key, raw in self._store.prefix(self._prefix + prefix)}
+        """Lazily, so that who needs the first rows does not pay for the rest."""
+        cut, decode = len(self._prefix), self._codec.decode
         changed = {key: value for key, value in self._changed.items() if key.startswith(prefix)}
-        for key in sorted(rows.keys() | changed.keys()):
-            value = changed[key] if key in changed else self._codec.decode(rows[key])
+        stored = ((key[cut:], raw) for key, raw in self._store.prefix(self._prefix + prefix))
+        unchanged = ((key, decode(raw)) for key, raw in stored if key not in changed)
+        for key, value in heapq.merge(unchanged, sorted(changed.items(), key=itemgetter(0)), key=itemgetter(0)):
             if value is not None:
                 yield key, value
 
