@@ -93,14 +93,17 @@ async def test_synthetic_when_paced_and_killed_then_committed_once_with_a_true_c
     await fleet.run_until_over(settings)
     fleet.assert_committed_once(expected)
     recorded_s = (int(expected["event_ns"][:-1].max()) - int(expected["event_ns"][0])) / 1e9
-    assert (fleet.clock.ns - began_ns) / 1e9 == pytest.approx(recorded_s / float(speed), abs=0.05 * (fleet.deaths + 1))
+    took_s = (fleet.clock.ns - began_ns) / 1e9
+    assert took_s <= recorded_s / float(speed) + 0.05 * (fleet.deaths + 1)
+    if not fleet.deaths:  # a process that starts in a quiet moment does not wait for its end
+        assert took_s == pytest.approx(recorded_s / float(speed), abs=0.05)
     for partition in PARTITIONS:
         ticks = fleet.ticks(partition)
         beats = ticks["kind"] == TickKind.HEARTBEAT
         told = np.maximum.accumulate(np.where(beats, ticks["event_ns"], 0))
         assert (ticks["event_ns"][~beats] >= told[~beats]).all(), "a tick came after a heartbeat had said it cannot"
         stamps = [frame.ingest_ns for frame in fleet.frames(partition) if (frame.ticks["kind"] == 0).any()]
-        assert max(np.diff(stamps)) <= 110 * MS
+        assert max(np.diff(stamps)) <= 120 * MS
 
 
 async def test_file_when_quiet_then_heartbeats_tell_the_time(
