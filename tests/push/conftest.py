@@ -97,7 +97,9 @@ class Push:
 
     async def client(self, **options: Any) -> Client:
         url = f"ws://127.0.0.1:{self.process.port}/ws"
-        socket = await self._stack.enter_async_context(websockets.connect(url, max_size=None, **options))
+        socket = await self._stack.enter_async_context(
+            websockets.connect(url, **({"max_size": None, "close_timeout": 1} | options))
+        )
         client = Client(socket)
         await client.until(lambda: client.hello)
         return client

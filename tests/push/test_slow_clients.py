@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 SYMBOLS = 400
 PADDING = "x" * 200
+ORDER_REVISIONS = 300
 
 
 def dropped(cause: str) -> float:
@@ -77,7 +78,7 @@ class Staller:
 async def test_client_that_never_reads_then_it_is_dropped_and_a_healthy_one_is_unharmed(
     start_push: Callable[..., Any], redis: Redis, writer: ViewWriter, reads_in_the_end: bool
 ) -> None:
-    push = await start_push(stall_timeout_s=0.5, drop_grace_s=20 if reads_in_the_end else 0.2)
+    push = await start_push(stall_timeout_s=2, drop_grace_s=20 if reads_in_the_end else 0.2)
     await push.until_redis(True)
     healthy = await push.client()
     await healthy.subscribe("quote")
@@ -93,7 +94,7 @@ async def test_client_that_never_reads_then_it_is_dropped_and_a_healthy_one_is_u
     last = writing.result()
     await healthy.until(lambda: healthy.rows["quote"][f"S{SYMBOLS - 1}"]["last_e4"] == last)
     gaps_s = sorted(b - a for a, b in zip(healthy.frames_at_s, healthy.frames_at_s[1:], strict=False))
-    assert gaps_s[len(gaps_s) * 9 // 10] < 0.25, "the healthy client's frames kept coming"
+    assert gaps_s[len(gaps_s) * 9 // 10] < 1, "the healthy client's frames kept coming"
     if reads_in_the_end:
         close_frame = struct.pack("!BBH", 0x88, 2 + len(b"stalled"), 1013) + b"stalled"
         assert await asyncio.to_thread(staller.reads_to, close_frame)
@@ -114,16 +115,19 @@ def open_sockets_to(client_port: int, server_port: int) -> bool:
 async def test_client_that_reads_slowly_then_it_stays_and_sees_the_newest(
     start_push: Callable[..., Any], redis: Redis, writer: ViewWriter
 ) -> None:
-    push = await start_push(stall_timeout_s=10, queue_rows_max=50)
+    push = await start_push(stall_timeout_s=30, queue_rows_max=50)
     await push.until_redis(True)
-    client = await push.client(max_queue=1)
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+    await asyncio.to_thread(narrow.connect, ("127.0.0.1", push.process.port))
+    client = await push.client(sock=narrow, max_queue=1)
     await client.subscribe("quote", "order:A1")
     await client.until(lambda: len(client.rows) == 2)
     stop = asyncio.Event()
 
     async def write_orders() -> None:
-        for revision in range(1, 2_001):
-            await writer.write("order", "A1", {f"A1.{revision % 10}": {"revision": revision, "pad": PADDING * 20}})
+        for revision in range(1, ORDER_REVISIONS + 1):
+            await writer.write("order", "A1", {f"A1.{revision % 10}": {"revision": revision, "pad": PADDING * 160}})
         stop.set()
 
     async with asyncio.TaskGroup() as tasks:
@@ -131,12 +135,13 @@ async def test_client_that_reads_slowly_then_it_stays_and_sees_the_newest(
         tasks.create_task(write_orders())
         while not stop.is_set():
             await client.receive()
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.1)
     last = writing.result()
-    await client.until(lambda: client.rows["quote"]["S0"]["last_e4"] == last)
-    await client.until(lambda: client.rows["order:A1"].get("A1.0", {}).get("revision") == 2_000)
-    expected = {f"A1.{n or 10}": 1_990 + (n or 10) for n in range(1, 10)} | {"A1.0": 2_000}
-    assert {key: row["revision"] for key, row in client.rows["order:A1"].items()} == expected
+    await client.until(lambda: client.rows["quote"]["S0"]["last_e4"] == last, timeout_s=60)
+    await client.until(lambda: client.rows["order:A1"].get("A1.0", {}).get("revision") == ORDER_REVISIONS)
+    revisions = sorted(row["revision"] for row in client.rows["order:A1"].values())
+    assert revisions == list(range(ORDER_REVISIONS - 9, ORDER_REVISIONS + 1))
+    assert client.snapshots.count("order:A1") > 1, "the queue was full, so the topic began anew"
 
 
 async def test_more_rows_waiting_than_a_client_may_hold_then_it_is_dropped(

@@ -39,6 +39,10 @@ class DroppableProtocol(WebSocketsSansIOProtocol):
                 self.transport.resume_reading()
         self._abort_after(grace_s)
 
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._abort_after(ABORT_GRACE_S)
+
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
         self._abort_after(ABORT_GRACE_S)
