@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from common.contracts.topics import MD_BARS, MD_TICKS
 from tidemark.main import app
 from typer.testing import CliRunner
 
@@ -51,11 +52,11 @@ def test_down_when_nothing_runs_then_it_is_no_error(tmp_path: Path) -> None:
 def test_read_when_topic_is_unknown_then_the_known_are_named(tmp_path: Path) -> None:
     code, _, errors = tidemark("read", "md.tick", "--state-dir", str(tmp_path))
     assert code == 1
-    assert "md.ticks" in errors
+    assert MD_TICKS.name in errors
 
 
 def test_read_when_no_broker_answers_then_one_line_says_where_it_was_looked_for(tmp_path: Path) -> None:
-    code, _, errors = tidemark("read", "md.bars", "--bootstrap", NOWHERE, "--state-dir", str(tmp_path))
+    code, _, errors = tidemark("read", MD_BARS.name, "--bootstrap", NOWHERE, "--state-dir", str(tmp_path))
     assert code == 1
     assert "error:" in errors
     assert "Traceback" not in errors
@@ -84,7 +85,7 @@ def test_read_when_interrupted_while_it_waits_then_ends_at_once_with_130(
     # A broker that accepts and never answers, as one that is stuck does.
     with socket.create_server(("127.0.0.1", 0)) as listener:
         bootstrap = f"127.0.0.1:{listener.getsockname()[1]}"
-        command = [sys.executable, "-m", "tidemark.main", "read", "md.bars", "--bootstrap", bootstrap]
+        command = [sys.executable, "-m", "tidemark.main", "read", MD_BARS.name, "--bootstrap", bootstrap]
         with subprocess.Popen(
             [*command, "--state-dir", str(tmp_path)], stderr=subprocess.PIPE, text=True, env=dict(os.environ)
         ) as process:

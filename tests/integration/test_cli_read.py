@@ -118,7 +118,7 @@ def test_columns_of_every_topic_then_place_comes_first_and_names_do_not_collide(
 
 
 def test_dead_letters_when_bytes_are_no_text_then_base64() -> None:
-    topic = topic_named("orders.intents.dlq")
+    topic = topic_named(topics.ORDERS_INTENTS.dead_letters)
     raw = Message(topic, 0, 1, b"a1", b"\xff\x00", 5, [("error", b"not JSON")])
     [row] = decoder_of(topic).rows([raw])
     assert (row["key"], row["value"], row["headers"]) == ("a1", "base64:/wA=", {"error": "not JSON"})
