@@ -5,6 +5,7 @@ stages, which own their consumers, tables and transactional producers. Started a
 ``python -m risk worker``.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -35,6 +36,7 @@ from common.runtime.views import ViewPublisher
 from common.runtime.web import NO_REQUEST_SPANS, WebServer
 
 _log = get_logger(__name__)
+GC_THRESHOLD = 100_000
 
 
 class ControlBoot(BootStrategy):  # type: ignore[misc]
@@ -182,6 +184,11 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
         self._reporter = HealthReporter(self.service_name, self.settings, self.health)
         self._reporter.start()
         await super().on_start()
+        # What is loaded by now lives as long as the process. Batches make objects by the thousand and no cycles: at the
+        # default threshold the collector takes 11 to 28 % of the gate's handler (bench/gate_domain.py) and finds nothing.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD)
 
     async def on_stop(self) -> None:
         await super().on_stop()
