@@ -185,7 +185,7 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
         self._reporter.start()
         await super().on_start()
         # What is loaded by now lives as long as the process. Batches make objects by the thousand and no cycles: at the
-        # default threshold the collector takes 11 to 28 % of the gate's handler (bench/gate_domain.py) and finds nothing.
+        # default threshold the collector took 11 to 28 % of the gate's handler (bench/gate_domain.py), for nothing.
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
