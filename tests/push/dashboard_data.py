@@ -341,11 +341,10 @@ class Market:
             await self._writer.write("fill", account.id, row, stamps=stamps)
         await self._writer.write("account", account.id, {"account": account.data()}, stamps=stamps)
 
-    async def health(self, interval_s: float) -> None:
+    async def health(self) -> None:
         """What the other services say of themselves."""
-        ticks, self._ticks = self._ticks, 0
         for service in ("ingest", "signals", "risk", "orders"):
-            detail = {"kafka": True} | ({"ticks_per_s": ticks / interval_s} if service == "ingest" else {})
+            detail = {"kafka": True} | ({"feed session.next_message": self._ticks} if service == "ingest" else {})
             data = HealthData(service=service, worker=f"{service}-1", ready=True, detail=detail, at_ns=time.time_ns())
             await self._writer.write("health", service, {f"{service}-1": data})
 
@@ -359,7 +358,7 @@ class Market:
                 await self.orders(self.accounts[0])
                 await self.orders(self._chance.choice(self.accounts[1:]))
             if beats % 10 == 0:
-                await self.health(10 * HEARTBEAT_S)
+                await self.health()
             beats += 1
             await asyncio.sleep(max(0.0, begun_s + beats * HEARTBEAT_S - time.monotonic()))
 

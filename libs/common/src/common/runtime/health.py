@@ -14,6 +14,7 @@ from common.runtime.settings import Settings
 from common.runtime.views import encode_envelope
 
 INTERVAL_S = 1.0
+FACT_CHARS_MAX = 64
 
 
 class HealthReporter:
@@ -42,7 +43,7 @@ class HealthReporter:
         while True:
             now_ns = time.time_ns()
             ready, report = self._health.report()
-            detail = {name: check["ready"] for name, check in report["checks"].items()} | self.extra
+            detail = _facts(report["checks"]) | self.extra
             data = HealthData(service=self._service, worker=self._worker, ready=ready, detail=detail, at_ns=now_ns)
             seq += 1
             view = View("health", self._service, self._worker, data, now_ns)
@@ -55,3 +56,17 @@ class HealthReporter:
             except (RedisError, OSError):
                 seq -= 1
             await asyncio.sleep(INTERVAL_S)
+
+
+def _facts(checks: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Whether each check is ready, and what its detail says in numbers and short strings, as ``check.name``."""
+    facts: dict[str, Any] = {name: check["ready"] for name, check in checks.items()}
+    for name, check in checks.items():
+        if isinstance(check["detail"], dict):
+            said = check["detail"].items()
+            facts |= {
+                f"{name}.{key}": value
+                for key, value in said
+                if isinstance(value, int | float) or (isinstance(value, str) and len(value) <= FACT_CHARS_MAX)
+            }
+    return facts

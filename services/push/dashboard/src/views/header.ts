@@ -21,6 +21,7 @@ export class Header implements View {
   private readonly accounts = el("datalist");
   private readonly banner = el("div", "banner");
   private counted = { at: 0, rows: 0 };
+  private readonly feeds = new Map<string, { at: number; ticks: number; rate: number | undefined }>();
   private liveAt = 0; // server ms when the picture was last known to be live
 
   constructor(
@@ -71,14 +72,24 @@ export class Header implements View {
     }
   }
 
-  /** As ingest says it in its health row. */
+  /** From the feed position in ingest's health rows, which come every second. */
   private ticksPerS(): string {
-    let sum = -1;
-    for (const { service, detail } of this.store.health.values()) {
-      const rate = detail["ticks_per_s"];
-      if (service === "ingest" && typeof rate === "number") sum = Math.max(0, sum) + rate;
+    let sum = 0;
+    let known = false;
+    for (const { service, worker, detail, at_ns } of this.store.health.values()) {
+      const ticks = detail["feed session.next_message"];
+      if (service !== "ingest" || typeof ticks !== "number") continue;
+      const before = this.feeds.get(worker);
+      if (!before || before.at !== at_ns) {
+        const seconds = before ? (at_ns - before.at) / 1e9 : 0;
+        const rate = before && seconds > 0 ? Math.max(0, (ticks - before.ticks) / seconds) : undefined;
+        this.feeds.set(worker, { at: at_ns, ticks, rate });
+      }
+      const { rate } = this.feeds.get(worker) ?? {};
+      if (rate !== undefined) known = true;
+      sum += rate ?? 0;
     }
-    return sum < 0 ? "–" : compact(Math.round(sum));
+    return known ? compact(Math.round(sum)) : "–";
   }
 
   /** Once a second is often enough for what is counted over all symbols. */
