@@ -68,7 +68,7 @@ def _go(go: Path, *arguments: str, cwd: Path) -> str:
     if done.returncode != 0:
         said = (done.stdout + done.stderr)[-2000:]
         raise PartsError(
-            f"Jaeger cannot be compiled: go {arguments[0]} {arguments[1]} failed:\n{said}\n"
+            f"Jaeger cannot be compiled: go {arguments[0]} ended with code {done.returncode}:\n{said}\n"
             "What to do: check the network and the proxy for Go modules (GOPROXY), or put a jaeger program on the "
             "PATH, or do without traces: nothing else needs it."
         )
