@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 import redis
+from common.contracts.events import CASH
 from common.testing.stack.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -32,18 +33,22 @@ T = TypeVar("T")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
+class NotYet(Exception):
+    """Raised by a probe to say what it saw instead."""
+
+
 def eventually(probe: Callable[[], T | None], what: str, seconds: float = ATTEMPTS_S) -> T:
     """The first answer of ``probe`` that is not None or False; an HTTP failure counts as no answer yet."""
     deadline = time.monotonic() + seconds
-    last: object = None
+    last: object = "none"
     while time.monotonic() < deadline:
         try:
             if answer := probe():
                 return answer
-        except (httpx.TransportError, redis.ConnectionError) as error:
+        except (NotYet, httpx.TransportError, redis.ConnectionError) as error:
             last = error
         time.sleep(0.25)
-    raise AssertionError(f"{what} did not happen in {seconds:.0f} s; last error: {last}")
+    raise AssertionError(f"{what} did not happen in {seconds:.0f} s; last seen: {last}")
 
 
 class Fleet:
@@ -133,10 +138,13 @@ def open_account(fleet: Fleet) -> str:
 def buy(fleet: Fleet, account: str, symbol: str, **headers: str) -> dict[str, Any]:
     """Buys until an order is accepted; a halt or a mark that is stale after a restart denies the first ones."""
 
-    def accepted() -> dict[str, Any] | None:
+    def accepted() -> dict[str, Any]:
         order = {"account_id": account, "client_order_id": uuid.uuid4().hex, "symbol": symbol, "side": "B"}
         answer = fleet.post("/v1/orders", {**order, "order_type": "MARKET", "qty": 1}, **headers)
-        return answer.json() if answer.status_code == 201 else None
+        if answer.status_code != 201:
+            raise NotYet(answer.text)
+        accepted_order: dict[str, Any] = answer.json()
+        return accepted_order
 
     return eventually(accepted, "an accepted order")
 
@@ -164,9 +172,9 @@ def assert_money_adds_up(fleet: Fleet, account: str) -> None:
         assert not any(sums.values()), entry
     told = fleet.orders.get(f"/v1/accounts/{account}").json()
     if told["seq"] == len(entries):
-        assert told["cash_e4"] == balances["AVAILABLE", "CASH"] + balances["RESERVED", "CASH"]
-        assert told["reserved_cash_e4"] == balances["RESERVED", "CASH"]
-    assert balances["AVAILABLE", "CASH"] >= 0
+        assert told["cash_e4"] == balances["AVAILABLE", CASH] + balances["RESERVED", CASH]
+        assert told["reserved_cash_e4"] == balances["RESERVED", CASH]
+    assert balances["AVAILABLE", CASH] >= 0
 
 
 def test_only_the_orders_api_and_push_are_published_and_on_loopback() -> None:
