@@ -21,11 +21,14 @@ from signals.domain.ref_table import rehash
 TRADES_MAX: Final = 1 << 20
 """Trades that a partition's log holds at most, 72 bytes each. Beyond it the oldest eighth goes."""
 _TRADES_AT_FIRST: Final = 1 << 10
+_GROWTH: Final = 4
 _STATE: Final = ("windows", "starts", "heads", "tallies", "counts", "log", "matches", "counters")
 
 
 class TumblingBars:
-    """The bars of one partition. ``windows_ns``: lengths of the windows, which are aligned to the epoch."""
+    """The bars of one partition. ``windows_ns``: lengths of the windows, which are aligned to the epoch.
+    ``trades_max``, a power of two: trades that the log holds.
+    """
 
     def __init__(self, windows_ns: Sequence[int], *, trades_max: int = TRADES_MAX) -> None:
         self.windows: Array = np.array(windows_ns, np.int64)
@@ -88,8 +91,9 @@ class TumblingBars:
         if len(self.log) >= self._trades_max:
             forget_trades(self.log, self.matches, self.counters, max(1, len(self.log) // 8))
             return
-        log, matches = np.zeros(2 * len(self.log), TRADE), np.zeros(2 * len(self.matches), MATCH)
-        # A trade keeps its number, and so goes into the lower or the upper half.
+        size = min(_GROWTH * len(self.log), self._trades_max)
+        log, matches = np.zeros(size, TRADE), np.zeros(2 * size, MATCH)
+        # A trade keeps its number, whose lower bits are its place.
         numbers = self.counters[count.TRADES_FIRST] + np.arange(len(self.log))
         split = -int(numbers[0]) % len(self.log)
         for run in (numbers[:split], numbers[split:]):

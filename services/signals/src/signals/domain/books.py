@@ -22,6 +22,7 @@ from signals.domain.layout import (
     STOP_LEVELS,
     STOP_ORDERS,
     Array,
+    zeros,
 )
 from signals.domain.level_arena import NONE, SIZE_CLASSES
 from signals.domain.ref_table import rehash
@@ -35,11 +36,11 @@ class Books:
     """The books of one partition. What is read from its arrays is valid until the next ``apply``."""
 
     def __init__(self, *, record_bbo: bool = False) -> None:
-        self.orders: Array = np.zeros(_ORDERS_AT_FIRST, ORDER)
-        self.sides: Array = np.zeros(0, SIDE)
-        self.levels: Array = np.zeros((_LEVELS_AT_FIRST, 2), np.int64)
+        self.orders: Array = zeros(_ORDERS_AT_FIRST, ORDER)
+        self.sides: Array = zeros(0, SIDE)
+        self.levels: Array = zeros((_LEVELS_AT_FIRST, 2), np.int64)
         self.free: Array = np.full(SIZE_CLASSES, NONE, np.int64)
-        self.listings: Array = np.zeros(0, LISTING)
+        self.listings: Array = zeros(0, LISTING)
         self.waiting: Array = np.zeros((2, 0), np.int32)
         self.counters: Array = np.zeros(count.SIZE, np.int64)
         self.counters[count.ORDERS_LIMIT] = _limit(_ORDERS_AT_FIRST)
@@ -91,7 +92,7 @@ class Books:
         return int(apply_ticks(ticks, start, *state, self._prints, self._changes))
 
     def _grow_orders(self) -> None:
-        grown = np.zeros(2 * len(self.orders), ORDER)
+        grown = zeros(2 * len(self.orders), ORDER)
         rehash(self.orders, grown)
         self.orders = grown
         self.counters[count.ORDERS_LIMIT] = _limit(len(grown))
@@ -187,16 +188,17 @@ class Books:
     def restore(self, arrays: dict[str, Array]) -> None:
         """Takes over what ``arrays`` gave."""
         for name in _STATE:
-            setattr(self, name, arrays[name])
+            setattr(self, name, _extended(arrays[name], len(arrays[name])))
         self._symbols_read = -1
 
 
 def _limit(slots: int) -> int:
     """Orders that a table of this many slots may hold: beyond it runs of filled slots get long."""
-    return slots * 5 // 8
+    return slots // 2
 
 
 def _extended(array: Array, length: int) -> Array:
-    grown = np.zeros((length, *array.shape[1:]), array.dtype)
+    """A copy that begins at a cache line, with zeros behind it."""
+    grown = zeros((length, *array.shape[1:]), array.dtype)
     grown[: len(array)] = array
     return grown

@@ -11,6 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+CACHE_LINE: Final = 64
+
+
+def zeros(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+    """Zeros that begin at a cache line, so that a row of a fraction of a line never lies in two of them."""
+    wanted = np.dtype(dtype)
+    size = int(np.prod(shape)) * wanted.itemsize
+    raw = np.zeros(size + CACHE_LINE, np.uint8)
+    begin = -raw.ctypes.data % CACHE_LINE
+    return raw[begin : begin + size].view(wanted).reshape(shape)
+
 
 INSTRUMENTS_MAX: Final = 1 << 20
 """Instrument ids are dense; one beyond this is a corrupt frame, not a market."""
@@ -46,6 +57,7 @@ LISTING: Final = np.dtype(
         ("unsaid", "u1"),  # Changed bits that no mark or depth row has told yet
         ("unseen", "u1"),  # Changed bits that no view has shown yet
         ("reserved", "u1", (5,)),
+        ("padding", "u1", (16,)),  # to a cache line
     ]
 )
 
