@@ -10,7 +10,7 @@ from common.testing.simulation.faults import FAULTS
 from common.testing.simulation.history import plan, shortest, simulate
 
 SEEDS = int(os.environ.get("TIDEMARK_SIMULATION_SEEDS", "300"))
-FAULT_SEEDS = 150
+FAULT_SEEDS = 500
 README = Path(simulation.__file__).parent / "README.md"
 
 
@@ -42,4 +42,4 @@ def test_failing_history_when_shortened_then_it_still_fails_with_no_more_events(
 
 def test_readme_when_a_fault_is_added_then_its_row_is_in_the_table() -> None:
     rows = re.findall(r"^\| `([a-z-]+)` \|", README.read_text(), re.MULTILINE)
-    assert rows == list(FAULTS), "make the table again: python -m common.testing.simulation --table --seeds 150"
+    assert rows == list(FAULTS), "make the table again: python -m common.testing.simulation --table --seeds 500"
