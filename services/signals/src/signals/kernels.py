@@ -22,10 +22,10 @@ def _fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
-def cache_dir() -> Path:
-    """``NUMBA_CACHE_DIR`` where set, else the user's cache directory (XDG), else one among the temporary files."""
+def cache_dir(configured: str) -> Path:
+    """Below ``configured`` (``NUMBA_CACHE_DIR``), else the user's cache directory (XDG), else the temporary files."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    base = Path(numba.config.CACHE_DIR) if numba.config.CACHE_DIR else home / "tidemark" / "kernels"
+    base = Path(configured) if configured else home / "tidemark" / "kernels"
     wanted = base / _fingerprint()
     try:
         wanted.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def cache_dir() -> Path:
     return wanted
 
 
-numba.config.CACHE_DIR = str(cache_dir())
+numba.config.CACHE_DIR = str(cache_dir(numba.config.CACHE_DIR))
 
 kernel: Final = njit(cache=True, nogil=True, _nrt=False)
 """An entry point. Without the numba runtime: kernels allocate nothing, and passing arrays on counts no references."""

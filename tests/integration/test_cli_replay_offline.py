@@ -1,0 +1,80 @@
+"""``tidemark replay --offline``: a file in, two CSV files out."""
+
+import csv
+import gzip
+from pathlib import Path
+
+import pytest
+from ingest.domain.exchange import ExchangeOptions, exchange_chunks
+from signals.offline import BAR_COLUMNS, BARS_FILE, BBO_COLUMNS, BBO_FILE
+from tidemark import console
+from tidemark.main import app
+from tidemark.replay_offline import parse_windows
+from typer.testing import CliRunner
+
+NS = 1_000_000_000
+
+
+@pytest.fixture(scope="module")
+def feed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short generated day, whose date is in its name."""
+    path = tmp_path_factory.mktemp("feed") / "2024-03-15.itch.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.writelines(exchange_chunks(ExchangeOptions(symbols=5, rate=1_000, messages=10_000)))
+    return path
+
+
+def replay(*arguments: str) -> tuple[int, str]:
+    result = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, ("replay", *arguments))
+    return result.exit_code, result.stderr
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_offline_when_a_day_is_replayed_then_bars_and_changes_are_written(feed: Path, tmp_path: Path) -> None:
+    code, said = replay(str(feed), "--offline", "--out", str(tmp_path / "new" / "out"), "--bars", "1s,5s")
+    assert code == 0, said
+    bars, changes = rows(tmp_path / "new" / "out" / BARS_FILE), rows(tmp_path / "new" / "out" / BBO_FILE)
+    assert tuple(bars[0]) == BAR_COLUMNS
+    assert tuple(changes[0]) == BBO_COLUMNS
+    assert {int(bar["window_ns"]) for bar in bars} == {NS, 5 * NS}
+    final = {(bar["symbol"], bar["window_ns"], bar["window_start_ns"]): int(bar["volume"]) for bar in bars}
+    volumes = {window: sum(v for (_, w, _), v in final.items() if w == window) for window in (str(NS), str(5 * NS))}
+    assert volumes[str(NS)] == volumes[str(5 * NS)] > 0
+    indexes = [int(change["message_index"]) for change in changes]
+    assert indexes == sorted(indexes)
+    assert len(set(indexes)) == len(indexes)
+
+
+def test_offline_when_the_file_is_cut_off_then_what_is_there_is_written_and_the_cut_is_told(
+    feed: Path, tmp_path: Path
+) -> None:
+    whole = gzip.decompress(feed.read_bytes())
+    cut = tmp_path / "2024-03-15.itch"
+    cut.write_bytes(whole[: len(whole) // 2 + 1])
+    code, said = replay(str(cut), "--offline", "--out", str(tmp_path))
+    assert code == 0
+    assert "truncated" in said
+    assert rows(tmp_path / BARS_FILE)
+
+
+def test_offline_when_no_directory_is_named_then_asks_for_it(feed: Path) -> None:
+    code, said = replay(str(feed), "--offline")
+    assert code == 1
+    assert "--out" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "windows"), [("1s,1m", (NS, 60 * NS)), ("500ms", (NS // 2,)), (" 2h , 1d", (7_200 * NS, 86_400 * NS))]
+)
+def test_windows_when_written_with_units_then_in_ns(text: str, windows: tuple[int, ...]) -> None:
+    assert parse_windows(text) == windows
+
+
+@pytest.mark.parametrize("text", ["", "1", "s", "0s", "-1s", "1.5s", "1s,", "1s,1s", "1w"])
+def test_windows_when_they_are_none_then_refused(text: str) -> None:
+    with pytest.raises(console.CommandError, match="--bars"):
+        parse_windows(text)
