@@ -1,6 +1,5 @@
 """Reads the copies of the ledger: RocksDB or its changelog, PostgreSQL, Redis. Each read is one consistent picture."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -174,9 +173,9 @@ class RedisCopies:
                 reserved[position.symbol] = position.reserved_qty
             accounts[data.account_id] = (data.seq, Balance(data.seq, nonzero(available), nonzero(reserved)))
         self.accounts = accounts
-        orders = [OrderEvent.model_validate_json(_json(e)) for e in await self._envelopes("order")]
+        orders = [OrderEvent.model_validate(e.data) for e in await self._envelopes("order")]
         self.orders = {order.order_id: (order.revision, order_row(order)) for order in orders}
-        fills = [ExecutionReport.model_validate_json(_json(e)) for e in await self._envelopes("fill")]
+        fills = [ExecutionReport.model_validate(e.data) for e in await self._envelopes("fill")]
         self.fills = {fill.execution_id: (1, execution_row(fill)) for fill in fills}
 
     async def _envelopes(self, name: str) -> list[Envelope]:
@@ -187,8 +186,3 @@ class RedisCopies:
                 if envelope.data is not None:
                     found.append(envelope)
         return found
-
-
-def _json(envelope: Envelope) -> bytes:
-    # The models are strict: enumerations are read from JSON, and refused as Python strings.
-    return json.dumps(envelope.data).encode()

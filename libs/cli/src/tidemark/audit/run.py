@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from redis.exceptions import RedisError
 from tidemark.audit.checks import (
     Answers,
     Comparison,
+    Copies,
     CopyCheck,
     fills,
     ledger_itself,
@@ -138,6 +139,21 @@ class Report:
         }
 
 
+Pairs = list[tuple[CopyCheck, Copies]]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A place with copies: how to read it, and the checks that what was read goes to, in the same order."""
+
+    read: Callable[[], Awaitable[Sequence[Copies]]]
+    checks: tuple[CopyCheck, ...]
+
+    @property
+    def is_settled(self) -> bool:
+        return all(check.is_settled for check in self.checks)
+
+
 class Audit:
     """Holds the folds and the copies over the rounds."""
 
@@ -150,13 +166,25 @@ class Audit:
         self._redis = RedisCopies(where.redis_url)
         ledger, orders, executions = self.folds.ledger, self.folds.orders, self.folds.executions
         gate = "RocksDB accounts" if self._stores else "gate changelog accounts"
-        self._gate = CopyCheck(f"{gate} = ledger fold", ledger)
-        self._postgres_accounts = CopyCheck("PostgreSQL balances = ledger fold", ledger)
-        self._postgres_orders = CopyCheck("PostgreSQL orders = order events", orders)
-        self._postgres_executions = CopyCheck("PostgreSQL executions = executions", executions)
-        self._redis_accounts = CopyCheck("Redis accounts = ledger fold", ledger)
-        self._redis_orders = CopyCheck("Redis orders = order events", orders, lambda key: not orders.has_ended(key))
-        self._redis_fills = CopyCheck("Redis fills = executions", executions, lambda _: False)
+        self._sources = (
+            Source(self._read_gate, (CopyCheck(f"{gate} = ledger fold", ledger),)),
+            Source(
+                self._read_postgres,
+                (
+                    CopyCheck("PostgreSQL balances = ledger fold", ledger),
+                    CopyCheck("PostgreSQL orders = order events", orders),
+                    CopyCheck("PostgreSQL executions = executions", executions),
+                ),
+            ),
+            Source(
+                self._read_redis,
+                (
+                    CopyCheck("Redis accounts = ledger fold", ledger),
+                    CopyCheck("Redis orders = order events", orders, lambda key: not orders.has_ended(key)),
+                    CopyCheck("Redis fills = executions", executions, lambda _: False),
+                ),
+            ),
+        )
 
     async def run(self, timeout_s: float) -> Report:
         """Rounds until everything has settled, at most for ``timeout_s`` seconds after the first."""
@@ -184,37 +212,31 @@ class Audit:
         for check, copies in pairs:
             check.compare(copies)
 
-    async def _copies(self) -> list[tuple[CopyCheck, Any]]:
+    async def _copies(self) -> Pairs:
+        """Reads the places that have not settled yet."""
         self._progress("reading RocksDB, PostgreSQL and Redis", 0, 0)
-        gate = read_gate_stores(self._stores) if self._stores else await read_gate_changelog(self._settings)
+        pairs: Pairs = []
+        for source in self._sources:
+            if not source.is_settled:
+                pairs += zip(source.checks, await source.read(), strict=True)
+        return pairs
+
+    async def _read_gate(self) -> Sequence[Copies]:
+        return [read_gate_stores(self._stores) if self._stores else await read_gate_changelog(self._settings)]
+
+    async def _read_postgres(self) -> Sequence[Copies]:
         await self._postgres.read()
+        return [self._postgres.accounts, self._postgres.orders, self._postgres.executions]
+
+    async def _read_redis(self) -> Sequence[Copies]:
         try:
             await self._redis.read()
         except (RedisError, OSError) as error:
             raise CommandError(f"Redis gave no answer: {error}") from error
-        return [
-            (self._gate, gate),
-            (self._postgres_accounts, self._postgres.accounts),
-            (self._postgres_orders, self._postgres.orders),
-            (self._postgres_executions, self._postgres.executions),
-            (self._redis_accounts, self._redis.accounts),
-            (self._redis_orders, self._redis.orders),
-            (self._redis_fills, self._redis.fills),
-        ]
-
-    def _checks(self) -> list[CopyCheck]:
-        return [
-            self._gate,
-            self._postgres_accounts,
-            self._postgres_orders,
-            self._postgres_executions,
-            self._redis_accounts,
-            self._redis_orders,
-            self._redis_fills,
-        ]
+        return [self._redis.accounts, self._redis.orders, self._redis.fills]
 
     def _is_settled(self) -> bool:
-        return self.folds.is_settled() and all(check.is_settled for check in self._checks())
+        return all(source.is_settled for source in self._sources) and self.folds.is_settled()
 
     def _report(self) -> Report:
         folds = self.folds
@@ -227,7 +249,7 @@ class Audit:
             fills(folds.executions.rows, folds.ledger.posted),
             Comparison("every record of our own topics readable", folds.records, folds.unreadable),
             Comparison("PostgreSQL ledger entries without a gap", len(self._postgres.entries), entries),
-            *(check.result() for check in self._checks()),
+            *(check.result() for source in self._sources for check in source.checks),
         ]
         return Report(
             comparisons=comparisons,
