@@ -105,7 +105,11 @@ def _from_local_repository(jar: Jar, directory: Path) -> bool:
 
 
 def _download(jar: Jar, staging: Path, directory: Path) -> None:
-    from jgo.maven import MavenContext  # imported late: with docker, or with the cache filled, nobody needs it
+    # Imported late: with docker, or with the cache filled, nobody needs them.
+    import truststore
+    from jgo.maven import MavenContext
+
+    truststore.inject_into_ssl()  # what the machine trusts, as pip, uv and Node do; requests brings a list of its own
 
     context = MavenContext(repo_cache=staging, timeout=DOWNLOAD_TIMEOUT_S)
     artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
