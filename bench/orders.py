@@ -20,20 +20,27 @@ from tidemark.load.http import HttpGateway
 from tidemark.load.plan import account_names, actions, holdings
 from tidemark.quotes import QuoteBoard
 from tidemark.state import StateDir
-from tidemark.watcher import latency, path_clocks
 
 from bench.harness import conditions, meter_of, show
 
-QUIET = {"rate_per_s": 2_000.0, "symbols": 200}
+QUIET_RATE = 2_000.0
+SYMBOLS = 200
 SYMBOLS_TRADED = 20
 WARM_UP_S = 5.0
 
 
+Held = dict[str, tuple[str, ...]]
+
+
 async def phase(
-    name: str, deployment: Deployment, gateway: HttpGateway, quotes: QuoteBoard, options: argparse.Namespace
-) -> dict[str, Any]:
-    """One measured stretch of load; a shorter one before it warms everything up."""
-    held = holdings(account_names(options.accounts, "bench"), await quotes.most_traded(SYMBOLS_TRADED))
+    name: str,
+    deployment: Deployment,
+    gateway: HttpGateway,
+    quotes: QuoteBoard,
+    held: Held,
+    options: argparse.Namespace,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One measured stretch of load; a shorter one before it warms everything up. Returns latencies, and cores used."""
     for stretch, seconds in (("warm", WARM_UP_S), ("measured", options.seconds)):
         meter = meter_of(deployment)
         meter.start()
@@ -41,7 +48,7 @@ async def phase(
         tally = await load.run(actions(options.seed, held, options.rate), seconds)
         cpu = meter.read()
     answered, processed = tally.answered, tally.processed
-    return {
+    latencies = {
         "phase": name,
         "orders": answered.n,
         "verdict_p50_ms": round(answered.percentile_ms(50), 2),
@@ -49,13 +56,13 @@ async def phase(
         "processed_p50_ms": round(processed.percentile_ms(50), 2),
         "processed_p99_ms": round(processed.percentile_ms(99), 2),
         "no_answer": sum(tally.errors.values()) + tally.overflow,
-        **{f"{service}_cores": round(used / meter.elapsed_s, 2) for service, used in cpu.items() if used > 0.01},
     }
+    return latencies, {"phase": name, **{who: round(used / meter.elapsed_s, 2) for who, used in cpu.items()}}
 
 
 async def bench(options: argparse.Namespace) -> None:
     before = conditions()
-    feed = synthetic_feed(options.seed, **QUIET)  # type: ignore[arg-type]
+    feed = synthetic_feed(options.seed, QUIET_RATE, SYMBOLS)
     with tempfile.TemporaryDirectory(prefix="tidemark-bench-") as directory:
         deploying = DeploymentOptions(any_free_ports=True, feed=feed, keep=False)
         async with (
@@ -65,14 +72,15 @@ async def bench(options: argparse.Namespace) -> None:
         ):
             symbols = await quotes.wait_for_market(SYMBOLS_TRADED, 120)
             await quotes.watch(symbols)
-            await open_accounts(gateway, holdings(account_names(options.accounts, "bench"), symbols))
-            rows = [await phase("idle", deployment, gateway, quotes, options)]
-            flood = synthetic_feed(options.seed + 1, options.flood_rate, QUIET["symbols"], "max")  # type: ignore[arg-type]
+            held = holdings(account_names(options.accounts, "bench"), symbols)
+            await open_accounts(gateway, held)
+            measured = [await phase("idle", deployment, gateway, quotes, held, options)]
+            flood = synthetic_feed(options.seed, options.flood_rate, SYMBOLS, "max")
             await deployment.fleet.restart("ingest", flood)
             await deployment.fleet.wait_ready(["ingest"])
-            rows.append(await phase("flood", deployment, gateway, quotes, options))
-            clocks = path_clocks(await latency(deployment.url("push"), "total"), "orders").as_dict()
-    show("orders", rows, rate_per_s=options.rate, conditions=before, clocks=clocks)
+            measured.append(await phase("flood", deployment, gateway, quotes, held, options))
+    show("cores used", [cores for _, cores in measured])
+    show("orders", [latencies for latencies, _ in measured], rate_per_s=options.rate, conditions=before)
 
 
 def main() -> None:
