@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from common.contracts.topics import MD_BARS, REF_INSTRUMENTS
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from tidemark.process import is_running
 from tidemark.state import StateDir
@@ -85,7 +86,7 @@ async def test_replay_when_online_then_the_bars_are_in_the_log(state: StateDir, 
     with (tmp_path / "offline" / "bars.csv").open(newline="") as file:
         expected = sorted((row["symbol"], row["window_start_ns"], row["vwap_e4"]) for row in csv.DictReader(file))
     assert sorted(await bars_in_the_log(state, len(expected))) == expected
-    instruments = await tidemark("read", "ref.instruments", "--from-beginning", "--to-end", *where(state))
+    instruments = await tidemark("read", REF_INSTRUMENTS.name, "--from-beginning", "--to-end", *where(state))
     assert len(instruments.out.splitlines()) == 10
 
 
@@ -93,7 +94,9 @@ async def bars_in_the_log(state: StateDir, count: int) -> list[tuple[str, str, s
     """Reads until there are so many: signals works on after the last tick was written."""
     async with asyncio.timeout(120):
         while True:
-            read = await tidemark("read", "md.bars", "--from-beginning", "--to-end", "--format", "csv", *where(state))
+            read = await tidemark(
+                "read", MD_BARS.name, "--from-beginning", "--to-end", "--format", "csv", *where(state)
+            )
             rows = list(csv.DictReader(read.out.splitlines()))
             if len(rows) >= count:
                 return [(row["symbol"], row["window_start_ns"], row["vwap_e4"]) for row in rows]
