@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from common.contracts.topics import MD_BARS, REF_INSTRUMENTS
-from common.contracts.topics import MD_BARS, REF_INSTRUMENTS
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from tidemark.process import is_running
 from tidemark.state import StateDir
