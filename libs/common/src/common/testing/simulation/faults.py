@@ -12,116 +12,13 @@ from common.runtime import overlay, store, task, transaction
 from common.runtime.errors import Fenced, LogError, Retriable
 from common.runtime.log import Partition, Record
 from common.runtime.message import Message
-from common.testing.memory_log import MemoryLog, MemoryReader
+from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
-from common.testing.simulation.network import ProcessLog, ProcessProducer
+from common.testing.simulation import opening_faults
+from common.testing.simulation.network import ProcessProducer
+from common.testing.simulation.replacing import replaced
 
 Fault = Callable[[], AbstractContextManager[None]]
-
-
-@contextlib.contextmanager
-def _replaced(owner: Any, name: str, wrong: Any) -> Iterator[None]:
-    right = getattr(owner, name)
-    setattr(owner, name, wrong)
-    try:
-        yield
-    finally:
-        setattr(owner, name, right)
-
-
-# --- opening -------------------------------------------------------------------------------------------------------
-
-
-def seek_before_restore() -> AbstractContextManager[None]:
-    """The input is positioned by what the store said before it was restored."""
-    right = task.Task._restore
-
-    async def wrong(self: task.Task, parts: transaction.TaskParts) -> None:
-        before = dict(store.positions_of(parts.store))
-        await right(self, parts)
-        self.positions = before
-
-    return _replaced(task.Task, "_restore", wrong)
-
-
-def watermark_before_fencing() -> AbstractContextManager[None]:
-    """The changelog's end is read first, and the older owner is shut out afterwards."""
-    right_fence, right_watermark = ProcessLog.fence, ProcessLog.high_watermark
-
-    async def fence(self: ProcessLog, transactional_id: str) -> ProcessProducer:
-        stage_name, _, number = transactional_id.rpartition(".")
-        changelog = Partition(f"{stage_name}.changelog", int(number))
-        end = await right_watermark(self, changelog)
-        self.early = getattr(self, "early", {}) | {changelog: end}  # type: ignore[attr-defined]
-        return await right_fence(self, transactional_id)
-
-    async def high_watermark(self: ProcessLog, partition: Partition) -> int:
-        early: dict[Partition, int] = self.early  # type: ignore[attr-defined]
-        return early[partition]
-
-    @contextlib.contextmanager
-    def both() -> Iterator[None]:
-        with _replaced(ProcessLog, "fence", fence), _replaced(ProcessLog, "high_watermark", high_watermark):
-            yield
-
-    return both()
-
-
-def fence_skipped() -> AbstractContextManager[None]:
-    """A new owner does not shut the older one out: every opening has a transactional id of its own."""
-    right = ProcessLog.fence
-
-    async def wrong(self: ProcessLog, transactional_id: str) -> ProcessProducer:
-        self.openings = getattr(self, "openings", 0) + 1  # type: ignore[attr-defined]
-        return await right(self, f"{transactional_id}.{id(self)}.{self.openings}")  # type: ignore[attr-defined]
-
-    return _replaced(ProcessLog, "fence", wrong)
-
-
-def two_owners_during_revocation() -> AbstractContextManager[None]:
-    """The transactional id is the worker's and not the task's: an owner that is losing the partition still writes."""
-    right = ProcessLog.fence
-
-    async def wrong(self: ProcessLog, transactional_id: str) -> ProcessProducer:
-        return await right(self, f"{transactional_id}.{self.process.name}")
-
-    return _replaced(ProcessLog, "fence", wrong)
-
-
-def restore_ends_early() -> AbstractContextManager[None]:
-    """The restore takes one poll's records for all of the changelog."""
-
-    async def wrong(self: task.Task, parts: transaction.TaskParts, end: int) -> int:
-        reader = await self.log.read(parts.changelog, parts.store.changelog_offset())
-        records = (await reader.poll(1))[:3]
-        if records:
-            parts.store.write([(record.key or b"", record.value) for record in records], records[-1].offset + 1)
-        return len(records)
-
-    return _replaced(task.Task, "_copy_changelog", wrong)
-
-
-def restore_uncommitted() -> AbstractContextManager[None]:
-    """Aborted rows of the changelog are restored like committed ones."""
-    right = MemoryReader.poll
-
-    async def wrong(self: MemoryReader, timeout_ms: int) -> Sequence[Any]:
-        if not self._partition.topic.endswith("changelog"):
-            return await right(self, timeout_ms)
-        start, self.position = self.position, self._log.end_offset(self._partition)
-        return self._log.uncommitted(self._partition, start)
-
-    return _replaced(MemoryReader, "poll", wrong)
-
-
-def restore_skipped_where_a_store_exists() -> AbstractContextManager[None]:
-    """A store that has anything is taken for complete."""
-    right = task.Task._copy_changelog
-
-    async def wrong(self: task.Task, parts: transaction.TaskParts, end: int) -> int:
-        return 0 if parts.store.changelog_offset() else await right(self, parts, end)
-
-    return _replaced(task.Task, "_copy_changelog", wrong)
 
 
 # --- the commit ----------------------------------------------------------------------------------------------------
@@ -137,7 +34,7 @@ def _commit_with(change: Callable[..., Any]) -> AbstractContextManager[None]:
         committed: transaction.Committed = await change(right, parts, batch, dead)
         return committed
 
-    return _replaced(task, "commit", wrong)
+    return replaced(task, "commit", wrong)
 
 
 def ambiguous_commit_retried() -> AbstractContextManager[None]:
@@ -164,7 +61,7 @@ def commit_error_swallowed() -> AbstractContextManager[None]:
         except Retriable:
             return dict(self._producer._ends)
 
-    return _replaced(ProcessProducer, "commit", wrong)
+    return replaced(ProcessProducer, "commit", wrong)
 
 
 def fenced_owner_goes_on() -> AbstractContextManager[None]:
@@ -200,7 +97,7 @@ def offset_outside_the_transaction() -> AbstractContextManager[None]:
 
     @contextlib.contextmanager
     def both() -> Iterator[None]:
-        with _replaced(ProcessProducer, "append", append), _replaced(ProcessProducer, "commit", commit):
+        with replaced(ProcessProducer, "append", append), replaced(ProcessProducer, "commit", commit):
             yield
 
     return both()
@@ -216,7 +113,7 @@ def outputs_outside_the_transaction() -> AbstractContextManager[None]:
         else:
             await self._log.call("produce", lambda: self._log.broker.put(partition, *records))
 
-    return _replaced(ProcessProducer, "append", wrong)
+    return replaced(ProcessProducer, "append", wrong)
 
 
 def store_written_before_commit() -> AbstractContextManager[None]:
@@ -238,7 +135,7 @@ def store_written_before_commit() -> AbstractContextManager[None]:
 
     @contextlib.contextmanager
     def both() -> Iterator[None]:
-        with _commit_with(change), _replaced(ProcessProducer, "commit", wrong):
+        with _commit_with(change), replaced(ProcessProducer, "commit", wrong):
             yield
 
     return both()
@@ -250,7 +147,7 @@ def dead_letter_without_its_offset() -> AbstractContextManager[None]:
     async def change(right: Any, parts: transaction.TaskParts, batch: Any, dead: Any) -> Any:
         if dead is None:
             return await right(parts, batch, None)
-        with _replaced(transaction, "positions_after", lambda _messages: {}):
+        with replaced(transaction, "positions_after", lambda _messages: {}):
             return await right(parts, batch, dead)
 
     return _commit_with(change)
@@ -262,7 +159,7 @@ def position_one_short() -> AbstractContextManager[None]:
     def wrong(messages: Sequence[Any]) -> dict[str, int]:
         return {message.topic.name: message.offset for message in messages}
 
-    return _replaced(transaction, "positions_after", wrong)
+    return replaced(transaction, "positions_after", wrong)
 
 
 def positions_left_out_of_the_store() -> AbstractContextManager[None]:
@@ -272,7 +169,7 @@ def positions_left_out_of_the_store() -> AbstractContextManager[None]:
     def wrong(self: MemoryStore, rows: Any, changelog_offset: int) -> None:
         right(self, [row for row in rows if not row[0].startswith(store.POSITION_PREFIX)], changelog_offset)
 
-    return _replaced(MemoryStore, "write", wrong)
+    return replaced(MemoryStore, "write", wrong)
 
 
 def changelog_position_too_far() -> AbstractContextManager[None]:
@@ -282,7 +179,7 @@ def changelog_position_too_far() -> AbstractContextManager[None]:
     def wrong(self: MemoryStore, rows: Any, changelog_offset: int) -> None:
         right(self, rows, changelog_offset + 4)
 
-    return _replaced(MemoryStore, "write", wrong)
+    return replaced(MemoryStore, "write", wrong)
 
 
 # --- tables --------------------------------------------------------------------------------------------------------
@@ -290,12 +187,12 @@ def changelog_position_too_far() -> AbstractContextManager[None]:
 
 def overlay_kept_after_abort() -> AbstractContextManager[None]:
     """What a failed batch wrote is still there for the next one."""
-    return _replaced(overlay.OverlayTable, "discard", lambda _self: None)
+    return replaced(overlay.OverlayTable, "discard", lambda _self: None)
 
 
 def poison_dropped() -> AbstractContextManager[None]:
     """A poison message is skipped without a dead letter."""
-    return _replaced(transaction, "add_dead_letter", lambda *_: None)
+    return replaced(transaction, "add_dead_letter", lambda *_: None)
 
 
 def neighbours_dropped_with_poison() -> AbstractContextManager[None]:
@@ -309,7 +206,7 @@ def neighbours_dropped_with_poison() -> AbstractContextManager[None]:
             await self._set_aside(parts, batch[poison.index], repr(poison.cause))
             await right(self, parts, batch[poison.index + 1 :])
 
-    return _replaced(task.Task, "_process", wrong)
+    return replaced(task.Task, "_process", wrong)
 
 
 def tombstones_lost() -> AbstractContextManager[None]:
@@ -319,12 +216,12 @@ def tombstones_lost() -> AbstractContextManager[None]:
     def wrong(self: overlay.OverlayTable) -> Iterator[tuple[bytes, bytes | None]]:
         return ((key, value) for key, value in right(self) if value is not None)
 
-    return _replaced(overlay.OverlayTable, "changes", wrong)
+    return replaced(overlay.OverlayTable, "changes", wrong)
 
 
 def compaction_loses_tombstones() -> AbstractContextManager[None]:
     """The log cleaner drops a tombstone and keeps the older value that it stood for."""
-    return _replaced(MemoryLog, "compact", MemoryLog.compact_wrongly)
+    return replaced(MemoryLog, "compact", MemoryLog.compact_wrongly)
 
 
 def tables_outlive_the_task() -> AbstractContextManager[None]:
@@ -336,7 +233,7 @@ def tables_outlive_the_task() -> AbstractContextManager[None]:
         right(self, declaration, over)
         self.overlays[declaration.name]._hot = kept.setdefault((id(over), declaration.name), {})
 
-    return _replaced(overlay.TaskTables, "add", wrong)
+    return replaced(overlay.TaskTables, "add", wrong)
 
 
 def store_ahead_is_ignored() -> AbstractContextManager[None]:
@@ -344,7 +241,7 @@ def store_ahead_is_ignored() -> AbstractContextManager[None]:
 
     @contextlib.contextmanager
     def both() -> Iterator[None]:
-        with changelog_position_too_far(), _replaced(MemoryStore, "wipe", lambda _self: None):
+        with changelog_position_too_far(), replaced(MemoryStore, "wipe", lambda _self: None):
             yield
 
     return both()
@@ -384,19 +281,19 @@ def reader_moves_on_without_the_inbox() -> AbstractContextManager[None]:
         inbox.take = noted  # type: ignore[method-assign]
         return inbox
 
-    return _replaced(task.Task, "_open_inbox", wrong)
+    return replaced(task.Task, "_open_inbox", wrong)
 
 
 FAULTS: Final[dict[str, Fault]] = {
     fault.__name__.replace("_", "-"): fault
     for fault in (
-        seek_before_restore,
-        watermark_before_fencing,
-        fence_skipped,
-        two_owners_during_revocation,
-        restore_ends_early,
-        restore_uncommitted,
-        restore_skipped_where_a_store_exists,
+        opening_faults.seek_before_restore,
+        opening_faults.watermark_before_fencing,
+        opening_faults.fence_skipped,
+        opening_faults.two_owners_during_revocation,
+        opening_faults.restore_ends_early,
+        opening_faults.restore_uncommitted,
+        opening_faults.restore_skipped_where_a_store_exists,
         ambiguous_commit_retried,
         commit_error_swallowed,
         fenced_owner_goes_on,
