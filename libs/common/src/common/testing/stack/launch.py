@@ -12,6 +12,8 @@ import sys
 
 PR_SET_PDEATHSIG = 1
 PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CAP_DAC_OVERRIDE = 1
@@ -21,13 +23,15 @@ CAPABILITY_VERSION_3 = 0x20080522
 def become(libc: ctypes.CDLL, uid: int) -> None:
     """Gives up root, but keeps reaching files as root does: a checkout below a closed home directory must work too.
 
-    Source: capabilities(7), ambient set. Where the kernel refuses (an engine that withholds the capability), the
-    process goes on without.
+    Source: capabilities(7), ambient set. The secure bit is for access(2), which else asks as if the capability were
+    not there, and by which PostgreSQL looks at its own programs. Where the kernel refuses (an engine that withholds the
+    capability), the process goes on without.
     """
     if sys.platform != "linux":
         os.setgroups([])
         os.setuid(uid)
         return
+    libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups([])
     os.setuid(uid)
