@@ -6,13 +6,13 @@ stages, which own their consumers, tables and transactional producers. Started a
 """
 
 import gc
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import faust
+import mode.loop
 from fastapi import FastAPI
 from faust.app.base import BootStrategy
 
@@ -203,6 +203,6 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
     def main(self) -> None:
         """The command line of the service: Faust's own, with our logs."""
         configure_logs(self.service_name, self.settings.log_level)
-        os.environ.setdefault("FAUST_LOOP", "uvloop")
+        mode.loop.use("uvloop")  # FAUST_LOOP is read when faust is imported, which has happened
         Path(str(self.conf.datadir)).mkdir(parents=True, exist_ok=True)
         super().main()
