@@ -17,7 +17,7 @@ from signals.domain.market import Effects, Limits, MarketState
 from signals.snapshots import load_market, save_market
 
 S = 1_000_000_000
-SMALL = Limits(instruments_told=2, instruments_shown=1, bars_shown=2, bars_cleared=3)
+SMALL = Limits(instruments_told=2, instruments_shown=1, bars_shown=2, bars_cleared=3, flood_ticks=20, flood_shown=1)
 CUTS = st.lists(st.integers(0, 10_000), max_size=6)
 
 
@@ -93,6 +93,15 @@ def test_heartbeat_when_more_changed_than_it_may_tell_then_the_longest_waiting_c
     assert marks == [["C", "A", ""], ["B", "C", ""], [""]]
     assert [b.marks["event_ns"][-1] - SESSION_NS for b in effects.beats] == [5, 7, 8]
     assert [b.quotes["symbol"].tolist() for b in effects.beats] == [[b"C"], [b"A"], [b"B"]]
+
+
+def test_heartbeat_when_a_flood_came_before_then_fewer_are_shown() -> None:
+    market = MarketState(limits=Limits(flood_ticks=10, flood_shown=1))
+    calm = [trade(i, i, 2 * i + 1) for i in range(5)]
+    flood = [trade(20 + i, i % 5, 100 + i) for i in range(11)]
+    beats = market.apply(tick_array([*calm, beat(10), *flood, beat(40), beat(41)]), 0).beats
+    assert [len(told_at.quotes) for told_at in beats] == [5, 1, 4]
+    assert [len(told_at.marks) - 1 for told_at in beats] == [5, 5, 0]
 
 
 def test_mark_when_quoted_traded_and_halted_then_says_so() -> None:

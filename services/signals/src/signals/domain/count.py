@@ -21,6 +21,7 @@ BAD_SIDE: Final = 15
 NO_INSTRUMENT: Final = 16
 WRONG_INSTRUMENT: Final = 17
 UNPRICED_TRADE: Final = 18
+TICKS_AT_BEAT: Final = 19  # TICKS at the heartbeat before
 SIZE: Final = 24
 
 ANOMALIES: Final = {

@@ -16,6 +16,7 @@ import numpy as np
 from common.contracts.market import BAR, BAR_WINDOWS_NS, DEPTH, MARK, Bars, Depths, Marks
 from common.contracts.ticks import NO_INSTRUMENT, Ticks
 
+from signals.domain import count
 from signals.domain.bars import TRADES_MAX, TumblingBars
 from signals.domain.books import Books
 from signals.domain.layout import (
@@ -38,10 +39,15 @@ class Limits:
 
     instruments_told: int = 256
     """Marks, and depths, on the log."""
-    instruments_shown: int = 16
+    instruments_shown: int = 12
     """Quotes, books and live bars in views."""
-    bars_shown: int = 32
+    bars_shown: int = 16
     """Closed bars in views, apart from those that were seen open."""
+    flood_ticks: int = 20_000
+    """More ticks than this since the heartbeat before are a flood. A view costs as much as some 200 ticks, and then
+    nobody can follow anyway; so fewer are shown."""
+    flood_shown: int = 3
+    """Instruments, and closed bars, in views then."""
     bars_cleared: int = 500
     """Bars taken out of the views after the start of a session."""
 
@@ -119,9 +125,10 @@ class MarketState:
 
     def _beat(self, ingest_ns: int) -> Beat:
         told, bits = self.books.take(UNSAID, self.limits.instruments_told)
-        shown, seen = self.books.take(UNSEEN, self.limits.instruments_shown)
+        instruments, bars = self._shown_now()
+        shown, seen = self.books.take(UNSEEN, instruments)
         traded = shown[seen & CHANGED_TRADE > 0]
-        turn = self.showcase.turn(self.books.clock_ns, traded, self.live_bars(traded))
+        turn = self.showcase.turn(self.books.clock_ns, traded, self.live_bars(traded), bars)
         turn.gone["symbol"] = self.books.symbols[turn.gone["instrument_id"]]
         quoted = shown[seen & CHANGED_QUOTE > 0]
         return Beat(
@@ -132,6 +139,15 @@ class MarketState:
             books=self.depths(shown[seen & CHANGED_DEPTH > 0], ingest_ns),
             showcase=turn,
         )
+
+    def _shown_now(self) -> tuple[int, int]:
+        """How many instruments and closed bars this heartbeat shows."""
+        counters = self.books.counters
+        ticks = int(counters[count.TICKS] - counters[count.TICKS_AT_BEAT])
+        counters[count.TICKS_AT_BEAT] = counters[count.TICKS]
+        if ticks > self.limits.flood_ticks:
+            return self.limits.flood_shown, self.limits.flood_shown
+        return self.limits.instruments_shown, self.limits.bars_shown
 
     def marks(self, ids: Array, ingest_ns: int) -> Marks:
         """Marks of some instruments as they are now."""

@@ -77,21 +77,18 @@ class Showcase:
         seen = self._live[places] == rows["window_start_ns"]
         rows["reserved"] = np.where(seen, _MUST, 0)
         self._live[places] = np.where(seen, 0, self._live[places])
-        waiting = np.concatenate((self._waiting, rows))
-        must = waiting["reserved"] == _MUST
-        keep = max(self._limit, int(must.sum()))
-        best = np.lexsort((np.arange(len(waiting)), waiting["window_ns"], must))[-keep:]
-        self._waiting = waiting[np.sort(best)]
+        self._waiting = _best(np.concatenate((self._waiting, rows)), self._limit)
 
-    def turn(self, clock_ns: int, ids: Array, open_bars: Bars) -> Turn:
-        """A heartbeat. ``open_bars`` are all that instruments ``ids``, which traded, hold in their open windows."""
+    def turn(self, clock_ns: int, ids: Array, open_bars: Bars, limit: int) -> Turn:
+        """A heartbeat. ``open_bars`` are all that instruments ``ids``, which traded, hold in their open windows.
+        ``limit``: closed bars to show now, where it is lower than usual.
+        """
         clearing = self.clearing
-        limit = self._clearing_limit if clearing else self._limit
-        gone = [shelf.take(clock_ns, limit) for shelf in self._shelves]
+        gone = [shelf.take(clock_ns, self._clearing_limit if clearing else limit) for shelf in self._shelves]
         if clearing:
             # What is taken down may have the same keys as what would be shown now.
             return Turn(np.concatenate(gone), _NO_BARS, _NO_BARS)
-        closed, self._waiting = self._waiting.copy(), _NO_BARS
+        closed, self._waiting = _best(self._waiting, limit), _NO_BARS
         closed["reserved"] = 0
         for shelf in self._shelves:
             shelf.rows = np.concatenate((shelf.rows, closed[closed["window_ns"] == shelf.window_ns]))
@@ -156,3 +153,11 @@ class Showcase:
         self._waiting, self._live = arrays["waiting"], arrays["live"]
         for shelf, void in zip(self._shelves, arrays["void"].tolist(), strict=True):
             shelf.rows, shelf.void = arrays[f"shelf_{shelf.window_ns}"], void
+
+
+def _best(waiting: Bars, limit: int) -> Bars:
+    """At most ``limit`` of the bars, in their order, but all that must be shown."""
+    must = waiting["reserved"] == _MUST
+    keep = max(limit, int(must.sum()))
+    order = np.lexsort((np.arange(len(waiting)), waiting["window_ns"], must))
+    return waiting[np.sort(order[max(0, len(order) - keep) :])]
