@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Final
 
+SYNTHETIC_STEP_MS: Final = 25
+"""Every step is a transaction of ingest, and one of signals per partition: 200 a second take a core."""
 IDLE_FEED: Final = {"TIDEMARK_FEED": "idle"}
 """Leaves the feed to ``tidemark replay``."""
 
@@ -15,6 +17,7 @@ def synthetic_feed(seed: int, rate_per_s: float, symbols: int, speed: str = "1")
         "TIDEMARK_FEED_RATE": str(round(rate_per_s)),
         "TIDEMARK_FEED_SYMBOLS": str(symbols),
         "TIDEMARK_FEED_SPEED": speed,
+        "TIDEMARK_FEED_STEP_MS": str(SYNTHETIC_STEP_MS),
     }
 
 
