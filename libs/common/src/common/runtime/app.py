@@ -110,7 +110,7 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
             )
             self._stages.append(stage)
             service = StageService(stage, self.settings, self._views_publisher())
-            self._extra_services.append(service)
+            self.add_dependency(service)
             self.health.add(f"stage {name}", service.ready)
             return handler
 
@@ -121,7 +121,7 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
 
         def register(feed: Feed) -> Feed:
             service = SourceService(Source(self.service_name, name, feed, tuple(outputs), changelog), self.settings)
-            self._extra_services.append(service)
+            self.add_dependency(service)
             self.health.add(f"source {name}", service.ready)
             return feed
 
@@ -130,14 +130,14 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
     def tail(self, topics: Sequence[Topic], callback: Callback) -> Tail:
         """Calls back with every record committed from now on, of all partitions."""
         tail = Tail(self.settings, topics, callback)
-        self._extra_services.append(tail)
+        self.add_dependency(tail)
         self.health.add("tail", tail.ready)
         return tail
 
     def projection(self, topics: Sequence[Topic], sink: Sink) -> Projection:
         """Keeps ``sink`` equal to the log."""
         projection = Projection(self.settings, topics, sink)
-        self._extra_services.append(projection)
+        self.add_dependency(projection)
         return projection
 
     def serve(self, web: FastAPI) -> None:
@@ -146,7 +146,7 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
 
     def run_service(self, service: Any) -> None:
         """Starts and stops a ``mode.Service`` of the application's own with the worker."""
-        self._extra_services.append(service)
+        self.add_dependency(service)
 
     def _views_publisher(self) -> ViewPublisher:
         if self._publisher is None:
