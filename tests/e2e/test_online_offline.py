@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 DAY = "2024-03-15"
 MESSAGES = 400_000
-KILLS = ("signals", "ingest", "signals")
+KILLS = ("signals", "ingest")
 WAIT_S = 120.0
 
 Row = tuple[str, ...]
@@ -53,7 +53,7 @@ def offline(feed_file: Path, tmp_path_factory: pytest.TempPathFactory) -> list[R
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def fed(feed_file: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deployment]:
     """Ingest and signals alone, on the file at full speed."""
-    feed = file_feed(feed_file, "8", DAY, feed_id="online")
+    feed = file_feed(feed_file, "2", DAY, feed_id="online")
     options = DeploymentOptions(
         any_free_ports=True, feed=feed | {"TIDEMARK_FEED_LINGER": "false"}, services=("ingest", "signals"), keep=False
     )
