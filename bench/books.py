@@ -82,9 +82,9 @@ class Stopwatch:
 
 
 def measured(
-    work: Callable[[Iterable[Any]], object], chunks: Sequence[Any], rate: int, rounds: int
+    work: Callable[[Iterable[Any]], object], chunks: Sequence[Any], timed: int, rounds: int
 ) -> dict[str, float]:
-    """Million messages per CPU-second, best and median. ``rate``: messages that are timed."""
+    """Million messages per CPU-second, best and median. ``timed``: how many messages are."""
     rates = []
     for _ in range(rounds):
         stopwatch = Stopwatch()
