@@ -111,6 +111,12 @@ class Push:
                 await self.process.service.feed.changed.wait()
 
 
+@pytest.fixture
+def new_client() -> type[Client]:
+    """For tests that connect by themselves."""
+    return Client
+
+
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings come from the test alone."""

@@ -33,6 +33,7 @@ export class Store {
   link: LinkState = "connecting";
   choice: Choice = { symbol: "", account: "", windowNs: 1e9 };
   feedNs = 0; // exchange time of the newest quote
+  quotedAt = 0; // performance.now() when a quote last came
   rows = 0; // rows applied since the start
   frames = 0;
   /** Bars changed since the chart was last painted; `barsReset` means: all of them. */
@@ -82,6 +83,7 @@ export class Store {
     const name = delta.topic.split(":", 1)[0] ?? "";
     for (const key in delta.rows) this.row(name, key, delta.rows[key]);
     this.frames += 1;
+    if (name === "quote") this.quotedAt = performance.now();
     this.changed(name);
   }
 

@@ -176,8 +176,7 @@ class Connection:
         settings = self._settings
         interval_s = 1.0 / settings.frames_per_s_max
         loop = asyncio.get_running_loop()
-        due_s = 0.0
-        timer: asyncio.TimerHandle | None = None
+        due_s = timer_s = 0.0
         await self._send(codec.encode_hello(self._session, {"frames_per_s_max": settings.frames_per_s_max}))
         while True:
             await self._awake.wait()
@@ -191,8 +190,9 @@ class Connection:
             if now_s >= due_s:
                 if await self._flush():
                     due_s = now_s + interval_s
-            elif timer is None or timer.when() <= now_s:
-                timer = loop.call_at(due_s, self._awake.set)
+            elif timer_s < due_s:
+                timer_s = due_s
+                loop.call_at(due_s, self._awake.set)
 
     async def _flush(self) -> bool:
         """Sends what has changed; returns whether anything had."""

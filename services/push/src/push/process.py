@@ -53,11 +53,15 @@ class PushProcess:
 
 
 async def run(settings: PushSettings) -> None:
-    """Serves until SIGTERM or SIGINT."""
+    """Serves until SIGTERM or SIGINT; an error of ours ends the process, so that its supervisor starts a sound one."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     process = PushProcess(settings)
     await process.start()
-    await stop.wait()
+    stopping = asyncio.create_task(stop.wait())
+    failing = asyncio.create_task(process.service.feed.ended())
+    await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
     await process.stop()
+    await failing

@@ -31,6 +31,7 @@ _log = get_logger(__name__)
 BATCH_MESSAGES: Final = 256
 """Messages handled before other tasks get their turn."""
 SCAN_COUNT: Final = 1_000
+WATCH_PINGS: Final = 3
 _LOST: Final = (RedisError, OSError, TimeoutError)
 
 
@@ -61,6 +62,13 @@ class RedisFeed:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
 
+    async def ended(self) -> None:
+        """Waits for the end, which only ``stop`` or an error of ours brings. Raises that error."""
+        if self._worker:
+            await asyncio.wait((self._worker,))
+            if not self._worker.cancelled():
+                self._worker.result()
+
     def perform(self, actions: Iterable[Action]) -> None:
         """Queues what the hub wants. Never waits; the queues are bounded by what clients may subscribe to."""
         for action in actions:
@@ -75,13 +83,17 @@ class RedisFeed:
             return sorted([scope.scope for scope in await self._scan(client, "account")])
 
     def _client(self) -> Redis:
-        """Without retries: a connection that was lost must not come back unnoticed."""
+        """Without retries: a connection that was lost must not come back unnoticed.
+
+        No error counts as one to retry, because even zero retries reconnect once before the error is raised, and two
+        tasks that use one connection then read from it at the same time.
+        """
         timeout_s = self._settings.redis_timeout_s
         return Redis.from_url(
             self._settings.redis_url,
             socket_connect_timeout=timeout_s,
             socket_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
+            retry=Retry(NoBackoff(), 0, supported_errors=()),
         )
 
     # --- sessions -------------------------------------------------------------------------------------------------
@@ -91,12 +103,17 @@ class RedisFeed:
             try:
                 async with self._client() as client, client.pubsub() as pubsub:
                     await self._session(client, pubsub)
-            except* _LOST as lost:
-                cause = str(lost.exceptions[0])
+            except _LOST as error:
+                cause: BaseException = error
+            except ExceptionGroup as errors:
+                lost, _ = errors.split(_LOST)
+                if lost is None:
+                    raise
+                cause = lost.exceptions[0]  # what failed beside it failed because of it
             self._set_up(False)
             metrics.REDIS_LOST.inc()
             delay_s = self._backoff.next()
-            _log.warning("redis_away", error=cause, retry_in_s=delay_s)
+            _log.warning("redis_away", error=str(cause), retry_in_s=delay_s)
             await asyncio.sleep(delay_s)
 
     async def _session(self, client: Redis, pubsub: PubSub) -> None:
@@ -129,18 +146,25 @@ class RedisFeed:
         self.changed = asyncio.Event()
 
     async def _watch(self, pubsub: PubSub) -> None:
-        """A connection that stays silent although it is asked counts as lost."""
+        """A connection that stays silent although it is asked counts as lost.
+
+        Asked several times: when it is us who were late, the answer is read before the next time.
+        """
         timeout_s = self._settings.redis_timeout_s
-        while True:
+        unanswered = 0
+        while unanswered < WATCH_PINGS:
+            if not _wanted():
+                return
+            asked_at_s = time.monotonic()
             await pubsub.ping()
-            await asyncio.sleep(timeout_s / 3)
-            if time.monotonic() - self._heard_at_s > timeout_s:
-                raise TimeoutError(f"no answer from Redis for {timeout_s} s")
+            await asyncio.sleep(timeout_s / WATCH_PINGS)
+            unanswered = 0 if self._heard_at_s >= asked_at_s else unanswered + 1
+        raise TimeoutError(f"no answer from Redis for {timeout_s} s")
 
     # --- channels -------------------------------------------------------------------------------------------------
 
     async def _command(self, pubsub: PubSub) -> None:
-        while True:
+        while _wanted():
             match await self._commands.get():
                 case Open(topic):
                     await (pubsub.psubscribe if topic.whole else pubsub.subscribe)(_channel(topic))
@@ -149,7 +173,7 @@ class RedisFeed:
 
     async def _listen(self, pubsub: PubSub) -> None:
         handled = 0
-        while True:
+        while _wanted():
             message = await pubsub.get_message(timeout=None)
             handled += 1
             if handled % BATCH_MESSAGES == 0:
@@ -181,7 +205,7 @@ class RedisFeed:
     # --- hashes ---------------------------------------------------------------------------------------------------
 
     async def _read_all(self, client: Redis) -> None:
-        while True:
+        while _wanted():
             match await self._reads.get():
                 case ListScopes(topic):
                     self.perform(self._hub.listed(topic, await self._scan(client, topic.name)))
@@ -208,6 +232,13 @@ class RedisFeed:
         prefix = view_channel(view, "")
         found = [key.decode() async for key in client.scan_iter(match=f"{prefix}*", count=SCAN_COUNT)]
         return [Scope(view, key.removeprefix(prefix)) for key in dict.fromkeys(found)]
+
+
+def _wanted() -> bool:
+    """Whether the running task was not told to end. The client library has been seen to swallow a cancellation; a task
+    that then waits for its next command would wait for ever, and the session with it."""
+    task = asyncio.current_task()
+    return task is None or not task.cancelling()
 
 
 def _channel(topic: Topic) -> str:

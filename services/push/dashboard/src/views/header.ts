@@ -6,6 +6,8 @@ import type { Store } from "../store";
 
 const NAMES: Record<LinkState, string> = { connecting: "CONNECTING", live: "LIVE", stale: "STALE", offline: "OFFLINE" };
 
+const QUIET_MS = 5000;
+
 /** Connection, feed time, rates and the account: what must be seen before any number is believed. */
 export class Header implements View {
   readonly parts = ["link", "status", "quotes", "choice", "health"] as const;
@@ -63,8 +65,10 @@ export class Header implements View {
     const since = this.liveAt ? ` — as of ${clockTime(this.liveAt)}` : "";
     const banner = link === "live" || link === "connecting" ? "" : `${redisDown ? "Redis is away" : NAMES[link]}${since}`;
     if (this.banner.textContent !== banner) this.banner.textContent = banner;
-    this.feed.set(timeOfDay(this.store.feedNs));
-    this.feedDay.set(this.store.feedNs ? `${day(this.store.feedNs)} ET` : "");
+    const quiet = this.store.quotedAt ? performance.now() - this.store.quotedAt : 0;
+    this.feed.set(timeOfDay(this.store.feedNs), quiet > QUIET_MS ? "reading-value warn" : "reading-value");
+    const note = quiet > QUIET_MS ? `quiet for ${Math.round(quiet / 1000)} s` : `${day(this.store.feedNs)} ET`;
+    this.feedDay.set(this.store.feedNs ? note : "");
     this.ticks.set(this.ticksPerS());
     this.count();
     if (document.activeElement !== this.account && this.account.value !== this.store.choice.account) {
