@@ -30,7 +30,7 @@ class ReferenceBooks:
             self._add(int(tick["order_ref"]), int(tick["instrument_id"]), int(tick["side"]), tick)
         elif kind in (TickKind.TRADE, TickKind.CROSS_TRADE):
             if int(tick["qty"]) or kind is TickKind.TRADE:
-                self._print(tick, int(tick["price_e4"]))
+                self._print(tick, int(tick["instrument_id"]), int(tick["price_e4"]))
         elif kind is TickKind.BROKEN_TRADE:
             self.prints.append((int(tick["instrument_id"]), int(tick["aux_ref"]), 0, 0))
         elif kind in (TickKind.STOCK_DIRECTORY, TickKind.TRADING_ACTION):
@@ -38,11 +38,11 @@ class ReferenceBooks:
         else:
             self._modify(kind, tick)
 
-    def _print(self, tick: np.void, price_e4: int) -> None:
+    def _print(self, tick: np.void, instrument: int, price_e4: int) -> None:
         if int(tick["qty"]) <= 0:
             self.anomalies["bad_quantity"] += 1
         else:
-            self.prints.append((int(tick["instrument_id"]), int(tick["aux_ref"]), price_e4, int(tick["qty"])))
+            self.prints.append((instrument, int(tick["aux_ref"]), price_e4, int(tick["qty"])))
 
     def _add(self, ref: int, instrument: int, side: int, tick: np.void) -> None:
         if side not in b"BS":
@@ -55,17 +55,18 @@ class ReferenceBooks:
             self.orders[ref] = [instrument, side, int(tick["price_e4"]), int(tick["qty"])]
 
     def _modify(self, kind: TickKind, tick: np.void) -> None:
-        if kind is TickKind.EXECUTED_WITH_PRICE and int(tick["flags"]) & 1:
-            self._print(tick, int(tick["price_e4"]))
+        has_own_price = kind is TickKind.EXECUTED_WITH_PRICE and int(tick["flags"]) & 1
         ref, qty = int(tick["order_ref"]), int(tick["qty"])
         if ref not in self.orders:
             self.anomalies["unknown_ref"] += 1
             self.anomalies["unpriced_trade"] += kind is TickKind.EXECUTED
+            if has_own_price:
+                self._print(tick, int(tick["instrument_id"]), int(tick["price_e4"]))
             return
         instrument, side, price_e4, left = self.orders[ref]
         self.anomalies["wrong_instrument"] += instrument != int(tick["instrument_id"])
-        if kind is TickKind.EXECUTED:
-            self._print(tick, price_e4)
+        if kind is TickKind.EXECUTED or has_own_price:
+            self._print(tick, instrument, price_e4 if kind is TickKind.EXECUTED else int(tick["price_e4"]))
         if kind is TickKind.DELETE:
             del self.orders[ref]
         elif kind is TickKind.REPLACE:

@@ -129,7 +129,7 @@ def _leave(slot, qty, orders, sides, levels, counters):  # type: ignore[no-untyp
 
 
 @part
-def _report(tick, price, listings, waiting, counters, prints):  # type: ignore[no-untyped-def]
+def _report(tick, instrument, price, listings, waiting, counters, prints):  # type: ignore[no-untyped-def]
     """A trade that counts for volume: the last price, and a row for the bars."""
     if tick.qty <= 0:
         counters[count.BAD_QUANTITY] += 1
@@ -141,27 +141,27 @@ def _report(tick, price, listings, waiting, counters, prints):  # type: ignore[n
     row.match = tick.aux_ref
     row.price_e4 = price
     row.qty = tick.qty
-    row.instrument_id = tick.instrument_id
-    listing = listings[tick.instrument_id]
+    row.instrument_id = instrument
+    listing = listings[instrument]
     listing.last_e4 = price
     listing.volume += tick.qty
     if listing.open_e4 == 0:
         listing.open_e4 = price
-    _touch(listings, waiting, counters, tick.instrument_id, tick.event_ns, CHANGED_QUOTE | CHANGED_TRADE)
+    _touch(listings, waiting, counters, instrument, tick.event_ns, CHANGED_QUOTE | CHANGED_TRADE)
 
 
 @part
 def _modify(tick, orders, sides, levels, free, listings, waiting, counters, prints, changes):  # type: ignore[no-untyped-def]
     """E, C, X, D and U. Returns a reason to stop if there is no room yet; then nothing has been done."""
     kind = tick.kind
-    if kind == _EXECUTED_AT and tick.flags & _PRINTABLE:
-        _report(tick, tick.price_e4, listings, waiting, counters, prints)
+    prints_at_own_price = kind == _EXECUTED_AT and tick.flags & _PRINTABLE != 0
     slot = slot_of(orders, tick.order_ref)
     order = orders[slot]
     if order.held == 0:
         counters[count.UNKNOWN_REF] += 1
-        if kind == _EXECUTED:
-            counters[count.UNPRICED_TRADE] += 1
+        counters[count.UNPRICED_TRADE] += kind == _EXECUTED
+        if prints_at_own_price:
+            _report(tick, tick.instrument_id, tick.price_e4, listings, waiting, counters, prints)
         return STOP_END
     side = order.side
     if kind == _REPLACE:
@@ -170,8 +170,9 @@ def _modify(tick, orders, sides, levels, free, listings, waiting, counters, prin
             return lacking
     if side >> 1 != tick.instrument_id:
         counters[count.WRONG_INSTRUMENT] += 1
-    if kind == _EXECUTED:
-        _report(tick, order.price_e4, listings, waiting, counters, prints)
+    if kind == _EXECUTED or prints_at_own_price:
+        price = order.price_e4 if kind == _EXECUTED else tick.price_e4
+        _report(tick, side >> 1, price, listings, waiting, counters, prints)
     if kind in (_DELETE, _REPLACE):
         rank = _leave(slot, order.held, orders, sides, levels, counters)
         if kind == _REPLACE:
@@ -194,7 +195,7 @@ def _other(tick, listings, waiting, counters, prints):  # type: ignore[no-untype
     if instrument < 0:
         counters[count.NO_INSTRUMENT] += kind in (_TRADE, _CROSS, _DIRECTORY, _ACTION)
     elif kind == _TRADE or (kind == _CROSS and tick.qty > 0):
-        _report(tick, tick.price_e4, listings, waiting, counters, prints)
+        _report(tick, instrument, tick.price_e4, listings, waiting, counters, prints)
     elif kind == _DIRECTORY:
         counters[count.RENAMED] += listings[instrument].symbol_ref != tick.order_ref
         listings[instrument].symbol_ref = tick.order_ref
@@ -240,6 +241,7 @@ def apply_ticks(ticks, start, orders, sides, levels, free, listings, waiting, co
         tick = ticks[i]
         kind = tick.kind
         if kind == _SYSTEM and tick.detail == _SESSION_START:
+            counters[count.TICKS] += 1
             counters[count.STOP] = STOP_SESSION
             return i + 1
         counters[count.CLOCK_NS] = max(counters[count.CLOCK_NS], tick.event_ns)
