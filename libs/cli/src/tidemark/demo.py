@@ -1,7 +1,6 @@
 """The demo: a market, a fleet, a crowd of clients, and at the end the audit."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,7 +28,6 @@ from tidemark.quotes import QuoteBoard
 from tidemark.watcher import PathClocks, Watcher, latency, path_clocks
 
 MARKET_TIMEOUT_S: Final = 120.0
-SYMBOLS_MIN: Final = 1
 SYMBOLS_TRADED: Final = 20
 AUDIT_TIMEOUT_S: Final = 60.0
 SAMPLE_S: Final = 0.5
@@ -142,12 +140,12 @@ class Demo:
             await asyncio.gather(load, stopped, return_exceptions=True)
 
     async def _wait_for_market(self, quotes: QuoteBoard) -> list[str]:
-        """The symbols to trade: a recorded feed may have only one."""
         self._report("waiting for the market to open")
-        for count in (SYMBOLS_TRADED, SYMBOLS_MIN):
-            with contextlib.suppress(TimeoutError):
-                return await quotes.wait_for_market(count, MARKET_TIMEOUT_S / 2)
-        raise FleetError(f"no symbol has a two-sided quote after {MARKET_TIMEOUT_S:.0f} s; see the logs of signals")
+        try:
+            return await quotes.wait_for_market(SYMBOLS_TRADED, MARKET_TIMEOUT_S)
+        except TimeoutError:
+            text = f"no symbol has a two-sided quote after {MARKET_TIMEOUT_S:.0f} s; see the logs of signals"
+            raise FleetError(text) from None
 
     @asynccontextmanager
     async def _sampled(self, on_sample: Callable[["Demo"], None]) -> AsyncIterator[None]:

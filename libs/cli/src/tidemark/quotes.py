@@ -13,6 +13,8 @@ from redis.exceptions import RedisError
 from tidemark.load.plan import Quote
 
 REFRESH_S: Final = 0.5
+NO_MORE_SYMBOLS_S: Final = 10.0
+"""A market that shows fewer symbols than wanted for so long has no more."""
 
 
 def quote_channels() -> list[str]:
@@ -59,11 +61,18 @@ class QuoteBoard:
         return [row.symbol for row in rows[:count]]
 
     async def wait_for_market(self, count: int, timeout_s: float) -> list[str]:
-        """Waits until so many symbols have two-sided quotes; returns the most traded. Raises TimeoutError."""
+        """Waits until so many symbols have two-sided quotes, or fewer for a while; returns the most traded.
+
+        Raises TimeoutError where no symbol has any.
+        """
+        opened_s: float | None = None
         async with asyncio.timeout(timeout_s):
             while True:
                 with contextlib.suppress(RedisError, OSError):
-                    if len(symbols := await self.most_traded(count)) >= count:
+                    symbols = await self.most_traded(count)
+                    now_s = asyncio.get_running_loop().time()
+                    opened_s = now_s if symbols and opened_s is None else opened_s
+                    if len(symbols) >= count or (opened_s is not None and now_s > opened_s + NO_MORE_SYMBOLS_S):
                         return symbols
                 await asyncio.sleep(REFRESH_S)
 
