@@ -1,4 +1,4 @@
-"""Every service dies by SIGKILL while orders come in over HTTP and through the topic; the money adds up all the same."""
+"""Every service dies by SIGKILL while orders come in over HTTP and through the topic; the money adds up."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A trial of the order path: orders over HTTP and through the topic at once, services killed meanwhile, then the audit."""
+"""A trial of the order path: orders over HTTP and through the topic, services killed meanwhile, then the audit."""
 
 import asyncio
 import time
