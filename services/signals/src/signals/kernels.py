@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import numba
+import numpy as np
 from numba import njit
 
 
@@ -41,3 +42,6 @@ kernel: Final = njit(cache=True, nogil=True, _nrt=False)
 
 part: Final = njit(nogil=True, _nrt=False, forceinline=True)
 """A piece of a kernel. Inlined: an array argument is eight words, a call with ten of them costs more than the work."""
+
+index: Final = np.uint64
+"""Marks an index that is never negative: numba then leaves out the question whether it counts from the end."""

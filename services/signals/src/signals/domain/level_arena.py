@@ -4,7 +4,7 @@ from typing import Final
 
 from signals.domain import count
 from signals.domain.layout import STOP_END, STOP_LEVELS, STOP_ORDERS
-from signals.kernels import part
+from signals.kernels import index, part
 
 NONE: Final = -1
 """End of a free list."""
@@ -45,15 +45,15 @@ def _widen(sides, levels, free, counters, side):  # type: ignore[no-untyped-def]
     size_class = _size_class(capacity)
     start = free[size_class]
     if start != NONE:
-        free[size_class] = levels[start, 0]
+        free[size_class] = levels[index(start), 0]
     else:
         start = counters[count.LEVELS_USED]
         counters[count.LEVELS_USED] += capacity
     for k in range(row.levels):
-        levels[start + k, 0] = levels[old_start + k, 0]
-        levels[start + k, 1] = levels[old_start + k, 1]
+        levels[index(start + k), 0] = levels[index(old_start + k), 0]
+        levels[index(start + k), 1] = levels[index(old_start + k), 1]
     if old_capacity:
-        levels[old_start, 0] = free[size_class - 1]
+        levels[index(old_start), 0] = free[size_class - 1]
         free[size_class - 1] = old_start
     row.start = start
     row.capacity = capacity
@@ -64,14 +64,14 @@ def _seek(levels, start, end, key):  # type: ignore[no-untyped-def]
     """First row in [start, end) whose key is not below ``key``: a few steps from the best end, then halving."""
     row = end
     near = max(start, end - _LINEAR_STEPS)
-    while row > near and levels[row - 1, 0] >= key:
+    while row > near and levels[index(row - 1), 0] >= key:
         row -= 1
     if row > near or row == start:
         return row
     low = start
     while low < row:
         middle = (low + row) >> 1
-        if levels[middle, 0] < key:
+        if levels[index(middle), 0] < key:
             low = middle + 1
         else:
             row = middle
@@ -85,8 +85,8 @@ def deepen(sides, levels, free, counters, side, price, qty):  # type: ignore[no-
     key = -price if side & 1 else price
     end = row.start + row.levels
     at = _seek(levels, row.start, end, key)
-    if at < end and levels[at, 0] == key:
-        levels[at, 1] += qty
+    if at < end and levels[index(at), 0] == key:
+        levels[index(at), 1] += qty
         return end - 1 - at
     rank = end - at
     if row.levels == row.capacity:
@@ -94,10 +94,10 @@ def deepen(sides, levels, free, counters, side, price, qty):  # type: ignore[no-
         end = row.start + row.levels
         at = end - rank
     for k in range(end, at, -1):
-        levels[k, 0] = levels[k - 1, 0]
-        levels[k, 1] = levels[k - 1, 1]
-    levels[at, 0] = key
-    levels[at, 1] = qty
+        levels[index(k), 0] = levels[index(k - 1), 0]
+        levels[index(k), 1] = levels[index(k - 1), 1]
+    levels[index(at), 0] = key
+    levels[index(at), 1] = qty
     row.levels += 1
     return rank
 
@@ -109,10 +109,10 @@ def thin(sides, levels, side, price, qty):  # type: ignore[no-untyped-def]
     key = -price if side & 1 else price
     end = row.start + row.levels
     at = _seek(levels, row.start, end, key)
-    levels[at, 1] -= qty
-    if levels[at, 1] == 0:
+    levels[index(at), 1] -= qty
+    if levels[index(at), 1] == 0:
         for k in range(at, end - 1):
-            levels[k, 0] = levels[k + 1, 0]
-            levels[k, 1] = levels[k + 1, 1]
+            levels[index(k), 0] = levels[index(k + 1), 0]
+            levels[index(k), 1] = levels[index(k + 1), 1]
         row.levels -= 1
     return end - 1 - at

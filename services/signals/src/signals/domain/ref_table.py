@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from signals.kernels import kernel, part
+from signals.kernels import index, kernel, part
 
 _SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
 """2^64 / golden ratio: multiplying by it spreads neighbouring numbers over the table (Knuth, TAOCP 6.4)."""
@@ -31,7 +31,7 @@ def slot_of(table, ref):  # type: ignore[no-untyped-def]
     """The slot that holds ``ref``, or the free slot where it would go."""
     mask = len(table) - 1
     slot = home(table, ref)
-    while table[slot].held != 0 and table[slot].ref != ref:
+    while table[index(slot)].held != 0 and table[index(slot)].ref != ref:
         slot = (slot + 1) & mask
     return slot
 
@@ -44,12 +44,12 @@ def vacate(table, slot):  # type: ignore[no-untyped-def]
     probe = slot
     while True:
         probe = (probe + 1) & mask
-        if table[probe].held == 0:
+        if table[index(probe)].held == 0:
             break
-        if ((probe - home(table, table[probe].ref)) & mask) >= ((probe - hole) & mask):
-            table[hole] = table[probe]
+        if ((probe - home(table, table[index(probe)].ref)) & mask) >= ((probe - hole) & mask):
+            table[index(hole)] = table[index(probe)]
             hole = probe
-    table[hole].held = 0
+    table[index(hole)].held = 0
 
 
 @kernel
