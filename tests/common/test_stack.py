@@ -101,6 +101,7 @@ def own() -> Iterator[LocalStack]:
         yield running
 
 
+@pytest.mark.slow
 async def test_kafka_when_killed_and_restarted_then_topic_and_committed_record_are_kept(
     own: LocalStack, prefix: str
 ) -> None:
