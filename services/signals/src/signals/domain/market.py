@@ -43,7 +43,7 @@ class Limits:
     """Quotes, books and live bars in views."""
     bars_shown: int = 16
     """Closed bars in views, apart from those that were seen open."""
-    flood_ticks: int = 20_000
+    flood_ticks: int = 4_000
     """More ticks than this since the heartbeat before are a flood. A view costs as much as some 200 ticks, and then
     nobody can follow anyway; so fewer are shown."""
     flood_shown: int = 3
