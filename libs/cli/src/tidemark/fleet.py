@@ -29,6 +29,7 @@ BACKOFF_MAX_S: Final = 60.0
 BACKOFF_RESET_AFTER_S: Final = 60.0
 STOP_GRACE_S: Final = 15.0
 READY_POLL_S: Final = 0.1
+HEALTH_TIMEOUT_S: Final = 5.0
 DEATHS_BEFORE_READY_MAX: Final = 3
 """A service that dies this often while one waits for it will not come up by waiting longer."""
 
@@ -178,7 +179,7 @@ class Fleet:
 
     def __init__(self, specs: Iterable[ServiceSpec], report: Callable[[str], None] = lambda _: None) -> None:
         self._services = {spec.name: Supervised(spec, report) for spec in specs}
-        self._http = httpx.AsyncClient(timeout=2.0)
+        self._http = httpx.AsyncClient(timeout=HEALTH_TIMEOUT_S)
 
     async def __aenter__(self) -> Self:
         try:
