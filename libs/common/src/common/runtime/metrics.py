@@ -8,7 +8,6 @@ _TASK = ("app", "stage", "partition")
 MESSAGES = Counter("tidemark_stage_messages_total", "Input records whose transaction committed", (*_TASK, "topic"))
 BATCHES = Counter("tidemark_stage_batches_total", "Committed transactions", _TASK)
 OUTPUTS = Counter("tidemark_stage_outputs_total", "Committed output records", _TASK)
-APPLY_SECONDS = Histogram("tidemark_stage_apply_seconds", "Handling one batch", ("app", "stage"), buckets=_STEPS)
 COMMIT_SECONDS = Histogram(
     "tidemark_stage_commit_seconds", "From begin to the store's write, one batch", ("app", "stage"), buckets=_STEPS
 )
