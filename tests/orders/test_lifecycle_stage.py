@@ -129,3 +129,12 @@ def test_closed_orders_and_fills_are_bounded_and_views_follow(stage: Any, make: 
     refilled = {(view.name, view.key): view.data for view in stages.views(stage.tables)}
     del refilled["order", "A.open"]
     assert refilled == shown
+
+
+def test_refused_cancel_when_its_order_is_forgotten_then_nothing_and_any_other_report_is_poison(
+    stage: Any, make: Any
+) -> None:
+    refused = make.report(3, ExecType.CANCEL_REJECTED, order_id="A.gone")
+    assert stage.handle(ORDERS_EXECUTIONS, "A", refused) == []
+    with pytest.raises(LookupError, match=r"A\.gone"):
+        stage.handle(ORDERS_EXECUTIONS, "A", make.report(2, ExecType.TRADE, order_id="A.gone", **FILL))

@@ -119,6 +119,8 @@ def _report(report: ExecutionReport, tables: Tables, now_ns: int) -> Handled:
         return
     order: OrderEvent | None = tables.changelogged("orders").get(report.order_id.encode())
     if order is None:
+        if report.exec_type is ExecType.CANCEL_REJECTED:
+            return  # it had ended before the venue was asked, and so many others since that it is forgotten
         raise LookupError(f"report {report.execution_id} on order {report.order_id}, which is not known here")
     step = on_report(order, report, now_ns)
     reports.put(report_key, report.exec_type.value)
