@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from sys import intern
 from typing import Any, Final
 
 import asyncpg
@@ -87,6 +88,11 @@ async def read_gate_changelog(settings: Settings) -> Copies:
     return gate_accounts(rows.items())
 
 
+def _shared(value: Any) -> Any:
+    """Names that recur are kept once."""
+    return intern(value) if isinstance(value, str) else value
+
+
 class PostgresCopies:
     """The projection, in one repeatable-read transaction per ``read``."""
 
@@ -132,12 +138,12 @@ class PostgresCopies:
         self.entries = {row["account_id"]: (row["entries"], row["last"]) for row in counted}
         columns = ", ".join(OrderRow._fields)
         self.orders = {
-            row[0]: (row[1], OrderRow._make([*row[2:9], int(row[9])]))
+            row[0]: (row[1], OrderRow._make([*map(_shared, row[2:9]), int(row[9])]))
             async for row in connection.cursor(f"SELECT order_id, revision, {columns} FROM orders", prefetch=5_000)
         }
         columns = ", ".join(ExecutionRow._fields)
         self.executions = {
-            row[0]: (1, ExecutionRow._make(row[1:]))
+            row[0]: (1, ExecutionRow._make(map(_shared, row[1:])))
             async for row in connection.cursor(f"SELECT execution_id, {columns} FROM executions", prefetch=5_000)
         }
 

@@ -1,6 +1,7 @@
 """The other two folds of the log: the newest state of every order, and every execution."""
 
 from collections.abc import Iterable
+from sys import intern
 from typing import Final, NamedTuple
 
 from common.contracts.events import ExecType, ExecutionReport, OrderEvent, OrderState
@@ -51,10 +52,10 @@ class ExecutionRow(NamedTuple):
 
 
 def order_row(event: OrderEvent) -> OrderRow:
-    """The row of an event."""
+    """The row of an event. Names that recur are kept once."""
     return OrderRow(
-        event.account_id,
-        event.symbol,
+        intern(event.account_id),
+        intern(event.symbol),
         event.side.value,
         event.qty,
         event.state.value,
@@ -65,11 +66,11 @@ def order_row(event: OrderEvent) -> OrderRow:
 
 
 def execution_row(report: ExecutionReport) -> ExecutionRow:
-    """The row of a report."""
+    """The row of a report. Names that recur are kept once."""
     return ExecutionRow(
         report.order_id,
-        report.account_id,
-        report.symbol,
+        intern(report.account_id),
+        intern(report.symbol),
         report.side.value,
         report.exec_type.value,
         report.last_qty,

@@ -40,6 +40,7 @@ from tidemark.console import CommandError
 from tidemark.state import Addresses
 
 ROUND_S = 0.5
+APPLIED_AT_ONCE = 500
 REQUESTS = (ORDERS_INTENTS, RISK_COMMANDS)
 DEAD = tuple(Topic(t.dead_letters, t.key, RAW_SCHEMA, t.owner, partitions=t.partitions) for t in REQUESTS)
 TOPICS = (*REQUESTS, *DEAD, RISK_DECISIONS, RISK_LEDGER, ORDERS_EXECUTIONS, ORDERS_EVENTS)
@@ -206,8 +207,10 @@ class Audit:
         ends = await reader.ends()
         goal = sum(ends.values())
         async for messages in reader.batches_until(ends):
-            for message in messages:
+            for number, message in enumerate(messages):
                 self.folds.apply(message)
+                if number % APPLIED_AT_ONCE == 0:
+                    await asyncio.sleep(0)  # answers of the broker must not wait for a whole batch
             self._progress("reading the committed log", min(goal, sum(reader.positions.values())), goal)
         for check, copies in pairs:
             check.compare(copies)
