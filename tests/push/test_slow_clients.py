@@ -112,6 +112,7 @@ def open_sockets_to(client_port: int, server_port: int) -> bool:
         return any(wanted[0] in line[:30] and wanted[1] in line[:45] and " 01 " in line[:40] for line in table)
 
 
+@pytest.mark.slow
 async def test_client_that_reads_slowly_then_it_stays_and_sees_the_newest(
     start_push: Callable[..., Any], redis: Redis, writer: ViewWriter
 ) -> None:
