@@ -9,6 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final, Protocol
 
 from common.contracts.values import order_id_of
@@ -51,6 +52,8 @@ class Tally:
     """What came of the load. ``unexpected`` lists wrong orders that were accepted all the same."""
 
     sent: int = 0
+    orders: int = 0
+    """Of what was sent, orders; the rest are cancels."""
     accepted: int = 0
     denied: int = 0
     cancels: int = 0
@@ -78,13 +81,13 @@ class Load:
         self._open: dict[str, deque[str]] = {}
         self._in_flight: set[asyncio.Task[None]] = set()
 
-    async def run(self, plan: Iterator[Action], seconds: float) -> Tally:
-        """Runs the plan for so many seconds and waits for the answers that are still due."""
+    async def run(self, plan: Iterator[Action], seconds: float, orders: float = inf) -> Tally:
+        """Runs the plan for so many seconds or orders, and waits for the answers that are still due."""
         loop = asyncio.get_running_loop()
         began_s, began_ns = loop.time(), time.time_ns()
         try:
             for action in plan:
-                if action.at_ns > seconds * NS:
+                if action.at_ns > seconds * NS or self.tally.orders >= orders:
                     break
                 wait_s = began_s + action.at_ns / NS - loop.time()
                 if wait_s > 0:
@@ -110,6 +113,7 @@ class Load:
             self.tally.skipped += 1
             return
         self.tally.sent += 1
+        self.tally.orders += action.kind is not ActionKind.CANCEL
         task = asyncio.create_task(work)
         self._in_flight.add(task)
         task.add_done_callback(self._in_flight.discard)

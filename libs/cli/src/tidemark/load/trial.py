@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final
 
 from tidemark.audit.run import Audit, Report
@@ -108,7 +109,7 @@ class Crowd:
         async with HttpGateway(self._deployment.url("orders")) as gateway:
             load = Load(PersistentGateway(gateway, PERSIST_S), self._quotes, id_prefix=f"{options.name}-http")
             plan = actions(options.seed, self._held, options.http_per_s)
-            return await load.run(plan, options.over_http / options.http_per_s)
+            return await load.run(plan, inf, options.over_http)
 
     async def _through_topic(self, options: TrialOptions) -> int:
         settings = reader_settings(self._deployment.addresses)
