@@ -19,6 +19,7 @@ from common.contracts.values import INT64_MAX, OrderType, Side, TimeInForce
 from hypothesis import given
 from hypothesis import strategies as st
 from risk.domain.account import Mark
+from risk.domain.chain import ChainRow, link
 from risk.domain.ledger import Entry, Leg
 from risk.market import CLOCK_FIELD, MARK_ROW
 from risk.wire import DecisionTwin, encode_decision, encode_entry, intent_fields, mark_twin
@@ -120,10 +121,14 @@ def test_entry_twin_writes_what_the_model_writes(
     model = LedgerEntry(postings=tuple(Posting(book=b, asset=a, amount=n) for b, a, n in legs), **fields)
     twin = Entry(postings=tuple(Leg(b, a, n) for b, a, n in legs), **fields)
     assert encode_entry(twin) == RISK_LEDGER.schema.encode(model)
+    value, row = link(ChainRow(seq - 1, bytes(32)), encode_entry(twin))
+    linked = model.model_copy(update={"chain_seq": seq, "chain": row.head.hex()})
+    assert value == RISK_LEDGER.schema.encode(linked)
+    assert RISK_LEDGER.schema.decode(value) == linked
 
 
 def test_entry_twin_has_the_models_fields_in_their_order() -> None:
-    assert Entry.__struct_fields__ == tuple(LedgerEntry.model_fields)
+    assert (*Entry.__struct_fields__, "chain_seq", "chain") == tuple(LedgerEntry.model_fields)
     assert Leg.__struct_fields__ == tuple(Posting.model_fields)
 
 

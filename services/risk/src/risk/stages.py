@@ -41,11 +41,13 @@ from risk.domain.account import (
     command_conflict,
     intent_conflict,
 )
+from risk.domain.chain import ChainRow, genesis, link
 from risk.domain.commands import carry_out
 from risk.domain.gate import AccountState, Denial, Limits, Market, Verdict, decide
-from risk.domain.ledger import LedgerError, ReportMismatch, UnknownOrder, reserve, settle
+from risk.domain.ledger import Entry, LedgerError, ReportMismatch, UnknownOrder, reserve, settle
 from risk.market import read_market
 from risk.tables import (
+    CHAIN_KEY,
     SWEEP_EVERY_INTENTS,
     command_key,
     execution_key,
@@ -133,7 +135,7 @@ def on_intent(
     _keep(tables, account_key, booked.account, intent.symbol, position, booked.position)
     return [
         _decision(message, intent, order_id, row),
-        Output(RISK_LEDGER, account_key, encode_entry(booked.entry), message.partition),
+        _entry(message, tables, booked.entry),
         account_view(tables, account_key, account_id, booked.account, intent.sent_ns),
     ]
 
@@ -241,7 +243,7 @@ def on_command(message: Message, command: RiskCommand, tables: Tables, now_ns: i
         assert outcome.account is not None
         _keep(tables, account_key, outcome.account, body.symbol or "", position, outcome.position)
         if outcome.entry is not None:
-            handled.append(Output(RISK_LEDGER, account_key, encode_entry(outcome.entry), message.partition))
+            handled.append(_entry(message, tables, outcome.entry))
         handled.append(account_view(tables, account_key, command.account_id, outcome.account, command.sent_ns))
     return handled
 
@@ -312,9 +314,7 @@ def on_execution(message: Message, report: ExecutionReport, tables: Tables, now_
     orders.put(row_key, settled.order)
     executions.put(booked_key, ExecutionRow(settled.account.seq, now_ns))
     _keep(tables, account_key, settled.account, order.symbol, position, settled.position)
-    handled: list[Output | View] = [
-        Output(RISK_LEDGER, account_key, encode_entry(entry), message.partition) for entry in settled.entries
-    ]
+    handled: list[Output | View] = [_entry(message, tables, entry) for entry in settled.entries]
     handled.append(account_view(tables, account_key, report.account_id, settled.account, report.venue_ns))
     return handled
 
@@ -325,6 +325,16 @@ def on_execution(message: Message, report: ExecutionReport, tables: Tables, now_
 def _answer(message: Message, body: CommandResult | bytes) -> Output:
     assert message.key is not None
     return Output(RISK_DECISIONS, message.key, body, message.partition)
+
+
+def _entry(message: Message, tables: Tables, entry: Entry) -> Output:
+    """The entry as the next link of the partition's chain."""
+    assert message.key is not None
+    chain = tables.changelogged("chain")
+    last: ChainRow | None = chain.get(CHAIN_KEY)
+    value, head = link(last or genesis(message.partition), encode_entry(entry))
+    chain.put(CHAIN_KEY, head)
+    return Output(RISK_LEDGER, message.key, value, message.partition)
 
 
 def _keep(

@@ -10,6 +10,7 @@ orders     slot, order_id               OrderRow: seen id, verdict and reservati
 executions slot, order_id, execution_id ExecutionRow: the report was booked
 commands   slot, account_id, command_id CommandRow: seen id and verdict
 sweep      ``cursor``                   Sweep: day and next slot
+chain      ``risk.ledger``              ChainRow: number and hash of the partition's last ledger entry
 ========== ============================ =========================================================================
 
 An intent changes one row of ``orders`` and, once per batch however many intents an account sends, its row of
@@ -22,7 +23,7 @@ from typing import Any, Final
 from zlib import crc32
 
 import msgspec
-from common.contracts.topics import MD_MARKS, REF_INSTRUMENTS
+from common.contracts.topics import MD_MARKS, REF_INSTRUMENTS, RISK_LEDGER
 from common.runtime.tables import Changelogged, Codec, Global, TableDeclaration, Tables
 
 from risk.domain.account import (
@@ -33,12 +34,14 @@ from risk.domain.account import (
     OrderRow,
     PositionRow,
 )
+from risk.domain.chain import ChainRow
 
 SLOTS: Final = 4_096
 SWEEP_EVERY_INTENTS: Final = 64
 """One slot is swept at each intent whose offset is a multiple of this: 262,144 intents see every row once a day."""
 DAY_NS: Final = 86_400_000_000_000
 CURSOR_KEY: Final = b"cursor"
+CHAIN_KEY: Final = RISK_LEDGER.name.encode()
 SWEPT: Final = ("orders", "executions", "commands")
 
 
@@ -62,6 +65,7 @@ TABLES: Final[tuple[TableDeclaration, ...]] = (
     Changelogged("executions", row_codec(ExecutionRow)),
     Changelogged("commands", row_codec(CommandRow)),
     Changelogged("sweep", row_codec(Sweep)),
+    Changelogged("chain", row_codec(ChainRow)),
     Global("instruments", REF_INSTRUMENTS),
     Global("marks", MD_MARKS),
 )

@@ -18,6 +18,7 @@ from common.contracts.values import (
     OrderType,
     PriceE4,
     Quantity,
+    Sha256,
     Side,
     Symbol,
     TimeInForce,
@@ -224,7 +225,12 @@ class Posting(Event):
 class LedgerEntry(Event):
     """One immutable, balanced movement: its postings sum to zero for each asset. Key: account_id.
 
-    ``seq`` counts 1, 2, 3, … within the account without a gap.
+    ``seq`` counts 1, 2, 3, … within the account without a gap, ``chain_seq`` within the partition.
+
+    ``chain`` is SHA-256(chain of the partition's entry before, 32 bytes · this entry as JSON without ``chain``), in
+    hexadecimal. That JSON has the fields in the order below, absent ones left out, no white space, and UTF-8 as it is;
+    it is the record's value without ``,"chain":"…"`` at its end. Before the first entry stands
+    SHA-256(``risk.ledger/{partition}``). Entries of version 1 have neither field.
     """
 
     account_id: AccountId
@@ -235,6 +241,8 @@ class LedgerEntry(Event):
     command_id: ClientOrderId | None = None
     execution_id: str | None = None
     booked_ns: TimestampNs
+    chain_seq: int | None = Field(default=None, ge=1)
+    chain: Sha256 | None = None
 
 
 # --- venue.orders, orders.executions ------------------------------------------------------------------------------

@@ -35,13 +35,13 @@ class Schema:
     """Raised with every change that a reader notices; ``common.contracts.schemas`` checks it."""
 
 
-def _json(name: str, of: Any) -> Schema:
+def _json(name: str, of: Any, version: int = 1) -> Schema:
     adapter: TypeAdapter[Any] = TypeAdapter(of)
 
     def encode(value: BaseModel | bytes) -> bytes:
         return value if isinstance(value, bytes) else value.model_dump_json(exclude_none=True).encode()
 
-    return Schema(name, adapter.validate_json, encode, adapter)
+    return Schema(name, adapter.validate_json, encode, adapter, version)
 
 
 def _rows(name: str, dtype: np.dtype[Any]) -> Schema:
@@ -142,7 +142,7 @@ RISK_DECISIONS: Final = Topic(
 RISK_LEDGER: Final = Topic(
     "risk.ledger",
     "account_id",
-    _json("ledger-entry", events.LedgerEntry),
+    _json("ledger-entry", events.LedgerEntry, version=2),
     "risk",
     retention_ms=-1,
     purpose="every movement of cash, positions and reservations",

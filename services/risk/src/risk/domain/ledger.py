@@ -53,7 +53,10 @@ class Leg(msgspec.Struct, frozen=True, gc=False):
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Field by field ``contracts.events.LedgerEntry``, and encoded as it (``tests/risk/test_wire.py``)."""
+    """Field by field ``contracts.events.LedgerEntry``, and encoded as it (``tests/risk/test_wire.py``).
+
+    Its place in the chain is added where it is written (``risk.domain.chain``).
+    """
 
     account_id: str
     seq: int

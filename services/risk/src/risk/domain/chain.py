@@ -1,0 +1,37 @@
+"""The hash chain of the ledger: each entry of a partition carries the hash of all before it.
+
+``contracts.events.LedgerEntry`` says what is hashed. The bytes that are sent are the bytes that are hashed, so an entry
+is encoded once. Whoever verifies has an implementation of his own (``tidemark.audit.chain``).
+"""
+
+from functools import cache
+from hashlib import sha256
+
+import msgspec
+from common.contracts.topics import RISK_LEDGER
+
+
+class ChainRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The last link of one partition."""
+
+    seq: int
+    """Number of the partition's entries."""
+    head: bytes
+    """SHA-256, 32 bytes."""
+
+
+@cache
+def genesis(partition: int) -> ChainRow:
+    """What the first entry of a partition is chained to; another for each, so that partitions cannot be exchanged."""
+    return ChainRow(0, sha256(f"{RISK_LEDGER.name}/{partition}".encode()).digest())
+
+
+def link(last: ChainRow, entry: bytes) -> tuple[bytes, ChainRow]:
+    """The value to send for an encoded entry, its place in the chain included, and the link it makes."""
+    seq = last.seq + 1
+    numbered = b'%b,"chain_seq":%d' % (entry[:-1], seq)
+    hashed = sha256(last.head)
+    hashed.update(numbered)
+    hashed.update(b"}")
+    head = hashed.digest()
+    return b'%b,"chain":"%b"}' % (numbered, head.hex().encode()), ChainRow(seq, head)
