@@ -21,7 +21,7 @@ from common.runtime.admin import create_topics
 from common.testing.stack import Jvm, LocalStack, PartsError, Stack
 
 from tidemark.control import ControlError, ControlServer
-from tidemark.fleet import Fleet, FleetError
+from tidemark.fleet import BACKOFF_MAX_S, Fleet, FleetError
 from tidemark.ports import choose_ports
 from tidemark.services import SERVICES, FleetOptions, service_specs
 from tidemark.state import Addresses, StateDir, record_of_this_process
@@ -46,6 +46,12 @@ class DeploymentOptions:
     keep: bool = True
     """Keep the parts' data for the next start."""
     jvm: Jvm = Jvm.THROUGHPUT
+    brokers: int = 1
+    """1 or 3. Of three, every record is on all and two have it before it counts."""
+    second_host: str = ""
+    """An address of this machine on which Kafka and Redis answer a second host (a network namespace)."""
+    restart_wait_max_s: float = BACKOFF_MAX_S
+    """A service that died is started again after so many seconds at most."""
 
 
 class Deployment:
@@ -97,10 +103,10 @@ class Deployment:
             stack = await self._stack.enter_async_context(self._local_parts())
             self.addresses = Addresses(stack.kafka_bootstrap, stack.redis_url, stack.postgres_dsn)
         self.addresses = replace(self.addresses, data_dir=str(state.data))
-        await create_topics(self.addresses.kafka_bootstrap, TOPICS)
+        await create_topics(self.addresses.kafka_bootstrap, TOPICS, replication=options.brokers)
         ports = choose_ports(SERVICES, any_free=options.any_free_ports)
         chosen = FleetOptions(ports, options.feed, options.environment, options.services)
-        fleet = Fleet(service_specs(self.addresses, state, chosen), self._report)
+        fleet = Fleet(service_specs(self.addresses, state, chosen), self._report, options.restart_wait_max_s)
         self._report(f"starting {', '.join(fleet.names)}")
         # Entered before the services start, so that `down` and `status` work while they do.
         control = await self._stack.enter_async_context(ControlServer(self._obey))
@@ -115,7 +121,14 @@ class Deployment:
 
     @asynccontextmanager
     async def _local_parts(self) -> AsyncIterator[Stack]:
-        stack = LocalStack(data_dir=self.state.parts, keep=self.options.keep, jvm=self.options.jvm)
+        options = self.options
+        stack = LocalStack(
+            data_dir=self.state.parts,
+            keep=options.keep,
+            jvm=options.jvm,
+            brokers=options.brokers,
+            second_host=options.second_host,
+        )
         starting = asyncio.get_running_loop().run_in_executor(None, stack.start)
         try:
             addresses = await asyncio.shield(starting)

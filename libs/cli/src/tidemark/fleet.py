@@ -96,13 +96,13 @@ class Backoff:
 class Supervised:
     """One service under supervision."""
 
-    def __init__(self, spec: ServiceSpec, report: Callable[[str], None]) -> None:
+    def __init__(self, spec: ServiceSpec, report: Callable[[str], None], backoff_max_s: float = BACKOFF_MAX_S) -> None:
         self.spec = spec
         self.restarts = 0
         self.deaths = 0
         self.last_exit: int | None = None
         self._report = report
-        self._backoff = Backoff()
+        self._backoff = Backoff(min(BACKOFF_FIRST_S, backoff_max_s), backoff_max_s)
         self._child: Child | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._stopping = False
@@ -121,12 +121,15 @@ class Supervised:
     def uptime_s(self) -> float:
         return self._child.uptime_s if self._child is not None and self.pid is not None else 0.0
 
-    async def start(self) -> None:
-        """Starts it and keeps it running. Nothing happens where it is kept running already."""
+    async def start(self, env_once: Mapping[str, str] | None = None) -> None:
+        """Starts it and keeps it running. Nothing happens where it is kept running already.
+
+        ``env_once`` is laid over the environment of this one process, and not of those that come after its death.
+        """
         if self._keeper is not None and not self._keeper.done():
             return
         self._stopping = False
-        await self._spawn()
+        await self._spawn(env_once)
         self._keeper = asyncio.create_task(self._keep(), name=f"keep-{self.spec.name}")
 
     async def stop(self, grace_s: float = STOP_GRACE_S) -> None:
@@ -145,9 +148,10 @@ class Supervised:
             raise FleetError(f"{self.spec.name} is {self.state}: there is no process to signal")
         self._child.send(number)
 
-    async def _spawn(self) -> None:
+    async def _spawn(self, env_once: Mapping[str, str] | None = None) -> None:
+        env = {**self.spec.env, **(env_once or {})}
         try:
-            self._child = await Child.start(self.spec.argv, env=self.spec.env, log=self.spec.log)
+            self._child = await Child.start(self.spec.argv, env=env, log=self.spec.log)
         except OSError as error:
             raise FleetError(f"{self.spec.name} cannot be started: {error}") from error
 
@@ -177,8 +181,17 @@ def exit_text(code: int) -> str:
 class Fleet:
     """The services by name. An async context manager: starts all on entry, stops all on exit."""
 
-    def __init__(self, specs: Iterable[ServiceSpec], report: Callable[[str], None] = lambda _: None) -> None:
-        self._services = {spec.name: Supervised(spec, report) for spec in specs}
+    def __init__(
+        self,
+        specs: Iterable[ServiceSpec],
+        report: Callable[[str], None] = lambda _: None,
+        backoff_max_s: float = BACKOFF_MAX_S,
+    ) -> None:
+        self._services: dict[str, Supervised] = {}
+        self._report = report
+        self._backoff_max_s = backoff_max_s
+        for spec in specs:
+            self.add(spec)
         self._http = httpx.AsyncClient(timeout=HEALTH_TIMEOUT_S)
 
     async def __aenter__(self) -> Self:
@@ -199,8 +212,18 @@ class Fleet:
     def names(self) -> tuple[str, ...]:
         return tuple(self._services)
 
+    def add(self, spec: ServiceSpec) -> None:
+        """Takes one more service under supervision; ``start`` starts it."""
+        if spec.name in self._services:
+            raise FleetError(f"there is a service {spec.name!r} already")
+        self._services[spec.name] = Supervised(spec, self._report, self._backoff_max_s)
+
     def spec(self, name: str) -> ServiceSpec:
         return self._service(name).spec
+
+    def deaths(self, name: str) -> int:
+        """How often the service has ended without being asked to."""
+        return self._service(name).deaths
 
     def pid(self, name: str) -> int:
         """The pid of a running service. Raises FleetError where it does not run."""
@@ -222,15 +245,20 @@ class Fleet:
         """Sends a signal to one service. What dies of it comes back after the backoff."""
         self._service(name).kill(number)
 
-    async def restart(self, name: str, env: Mapping[str, str] | None = None) -> None:
-        """Stops one service in order and starts it at once, with ``env`` laid over its environment from now on."""
+    async def restart(
+        self, name: str, env: Mapping[str, str] | None = None, env_once: Mapping[str, str] | None = None
+    ) -> None:
+        """Stops one service in order and starts it at once, with ``env`` laid over its environment from now on.
+
+        ``env_once`` counts for the next process only.
+        """
         service = self._service(name)
         await service.stop()
         if env:
             spec = service.spec
             service.spec = ServiceSpec(spec.name, spec.argv, {**spec.env, **env}, spec.port, spec.log, spec.host)
         service.restarts += 1
-        await service.start()
+        await service.start(env_once)
 
     async def is_ready(self, name: str) -> bool:
         """Whether the service runs and says so on ``/health/ready``."""

@@ -59,18 +59,24 @@ def _decoded(table: str, value: bytes) -> Any:
 
 
 def gate_stores(data_dir: Path) -> list[Path]:
-    """Store directories of the gate on this machine, one per partition."""
-    return sorted(data_dir.glob("risk/gate/*/store"))
+    """Store directories of the gate on this machine: one per partition, of every worker that ever served it."""
+    return sorted([*data_dir.glob("risk/gate/*/store"), *data_dir.glob("*/risk/gate/*/store")])
 
 
 def read_gate_stores(stores: Iterable[Path]) -> Copies:
-    """Opens each store read-only beside the service that writes it. Raises CommandError where one cannot be read."""
+    """Opens each store read-only beside the service that writes it. Raises CommandError where one cannot be read.
+
+    Where workers handed a partition over, each left a store; an account's newest row is the one in service.
+    """
     copies: dict[str, tuple[int, Any]] = {}
     for store in stores:
         try:
-            copies.update(gate_accounts(read_store(store)))
+            rows = gate_accounts(read_store(store))
         except Exception as error:  # rocksdict raises bare Exception
             raise CommandError(f"cannot read the store {store}: {error}") from error
+        for account, copy in rows.items():
+            if account not in copies or copies[account][0] < copy[0]:
+                copies[account] = copy
     return copies
 
 

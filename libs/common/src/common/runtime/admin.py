@@ -50,6 +50,24 @@ async def create_topics(bootstrap: str, topics: Sequence[Topic] = TOPICS, replic
         await client.close()
 
 
+async def leaders(bootstrap: str, topic: str) -> dict[int, int]:
+    """Partition → id of the broker that leads it; -1 where none does.
+
+    Raises Retriable where no broker answers, Fatal where there is no such topic.
+    """
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="tidemark-admin")
+    with translated(f"connect to {bootstrap}"):
+        await client.start()
+    try:
+        with translated(f"describe {topic}"):
+            (found,) = await client.describe_topics([topic])
+    finally:
+        await client.close()
+    if found["error_code"]:
+        raise Fatal(f"cannot describe topic {topic}: {for_code(found['error_code']).__name__}")
+    return {int(each["partition"]): int(each["leader"]) for each in found["partitions"]}
+
+
 def main() -> None:
     """Command line of the topics job."""
     parser = argparse.ArgumentParser(prog="python -m common.runtime.admin", description=__doc__)

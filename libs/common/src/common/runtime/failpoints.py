@@ -20,6 +20,16 @@ COMMIT: Final = (
 )
 OPEN: Final = ("open.1.fenced", "open.2.watermark-read", "open.3.restored", "open.4.verified", "open.5.positioned")
 FAILPOINTS: Final = (*COMMIT, *OPEN)
+SOURCE_FAILPOINTS: Final = (
+    "commit.1.begun",
+    "commit.3.outputs-appended",
+    "commit.3.changelog-appended",
+    "commit.4.committed",
+    "open.1.fenced",
+    "open.2.watermark-read",
+    "open.3.restored",
+)
+"""Those that a source passes: it applies nothing and keeps no store."""
 
 
 class Failpoints:

@@ -14,6 +14,7 @@ from common.contracts.topics import Topic
 from common.runtime import metrics
 from common.runtime.backoff import Backoff
 from common.runtime.errors import Fenced, Retriable
+from common.runtime.failpoints import passing
 from common.runtime.inbox import RESTORE_POLL_MS
 from common.runtime.kafka import KafkaLog
 from common.runtime.log import Log, Partition, Producer, Record
@@ -58,6 +59,7 @@ class Source:
 async def restore_position(log: Log, changelog: Partition, name: str) -> bytes | None:
     """The position of the last committed batch; None before the first."""
     end = await log.high_watermark(changelog)
+    passing("open.2.watermark-read")
     reader = await log.read(changelog, await log.low_watermark(changelog))
     position: bytes | None = None
     try:
@@ -67,12 +69,14 @@ async def restore_position(log: Log, changelog: Partition, name: str) -> bytes |
                     position = record.value
     finally:
         await reader.close()
+    passing("open.3.restored")
     return position
 
 
 async def commit_source(producer: Producer, source: Source, batch: SourceBatch, now_ms: int) -> None:
     """Outputs and position become visible together."""
     await producer.begin()
+    passing("commit.1.begun")
     headers = (("traceparent", current_traceparent().encode()),) if current_traceparent() else ()
     records: dict[Partition, list[Record]] = {}
     for output in batch.outputs:
@@ -82,9 +86,12 @@ async def commit_source(producer: Producer, source: Source, batch: SourceBatch, 
         records.setdefault(Partition(topic.name, number), []).append(Record(output.key, value, now_ms, headers))
     for partition, rows in records.items():
         await producer.append(partition, rows)
+    passing("commit.3.outputs-appended")
     position = Record(position_key(source.name), batch.position, now_ms)
     await producer.append(Partition(source.changelog.name, 0), [position])
+    passing("commit.3.changelog-appended")
     await producer.commit()
+    passing("commit.4.committed")
 
 
 class SourceService(mode.Service):  # type: ignore[misc]
@@ -124,6 +131,7 @@ class SourceService(mode.Service):  # type: ignore[misc]
     async def _run(self, backoff: Backoff) -> None:
         source = self._source
         producer = await self._kafka.fence(f"{source.full_name}.0")
+        passing("open.1.fenced")
         try:
             position = await restore_position(self._kafka, Partition(source.changelog.name, 0), source.name)
             self._state = "running"

@@ -44,6 +44,9 @@ class Stack:
     """Base URL of Jaeger's query API and page."""
     otlp_endpoint: str = ""
     """Base URL for OTLP over HTTP."""
+    second_kafka_bootstrap: str = ""
+    """The same brokers for clients on ``second_host``; empty where there is none."""
+    second_redis_url: str = ""
 
 
 class LocalStack:
@@ -52,6 +55,8 @@ class LocalStack:
     ``ports`` fixes a part's port (``{"kafka": 9092}``). Data lie in ``data_dir``, or in a temporary directory, and
     are removed by ``stop`` unless ``keep``. ``provider`` is native, docker or auto, by default what the environment
     variable TIDEMARK_PARTS says. All methods are synchronous and may be called from any thread, one at a time.
+    ``second_host`` is an address of this machine where Kafka and Redis answer as well, for clients in another network
+    namespace; with it, with ``keep`` and with more than one broker the parts are processes.
     """
 
     def __init__(
@@ -64,11 +69,13 @@ class LocalStack:
         ports: Mapping[str, int] | None = None,
         jvm: Jvm = Jvm.START,
         provider: str | None = None,
+        second_host: str = "",
     ) -> None:
         self._names = frozenset(parts)
         if unknown := self._names - PARTS - OPTIONAL:
             raise PartsError(f"no such part: {', '.join(sorted(unknown))}")
         self._data_dir, self._keep, self._brokers, self._ports, self._jvm = data_dir, keep, brokers, ports or {}, jvm
+        self._second_host = second_host
         self._wanted_provider = provider or os.environ.get("TIDEMARK_PARTS") or "auto"
         self._parts: dict[str, Part] = {}
         self._home_path: Path | None = None
@@ -78,7 +85,7 @@ class LocalStack:
         """Starts the parts side by side; returns when each answers its own protocol. Raises PartsError."""
         if self._parts:
             raise PartsError("the stack is running already")
-        only_native = self._keep or self._brokers > 1
+        only_native = self._keep or self._brokers > 1 or bool(self._second_host)
         provider = choose_provider(self._wanted_provider, self._names, only_native=only_native)
         with contextlib.ExitStack() as undo:
             if provider == "docker":
@@ -96,9 +103,12 @@ class LocalStack:
         home = Home.given(self._data_dir) if self._data_dir else Home.temporary()
         undo.callback(home.release, remove=not self._keep)
         self._home_path = home.path
+        second = self._second_host
         makers: dict[str, Callable[[Path], Part]] = {
-            "kafka": lambda at: NativeKafka(at, brokers=self._brokers, port=self._ports.get("kafka"), jvm=self._jvm),
-            "redis": lambda at: NativeRedis(at, self._ports.get("redis")),
+            "kafka": lambda at: NativeKafka(
+                at, brokers=self._brokers, port=self._ports.get("kafka"), jvm=self._jvm, second_host=second
+            ),
+            "redis": lambda at: NativeRedis(at, self._ports.get("redis"), second),
             "postgres": lambda at: NativePostgres(at, self._ports.get("postgres")),
             "jaeger": lambda at: NativeJaeger(at, self._ports.get("jaeger")),
         }
@@ -126,13 +136,15 @@ class LocalStack:
     def addresses(self) -> Stack:
         """Where the parts answer."""
         at = {name: part.address for name, part in self._parts.items()}
-        jaeger = self._parts.get("jaeger")
+        jaeger, kafka, redis = (self._parts.get(name) for name in ("jaeger", "kafka", "redis"))
         return Stack(
             kafka_bootstrap=at.get("kafka", ""),
             redis_url=at.get("redis", ""),
             postgres_dsn=at.get("postgres", ""),
             jaeger_url=at.get("jaeger", ""),
             otlp_endpoint=jaeger.otlp_endpoint if isinstance(jaeger, NativeJaeger | ContainerJaeger) else "",
+            second_kafka_bootstrap=kafka.second_address if isinstance(kafka, NativeKafka) else "",
+            second_redis_url=redis.second_address if isinstance(redis, NativeRedis) else "",
         )
 
     def stop(self) -> None:

@@ -136,12 +136,16 @@ class NativeRedis(NativePart):
 
     name = "redis"
 
+    def __init__(self, directory: Path, port: int | None = None, second_host: str = "") -> None:
+        super().__init__(directory, port)
+        self._second_host = second_host
+
     def prepare(self) -> None:
         (self.directory / "data").mkdir(exist_ok=True)
 
     def command(self) -> list[str]:
         options = {
-            "bind": HOST,
+            "protected-mode": "no" if self._second_host else "yes",
             "port": self.port,
             "dir": self.directory / "data",
             "save": "",
@@ -150,7 +154,8 @@ class NativeRedis(NativePart):
             "daemonize": "no",
         }
         flags = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-        return [str(find_redis_server()), *flags]
+        hosts = [HOST, self._second_host] if self._second_host else [HOST]
+        return [str(find_redis_server()), "--bind", *hosts, *flags]
 
     def ready(self) -> bool:
         return probes.redis_answers(self.port)
@@ -158,6 +163,11 @@ class NativeRedis(NativePart):
     @property
     def address(self) -> str:
         return f"redis://{HOST}:{self.port}/0"
+
+    @property
+    def second_address(self) -> str:
+        """As ``address``, for clients on the other host; empty where there is none."""
+        return f"redis://{self._second_host}:{self.port}/0" if self._second_host else ""
 
 
 class NativePostgres(NativePart):

@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -23,15 +24,31 @@ ARCHIVE_GRACE_S: Final = 60.0
 LOG4J: Final = Path(__file__).with_name("log4j2.yaml")
 
 
-def server_properties(node: int, ports: list[tuple[int, int]], data: Path) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class SecondHost:
+    """An address of this machine that another host can reach, and a port there for every broker."""
+
+    address: str
+    ports: tuple[int, ...]
+
+
+def server_properties(
+    node: int, ports: list[tuple[int, int]], data: Path, second: SecondHost | None = None
+) -> dict[str, str]:
     """Configuration of broker ``node`` (from 1); ``ports`` are (client, controller) of every broker."""
     client, controller = ports[node - 1]
+    properties = broker_properties(len(ports))
+    clients = f"PLAINTEXT://{HOST}:{client}"
+    if second is not None:
+        # Whoever connects through this listener is told the other brokers' addresses on it, too.
+        clients += f",SECOND://{second.address}:{second.ports[node - 1]}"
+        properties["listener.security.protocol.map"] += ",SECOND:PLAINTEXT"
     return {
-        **broker_properties(len(ports)),
+        **properties,
         "node.id": str(node),
         "controller.quorum.voters": ",".join(f"{index}@{HOST}:{each[1]}" for index, each in enumerate(ports, 1)),
-        "listeners": f"PLAINTEXT://{HOST}:{client},CONTROLLER://{HOST}:{controller}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{client}",
+        "listeners": f"{clients},CONTROLLER://{HOST}:{controller}",
+        "advertised.listeners": clients,
         "log.dirs": str(data),
     }
 
@@ -72,16 +89,25 @@ def _as_text(properties: Mapping[str, str]) -> str:
 class NativeKafkaNode(NativePart):
     """One broker of a cluster of ``len(ports)``."""
 
-    def __init__(self, directory: Path, node: int, ports: list[tuple[int, int]], cluster_id: str, jvm: Jvm) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        node: int,
+        ports: list[tuple[int, int]],
+        cluster_id: str,
+        jvm: Jvm,
+        second: SecondHost | None = None,
+    ) -> None:
         self.name = f"kafka-{node}" if len(ports) > 1 else "kafka"
         super().__init__(directory, ports[node - 1][0])
         self._node, self._ports, self._cluster_id, self._jvm = node, ports, cluster_id, jvm
+        self._second = second
         self._properties = directory / "server.properties"
         self._new_archive = directory / "classes.jsa"
 
     def prepare(self) -> None:
         data = self.directory / "data"
-        properties = server_properties(self._node, self._ports, data)
+        properties = server_properties(self._node, self._ports, data, self._second)
         self._properties.write_text(_as_text(properties), encoding="utf-8")
         if (data / "meta.properties").exists():
             return
@@ -115,13 +141,23 @@ class NativeKafkaNode(NativePart):
 class NativeKafka:
     """A cluster of one or three brokers, started and stopped together."""
 
-    def __init__(self, directory: Path, *, brokers: int = 1, port: int | None = None, jvm: Jvm = Jvm.START) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        brokers: int = 1,
+        port: int | None = None,
+        jvm: Jvm = Jvm.START,
+        second_host: str = "",
+    ) -> None:
         if brokers not in (1, 3):
             raise PartsError(f"brokers must be 1 or 3, not {brokers}: a quorum is odd")
         ports = [(port + index if port else free_port(), free_port()) for index in range(brokers)]
         cluster_id = new_uuid()
+        self.second = SecondHost(second_host, tuple(free_port() for _ in ports)) if second_host else None
         self.nodes = [
-            NativeKafkaNode(directory / str(node), node, ports, cluster_id, jvm) for node in range(1, brokers + 1)
+            NativeKafkaNode(directory / str(node), node, ports, cluster_id, jvm, self.second)
+            for node in range(1, brokers + 1)
         ]
         self._directory = directory
 
@@ -149,3 +185,8 @@ class NativeKafka:
     @property
     def address(self) -> str:
         return ",".join(node.address for node in self.nodes)
+
+    @property
+    def second_address(self) -> str:
+        """As ``address``, for clients on the other host; empty where there is none."""
+        return ",".join(f"{self.second.address}:{port}" for port in self.second.ports) if self.second else ""
