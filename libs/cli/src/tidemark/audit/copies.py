@@ -11,11 +11,13 @@ from common.contracts.events import CASH, ExecutionReport, OrderEvent
 from common.contracts.topics import RISK_GATE_CHANGELOG
 from common.contracts.views import AccountData, Envelope, view_channel
 from common.runtime.settings import Settings
-from common.runtime.store import read_store, row_key
+from common.runtime.store import read_row, read_store, row_key
 from redis.asyncio import Redis
 from risk.domain.account import AccountRow, PositionRow
-from risk.tables import TABLES
+from risk.domain.chain import ChainRow
+from risk.tables import CHAIN_KEY, TABLES
 
+from tidemark.audit.chain import Head
 from tidemark.audit.checks import Copies
 from tidemark.audit.fold import Balance, nonzero
 from tidemark.audit.rows import ExecutionRow, OrderRow, execution_row, order_row
@@ -26,6 +28,7 @@ SCAN_KEYS: Final = 1_000
 POSTGRES_TIMEOUT_S: Final = 60.0
 _ACCOUNTS: Final = row_key("accounts", b"")
 _POSITIONS: Final = row_key("positions", b"")
+_CHAIN: Final = row_key("chain", CHAIN_KEY)
 _CODECS: Final = {table.name: getattr(table, "codec", None) for table in TABLES}
 
 
@@ -78,6 +81,33 @@ def read_gate_stores(stores: Iterable[Path]) -> Copies:
             if account not in copies or copies[account][0] < copy[0]:
                 copies[account] = copy
     return copies
+
+
+def read_gate_store_heads(stores: Iterable[Path]) -> list[tuple[int, Head]]:
+    """Partition and last link of the ledger, as each store has it. Raises CommandError where one cannot be read."""
+    heads = []
+    for store in stores:
+        try:
+            value = read_row(store, _CHAIN)
+        except OSError as error:
+            raise CommandError(str(error)) from error
+        if value is not None:
+            heads.append((int(store.parent.name), head_of(value)))
+    return heads
+
+
+async def read_gate_changelog_heads(settings: Settings) -> list[tuple[int, Head]]:
+    """Partition and last link of the ledger, from the changelog."""
+    newest: dict[int, bytes] = {}
+    async for messages in read_committed(settings, [RISK_GATE_CHANGELOG]):
+        newest |= {message.partition: message.value for message in messages if message.key == _CHAIN and message.value}
+    return [(partition, head_of(value)) for partition, value in newest.items()]
+
+
+def head_of(value: bytes) -> Head:
+    """The gate's row of a chain."""
+    row: ChainRow = _decoded("chain", value)
+    return Head(row.seq, row.head.hex())
 
 
 async def read_gate_changelog(settings: Settings) -> Copies:

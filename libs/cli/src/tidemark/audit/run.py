@@ -23,6 +23,7 @@ from common.runtime.reader import CommittedReader
 from common.runtime.settings import Settings
 from redis.exceptions import RedisError
 
+from tidemark.audit.chain import ChainVerifier
 from tidemark.audit.checks import (
     Answers,
     Comparison,
@@ -54,6 +55,7 @@ class Folds:
     """Everything the log says, applied record by record."""
 
     ledger: LedgerFold = field(default_factory=LedgerFold)
+    chain: ChainVerifier = field(default_factory=ChainVerifier)
     orders: OrderFold = field(default_factory=OrderFold)
     executions: ExecutionFold = field(default_factory=ExecutionFold)
     intents: Answers = field(default_factory=lambda: Answers("every intent answered exactly once"))
@@ -79,6 +81,8 @@ class Folds:
             except ValueError as error:
                 self.unreadable.add(f"{topic.name} {message.partition}/{message.offset}: {str(error).splitlines()[0]}")
                 return
+            if topic is RISK_LEDGER:
+                self.chain.apply_message(message)
             self._fact(topic, body)
 
     def _request(self, message: Message) -> None:
@@ -245,8 +249,11 @@ class Audit:
         folds = self.folds
         entries = Findings()
         entries.extend(self._postgres.entry_gaps())
+        chain = Findings()
+        chain.extend(str(finding) for finding in folds.chain.conclude())
         comparisons = [
             *ledger_itself(folds.ledger),
+            Comparison("hash chain of every partition whole", folds.chain.entries, chain),
             folds.intents.result(),
             folds.commands.result(),
             fills(folds.executions.rows, folds.ledger.posted),

@@ -107,6 +107,19 @@ class RocksStore:
         self._db.close()
 
 
+def read_row(path: Path, key: bytes) -> bytes | None:
+    """One row of a store that another process may have open. Raises OSError where it cannot be read."""
+    try:
+        db = Rdict(str(path), _options(), access_type=AccessType.read_only(False))
+    except Exception as error:  # rocksdict raises bare Exception
+        raise OSError(f"cannot open the store {path}: {error}") from error
+    try:
+        value: bytes | None = db.get(key)
+        return value
+    finally:
+        db.close()
+
+
 def read_store(path: Path) -> Iterator[tuple[bytes, bytes]]:
     """Every row of a store that another process may have open, as it was when the call began (for the audit)."""
     db = Rdict(str(path), _options(), access_type=AccessType.read_only(False))
