@@ -211,6 +211,17 @@ class KafkaLog:
             starts = await self._ask().beginning_offsets([TopicPartition(*partition)])
         return int(starts[TopicPartition(*partition)])
 
+    async def last_stable_offset(self, partition: Partition) -> int:
+        # Only a read_committed consumer is told this offset. It is asked seldom, so one is made for the question.
+        client = self._consumer("stable")
+        with translated(f"last stable offset of {partition}"):
+            try:
+                await client.start()
+                ends = await client.end_offsets([TopicPartition(*partition)])
+            finally:
+                await client.stop()
+        return int(ends[TopicPartition(*partition)])
+
     async def read(self, partition: Partition, start: int) -> KafkaReader:
         client = self._consumer(f"{partition.topic}-{partition.number}")
         tp = TopicPartition(*partition)

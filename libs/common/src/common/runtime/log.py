@@ -87,6 +87,10 @@ class Log(Protocol):
         """The oldest offset that can still be read."""
         ...
 
+    async def last_stable_offset(self, partition: Partition) -> int:
+        """Where read_committed stops: the first record of an open transaction, else the end."""
+        ...
+
     async def read(self, partition: Partition, start: int) -> Reader:
         """Committed records from ``start`` on."""
         ...

@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     heartbeat_interval_ms: int = Field(default=1_000, ge=100)
     transaction_timeout_ms: int = Field(default=30_000, ge=1_000)
     commit_timeout_ms: int = Field(default=15_000, ge=100, description="after this the outcome counts as unknown")
+    settle_timeout_ms: int = Field(default=3_000, ge=100, description="a quiet task asks if its commit can be read")
     request_timeout_ms: int = Field(default=10_000, ge=100)
     batch_messages_max: int = Field(default=5_000, ge=1, description="input records per transaction at most")
     inbox_messages_max: int = Field(default=10_000, ge=1, description="records waiting per input partition at most")

@@ -91,6 +91,7 @@ class Task:
         self._path = self.settings.data_dir / self.stage.app / self.stage.name / str(self.partition)
         self._snapshots: SnapshotDirectory | None = None
         self._snapshot_due_s = 0.0
+        self._unsettled: Mapping[Partition, int] = {}
 
     async def run(self) -> None:
         """Until cancelled. Raises Fenced, Retriable or Fatal; the caller opens a new task where that is right."""
@@ -248,7 +249,7 @@ class Task:
 
     async def _serve(self, parts: TaskParts, inbox: Inbox) -> None:
         while True:
-            batch = await inbox.take(self.settings.batch_messages_max)
+            batch = await self._next_batch(inbox)
             began = time.monotonic()
             if self._snapshots:
                 await self._process_bulk(parts, batch)
@@ -259,6 +260,25 @@ class Task:
                 metrics.INBOX.labels(*self._labels, topic.name).set(inbox.waiting(topic.name))
             if self._snapshots and time.monotonic() >= self._snapshot_due_s:
                 await self._snapshot(parts, self._snapshots)
+
+    async def _next_batch(self, inbox: Inbox) -> list[Message]:
+        if self._unsettled:
+            try:
+                async with asyncio.timeout(self.settings.settle_timeout_ms / 1000):
+                    return await inbox.take(self.settings.batch_messages_max)
+            except TimeoutError:
+                await self._check_settled()
+        return await inbox.take(self.settings.batch_messages_max)
+
+    async def _check_settled(self) -> None:
+        """A broker that dies right after a commit may come back and forget the markers it owed; readers wait for ever.
+
+        Raises Retriable: an opening has the markers written once more.
+        """
+        for partition, end in self._unsettled.items():
+            if (stable := await self.log.last_stable_offset(partition)) < end:
+                raise Retriable(f"{partition} is stable up to {stable}, but everything before {end} is committed")
+        self._unsettled = {}
 
     async def _process(self, parts: TaskParts, batch: list[Message]) -> None:
         while batch:
@@ -304,6 +324,7 @@ class Task:
 
     def _account(self, committed: Committed, batch: list[Message]) -> None:
         self.positions.update(committed.positions)
+        self._unsettled = committed.ends
         metrics.BATCHES.labels(*self._labels).inc()
         for topic, position in committed.positions.items():
             metrics.POSITION.labels(*self._labels, topic).set(position)

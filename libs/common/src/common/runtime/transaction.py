@@ -56,6 +56,7 @@ class Committed:
     positions: Mapping[str, int]
     processed_ns: int
     committed_ns: int
+    ends: Mapping[Partition, int]
 
 
 @dataclass(slots=True)
@@ -124,7 +125,7 @@ async def commit(parts: TaskParts, batch: Sequence[Message], dead: DeadLetter | 
     passing("commit.5.stored")
     for table in parts.tables.overlays.values():
         table.settle()
-    return Committed(effects.views, positions, effects.processed_ns, committed_ns)
+    return Committed(effects.views, positions, effects.processed_ns, committed_ns, ends)
 
 
 def discard(parts: TaskParts) -> None:

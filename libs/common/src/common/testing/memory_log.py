@@ -75,7 +75,7 @@ class MemoryLog:
             self._entries[partition].append(_Entry(transaction, None))
         self._notify()
 
-    def last_stable_offset(self, partition: Partition) -> int:
+    def stable_end(self, partition: Partition) -> int:
         """Where read_committed stops: the first record of an open transaction, else the end."""
         starts = [
             identity.transaction.partitions[partition]
@@ -103,14 +103,14 @@ class MemoryLog:
     def compact_wrongly(self, partition: Partition) -> None:
         """A log cleaner with a fault: it drops tombstones and keeps the values that they deleted."""
         entries = self._entries[partition]
-        for offset in range(self.last_stable_offset(partition)):
+        for offset in range(self.stable_end(partition)):
             record = entries[offset].record
             if record is not None and record.value is None:
                 entries[offset] = _Entry(None, None)
 
     def compact(self, partition: Partition) -> None:
         """What the log cleaner does below the last stable offset: of each key the newest committed record stays."""
-        stable = self.last_stable_offset(partition)
+        stable = self.stable_end(partition)
         entries = self._entries[partition]
         seen: set[bytes | None] = set()
         for offset in reversed(range(stable)):
@@ -123,7 +123,7 @@ class MemoryLog:
 
     def stored(self, partition: Partition, start: int) -> list[StoredRecord]:
         """Committed records from ``start`` up to the last stable offset."""
-        stable = self.last_stable_offset(partition)
+        stable = self.stable_end(partition)
         return [
             StoredRecord(offset, *entry.record)
             for offset, entry in enumerate(self._entries[partition][start:stable], start)
@@ -195,6 +195,9 @@ class MemoryLog:
 
     async def low_watermark(self, partition: Partition) -> int:
         return 0
+
+    async def last_stable_offset(self, partition: Partition) -> int:
+        return self.stable_end(partition)
 
     async def read(self, partition: Partition, start: int) -> "MemoryReader":
         return MemoryReader(self, partition, start)
@@ -279,10 +282,10 @@ class MemoryReader:
 
     async def poll(self, timeout_ms: int) -> Sequence[StoredRecord]:
         await asyncio.sleep(0)
-        if self._log.last_stable_offset(self._partition) <= self.position:
+        if self._log.stable_end(self._partition) <= self.position:
             await self._log.wait(timeout_ms)
         records = self._log.stored(self._partition, self.position)
-        self.position = max(self.position, self._log.last_stable_offset(self._partition))
+        self.position = max(self.position, self._log.stable_end(self._partition))
         return records
 
     async def close(self) -> None:

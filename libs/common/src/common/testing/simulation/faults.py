@@ -256,7 +256,7 @@ def fatal_taken_for_done() -> AbstractContextManager[None]:
         except LogError as error:
             if isinstance(error, Fenced):
                 raise
-            return transaction.Committed([], transaction.positions_after(batch), 0, 0)
+            return transaction.Committed([], transaction.positions_after(batch), 0, 0, {})
 
     return _commit_with(change)
 

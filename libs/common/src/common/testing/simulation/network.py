@@ -98,6 +98,9 @@ class ProcessLog:
     async def low_watermark(self, partition: Partition) -> int:
         return 0
 
+    async def last_stable_offset(self, partition: Partition) -> int:
+        return await self.call("last stable offset", lambda: self.broker.stable_end(partition))
+
     async def read(self, partition: Partition, start: int) -> "ProcessReader":
         await self.present()
         return ProcessReader(self, MemoryReader(self.broker, partition, start))
