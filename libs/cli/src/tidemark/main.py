@@ -17,6 +17,10 @@ COMMANDS: Final = {
     "replay": ("replay", "Replay a recorded feed into a running fleet, or offline into CSV files."),
     "read": ("read", "Print the committed records of a topic as rows."),
     "audit": ("audit", "Fold the committed ledger anew and compare it with RocksDB, PostgreSQL and Redis."),
+    "chaos": (
+        "chaos",
+        "Strike real faults at a fleet under load: what recovers when, and that no money is lost or made.",
+    ),
     "dump": ("dump", "Print the raw messages of an ITCH 5.0 file."),
 }
 """Name → module of ``tidemark.commands``, and what the overview says of it."""

@@ -1,0 +1,120 @@
+"""What faults act upon: the deployment with its workers, its second host, small disk and clocks."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import httpx
+from common.contracts.topics import PARTITIONS
+from common.testing.stack import LocalStack
+
+from tidemark.chaos.clocks import Clocks
+from tidemark.chaos.disks import SmallDisk
+from tidemark.chaos.hosts import SecondHost
+from tidemark.chaos.recovery import Lane
+from tidemark.deployment import Deployment
+from tidemark.fleet import Fleet, ServiceSpec
+from tidemark.ports import free_ports
+
+FIRST: Final = "risk"
+SECOND: Final = "risk-2"
+"""The gate's other worker: on the second host, its stores on the small disk."""
+PASSER_BY: Final = "risk-3"
+"""A worker that joins and leaves."""
+GATE_WORKERS: Final = (FIRST, SECOND)
+WORKER_IDS: Final = ("ingest-1", "signals-1", "risk-1", "risk-2", "orders-1")
+"""As ``TIDEMARK_WORKER_ID`` has them, of the workers whose clocks can be shifted."""
+SESSION_TIMEOUT_S: Final = 6.0
+"""Kafka's smallest, unless the brokers are told otherwise."""
+HEALTH_TIMEOUT_S: Final = 2.0
+
+
+@dataclass
+class Scene:
+    """One per storm."""
+
+    deployment: Deployment
+    host: SecondHost
+    disk: SmallDisk
+    clocks: Clocks
+    chance: random.Random
+    report: Callable[[str], None] = lambda _: None
+    _parts: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "parts"))
+
+    @property
+    def fleet(self) -> Fleet:
+        return self.deployment.fleet
+
+    @property
+    def stack(self) -> LocalStack:
+        assert self.deployment.stack is not None, "a storm has parts of its own"
+        return self.deployment.stack
+
+    @property
+    def brokers(self) -> int:
+        return self.deployment.options.brokers
+
+    def add_gate_workers(self) -> list[str]:
+        """Makes the gate's second worker known, and one that joins and leaves; returns their names."""
+        for spec in self._more_gate_workers():
+            self.fleet.add(spec)
+        return [SECOND, PASSER_BY]
+
+    async def start_second_worker(self) -> None:
+        """Starts it and waits until it serves."""
+        await self.fleet.start([SECOND])
+        await self.fleet.wait_ready([SECOND])
+
+    def _more_gate_workers(self) -> Sequence[ServiceSpec]:
+        base = self.fleet.spec(FIRST)
+        specs = []
+        for name, port in zip((SECOND, PASSER_BY), free_ports(2), strict=True):
+            data_dir = self.deployment.state.data / name
+            own = {"TIDEMARK_WORKER_ID": name, "TIDEMARK_HTTP_PORT": str(port), "TIDEMARK_DATA_DIR": str(data_dir)}
+            log = base.log.with_name(f"{name}.log")
+            specs.append(replace(base, name=name, env={**base.env, **own}, port=port, log=log))
+        if not self.host.why_not:
+            specs[0] = self._on_second_host(specs[0])
+        return specs
+
+    def _on_second_host(self, spec: ServiceSpec) -> ServiceSpec:
+        at = self.stack.addresses
+        env = {
+            "TIDEMARK_KAFKA_BOOTSTRAP": at.second_kafka_bootstrap,
+            "TIDEMARK_REDIS_URL": at.second_redis_url,
+            "TIDEMARK_HTTP_HOST": self.host.there,
+        }
+        return replace(spec, argv=(*self.host.inside(), *spec.argv), env={**spec.env, **env}, host=self.host.there)
+
+    async def lanes_of(self, worker: str) -> set[Lane]:
+        """What stands still while this worker does: of the gate's workers, the partitions it serves now."""
+        if worker.startswith(FIRST):
+            return {Lane(FIRST, number) for number in await self._served(worker)}
+        if worker == "push":
+            return {Lane("push")}
+        return {Lane(worker, number) for number in range(PARTITIONS)}
+
+    async def _served(self, worker: str) -> set[int]:
+        url = f"{self.fleet.spec(worker).url}/health/ready"
+        try:
+            async with httpx.AsyncClient(timeout=HEALTH_TIMEOUT_S) as client:
+                report: dict[str, Any] = (await client.get(url)).json()
+        except (httpx.HTTPError, ValueError):
+            return set()
+        return {int(number) for number in report["checks"]["stage gate"]["detail"]["partitions"]}
+
+    async def busy_gate_worker(self, preferred: str) -> str:
+        """A worker of the gate that serves something: the preferred one if it does."""
+        other = SECOND if preferred == FIRST else FIRST
+        return preferred if await self._served(preferred) else other
+
+    async def on_parts(self, work: Callable[[], None]) -> None:
+        """Kills or starts parts without holding up the storm. Shielded: what was begun is finished."""
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._parts, work))
+
+    def close(self) -> None:
+        """Waits for what is being done to the parts."""
+        self._parts.shutdown()

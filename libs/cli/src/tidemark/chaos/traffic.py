@@ -1,0 +1,181 @@
+"""Clients that trade all through a storm: over HTTP and through the topic, asking again until they have an answer."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, takewhile
+from math import inf
+from types import TracebackType
+from typing import Final, Self
+
+from common.contracts.events import OrderIntent
+from common.contracts.topics import ORDERS_INTENTS
+from common.contracts.values import order_id_of
+from common.runtime.errors import LogError, Retriable
+from common.runtime.sender import Sender
+from common.runtime.settings import Settings
+
+from tidemark.load.clients import PersistentGateway
+from tidemark.load.driver import Gateway, Load, Tally, Verdict
+from tidemark.load.http import HttpGateway
+from tidemark.load.plan import NS, Action, OrderBody, actions
+from tidemark.load.topic import intents
+from tidemark.quotes import QuoteBoard
+from tidemark.state import Addresses
+
+PERSIST_S: Final = 120.0
+RESEND_S: Final = 0.5
+SEND_TIMEOUT_S: Final = 15.0
+IN_FLIGHT_MAX: Final = 5_000
+VOLLEY_NS: Final = 200_000_000
+"""One transaction per partition, stage and volley instead of one per intent: three brokers on two cores want that."""
+
+
+class SteadySender:
+    """Sends intents until the broker has each. What a broken connection left open is sent again: ids make that safe."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._sender: Sender | None = None
+        self._connecting = asyncio.Lock()
+        self.acknowledged: set[str] = set()
+        """Ids of the orders that the brokers said they have."""
+
+    async def send(self, intent: OrderIntent) -> None:
+        """Returns when the intent is safe in the log."""
+        while True:
+            sender = await self._connected()
+            try:
+                async with asyncio.timeout(SEND_TIMEOUT_S):
+                    await sender.send(ORDERS_INTENTS, intent.account_id.encode(), intent)
+            except (Retriable, TimeoutError):
+                await self._forget(sender)
+                await asyncio.sleep(RESEND_S)
+            else:
+                self.acknowledged.add(order_id_of(intent.account_id, intent.client_order_id))
+                return
+
+    async def close(self) -> None:
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            await sender.stop()
+
+    async def _connected(self) -> Sender:
+        async with self._connecting:
+            while self._sender is None:
+                sender = Sender(self._settings, "chaos")
+                try:
+                    await sender.start()
+                except LogError:
+                    await asyncio.sleep(RESEND_S)
+                else:
+                    self._sender = sender
+            return self._sender
+
+    async def _forget(self, sender: Sender) -> None:
+        """A client that failed once may be in a state that it does not leave."""
+        if self._sender is sender:
+            self._sender = None
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(sender.stop(), 1.0)
+
+
+class Noting:
+    """A gateway that remembers which orders were answered."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self.answered: set[str] = set()
+
+    async def submit(self, account: str, client_order_id: str, body: OrderBody, intended_ns: int) -> Verdict:
+        """See ``Gateway``."""
+        verdict = await self._gateway.submit(account, client_order_id, body, intended_ns)
+        self.answered.add(order_id_of(account, client_order_id))
+        return verdict
+
+    async def cancel(self, account: str, order_id: str, intended_ns: int) -> None:
+        """See ``Gateway``."""
+        await self._gateway.cancel(account, order_id, intended_ns)
+
+
+class Traffic:
+    """A context. ``finish`` ends the sending and waits until every client has its answer."""
+
+    def __init__(
+        self,
+        where: Addresses,
+        orders_url: str,
+        quotes: QuoteBoard,
+        held: Mapping[str, Sequence[str]],
+        seed: int,
+        *,
+        http_per_s: float,
+        topic_per_s: float,
+    ) -> None:
+        self._held, self._seed = {name: tuple(symbols) for name, symbols in held.items()}, seed
+        self._rates = (http_per_s, topic_per_s)
+        self._quotes = quotes
+        self._http = HttpGateway(orders_url)
+        self._gateway = Noting(PersistentGateway(self._http, PERSIST_S))
+        self._load = Load(self._gateway, quotes, id_prefix=f"storm{seed}-http")
+        self._sender = SteadySender(Settings(kafka_bootstrap=where.kafka_bootstrap, request_timeout_ms=5_000))
+        self._ended = False
+        self._running: list[asyncio.Task[object]] = []
+        self._in_flight: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
+        over_http = self._load.run(self._until_ended(actions(self._seed, self._held, self._rates[0])), inf)
+        self._running = [asyncio.create_task(over_http), asyncio.create_task(self._through_topic())]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in (*self._running, *self._in_flight):
+            task.cancel()
+        await asyncio.gather(*self._running, *self._in_flight, return_exceptions=True)
+        await self._sender.close()
+        await self._http.__aexit__(kind, error, trace)
+
+    @property
+    def acknowledged(self) -> set[str]:
+        """Orders that some client was told of: the broker has it, or here is the verdict."""
+        return self._sender.acknowledged | self._gateway.answered
+
+    @property
+    def tally(self) -> Tally:
+        """Of the orders over HTTP."""
+        return self._load.tally
+
+    async def finish(self, timeout_s: float) -> int:
+        """Ends the sending; returns how many requests got no answer within the time."""
+        self._ended = True
+        done, _ = await asyncio.wait(self._running, timeout=timeout_s)
+        for task in done:
+            task.result()
+        return (
+            len(self._in_flight)
+            + sum(self.tally.errors.values())
+            + self.tally.overflow
+            + len(self._running)
+            - len(done)
+        )
+
+    def _until_ended(self, plan: Iterator[Action]) -> Iterator[Action]:
+        return takewhile(lambda _: not self._ended, plan)
+
+    async def _through_topic(self) -> None:
+        """Open loop: an intent is due when it is due, whatever the brokers are doing. What is due goes out in volleys."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        plan = self._until_ended(actions(self._seed + 1, self._held, self._rates[1]))
+        for volley, due in groupby(plan, lambda action: action.at_ns // VOLLEY_NS):
+            await asyncio.sleep(began_s + (volley + 1) * VOLLEY_NS / NS - loop.time())
+            for intent in intents(iter(due), self._quotes, f"storm{self._seed}-topic"):
+                if len(self._in_flight) < IN_FLIGHT_MAX:
+                    task = asyncio.create_task(self._sender.send(intent))
+                    self._in_flight.add(task)
+                    task.add_done_callback(self._in_flight.discard)
+        while self._in_flight:
+            await asyncio.gather(*self._in_flight)
