@@ -75,6 +75,7 @@ async def test_transaction_when_open_then_it_is_counted_and_not_shown(log: Log, 
     other = await log.fence(f"{topic}.other")
     await producer.begin()
     await producer.append(Partition(topic, 0), records(b"open"))
+    await producer.flush()
     await until_high_watermark(log, Partition(topic, 0), 1)
     await other.begin()
     await other.append(Partition(topic, 0), records(b"behind it"))
@@ -91,7 +92,7 @@ async def test_transaction_when_open_then_it_is_counted_and_not_shown(log: Log, 
 
 
 async def until_high_watermark(log: Log, partition: Partition, end: int) -> None:
-    """Appending only queues, and a broker may answer before a marker is written: the log itself is asked."""
+    """A broker may answer before a marker is written: the log itself is asked."""
     async with asyncio.timeout(20):
         while await log.high_watermark(partition) < end:
             await asyncio.sleep(0.01)
@@ -101,6 +102,7 @@ async def test_abort_when_done_then_the_records_never_show_and_the_reader_passes
     producer = await log.fence(f"{topic}.id")
     await producer.begin()
     await producer.append(Partition(topic, 0), records(b"aborted"))
+    await producer.flush()
     await until_high_watermark(log, Partition(topic, 0), 1)
     await producer.abort()
     await producer.begin()
@@ -117,6 +119,7 @@ async def test_fence_when_a_transaction_is_open_then_it_is_aborted_and_the_old_o
     zombie = await log.fence(f"{topic}.id")
     await zombie.begin()
     await zombie.append(Partition(topic, 0), records(b"from the zombie"))
+    await zombie.flush()
     await until_high_watermark(log, Partition(topic, 0), 1)
     owner = await log.fence(f"{topic}.id")
     end = await log.high_watermark(Partition(topic, 0))
@@ -164,6 +167,32 @@ async def test_reader_when_started_in_the_middle_then_it_begins_there(log: Log, 
     found = await read_until(log, Partition(topic, 0), 4, start=1)
     assert [(record.offset, record.value) for record in found] == [(1, b"2"), (2, b"3")]
     assert await log.low_watermark(Partition(topic, 0)) == 0
+    await producer.close()
+
+
+async def test_transaction_when_larger_than_a_batch_then_it_is_one_all_the_same(log: Log, topic: str) -> None:
+    producer = await log.fence(f"{topic}.id")
+    large = records(*(b"%05d" % number + b"x" * 10_000 for number in range(250)))
+    for round_number in (1, 2):
+        await producer.begin()
+        await producer.append(Partition(topic, 0), large[:100])
+        await producer.append(Partition(topic, 0), large[100:])
+        ends = await producer.commit()
+        assert ends == {Partition(topic, 0): round_number * 251 - 1}
+    found = await read_until(log, Partition(topic, 0), 502)
+    assert values(found) == 2 * [record.value for record in large]
+    await producer.close()
+
+
+async def test_transaction_when_empty_then_it_ends_without_a_trace(log: Log, topic: str) -> None:
+    producer = await log.fence(f"{topic}.id")
+    for end in (producer.commit, producer.abort):
+        await producer.begin()
+        assert not await end()
+    assert await log.high_watermark(Partition(topic, 0)) == 0
+    await producer.begin()
+    await producer.append(Partition(topic, 0), records(b"first"))
+    assert await producer.commit() == {Partition(topic, 0): 1}
     await producer.close()
 
 

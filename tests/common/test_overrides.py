@@ -5,7 +5,6 @@ import inspect
 import pytest
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
-from aiokafka.producer import sender
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from common.runtime import overrides
 from hypothesis import given
@@ -19,12 +18,6 @@ def record_batch(*values: bytes) -> bytes:
     for offset, value in enumerate(values):
         builder.append(offset, timestamp=1, key=None, value=value, headers=[])
     return bytes(builder.build())
-
-
-def test_marker_backoff_when_aiokafka_no_longer_reads_it_then_this_fails() -> None:
-    overrides.install()
-    assert "return BACKOFF_OVERRIDE" in inspect.getsource(sender.AddPartitionsToTxnHandler.handle_response)
-    assert sender.BACKOFF_OVERRIDE == overrides.MARKER_BACKOFF_S
 
 
 def test_fetch_path_when_aiokafka_builds_records_elsewhere_then_this_fails() -> None:

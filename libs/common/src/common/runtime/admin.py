@@ -9,8 +9,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from common.contracts.topics import STAGE_INPUTS, TOPICS, Topic
+from common.runtime.client_errors import translated
 from common.runtime.errors import Fatal
-from common.runtime.kafka import translated
 
 DEAD_LETTER_RETENTION_MS = 30 * 86_400_000
 

@@ -15,6 +15,7 @@ COMMIT: Final = (
     "commit.2.applied",
     "commit.3.outputs-appended",
     "commit.3.changelog-appended",
+    "commit.3.acknowledged",
     "commit.4.committed",
     "commit.5.stored",
 )
@@ -24,6 +25,7 @@ SOURCE_FAILPOINTS: Final = (
     "commit.1.begun",
     "commit.3.outputs-appended",
     "commit.3.changelog-appended",
+    "commit.3.acknowledged",
     "commit.4.committed",
     "open.1.fenced",
     "open.2.watermark-read",

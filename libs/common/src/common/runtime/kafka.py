@@ -1,107 +1,24 @@
-"""The log on a Kafka broker, through aiokafka. Its errors become Fenced, Retriable or Fatal here and nowhere else."""
+"""The log on a Kafka broker, through aiokafka. Transactions are in ``producer.py``."""
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Collection, Sequence
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka_errors
+from aiokafka.client import AIOKafkaClient
 
 from common.runtime import overrides
-from common.runtime.errors import Fatal, Fenced, Retriable
-from common.runtime.log import Partition, Record, StoredRecord
+from common.runtime.client_errors import translated
+from common.runtime.errors import Fatal, Retriable
+from common.runtime.log import Partition, StoredRecord
+from common.runtime.producer import KafkaProducer
 from common.runtime.settings import Settings
 
-BATCH_BYTES_MAX = 900_000
-"""Below the broker's default ``message.max.bytes`` of 1 MiB."""
 FETCH_BYTES_MAX = 8 * 1024 * 1024
 FETCH_WAIT_MS = 500
-RETRY_BACKOFF_MS = 2
-"""For CONCURRENT_TRANSACTIONS, and for NOT_ENOUGH_REPLICAS, which a 4.x broker answers to an older client's produce
-while it writes markers. A broker that is away is not hammered: attempts end after ``request_timeout_ms``, then
-the stage backs off by its own rule."""
-
-_FENCED = (kafka_errors.ProducerFenced, kafka_errors.InvalidProducerEpoch, kafka_errors.InvalidProducerIdMapping)
-_FATAL = (
-    kafka_errors.UnknownTopicOrPartitionError,
-    kafka_errors.TopicAuthorizationFailedError,
-    kafka_errors.TransactionalIdAuthorizationFailed,
-    kafka_errors.MessageSizeTooLargeError,
-    kafka_errors.IncompatibleBrokerVersion,
-)
-
-
-@contextlib.contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Turns the client's errors into the runtime's three."""
-    try:
-        yield
-    except _FENCED as error:
-        raise Fenced(f"{what}: {error!r}") from error
-    except _FATAL as error:
-        raise Fatal(f"{what}: {error!r}") from error
-    except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
-        raise Retriable(f"{what}: {error!r}") from error
-    except AssertionError as error:
-        # aiokafka asserts its state transitions; one that fails means that an earlier error was fatal to this producer.
-        raise Retriable(f"{what}: the client is in no state for it: {error!r}") from error
-
-
-class KafkaProducer:
-    """See ``log.Producer``."""
-
-    def __init__(self, client: AIOKafkaProducer, commit_timeout_ms: int) -> None:
-        self._client = client
-        self._commit_timeout_s = commit_timeout_ms / 1000
-        self._pending: list[tuple[Partition, int, asyncio.Future[Any]]] = []
-
-    async def begin(self) -> None:
-        with translated("begin"):
-            await self._client.begin_transaction()
-        self._pending.clear()
-
-    async def append(self, partition: Partition, records: Sequence[Record]) -> None:
-        with translated(f"append to {partition}"):
-            batch = self._client.create_batch()
-            for record in records:
-                if self._add(batch, record) is None:
-                    await self._send(partition, batch)
-                    batch = self._client.create_batch()
-                    self._add(batch, record)
-            await self._send(partition, batch)
-
-    @staticmethod
-    def _add(batch: Any, record: Record) -> Any:
-        headers = list(record.headers)
-        return batch.append(key=record.key, value=record.value, timestamp=record.timestamp_ms, headers=headers)
-
-    async def _send(self, partition: Partition, batch: Any) -> None:
-        count = batch.record_count()
-        future = await self._client.send_batch(batch, partition.topic, partition=partition.number)
-        self._pending.append((partition, count, future))
-
-    async def commit(self) -> Mapping[Partition, int]:
-        with translated("commit"):
-            async with asyncio.timeout(self._commit_timeout_s):
-                # A batch that failed must not be left out of a transaction that commits, so it is asked first.
-                ends = {partition: (await future).offset + count for partition, count, future in self._pending}
-                await self._client.commit_transaction()
-        self._pending.clear()
-        return ends
-
-    async def abort(self) -> None:
-        with translated("abort"):
-            async with asyncio.timeout(self._commit_timeout_s):
-                await self._client.abort_transaction()
-        self._pending.clear()
-
-    async def close(self) -> None:
-        for _, _, future in self._pending:
-            future.cancel()
-        # Closing only gives sockets back; whatever state the client is in, there is nothing left to lose.
-        with contextlib.suppress(kafka_errors.KafkaError, TimeoutError, OSError, AssertionError):
-            await asyncio.wait_for(self._client.stop(), 1.0)
+METADATA_BACKOFF_MS = 50
 
 
 class KafkaReader:
@@ -180,26 +97,25 @@ class KafkaLog:
             raise Fatal(f"topic {topic} does not exist; `tidemark up` or the topics job creates it")
         return len(numbers)
 
-    async def fence(self, transactional_id: str) -> KafkaProducer:
-        client = AIOKafkaProducer(
-            bootstrap_servers=self._settings.kafka_bootstrap,
+    async def fence(self, transactional_id: str, writes: Collection[Partition] = ()) -> KafkaProducer:
+        settings = self._settings
+        client = AIOKafkaClient(
+            bootstrap_servers=settings.kafka_bootstrap,
             client_id=f"{self._client_id}-{transactional_id}",
-            transactional_id=transactional_id,
-            transaction_timeout_ms=self._settings.transaction_timeout_ms,
-            acks="all",
-            max_batch_size=BATCH_BYTES_MAX,
-            max_request_size=2 * BATCH_BYTES_MAX,
-            retry_backoff_ms=RETRY_BACKOFF_MS,
-            request_timeout_ms=self._settings.request_timeout_ms,
+            request_timeout_ms=settings.request_timeout_ms,
+            retry_backoff_ms=METADATA_BACKOFF_MS,
         )
+        producer = KafkaProducer(client, transactional_id, settings)
+        timeout_s = settings.request_timeout_ms / 1000
         with translated(f"fence {transactional_id}"):
             try:
-                async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
-                    await client.start()
+                async with asyncio.timeout(timeout_s):
+                    await client.bootstrap()
+                    await producer.fence(writes, time.monotonic() + timeout_s)
             except BaseException:
-                await client.client.close()
+                await client.close()
                 raise
-        return KafkaProducer(client, self._settings.commit_timeout_ms)
+        return producer
 
     async def high_watermark(self, partition: Partition) -> int:
         with translated(f"high watermark of {partition}"):

@@ -1,6 +1,6 @@
 """What a stage needs of Kafka, as protocols: ``kafka.py`` has them on a broker, ``testing/memory_log.py`` in memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from common.runtime.message import Headers
@@ -41,6 +41,9 @@ class Producer(Protocol):
     async def append(self, partition: Partition, records: Sequence[Record]) -> None:
         """Queues records, in order, as record batches of the open transaction."""
 
+    async def flush(self) -> None:
+        """Waits until the log has what was appended. A commit does it too."""
+
     async def commit(self) -> Mapping[Partition, int]:
         """Commits; returns per partition the offset after the last record written.
 
@@ -75,8 +78,11 @@ class Log(Protocol):
         """Raises Fatal where the topic does not exist."""
         ...
 
-    async def fence(self, transactional_id: str) -> Producer:
-        """InitProducerId: aborts the open transaction of every older producer of this id and shuts it out."""
+    async def fence(self, transactional_id: str, writes: Collection[Partition] = ()) -> Producer:
+        """InitProducerId: aborts the open transaction of every older producer of this id and shuts it out.
+
+        ``writes``: where the id's transactions write. A broker that died may owe markers there; they are written again.
+        """
         ...
 
     async def high_watermark(self, partition: Partition) -> int:

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
-from common.runtime.kafka import translated
+from common.runtime.client_errors import translated
 from common.runtime.log import Partition
 from common.runtime.settings import Settings
 

@@ -7,14 +7,9 @@ from typing import Any
 import google_crc32c
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
-from aiokafka.producer import sender
 from aiokafka.record.memory_records import MemoryRecords
 
 from common.runtime.log import StoredRecord
-
-MARKER_BACKOFF_S = 0.001
-"""A transaction that follows another closely is told CONCURRENT_TRANSACTIONS while the markers are written. aiokafka
-waits 20 ms then, which makes a back-to-back commit 24 ms; markers take about one."""
 
 _BATCH_LENGTH_AT = 8
 _BATCH_CRC_AT = 17
@@ -61,6 +56,5 @@ def _record(records: Any, partition: Any, record: Any) -> Any:
 
 def install() -> None:
     """Idempotent. Consumers must be made with ``check_crcs=False``: the check here replaces aiokafka's software one."""
-    sender.BACKOFF_OVERRIDE = MARKER_BACKOFF_S
     fetcher.MemoryRecords = _checked_records
     fetcher.PartitionRecords._consumer_record = _record

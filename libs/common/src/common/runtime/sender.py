@@ -9,10 +9,11 @@ from aiokafka import errors as kafka_errors
 
 from common.contracts.topics import Topic
 from common.runtime import overrides
+from common.runtime.client_errors import translated
 from common.runtime.errors import Retriable
-from common.runtime.kafka import BATCH_BYTES_MAX, translated
 from common.runtime.message import Headers
 from common.runtime.partitioner import partition_of
+from common.runtime.record_batches import BATCH_BYTES_MAX
 from common.runtime.settings import Settings
 from common.runtime.telemetry import current_traceparent
 

@@ -32,9 +32,19 @@ class Settings(BaseSettings):
     session_timeout_ms: int = Field(default=10_000, ge=1_000)
     heartbeat_interval_ms: int = Field(default=1_000, ge=100)
     transaction_timeout_ms: int = Field(default=30_000, ge=1_000)
+    transaction_version: Literal[1, 2] = Field(
+        default=2,
+        description="at most; 1 where the broker's add.partitions.to.txn.retry.backoff.ms is its default of 20",
+    )
     commit_timeout_ms: int = Field(default=15_000, ge=100, description="after this the outcome counts as unknown")
     settle_timeout_ms: int = Field(default=3_000, ge=100, description="a quiet task asks if its commit can be read")
     request_timeout_ms: int = Field(default=10_000, ge=100)
+    producers: Literal["task", "process"] = Field(
+        default="task", description="a transactional producer for each partition, or one for all of the process"
+    )
+    handover_wait_ms: int = Field(
+        default=500, ge=0, description="one producer per process: how long an owner that lives may take to let go"
+    )
     batch_messages_max: int = Field(default=5_000, ge=1, description="input records per transaction at most")
     inbox_messages_max: int = Field(default=10_000, ge=1, description="records waiting per input partition at most")
     restart_backoff_min_s: float = Field(default=1.0, gt=0)

@@ -55,6 +55,11 @@ class Source:
     def full_name(self) -> str:
         return f"{self.app}.{self.name}"
 
+    def writes(self) -> list[Partition]:
+        """Everywhere a transaction may write."""
+        outputs = [Partition(topic.name, number) for topic in self.outputs for number in range(topic.partitions)]
+        return [Partition(self.changelog.name, 0), *outputs]
+
 
 async def restore_position(log: Log, changelog: Partition, name: str) -> bytes | None:
     """The position of the last committed batch; None before the first."""
@@ -130,7 +135,7 @@ class SourceService(mode.Service):  # type: ignore[misc]
 
     async def _run(self, backoff: Backoff) -> None:
         source = self._source
-        producer = await self._kafka.fence(f"{source.full_name}.0")
+        producer = await self._kafka.fence(f"{source.full_name}.0", source.writes())
         passing("open.1.fenced")
         try:
             position = await restore_position(self._kafka, Partition(source.changelog.name, 0), source.name)

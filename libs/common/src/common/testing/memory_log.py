@@ -6,7 +6,7 @@ process between a request and its answer.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,6 +14,7 @@ from common.runtime.errors import Fatal, Fenced
 from common.runtime.log import Partition, Record, StoredRecord
 
 Step = Callable[[str], None]
+Ended = Literal["committed", "aborted"]
 
 
 def nothing(_step: str) -> None:
@@ -25,6 +26,10 @@ class _Transaction:
     state: Literal["open", "committed", "aborted"] = "open"
     partitions: dict[Partition, int] = field(default_factory=dict)
     """Where the transaction begins in each partition that it writes to."""
+    marked: dict[Partition, Ended] = field(default_factory=dict)
+    """What its marker says in each partition that has one."""
+    owed: set[Partition] = field(default_factory=set)
+    """Where a broker forgot to write its marker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,9 @@ class _Entry:
 class _Identity:
     epoch: int = -1
     transaction: _Transaction | None = None
+    ended: Ended | None = None
+    """How the last transaction of this epoch ended, as the coordinator tells it."""
+    owing: list[_Transaction] = field(default_factory=list)
     sequences: dict[Partition, int] = field(default_factory=dict)
 
 
@@ -52,6 +60,7 @@ class MemoryLog:
         }
         self._identities: dict[str, _Identity] = {}
         self._arrived = asyncio.Event()
+        self._forgets: int | None = None
         self.at_step = at_step
 
     # --- what a broker does ----------------------------------------------------------------------------------------
@@ -65,24 +74,59 @@ class MemoryLog:
         self._arrived.set()
         self._arrived = asyncio.Event()
 
-    def end(self, identity: _Identity, state: Literal["committed", "aborted"]) -> None:
+    def forget_marker(self, turn: int) -> None:
+        """Of the next transaction that is committed one marker is never written; ``turn`` says where.
+
+        A broker that is killed after the decision and comes back may take a partition without a leader for deleted.
+        """
+        self._forgets = turn
+
+    def markers_owed(self) -> bool:
+        """Whether readers are stopped by a transaction that has ended."""
+        return any(identity.owing for identity in self._identities.values())
+
+    def end(self, identity: _Identity, state: Ended) -> None:
         """Ends the open transaction of a producer and writes its markers."""
         transaction, identity.transaction = identity.transaction, None
         if transaction is None:
             return
-        transaction.state = state
-        for partition in sorted(transaction.partitions):
-            self._entries[partition].append(_Entry(transaction, None))
+        transaction.state = identity.ended = state
+        partitions = sorted(transaction.partitions)
+        if self._forgets is not None and state == "committed":
+            transaction.owed.add(partitions[self._forgets % len(partitions)])
+            identity.owing.append(transaction)
+            self._forgets = None
+        for partition in partitions:
+            if partition not in transaction.owed:
+                self._mark(identity, transaction, partition, state)
         self._notify()
 
+    def _mark(self, identity: _Identity, transaction: _Transaction | None, partition: Partition, state: Ended) -> None:
+        """A marker ends whatever its producer has open in the partition."""
+        self._entries[partition].append(_Entry(transaction, None))
+        if transaction:
+            transaction.marked[partition] = state
+        for earlier in [owing for owing in identity.owing if partition in owing.owed]:
+            earlier.marked[partition] = state
+            earlier.owed.discard(partition)
+        identity.owing = [owing for owing in identity.owing if owing.owed]
+
     def stable_end(self, partition: Partition) -> int:
-        """Where read_committed stops: the first record of an open transaction, else the end."""
+        """Where read_committed stops: the first record of a transaction without a marker, else the end."""
         starts = [
-            identity.transaction.partitions[partition]
+            transaction.partitions[partition]
             for identity in self._identities.values()
-            if identity.transaction is not None and partition in identity.transaction.partitions
+            for transaction, waits_for in self._unmarked(identity)
+            if partition in waits_for
         ]
         return min(starts, default=len(self._entries[partition]))
+
+    @staticmethod
+    def _unmarked(identity: _Identity) -> list[tuple[_Transaction, Collection[Partition]]]:
+        found: list[tuple[_Transaction, Collection[Partition]]] = [(owing, owing.owed) for owing in identity.owing]
+        if identity.transaction is not None:
+            found.append((identity.transaction, identity.transaction.partitions))
+        return found
 
     def committed(self, partition: Partition) -> list[StoredRecord]:
         """Every record that a read_committed reader gets."""
@@ -115,7 +159,7 @@ class MemoryLog:
         seen: set[bytes | None] = set()
         for offset in reversed(range(stable)):
             entry = entries[offset]
-            if entry.record is None or (entry.transaction and entry.transaction.state == "aborted"):
+            if entry.record is None or not self._is_committed(entry, partition):
                 continue
             if entry.record.key in seen:
                 entries[offset] = _Entry(None, None)
@@ -127,8 +171,12 @@ class MemoryLog:
         return [
             StoredRecord(offset, *entry.record)
             for offset, entry in enumerate(self._entries[partition][start:stable], start)
-            if entry.record is not None and (entry.transaction is None or entry.transaction.state == "committed")
+            if entry.record is not None and self._is_committed(entry, partition)
         ]
+
+    @staticmethod
+    def _is_committed(entry: _Entry, partition: Partition) -> bool:
+        return entry.transaction is None or entry.transaction.marked.get(partition) == "committed"
 
     def append(self, identity: _Identity, partition: Partition, records: Sequence[Record]) -> int:
         """Writes into the open transaction; returns the end of the partition."""
@@ -152,19 +200,29 @@ class MemoryLog:
             raise Fatal(f"topic {topic} does not exist")
         return self._counts[topic]
 
-    async def fence(self, transactional_id: str) -> "MemoryProducer":
+    async def fence(self, transactional_id: str, writes: Collection[Partition] = ()) -> "MemoryProducer":
         self.at_step("fence")
-        producer = self.fence_now(transactional_id)
+        producer = self.fence_now(transactional_id, writes)
         self.at_step("fenced")
         return producer
 
-    def fence_now(self, transactional_id: str) -> "MemoryProducer":
-        """InitProducerId."""
+    def fence_now(self, transactional_id: str, writes: Collection[Partition] = ()) -> "MemoryProducer":
+        """InitProducerId; then, over ``writes``, an empty transaction that ends as the last one did."""
         identity = self._identities.setdefault(transactional_id, _Identity())
+        ended = None if identity.transaction else identity.ended
         self.end(identity, "aborted")
+        identity.ended = None
         identity.epoch += 1
         identity.sequences.clear()
+        if ended:
+            self._write_markers_again(identity, writes, ended)
         return MemoryProducer(self, identity, identity.epoch)
+
+    def _write_markers_again(self, identity: _Identity, writes: Collection[Partition], ended: Ended) -> None:
+        for partition in sorted(writes):
+            self._mark(identity, None, partition, ended)
+            identity.ended = ended
+        self._notify()
 
     def time_out(self, transactional_id: str) -> None:
         """The broker gives up on an open transaction: aborts it and shuts its producer out."""
@@ -256,6 +314,9 @@ class MemoryProducer:
         await asyncio.sleep(0)
         self.append_now(partition, records, self.next_sequence(partition))
         self._log.at_step("appended")
+
+    async def flush(self) -> None:
+        """Appending has waited already."""
 
     async def commit(self) -> Mapping[Partition, int]:
         self._log.at_step("commit")

@@ -7,7 +7,7 @@ ambiguous.
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -88,9 +88,9 @@ class ProcessLog:
     async def partition_count(self, topic: str) -> int:
         return await self.broker.partition_count(topic)
 
-    async def fence(self, transactional_id: str) -> "ProcessProducer":
-        producer = await self.call("fence", lambda: self.broker.fence_now(transactional_id))
-        return ProcessProducer(self, producer)
+    async def fence(self, transactional_id: str, writes: Collection[Partition] = ()) -> "ProcessProducer":
+        producer = await self.call("fence", lambda: self.broker.fence_now(transactional_id, writes))
+        return ProcessProducer(self, producer, transactional_id)
 
     async def high_watermark(self, partition: Partition) -> int:
         return await self.call("high watermark", lambda: self.broker.end_offset(partition))
@@ -109,7 +109,8 @@ class ProcessLog:
 class ProcessProducer:
     """See ``log.Producer``."""
 
-    def __init__(self, log: ProcessLog, producer: MemoryProducer) -> None:
+    def __init__(self, log: ProcessLog, producer: MemoryProducer, transactional_id: str) -> None:
+        self.transactional_id = transactional_id
         self._log = log
         self._producer = producer
 
@@ -126,6 +127,9 @@ class ProcessProducer:
             except Retriable:
                 if not tries_left:
                     raise
+
+    async def flush(self) -> None:
+        """Appending has waited already."""
 
     async def commit(self) -> Mapping[Partition, int]:
         return await self._log.call("commit", self._producer.commit_now)

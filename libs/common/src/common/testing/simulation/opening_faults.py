@@ -1,7 +1,7 @@
 """Seeded faults in opening a task: fencing, the high watermark, restoring, positioning."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -28,12 +28,12 @@ def watermark_before_fencing() -> AbstractContextManager[None]:
     """The changelog's end is read first, and the older owner is shut out afterwards."""
     right_fence, right_watermark = ProcessLog.fence, ProcessLog.high_watermark
 
-    async def fence(self: ProcessLog, transactional_id: str) -> ProcessProducer:
+    async def fence(self: ProcessLog, transactional_id: str, writes: Collection[Partition] = ()) -> ProcessProducer:
         stage_name, _, number = transactional_id.rpartition(".")
         changelog = Partition(f"{stage_name}.changelog", int(number))
         end = await right_watermark(self, changelog)
         self.early = getattr(self, "early", {}) | {changelog: end}  # type: ignore[attr-defined]
-        return await right_fence(self, transactional_id)
+        return await right_fence(self, transactional_id, writes)
 
     async def high_watermark(self: ProcessLog, partition: Partition) -> int:
         early: dict[Partition, int] = self.early  # type: ignore[attr-defined]
@@ -51,9 +51,9 @@ def fence_skipped() -> AbstractContextManager[None]:
     """A new owner does not shut the older one out: every opening has a transactional id of its own."""
     right = ProcessLog.fence
 
-    async def wrong(self: ProcessLog, transactional_id: str) -> ProcessProducer:
+    async def wrong(self: ProcessLog, transactional_id: str, writes: Collection[Partition] = ()) -> ProcessProducer:
         self.openings = getattr(self, "openings", 0) + 1  # type: ignore[attr-defined]
-        return await right(self, f"{transactional_id}.{id(self)}.{self.openings}")  # type: ignore[attr-defined]
+        return await right(self, f"{transactional_id}.{id(self)}.{self.openings}", writes)  # type: ignore[attr-defined]
 
     return replaced(ProcessLog, "fence", wrong)
 
@@ -62,8 +62,8 @@ def two_owners_during_revocation() -> AbstractContextManager[None]:
     """The transactional id is the worker's and not the task's: an owner that is losing the partition still writes."""
     right = ProcessLog.fence
 
-    async def wrong(self: ProcessLog, transactional_id: str) -> ProcessProducer:
-        return await right(self, f"{transactional_id}.{self.process.name}")
+    async def wrong(self: ProcessLog, transactional_id: str, writes: Collection[Partition] = ()) -> ProcessProducer:
+        return await right(self, f"{transactional_id}.{self.process.name}", writes)
 
     return replaced(ProcessLog, "fence", wrong)
 

@@ -39,6 +39,7 @@ def broker_properties(brokers: int) -> dict[str, str]:
         "transaction.state.log.replication.factor": replicas,
         "transaction.state.log.min.isr": in_sync,
         "transaction.state.log.num.partitions": "10",
+        "add.partitions.to.txn.retry.backoff.ms": "1",
         "share.coordinator.state.topic.replication.factor": replicas,
         "share.coordinator.state.topic.min.isr": in_sync,
         # A killed broker that comes back may register again only when its old session is over.
