@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +34,11 @@ def server(tmp_path: Path, name: str = "one", env: dict[str, str] | None = None)
     return ServiceSpec(
         name, (sys.executable, "-c", SERVER, str(port)), {**os.environ, **(env or {})}, port, tmp_path / f"{name}.log"
     )
+
+
+async def greeting(fleet: Fleet) -> str:
+    async with httpx.AsyncClient() as client:
+        return (await client.get(fleet.spec("one").url + "/health/ready")).text
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
@@ -69,8 +75,6 @@ async def test_fleet_when_service_is_killed_then_it_comes_back_under_another_pid
 
 
 async def test_fleet_when_restarted_with_env_then_the_new_process_has_it(tmp_path: Path) -> None:
-    import httpx
-
     async with Fleet([server(tmp_path, env={"GREETING": "old"})]) as fleet, httpx.AsyncClient() as client:
         await fleet.wait_ready(timeout_s=20)
         await fleet.restart("one", env={"GREETING": "new"})
@@ -139,3 +143,28 @@ def test_ports_when_usual_ones_are_not_wanted_then_all_differ() -> None:
     ports = choose_ports(["push", "orders", "risk"], any_free=True)
     assert len(set(ports.values())) == 3
     assert all(_ > 1024 for _ in ports.values())
+
+
+async def test_fleet_when_one_process_has_an_environment_of_its_own_then_its_successor_does_not(tmp_path: Path) -> None:
+    async with Fleet([server(tmp_path)], backoff_max_s=0.05) as fleet:
+        await fleet.wait_ready(timeout_s=20)
+        await fleet.restart("one", env_once={"GREETING": "once"})
+        await fleet.wait_ready(timeout_s=20)
+        assert await greeting(fleet) == "once"
+        fleet.kill("one")
+        await until(lambda: fleet.deaths("one") == 1)
+        await fleet.wait_ready(timeout_s=20)
+        assert await greeting(fleet) == ""
+
+
+async def test_fleet_when_a_service_is_added_then_it_can_be_started_and_stopped_alone(tmp_path: Path) -> None:
+    async with Fleet([server(tmp_path)]) as fleet:
+        fleet.add(server(tmp_path, "two"))
+        with pytest.raises(FleetError, match="'two' already"):
+            fleet.add(server(tmp_path, "two"))
+        assert not await fleet.is_ready("two")
+        await fleet.start(["two"])
+        await fleet.wait_ready(timeout_s=20)
+        first = fleet.pid("one")
+        await fleet.stop(["two"])
+        assert fleet.pid("one") == first

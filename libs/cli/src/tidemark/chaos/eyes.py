@@ -131,12 +131,12 @@ class Eyes:
             state = await look(state)
             await asyncio.sleep(POLL_S)
 
-    async def _look_at_push(self, messages: int | None) -> int:
-        """Frames that a WebSocket client was sent."""
-        now_ns = time.time_ns()
-        if messages is not None and self._watcher.messages > messages:
-            self.pulses.note(Lane("push"), now_ns, now_ns)
-        return self._watcher.messages
+    async def _look_at_push(self, last: tuple[int, int] | None) -> tuple[int, int]:
+        """Frames that a WebSocket client was sent; each since the last look came of something later than that."""
+        now_ns, messages = time.time_ns(), self._watcher.messages
+        if last is not None and messages > last[0]:
+            self.pulses.note(Lane("push"), now_ns, last[1])
+        return messages, now_ns
 
     async def _look_at_redis(self, last_ns: int | None) -> int:
         """The newest quote."""

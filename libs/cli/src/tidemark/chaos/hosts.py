@@ -97,11 +97,13 @@ class SecondHost:
         _ip(*far, "link", "set", "lo", "up")
 
     async def order(self, text: str) -> None:
-        """``delay SECONDS``, ``cut``, or ``clear``."""
+        """``delay SECONDS``, ``cut``, or ``clear``; returns when it is in force."""
         assert self._cable is not None
         assert self._cable.stdin is not None
+        assert self._cable.stdout is not None
         self._cable.stdin.write(f"{text}\n".encode())
-        await self._cable.stdin.drain()
+        async with asyncio.timeout(CABLE_TIMEOUT_S):
+            await self._cable.stdout.readline()
 
     async def _remove(self) -> None:
         cable, self._cable = self._cable, None

@@ -1,8 +1,9 @@
 """A cable between this machine and a network namespace, as a process: ``python -m tidemark.chaos.link NAME NAMESPACE``.
 
 Two TUN devices, NAME-a here and NAME-b in the namespace, and packets carried between them. Orders come on standard
-input, one per line: ``delay SECONDS`` (each way) and ``cut`` (packets are dropped), until the input ends. It needs root
-and /dev/net/tun, and no queueing discipline of the kernel's, which netem would be and which many kernels lack.
+input, one per line, until it ends: ``delay SECONDS`` (each way), ``cut`` (packets are dropped), ``clear``. Each is
+answered with a line once it is in force. It needs root and /dev/net/tun, and no queueing discipline of the kernel's,
+which netem would be and which many kernels lack.
 """
 
 import asyncio
@@ -78,12 +79,12 @@ async def main(ends: tuple[int, int]) -> None:
     """Carries packets and says so on standard output; returns when the input ends."""
     cable = Cable(ends)
     cable.start()
-    sys.stdout.write("laid\n")
-    sys.stdout.flush()
+    print("laid", flush=True)
     orders = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     while line := await orders.readline():
         cable.obey(line.decode())
+        print("obeyed", flush=True)
 
 
 if __name__ == "__main__":

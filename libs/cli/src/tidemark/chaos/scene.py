@@ -95,7 +95,8 @@ class Scene:
             return {Lane(FIRST, number) for number in await self._served(worker)}
         if worker == "push":
             return {Lane("push")}
-        return {Lane(worker, number) for number in range(PARTITIONS)}
+        lanes = {Lane(worker, number) for number in range(PARTITIONS)}
+        return lanes | {Lane("postgres")} if worker == "orders" else lanes  # the projection lives in orders
 
     async def _served(self, worker: str) -> set[int]:
         url = f"{self.fleet.spec(worker).url}/health/ready"

@@ -34,7 +34,7 @@ from tidemark.state import StateDir
 
 MARKET_RATE: Final = 500.0
 MARKET_SYMBOLS: Final = 20
-SLOW_FEED: Final = {"TIDEMARK_FEED_STEP_MS": "250", "TIDEMARK_FEED_HEARTBEAT_INTERVAL_MS": "250"}
+SLOW_FEED: Final = {"TIDEMARK_FEED_STEP_MS": "400", "TIDEMARK_FEED_HEARTBEAT_INTERVAL_MS": "400"}
 """Every step and every heartbeat is a transaction per partition, on three brokers: the cores are for the recoveries."""
 SYMBOLS_TRADED: Final = 12
 ACCOUNTS: Final = 24
@@ -60,7 +60,7 @@ class StormOptions:
     seconds: float
     only: tuple[str, ...] = ()
     brokers: int = 3
-    http_per_s: float = 4.0
+    http_per_s: float = 2.0
     topic_per_s: float = 60.0
 
 

@@ -27,7 +27,7 @@ PERSIST_S: Final = 120.0
 RESEND_S: Final = 0.5
 SEND_TIMEOUT_S: Final = 15.0
 IN_FLIGHT_MAX: Final = 5_000
-VOLLEY_NS: Final = 200_000_000
+VOLLEY_NS: Final = 400_000_000
 """One transaction per partition, stage and volley instead of one per intent: three brokers on two cores want that."""
 
 
@@ -166,7 +166,7 @@ class Traffic:
         return takewhile(lambda _: not self._ended, plan)
 
     async def _through_topic(self) -> None:
-        """Open loop: an intent is due when it is due, whatever the brokers are doing. What is due goes out in volleys."""
+        """Open loop: an intent is due when it is due, whatever the brokers are doing. They go out in volleys."""
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         plan = self._until_ended(actions(self._seed + 1, self._held, self._rates[1]))

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from typing import Annotated
 
 import typer
@@ -50,7 +51,12 @@ def chaos(
                 f"no fault is called {name!r}; there are {', '.join(CATALOGUE)}", param_hint="--only"
             )
     options = StormOptions(seed, seconds, chosen, brokers)
-    storm = Storm(StateDir(state_dir), options, lambda text: console.err.print(escape(text)))
+    began_s = time.monotonic()
+
+    def say(text: str) -> None:
+        console.err.print(f"{time.monotonic() - began_s:6.1f} s  {escape(text)}")
+
+    storm = Storm(StateDir(state_dir), options, say)
     outcome = console.run(storm.run())
     show(outcome, console.err if as_json or as_markdown else console.out)
     if as_markdown:
