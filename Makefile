@@ -65,8 +65,8 @@ bench: sync ## Measures decode, books and the online path; prints figures and ho
 	@$(RUN) python -m bench $(ARGS)
 
 .PHONY: chaos
-chaos: sync ## Kills every service in turn under load and audits the money
-	@$(PYTEST) tests/chaos $(ARGS)
+chaos: sync ## Strikes real faults at a fleet under load; ARGS="--seed 2 --seconds 600 --json"
+	@$(RUN) tidemark chaos $(ARGS)
 
 .PHONY: web
 web: sync ## Builds the dashboard, with Node from PyPI

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from common.contracts.topics import PARTITIONS
-from common.runtime.failpoints import COMMIT, OPEN, SOURCE_FAILPOINTS
+from common.runtime.failpoints import FAILPOINTS, SOURCE_FAILPOINTS
 
 from tidemark.chaos.faults import Failpoint, Fault, Kill, Rebalances, Zombie
 from tidemark.chaos.machine_faults import NETWORK_FAULTS, ClockJump, FullDisk, Network
@@ -17,14 +17,20 @@ PASSINGS_MAX: Final = 20
 JUMP_S: Final = (2.0, 7_200.0)
 
 
-def _steps(chance: random.Random, steps: Collection[str]) -> list[Fault]:
-    armed: list[Fault] = []
-    for service in (*STAGES, "ingest"):
-        passed = [step for step in steps if service != "ingest" or step in SOURCE_FAILPOINTS]
+def _steps(protocol: str) -> Callable[[random.Random], list[Fault]]:
+    """The numbered steps of the commit, or of opening, in every service that passes them."""
+
+    def make(chance: random.Random) -> list[Fault]:
         # Opening passes each step once per task, committing again and again.
-        last = PASSINGS_MAX if steps is COMMIT else 1
-        armed += [Failpoint(service, step, chance.randint(1, last)) for step in passed]
-    return armed
+        last = PASSINGS_MAX if protocol == "commit" else 1
+        return [
+            Failpoint(service, step, chance.randint(1, last))
+            for service in (*STAGES, "ingest")
+            for step in (SOURCE_FAILPOINTS if service == "ingest" else FAILPOINTS)
+            if step.startswith(f"{protocol}.")
+        ]
+
+    return make
 
 
 def _jumps(chance: random.Random) -> list[Fault]:
@@ -37,8 +43,8 @@ def _jumps(chance: random.Random) -> list[Fault]:
 
 CATALOGUE: Final[dict[str, Callable[[random.Random], list[Fault]]]] = {
     "kill": lambda _: [Kill(service) for service in ("ingest", "signals", "risk", "orders", "push")],
-    "commit-step": lambda chance: _steps(chance, COMMIT),
-    "open-step": lambda chance: _steps(chance, OPEN),
+    "commit-step": _steps("commit"),
+    "open-step": _steps("open"),
     "zombie": lambda _: [Zombie(service) for service in ("risk", "orders", "signals", "risk")],
     "rebalance": lambda _: [Rebalances("risk")],
     "brokers": lambda _: [Brokers()],
