@@ -104,7 +104,7 @@ class Deployment:
             self.addresses = Addresses(stack.kafka_bootstrap, stack.redis_url, stack.postgres_dsn)
         self.addresses = replace(self.addresses, data_dir=str(state.data))
         await create_topics(self.addresses.kafka_bootstrap, TOPICS, replication=options.brokers)
-        ports = choose_ports(SERVICES, any_free=options.any_free_ports)
+        ports = choose_ports(dict.fromkeys((*SERVICES, *options.services)), any_free=options.any_free_ports)
         chosen = FleetOptions(ports, options.feed, options.environment, options.services)
         fleet = Fleet(service_specs(self.addresses, state, chosen), self._report, options.restart_wait_max_s)
         self._report(f"starting {', '.join(fleet.names)}")

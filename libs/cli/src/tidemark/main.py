@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "replay": ("replay", "Replay a recorded feed into a running fleet, or offline into CSV files."),
     "read": ("read", "Print the committed records of a topic as rows."),
     "audit": ("audit", "Fold the committed ledger anew and compare it with RocksDB, PostgreSQL and Redis."),
+    "auditor": ("auditor", "Compare every store with the committed log, all the time."),
     "chaos": (
         "chaos",
         "Strike real faults at a fleet under load: what recovers when, and that no money is lost or made.",

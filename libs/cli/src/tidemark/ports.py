@@ -5,7 +5,14 @@ import socket
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-USUAL_PORTS: Final[Mapping[str, int]] = {"push": 8400, "orders": 8401, "ingest": 8402, "signals": 8403, "risk": 8404}
+USUAL_PORTS: Final[Mapping[str, int]] = {
+    "push": 8400,
+    "orders": 8401,
+    "ingest": 8402,
+    "signals": 8403,
+    "risk": 8404,
+    "auditor": 8405,
+}
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:

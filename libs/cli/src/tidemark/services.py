@@ -11,6 +11,10 @@ from tidemark.fleet import ServiceSpec
 from tidemark.state import Addresses, StateDir
 
 SERVICES: Final = ("ingest", "signals", "risk", "orders", "push")
+FLEET: Final = (*SERVICES, "auditor")
+"""What `up` and `demo` run: the services, and who watches their stores."""
+MODULES: Final = {"auditor": "tidemark.auditor"}
+"""Where the module that is run is not the service's name."""
 ENV_PREFIX: Final = "TIDEMARK_"
 HOST: Final = "127.0.0.1"
 
@@ -44,13 +48,14 @@ def service_specs(where: Addresses, state: StateDir, options: FleetOptions) -> l
     own: dict[str, dict[str, str]] = {
         "ingest": dict(options.feed),
         "orders": {"TIDEMARK_POSTGRES_DSN": where.postgres_dsn},
+        "auditor": {"TIDEMARK_POSTGRES_DSN": where.postgres_dsn},
         "push": {"TIDEMARK_ORDERS_URL": f"http://{HOST}:{options.ports['orders']}", **_dashboard()},
     }
     return [
         ServiceSpec(
             name=name,
             # -P: a file called orders.py in the directory one happens to be in is not the service.
-            argv=(sys.executable, "-P", "-m", name, "worker"),
+            argv=(sys.executable, "-P", "-m", MODULES.get(name, name), "worker"),
             env={
                 **shared,
                 "TIDEMARK_HTTP_PORT": str(options.ports[name]),

@@ -7,9 +7,10 @@ or cuts that end off, only a head that was kept elsewhere helps (``ChainVerifier
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain as concatenated
 from typing import Any, Final, NamedTuple
 
 from common.contracts.topics import RISK_LEDGER
@@ -156,7 +157,8 @@ class _PartitionChain:
 
     def _advance(self, head: Head, computed: str) -> None:
         self.head, self.computed = head, computed
-        if self.expected.get(head.seq, head.chain) != head.chain:
+        expected = self.expected.pop(head.seq, head.chain)
+        if expected != head.chain:
             self.findings.append(
                 ChainFinding(
                     Fault.REWRITTEN,
@@ -164,7 +166,7 @@ class _PartitionChain:
                     self.last_offset,
                     "",
                     0,
-                    f"number {head.seq} is {head.chain}, the head that was kept says {self.expected[head.seq]}",
+                    f"number {head.seq} is {head.chain}, the head that was kept says {expected}",
                 )
             )
 
@@ -179,8 +181,8 @@ class _PartitionChain:
                 return
         self.find(Fault.REPEATED, link, f"number {number} comes after number {self.head.seq}")
 
-    def conclude(self) -> list[ChainFinding]:
-        """What was found, in the order of the log, now that nothing follows."""
+    def faults(self) -> list[ChainFinding]:
+        """What was found so far, in the order of the log."""
         found = list(self.findings)
         for gap in self.gaps:
             link, numbers = gap.found, _numbers(gap.first, gap.last)
@@ -191,11 +193,16 @@ class _PartitionChain:
             found.append(
                 ChainFinding(Fault.DROPPED, self.partition, link.offset, link.account_id, link.seq, text),
             )
+        return sorted(found, key=lambda finding: finding.offset)
+
+    def conclude(self) -> list[ChainFinding]:
+        """The same, now that nothing follows."""
+        found = self.faults()
         end = max(self.expected, default=0)
         if end > self.head.seq:
             text = f"the log ends with number {self.head.seq}, the head that was kept is number {end}"
             found.append(ChainFinding(Fault.CUT_OFF, self.partition, self.last_offset, "", 0, text))
-        return sorted(found, key=lambda finding: finding.offset)
+        return found
 
 
 def _numbers(first: int, last: int) -> str:
@@ -214,12 +221,18 @@ class ChainVerifier:
     def _partition(self, number: int) -> _PartitionChain:
         if number not in self._partitions:
             start = genesis(number)
-            self._partitions[number] = _PartitionChain(number, start, start.chain, expected={0: start.chain})
+            self._partitions[number] = _PartitionChain(number, start, start.chain)
         return self._partitions[number]
 
     def expect(self, partition: int, head: Head) -> None:
-        """The chain must have this link; to be told before the log is read. Raises ValueError for two that disagree."""
-        known = self._partition(partition).expected.setdefault(head.seq, head.chain)
+        """The chain must come to this link, or end in it now; what lies behind is not looked at.
+
+        Raises ValueError where something else is known of that link.
+        """
+        chain = self._partition(partition)
+        if head.seq < chain.head.seq:
+            return
+        known = chain.head.chain if head.seq == chain.head.seq else chain.expected.setdefault(head.seq, head.chain)
         if known != head.chain:
             raise ValueError(f"partition {partition} number {head.seq} is {known} and {head.chain}")
 
@@ -258,14 +271,18 @@ class ChainVerifier:
     def entries(self) -> int:
         return sum(chain.entries for chain in self._partitions.values())
 
-    def conclude(self) -> list[ChainFinding]:
-        """What was found, now that nothing follows: by partition and offset."""
-        return sorted(self._all(), key=lambda finding: (finding.partition, finding.offset))
+    def faults(self) -> list[ChainFinding]:
+        """What was found so far, by partition and offset."""
+        return self._sorted(chain.faults() for chain in self._partitions.values())
 
-    def _all(self) -> Iterator[ChainFinding]:
-        yield from self._unreadable
-        for chain in self._partitions.values():
-            yield from chain.conclude()
+    def conclude(self) -> list[ChainFinding]:
+        """The same, now that nothing follows."""
+        return self._sorted(chain.conclude() for chain in self._partitions.values())
+
+    def _sorted(self, found: Iterable[list[ChainFinding]]) -> list[ChainFinding]:
+        return sorted(
+            (*self._unreadable, *concatenated(*found)), key=lambda finding: (finding.partition, finding.offset)
+        )
 
 
 def parse_head(text: str) -> tuple[int, Head]:

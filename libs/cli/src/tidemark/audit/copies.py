@@ -26,9 +26,9 @@ from tidemark.log_end import read_committed
 
 SCAN_KEYS: Final = 1_000
 POSTGRES_TIMEOUT_S: Final = 60.0
-_ACCOUNTS: Final = row_key("accounts", b"")
-_POSITIONS: Final = row_key("positions", b"")
-_CHAIN: Final = row_key("chain", CHAIN_KEY)
+ACCOUNTS: Final = row_key("accounts", b"")
+POSITIONS: Final = row_key("positions", b"")
+CHAIN: Final = row_key("chain", CHAIN_KEY)
 _CODECS: Final = {table.name: getattr(table, "codec", None) for table in TABLES}
 
 
@@ -47,15 +47,16 @@ def gate_accounts(rows: Iterable[tuple[bytes, bytes]]) -> Copies:
     accounts: dict[str, AccountRow] = {}
     positions: dict[str, dict[str, PositionRow]] = defaultdict(dict)
     for key, value in rows:
-        if key.startswith(_ACCOUNTS):
-            accounts[key.removeprefix(_ACCOUNTS).decode()] = _decoded("accounts", value)
-        elif key.startswith(_POSITIONS):
-            account_id, _, symbol = key.removeprefix(_POSITIONS).decode().partition("/")
-            positions[account_id][symbol] = _decoded("positions", value)
+        if key.startswith(ACCOUNTS):
+            accounts[key.removeprefix(ACCOUNTS).decode()] = decoded("accounts", value)
+        elif key.startswith(POSITIONS):
+            account_id, _, symbol = key.removeprefix(POSITIONS).decode().partition("/")
+            positions[account_id][symbol] = decoded("positions", value)
     return {name: (row.seq, balance_of(row, positions.get(name, {}))) for name, row in accounts.items()}
 
 
-def _decoded(table: str, value: bytes) -> Any:
+def decoded(table: str, value: bytes) -> Any:
+    """A row of the gate. Raises ValueError for bytes that are none."""
     codec = _CODECS[table]
     assert codec is not None
     return codec.decode(value)
@@ -88,7 +89,7 @@ def read_gate_store_heads(stores: Iterable[Path]) -> list[tuple[int, Head]]:
     heads = []
     for store in stores:
         try:
-            value = read_row(store, _CHAIN)
+            value = read_row(store, CHAIN)
         except OSError as error:
             raise CommandError(str(error)) from error
         if value is not None:
@@ -100,13 +101,13 @@ async def read_gate_changelog_heads(settings: Settings) -> list[tuple[int, Head]
     """Partition and last link of the ledger, from the changelog."""
     newest: dict[int, bytes] = {}
     async for messages in read_committed(settings, [RISK_GATE_CHANGELOG]):
-        newest |= {message.partition: message.value for message in messages if message.key == _CHAIN and message.value}
+        newest |= {message.partition: message.value for message in messages if message.key == CHAIN and message.value}
     return [(partition, head_of(value)) for partition, value in newest.items()]
 
 
 def head_of(value: bytes) -> Head:
     """The gate's row of a chain."""
-    row: ChainRow = _decoded("chain", value)
+    row: ChainRow = decoded("chain", value)
     return Head(row.seq, row.head.hex())
 
 

@@ -21,6 +21,7 @@ from tidemark.demo import Demo, DemoOptions
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feeds import file_feed, synthetic_feed
 from tidemark.options import DEFAULT_STATE, StateDirOption
+from tidemark.services import FLEET
 from tidemark.state import DEMO_STATE, StateDir
 from tidemark.watcher import CLOCKS
 
@@ -53,7 +54,7 @@ def demo(
     any_ports: Annotated[bool, typer.Option("--any-ports", help="Any free ports instead of the usual ones.")] = False,
     state_dir: StateDirOption = DEFAULT_STATE / DEMO_STATE,
 ) -> None:
-    """Run everything on this machine: parts, the five services, a market and a few hundred clients that trade.
+    """Run everything on this machine: parts, the five services, the auditor, a market and a few hundred clients that trade.
 
     Begins with empty data each time. At the end (after --seconds, not on Ctrl-C) the audit compares the ledger with
     every copy of it. Exits with 1 where an invariant is broken. The latency clocks count from the intended send time of
@@ -63,7 +64,7 @@ def demo(
     wanted = seconds if seconds is not None else (HEADLESS_SECONDS if headless else None)
     looked_at = browser if browser is not None else headless and is_at_hand()
     options = DemoOptions(seed=seed, accounts=accounts, orders_per_s=orders_per_s, seconds=wanted, browser=looked_at)
-    deployment = DeploymentOptions(feed=environment, fresh=True, keep=False, any_free_ports=any_ports)
+    deployment = DeploymentOptions(feed=environment, fresh=True, keep=False, any_free_ports=any_ports, services=FLEET)
     summary, audit = console.run(_demo(StateDir(state_dir), deployment, options, headless))
     if headless:
         _explain(audit)

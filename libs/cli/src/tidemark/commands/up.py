@@ -21,6 +21,7 @@ from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feeds import IDLE_FEED, synthetic_feed
 from tidemark.options import DEFAULT_STATE, StateDirOption, reader_settings, running_fleet
 from tidemark.process import Child, is_running
+from tidemark.services import FLEET
 from tidemark.state import FleetRecord, StateDir
 
 DOWN_TIMEOUT_S: Final = 90.0
@@ -49,7 +50,7 @@ def up(
     any_ports: Annotated[bool, typer.Option("--any-ports", help="Any free ports instead of the usual ones.")] = False,
     state_dir: StateDirOption = DEFAULT_STATE,
 ) -> None:
-    """Start Kafka, Redis, PostgreSQL and the five services on this machine; Ctrl-C stops all of it.
+    """Start Kafka, Redis, PostgreSQL, the five services and the auditor on this machine; Ctrl-C stops all of it.
 
     What is not installed is downloaded on the first start. A service that dies is started again after 1, 2, 4 … 60 s.
     Data stay for the next start.
@@ -59,7 +60,8 @@ def up(
         console.run(_detached(state))
         return
     environment = synthetic_feed(seed, rate, symbols) if feed is FeedChoice.SYNTHETIC else IDLE_FEED
-    console.run(_up(state, DeploymentOptions(feed=environment, fresh=fresh, any_free_ports=any_ports)))
+    options = DeploymentOptions(feed=environment, fresh=fresh, any_free_ports=any_ports, services=FLEET)
+    console.run(_up(state, options))
 
 
 async def _up(state: StateDir, options: DeploymentOptions) -> None:

@@ -4,6 +4,7 @@ Row key: ``{table}/{key}``; input position: ``@position/{topic}``. Only in the s
 offset that the store is complete up to. One WriteBatch carries all three, so a crash leaves them in step.
 """
 
+import contextlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -58,6 +59,25 @@ def _options() -> Options:
     return options
 
 
+def _rows_from(db: Rdict, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Every row from ``start`` on. Raises OSError where a block cannot be read.
+
+    ``items`` alone ends there as if nothing came after it; an iterator that goes on from the last row says why.
+    """
+    last = start
+    for key, value in db.items(from_key=start, read_opt=ReadOptions()):
+        yield key, value
+        last = key
+    rest = db.iter()
+    rest.seek(last)
+    if rest.valid():
+        rest.next()
+    try:
+        rest.status()
+    except Exception as error:  # rocksdict raises bare Exception
+        raise OSError(f"cannot read the store on from {last!r}: {error}") from error
+
+
 class RocksStore:
     """See ``Store``. Raises OSError where the directory is in use by another process or the disk refuses."""
 
@@ -78,7 +98,7 @@ class RocksStore:
 
     def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         # total_order_seek is RocksDB's default; keys are in byte order, so the range ends at the first other prefix.
-        for key, value in self._db.items(from_key=prefix, read_opt=ReadOptions()):
+        for key, value in _rows_from(self._db, prefix):
             if not key.startswith(prefix):
                 return
             yield key, value
@@ -124,6 +144,49 @@ def read_store(path: Path) -> Iterator[tuple[bytes, bytes]]:
     """Every row of a store that another process may have open, as it was when the call began (for the audit)."""
     db = Rdict(str(path), _options(), access_type=AccessType.read_only(False))
     try:
-        yield from db.items()
+        yield from _rows_from(db, b"")
     finally:
         db.close()
+
+
+class StoreFollower:
+    """A store that another process writes, as it was at the last ``catch_up``. Nothing in it is touched.
+
+    ``scratch`` is a directory of the follower's own. Every method raises OSError where RocksDB cannot go on, also
+    because a block's checksum is wrong; a follower that was opened anew may be able to.
+    """
+
+    def __init__(self, path: Path, scratch: Path) -> None:
+        try:
+            self._db = Rdict(str(path), _options(), access_type=AccessType.secondary(str(scratch)))
+        except Exception as error:  # rocksdict raises bare Exception
+            raise OSError(f"cannot follow the store {path}: {error}") from error
+        self._path = path
+
+    def catch_up(self) -> None:
+        """Goes on to what the owner has written by now."""
+        with self._translated():
+            self._db.try_catch_up_with_primary()
+
+    def get(self, key: bytes) -> bytes | None:
+        with self._translated():
+            value: bytes | None = self._db.get(key)
+            return value
+
+    def prefix(self, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Rows whose key begins with ``prefix``, from ``start`` on, in key order."""
+        with self._translated():
+            for key, value in _rows_from(self._db, max(prefix, start)):
+                if not key.startswith(prefix):
+                    return
+                yield key, value
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise OSError(f"cannot read the store {self._path}: {error}") from error

@@ -1,0 +1,23 @@
+"""``python -m tidemark.auditor``: one auditor, set by the environment. ``worker`` may follow, as with services."""
+
+import argparse
+
+import uvloop
+from common.runtime.logs import configure_logs
+
+from tidemark.auditor.process import run
+from tidemark.auditor.settings import AuditorSettings
+
+
+def main() -> None:
+    """Reads the settings from the environment and runs."""
+    parser = argparse.ArgumentParser(prog="tidemark.auditor", description="Compares every store with the log.")
+    parser.add_argument("command", nargs="?", choices=["worker"], default="worker")
+    parser.parse_args()
+    settings = AuditorSettings()
+    configure_logs("auditor", settings.log_level)
+    uvloop.run(run(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""What the auditor exports to Prometheus."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+DIVERGENCE = Gauge(
+    "tidemark_auditor_ledger_divergence", "Rows and files of a store that differ from the committed log now", ["store"]
+)
+UNREADABLE = Gauge("tidemark_auditor_store_unreadable", "1 while a store cannot be read", ["store"])
+SEQUENCE_ERRORS = Counter(
+    "tidemark_auditor_sequence_errors_total", "Ledger entries out of their account's sequence, requests answered twice"
+)
+LEDGER_SUM = Gauge("tidemark_auditor_ledger_sum_e4", "Sum of all cash postings; 0 in a sound ledger")
+RECORDS = Counter("tidemark_auditor_records_total", "Committed records folded")
+ROWS = Counter("tidemark_auditor_rows_compared_total", "Rows of stores compared with the log")
+LAG = Gauge("tidemark_auditor_lag_records", "Records between the fold and the end of the log, as of the last look")
+LOOK_SECONDS = Histogram(
+    "tidemark_auditor_look_seconds", "One look at every store", buckets=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+)
+LOOKED_AT = Gauge("tidemark_auditor_last_look_timestamp_seconds", "When the last look at every store was completed")

@@ -1,0 +1,26 @@
+"""Settings of the auditor, read from ``TIDEMARK_*`` environment variables."""
+
+from common.runtime.settings import Settings
+from pydantic import Field, SecretStr
+
+DEFAULT_POSTGRES = "postgresql://tidemark@127.0.0.1:5432/tidemark"
+
+
+class AuditorSettings(Settings):
+    """What an operator sets for the auditor. ``data_dir`` is that of the fleet: where its stores lie, read only."""
+
+    postgres_dsn: SecretStr = Field(default=SecretStr(DEFAULT_POSTGRES), description="libpq URL of the projection")
+    audit_interval_s: float = Field(default=1.0, gt=0, description="from one look at the stores to the next")
+    audit_hold_s: float = Field(
+        default=1.0, ge=0, description="the fold stays so far behind the log that stores stand at or before it"
+    )
+    audit_rows_max: int = Field(default=2_000, ge=1, description="rows that a look takes of each store at most")
+    audit_files_interval_s: float = Field(default=3.0, gt=0, description="how often a file that grows is read again")
+    audit_file_bytes_max: int = Field(
+        default=32 * 1024 * 1024, ge=1, description="bytes of unchanged store files that a look reads again"
+    )
+    audit_grace_s: float = Field(default=2.0, ge=0, description="a view may stand still behind the log for so long")
+    audit_calm_s: float = Field(
+        default=30.0, ge=0, description="views are not expected to be complete before risk has been up so long"
+    )
+    audit_orders_max: int = Field(default=200_000, ge=1, description="ended orders remembered, the newest")
