@@ -10,6 +10,7 @@ import random
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from common.contracts.events import (
     ExecType,
@@ -345,8 +346,12 @@ class Market:
         """What the other services say of themselves."""
         for service in ("ingest", "signals", "risk", "orders"):
             detail = {"kafka": True} | ({"feed session.next_message": self._ticks} if service == "ingest" else {})
-            data = HealthData(service=service, worker=f"{service}-1", ready=True, detail=detail, at_ns=time.time_ns())
-            await self._writer.write("health", service, {f"{service}-1": data})
+            await self._say(service, detail)
+        await self._say("auditor", {"audit.divergent": 0, "audit.looked_ns": time.time_ns()})
+
+    async def _say(self, service: str, detail: dict[str, Any]) -> None:
+        data = HealthData(service=service, worker=f"{service}-1", ready=True, detail=detail, at_ns=time.time_ns())
+        await self._writer.write("health", service, {f"{service}-1": data})
 
     async def run(self, seconds: float) -> None:
         """Heartbeats until the time is over."""

@@ -77,7 +77,7 @@ async def test_dashboard_shows_the_market_the_account_and_the_clocks_without_a_c
         await page.until("document.querySelector('.pill.live')")
         await page.until("document.querySelectorAll('.watch .table-spacer .table-row').length > 30")
         await page.until("document.querySelectorAll('.ladder .bid .level')[9].textContent")
-        await page.until("document.querySelectorAll('.lamp[data-state=ready]').length == 6")
+        await page.until("document.querySelectorAll('.lamp[data-state=ready]').length == 7")
         await page.until("document.querySelector('.orders .state.open')")
         await page.until("document.querySelector('.account .strong').textContent != '–'")
         await page.until("document.querySelector('.chart-legend').textContent.includes('VWAP')")
@@ -92,6 +92,19 @@ async def test_dashboard_shows_the_market_the_account_and_the_clocks_without_a_c
             "performance.getEntriesByType('resource').every((r) => r.name.startsWith(location.origin))"
         )
         assert page.problems == []
+
+
+async def test_auditor_that_stops_looking_then_the_strip_says_so(
+    start_push: Callable[..., Any], shared_redis: str, redis: Any
+) -> None:
+    push = await start_push(static_dir=built_dashboard())
+    async with open_page() as page:
+        async with market(shared_redis):
+            await page.goto(f"{push.url}/#symbol=AAPL")
+            await page.until("document.querySelector('.lamp.audit[data-state=ready]')")
+            assert (await page.text(".lamp.audit")).startswith("audit ok")
+        await page.until("document.querySelector('.lamp.audit[data-state=down]')", timeout_s=30)
+        assert await page.text(".lamp.audit") == "audit silent"
 
 
 async def test_ticket_then_the_verdict_shows_with_its_numbers(

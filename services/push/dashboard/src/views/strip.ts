@@ -1,3 +1,4 @@
+import { auditLamp } from "../audit";
 import { el, Text } from "../dom";
 import { ms } from "../format";
 import type { Link } from "../link";
@@ -16,6 +17,7 @@ export class Strip implements View {
   readonly root = el("footer", "strip");
   private readonly lamps = new Map<string, { node: HTMLElement; text: Text }>();
   private readonly redis = { node: el("span", "lamp"), text: new Text("lamp-name") };
+  private readonly audit = { node: el("span", "lamp audit"), text: new Text("lamp-name") };
   private readonly figures = new Map<string, Text>();
   private readonly connection = new Text("connection");
 
@@ -31,7 +33,8 @@ export class Strip implements View {
       lamps.append(lamp.node);
     }
     this.redis.node.append(el("i"), this.redis.text.node);
-    lamps.append(this.redis.node);
+    this.audit.node.append(el("i"), this.audit.text.node);
+    lamps.append(this.redis.node, this.audit.node);
     const clocks = el("div", "clocks");
     clocks.title = "Milliseconds from the origin (ingest of the tick; intended send time of the order), p50 / p99 of the last minute";
     for (const [path, label] of PATHS) {
@@ -51,6 +54,7 @@ export class Strip implements View {
     const up = this.store.status?.redis.up;
     setLamp(this.redis.node, up === undefined ? "unknown" : up ? "ready" : "down");
     this.redis.text.set("redis");
+    this.paintAudit();
     for (const [path] of PATHS) {
       for (const [clock] of CLOCKS) {
         const figures = this.store.status?.latency[path]?.[clock];
@@ -59,6 +63,15 @@ export class Strip implements View {
       }
     }
     this.connection.set(`rtt ${this.link.clock.rttMs.toFixed(1)} ms  ·  gaps ${this.link.gaps}`);
+  }
+
+  private paintAudit(): void {
+    const rows = [...this.store.health.values()].filter((row) => row.service === "auditor");
+    const lamp = auditLamp(rows, this.link.clock.ms());
+    setLamp(this.audit.node, lamp.state);
+    this.audit.text.set(lamp.text);
+    const hint = rows.map(describe).join("\n") || "no auditor was heard of: `tidemark auditor` starts one";
+    if (this.audit.node.title !== hint) this.audit.node.title = hint;
   }
 
   private paintLamp(service: string, lamp: { node: HTMLElement; text: Text }): void {
