@@ -152,7 +152,7 @@ def read_store(path: Path) -> Iterator[tuple[bytes, bytes]]:
 class StoreFollower:
     """A store that another process writes, as it was at the last ``catch_up``.
 
-    Nothing of RocksDB's is touched; the binding writes its own ``rocksdict-config.json`` into the directory. ``scratch``
+    Nothing of RocksDB's is touched; the binding writes its own ``rocksdict-config.json`` into the store. ``scratch``
     is a directory of the follower's own. Every method raises OSError where RocksDB cannot go on, also because a block's
     checksum is wrong; a follower that was opened anew may be able to.
     """
