@@ -154,9 +154,11 @@ class Comparer:
 
     def clear(self, store: str) -> None:
         """The store cannot be read: what was said of its rows is not known any more."""
-        for ids in (self._ahead, self._still):
-            for place in [place for place in ids if place[0] == store]:
-                del ids[place]
+        for place in [place for place in self._still if place[0] == store]:
+            del self._still[place]
+        for place in [place for place in self._ahead if place[0] == store]:
+            _, kind, key = place
+            self.folds[kind].forget(key, self._ahead.pop(place).version)
 
     def by_store(self, stores: Iterable[str]) -> dict[str, int]:
         """Store → rows that differ."""

@@ -52,3 +52,5 @@ def auditor(
     configure_logs("auditor", settings.log_level)
     with console.reported():
         uvloop.run(run(settings))
+    console.err.print("stopped")
+    raise typer.Exit(console.INTERRUPTED)
