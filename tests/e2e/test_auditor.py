@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -12,6 +14,7 @@ import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
+from common.contracts.topics import RISK_LEDGER
 from common.contracts.views import Envelope, HealthData, view_channel
 from redis.asyncio import Redis
 from tidemark import metrics
@@ -198,6 +201,36 @@ async def test_health_view_says_what_the_strip_shows(audited: Audited) -> None:
     (health,) = [HealthData.model_validate(Envelope.model_validate_json(row).data) for row in rows]
     assert (health.ready, health.detail["audit.divergent"]) == (True, 0)
     assert time.time_ns() - health.detail["audit.looked_ns"] < NOTICED_S * 1e9
+
+
+async def tidemark(state: Path, *arguments: str) -> tuple[int, str]:
+    """Exit code and standard output of a command on the fleet."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-m", "tidemark.main", *arguments, "--state-dir", str(state), stdout=subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode()
+
+
+async def test_chain_of_the_log_and_of_its_export_then_whole_and_an_altered_entry_is_found_offline(
+    audited: Audited, tmp_path: Path
+) -> None:
+    state = audited.deployment.state.root
+    code, heads = await tidemark(state, "audit", "--verify-chain")
+    assert (code, len(heads.splitlines())) == (0, RISK_LEDGER.partitions)
+    export, kept = tmp_path / "ledger.jsonl", tmp_path / "heads"
+    kept.write_text(heads, "utf-8")
+    await tidemark(state, "read", RISK_LEDGER.name, "--from-beginning", "--to-end", "--out", str(export))
+    offline = ("audit", "--verify-chain", str(export), "--heads", str(kept))
+    assert (await tidemark(tmp_path, *offline))[0] == 0
+    rows = [json.loads(line) for line in export.read_text("utf-8").splitlines()]
+    assert len(rows) > 2_000
+    rows[1_000]["booked_ns"] += 1
+    export.write_text("\n".join(json.dumps(row) for row in rows), "utf-8")
+    code, out = await tidemark(tmp_path, *offline, "--json")
+    (fault,) = json.loads(out)["faults"]
+    assert (code, fault["fault"], fault["offset"]) == (1, "altered", rows[1_000]["offset"])
 
 
 def gate_files(data: Path) -> tuple[Path, Path]:

@@ -13,6 +13,7 @@ import pytest_asyncio
 from common.contracts.topics import MD_BARS, REF_INSTRUMENTS
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from tidemark.process import is_running
+from tidemark.services import FLEET
 from tidemark.state import StateDir
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -69,7 +70,7 @@ async def test_up_when_a_fleet_runs_already_then_refused(state: StateDir) -> Non
 async def test_status_when_all_is_well_then_every_service_and_part_is_listed(state: StateDir) -> None:
     shown = await tidemark("status", "--json", "--state-dir", str(state.root))
     answer = json.loads(shown.out)
-    assert {row["name"] for row in answer["services"]} == {"ingest", "signals", "risk", "orders", "push"}
+    assert {row["name"] for row in answer["services"]} == set(FLEET)
     assert {row["name"] for row in answer["parts"]} == {"kafka", "redis", "postgres"}
     assert all(row["pid"] for row in answer["services"] + answer["parts"])
 
