@@ -72,7 +72,7 @@ class Comparer:
     folds: Mapping[str, Fold]
     grace_s: float
     divergent: dict[Id, str] = field(default_factory=dict)
-    compared: int = 0
+    _compared: int = 0
     _ahead: dict[Id, _Ahead] = field(default_factory=dict)
     _still: dict[Id, tuple[int, float]] = field(default_factory=dict)
     _again: set[Id] = field(default_factory=set)
@@ -125,7 +125,7 @@ class Comparer:
         if truth is None:
             self._again.add(place)
             return
-        self.compared += 1
+        self._compared += 1
         if truth != row:
             self.divergent[place] = f"at {version}: {describe(row, truth)}"
         else:
@@ -159,6 +159,11 @@ class Comparer:
         for place in [place for place in self._ahead if place[0] == store]:
             _, kind, key = place
             self.folds[kind].forget(key, self._ahead.pop(place).version)
+
+    def take_compared(self) -> int:
+        """Rows compared since this was asked last."""
+        count, self._compared = self._compared, 0
+        return count
 
     def by_store(self, stores: Iterable[str]) -> dict[str, int]:
         """Store → rows that differ."""

@@ -8,7 +8,7 @@ lives; a store that was begun anew has another IDENTITY.
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
@@ -143,7 +143,3 @@ class FleetFiles:
     def damaged(self) -> dict[str, str]:
         """Path of a file below the data directory → what is wrong with it."""
         return {f"{s.name}/{name}": text for s in self._stores.values() for name, text in s.damaged.items()}
-
-    @property
-    def stores(self) -> Iterable[Path]:
-        return self._stores.keys()

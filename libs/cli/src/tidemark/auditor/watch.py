@@ -164,6 +164,7 @@ class Watch:
         for store in STORES:
             metrics.DIVERGENCE.labels(store).set(counts[store])
             metrics.UNREADABLE.labels(store).set(store in unreadable)
+        metrics.ROWS.inc(comparer.take_compared())
         metrics.LEDGER_SUM.set(truth.accounts.ledger_sum_e4)
         metrics.LAG.set(sum(max(0, end - truth.positions.get(place, 0)) for place, end in ends.items()))
         metrics.LOOKED_AT.set(self.verdict.looked_ns / 1e9)
