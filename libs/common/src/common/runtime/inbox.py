@@ -14,14 +14,23 @@ RESTORE_POLL_MS = 20
 
 
 class Inbox:
-    """Natural batching: whatever gathered while the last transaction committed is the next batch; there is no timer."""
+    """Natural batching: whatever gathered while the last transaction committed is the next batch; there is no timer.
 
-    def __init__(self, readers: Mapping[Topic, Reader], partition: int, messages_max: int) -> None:
+    ``filled`` is set when something has arrived or a pump has ended; inboxes that are emptied together share one.
+    """
+
+    def __init__(
+        self,
+        readers: Mapping[Topic, Reader],
+        partition: int,
+        messages_max: int,
+        filled: asyncio.Event | None = None,
+    ) -> None:
         self._readers = readers
         self._partition = partition
         self._messages_max = messages_max
         self._queues: dict[str, deque[Message]] = {topic.name: deque() for topic in readers}
-        self._filled = asyncio.Event()
+        self._filled = filled or asyncio.Event()
         self._drained = asyncio.Event()
         self._pumps: list[asyncio.Task[None]] = []
 
@@ -38,6 +47,10 @@ class Inbox:
         for reader in self._readers.values():
             await reader.close()
 
+    def wake(self) -> None:
+        """Lets whoever empties it look again."""
+        self._filled.set()
+
     def waiting(self, topic: str) -> int:
         """Records received and not yet handed out."""
         return len(self._queues[topic])
@@ -50,22 +63,28 @@ class Inbox:
                     self._drained.clear()
                     await self._drained.wait()
                 for r in await reader.poll(POLL_MS):
-                    queue.append(Message(topic, self._partition, r.offset, r.key, r.value, r.timestamp_ms, r.headers))
+                    queue.append(Message(topic, self._partition, r.offset, r.key, r.value, r.timestamp, r.headers))
                 if queue:
                     self._filled.set()
         finally:
             self._filled.set()
 
     async def take(self, messages_max: int) -> list[Message]:
-        """Waits for one message, then takes what is there, every topic its share first. Raises what a pump raised."""
-        while not any(self._queues.values()):
+        """Waits for one message, then takes what is there. Raises what a pump raised."""
+        while not (batch := self.take_now(messages_max)):
+            self._filled.clear()
+            await self._filled.wait()
+        return batch
+
+    def take_now(self, messages_max: int) -> list[Message]:
+        """Takes what is there, every topic its share first. Raises what a pump raised, once there is nothing left."""
+        batch: list[Message] = []
+        if not any(self._queues.values()):
             # A pump may have ended while the last batch was committed: it is asked before every wait.
             for pump in self._pumps:
                 if pump.done():
                     pump.result()
-            self._filled.clear()
-            await self._filled.wait()
-        batch: list[Message] = []
+            return batch
         share = max(1, messages_max // len(self._queues))
         for limit in (share, messages_max):
             for queue in self._queues.values():

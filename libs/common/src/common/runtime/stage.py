@@ -15,6 +15,7 @@ from common.runtime.backoff import Backoff
 from common.runtime.errors import Fatal, Fenced, LogError, Retriable
 from common.runtime.globals import GlobalFollower
 from common.runtime.kafka import KafkaLog
+from common.runtime.lane import Lane
 from common.runtime.log import Log, Partition
 from common.runtime.logs import get_logger
 from common.runtime.membership import Membership
@@ -66,6 +67,20 @@ class StageRunner:
         self._clock_ns = clock_ns
         self._running: dict[int, asyncio.Task[None]] = {}
         self._failure: asyncio.Future[None] | None = None
+        self._lane = self._make_lane() if settings.producers == "process" else None
+
+    def _make_lane(self) -> Lane:
+        stage = self.stage
+        observe = metrics.COMMIT_SECONDS.labels(stage.app, stage.name).observe
+        process_id = stage.process_id(self._settings.worker_id)
+        changelog = [Partition(stage.changelog.name, number) for number in range(stage.changelog.partitions)]
+        return Lane(
+            process_id, self._log, self._settings, self._writes, observe, shared=True, changelog=changelog
+        )
+
+    def _writes(self) -> set[Partition]:
+        """Everywhere that transactions of this process may write."""
+        return {where for partition in self._running for where in self.stage.writes(partition)}
 
     async def follow(self, assignments: Assignments) -> None:
         """Until cancelled. Raises what no new opening can mend."""
@@ -110,6 +125,7 @@ class StageRunner:
                 self._open_store,
                 self._clock_ns,
                 suspects,
+                self._lane,
             )
             self.tasks[partition] = task
             try:

@@ -1,4 +1,4 @@
-"""The commit: the only place where a stage writes."""
+"""The commit: the only place where a stage writes, for one task or for all that share a producer."""
 
 import contextlib
 import time
@@ -14,7 +14,7 @@ from common.runtime.log import Partition, Producer, Record
 from common.runtime.message import Handled, Message, Output, View
 from common.runtime.overlay import TaskTables
 from common.runtime.partitioner import partition_of
-from common.runtime.store import Store, position_key
+from common.runtime.store import Rows, Store, position_key
 from common.runtime.telemetry import continued_span, current_traceparent, is_sampled
 
 Handler = Callable[[Message, TaskTables, int], Handled]
@@ -45,6 +45,8 @@ class Effects:
 
     outputs: dict[Partition, list[Record]] = field(default_factory=dict)
     views: list[tuple[View, str]] = field(default_factory=list)
+    rows: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+    positions: Mapping[str, int] = field(default_factory=dict)
     processed_ns: int = 0
 
 
@@ -61,71 +63,156 @@ class Committed:
 
 @dataclass(slots=True)
 class TaskParts:
-    """What a commit works with; one per task, and everything the task owns."""
+    """What a commit works with; one per task, and everything the task owns.
+
+    ``next_offset``: where the task's next changelog row stands if nobody else has written to the changelog meanwhile.
+    ``complete``: the store has every changelog row below this offset.
+    """
 
     name: str
     handler: Handler
-    producer: Producer
     store: Store
     tables: TaskTables
     changelog: Partition
     outputs: frozenset[str]
     clock_ns: Callable[[], int] = time.time_ns
+    next_offset: int = 0
+    complete: int = 0
+
+    def restored(self, end: int) -> None:
+        """The store has everything below ``end``."""
+        self.next_offset = self.complete = end
+
+    def store_rows(self, rows: Sequence[tuple[bytes, bytes | None]], end: int) -> None:
+        """Writes rows that are committed and end before ``end``.
+
+        Somebody who wants to own the partition may have written a claim between two commits. The store has not seen
+        it, so it stays complete up to there: the next opening reads on from the claim, not from behind it.
+        """
+        if end - len(rows) == self.next_offset:
+            self.complete = end
+            self.next_offset = end + 1  # the marker takes an offset
+        self.store.write(rows, self.complete)
 
 
-async def commit(parts: TaskParts, batch: Sequence[Message], dead: DeadLetter | None = None) -> Committed:
-    """Handles ``batch`` and makes it so: outputs, table rows and input positions become visible together.
+@dataclass(slots=True)
+class Work:
+    """One task's share of a transaction. ``dead`` is set aside: its position moves, its handler is not asked."""
 
-    ``dead`` is set aside in the same transaction: its position moves, its handler is not asked.
-    Raises PoisonError (aborted, nothing happened), Fenced or Retriable (open anew: the log knows what happened).
+    parts: TaskParts
+    batch: Sequence[Message]
+    dead: DeadLetter | None = None
+
+
+@dataclass(slots=True)
+class Note:
+    """Changelog rows about ownership. They go into no store: an opening task reads them back, a leaving one closes."""
+
+    changelog: Partition
+    rows: Rows
+
+
+Outcome = Committed | Exception
+"""What became of a task's work. PoisonError: nothing, the other works of the transaction were committed without it.
+Any other: it is committed, but the task's store refused it."""
+
+
+async def commit(
+    producer: Producer, works: Sequence[Work], notes: Sequence[Note] = (), clock_ns: Callable[[], int] = time.time_ns
+) -> tuple[list[Outcome], Mapping[Partition, int]]:
+    """Handles every work's batch and makes it so: outputs, table rows and input positions become visible together.
+
+    Returns the outcome of each work, and per partition the offset after the last record written.
+    Raises Fenced or Retriable: every task of the producer is to be opened anew, the log knows what happened.
     """
     # 1 begin
-    await parts.producer.begin()
+    await producer.begin()
     passing("commit.1.begun")
     try:
-        # 2 apply the batch to an overlay on the store
-        effects = apply(parts, batch)
+        # 2 apply each batch to an overlay on its task's store
+        applied = [_apply_work(work) for work in works]
         passing("commit.2.applied")
         # 3 outputs, changelog rows and the input positions as record batches
-        if dead is not None:
-            add_dead_letter(effects, dead, parts)
-        now_ms = parts.clock_ns() // NS_PER_MS
-        positions = positions_after([*batch, dead.message] if dead else batch)
-        rows = [row for table in parts.tables.overlays.values() for row in table.changes()]
-        rows += [(position_key(topic), b"%d" % offset) for topic, offset in positions.items()]
-        for partition, records in effects.outputs.items():
-            await parts.producer.append(partition, records)
-        passing("commit.3.outputs-appended")
-        await parts.producer.append(parts.changelog, [Record(key, value, now_ms) for key, value in rows])
-        passing("commit.3.changelog-appended")
-    except PoisonError:
-        discard(parts)
-        await parts.producer.abort()
-        raise
+        await _append(producer, works, applied, notes, clock_ns() // NS_PER_MS)
     except LogError:
-        discard(parts)
+        _discard_all(works)
         raise
     except BaseException:
-        # The partition is being released. The next owner would have to wait for the open transaction until the broker
-        # times it out; but if aborting fails, that must not hide why the task has to end.
-        discard(parts)
+        # The process is ending. The next owner would have to wait for the open transaction until the broker times it
+        # out; but if aborting fails, that must not hide why this has to end.
+        _discard_all(works)
         with contextlib.suppress(LogError):
-            await parts.producer.abort()
+            await producer.abort()
         raise
     # 4 commit
     try:
-        ends = await parts.producer.commit()
+        ends = await producer.commit()
     except BaseException:
-        discard(parts)
+        _discard_all(works)
         raise
-    committed_ns = parts.clock_ns()
+    committed_ns = clock_ns()
     passing("commit.4.committed")
-    # 5 one write batch: rows, input positions and the changelog position
-    parts.store.write(rows, ends[parts.changelog])
+    # 5 one write batch per store: rows, input positions and the changelog position
+    outcomes = [
+        done if isinstance(done, PoisonError) else _store(work, done, ends, committed_ns)
+        for work, done in zip(works, applied, strict=True)
+    ]
     passing("commit.5.stored")
+    return outcomes, ends
+
+
+def _apply_work(work: Work) -> Effects | PoisonError:
+    """Step 2 for one task. Poison leaves nothing behind."""
+    parts = work.parts
+    try:
+        effects = apply(parts, work.batch)
+    except PoisonError as poison:
+        discard(parts)
+        return poison
+    if work.dead is not None:
+        add_dead_letter(effects, work.dead, parts)
+    effects.positions = positions_after([*work.batch, work.dead.message] if work.dead else work.batch)
+    effects.rows = [row for table in parts.tables.overlays.values() for row in table.changes()]
+    effects.rows += [(position_key(topic), b"%d" % offset) for topic, offset in effects.positions.items()]
+    return effects
+
+
+async def _append(
+    producer: Producer,
+    works: Sequence[Work],
+    applied: Sequence[Effects | PoisonError],
+    notes: Sequence[Note],
+    now_ms: int,
+) -> None:
+    """Step 3. Where everything is poison there is nothing to append, and the empty commit leaves no trace."""
+    sound = [(work, done) for work, done in zip(works, applied, strict=True) if isinstance(done, Effects)]
+    for _, effects in sound:
+        for partition, records in effects.outputs.items():
+            await producer.append(partition, records)
+    passing("commit.3.outputs-appended")
+    for work, effects in sound:
+        await producer.append(work.parts.changelog, [Record(key, value, now_ms) for key, value in effects.rows])
+    for note in notes:
+        await producer.append(note.changelog, [Record(key, value, now_ms) for key, value in note.rows])
+    passing("commit.3.changelog-appended")
+
+
+def _store(work: Work, effects: Effects, ends: Mapping[Partition, int], committed_ns: int) -> Outcome:
+    """Step 5 for one task. A store that refuses is that task's trouble: the log has it, a new opening restores it."""
+    parts = work.parts
+    try:
+        parts.store_rows(effects.rows, ends[parts.changelog])
+    except Exception as error:  # rocksdict raises bare Exception
+        discard(parts)
+        return error
     for table in parts.tables.overlays.values():
         table.settle()
-    return Committed(effects.views, positions, effects.processed_ns, committed_ns, ends)
+    return Committed(effects.views, effects.positions, effects.processed_ns, committed_ns, ends)
+
+
+def _discard_all(works: Iterable[Work]) -> None:
+    for work in works:
+        discard(work.parts)
 
 
 def discard(parts: TaskParts) -> None:

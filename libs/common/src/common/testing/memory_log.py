@@ -21,9 +21,18 @@ def nothing(_step: str) -> None:
     """The default: every step succeeds."""
 
 
+class MemoryRecord(NamedTuple):
+    """See ``log.StoredRecord``."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp: int
+    headers: Headers
+
+
 @dataclass(slots=True)
 class _Transaction:
-    state: Literal["open", "committed", "aborted"] = "open"
     partitions: dict[Partition, int] = field(default_factory=dict)
     """Where the transaction begins in each partition that it writes to."""
     marked: dict[Partition, Ended] = field(default_factory=dict)
@@ -90,7 +99,7 @@ class MemoryLog:
         transaction, identity.transaction = identity.transaction, None
         if transaction is None:
             return
-        transaction.state = identity.ended = state
+        identity.ended = state
         partitions = sorted(transaction.partitions)
         if self._forgets is not None and state == "committed":
             transaction.owed.add(partitions[self._forgets % len(partitions)])
@@ -102,12 +111,17 @@ class MemoryLog:
         self._notify()
 
     def _mark(self, identity: _Identity, transaction: _Transaction | None, partition: Partition, state: Ended) -> None:
-        """A marker ends whatever its producer has open in the partition."""
+        """A marker ends whatever its producer has open in the partition.
+
+        Left out is what takes two misfortunes in a row and no client can mend: that the marker is forgotten, and the
+        same producer's next transaction is aborted before it was written again. A broker would then abort both here,
+        or its coordinator would not remember how the first one ended.
+        """
         self._entries[partition].append(_Entry(transaction, None))
         if transaction:
             transaction.marked[partition] = state
         for earlier in [owing for owing in identity.owing if partition in owing.owed]:
-            earlier.marked[partition] = state
+            earlier.marked[partition] = "committed"
             earlier.owed.discard(partition)
         identity.owing = [owing for owing in identity.owing if owing.owed]
 
@@ -139,7 +153,7 @@ class MemoryLog:
     def uncommitted(self, partition: Partition, start: int) -> list[StoredRecord]:
         """Every record from ``start`` on, aborted and open ones too."""
         return [
-            StoredRecord(offset, *entry.record)
+            MemoryRecord(offset, *entry.record)
             for offset, entry in enumerate(self._entries[partition][start:], start)
             if entry.record is not None
         ]
@@ -169,7 +183,7 @@ class MemoryLog:
         """Committed records from ``start`` up to the last stable offset."""
         stable = self.stable_end(partition)
         return [
-            StoredRecord(offset, *entry.record)
+            MemoryRecord(offset, *entry.record)
             for offset, entry in enumerate(self._entries[partition][start:stable], start)
             if entry.record is not None and self._is_committed(entry, partition)
         ]
@@ -209,7 +223,7 @@ class MemoryLog:
     def fence_now(self, transactional_id: str, writes: Collection[Partition] = ()) -> "MemoryProducer":
         """InitProducerId; then, over ``writes``, an empty transaction that ends as the last one did."""
         identity = self._identities.setdefault(transactional_id, _Identity())
-        ended = None if identity.transaction else identity.ended
+        ended: Ended | None = "committed" if identity.owing else None if identity.transaction else identity.ended
         self.end(identity, "aborted")
         identity.ended = None
         identity.epoch += 1

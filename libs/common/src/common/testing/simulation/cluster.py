@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from common.runtime.settings import Settings
 from common.runtime.stage import StageRunner
@@ -14,6 +15,7 @@ from common.testing.memory_store import MemoryStore
 from common.testing.simulation.network import Killed, Process, ProcessLog, Weather
 from common.testing.simulation.work import PARTITIONS, make_stage
 
+Producers = Literal["task", "process"]
 SESSION_TIMEOUT_S = 6.0
 NOTICE_S = 1.0
 """A member learns of a new assignment within its heartbeat: until then two of them may believe to own a partition."""
@@ -47,7 +49,7 @@ class Worker:
         self.seat = Seat()
         self._broker = broker
         self._weather = weather
-        self._settings = settings
+        self._settings = settings.model_copy(update={"worker_id": name})
         self._main: asyncio.Task[None] | None = None
         self.runner: StageRunner | None = None
         self.crashed: BaseException | None = None
@@ -108,13 +110,18 @@ class Group:
 class Cluster:
     """Everything that runs, and what can be done to it."""
 
-    def __init__(self, broker: MemoryLog, rng: random.Random, settings: Settings, workers: int) -> None:
+    def __init__(
+        self, broker: MemoryLog, rng: random.Random, settings: Settings, producers: Sequence[Producers]
+    ) -> None:
         self.rng = rng
         self.weather = Weather(rng)
         self.weather.broker_up.set()
         self.broker = broker
         self.group = Group(rng)
-        self.workers = [Worker(f"worker-{n}", broker, self.weather, settings) for n in range(workers)]
+        self.workers = [
+            Worker(f"worker-{n}", broker, self.weather, settings.model_copy(update={"producers": kind}))
+            for n, kind in enumerate(producers)
+        ]
         self._stopped: dict[str, asyncio.TimerHandle] = {}
 
     def members(self) -> list[Worker]:

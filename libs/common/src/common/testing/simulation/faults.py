@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from common.runtime import overlay, store, task, transaction
+from common.runtime import lane, overlay, store, task, transaction
 from common.runtime.errors import Fenced, LogError, Retriable
 from common.runtime.log import Partition, Record
-from common.runtime.message import Message
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
-from common.testing.simulation import opening_faults
+from common.testing.simulation import opening_faults, ownership_faults
 from common.testing.simulation.network import ProcessProducer
 from common.testing.simulation.replacing import replaced
 
@@ -25,28 +24,25 @@ Fault = Callable[[], AbstractContextManager[None]]
 
 
 def _commit_with(change: Callable[..., Any]) -> AbstractContextManager[None]:
-    """Puts ``change(right, parts, batch, dead)`` in the place of the commit."""
+    """Puts ``change(right, producer, works, notes)`` in the place of the commit."""
     right = transaction.commit
 
-    async def wrong(
-        parts: transaction.TaskParts, batch: Sequence[Any], dead: transaction.DeadLetter | None = None
-    ) -> transaction.Committed:
-        committed: transaction.Committed = await change(right, parts, batch, dead)
-        return committed
+    async def wrong(producer: Any, works: Sequence[transaction.Work], notes: Sequence[transaction.Note] = ()) -> Any:
+        return await change(right, producer, works, notes)
 
-    return replaced(task, "commit", wrong)
+    return replaced(lane, "commit", wrong)
 
 
 def ambiguous_commit_retried() -> AbstractContextManager[None]:
     """A commit without an answer is tried again with the same batch, without asking the log what became of it."""
 
-    async def change(right: Any, parts: transaction.TaskParts, batch: Any, dead: Any) -> Any:
+    async def change(right: Any, producer: Any, works: Any, notes: Any) -> Any:
         for _ in range(3):
             try:
-                return await right(parts, batch, dead)
+                return await right(producer, works, notes)
             except Retriable:
                 continue
-        return await right(parts, batch, dead)
+        return await right(producer, works, notes)
 
     return _commit_with(change)
 
@@ -66,14 +62,14 @@ def commit_error_swallowed() -> AbstractContextManager[None]:
 
 def fenced_owner_goes_on() -> AbstractContextManager[None]:
     """An owner that was told to stop takes a new epoch and goes on with what it has in memory."""
+    newest: dict[int, ProcessProducer] = {}
 
-    async def change(right: Any, parts: transaction.TaskParts, batch: Any, dead: Any) -> Any:
+    async def change(right: Any, producer: ProcessProducer, works: Any, notes: Any) -> Any:
         try:
-            return await right(parts, batch, dead)
+            return await right(newest.get(id(producer), producer), works, notes)
         except Fenced:
-            assert isinstance(parts.producer, ProcessProducer)
-            parts.producer = await parts.producer._log.fence(f"{parts.name}.{parts.tables.partition}")
-            return await right(parts, batch, dead)
+            newest[id(producer)] = await producer._log.fence(producer.transactional_id)
+            return await right(newest[id(producer)], works, notes)
 
     return _commit_with(change)
 
@@ -119,18 +115,18 @@ def outputs_outside_the_transaction() -> AbstractContextManager[None]:
 def store_written_before_commit() -> AbstractContextManager[None]:
     """Step 5 before step 4."""
     right = ProcessProducer.commit
-    tables: dict[int, tuple[transaction.TaskParts, list[Message]]] = {}
+    pending: dict[int, Sequence[transaction.Work]] = {}
 
-    async def change(right_commit: Any, parts: transaction.TaskParts, batch: Any, dead: Any) -> Any:
-        tables[id(parts.producer)] = (parts, list(batch))
-        return await right_commit(parts, batch, dead)
+    async def change(right_commit: Any, producer: Any, works: Sequence[transaction.Work], notes: Any) -> Any:
+        pending[id(producer)] = works
+        return await right_commit(producer, works, notes)
 
     async def wrong(self: ProcessProducer) -> Mapping[Partition, int]:
-        parts, batch = tables[id(self)]
-        rows = [row for table in parts.tables.overlays.values() for row in table.changes()]
-        positions = transaction.positions_after(batch)
-        rows += [(store.position_key(topic), b"%d" % at) for topic, at in positions.items()]
-        parts.store.write(rows, parts.store.changelog_offset())
+        for work in pending[id(self)]:
+            rows = [row for table in work.parts.tables.overlays.values() for row in table.changes()]
+            positions = transaction.positions_after(work.batch)
+            rows += [(store.position_key(topic), b"%d" % at) for topic, at in positions.items()]
+            work.parts.store.write(rows, work.parts.store.changelog_offset())
         return await right(self)
 
     @contextlib.contextmanager
@@ -143,14 +139,15 @@ def store_written_before_commit() -> AbstractContextManager[None]:
 
 def dead_letter_without_its_offset() -> AbstractContextManager[None]:
     """The poison message is set aside, and its position moves only with the next message."""
+    right = transaction._apply_work
 
-    async def change(right: Any, parts: transaction.TaskParts, batch: Any, dead: Any) -> Any:
-        if dead is None:
-            return await right(parts, batch, None)
+    def wrong(work: transaction.Work) -> Any:
+        if work.dead is None:
+            return right(work)
         with replaced(transaction, "positions_after", lambda _messages: {}):
-            return await right(parts, batch, dead)
+            return right(work)
 
-    return _commit_with(change)
+    return replaced(transaction, "_apply_work", wrong)
 
 
 def position_one_short() -> AbstractContextManager[None]:
@@ -197,16 +194,12 @@ def poison_dropped() -> AbstractContextManager[None]:
 
 def neighbours_dropped_with_poison() -> AbstractContextManager[None]:
     """The messages before the poison one in its batch are taken for handled."""
-    right = task.Task._process
+    right = task.Task._around
 
-    async def wrong(self: task.Task, parts: transaction.TaskParts, batch: list[Any]) -> None:
-        try:
-            await self._commit(parts, batch)
-        except transaction.PoisonError as poison:
-            await self._set_aside(parts, batch[poison.index], repr(poison.cause))
-            await right(self, parts, batch[poison.index + 1 :])
+    def wrong(self: task.Task, work: transaction.Work, poison: transaction.PoisonError) -> list[transaction.Work]:
+        return [other for other in right(self, work, poison) if other.dead or other.batch[0] is not work.batch[0]]
 
-    return replaced(task.Task, "_process", wrong)
+    return replaced(task.Task, "_around", wrong)
 
 
 def tombstones_lost() -> AbstractContextManager[None]:
@@ -250,13 +243,14 @@ def store_ahead_is_ignored() -> AbstractContextManager[None]:
 def fatal_taken_for_done() -> AbstractContextManager[None]:
     """After an error of the log the batch is forgotten and the next one is taken."""
 
-    async def change(right: Any, parts: transaction.TaskParts, batch: Any, dead: Any) -> Any:
+    async def change(right: Any, producer: Any, works: Sequence[transaction.Work], notes: Any) -> Any:
         try:
-            return await right(parts, batch, dead)
+            return await right(producer, works, notes)
         except LogError as error:
-            if isinstance(error, Fenced):
+            if notes or isinstance(error, Fenced):
                 raise
-            return transaction.Committed([], transaction.positions_after(batch), 0, 0, {})
+            positions = [transaction.positions_after(work.batch) for work in works]
+            return [transaction.Committed([], position, 0, 0, {}) for position in positions], {}
 
     return _commit_with(change)
 
@@ -266,52 +260,83 @@ def reader_moves_on_without_the_inbox() -> AbstractContextManager[None]:
     right = task.Task._open_inbox
     received: dict[int, dict[str, int]] = {}
 
-    async def wrong(self: task.Task) -> Any:
+    async def wrong(self: task.Task, filled: Any) -> Any:
         key = id(self.suspects)
         self.positions = self.positions | received.get(key, {})
-        inbox = await right(self)
+        inbox = await right(self, filled)
         received[key] = dict(self.positions)
-        take = inbox.take
+        take = inbox.take_now
 
-        async def noted(messages_max: int) -> list[Any]:
-            batch: list[Any] = await take(messages_max)
+        def noted(messages_max: int) -> list[Any]:
+            batch: list[Any] = take(messages_max)
             received[key] |= transaction.positions_after(batch)
             return batch
 
-        inbox.take = noted  # type: ignore[method-assign]
+        inbox.take_now = noted  # type: ignore[method-assign]
         return inbox
 
     return replaced(task.Task, "_open_inbox", wrong)
 
 
-FAULTS: Final[dict[str, Fault]] = {
-    fault.__name__.replace("_", "-"): fault
-    for fault in (
-        opening_faults.seek_before_restore,
-        opening_faults.watermark_before_fencing,
-        opening_faults.fence_skipped,
-        opening_faults.two_owners_during_revocation,
-        opening_faults.restore_ends_early,
-        opening_faults.restore_uncommitted,
-        opening_faults.restore_skipped_where_a_store_exists,
-        ambiguous_commit_retried,
-        commit_error_swallowed,
-        fenced_owner_goes_on,
-        offset_outside_the_transaction,
-        outputs_outside_the_transaction,
-        store_written_before_commit,
-        dead_letter_without_its_offset,
-        position_one_short,
-        positions_left_out_of_the_store,
-        changelog_position_too_far,
-        overlay_kept_after_abort,
-        poison_dropped,
-        neighbours_dropped_with_poison,
-        tombstones_lost,
-        compaction_loses_tombstones,
-        tables_outlive_the_task,
-        store_ahead_is_ignored,
-        fatal_taken_for_done,
-        reader_moves_on_without_the_inbox,
-    )
+GENERAL: Final[tuple[Fault, ...]] = (
+    opening_faults.seek_before_restore,
+    opening_faults.watermark_before_fencing,
+    opening_faults.fence_skipped,
+    opening_faults.two_owners_during_revocation,
+    opening_faults.restore_ends_early,
+    opening_faults.restore_uncommitted,
+    opening_faults.restore_skipped_where_a_store_exists,
+    ambiguous_commit_retried,
+    commit_error_swallowed,
+    fenced_owner_goes_on,
+    offset_outside_the_transaction,
+    outputs_outside_the_transaction,
+    store_written_before_commit,
+    dead_letter_without_its_offset,
+    position_one_short,
+    positions_left_out_of_the_store,
+    changelog_position_too_far,
+    overlay_kept_after_abort,
+    poison_dropped,
+    neighbours_dropped_with_poison,
+    tombstones_lost,
+    compaction_loses_tombstones,
+    tables_outlive_the_task,
+    store_ahead_is_ignored,
+    fatal_taken_for_done,
+    reader_moves_on_without_the_inbox,
+    opening_faults.markers_not_written_again,
+)
+OWNERSHIP: Final[tuple[Fault, ...]] = (
+    ownership_faults.only_the_newest_claim_counts,
+    ownership_faults.claims_before_the_owner_row_dropped,
+    ownership_faults.no_look_back,
+    ownership_faults.look_back_does_not_wait,
+    ownership_faults.not_restored_after_the_look_back,
+    ownership_faults.claim_keyed_by_its_maker,
+    ownership_faults.store_jumps_over_claims,
+    ownership_faults.owner_row_left_out,
+    ownership_faults.released_before_leaving,
+    ownership_faults.released_and_still_served,
+    ownership_faults.fences_the_wrong_id,
+    ownership_faults.owed_markers_left_behind,
+)
+MIXED: Final[tuple[Fault, ...]] = (
+    ownership_faults.task_id_not_shut_out_after_the_claim,
+    ownership_faults.task_ignores_claims,
+)
+
+
+def _name(fault: Fault) -> str:
+    return fault.__name__.replace("_", "-")
+
+
+FAULTS: Final[dict[str, Fault]] = {_name(fault): fault for fault in (*GENERAL, *OWNERSHIP, *MIXED)}
+MODES_OF: Final[dict[str, tuple[str, ...]]] = {
+    **{_name(fault): ("task", "process") for fault in GENERAL},
+    # A process looks at the changelog's end several times while it takes a partition over: see its own faults.
+    _name(opening_faults.watermark_before_fencing): ("task",),
+    **{_name(fault): ("process",) for fault in OWNERSHIP},
+    **{_name(fault): ("mixed",) for fault in MIXED},
 }
+"""Where each fault must be found: with a producer per task, with one per process, or with workers of both kinds."""

@@ -12,7 +12,7 @@ from common.runtime.log import Partition, Record
 from common.runtime.settings import Settings
 from common.testing.memory_log import MemoryLog
 from common.testing.simulation import clock, work
-from common.testing.simulation.cluster import Cluster
+from common.testing.simulation.cluster import Cluster, Producers
 from common.testing.simulation.work import INTENTS, PARTITIONS, REPORTS, Wrong
 
 STORM_S: Final = 60.0
@@ -23,7 +23,15 @@ WATCH_S: Final = 2.0
 MESSAGES: Final = (20, 80)
 EVENTS: Final = (4, 24)
 POISON_PROBABILITY: Final = 0.04
-KINDS: Final = ("kill", "start", "stop", "resume", "rebalance", "broker down", "broker up", "time out", "compact")
+KINDS: Final = (
+    "kill", "start", "stop", "resume", "rebalance", "broker down", "broker up", "time out", "compact", "forget marker"
+)  # fmt: skip
+MODES: Final[dict[str, tuple[Producers, ...]]] = {
+    "task": ("task", "task", "task"),
+    "process": ("process", "process", "process"),
+    "mixed": ("process", "task", "process"),
+}
+"""How each worker's producers are set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +92,13 @@ class Outcome:
     handled: int
 
 
-def simulate(seed: int, keep: Collection[int] | None = None) -> Outcome:
-    """Runs one history in virtual time."""
+def simulate(seed: int, mode: str = "task", keep: Collection[int] | None = None) -> Outcome:
+    """Runs one history in virtual time. ``mode``: a key of MODES; a seed's plan is the same in all of them."""
     history = plan(seed, keep)
-    return clock.run(_happen(history))
+    return clock.run(_happen(history, MODES[mode]))
 
 
-async def _happen(history: Plan) -> Outcome:
+async def _happen(history: Plan, producers: tuple[Producers, ...]) -> Outcome:
     rng = random.Random(f"weather {history.seed}")
     broker = work.make_log()
     settings = Settings(
@@ -98,8 +106,9 @@ async def _happen(history: Plan) -> Outcome:
         batch_messages_max=rng.choice((1, 3, 10)),
         restart_backoff_min_s=0.5,
         restart_backoff_max_s=4.0,
+        handover_wait_ms=rng.choice((0, 100, 500)),
     )
-    cluster = Cluster(broker, rng, settings, history.workers)
+    cluster = Cluster(broker, rng, settings, producers[: history.workers])
     for index in range(history.workers):
         cluster.start(index)
     storm = [asyncio.create_task(_feed(broker, history)), asyncio.create_task(_storm(cluster, history))]
@@ -167,6 +176,8 @@ async def _strike(cluster: Cluster, event: Event) -> None:
                 cluster.broker.time_out(ids[event.target % len(ids)])
         case "compact":
             cluster.broker.compact(Partition(work.CHANGELOG.name, event.target % PARTITIONS))
+        case "forget marker":
+            cluster.broker.forget_marker(event.target)
 
 
 async def _watch(broker: MemoryLog, storm: list[asyncio.Task[None]]) -> list[Wrong]:
@@ -190,7 +201,7 @@ async def _calm(cluster: Cluster) -> list[Wrong]:
         cluster.start(index)
     loop = asyncio.get_running_loop()
     until = loop.time() + CALM_S
-    while not all(_handled(cluster, p) for p in range(PARTITIONS)):
+    while cluster.broker.markers_owed() or not all(_handled(cluster, p) for p in range(PARTITIONS)):
         await asyncio.sleep(WATCH_S)
         for worker in cluster.workers:
             if worker.crashed is not None:
@@ -211,10 +222,10 @@ def _handled(cluster: Cluster, partition: int) -> bool:
     return store is not None and cluster.positions_of(partition) == {t: end for t, end in ends.items() if end}
 
 
-def shortest(seed: int) -> Outcome:
+def shortest(seed: int, mode: str = "task") -> Outcome:
     """The failing history of a seed with as few events as still make it fail."""
     keep = set(range(len(plan(seed).events)))
     for index in sorted(keep):
-        if simulate(seed, keep - {index}).wrong:
+        if simulate(seed, mode, keep - {index}).wrong:
             keep.discard(index)
-    return simulate(seed, keep)
+    return simulate(seed, mode, keep)

@@ -1,47 +1,52 @@
 """Seeded faults in opening a task: fencing, the high watermark, restoring, positioning."""
 
+import asyncio
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Final
 
-from common.runtime import store, task, transaction
+from common.runtime import lane, restore, store, task
 from common.runtime.log import Partition
 from common.testing.memory_log import MemoryReader
 from common.testing.simulation.network import ProcessLog, ProcessProducer
 from common.testing.simulation.replacing import replaced
+from common.testing.simulation.work import CHANGELOG, PARTITIONS
+
+CHANGELOGS: Final = [Partition(CHANGELOG.name, number) for number in range(PARTITIONS)]
 
 
 def seek_before_restore() -> AbstractContextManager[None]:
     """The input is positioned by what the store said before it was restored."""
     right = task.Task._restore
 
-    async def wrong(self: task.Task, parts: transaction.TaskParts) -> None:
-        before = dict(store.positions_of(parts.store))
-        await right(self, parts)
+    async def wrong(self: task.Task, *arguments: Any) -> Any:
+        before = dict(store.positions_of(self._parts.store))
+        taking = await right(self, *arguments)
         self.positions = before
+        return taking
 
     return replaced(task.Task, "_restore", wrong)
 
 
 def watermark_before_fencing() -> AbstractContextManager[None]:
-    """The changelog's end is read first, and the older owner is shut out afterwards."""
-    right_fence, right_watermark = ProcessLog.fence, ProcessLog.high_watermark
+    """The changelog's end is read first, and older owners are shut out afterwards."""
+    right_enter, right_watermark = lane.Lane.enter, ProcessLog.high_watermark
 
-    async def fence(self: ProcessLog, transactional_id: str, writes: Collection[Partition] = ()) -> ProcessProducer:
-        stage_name, _, number = transactional_id.rpartition(".")
-        changelog = Partition(f"{stage_name}.changelog", int(number))
-        end = await right_watermark(self, changelog)
-        self.early = getattr(self, "early", {}) | {changelog: end}  # type: ignore[attr-defined]
-        return await right_fence(self, transactional_id, writes)
+    async def enter(self: lane.Lane) -> Any:
+        log: Any = self._log
+        ends = {p: await right_watermark(log, p) for p in CHANGELOGS}
+        session = await right_enter(self)
+        log.early = getattr(log, "early", {}) | ends
+        return session
 
     async def high_watermark(self: ProcessLog, partition: Partition) -> int:
-        early: dict[Partition, int] = self.early  # type: ignore[attr-defined]
-        return early[partition]
+        early: dict[Partition, int] = getattr(self, "early", {})
+        return early[partition] if partition in early else await right_watermark(self, partition)
 
     @contextlib.contextmanager
     def both() -> Iterator[None]:
-        with replaced(ProcessLog, "fence", fence), replaced(ProcessLog, "high_watermark", high_watermark):
+        with replaced(lane.Lane, "enter", enter), replaced(ProcessLog, "high_watermark", high_watermark):
             yield
 
     return both()
@@ -69,16 +74,18 @@ def two_owners_during_revocation() -> AbstractContextManager[None]:
 
 
 def restore_ends_early() -> AbstractContextManager[None]:
-    """The restore takes one poll's records for all of the changelog."""
+    """The restore takes three records for all of the changelog."""
 
-    async def wrong(self: task.Task, parts: transaction.TaskParts, end: int) -> int:
-        reader = await self.log.read(parts.changelog, parts.store.changelog_offset())
+    async def wrong(self: restore.ChangelogCopy, end: int) -> None:
+        reader = await self._log.read(self.changelog, self.position)
         records = (await reader.poll(1))[:3]
         if records:
-            parts.store.write([(record.key or b"", record.value) for record in records], records[-1].offset + 1)
-        return len(records)
+            self._store.write([(record.key or b"", record.value) for record in records], records[-1].offset + 1)
+            for record in records:
+                self.claims.note(record.key or b"", record.value)
+            self.position = records[-1].offset + 1
 
-    return replaced(task.Task, "_copy_changelog", wrong)
+    return replaced(restore.ChangelogCopy, "upto", wrong)
 
 
 def restore_uncommitted() -> AbstractContextManager[None]:
@@ -88,6 +95,7 @@ def restore_uncommitted() -> AbstractContextManager[None]:
     async def wrong(self: MemoryReader, timeout_ms: int) -> Sequence[Any]:
         if not self._partition.topic.endswith("changelog"):
             return await right(self, timeout_ms)
+        await asyncio.sleep(timeout_ms / 1000)
         start, self.position = self.position, self._log.end_offset(self._partition)
         return self._log.uncommitted(self._partition, start)
 
@@ -96,9 +104,22 @@ def restore_uncommitted() -> AbstractContextManager[None]:
 
 def restore_skipped_where_a_store_exists() -> AbstractContextManager[None]:
     """A store that has anything is taken for complete."""
-    right = task.Task._copy_changelog
+    right = restore.ChangelogCopy.upto
 
-    async def wrong(self: task.Task, parts: transaction.TaskParts, end: int) -> int:
-        return 0 if parts.store.changelog_offset() else await right(self, parts, end)
+    async def wrong(self: restore.ChangelogCopy, end: int) -> None:
+        if self._store.changelog_offset() and not self.rows:
+            self.position = end
+        else:
+            await right(self, end)
 
-    return replaced(task.Task, "_copy_changelog", wrong)
+    return replaced(restore.ChangelogCopy, "upto", wrong)
+
+
+def markers_not_written_again() -> AbstractContextManager[None]:
+    """A new owner leaves it at fencing: markers that a broker forgot are never written."""
+    right = ProcessLog.fence
+
+    async def wrong(self: ProcessLog, transactional_id: str, writes: Collection[Partition] = ()) -> ProcessProducer:
+        return await right(self, transactional_id)
+
+    return replaced(ProcessLog, "fence", wrong)

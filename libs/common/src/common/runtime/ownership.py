@@ -1,0 +1,177 @@
+"""Who may write a changelog partition, when producers are shared by a process's tasks: claims in the changelog itself.
+
+A transactional id that belongs to a process is not known to who takes a partition over, so the changelog names it.
+Two kinds of rows, beside those of tables and positions:
+
+``@owner``: transactional id of the last one who took the partition; empty: it was given back.
+``@claim/{unique}``: transactional id of one who wants it. A claim is a row of its own, because compaction keeps only
+the newest row of a key, and a later claim of the same id must not stand for an earlier one.
+
+Whoever takes the partition removes the claims that are older than its own, whose makers it has shut out, in the row
+that names it owner. So at any offset, those who could still write are the owner and the makers of the claims that are
+there. The specification and its argument are in ``docs/spec/ownership.md``, with an exhaustive check of it.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from common.runtime.failpoints import passing
+from common.runtime.inbox import RESTORE_POLL_MS
+from common.runtime.log import Log, Partition
+from common.runtime.logs import get_logger
+from common.runtime.store import Store
+from common.runtime.transaction import Note
+
+if TYPE_CHECKING:
+    from common.runtime.restore import ChangelogCopy
+
+OWNER_KEY: Final = b"@owner"
+CLAIM_PREFIX: Final = b"@claim/"
+NOBODY: Final = ""
+OFFSET_MAX: Final = 2**63 - 1
+
+_log = get_logger(__name__)
+
+
+def is_ownership(key: bytes) -> bool:
+    """Whether a changelog row is about ownership and none of a table's."""
+    return key == OWNER_KEY or key.startswith(CLAIM_PREFIX)
+
+
+@dataclass(slots=True)
+class Claims:
+    """The ownership rows of a partition as far as the changelog was read."""
+
+    owner: str = NOBODY
+    claims: dict[bytes, str] = field(default_factory=dict)
+    _unread: set[bytes] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, store: Store) -> "Claims":
+        """Those that the store has from earlier reading."""
+        claims = {key: value.decode() for key, value in store.prefix(CLAIM_PREFIX)}
+        return cls((store.get(OWNER_KEY) or b"").decode(), claims)
+
+    def note(self, key: bytes, value: bytes | None) -> None:
+        """Takes in the next row of the changelog."""
+        if key == OWNER_KEY:
+            self.owner = (value or b"").decode()
+        elif key.startswith(CLAIM_PREFIX):
+            if value is None:
+                self.claims.pop(key, None)
+            else:
+                self.claims[key] = value.decode()
+        else:
+            return
+        self._unread.add(key)
+
+    def writers(self, me: str) -> list[str]:
+        """Everybody else who may be able to write: the owner and all whose claims stand. They count as looked at."""
+        self._unread.clear()
+        return sorted({self.owner, *self.claims.values()} - {me, NOBODY})
+
+    def writers_since(self, me: str) -> list[str]:
+        """Those named by rows that came after the last look."""
+        ids = {self.owner} if OWNER_KEY in self._unread else set()
+        ids |= {self.claims[key] for key in self._unread if key in self.claims}
+        return sorted(ids - {me, NOBODY})
+
+
+@dataclass(slots=True)
+class Taking:
+    """One attempt to own a changelog partition. ``me`` has been fenced in before it begins.
+
+    ``writes``: where transactions of earlier owners may have written. ``write`` commits rows and returns the offset
+    after the last one. ``task_id`` is the transactional id that belongs to the partition and not to a process.
+    """
+
+    log: Log
+    copy: "ChangelogCopy"
+    me: str
+    task_id: str
+    writes: Collection[Partition]
+    write: Callable[[Note], Awaitable[int]]
+    removable: list[bytes] = field(default_factory=list)
+    """Claims whose makers are shut out."""
+
+    async def as_task(self) -> int:
+        """For a producer that belongs to the partition: each taker knows its id and shuts it out after having claimed.
+
+        So nothing has to be claimed here, and one look at the claims after fencing in is enough. Returns the offset up
+        to which the store is complete.
+        """
+        claims = self.copy.claims
+        await self._restore()
+        if others := claims.writers(self.me):
+            self.removable = list(claims.claims)
+            await self._shut_out(others)
+            await self._restore()
+        return self.copy.position
+
+    async def as_process(self, handover_wait_s: float) -> int:
+        """For a producer that serves many partitions. Returns the offset up to which the store is complete."""
+        changelog, claims = self.copy.changelog, self.copy.claims
+        # 1 read the changelog up to the last stable offset
+        await self.copy.upto(await self.log.last_stable_offset(changelog))
+        await self._await_release(handover_wait_s)
+        passing("own.1.read")
+        # 2 shut out the owner and everybody whose claim stands
+        hidden = [self.task_id] if self.copy.position < await self.log.high_watermark(changelog) else []
+        await self._shut_out([*claims.writers(self.me), *hidden])
+        passing("own.2.fenced")
+        # 3 claim
+        claimed = await self.write(Note(changelog, [(self._claim_key(), self.me.encode())]))
+        passing("own.3.claimed")
+        # 4 look back from the claim to where step 1 had read; a task's own producer claims nothing, but its id is known
+        await self._read_back(claimed)
+        await self._shut_out([*claims.writers_since(self.me), self.task_id])
+        self.removable = list(claims.claims)
+        passing("own.4.looked-back")
+        # 5 restore up to the high watermark: nobody can add to it any more
+        await self._restore()
+        return self.copy.position
+
+    async def seat(self) -> tuple[list[tuple[bytes, bytes | None]], int]:
+        """Names the owner and removes the claims before it; after that the partition may be worked on.
+
+        Returns the rows and the offset after them; no rows where there was nothing to say.
+        """
+        if not self.removable and self.copy.claims.owner in (self.me, NOBODY):
+            return [], 0
+        rows: list[tuple[bytes, bytes | None]] = [(OWNER_KEY, self.me.encode())]
+        rows += [(key, None) for key in self.removable]
+        end = await self.write(Note(self.copy.changelog, rows))
+        passing("own.5.seated")
+        return rows, end
+
+    def _claim_key(self) -> bytes:
+        return CLAIM_PREFIX + uuid.uuid4().hex.encode()
+
+    async def _read_back(self, claimed: int) -> None:
+        """Waits until the claim itself can be read: until then an earlier one may still be committed before it."""
+        await self.copy.upto(claimed)
+
+    async def _restore(self) -> None:
+        await self.copy.upto(await self.log.high_watermark(self.copy.changelog))
+
+    async def _await_release(self, wait_s: float) -> None:
+        """An owner that lives and is losing the partition gives it back; shutting it out would stop all it serves."""
+        claims = self.copy.claims
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait_s
+        while claims.owner not in (self.me, NOBODY) and loop.time() < until:
+            await self.copy.advance(OFFSET_MAX, RESTORE_POLL_MS)
+
+    async def _shut_out(self, ids: Collection[str]) -> None:
+        for transactional_id in ids:
+            _log.info("owner_shut_out", changelog=str(self.copy.changelog), by=self.me, owner=transactional_id)
+            producer = await self.log.fence(transactional_id, self.writes)
+            await producer.close()
+
+
+def release(changelog: Partition) -> Note:
+    """What an owner writes when it gives the partition back: nobody has to shut it out then."""
+    return Note(changelog, [(OWNER_KEY, NOBODY.encode())])
