@@ -54,7 +54,7 @@ def demo(
     any_ports: Annotated[bool, typer.Option("--any-ports", help="Any free ports instead of the usual ones.")] = False,
     state_dir: StateDirOption = DEFAULT_STATE / DEMO_STATE,
 ) -> None:
-    """Run everything on this machine: parts, the five services, the auditor, a market and a few hundred clients that trade.
+    """Run everything on this machine: parts, the services, the auditor, a market and a few hundred clients that trade.
 
     Begins with empty data each time. At the end (after --seconds, not on Ctrl-C) the audit compares the ledger with
     every copy of it. Exits with 1 where an invariant is broken. The latency clocks count from the intended send time of
