@@ -65,7 +65,7 @@ async def test_commit_when_done_then_every_partition_shows_its_records(log: Log,
     assert await log.high_watermark(Partition(topic, 0)) == 3, "the marker takes an offset"
     assert values(await read_until(log, Partition(topic, 0), 3)) == [b"1", b"2"]
     (tombstone,) = await read_until(log, Partition(topic, 1), 2)
-    assert (tombstone.offset, tombstone.key, tombstone.value, tombstone.timestamp_ms) == (0, b"k", None, 7)
+    assert (tombstone.offset, tombstone.key, tombstone.value, tombstone.timestamp) == (0, b"k", None, 7)
     assert [tuple(header) for header in tombstone.headers] == [("name", b"value")]
     await producer.close()
 

@@ -1,112 +1,143 @@
-"""The log on a Kafka broker, through aiokafka. Transactions are in ``producer.py``."""
+"""The log on a Kafka broker. Connections, metadata, TLS and SASL are aiokafka's; the requests are ours."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Collection, Sequence
+from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka import errors as kafka_errors
+from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import CloseReason
+from aiokafka.errors import KafkaError
 
-from common.runtime import overrides
-from common.runtime.client_errors import translated
+from common.runtime.client_errors import NOT_DONE, refusal, translated
 from common.runtime.errors import Fatal, Retriable
+from common.runtime.fetch import committed_records
 from common.runtime.log import Partition, StoredRecord
 from common.runtime.producer import KafkaProducer
+from common.runtime.read_requests import EARLIEST, LATEST, READ_COMMITTED, READ_UNCOMMITTED, Fetch, Fetched, ListOffsets
 from common.runtime.settings import Settings
+from common.runtime.wire import Request
 
-FETCH_BYTES_MAX = 8 * 1024 * 1024
-FETCH_WAIT_MS = 500
-METADATA_BACKOFF_MS = 50
+FETCH_BYTES_MAX: Final = 2 * 1024 * 1024
+FETCH_WAIT_MS: Final = 500
+METADATA_BACKOFF_MS: Final = 50
+LEADER_AWAY_S: Final = 0.05
+"""Before a leader that could not be reached, or has moved, is asked again."""
+
+
+class Leaders:
+    """Sends requests to the leader of a partition."""
+
+    def __init__(self, client: AIOKafkaClient) -> None:
+        self._client = client
+
+    async def ask(self, partition: Partition, request: Request, purpose: str) -> Any:
+        """One attempt, over the purpose's own connection. None where the leader is unknown, has moved or is away.
+
+        Raises LogError where the broker refuses for good.
+        """
+        client = self._client
+        node = client.cluster.leader_for_partition(TopicPartition(*partition))
+        try:
+            if node is None or node < 0:
+                await client.add_topic(partition.topic)
+                await client.force_metadata_update()
+                return None
+            answer = await client.send(node, request, group=purpose)
+        except (KafkaError, OSError, TimeoutError):
+            await client.force_metadata_update()
+            return None
+        if answer.error in NOT_DONE:
+            await client.force_metadata_update()
+            return None
+        if answer.error:
+            raise refusal(f"{type(request).__name__} of {partition}", answer.error)
+        return answer
+
+    def hang_up(self, purpose: str) -> None:
+        """Closes the purpose's connections."""
+        for place, connection in list(self._client._conns.items()):
+            if place[1] == purpose:
+                del self._client._conns[place]
+                connection.close(reason=CloseReason.SHUTDOWN)
 
 
 class KafkaReader:
-    """See ``log.Reader``. One consumer per partition: a fetch that waits for one partition delays no other."""
+    """See ``log.Reader``. Each has a connection of its own: a fetch that waits for one partition delays no other."""
 
-    def __init__(self, client: AIOKafkaConsumer, partition: Partition, start: int) -> None:
-        self._client = client
-        self._partition = TopicPartition(partition.topic, partition.number)
+    def __init__(self, leaders: Leaders, partition: Partition, start: int, purpose: str) -> None:
+        self._leaders = leaders
+        self._partition = partition
+        self._purpose = purpose
         self.position = start
 
     async def poll(self, timeout_ms: int) -> Sequence[StoredRecord]:
+        topic, number = self._partition
+        wait_ms = min(timeout_ms, FETCH_WAIT_MS)
+        request = Fetch(topic, number, self.position, wait_ms, FETCH_BYTES_MAX)
+        fetched: Fetched | None = await self._leaders.ask(self._partition, request, self._purpose)
+        if fetched is None:
+            await asyncio.sleep(LEADER_AWAY_S)
+            return ()
         with translated(f"read {self._partition}"):
-            fetched = await self._client.getmany(self._partition, timeout_ms=timeout_ms)
-            self.position = await self._client.position(self._partition)
-        records: Sequence[StoredRecord] = fetched.get(self._partition, ())
+            records, self.position = committed_records(fetched, self.position)
         return records
 
     async def close(self) -> None:
-        with contextlib.suppress(kafka_errors.KafkaError, TimeoutError, OSError):
-            await asyncio.wait_for(self._client.stop(), 1.0)
+        self._leaders.hang_up(self._purpose)
 
 
 class KafkaLog:
-    """See ``log.Log``. Holds one consumer for questions about offsets and metadata."""
+    """See ``log.Log``."""
 
     def __init__(self, settings: Settings, client_id: str) -> None:
-        overrides.install()
         self._settings = settings
         self._client_id = client_id
-        self._questions: AIOKafkaConsumer | None = None
+        self._client: AIOKafkaClient | None = None
+        self._readers = 0
+
+    def _make_client(self, client_id: str) -> AIOKafkaClient:
+        return AIOKafkaClient(
+            bootstrap_servers=self._settings.kafka_bootstrap,
+            client_id=client_id,
+            request_timeout_ms=self._settings.request_timeout_ms,
+            retry_backoff_ms=METADATA_BACKOFF_MS,
+        )
 
     async def start(self) -> None:
         """Connects. Raises Retriable where no broker answers."""
-        # A read_committed consumer would be told the last stable offset for the end of a partition, and restoring until
-        # there would miss a transaction that is still being completed.
-        client = self._consumer("questions", isolation_level="read_uncommitted")
+        client = self._make_client(self._client_id)
         with translated(f"connect to {self._settings.kafka_bootstrap}"):
             try:
-                await client.start()
+                await client.bootstrap()
             except BaseException:
-                await client.stop()
+                await client.close()
                 raise
-        self._questions = client
+        self._client = client
 
     async def stop(self) -> None:
-        if self._questions is not None:
-            await self._questions.stop()
+        if self._client is not None:
+            await self._client.close()
 
-    def _consumer(self, purpose: str, isolation_level: str = "read_committed") -> AIOKafkaConsumer:
-        return AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka_bootstrap,
-            client_id=f"{self._client_id}-{purpose}",
-            isolation_level=isolation_level,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            check_crcs=False,  # overrides.py checks them, in hardware
-            key_deserializer=overrides.as_stored_record,
-            fetch_max_wait_ms=FETCH_WAIT_MS,
-            max_partition_fetch_bytes=FETCH_BYTES_MAX,
-            request_timeout_ms=self._settings.request_timeout_ms,
-            retry_backoff_ms=50,
-        )
-
-    def _ask(self) -> AIOKafkaConsumer:
-        if self._questions is None:
+    def _connected(self) -> AIOKafkaClient:
+        if self._client is None:
             raise Retriable("the log is not connected")
-        return self._questions
+        return self._client
 
     async def partition_count(self, topic: str) -> int:
         with translated(f"partitions of {topic}"):
-            client = self._ask()
             # aiokafka caches what it knows; a topic made since is only found by asking anew.
-            cluster = await client._client.fetch_all_metadata()
+            cluster = await self._connected().fetch_all_metadata()
             numbers = cluster.partitions_for_topic(topic)
         if not numbers:
             raise Fatal(f"topic {topic} does not exist; `tidemark up` or the topics job creates it")
         return len(numbers)
 
     async def fence(self, transactional_id: str, writes: Collection[Partition] = ()) -> KafkaProducer:
-        settings = self._settings
-        client = AIOKafkaClient(
-            bootstrap_servers=settings.kafka_bootstrap,
-            client_id=f"{self._client_id}-{transactional_id}",
-            request_timeout_ms=settings.request_timeout_ms,
-            retry_backoff_ms=METADATA_BACKOFF_MS,
-        )
-        producer = KafkaProducer(client, transactional_id, settings)
-        timeout_s = settings.request_timeout_ms / 1000
+        client = self._make_client(f"{self._client_id}-{transactional_id}")
+        producer = KafkaProducer(client, transactional_id, self._settings)
+        timeout_s = self._settings.request_timeout_ms / 1000
         with translated(f"fence {transactional_id}"):
             try:
                 async with asyncio.timeout(timeout_s):
@@ -118,35 +149,24 @@ class KafkaLog:
         return producer
 
     async def high_watermark(self, partition: Partition) -> int:
-        with translated(f"high watermark of {partition}"):
-            ends = await self._ask().end_offsets([TopicPartition(*partition)])
-        return int(ends[TopicPartition(*partition)])
+        return await self._offset(partition, LATEST, READ_UNCOMMITTED)
 
     async def low_watermark(self, partition: Partition) -> int:
-        with translated(f"low watermark of {partition}"):
-            starts = await self._ask().beginning_offsets([TopicPartition(*partition)])
-        return int(starts[TopicPartition(*partition)])
+        return await self._offset(partition, EARLIEST, READ_UNCOMMITTED)
 
     async def last_stable_offset(self, partition: Partition) -> int:
-        # Only a read_committed consumer is told this offset. It is asked seldom, so one is made for the question.
-        client = self._consumer("stable")
-        with translated(f"last stable offset of {partition}"):
-            try:
-                await client.start()
-                ends = await client.end_offsets([TopicPartition(*partition)])
-            finally:
-                await client.stop()
-        return int(ends[TopicPartition(*partition)])
+        return await self._offset(partition, LATEST, READ_COMMITTED)
+
+    async def _offset(self, partition: Partition, at: int, isolation: int) -> int:
+        leaders = Leaders(self._connected())
+        request = ListOffsets(*partition, at, isolation)
+        give_up_s = time.monotonic() + self._settings.request_timeout_ms / 1000
+        while (answer := await leaders.ask(partition, request, "questions")) is None:
+            if time.monotonic() > give_up_s:
+                raise Retriable(f"no leader of {partition} answers")
+            await asyncio.sleep(LEADER_AWAY_S)
+        return int(answer.offset)
 
     async def read(self, partition: Partition, start: int) -> KafkaReader:
-        client = self._consumer(f"{partition.topic}-{partition.number}")
-        tp = TopicPartition(*partition)
-        with translated(f"read {partition}"):
-            try:
-                await client.start()
-                client.assign([tp])
-                client.seek(tp, start)
-            except BaseException:
-                await client.stop()
-                raise
-        return KafkaReader(client, partition, start)
+        self._readers += 1
+        return KafkaReader(Leaders(self._connected()), partition, start, f"reader {self._readers}")

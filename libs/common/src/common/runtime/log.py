@@ -22,14 +22,19 @@ class Record(NamedTuple):
     headers: Headers = ()
 
 
-class StoredRecord(NamedTuple):
-    """A record as read."""
+class StoredRecord(Protocol):
+    """A record as read. ``timestamp`` is in ms since the epoch, as Kafka keeps it."""
 
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    timestamp_ms: int
-    headers: Headers
+    @property
+    def offset(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def headers(self) -> Headers: ...
 
 
 class Producer(Protocol):

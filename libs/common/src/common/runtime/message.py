@@ -1,8 +1,9 @@
-"""What goes into a handler and what comes out of it."""
+"""What goes into a handler and what comes out of it: made for each message, hence structs in C."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from common.contracts.topics import Topic
 from common.contracts.views import ViewModel
@@ -10,29 +11,17 @@ from common.contracts.views import ViewModel
 Headers = Sequence[tuple[str, bytes]]
 
 
-class Message:
+class Message(msgspec.Struct, eq=False, gc=False):
     """One input record. ``body`` is decoded by the topic's schema at first use; an error there makes it poison."""
 
-    __slots__ = ("_body", "headers", "key", "offset", "partition", "timestamp_ms", "topic", "value")
-
-    def __init__(
-        self,
-        topic: Topic,
-        partition: int,
-        offset: int,
-        key: bytes | None,
-        value: bytes | None,
-        timestamp_ms: int,
-        headers: Headers = (),
-    ) -> None:
-        self.topic = topic
-        self.partition = partition
-        self.offset = offset
-        self.key = key
-        self.value = value
-        self.timestamp_ms = timestamp_ms
-        self.headers = headers
-        self._body: Any = None
+    topic: Topic
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int
+    headers: Headers = ()
+    _body: Any = None
 
     @property
     def body(self) -> Any:
@@ -54,8 +43,7 @@ class Message:
         return ""
 
 
-@dataclass(slots=True)
-class Output:
+class Output(msgspec.Struct, gc=False):
     """A record to write within the commit. Without ``partition`` the key's murmur2 hash chooses, as in Java clients.
 
     ``body`` is encoded by the topic's schema; None writes a tombstone. The trace context of the message that is being
@@ -68,8 +56,7 @@ class Output:
     partition: int | None = None
 
 
-@dataclass(slots=True)
-class View:
+class View(msgspec.Struct, gc=False):
     """A view row to show after the commit (see ``common.contracts.views``). ``data`` None removes the key.
 
     ``origin_ns``: intended send time of the order or ingest time of the frame behind it, for the latency clocks.

@@ -18,7 +18,9 @@ from aiokafka.errors import KafkaError
 from common.runtime.client_errors import NOT_DONE, UNKNOWN_TOPIC_OR_PARTITION, refusal, translated
 from common.runtime.failpoints import passing
 from common.runtime.log import Partition, Record
-from common.runtime.protocol import (
+from common.runtime.record_batches import SEQUENCES, RecordBatches, record_count
+from common.runtime.settings import Settings
+from common.runtime.transaction_requests import (
     AddPartitionsToTxn,
     ApiVersions,
     DescribeTransactions,
@@ -28,11 +30,9 @@ from common.runtime.protocol import (
     InitProducerId,
     Produce,
     ProducerId,
-    Request,
     Transaction,
 )
-from common.runtime.record_batches import SEQUENCES, RecordBatches, record_count
-from common.runtime.settings import Settings
+from common.runtime.wire import Request
 
 BACKOFF_S: Final = 0.001
 """Before a request is sent again that the broker did not do yet: markers take about a millisecond to write."""

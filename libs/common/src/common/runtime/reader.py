@@ -113,6 +113,6 @@ class CommittedReader:
             if records or reader.position != position:
                 position = reader.position
                 messages = [
-                    Message(topic, number, r.offset, r.key, r.value, r.timestamp_ms, r.headers) for r in records
+                    Message(topic, number, r.offset, r.key, r.value, r.timestamp, r.headers) for r in records
                 ]
                 await self._queue.put((place, position, messages))

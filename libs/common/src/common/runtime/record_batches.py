@@ -6,7 +6,7 @@ from typing import Final
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from common.runtime.log import Record
-from common.runtime.protocol import ProducerId
+from common.runtime.transaction_requests import ProducerId
 
 BATCH_BYTES_MAX: Final = 900_000
 """Below the broker's default ``message.max.bytes`` of 1 MiB."""

@@ -8,7 +8,6 @@ from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
 
 from common.contracts.topics import Topic
-from common.runtime import overrides
 from common.runtime.client_errors import translated
 from common.runtime.errors import Retriable
 from common.runtime.message import Headers
@@ -28,7 +27,6 @@ class Sender:
 
     async def start(self) -> None:
         """Connects. Raises Retriable where no broker answers."""
-        overrides.install()
         client = AIOKafkaProducer(
             bootstrap_servers=self._settings.kafka_bootstrap,
             client_id=f"{self._client_id}-sender",

@@ -8,10 +8,11 @@ process between a request and its answer.
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from common.runtime.errors import Fatal, Fenced
 from common.runtime.log import Partition, Record, StoredRecord
+from common.runtime.message import Headers
 
 Step = Callable[[str], None]
 Ended = Literal["committed", "aborted"]

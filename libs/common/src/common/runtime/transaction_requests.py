@@ -1,119 +1,11 @@
-"""The requests of Kafka's protocol that a transactional producer sends, by hand: aiokafka has none of these versions.
-
-Each class is what ``AIOKafkaClient.send`` takes, so connections, metadata, TLS and SASL stay aiokafka's. All versions
-here are "flexible": compact strings and arrays, tagged fields (KIP-482), as the broker's message definitions say.
-"""
+"""The requests of a transactional producer, in the versions of Kafka 4."""
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from typing import Any, ClassVar, NamedTuple, Self
 
-_NO_TAGS = b"\x00"
-
-
-def uvarint(value: int) -> bytes:
-    """An unsigned variable-length integer (Protocol Buffers' base 128)."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def compact(text: str) -> bytes:
-    """A compact string."""
-    data = text.encode()
-    return uvarint(len(data) + 1) + data
-
-
-def compact_array(items: Sequence[bytes]) -> bytes:
-    return uvarint(len(items) + 1) + b"".join(items)
-
-
-class Cursor:
-    """Reads a response from front to back. Raises struct.error or IndexError where it is too short."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def read(self, layout: struct.Struct) -> tuple[Any, ...]:
-        values = layout.unpack_from(self._data, self._at)
-        self._at += layout.size
-        return values
-
-    def uvarint(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self._data[self._at]
-            self._at += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-            shift += 7
-
-    def length(self) -> int:
-        """Of a compact string or array; -1 for null."""
-        return self.uvarint() - 1
-
-    def take(self, count: int) -> bytes:
-        self._at += count
-        return self._data[self._at - count : self._at]
-
-    def text(self) -> str:
-        return self.take(max(self.length(), 0)).decode()
-
-    def tags(self) -> dict[int, bytes]:
-        found = {}
-        for _ in range(self.uvarint()):
-            tag = self.uvarint()
-            found[tag] = self.take(self.uvarint())
-        return found
-
-
-class _Header(NamedTuple):
-    """Request header 2."""
-
-    data: bytes
-
-    def encode(self) -> bytes:
-        return self.data
-
-
-class _ResponseHeader(NamedTuple):
-    correlation_id: int
-
-
-class Request:
-    """What aiokafka's connection asks of a request."""
-
-    API_KEY: ClassVar[int]
-    RESPONSE_TYPE: ClassVar[Any]
-    HEADER_TAGS: ClassVar[bool] = True
-
-    def __init__(self, version: int, body: bytes) -> None:
-        self._version = version
-        self._body = body
-
-    def prepare(self, _versions: Mapping[int, tuple[int, int]]) -> Self:
-        return self
-
-    def build_request_header(self, correlation_id: int, client_id: str) -> _Header:
-        name = client_id.encode()
-        head = struct.pack(">hhih", self.API_KEY, self._version, correlation_id, len(name))
-        return _Header(head + name + _NO_TAGS)
-
-    def encode(self) -> bytes:
-        return self._body
-
-    def parse_response_header(self, data: BytesIO) -> _ResponseHeader:
-        (correlation_id,) = struct.unpack(">i", data.read(4))
-        if self.HEADER_TAGS:
-            # Brokers send none; were there any, the body could not be found without reading them.
-            assert data.read(1) == _NO_TAGS
-        return _ResponseHeader(correlation_id)
+from common.runtime.wire import NO_TAGS, Cursor, Request, compact, compact_array, uvarint
 
 
 class Features(NamedTuple):
@@ -150,7 +42,7 @@ class ApiVersions(Request):
     HEADER_TAGS = False
 
     def __init__(self) -> None:
-        super().__init__(3, compact("tidemark") + compact("1") + _NO_TAGS)
+        super().__init__(3, compact("tidemark") + compact("1") + NO_TAGS)
 
 
 class Transaction(NamedTuple):
@@ -177,7 +69,7 @@ class DescribeTransactions(Request):
     RESPONSE_TYPE = Transaction
 
     def __init__(self, transactional_id: str) -> None:
-        super().__init__(0, compact_array([compact(transactional_id)]) + _NO_TAGS)
+        super().__init__(0, compact_array([compact(transactional_id)]) + NO_TAGS)
 
 
 class ProducerId(NamedTuple):
@@ -200,7 +92,7 @@ class InitProducerId(Request):
     RESPONSE_TYPE = ProducerId
 
     def __init__(self, transactional_id: str, timeout_ms: int) -> None:
-        super().__init__(4, compact(transactional_id) + struct.pack(">iqh", timeout_ms, -1, -1) + _NO_TAGS)
+        super().__init__(4, compact(transactional_id) + struct.pack(">iqh", timeout_ms, -1, -1) + NO_TAGS)
 
 
 class ErrorCode(NamedTuple):
@@ -222,7 +114,7 @@ class EndTxn(Request):
 
     def __init__(self, transactional_id: str, producer: ProducerId, committed: bool) -> None:
         identity = struct.pack(">qh?", producer.producer_id, producer.epoch, committed)
-        super().__init__(self.VERSION, compact(transactional_id) + identity + _NO_TAGS)
+        super().__init__(self.VERSION, compact(transactional_id) + identity + NO_TAGS)
 
 
 class EndTxnBumping(EndTxn):
@@ -261,11 +153,11 @@ class AddPartitionsToTxn(Request):
 
     def __init__(self, transactional_id: str, producer: ProducerId, topics: Mapping[str, Iterable[int]]) -> None:
         rows = [
-            compact(topic) + compact_array([struct.pack(">i", number) for number in numbers]) + _NO_TAGS
+            compact(topic) + compact_array([struct.pack(">i", number) for number in numbers]) + NO_TAGS
             for topic, numbers in topics.items()
         ]
         identity = struct.pack(">qh", producer.producer_id, producer.epoch)
-        super().__init__(3, compact(transactional_id) + identity + compact_array(rows) + _NO_TAGS)
+        super().__init__(3, compact(transactional_id) + identity + compact_array(rows) + NO_TAGS)
 
 
 class Produced(NamedTuple):
@@ -308,9 +200,9 @@ class Produce(Request):
         for topic, partitions in batches.items():
             parts += (compact(topic), uvarint(len(partitions) + 1))
             for number, batch in partitions.items():
-                parts += (struct.pack(">i", number), uvarint(len(batch) + 1), batch, _NO_TAGS)
-            parts.append(_NO_TAGS)
-        parts.append(_NO_TAGS)
+                parts += (struct.pack(">i", number), uvarint(len(batch) + 1), batch, NO_TAGS)
+            parts.append(NO_TAGS)
+        parts.append(NO_TAGS)
         super().__init__(version, b"".join(parts))
 
 

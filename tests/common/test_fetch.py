@@ -1,0 +1,59 @@
+"""Fetch responses: a batch that was damaged on its way is refused; what an aborted transaction wrote is left out."""
+
+import pytest
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from common.runtime.fetch import committed_records, verify_record_batches
+from common.runtime.read_requests import Fetched
+from hypothesis import given
+from hypothesis import strategies as st
+
+_CHECKED_FROM = 21
+
+
+def record_batch(*values: bytes) -> bytes:
+    builder = DefaultRecordBatchBuilder(2, 0, 1, 7, 0, 0, 1_000_000)
+    for offset, value in enumerate(values):
+        builder.append(offset, timestamp=1, key=None, value=value, headers=[])
+    return bytes(builder.build())
+
+
+def test_record_batches_when_whole_then_they_pass() -> None:
+    data = record_batch(b"one", b"two") + record_batch(b"three")
+    verify_record_batches(data)
+    verify_record_batches(data[:-1])  # the last one is partial, which is the broker's right
+    verify_record_batches(b"")
+
+
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=5), st.data())
+def test_record_batch_when_any_bit_is_flipped_then_it_is_refused(values: list[bytes], data: st.DataObject) -> None:
+    batch = bytearray(record_batch(b"before") + record_batch(*values))
+    at = data.draw(st.integers(len(record_batch(b"before")) + _CHECKED_FROM, len(batch) - 1))
+    batch[at] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(CorruptRecordException):
+        verify_record_batches(bytes(batch))
+
+
+def transactional_batch(producer_id: int, base_offset: int, *values: bytes) -> bytes:
+    builder = DefaultRecordBatchBuilder(2, 0, 1, producer_id, 0, 0, 1_000_000)
+    for offset, value in enumerate(values):
+        builder.append(offset, timestamp=1, key=None, value=value, headers=[])
+    return base_offset.to_bytes(8, "big") + bytes(builder.build())[8:]
+
+
+def test_aborted_transaction_when_another_is_interleaved_then_only_its_own_records_are_left_out() -> None:
+    data = transactional_batch(7, 10, b"aborted", b"too") + transactional_batch(8, 12, b"kept", b"also")
+    records, position = committed_records(Fetched(0, [(7, 10)], data), position=10)
+    assert [(record.offset, record.value) for record in records] == [(12, b"kept"), (13, b"also")]
+    assert position == 14
+
+
+def test_batch_when_the_position_is_in_its_middle_then_it_begins_there() -> None:
+    data = transactional_batch(7, 10, b"10", b"11", b"12")
+    records, position = committed_records(Fetched(0, [], data), position=11)
+    assert [record.value for record in records] == [b"11", b"12"]
+    assert position == 13
+
+
+def test_fetched_when_nothing_came_then_the_position_stays() -> None:
+    assert committed_records(Fetched(0, [], b""), position=11) == ([], 11)
