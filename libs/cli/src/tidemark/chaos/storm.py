@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from common.contracts.topics import PARTITIONS
-from common.testing.stack import Jvm
+from common.testing.stack import Jvm, PartsError
 
 from tidemark.audit.run import Audit, Report
 from tidemark.chaos.clocks import Clocks
@@ -36,7 +36,13 @@ MARKET_RATE: Final = 500.0
 MARKET_SYMBOLS: Final = 20
 SLOW_FEED: Final = {"TIDEMARK_FEED_STEP_MS": "400", "TIDEMARK_FEED_HEARTBEAT_INTERVAL_MS": "400"}
 """Every step and every heartbeat is a transaction per partition, on three brokers: the cores are for the recoveries."""
+IMPATIENT: Final = {
+    "TIDEMARK_SESSION_TIMEOUT_MS": f"{SESSION_TIMEOUT_S * 1000:.0f}",
+    "TIDEMARK_RESTART_BACKOFF_MAX_S": "4",
+}
+"""Shorter than the defaults, so that an hour's worth of faults fits into ten minutes."""
 SYMBOLS_TRADED: Final = 12
+HELD_EACH: Final = 2
 ACCOUNTS: Final = 24
 MARKET_TIMEOUT_S: Final = 120.0
 RECOVERY_MAX_S: Final = 90.0
@@ -131,7 +137,7 @@ class Storm:
             deploying = DeploymentOptions(
                 any_free_ports=True,
                 feed=synthetic_feed(options.seed, MARKET_RATE, MARKET_SYMBOLS) | SLOW_FEED,
-                environment={**clocks.environment(), "TIDEMARK_SESSION_TIMEOUT_MS": f"{SESSION_TIMEOUT_S * 1000:.0f}"},
+                environment={**clocks.environment(), **IMPATIENT},
                 keep=False,
                 fresh=True,
                 jvm=Jvm.START,
@@ -146,16 +152,20 @@ class Storm:
             stack.callback(scene.close)
             # Before the disk below it is taken away.
             stack.push_async_callback(deployment.fleet.stop, scene.add_gate_workers())
-            await scene.start_second_worker()
             return await self._trade(scene)
 
     async def _trade(self, scene: Scene) -> Outcome:
         where, options = scene.deployment.addresses, self._options
         url = scene.deployment.url("orders")
         async with QuoteBoard(where.redis_url) as quotes:
-            symbols = await quotes.wait_for_market(SYMBOLS_TRADED, MARKET_TIMEOUT_S)
+            try:
+                market = quotes.wait_for_market(SYMBOLS_TRADED, MARKET_TIMEOUT_S)
+                _, symbols = await asyncio.gather(scene.start_second_worker(), market)
+            except TimeoutError:
+                raise FleetError(f"no symbol has a quote after {MARKET_TIMEOUT_S:g} s") from None
             await quotes.watch(symbols)
-            held = holdings(account_names(ACCOUNTS, "storm"), symbols)
+            self._report(f"the market is open with {len(symbols)} symbols; opening {ACCOUNTS} accounts")
+            held = holdings(account_names(ACCOUNTS, "storm"), symbols, each=HELD_EACH)
             async with HttpGateway(url) as gateway:
                 await open_accounts(gateway, held)
             rates = {"http_per_s": options.http_per_s, "topic_per_s": options.topic_per_s}
@@ -182,10 +192,14 @@ class Storm:
     @staticmethod
     async def _all_lanes_alive(eyes: Eyes) -> None:
         """Every lane has shown an output: what is silent from the start would not be missed when it stops."""
-        async with asyncio.timeout(MARKET_TIMEOUT_S):
-            while not eyes.pulses.lanes >= LANES:
-                eyes.check()
-                await asyncio.sleep(WATCH_S)
+        deadline = time.monotonic() + MARKET_TIMEOUT_S
+        while silent := LANES - eyes.pulses.lanes:
+            if time.monotonic() > deadline:
+                raise FleetError(
+                    f"no output of {', '.join(f'{lane.service} {lane.partition}' for lane in sorted(silent))}"
+                )
+            eyes.check()
+            await asyncio.sleep(WATCH_S)
         await asyncio.sleep(CALM_FIRST_S)
 
     # --- the faults ----------------------------------------------------------------------------------------------
@@ -201,8 +215,12 @@ class Storm:
                 left_s = ends_s - time.monotonic()
                 if left_s < shortest_s:
                     return
-                if fault.expected_s <= left_s and not fault.why_not(scene):
-                    await self._one(fault, scene, eyes)
+                if fault.expected_s > left_s or fault.why_not(scene):
+                    continue
+                await self._one(fault, scene, eyes)
+                if self._incidents[-1].recovered_ns is None:
+                    self._report("the storm ends early: what stands still already says nothing of further faults")
+                    return
 
     def _possible(self, scene: Scene) -> list[Fault]:
         possible = []
@@ -217,12 +235,18 @@ class Storm:
         eyes.check()
         eyes.pulses.forget(time.time_ns())
         broken = eyes.invariants.duplicates.count
-        incident = await fault.strike(scene)
+        try:
+            incident = await fault.strike(scene)
+        except (FleetError, PartsError) as error:
+            # What should have been struck, or should have come back, was not there: that is a finding, too.
+            incident = fault.incident(set(LANES))
+            incident.trouble = str(error)
         self._incidents.append(incident)
         deadline = time.monotonic() + RECOVERY_MAX_S
         while not incident.conclude(eyes.pulses):
             if time.monotonic() > deadline:
-                incident.trouble = f"{incident.standing(eyes.pulses)} stood still for {RECOVERY_MAX_S:g} s"
+                still = ", ".join(f"{lane.service} {lane.partition}" for lane in incident.standing(eyes.pulses))
+                incident.trouble = f"{incident.trouble} {still} stood still for {RECOVERY_MAX_S:g} s".lstrip()
                 break
             await asyncio.sleep(WATCH_S)
         try:
