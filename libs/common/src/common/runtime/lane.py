@@ -231,6 +231,7 @@ class Lane:
         self._observe = observe
         self._changelog = frozenset(changelog)
         self._session: Session | None = None
+        self._clearing: asyncio.Task[None] | None = None
         self._entering = asyncio.Lock()
 
     async def enter(self) -> Session:
@@ -267,22 +268,33 @@ class Lane:
         if session.guests:
             return
         await session.close()
-        if self.shared:
-            with contextlib.suppress(LogError):  # the next session has it in mind
-                await self._clear(session)
+        if self.shared and (session.unsettled or session.doubtful):
+            self._clearing = asyncio.create_task(self._clear(session), name=f"clear {self.transactional_id}")
+
+    async def close(self) -> None:
+        """Waits a little for what is still to be cleared; whoever has the id next does it otherwise."""
+        if self._clearing:
+            await asyncio.wait([self._clearing], timeout=self._settings.settle_timeout_ms / 1000)
+            self._clearing.cancel()
+            await asyncio.gather(self._clearing, return_exceptions=True)
 
     async def _clear(self, session: Session) -> None:
+        """Until it is done, or somebody has entered anew and with that has done it."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._settings.settle_timeout_ms / 1000
-        while not session.doubtful:
-            for partition, end in list(session.unsettled.items()):
-                if await self._log.last_stable_offset(partition) >= end:
-                    del session.unsettled[partition]
-            if not session.unsettled:
-                return
-            if loop.time() > until:
-                break
-            await asyncio.sleep(CLEAR_POLL_S)
+        poll_s = CLEAR_POLL_S
+        while self._session is session and (session.unsettled or session.doubtful):
+            try:
+                if session.doubtful or loop.time() > until:
+                    await self._mark_again(session)
+                for partition, end in list(session.unsettled.items()):
+                    if await self._log.last_stable_offset(partition) >= end:
+                        del session.unsettled[partition]
+            except LogError:
+                poll_s = self._settings.restart_backoff_min_s
+            await asyncio.sleep(poll_s)
+
+    async def _mark_again(self, session: Session) -> None:
         async with self._entering:
             if self._session is session:
                 producer = await self._log.fence(self.transactional_id, sorted({*session.unsettled, *session.doubtful}))

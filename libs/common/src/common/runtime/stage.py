@@ -74,9 +74,7 @@ class StageRunner:
         observe = metrics.COMMIT_SECONDS.labels(stage.app, stage.name).observe
         process_id = stage.process_id(self._settings.worker_id)
         changelog = [Partition(stage.changelog.name, number) for number in range(stage.changelog.partitions)]
-        return Lane(
-            process_id, self._log, self._settings, self._writes, observe, shared=True, changelog=changelog
-        )
+        return Lane(process_id, self._log, self._settings, self._writes, observe, shared=True, changelog=changelog)
 
     def _writes(self) -> set[Partition]:
         """Everywhere that transactions of this process may write."""
@@ -109,6 +107,12 @@ class StageRunner:
         for partition in sorted(assigned - self._running.keys()):
             name = f"{self.stage.full_name}.{partition}"
             self._running[partition] = asyncio.create_task(self._keep(partition), name=name)
+
+    async def close(self) -> None:
+        """Releases everything."""
+        await self.serve(frozenset())
+        if self._lane:
+            await self._lane.close()
 
     async def _keep(self, partition: int) -> None:
         """Opens the task, and again after what a new opening mends."""
@@ -176,7 +180,7 @@ class StageService(mode.Service):  # type: ignore[misc]
         self.add_future(self._report_positions(self._membership))
 
     async def on_stop(self) -> None:
-        await self._runner.serve(frozenset())
+        await self._runner.close()
         if self._membership:
             await self._membership.stop()
         for follower in self._followers:

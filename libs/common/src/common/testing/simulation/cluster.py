@@ -19,6 +19,7 @@ Producers = Literal["task", "process"]
 SESSION_TIMEOUT_S = 6.0
 NOTICE_S = 1.0
 """A member learns of a new assignment within its heartbeat: until then two of them may believe to own a partition."""
+CONFUSION_S = 0.2
 LOST_WRITES_MAX = 4
 
 
@@ -84,7 +85,7 @@ class Worker:
         if self._main and self.runner:
             self._main.cancel()
             await asyncio.gather(self._main, return_exceptions=True)
-            await self.runner.serve(frozenset())
+            await self.runner.close()
         for store in self.disk.values():
             store.crash(lost_writes)
 
@@ -105,6 +106,14 @@ class Group:
         for worker in workers:
             partitions = frozenset(p for p, owner in self.assigned.items() if owner is worker)
             loop.call_later(self._rng.random() * NOTICE_S, worker.seat.tell, self._generation, partitions)
+
+    def confuse(self, workers: list[Worker]) -> None:
+        """Everybody is told that all partitions are its own, as slow members of several generations may believe."""
+        self._generation += 1
+        loop = asyncio.get_running_loop()
+        for worker in workers:
+            everything = frozenset(range(PARTITIONS))
+            loop.call_later(self._rng.random() * CONFUSION_S, worker.seat.tell, self._generation, everything)
 
 
 class Cluster:
@@ -164,6 +173,11 @@ class Cluster:
         if members:
             turn = index % len(members)
             self.group.assign(members[turn:] + members[:turn])
+
+    def confuse(self) -> None:
+        """All members race for every partition, until the group deals them out again."""
+        self.group.confuse(self.members())
+        self._later(self._regroup)
 
     def _later(self, what: Callable[[], None], within_s: float = SESSION_TIMEOUT_S) -> None:
         asyncio.get_running_loop().call_later(self.rng.random() * within_s, what)

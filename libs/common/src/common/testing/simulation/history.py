@@ -20,11 +20,14 @@ CALM_S: Final = 900.0
 """Virtual time after the storm within which everything must be handled."""
 TRANSACTION_TIMEOUT_S: Final = 30.0
 WATCH_S: Final = 2.0
+SLOW_PROBABILITIES: Final = (0.02, 0.02, 0.2)
+"""Of a request, per history: races need steps that overlap."""
 MESSAGES: Final = (20, 80)
 EVENTS: Final = (4, 24)
 POISON_PROBABILITY: Final = 0.04
 KINDS: Final = (
-    "kill", "start", "stop", "resume", "rebalance", "broker down", "broker up", "time out", "compact", "forget marker"
+    "kill", "start", "stop", "resume", "rebalance", "confuse", "broker down", "broker up", "time out", "compact",
+    "forget marker",
 )  # fmt: skip
 MODES: Final[dict[str, tuple[Producers, ...]]] = {
     "task": ("task", "task", "task"),
@@ -60,7 +63,7 @@ class Plan:
 def plan(seed: int, keep: Collection[int] | None = None) -> Plan:
     """Draws the history of a seed; ``keep``: indices of the events that stay."""
     rng = random.Random(seed)
-    workers = rng.choice((1, 2, 2, 3))
+    workers = rng.choice((1, 2, 3, 3))
     events = [
         Event(round(rng.random() * STORM_S, 3), rng.choice(KINDS), rng.randrange(6))
         for _ in range(rng.randint(*EVENTS))
@@ -106,9 +109,10 @@ async def _happen(history: Plan, producers: tuple[Producers, ...]) -> Outcome:
         batch_messages_max=rng.choice((1, 3, 10)),
         restart_backoff_min_s=0.5,
         restart_backoff_max_s=4.0,
-        handover_wait_ms=rng.choice((0, 100, 500)),
+        handover_wait_ms=rng.choice((0, 0, 100, 500)),
     )
     cluster = Cluster(broker, rng, settings, producers[: history.workers])
+    cluster.weather.slow_probability = rng.choice(SLOW_PROBABILITIES)
     for index in range(history.workers):
         cluster.start(index)
     storm = [asyncio.create_task(_feed(broker, history)), asyncio.create_task(_storm(cluster, history))]
@@ -166,6 +170,8 @@ async def _strike(cluster: Cluster, event: Event) -> None:
             cluster.resume(event.target)
         case "rebalance":
             cluster.rebalance(event.target)
+        case "confuse":
+            cluster.confuse()
         case "broker down":
             cluster.broker_down()
         case "broker up":
