@@ -213,6 +213,24 @@ async def test_poison_message_when_dead_lettered_then_it_carries_its_place_and_t
     assert outputs(log) == [b"a 1 1", b"a 2 2"]
 
 
+class DamagedStore(MemoryStore):
+    """A store whose rows cannot be read."""
+
+    def get(self, key: bytes) -> bytes | None:
+        raise OSError("block checksum mismatch")
+
+
+async def test_store_when_it_cannot_be_read_then_the_task_ends_and_no_message_is_blamed(tmp_path: Path) -> None:
+    log = fresh_log()
+    log.put(Partition(INPUT.name, 0), Record(b"a", b"sound", 1))
+    settings = Settings(data_dir=tmp_path)
+    task = Task(counting_stage(), 0, log, settings, {}, open_store=lambda _path: DamagedStore())
+    with pytest.raises(OSError, match="checksum"):
+        await asyncio.wait_for(task.run(), 5)
+    assert outputs(log, INPUT.dead_letters) == []
+    assert outputs(log) == []
+
+
 async def test_output_when_its_topic_was_not_declared_then_the_message_is_poison(tmp_path: Path) -> None:
     log = fresh_log()
     feed(log, [(b"a", b"1")])

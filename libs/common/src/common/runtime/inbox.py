@@ -62,8 +62,13 @@ class Inbox:
                 while len(queue) >= self._messages_max:
                     self._drained.clear()
                     await self._drained.wait()
-                for r in await reader.poll(POLL_MS):
-                    queue.append(Message(topic, self._partition, r.offset, r.key, r.value, r.timestamp, r.headers))
+                partition = self._partition
+                queue.extend(
+                    [
+                        Message(topic, partition, r.offset, r.key, r.value, r.timestamp, r.headers)
+                        for r in await reader.poll(POLL_MS)
+                    ]
+                )
                 if queue:
                     self._filled.set()
         finally:

@@ -59,16 +59,16 @@ class OverlayTable:
             if value is not None:
                 yield key, value
 
-    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
+    def changes(self) -> list[tuple[bytes, bytes | None]]:
         """The batch's writes as changelog rows, one per changed key."""
-        encode = self._codec.encode
-        for key, value in self._changed.items():
-            yield self._prefix + key, None if value is None else encode(value)
+        encode, prefix = self._codec.encode, self._prefix
+        return [(prefix + key, None if value is None else encode(value)) for key, value in self._changed.items()]
 
     def settle(self) -> None:
         """The batch was committed and stored."""
-        for key, value in self._changed.items():
-            self._remember(key, value)
+        if len(self._hot) + len(self._changed) > HOT_ROWS_MAX:
+            self._hot.clear()
+        self._hot.update(self._changed)
         self._changed.clear()
 
     def discard(self) -> None:

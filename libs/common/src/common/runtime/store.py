@@ -93,7 +93,10 @@ class RocksStore:
             raise OSError(f"cannot open the store {self._path}: {error}") from error
 
     def get(self, key: bytes) -> bytes | None:
-        value: bytes | None = self._db.get(key)
+        try:
+            value: bytes | None = self._db.get(key)
+        except Exception as error:  # rocksdict raises bare Exception
+            raise OSError(f"cannot read the store {self._path}: {error}") from error
         return value
 
     def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

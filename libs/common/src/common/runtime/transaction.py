@@ -11,9 +11,9 @@ from opentelemetry.trace import SpanKind
 from common.runtime.errors import LogError
 from common.runtime.failpoints import passing
 from common.runtime.log import Partition, Producer, Record
-from common.runtime.message import Handled, Message, Output, View
+from common.runtime.message import Handled, Headers, Message, Output, View
+from common.runtime.outbox import Outbox
 from common.runtime.overlay import TaskTables
-from common.runtime.partitioner import partition_of
 from common.runtime.store import Rows, Store, position_key
 from common.runtime.telemetry import continued_span, current_traceparent, is_sampled
 
@@ -227,50 +227,46 @@ def positions_after(messages: Iterable[Message]) -> dict[str, int]:
 
 
 def apply(parts: TaskParts, batch: Sequence[Message]) -> Effects:
-    """Runs the handler over the batch. Raises PoisonError; the overlay is then to be discarded."""
+    """Runs the handler over the batch. Raises PoisonError, and OSError where the store cannot be read; the overlay is
+    then to be discarded, and what was collected with it.
+    """
     effects = Effects()
+    outbox = Outbox(parts.name, parts.outputs)
+    collect, views = outbox.add, effects.views
     handler, tables = parts.handler, parts.tables
     now_ns = parts.clock_ns()
     now_ms = now_ns // NS_PER_MS
-    for index, message in enumerate(batch):
-        try:
-            traceparent = message.traceparent
-            if is_sampled(traceparent):
-                with continued_span(f"{parts.name} {message.topic.name}", traceparent, SpanKind.CONSUMER):
-                    handled = list(handler(message, tables, now_ns))
-                    traceparent = current_traceparent()
+    index = 0
+    try:
+        for index, message in enumerate(batch):  # noqa: B007  # named where it fails
+            handled: Handled
+            headers: Headers = ()
+            traceparent = ""
+            if message.headers and (traceparent := message.traceparent):
+                handled, traceparent = _handle_traced(parts, message, traceparent, now_ns)
+                headers = (("traceparent", traceparent.encode()),)
             else:
-                handled = list(handler(message, tables, now_ns))
-            _collect(effects, handled, traceparent, parts, now_ms)
-        except Exception as error:
-            raise PoisonError(index, error) from error
+                handled = handler(message, tables, now_ns)
+            for item in handled:
+                if isinstance(item, Output):
+                    collect(item, now_ms, headers)
+                else:
+                    views.append((item, traceparent))
+    except OSError:
+        raise  # the disk's fault, not the message's
+    except Exception as error:
+        raise PoisonError(index, error) from error
+    effects.outputs = outbox.records()
     effects.processed_ns = parts.clock_ns()
     return effects
 
 
-def _collect(effects: Effects, handled: list[Output | View], traceparent: str, parts: TaskParts, now_ms: int) -> None:
-    """Encodes first and adds after, so that a message whose output cannot be encoded leaves nothing behind."""
-    headers = (("traceparent", traceparent.encode()),) if traceparent else ()
-    declared = parts.outputs
-    encoded: list[tuple[str, int, Record]] = []
-    for item in handled:
-        if isinstance(item, Output):
-            topic, body, number = item.topic, item.body, item.partition
-            name = topic.name
-            if name not in declared:
-                raise ValueError(f"stage {parts.name} did not declare the output topic {name}")
-            if number is None:
-                number = partition_of(item.key, topic.partitions)
-            value = None if body is None else topic.schema.encode(body)
-            encoded.append((name, number, Record(item.key, value, now_ms, headers)))
-    for name, number, record in encoded:
-        records = effects.outputs.get((name, number))  # type: ignore[call-overload]  # a Partition is such a tuple
-        if records is None:
-            effects.outputs[Partition(name, number)] = [record]
-        else:
-            records.append(record)
-    if len(encoded) < len(handled):
-        effects.views += [(item, traceparent) for item in handled if isinstance(item, View)]
+def _handle_traced(parts: TaskParts, message: Message, traceparent: str, now_ns: int) -> tuple[Handled, str]:
+    """What the handler returns, and the trace context for it: that of the span where the trace is recorded."""
+    if not is_sampled(traceparent):
+        return parts.handler(message, parts.tables, now_ns), traceparent
+    with continued_span(f"{parts.name} {message.topic.name}", traceparent, SpanKind.CONSUMER):
+        return list(parts.handler(message, parts.tables, now_ns)), current_traceparent()
 
 
 def add_dead_letter(effects: Effects, dead: DeadLetter, parts: TaskParts) -> None:
