@@ -11,8 +11,9 @@ NOT_BENCHES: Final = frozenset({"__main__", "__init__", "harness"})
 
 
 def names() -> list[str]:
-    """Every benchmark of this directory."""
-    return sorted(path.stem for path in HERE.glob("*.py") if path.stem not in NOT_BENCHES)
+    """Every benchmark of this directory: a module, or a directory that can be run."""
+    found = {path.stem for path in HERE.glob("*.py")} | {path.parent.name for path in HERE.glob("*/__main__.py")}
+    return sorted(found - NOT_BENCHES)
 
 
 def run(name: str, arguments: list[str]) -> None:

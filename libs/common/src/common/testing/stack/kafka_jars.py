@@ -55,17 +55,25 @@ def locked_jars(lock: Path = LOCK) -> list[Jar]:
 
 def kafka_jars() -> Path:
     """The directory with every jar of the broker, fetched on first use. Raises PartsError."""
-    digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]
-    return cached(f"kafka-{KAFKA_VERSION}-{digest}", lambda directory: fetch(locked_jars(), directory))
+    return jars_of(LOCK, f"kafka-{KAFKA_VERSION}", f"Apache Kafka {KAFKA_VERSION}")
 
 
-def fetch(jars: Sequence[Jar], directory: Path) -> None:
+def jars_of(lock: Path, name: str, what: str) -> Path:
+    """The directory with every jar of a lock, fetched on first use. Raises PartsError.
+
+    ``name`` begins the directory's name in the cache; ``what`` is how people call it.
+    """
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
+    return cached(f"{name}-{digest}", lambda directory: fetch(locked_jars(lock), directory, what))
+
+
+def fetch(jars: Sequence[Jar], directory: Path, what: str = f"Apache Kafka {KAFKA_VERSION}") -> None:
     """Puts the jars into ``directory``: from the machine's own Maven repository where it has them, else downloaded."""
     missing = [jar for jar in jars if not _from_local_repository(jar, directory)]
     if not missing:
         return
     total_mb = sum(jar.size for jar in missing) / 1e6
-    tell(f"Apache Kafka {KAFKA_VERSION}: fetching {len(missing)} jars, {total_mb:.0f} MB, from Maven Central")
+    tell(f"{what}: fetching {len(missing)} jars, {total_mb:.0f} MB, from Maven Central")
     staging = directory.parent / "repository"
     done_bytes = told = 0
     with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
@@ -75,22 +83,22 @@ def fetch(jars: Sequence[Jar], directory: Path) -> None:
                 finished.result()
             except Exception as error:
                 pool.shutdown(cancel_futures=True)
-                raise PartsError(_explain(running[finished], error)) from error
+                raise PartsError(_explain(running[finished], error, what)) from error
             done_bytes += running[finished].size
             percent = round(100 * done_bytes / (total_mb * 1e6))
             if percent >= told + 10:
                 told = percent
-                tell(f"Apache Kafka {KAFKA_VERSION}: {percent} %")
+                tell(f"{what}: {percent} %")
     shutil.rmtree(staging, ignore_errors=True)
 
 
-def _explain(jar: Jar, error: Exception) -> str:
+def _explain(jar: Jar, error: Exception, what: str) -> str:
     return (
-        f"Apache Kafka cannot be fetched: {jar.group}:{jar.artifact}:{jar.version} from Maven Central by the PyPI "
+        f"{what} cannot be fetched: {jar.group}:{jar.artifact}:{jar.version} from Maven Central by the PyPI "
         f"client jgo, {TRIES} tries: {error}\n"
         "What to do: check the network and the proxy (HTTPS_PROXY, REQUESTS_CA_BUNDLE), then run it again; or fetch it "
         f"with Maven, whose local repository is looked at first "
-        f"(mvn dependency:get -Dartifact=org.apache.kafka:kafka_2.13:{KAFKA_VERSION}); or use docker "
+        f"(mvn dependency:get -Dartifact={jar.group}:{jar.artifact}:{jar.version}); or, for the broker, use docker "
         "(TIDEMARK_PARTS=docker) with the image apache/kafka."
     )
 
@@ -123,7 +131,7 @@ def _download(jar: Jar, staging: Path, directory: Path) -> None:
                 raise
     actual = _sha256(path)
     if actual != jar.sha256:
-        raise PartsError(f"sha256 is {actual}, {LOCK.name} says {jar.sha256}")
+        raise PartsError(f"sha256 is {actual}, the lock says {jar.sha256}")
     path.rename(directory / jar.filename)
 
 

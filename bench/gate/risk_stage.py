@@ -1,0 +1,173 @@
+"""The risk service as it is deployed, fed from a full topic: checks, ledger, hash chain, views, metrics, traces."""
+
+import asyncio
+import contextlib
+import itertools
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+
+from common.contracts.market import mark_clock_key
+from common.contracts.topics import MD_MARKS, ORDERS_INTENTS, PARTITIONS, REF_INSTRUMENTS, RISK_COMMANDS, TOPICS, Topic
+from common.runtime.admin import create_topics
+from common.runtime.kafka import KafkaLog
+from common.runtime.log import Partition, Record
+from common.runtime.partitioner import partition_of
+from common.runtime.sender import Sender
+from common.runtime.settings import Settings
+from common.testing import orders
+from common.testing.stack import Stack
+from common.testing.stack.ports import free_port
+from tidemark.metrics import scrape, total
+from tidemark.process import cpu_seconds
+
+from bench.gate_domain import SYMBOLS, commands, intents
+from bench.peers.programs import Program
+from bench.peers.runner import BenchError, Runner, Running, wait_for_leaders
+
+ACCOUNTS: Final = 10_000
+HELD_SYMBOLS: Final = 3
+CHUNK: Final = 20_000
+TRACED_EVERY: Final = 100
+"""One intent in so many carries a sampled trace, as with the default trace ratio."""
+CLOCK_EVERY_S: Final = 1.0
+SAMPLE_EVERY_S: Final = 0.1
+IDLE_MAX_S: Final = 60.0
+Sample = tuple[float, float, int]
+"""Wall clock and CPU time in seconds, intents committed."""
+
+
+async def append(where: Stack, topic: Topic, records: Iterable[tuple[bytes, bytes]], *, traced: bool = False) -> None:
+    """Writes keys and values in large transactions."""
+    log = KafkaLog(Settings(kafka_bootstrap=where.kafka_bootstrap), "bench")
+    await log.start()
+    producer = await log.fence("bench-filler")
+    source = enumerate(records)
+    while chunk := list(itertools.islice(source, CHUNK)):
+        await producer.begin()
+        rows: dict[int, list[Record]] = {}
+        for number, (key, value) in chunk:
+            sampled = traced and number % TRACED_EVERY == 0
+            headers = (("traceparent", b"00-%032x-%016x-01" % (number + 1, number + 1)),) if sampled else ()
+            rows.setdefault(partition_of(key, PARTITIONS), []).append(
+                Record(key, value, time.time_ns() // 1_000_000, headers)
+            )
+        for partition, each in rows.items():
+            await producer.append(Partition(topic.name, partition), each)
+        await producer.commit()
+    await producer.close()
+    await log.stop()
+
+
+def keyed(commands: Iterator[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    for value in commands:
+        yield RISK_COMMANDS.schema.decode(value).account_id.encode(), value
+
+
+@asynccontextmanager
+async def market(where: Stack) -> AsyncIterator[None]:
+    """Instruments and marks, and the marks' clocks kept going."""
+    sender = Sender(Settings(kafka_bootstrap=where.kafka_bootstrap), "bench-market")
+    await sender.start()
+    now = time.time_ns()
+    for number in range(SYMBOLS):
+        symbol = f"SYM{number}"
+        await sender.send(REF_INSTRUMENTS, symbol.encode(), orders.instrument(symbol, number))
+        row = orders.mark_row(symbol, ingest_ns=now)
+        await sender.send(MD_MARKS, symbol.encode(), row, partition=number % PARTITIONS)
+
+    async def tick() -> None:
+        while True:
+            for number in range(PARTITIONS):
+                await sender.send(MD_MARKS, mark_clock_key(number), orders.clock_row(time.time_ns()), partition=number)
+            await asyncio.sleep(CLOCK_EVERY_S)
+
+    ticking = asyncio.create_task(tick())
+    try:
+        yield
+    finally:
+        ticking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await ticking
+        await sender.stop()
+
+
+class TraceSink(BaseHTTPRequestHandler):
+    """Takes spans and forgets them."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Says nothing."""
+
+
+@contextlib.contextmanager
+def trace_sink() -> Iterator[str]:
+    """Base URL of something that takes spans over OTLP."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), TraceSink)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+async def samples(running: Running, url: str, count: int) -> list[Sample]:
+    """From the first committed intent to the last. Raises BenchError where it ends or stands still."""
+    taken: list[Sample] = []
+    moved_s = time.monotonic()
+    while not taken or taken[-1][2] < count:
+        running.check()
+        page = (await scrape({"risk": url}))["risk"]
+        done = round(total(page, "tidemark_stage_messages_total", topic=ORDERS_INTENTS.name))
+        now_s = time.monotonic()
+        if done and (not taken or done > taken[-1][2]):
+            taken.append((now_s, cpu_seconds(running.child.pid), done))
+            moved_s = now_s
+        elif now_s - moved_s > IDLE_MAX_S:
+            raise BenchError(f"the risk service stands still after {done:,} of {count:,} intents")
+        await asyncio.sleep(SAMPLE_EVERY_S)
+    return taken
+
+
+def figures(taken: list[Sample], count: int) -> dict[str, Any]:
+    """All: from the first sample; steady: from the first one past the half."""
+
+    def part(start: Sample) -> dict[str, float]:
+        wall, cpu, done = (end - begin for end, begin in zip(taken[-1], start, strict=True))
+        return {"s": round(wall, 3), "per_s": round(done / max(wall, 0.001)), "per_cpu_s": round(done / max(cpu, 0.01))}
+
+    half = next((sample for sample in taken[:-1] if sample[2] >= count // 2), taken[0])
+    return {"messages": count, "all": part(taken[0]), "steady": part(half)}
+
+
+async def measure_risk(runner: Runner, where: Stack, count: int) -> dict[str, Any]:
+    """Intents per second and per CPU-second of ``python -m risk worker``. Raises BenchError."""
+    await create_topics(where.kafka_bootstrap)
+    await wait_for_leaders(where.kafka_bootstrap, TOPICS)
+    port = free_port()
+    async with market(where):
+        await append(where, RISK_COMMANDS, keyed(commands(ACCOUNTS, HELD_SYMBOLS)))
+        await append(where, ORDERS_INTENTS, intents(count, ACCOUNTS, HELD_SYMBOLS), traced=True)
+        with trace_sink() as traces:
+            environment = {
+                "TIDEMARK_KAFKA_BOOTSTRAP": where.kafka_bootstrap,
+                "TIDEMARK_REDIS_URL": where.redis_url,
+                "TIDEMARK_OTLP_ENDPOINT": traces,
+                "TIDEMARK_DATA_DIR": str(runner.new_directory("risk")),
+                "TIDEMARK_HTTP_PORT": str(port),
+                "TIDEMARK_WORKER_ID": "risk-1",
+                "PYTHONUNBUFFERED": "1",
+            }
+            program = Program("the risk service", [sys.executable, "-P", "-m", "risk", "worker"], environment)
+            async with runner.running(program) as running:
+                return figures(await samples(running, f"http://127.0.0.1:{port}", count), count)

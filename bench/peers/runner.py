@@ -1,0 +1,140 @@
+"""A broker of the bench's own, and processors run against it one after the other."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from common.contracts.topics import RAW_SCHEMA, Topic
+from common.runtime.admin import create_topics
+from common.runtime.kafka import KafkaLog
+from common.runtime.log import Partition
+from common.runtime.settings import Settings
+from common.testing.stack import Jvm, LocalStack, Stack
+from common.testing.stack.processes import log_tail
+from tidemark.process import Child
+
+from bench.peers.programs import Program, client
+
+STOP_GRACE_S: Final = 15.0
+
+
+class BenchError(RuntimeError):
+    """A program of the bench failed. The message has the end of what it said."""
+
+
+@asynccontextmanager
+async def parts(*names: str) -> AsyncIterator[Stack]:
+    """The named parts, fresh, tuned as in production."""
+    stack = LocalStack(names, jvm=Jvm.THROUGHPUT)
+    starting = asyncio.get_running_loop().run_in_executor(None, stack.start)
+    try:
+        yield await asyncio.shield(starting)
+    finally:
+        with contextlib.suppress(Exception):  # a start that failed has been told, or is being told
+            await starting
+        await asyncio.to_thread(stack.stop)
+
+
+async def make_topics(bootstrap: str, *names: str, compacted: tuple[str, ...] = ()) -> None:
+    """Creates topics of four partitions; returns when each has a leader that answers."""
+    topics = [Topic(name, "account", RAW_SCHEMA, "bench") for name in names]
+    topics += [Topic(name, "account", RAW_SCHEMA, "bench", cleanup="compact") for name in compacted]
+    await create_topics(bootstrap, topics)
+    await wait_for_leaders(bootstrap, topics)
+
+
+async def wait_for_leaders(bootstrap: str, topics: Iterable[Topic]) -> None:
+    """A topic is created before its partitions can be used, and a client that is told so waits longer than needed."""
+    log = KafkaLog(Settings(kafka_bootstrap=bootstrap), "bench")
+    await log.start()
+    try:
+        for topic in topics:
+            for number in range(topic.partitions):
+                await log.high_watermark(Partition(topic.name, number))
+    finally:
+        await log.stop()
+
+
+class Runner:
+    """Starts programs; what they say goes to files in a directory that is thrown away in the end."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._runs = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def temporary(cls) -> AsyncIterator["Runner"]:
+        """A runner for the time of a bench."""
+        with tempfile.TemporaryDirectory(prefix="tidemark-bench-", ignore_cleanup_errors=True) as directory:
+            yield cls(Path(directory))
+
+    def new_directory(self, name: str) -> Path:
+        path = self.directory / name
+        path.mkdir(parents=True)
+        return path
+
+    async def start(self, program: Program) -> "Running":
+        """Starts it; it is gone when this process is gone."""
+        self._runs += 1
+        log = self.directory / f"run-{self._runs}.log"
+        child = await Child.start(program.argv, env={**os.environ, **program.environment}, log=log)
+        return Running(program, child, log)
+
+    async def result(self, program: Program) -> dict[str, Any]:
+        """Runs it to its end; the JSON line that it printed last. Raises BenchError."""
+        async with self.running(program) as running:
+            await running.child.wait()
+            return running.result()
+
+    @asynccontextmanager
+    async def running(self, program: Program) -> AsyncIterator["Running"]:
+        """The program, stopped in order in the end."""
+        running = await self.start(program)
+        try:
+            yield running
+        finally:
+            await running.child.stop(STOP_GRACE_S)
+
+    async def client(self, bootstrap: str, command: str, options: Mapping[str, str | int | float]) -> dict[str, Any]:
+        """Runs the load to its end, see ``client.py``. Raises BenchError."""
+        arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        program = Program(f"client {command}", client(command, "--bootstrap", bootstrap, *arguments))
+        async with self.running(program) as running:
+            await running.child.wait()
+            return running.result(prints=command == "latency")
+
+
+class Running:
+    """A program that was started."""
+
+    def __init__(self, program: Program, child: Child, log: Path) -> None:
+        self.program = program
+        self.child = child
+        self.log = log
+
+    def result(self, *, prints: bool = True) -> dict[str, Any]:
+        """What it printed last as JSON. Raises BenchError where it failed or printed none."""
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        lines = [line for line in text.splitlines() if line.startswith("{")] if prints else ["{}"]
+        if self.child.exit_code or not lines:
+            raise BenchError(f"{self.program.label} ended with {self.child.exit_code}:\n{log_tail(self.log)}")
+        result: dict[str, Any] = json.loads(lines[-1])
+        return result
+
+    async def kill(self) -> None:
+        """SIGKILL, and waits until it is gone."""
+        self.child.send(signal.SIGKILL)
+        await self.child.wait()
+
+    def check(self) -> None:
+        """Raises BenchError where it has ended by itself."""
+        if self.child.exit_code is not None:
+            raise BenchError(f"{self.program.label} ended with {self.child.exit_code}:\n{log_tail(self.log)}")
