@@ -15,7 +15,7 @@ from tidemark.chaos.scene import FIRST, GATE_WORKERS, PASSER_BY, SECOND, SESSION
 DEATH_POLL_S: Final = 0.01
 FAILPOINT_TIMEOUT_S: Final = 40.0
 PAST_SESSION_S: Final = 2.0
-JOINS: Final = 3
+JOINS: Final = 2
 STAYS_S: Final = 1.0
 
 
@@ -150,7 +150,7 @@ class Rebalances(Fault):
     """A further worker of the gate joins and leaves, again and again."""
 
     kind = "rebalance"
-    expected_s = 28.0
+    expected_s = 40.0
 
     async def strike(self, scene: Scene) -> Incident:
         fleet = scene.fleet
