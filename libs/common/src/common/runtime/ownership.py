@@ -75,9 +75,12 @@ class Claims:
 
     def writers_since(self, me: str) -> list[str]:
         """Those named by rows that came after the last look."""
-        ids = {self.owner} if OWNER_KEY in self._unread else set()
-        ids |= {self.claims[key] for key in self._unread if key in self.claims}
-        return sorted(ids - {me, NOBODY})
+        claimed = {self.claims[key] for key in self._unread if key in self.claims}
+        return sorted({*self.owner_since(me), *claimed} - {me})
+
+    def owner_since(self, me: str) -> list[str]:
+        """The owner, if its row came after the last look."""
+        return [self.owner] if OWNER_KEY in self._unread and self.owner not in (me, NOBODY) else []
 
 
 @dataclass(slots=True)
@@ -105,6 +108,7 @@ class Taking:
         """
         claims = self.copy.claims
         await self._restore()
+        await self._restore()  # see step 4 below
         if others := claims.writers(self.me):
             self.removable = list(claims.claims)
             await self._shut_out(others)
@@ -127,8 +131,12 @@ class Taking:
         passing("own.3.claimed")
         # 4 look back from the claim to where step 1 had read; a task's own producer claims nothing, but its id is known
         await self._read_back(claimed)
-        await self._shut_out([*claims.writers_since(self.me), self.task_id])
+        named = claims.writers_since(self.me)
         self.removable = list(claims.claims)
+        # Compaction may have taken an earlier claim away, for a row by which its maker became the owner. That row came
+        # after this claim, or it would have been read; it was there before the log was compacted, so it is there now.
+        await self._look_on()
+        await self._shut_out(sorted({*named, *claims.owner_since(self.me), self.task_id}))
         passing("own.4.looked-back")
         # 5 restore up to the high watermark: nobody can add to it any more
         await self._restore()
@@ -153,6 +161,9 @@ class Taking:
     async def _read_back(self, claimed: int) -> None:
         """Waits until the claim itself can be read: until then an earlier one may still be committed before it."""
         await self.copy.upto(claimed)
+
+    async def _look_on(self) -> None:
+        await self._restore()
 
     async def _restore(self) -> None:
         await self.copy.upto(await self.log.high_watermark(self.copy.changelog))

@@ -309,11 +309,9 @@ GENERAL: Final[tuple[Fault, ...]] = (
 )
 OWNERSHIP: Final[tuple[Fault, ...]] = (
     ownership_faults.only_the_newest_claim_counts,
-    ownership_faults.claims_before_the_owner_row_dropped,
     ownership_faults.no_look_back,
     ownership_faults.look_back_does_not_wait,
     ownership_faults.not_restored_after_the_look_back,
-    ownership_faults.claim_keyed_by_its_maker,
     ownership_faults.store_jumps_over_claims,
     ownership_faults.owner_row_left_out,
     ownership_faults.released_before_leaving,
@@ -336,7 +334,9 @@ MODES_OF: Final[dict[str, tuple[str, ...]]] = {
     **{_name(fault): ("task", "process") for fault in GENERAL},
     # A process looks at the changelog's end several times while it takes a partition over: see its own faults.
     _name(opening_faults.watermark_before_fencing): ("task",),
-    **{_name(fault): ("process",) for fault in OWNERSHIP},
+    **{_name(fault): ("race",) for fault in OWNERSHIP},
+    _name(ownership_faults.owed_markers_left_behind): ("process",),
     **{_name(fault): ("mixed",) for fault in MIXED},
 }
-"""Where each fault must be found: with a producer per task, with one per process, or with workers of both kinds."""
+"""Where each fault must be found: with a producer per task, one per process, workers of both kinds, or with one
+per process in a race for the partitions."""

@@ -33,8 +33,12 @@ MODES: Final[dict[str, tuple[Producers, ...]]] = {
     "task": ("task", "task", "task"),
     "process": ("process", "process", "process"),
     "mixed": ("process", "task", "process"),
+    "race": ("process", "process", "process"),
 }
-"""How each worker's producers are set."""
+"""How each worker's producers are set. In a race they take partitions from each other all the time, in small steps."""
+RACE: Final = "race"
+RACE_EVENTS: Final = (30, 60)
+RACE_KINDS: Final = (*["confuse"] * 12, "kill", "start", "start", "stop", "resume", "resume", "time out", "compact")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +64,13 @@ class Plan:
     """(at_s, topic, partition, account, value)"""
 
 
-def plan(seed: int, keep: Collection[int] | None = None) -> Plan:
-    """Draws the history of a seed; ``keep``: indices of the events that stay."""
+def plan(seed: int, mode: str = "task", keep: Collection[int] | None = None) -> Plan:
+    """Draws the history of a seed; ``keep``: indices of the events that stay. Only a race has a plan of its own."""
     rng = random.Random(seed)
-    workers = rng.choice((1, 2, 3, 3))
+    workers = 3 if mode == RACE else rng.choice((1, 2, 3, 3))
+    kinds, count = (RACE_KINDS, RACE_EVENTS) if mode == RACE else (KINDS, EVENTS)
     events = [
-        Event(round(rng.random() * STORM_S, 3), rng.choice(KINDS), rng.randrange(6))
-        for _ in range(rng.randint(*EVENTS))
+        Event(round(rng.random() * STORM_S, 3), rng.choice(kinds), rng.randrange(6)) for _ in range(rng.randint(*count))
     ]
     events.sort(key=lambda event: event.at_s)
     kept = tuple(event for index, event in enumerate(events) if keep is None or index in keep)
@@ -96,23 +100,23 @@ class Outcome:
 
 
 def simulate(seed: int, mode: str = "task", keep: Collection[int] | None = None) -> Outcome:
-    """Runs one history in virtual time. ``mode``: a key of MODES; a seed's plan is the same in all of them."""
-    history = plan(seed, keep)
-    return clock.run(_happen(history, MODES[mode]))
+    """Runs one history in virtual time. ``mode``: a key of MODES."""
+    return clock.run(_happen(plan(seed, mode, keep), mode))
 
 
-async def _happen(history: Plan, producers: tuple[Producers, ...]) -> Outcome:
+async def _happen(history: Plan, mode: str) -> Outcome:
     rng = random.Random(f"weather {history.seed}")
     broker = work.make_log()
     settings = Settings(
         data_dir=Path("simulated"),
         batch_messages_max=rng.choice((1, 3, 10)),
-        restart_backoff_min_s=0.5,
-        restart_backoff_max_s=4.0,
-        handover_wait_ms=rng.choice((0, 0, 100, 500)),
+        restart_backoff_min_s=0.05 if mode == RACE else 0.5,
+        restart_backoff_max_s=0.2 if mode == RACE else 4.0,
+        handover_wait_ms=0 if mode == RACE else rng.choice((0, 0, 100, 500)),
     )
-    cluster = Cluster(broker, rng, settings, producers[: history.workers])
-    cluster.weather.slow_probability = rng.choice(SLOW_PROBABILITIES)
+    cluster = Cluster(broker, rng, settings, MODES[mode][: history.workers])
+    cluster.weather.slow_probability = 0.3 if mode == RACE else rng.choice(SLOW_PROBABILITIES)
+    cluster.weather.slow_s = 0.3 if mode == RACE else cluster.weather.slow_s
     for index in range(history.workers):
         cluster.start(index)
     storm = [asyncio.create_task(_feed(broker, history)), asyncio.create_task(_storm(cluster, history))]
@@ -230,7 +234,7 @@ def _handled(cluster: Cluster, partition: int) -> bool:
 
 def shortest(seed: int, mode: str = "task") -> Outcome:
     """The failing history of a seed with as few events as still make it fail."""
-    keep = set(range(len(plan(seed).events)))
+    keep = set(range(len(plan(seed, mode).events)))
     for index in sorted(keep):
         if simulate(seed, mode, keep - {index}).wrong:
             keep.discard(index)

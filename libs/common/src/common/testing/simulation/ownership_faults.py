@@ -28,20 +28,6 @@ def only_the_newest_claim_counts() -> AbstractContextManager[None]:
     return replaced(restore, "Claims", _OnlyTheLast)
 
 
-class _AfterTheOwnerRow(Claims):
-    """Takes an owner's row for the beginning of all claims that count."""
-
-    def note(self, key: bytes, value: bytes | None) -> None:
-        super().note(key, value)
-        if key == ownership.OWNER_KEY:
-            self.claims.clear()
-
-
-def claims_before_the_owner_row_dropped() -> AbstractContextManager[None]:
-    """Only claims after the owner's row count, though some before it came after the owner's own claim."""
-    return replaced(restore, "Claims", _AfterTheOwnerRow)
-
-
 def no_look_back() -> AbstractContextManager[None]:
     """Who claimed between the first look and the taker's own claim is not shut out."""
     return replaced(Claims, "writers_since", lambda _self, _me: [])
@@ -59,15 +45,18 @@ def look_back_does_not_wait() -> AbstractContextManager[None]:
 def not_restored_after_the_look_back() -> AbstractContextManager[None]:
     """The store is taken for complete up to the claim; who was shut out after it may have written more."""
 
-    async def wrong(self: Taking) -> None:
-        return
+    right = Taking._shut_out
 
-    return replaced(Taking, "_restore", wrong)
+    async def wrong(self: Taking, ids: Collection[str]) -> None:
+        await right(self, ids)
+        if self.task_id in ids and self.removable:
+            self.copy.upto = _nothing  # type: ignore[method-assign, assignment]
+
+    return replaced(Taking, "_shut_out", wrong)
 
 
-def claim_keyed_by_its_maker() -> AbstractContextManager[None]:
-    """A later claim replaces the earlier one of the same process, and is removed in its place."""
-    return replaced(Taking, "_claim_key", lambda self: ownership.CLAIM_PREFIX + self.me.encode())
+async def _nothing(_end: int) -> None:
+    return
 
 
 def store_jumps_over_claims() -> AbstractContextManager[None]:
