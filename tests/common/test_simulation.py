@@ -6,25 +6,28 @@ from pathlib import Path
 
 import pytest
 from common.testing import simulation
-from common.testing.simulation.faults import FAULTS
-from common.testing.simulation.history import plan, shortest, simulate
+from common.testing.simulation.faults import FAULTS, MODES_OF
+from common.testing.simulation.history import MODES, plan, shortest, simulate
 
 SEEDS = int(os.environ.get("TIDEMARK_SIMULATION_SEEDS", "300"))
 FAULT_SEEDS = 500
 README = Path(simulation.__file__).parent / "README.md"
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("chunk", range(10))
-def test_runtime_when_the_world_is_against_it_then_every_promise_is_kept(chunk: int) -> None:
+def test_runtime_when_the_world_is_against_it_then_every_promise_is_kept(chunk: int, mode: str) -> None:
     for seed in range(chunk * SEEDS // 10, (chunk + 1) * SEEDS // 10):
-        outcome = simulate(seed)
-        assert not outcome.wrong, f"python -m common.testing.simulation --seed {seed}"
+        outcome = simulate(seed, mode)
+        assert not outcome.wrong, f"python -m common.testing.simulation --producers {mode} --seed {seed}"
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_fault_when_put_into_the_runtime_then_it_is_found(fault: str) -> None:
+@pytest.mark.parametrize(("fault", "mode"), [(fault, mode) for fault in FAULTS for mode in MODES_OF[fault]])
+def test_fault_when_put_into_the_runtime_then_it_is_found(fault: str, mode: str) -> None:
+    found = re.search(rf"^\| `{fault}` \|.*\| {mode} \| (\d+) \|", README.read_text(), re.MULTILINE)
+    first = [int(found[1]) - 1] if found else []
     with FAULTS[fault]():
-        assert any(simulate(seed).wrong for seed in range(FAULT_SEEDS))
+        assert any(simulate(seed, mode).wrong for seed in (*first, *range(FAULT_SEEDS)))
 
 
 def test_seed_when_simulated_twice_then_the_history_is_the_same() -> None:
@@ -41,5 +44,7 @@ def test_failing_history_when_shortened_then_it_still_fails_with_no_more_events(
 
 
 def test_readme_when_a_fault_is_added_then_its_row_is_in_the_table() -> None:
-    rows = re.findall(r"^\| `([a-z-]+)` \|", README.read_text(), re.MULTILINE)
-    assert rows == list(FAULTS), "make the table again: python -m common.testing.simulation --table --seeds 500"
+    rows = re.findall(r"^\| `([a-z-]+)` \|.*?\| ([a-z]+) \| \d+ \|", README.read_text(), re.MULTILINE)
+    assert rows == [(fault, mode) for fault in FAULTS for mode in MODES_OF[fault]], (
+        "make the table again: python -m common.testing.simulation --table --seeds 500"
+    )
