@@ -116,7 +116,8 @@ async def run(options: argparse.Namespace) -> None:
     """Serves until every intent's transaction is committed (for ever with --messages 0)."""
     meter = Meter(options.messages)
     stage = make_stage(options.intents, options.decisions, options.changelog, meter)
-    settings = Settings(kafka_bootstrap=options.bootstrap, data_dir=options.data, worker_id="bench")
+    chosen = {"producers": options.producers} if options.producers else {}
+    settings = Settings(kafka_bootstrap=options.bootstrap, data_dir=options.data, worker_id="bench", **chosen)
     service = StageService(stage, settings, None)
     await service.start()
     gc.collect()
@@ -134,6 +135,7 @@ def main() -> None:
     parser.add_argument("--decisions", default="bench.decisions")
     parser.add_argument("--changelog", default="bench.gate.changelog")
     parser.add_argument("--messages", type=int, default=0, help="stop after this many; 0: serve until killed")
+    parser.add_argument("--producers", choices=("task", "process"), help="one for each; by default as set")
     parser.add_argument("--data", type=Path, required=True)
     uvloop.run(run(parser.parse_args()))
 
