@@ -28,6 +28,14 @@ if TYPE_CHECKING:  # push and the health strip come without the stage's dependen
 
 _log = get_logger(__name__)
 COMMANDS_MAX = 1_000
+SHOW = """
+for at = 1, #ARGV, 4 do
+  local command, channel, key, envelope = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  if command == 'HDEL' then redis.call('HDEL', channel, key) else redis.call('HSET', channel, key, envelope) end
+  redis.call('PUBLISH', channel, envelope)
+end
+"""
+"""One answer for a whole commit: to read the answer to each command costs more than everything else about a view."""
 TaskKey = tuple[str, ...]
 
 
@@ -68,6 +76,7 @@ class ViewPublisher:
     def __init__(self, app: str, redis_url: str, queue_max: int, backoff: Backoff) -> None:
         self._app = app
         self._redis: Redis = Redis.from_url(redis_url, socket_connect_timeout=2, socket_timeout=5)
+        self._show = self._redis.register_script(SHOW)
         self._queue_max = queue_max
         self._backoff = backoff
         self._tasks: dict[TaskKey, _Publishing] = {}
@@ -142,20 +151,15 @@ class ViewPublisher:
     async def _write(self, publishing: _Publishing, committed: "Committed") -> None:
         views = newest(committed.views)
         for at in range(0, len(views), COMMANDS_MAX):
-            pipe = self._redis.pipeline(transaction=False)
+            arguments: list[str | bytes] = []
             for view, traceparent in views[at : at + COMMANDS_MAX]:
                 scope = (view.name, view.scope)
                 seq = publishing.sequences.get(scope, 0) + 1
                 publishing.sequences[scope] = seq
                 stamps = (view.origin_ns, committed.processed_ns, committed.committed_ns)
                 envelope = encode_envelope(view, publishing.epoch, seq, stamps, traceparent)
-                channel = view_channel(*scope)
-                if view.data is None:
-                    pipe.hdel(channel, view.key)
-                else:
-                    pipe.hset(channel, view.key, envelope)
-                pipe.publish(channel, envelope)
-            await pipe.execute()
+                arguments += ("HDEL" if view.data is None else "HSET", view_channel(*scope), view.key, envelope)
+            await self._show(args=arguments)
         metrics.VIEWS.labels(self._app).inc(len(views))
 
     async def _refill(self, publishing: _Publishing) -> None:
