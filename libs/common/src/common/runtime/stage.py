@@ -133,7 +133,7 @@ class StageRunner:
             )
             self.tasks[partition] = task
             try:
-                await task.run()
+                await self._run(task)
             except (Fenced, Retriable, OSError) as error:
                 cause = type(error).__name__
                 metrics.REOPENS.labels(self.stage.app, self.stage.name, cause).inc()
@@ -145,13 +145,22 @@ class StageRunner:
                 where = {"stage": self.stage.full_name, "partition": partition}
                 _log.warning("task_reopens", cause=cause, error=str(error), in_s=delay, **where)
                 await asyncio.sleep(delay)
-            except asyncio.CancelledError:
-                raise
             except Exception as error:
                 _log.error("stage_failed", stage=self.stage.full_name, partition=partition, error=repr(error))
                 if self._failure and not self._failure.done():
                     self._failure.set_exception(error)
                 raise
+
+    @staticmethod
+    async def _run(task: Task) -> None:
+        """Until this is cancelled. A cancellation that a library lets slip out must not end the partition in silence."""
+        try:
+            await task.run()
+        except asyncio.CancelledError as stray:
+            current = asyncio.current_task()
+            if current is None or current.cancelling():
+                raise
+            raise Retriable("a cancellation that nobody asked for") from stray
 
 
 class StageService(mode.Service):  # type: ignore[misc]
