@@ -153,7 +153,7 @@ class StageRunner:
 
     @staticmethod
     async def _run(task: Task) -> None:
-        """Until this is cancelled. A cancellation that a library lets slip out must not end the partition in silence."""
+        """Until this is cancelled. A cancellation that some library lets slip must not end the partition in silence."""
         try:
             await task.run()
         except asyncio.CancelledError as stray:
