@@ -76,7 +76,7 @@ class Bench:
         work = Work(self._bootstrap, f"bench.{name}.intents", f"bench.{name}", self._runner.new_directory(name))
         program = make(work)
         err.print(program.label)
-        await make_topics(self._bootstrap, work.intents, work.decisions, compacted=(work.changelog,))
+        await make_topics(self._bootstrap, work.intents, work=work)
         async with self._runner.running(program) as running:
             deadline_s = time.monotonic() + START_S
             while not (await self._load(work.intents, work.decisions, rate=50, seconds=0.2))["received"]:
@@ -140,9 +140,10 @@ def with_ratios(rows: Sequence[Row]) -> list[Row]:
 
 async def run(options: argparse.Namespace) -> None:
     before = conditions()
-    async with Runner.temporary() as runner, parts("kafka") as where:
-        bench = Bench(runner, where.kafka_bootstrap, options)
-        await bench.run()
+    with Runner.temporary() as runner:
+        async with parts("kafka") as where:
+            bench = Bench(runner, where.kafka_bootstrap, options)
+            await bench.run()
     show("latency: ms, intended send time to committed receipt", with_ratios(bench.rows), conditions=before)
     show("latency: ms of a commit by step, p50 / p99", bench.steps)
 

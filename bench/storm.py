@@ -16,6 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -138,7 +139,7 @@ class Storm:
         """The line of the table."""
         work, options = self._work, self._options
         err.print(self._program.label)
-        await make_topics(self._bootstrap, work.intents, work.decisions, compacted=(work.changelog,))
+        await make_topics(self._bootstrap, work.intents, work=work)
         load = {"intents": work.intents, "accounts": options.accounts, "rate": options.rate}
         load |= {"seconds": options.seconds, "seed": options.seed}
         watching = asyncio.create_task(self._watch.run())
@@ -192,8 +193,9 @@ class Storm:
 
 async def run(options: argparse.Namespace) -> None:
     before = conditions()
-    async with Runner.temporary() as runner, parts("kafka") as where:
-        rows = [await Storm(runner, where.kafka_bootstrap, name, options).run() for name in options.peers]
+    with Runner.temporary(options.keep) as runner:
+        async with parts("kafka") as where:
+            rows = [await Storm(runner, where.kafka_bootstrap, name, options).run() for name in options.peers]
     show("storm", rows, conditions=before, seed=options.seed, seconds=options.seconds, rate=options.rate)
 
 
@@ -206,6 +208,7 @@ def main() -> None:
     parser.add_argument("--accounts", type=int, default=500, help="few enough that some intents are denied")
     parser.add_argument("--peers", default="tidemark,ks,faust", help=f"of {','.join(MAKERS)} (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the intents and of the kills")
+    parser.add_argument("--keep", type=Path, help="a directory for logs and stores (default: thrown away)")
     options = parser.parse_args()
     options.peers = tuple(options.peers.split(","))
     if unknown := set(options.peers) - set(MAKERS):

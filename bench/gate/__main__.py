@@ -66,24 +66,25 @@ async def run(options: argparse.Namespace) -> None:
     before = conditions()
     rows: list[dict[str, Any]] = []
     peers: set[str] = set()
-    async with Runner.temporary() as runner, parts("kafka", "redis") as where:
-        bootstrap = where.kafka_bootstrap
-        await make_topics(bootstrap, INTENTS)
-        err.print(f"filling {options.intents:,} intents")
-        await runner.client(bootstrap, "fill", {"intents": INTENTS, "count": options.intents})
-        for name in (*options.peers, "tidemark", "tidemark-process"):
-            messages = max(1, int(options.intents * SHARE.get(name, 1)))
-            work = Work(bootstrap, INTENTS, f"bench.{name}", runner.new_directory(name), messages)
-            program = program_of(name, work)
-            await make_topics(bootstrap, work.decisions, compacted=(work.changelog,))
-            err.print(f"{program.label}: {messages:,} intents")
-            rows.append(row_of(program.label, await runner.result(program)))
-            if name in PEERS:
-                peers.add(program.label)
-        if not options.no_risk:
-            err.print("the real risk stage")
-            result = await measure_risk(runner, where, options.risk_intents)
-            rows.append(row_of("Tidemark's risk service: every check, ledger, telemetry", result))
+    with Runner.temporary() as runner:
+        async with parts("kafka", "redis") as where:
+            bootstrap = where.kafka_bootstrap
+            await make_topics(bootstrap, INTENTS)
+            err.print(f"filling {options.intents:,} intents")
+            await runner.client(bootstrap, "fill", {"intents": INTENTS, "count": options.intents})
+            for name in (*options.peers, "tidemark", "tidemark-process"):
+                messages = max(1, int(options.intents * SHARE.get(name, 1)))
+                work = Work(bootstrap, INTENTS, f"bench.{name}", runner.new_directory(name), messages)
+                program = program_of(name, work)
+                await make_topics(bootstrap, work=work)
+                err.print(f"{program.label}: {messages:,} intents")
+                rows.append(row_of(program.label, await runner.result(program)))
+                if name in PEERS:
+                    peers.add(program.label)
+            if not options.no_risk:
+                err.print("the real risk stage")
+                result = await measure_risk(runner, where, options.risk_intents)
+                rows.append(row_of("Tidemark's risk service: every check, ledger, telemetry", result))
     show("gate", with_ratios(rows, peers), conditions=before)
 
 

@@ -23,8 +23,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 PARTITIONS = 4
 SYMBOLS = 1_000
 INTENT_ID = re.compile(rb'"intent_id":\s?(\d+)')
-QUIET_S = 3.0
+MISSING_S = 3.0
 """The receiver gives up on what is missing so long after the last send and the last receipt."""
+SETTLE_S = 0.3
+"""And so long it waits for what should not come, when nothing is missing."""
 PERCENTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 
 
@@ -90,8 +92,8 @@ def pace(options: argparse.Namespace, first_id: int, seed: int) -> float:
     return began_s
 
 
-def receive(bootstrap: str, topic: str, ready: Event, sent: Event, results: Any) -> None:
-    """Collects (receipt in ns, ids) of what is committed from now on."""
+def receive(bootstrap: str, topic: str, count: int, ready: Event, sent: Event, results: Any) -> None:
+    """Collects (receipt in ns, ids) of what is committed from now on, ``count`` if all goes well."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -109,10 +111,12 @@ def receive(bootstrap: str, topic: str, ready: Event, sent: Event, results: Any)
     consumer.consume(1, timeout=1.0)
     ready.set()
     received: list[tuple[int, list[bytes]]] = []
+    seen = 0
     quiet_since = 0.0
-    while not quiet_since or time.time() - quiet_since < QUIET_S:
+    while not quiet_since or time.time() - quiet_since < (SETTLE_S if seen >= count else MISSING_S):
         if messages := consumer.consume(500, timeout=0.001):
             received.append((time.time_ns(), [message.value() for message in messages]))
+            seen += len(messages)
             quiet_since = 0.0
         elif sent.is_set():
             quiet_since = quiet_since or time.time()
@@ -124,18 +128,18 @@ def receive(bootstrap: str, topic: str, ready: Event, sent: Event, results: Any)
 def latency(options: argparse.Namespace) -> None:
     context = multiprocessing.get_context("fork")
     ready, sent, results = context.Event(), context.Event(), context.Queue()
-    arguments = (options.bootstrap, options.decisions, ready, sent, results)
+    options.seconds += options.warm
+    count, warm = round(options.rate * options.seconds), round(options.rate * options.warm)
+    arguments = (options.bootstrap, options.decisions, count, ready, sent, results)
     receiver = context.Process(target=receive, args=arguments, daemon=True)
     receiver.start()
     if not ready.wait(30):
         raise SystemExit("the receiver did not become ready")
     first_id = int(time.time()) * 1_000_000
-    options.seconds += options.warm
     began_s = pace(options, first_id, seed=first_id)
     sent.set()
     received: list[tuple[int, int]] = results.get()
     receiver.join()
-    count, warm = round(options.rate * options.seconds), round(options.rate * options.warm)
     first: dict[int, int] = {}
     times = Counter(number - first_id for number, _ in received if 0 <= number - first_id < count)
     for number, at in received:

@@ -44,6 +44,11 @@ class Work:
         """Of Tidemark's stage; the others name and make theirs."""
         return f"{self.name}.changelog"
 
+    @property
+    def dead_letters(self) -> str:
+        """Of Tidemark's stage, which writes there too and so wants it to exist."""
+        return f"{self.intents}.dlq"
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -96,14 +101,14 @@ def _java(pairs: Mapping[str, str]) -> list[str]:
     return [f"{name}={value}" for name, value in pairs.items()]
 
 
-def tidemark(work: Work, producers: str = "task", script: str = "gate/stage.py") -> Program:
+def tidemark(work: Work, producers: str = "task") -> Program:
     """The stage runtime. ``producers``: one transactional producer per task, or one for the process."""
     pairs = {
         "bootstrap": work.bootstrap, "intents": work.intents, "decisions": work.decisions,
-        "changelog": work.changelog, "messages": str(work.messages), "data": str(work.state),
+        "changelog": work.changelog, "messages": str(work.messages), "data": str(work.state), "producers": producers,
     }  # fmt: skip
-    argv = [sys.executable, str(BENCH / script), *_options(pairs)]
-    return Program(f"Tidemark, a producer per {producers}", argv, {"TIDEMARK_PRODUCERS": producers})
+    argv = [sys.executable, str(BENCH / "gate" / "stage.py"), *_options(pairs)]
+    return Program(f"Tidemark, a producer per {producers}", argv)
 
 
 def streams(work: Work, commit_ms: int = 100, **properties: str) -> Program:

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ from common.testing.stack import Jvm, LocalStack, Stack
 from common.testing.stack.processes import log_tail
 from tidemark.process import Child
 
-from bench.peers.programs import Program, client
+from bench.peers.programs import Program, Work, client
 
 STOP_GRACE_S: Final = 15.0
 
@@ -42,10 +42,12 @@ async def parts(*names: str) -> AsyncIterator[Stack]:
         await asyncio.to_thread(stack.stop)
 
 
-async def make_topics(bootstrap: str, *names: str, compacted: tuple[str, ...] = ()) -> None:
-    """Creates topics of four partitions; returns when each has a leader that answers."""
+async def make_topics(bootstrap: str, *names: str, work: Work | None = None) -> None:
+    """Creates topics of four partitions, and those of some work; returns when each has a leader that answers."""
     topics = [Topic(name, "account", RAW_SCHEMA, "bench") for name in names]
-    topics += [Topic(name, "account", RAW_SCHEMA, "bench", cleanup="compact") for name in compacted]
+    if work is not None:
+        topics += [Topic(name, "account", RAW_SCHEMA, "bench") for name in (work.decisions, work.dead_letters)]
+        topics.append(Topic(work.changelog, "account", RAW_SCHEMA, "bench", cleanup="compact"))
     await create_topics(bootstrap, topics)
     await wait_for_leaders(bootstrap, topics)
 
@@ -70,9 +72,13 @@ class Runner:
         self._runs = 0
 
     @classmethod
-    @asynccontextmanager
-    async def temporary(cls) -> AsyncIterator["Runner"]:
-        """A runner for the time of a bench."""
+    @contextlib.contextmanager
+    def temporary(cls, keep: Path | None = None) -> Iterator["Runner"]:
+        """A runner for the time of a bench; ``keep`` is a directory where everything stays."""
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            yield cls(keep.resolve())
+            return
         with tempfile.TemporaryDirectory(prefix="tidemark-bench-", ignore_cleanup_errors=True) as directory:
             yield cls(Path(directory))
 
