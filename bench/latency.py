@@ -171,6 +171,8 @@ def main() -> None:
         asyncio.run(run(options))
     except (PartsError, BenchError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -51,13 +51,17 @@ class StepClock:
                 self._done.append(self._open.pop(key))
         self._last[key] = now
 
+    def take(self) -> list[dict[str, float]]:
+        """The whole commits since the last call."""
+        done, self._done = self._done, []
+        return done
+
     def write_for_ever(self) -> None:
         """Appends what was measured, a JSON line a commit."""
         with self._path.open("a", encoding="ascii") as out:
             while True:
                 time.sleep(FLUSH_EVERY_S)
-                done, self._done = self._done, []
-                out.writelines(json.dumps(commit) + "\n" for commit in done)
+                out.writelines(json.dumps(commit) + "\n" for commit in self.take())
                 out.flush()
 
 
