@@ -35,7 +35,8 @@ CHUNK: Final = 20_000
 TRACED_EVERY: Final = 100
 """One intent in so many carries a sampled trace, as with the default trace ratio."""
 CLOCK_EVERY_S: Final = 1.0
-SAMPLE_EVERY_S: Final = 0.1
+SAMPLE_EVERY_S: Final = 0.5
+"""Each look at its metrics is work for the service, too."""
 IDLE_MAX_S: Final = 60.0
 Sample = tuple[float, float, int]
 """Wall clock and CPU time in seconds, intents committed."""
