@@ -231,8 +231,8 @@ def owning(world: World, p: int, rule: str) -> Iterator[tuple[str, World]]:
             moved = replace(me, step="writing", at=len(log), writes=me.writes - 1)
             name = f"{p} writes data made from {set(me.store.data)}"
             yield name, put(append(world, Record(p, rows, me.store.data, OPEN)), p, moved)
-        if p != TASK:
-            moved = replace(me, step="leaving", at=len(log))
+        if p != TASK and me.restarts:
+            moved = replace(me, step="leaving", at=len(log), restarts=me.restarts - 1)
             record = Record(p, ((("owner",), NOBODY),), me.store.data, OPEN)
             yield f"{p} gives the partition back", put(append(world, record), p, moved)
     elif me.step in ("writing", "leaving"):
@@ -313,11 +313,11 @@ def wander(start: World, rule: str, seed: int) -> list[str] | None:
     return None
 
 
-def exhaust(start: World, rule: str) -> tuple[int, list[str] | None]:
+def exhaust(start: World, rule: str, states_max: int) -> tuple[int, list[str] | None]:
     """Every interleaving, breadth first: number of states, and the shortest history that breaks the promise."""
     known = {start}
     level: list[tuple[World, tuple[object, ...]]] = [(start, ())]
-    while level:
+    while level and len(known) < states_max:
         following: list[tuple[World, tuple[object, ...]]] = []
         for world, past in level:
             for name, after in steps(world, rule):
@@ -341,15 +341,16 @@ def main(arguments: list[str] | None = None, tell: Callable[[str], object] = sys
     parser.add_argument("--rule", choices=RULES, default="sound")
     parser.add_argument("--takers", type=int, default=3, help="processes that claim (default %(default)s)")
     parser.add_argument("--writes", type=int, default=2, help="data records of each (default %(default)s)")
-    parser.add_argument("--restarts", type=int, default=1, help="of each process (default %(default)s)")
+    parser.add_argument("--restarts", type=int, default=1, help="of each, or giving back (default %(default)s)")
     parser.add_argument("--seeds", type=int, default=20_000, help="random histories (default %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default %(default)s)")
     parser.add_argument("--exhaust", action="store_true", help="every interleaving instead; keep the numbers small")
+    parser.add_argument("--states", type=int, default=10**9, help="stop exhausting after so many")
     options = parser.parse_args(arguments)
     start = beginning(options.takers, options.writes, options.restarts)
     if options.exhaust:
-        count, history = exhaust(start, options.rule)
-        what = f"{count} states"
+        count, history = exhaust(start, options.rule, options.states)
+        what = f"{count} states{', not all there are' if count >= options.states else ''}"
     else:
         history = None
         for seed in range(options.first, options.first + options.seeds):

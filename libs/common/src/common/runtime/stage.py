@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -181,12 +182,23 @@ class StageService(mode.Service):  # type: ignore[misc]
         stage = self.stage
         shared = tuple(table.topic for table in stage.globals())
         await check_partitions(self._kafka, (*stage.inputs, *stage.outputs, stage.changelog, *shared))
+        self._runner.stage = replace(stage, missing=await self._missing_dead_letters())
         for follower in self._followers:
             follower.start()
         self._membership = Membership(self._settings, stage.full_name, [topic.name for topic in stage.inputs])
         await self._membership.start()
         self.add_future(self._follow(self._membership))
         self.add_future(self._report_positions(self._membership))
+
+    async def _missing_dead_letters(self) -> frozenset[str]:
+        """A stage runs without them until it meets poison; but no marker can be written to a topic that is not there."""
+        missing = set()
+        for topic in self.stage.inputs:
+            try:
+                await self._kafka.partition_count(topic.dead_letters)
+            except Fatal:
+                missing.add(topic.dead_letters)
+        return frozenset(missing)
 
     async def on_stop(self) -> None:
         await self._runner.close()

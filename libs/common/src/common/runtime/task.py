@@ -44,6 +44,8 @@ class Stage:
     tables: tuple[TableDeclaration, ...] = ()
     views: Callable[[Tables], Iterable[View]] | None = None
     verify: Callable[[Tables], None] | None = None
+    missing: frozenset[str] = frozenset()
+    """Dead-letter topics that were not created."""
 
     @property
     def full_name(self) -> str:
@@ -52,8 +54,9 @@ class Stage:
     def writes(self, partition: int) -> list[Partition]:
         """Everywhere a task's transaction may write."""
         outputs = [Partition(topic.name, number) for topic in self.outputs for number in range(topic.partitions)]
-        dead_letters = [Partition(topic.dead_letters, partition) for topic in self.inputs]
-        return [Partition(self.changelog.name, partition), *outputs, *dead_letters]
+        dead_letters = [topic.dead_letters for topic in self.inputs if topic.dead_letters not in self.missing]
+        set_aside = [Partition(name, partition) for name in dead_letters]
+        return [Partition(self.changelog.name, partition), *outputs, *set_aside]
 
     def task_id(self, partition: int) -> str:
         """Transactional id of the producer that serves this partition and no other."""

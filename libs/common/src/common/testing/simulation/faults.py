@@ -312,7 +312,6 @@ OWNERSHIP: Final[tuple[Fault, ...]] = (
     ownership_faults.no_look_back,
     ownership_faults.look_back_does_not_wait,
     ownership_faults.not_restored_after_the_look_back,
-    ownership_faults.store_jumps_over_claims,
     ownership_faults.owner_row_left_out,
     ownership_faults.released_before_leaving,
     ownership_faults.released_and_still_served,

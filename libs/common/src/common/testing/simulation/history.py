@@ -101,7 +101,11 @@ class Outcome:
 
 def simulate(seed: int, mode: str = "task", keep: Collection[int] | None = None) -> Outcome:
     """Runs one history in virtual time. ``mode``: a key of MODES."""
-    return clock.run(_happen(plan(seed, mode, keep), mode))
+    history = plan(seed, mode, keep)
+    try:
+        return clock.run(_happen(history, mode))
+    except clock.Stuck as stuck:
+        return Outcome(history, (Wrong("stuck", str(stuck)),), 0)
 
 
 async def _happen(history: Plan, mode: str) -> Outcome:

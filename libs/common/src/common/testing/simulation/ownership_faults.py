@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Collection
 from contextlib import AbstractContextManager
-from typing import Any
 
 from common.runtime import lane, ownership, restore, task, transaction
 from common.runtime.errors import LogError
@@ -57,15 +56,6 @@ def not_restored_after_the_look_back() -> AbstractContextManager[None]:
 
 async def _nothing(_end: int) -> None:
     return
-
-
-def store_jumps_over_claims() -> AbstractContextManager[None]:
-    """An owner takes its store for complete up to its own last row, over claims that it has not read."""
-
-    def wrong(self: transaction.TaskParts, rows: Any, end: int) -> None:
-        self.store.write(rows, end)
-
-    return replaced(transaction.TaskParts, "store_rows", wrong)
 
 
 def owner_row_left_out() -> AbstractContextManager[None]:
