@@ -84,7 +84,7 @@ class Meter:
         return {"messages": self.messages, "all": part(self.began, self.messages), "steady": part(self.half, half)}
 
 
-def make_stage(intents: str, decisions: str, changelog: str, meter: Meter) -> Stage:
+def make_stage(app: str, intents: str, decisions: str, changelog: str, meter: Meter) -> Stage:
     """W2: a decision per intent, {cash, reserved, seq} per account in RocksDB."""
     output = Topic(decisions, "account", RAW_SCHEMA, "bench")
 
@@ -107,7 +107,7 @@ def make_stage(intents: str, decisions: str, changelog: str, meter: Meter) -> St
 
     table = Changelogged("accounts", Codec(lambda row: ACCOUNT.pack(*row), ACCOUNT.unpack))
     return Stage(
-        "bench", "gate", gate, (Topic(intents, "account", RAW_SCHEMA, "bench"),), (output,),
+        app, "gate", gate, (Topic(intents, "account", RAW_SCHEMA, "bench"),), (output,),
         Topic(changelog, "account", RAW_SCHEMA, "bench", cleanup="compact"), (table,),
     )  # fmt: skip
 
@@ -115,7 +115,7 @@ def make_stage(intents: str, decisions: str, changelog: str, meter: Meter) -> St
 async def run(options: argparse.Namespace) -> None:
     """Serves until every intent's transaction is committed (for ever with --messages 0)."""
     meter = Meter(options.messages)
-    stage = make_stage(options.intents, options.decisions, options.changelog, meter)
+    stage = make_stage(options.app, options.intents, options.decisions, options.changelog, meter)
     chosen = {"producers": options.producers} if options.producers else {}
     settings = Settings(kafka_bootstrap=options.bootstrap, data_dir=options.data, worker_id="bench", **chosen)
     service = StageService(stage, settings, None)
@@ -131,6 +131,11 @@ async def run(options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bootstrap", required=True)
+    parser.add_argument(
+        "--app",
+        default="bench",
+        help="names the group; a new one for other topics, or the static member keeps its old ones",
+    )
     parser.add_argument("--intents", default="bench.intents")
     parser.add_argument("--decisions", default="bench.decisions")
     parser.add_argument("--changelog", default="bench.gate.changelog")

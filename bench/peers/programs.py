@@ -104,7 +104,7 @@ def _java(pairs: Mapping[str, str]) -> list[str]:
 def tidemark(work: Work, producers: str = "task") -> Program:
     """The stage runtime. ``producers``: one transactional producer per task, or one for the process."""
     pairs = {
-        "bootstrap": work.bootstrap, "intents": work.intents, "decisions": work.decisions,
+        "bootstrap": work.bootstrap, "app": work.name, "intents": work.intents, "decisions": work.decisions,
         "changelog": work.changelog, "messages": str(work.messages), "data": str(work.state), "producers": producers,
     }  # fmt: skip
     argv = [sys.executable, str(BENCH / "gate" / "stage.py"), *_options(pairs)]
