@@ -38,7 +38,6 @@ def test_rule_when_interleavings_are_tried_in_breadth_then_each_is_safe(ownershi
         ("owner-row", 3958),
         ("no-look", 10),
         ("early", 71),
-        ("jump", 3561),
         ("no-task", 32),
         ("keep", 38),
     ],

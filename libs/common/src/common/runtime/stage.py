@@ -191,7 +191,7 @@ class StageService(mode.Service):  # type: ignore[misc]
         self.add_future(self._report_positions(self._membership))
 
     async def _missing_dead_letters(self) -> frozenset[str]:
-        """A stage runs without them until it meets poison; but no marker can be written to a topic that is not there."""
+        """A stage runs without them until it meets poison; but no marker can be written to what is not there."""
         missing = set()
         for topic in self.stage.inputs:
             try:
