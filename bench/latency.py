@@ -88,7 +88,7 @@ class Bench:
             def take_steps(result: Row) -> None:
                 if steps is not None:
                     self.steps.append(
-                        {"processor": program.label, "rate /s": result["rate"], **steps_of(steps, result)}
+                        {"processor": program.label, "rate /s": round(result["rate"]), **steps_of(steps, result)}
                     )
 
             await self._rates(program.label, work.intents, work.decisions, take_steps)
