@@ -32,8 +32,10 @@ class Settings(BaseSettings):
     session_timeout_ms: int = Field(default=10_000, ge=1_000)
     heartbeat_interval_ms: int = Field(default=1_000, ge=100)
     transaction_timeout_ms: int = Field(default=30_000, ge=1_000)
-    transaction_version: Literal[1, 2] = Field(
+    transaction_version: int = Field(
         default=2,
+        ge=1,
+        le=2,
         description="at most; 1 where the broker's add.partitions.to.txn.retry.backoff.ms is its default of 20",
     )
     commit_timeout_ms: int = Field(default=15_000, ge=100, description="after this the outcome counts as unknown")
