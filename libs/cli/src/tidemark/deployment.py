@@ -45,7 +45,7 @@ class DeploymentOptions:
     """Begin with empty parts, stores and logs."""
     keep: bool = True
     """Keep the parts' data for the next start."""
-    jvm: Jvm = Jvm.THROUGHPUT
+    jvm: Jvm = Jvm.START
     brokers: int = 1
     """1 or 3. Of three, every record is on all and two have it before it counts."""
     second_host: str = ""

@@ -103,6 +103,7 @@ class KafkaLog:
             client_id=client_id,
             request_timeout_ms=self._settings.request_timeout_ms,
             retry_backoff_ms=METADATA_BACKOFF_MS,
+            connections_max_idle_ms=None,  # a producer whose connection closes has to be opened anew
         )
 
     async def start(self) -> None:

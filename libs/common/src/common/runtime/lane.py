@@ -5,7 +5,6 @@ tasks are in it, so while one commits, messages gather for all of them. There is
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Collection
 from typing import Final, Protocol

@@ -16,6 +16,7 @@ from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.errors import KafkaError
 
 from common.runtime.client_errors import NOT_DONE, UNKNOWN_TOPIC_OR_PARTITION, refusal, translated
+from common.runtime.errors import Retriable
 from common.runtime.failpoints import passing
 from common.runtime.log import Partition, Record
 from common.runtime.record_batches import SEQUENCES, RecordBatches, record_count
@@ -29,6 +30,7 @@ from common.runtime.transaction_requests import (
     Features,
     InitProducerId,
     Produce,
+    Produced,
     ProducerId,
     Transaction,
 )
@@ -42,7 +44,7 @@ ENDED: Final = {"CompleteCommit": True, "PrepareCommit": True, "CompleteAbort": 
 TRANSACTION_FEATURE: Final = "transaction.version"
 METADATA_SPREADS_S: Final = 5.0
 """A topic that a broker still does not know after this does not exist."""
-_UNREACHED: Final = (-1, -1)
+_LEADERLESS: Final = (-1, -1)
 _LEADER_MOVED: Final = {-1, 3, 5, 6}
 _COORDINATOR_MOVED: Final = {15, 16}
 
@@ -63,6 +65,7 @@ class KafkaProducer:
         self._batches: dict[Partition, RecordBatches] = {}
         self._ends: dict[Partition, int] = {}
         self._sent = False
+        self._connections: dict[int, Any] = {}
 
     # --- fencing ---------------------------------------------------------------------------------------------------
 
@@ -196,13 +199,13 @@ class KafkaProducer:
                     raise refusal(f"append to {partition}", code)
             if not pending:
                 return
-            if any(answers.get(partition, _UNREACHED)[0] in _LEADER_MOVED for partition in pending):
+            if any(answers.get(partition, _LEADERLESS)[0] in _LEADER_MOVED for partition in pending):
                 await self._client.force_metadata_update()
             await asyncio.sleep(backoff_s)
             backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
 
     async def _produce_once(self, pending: Mapping[Partition, bytes]) -> dict[Partition, tuple[int, int]]:
-        """One request to each leader. A partition that could not be reached is not in the answer."""
+        """One request to each leader. A partition without a leader is not in the answer."""
         leaders: dict[int, dict[str, dict[int, bytes]]] = {}
         cluster = self._client.cluster
         for partition, batch in pending.items():
@@ -218,11 +221,17 @@ class KafkaProducer:
     async def _produce_to(
         self, node: int, batches: Mapping[str, Mapping[int, bytes]]
     ) -> Mapping[tuple[str, int], tuple[int, int]]:
-        version = 12 if self._bumps_epoch else 11
-        request = Produce(version, self._id, int(self._commit_timeout_s * 1000), batches)
-        try:
-            answer = await self._client.send(node, request)
-        except (KafkaError, OSError, TimeoutError):
-            return {}
-        partitions: Mapping[tuple[str, int], tuple[int, int]] = answer.partitions
-        return partitions
+        await self._check_connection(node)
+        request = Produce(12 if self._bumps_epoch else 11, self._id, int(self._commit_timeout_s * 1000), batches)
+        answer: Produced = await self._client.send(node, request)
+        return answer.partitions
+
+    async def _check_connection(self, node: int) -> None:
+        """A producer whose connection broke does not go on: the broker may have died, and owe markers.
+
+        Were the next transaction aborted, its abort markers would take back the one before, which was answered as
+        committed. A new opening has the markers written first. Raises Retriable.
+        """
+        connection = await self._client._get_conn(node)
+        if connection is None or self._connections.setdefault(node, connection) is not connection:
+            raise Retriable(f"the connection of {self._id} to broker {node} was lost")

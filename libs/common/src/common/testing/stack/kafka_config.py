@@ -9,9 +9,10 @@ class Jvm(Enum):
     """What the broker's JVM is tuned for."""
 
     START = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-    """Quick to start and small: tests."""
+    """Quick to start and small: tests, and a fleet on a few cores, where compiling hot code fully would take one
+    of them for the first minutes."""
     THROUGHPUT = ("-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20")
-    """Compiles hot code fully: demo and bench."""
+    """Compiles hot code fully: benches of throughput."""
 
 
 def new_uuid() -> str:
