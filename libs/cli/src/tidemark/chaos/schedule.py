@@ -45,6 +45,7 @@ CATALOGUE: Final[dict[str, Callable[[random.Random], list[Fault]]]] = {
     "kill": lambda _: [Kill(service) for service in ("ingest", "signals", "risk", "orders", "push")],
     "commit-step": _steps("commit"),
     "open-step": _steps("open"),
+    "own-step": _steps("own"),
     "zombie": lambda _: [Zombie(service) for service in ("risk", "orders", "signals", "risk")],
     "rebalance": lambda _: [Rebalances("risk")],
     "brokers": lambda _: [Brokers()],

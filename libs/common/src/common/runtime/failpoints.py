@@ -20,7 +20,8 @@ COMMIT: Final = (
     "commit.5.stored",
 )
 OPEN: Final = ("open.1.fenced", "open.2.watermark-read", "open.3.restored", "open.4.verified", "open.5.positioned")
-FAILPOINTS: Final = (*COMMIT, *OPEN)
+OWN: Final = ("own.1.read", "own.2.fenced", "own.3.claimed", "own.4.looked-back", "own.5.seated")
+FAILPOINTS: Final = (*COMMIT, *OPEN, *OWN)
 SOURCE_FAILPOINTS: Final = (
     "commit.1.begun",
     "commit.3.outputs-appended",

@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     settle_timeout_ms: int = Field(default=3_000, ge=100, description="a quiet task asks if its commit can be read")
     request_timeout_ms: int = Field(default=10_000, ge=100)
     producers: Literal["task", "process"] = Field(
-        default="task", description="a transactional producer for each partition, or one for all of the process"
+        default="process", description="a transactional producer for each partition, or one for all of the process"
     )
     handover_wait_ms: int = Field(
         default=500, ge=0, description="one producer per process: how long an owner that lives may take to let go"
