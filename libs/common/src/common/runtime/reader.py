@@ -112,7 +112,5 @@ class CommittedReader:
             records = await reader.poll(POLL_MS)
             if records or reader.position != position:
                 position = reader.position
-                messages = [
-                    Message(topic, number, r.offset, r.key, r.value, r.timestamp, r.headers) for r in records
-                ]
+                messages = [Message(topic, number, r.offset, r.key, r.value, r.timestamp, r.headers) for r in records]
                 await self._queue.put((place, position, messages))
