@@ -6,7 +6,9 @@ stages, which own their consumers, tables and transactional producers. Started a
 """
 
 import gc
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ from common.runtime.web import NO_REQUEST_SPANS, WebServer
 
 _log = get_logger(__name__)
 GC_THRESHOLD = 100_000
+STOP_MAX_S = 20.0
 
 
 class ControlBoot(BootStrategy):  # type: ignore[misc]
@@ -77,6 +80,7 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
             broker_heartbeat_interval=settings.heartbeat_interval_ms / 1000,
         )
         self.service_name = name
+        self._is_process = False
         self.settings = settings
         self.health = Health(name)
         self.sender = Sender(settings, name)
@@ -200,8 +204,22 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
         if self._web_server:
             await self._web_server.stop()
 
+    async def stop(self) -> None:
+        """A process of its own ends in bounded time: what hangs now must not keep the next start from happening."""
+        if self._is_process:
+            deadline = threading.Timer(STOP_MAX_S, self._give_up)
+            deadline.daemon = True
+            deadline.start()
+        await super().stop()
+
+    @staticmethod
+    def _give_up() -> None:
+        _log.error("stop_timed_out", after_s=STOP_MAX_S)
+        os._exit(os.EX_TEMPFAIL)
+
     def main(self) -> None:
         """The command line of the service: Faust's own, with our logs."""
+        self._is_process = True
         configure_logs(self.service_name, self.settings.log_level)
         mode.loop.use("uvloop")  # FAUST_LOOP is read when faust is imported, which has happened
         Path(str(self.conf.datadir)).mkdir(parents=True, exist_ok=True)

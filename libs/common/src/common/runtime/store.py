@@ -12,6 +12,9 @@ from typing import Protocol
 
 from rocksdict import AccessType, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
+from common.runtime.logs import get_logger
+
+_log = get_logger(__name__)
 POSITION_PREFIX = b"@position/"
 CHANGELOG_KEY = b"@changelog"
 
@@ -115,7 +118,10 @@ class RocksStore:
                 batch.put(key, value)
         batch.put(CHANGELOG_KEY, b"%d" % changelog_offset)
         # No fsync: what a power cut loses stands in the changelog, and ``@changelog`` goes back with it.
-        self._db.write(batch, WriteOptions())
+        try:
+            self._db.write(batch, WriteOptions())
+        except Exception as error:  # rocksdict raises bare Exception
+            raise OSError(f"cannot write the store {self._path}: {error}") from error
 
     def changelog_offset(self) -> int:
         return int(self._db.get(CHANGELOG_KEY) or 0)
@@ -127,7 +133,12 @@ class RocksStore:
         self._db = self._open()
 
     def close(self) -> None:
-        self._db.close()
+        try:
+            self._db.close()
+        except Exception as error:  # rocksdict raises bare Exception
+            # A full disk refuses the last flush. What it would have held stands in the changelog.
+            _log.warning("store_not_flushed", store=str(self._path), error=str(error))
+        del self._db  # gives the directory's lock back, flushed or not
 
 
 def read_row(path: Path, key: bytes) -> bytes | None:
