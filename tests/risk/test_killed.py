@@ -141,8 +141,8 @@ def read(log: MemoryLog, topic: Topic) -> list[Any]:
 
 
 async def history(kills: Iterable[int], losses: list[int], desk: Any, path: Path) -> tuple[MemoryLog, MemoryStore]:
-    names = [topic.name for topic in (*INPUTS, *OUTPUTS, RISK_GATE_CHANGELOG)]
-    log = MemoryLog(dict.fromkeys([*names, *(topic.dead_letters for topic in INPUTS)], 1))
+    partitions = {topic.name: topic.partitions for topic in (*INPUTS, *OUTPUTS, RISK_GATE_CHANGELOG)}
+    log = MemoryLog(partitions | {topic.dead_letters: topic.partitions for topic in INPUTS})
     store = MemoryStore()
     log.at_step = Killer(kills)
     for topic in (RISK_COMMANDS, ORDERS_INTENTS, ORDERS_EXECUTIONS):
