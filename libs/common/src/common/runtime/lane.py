@@ -200,7 +200,8 @@ class Session:
 
     def _end(self, seat: Seat, error: Exception) -> None:
         """The trouble of one member is not that of the others."""
-        self._seats.remove(seat)
+        if seat in self._seats:  # one that left while the transaction ran is out already
+            self._seats.remove(seat)
         seat.end(error)
 
 
