@@ -1,6 +1,5 @@
 """The simulated world: the runtime keeps every promise in it, and every fault put into the runtime is found."""
 
-import os
 import re
 from pathlib import Path
 
@@ -9,15 +8,16 @@ from common.testing import simulation
 from common.testing.simulation.faults import FAULTS, MODES_OF
 from common.testing.simulation.history import MODES, plan, shortest, simulate
 
-SEEDS = int(os.environ.get("TIDEMARK_SIMULATION_SEEDS", "300"))
+SEEDS = {"task": 2_000, "process": 2_000, "mixed": 500, "race": 300}
+CHUNKS = 10
 FAULT_SEEDS = 500
 README = Path(simulation.__file__).parent / "README.md"
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("chunk", range(10))
+@pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_runtime_when_the_world_is_against_it_then_every_promise_is_kept(chunk: int, mode: str) -> None:
-    for seed in range(chunk * SEEDS // 10, (chunk + 1) * SEEDS // 10):
+    for seed in range(chunk, SEEDS[mode], CHUNKS):
         outcome = simulate(seed, mode)
         assert not outcome.wrong, f"python -m common.testing.simulation --producers {mode} --seed {seed}"
 

@@ -15,8 +15,18 @@ from common.runtime.errors import Fatal, Retriable
 from common.runtime.fetch import committed_records
 from common.runtime.log import Partition, StoredRecord
 from common.runtime.producer import KafkaProducer
-from common.runtime.read_requests import EARLIEST, LATEST, READ_COMMITTED, READ_UNCOMMITTED, Fetch, Fetched, ListOffsets
+from common.runtime.read_requests import (
+    EARLIEST,
+    LATEST,
+    READ_COMMITTED,
+    READ_UNCOMMITTED,
+    Fetch,
+    Fetched,
+    ListOffsets,
+    Offset,
+)
 from common.runtime.settings import Settings
+from common.runtime.transaction_requests import DescribeProducers, Listed, ListTransactions, OpenProducers
 from common.runtime.wire import Request
 
 FETCH_BYTES_MAX: Final = 2 * 1024 * 1024
@@ -159,14 +169,31 @@ class KafkaLog:
         return await self._offset(partition, LATEST, READ_COMMITTED)
 
     async def _offset(self, partition: Partition, at: int, isolation: int) -> int:
+        answer: Offset = await self._ask_leader(partition, ListOffsets(*partition, at, isolation))
+        return answer.offset
+
+    async def blocked_by(self, partition: Partition) -> Collection[str]:
+        found: OpenProducers = await self._ask_leader(partition, DescribeProducers(*partition))
+        if not found.producer_ids:
+            return ()
+        client = self._connected()
+        ids: set[str] = set()
+        with translated(f"transactions that are open in {partition}"):
+            for broker in (await client.fetch_all_metadata()).brokers():
+                listed: Listed = await client.send(broker.nodeId, ListTransactions(found.producer_ids))
+                if listed.error:
+                    raise refusal(f"ListTransactions of broker {broker.nodeId}", listed.error)
+                ids.update(listed.transactional_ids)
+        return ids
+
+    async def _ask_leader(self, partition: Partition, request: Request) -> Any:
         leaders = Leaders(self._connected())
-        request = ListOffsets(*partition, at, isolation)
         give_up_s = time.monotonic() + self._settings.request_timeout_ms / 1000
         while (answer := await leaders.ask(partition, request, "questions")) is None:
             if time.monotonic() > give_up_s:
                 raise Retriable(f"no leader of {partition} answers")
             await asyncio.sleep(LEADER_AWAY_S)
-        return int(answer.offset)
+        return answer
 
     async def read(self, partition: Partition, start: int) -> KafkaReader:
         self._readers += 1

@@ -102,6 +102,10 @@ class Log(Protocol):
         """Where read_committed stops: the first record of an open transaction, else the end."""
         ...
 
+    async def blocked_by(self, partition: Partition) -> Collection[str]:
+        """Transactional ids whose transactions hold the last stable offset back: open, or ended without a marker."""
+        ...
+
     async def read(self, partition: Partition, start: int) -> Reader:
         """Committed records from ``start`` on."""
         ...

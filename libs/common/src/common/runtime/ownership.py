@@ -155,6 +155,16 @@ class Taking:
         passing("own.5.seated")
         return rows, end
 
+    async def free(self) -> bool:
+        """Shuts out whoever's transaction the readers of the changelog wait for; True where it is one of ``me``.
+
+        A broker may forget the markers of a process that then stays away for good, and what names that process as the
+        owner may stand behind its own transaction, where nobody can read it. The broker itself still knows its id.
+        """
+        blocking = await self.log.blocked_by(self.copy.changelog)
+        await self._shut_out([transactional_id for transactional_id in blocking if transactional_id != self.me])
+        return self.me in blocking
+
     def _claim_key(self) -> bytes:
         return CLAIM_PREFIX + uuid.uuid4().hex.encode()
 

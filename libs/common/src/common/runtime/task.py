@@ -208,9 +208,8 @@ class Task:
             else:
                 parts.restored(await taking.as_task())
         except Retriable as error:
-            if owed and copy.stalled:
-                # The markers that are missing may be this lane's own, from when it served the partition before.
-                session.fail(error)
+            if copy.stalled and await taking.free():
+                session.fail(error)  # from when this lane served the partition before: its next session ends it
             raise
         finally:
             await copy.close()

@@ -72,6 +72,74 @@ class DescribeTransactions(Request):
         super().__init__(0, compact_array([compact(transactional_id)]) + NO_TAGS)
 
 
+class OpenProducers(NamedTuple):
+    """DescribeProducers v0 of one partition: the producer ids that have a transaction open there."""
+
+    error: int
+    producer_ids: list[int]
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> Self:
+        cursor = Cursor(data.read())
+        cursor.read(_THROTTLE)
+        cursor.length()
+        cursor.text()
+        cursor.length()
+        _number, error = cursor.read(_PARTITION_ERROR)
+        cursor.text()
+        producer_ids = []
+        for _ in range(max(cursor.length(), 0)):
+            producer_id, _epoch, _sequence, _timestamp, _coordinator, begins_at = cursor.read(_ACTIVE_PRODUCER)
+            cursor.tags()
+            if begins_at >= 0:
+                producer_ids.append(producer_id)
+        return cls(error, producer_ids)
+
+
+class DescribeProducers(Request):
+    """KIP-664; asked of the partition's leader."""
+
+    API_KEY = 61
+    RESPONSE_TYPE = OpenProducers
+
+    def __init__(self, topic: str, number: int) -> None:
+        numbers = compact_array([struct.pack(">i", number)])
+        super().__init__(0, compact_array([compact(topic) + numbers + NO_TAGS]) + NO_TAGS)
+
+
+class Listed(NamedTuple):
+    """ListTransactions v0: the transactional ids that a coordinator knows."""
+
+    error: int
+    transactional_ids: list[str]
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> Self:
+        cursor = Cursor(data.read())
+        cursor.read(_THROTTLE)
+        (error,) = cursor.read(_ERROR)
+        for _ in range(max(cursor.length(), 0)):
+            cursor.text()
+        transactional_ids = []
+        for _ in range(max(cursor.length(), 0)):
+            transactional_ids.append(cursor.text())
+            cursor.read(_PRODUCER_ID)
+            cursor.text()
+            cursor.tags()
+        return cls(error, transactional_ids)
+
+
+class ListTransactions(Request):
+    """Of the producer ids given, in whatever state (KIP-664); asked of every broker, since each coordinates some."""
+
+    API_KEY = 66
+    RESPONSE_TYPE = Listed
+
+    def __init__(self, producer_ids: Iterable[int]) -> None:
+        ids = [_PRODUCER_ID.pack(producer_id) for producer_id in producer_ids]
+        super().__init__(0, compact_array([]) + compact_array(ids) + NO_TAGS)
+
+
 class ProducerId(NamedTuple):
     """InitProducerId v4 and EndTxn v5: the identity to go on with."""
 
@@ -215,4 +283,6 @@ _API_RANGE = struct.Struct(">hhh")
 _LEVELS = struct.Struct(">hh")
 _IDENTITY = struct.Struct(">ihqh")
 _PARTITION_ERROR = struct.Struct(">ih")
+_ACTIVE_PRODUCER = struct.Struct(">qiiqiq")
+_PRODUCER_ID = struct.Struct(">q")
 _PRODUCED = struct.Struct(">ihqqq")

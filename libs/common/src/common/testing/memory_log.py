@@ -136,6 +136,14 @@ class MemoryLog:
         ]
         return min(starts, default=len(self._entries[partition]))
 
+    def unmarked_in(self, partition: Partition) -> list[str]:
+        """Transactional ids with a transaction that has no marker in the partition."""
+        return [
+            name
+            for name, identity in self._identities.items()
+            if any(partition in waits_for for _, waits_for in self._unmarked(identity))
+        ]
+
     @staticmethod
     def _unmarked(identity: _Identity) -> list[tuple[_Transaction, Collection[Partition]]]:
         found: list[tuple[_Transaction, Collection[Partition]]] = [(owing, owing.owed) for owing in identity.owing]
@@ -271,6 +279,9 @@ class MemoryLog:
 
     async def last_stable_offset(self, partition: Partition) -> int:
         return self.stable_end(partition)
+
+    async def blocked_by(self, partition: Partition) -> Collection[str]:
+        return self.unmarked_in(partition)
 
     async def read(self, partition: Partition, start: int) -> "MemoryReader":
         return MemoryReader(self, partition, start)

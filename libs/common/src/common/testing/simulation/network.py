@@ -101,6 +101,9 @@ class ProcessLog:
     async def last_stable_offset(self, partition: Partition) -> int:
         return await self.call("last stable offset", lambda: self.broker.stable_end(partition))
 
+    async def blocked_by(self, partition: Partition) -> Collection[str]:
+        return await self.call("blocked by", lambda: self.broker.unmarked_in(partition))
+
     async def read(self, partition: Partition, start: int) -> "ProcessReader":
         await self.present()
         return ProcessReader(self, MemoryReader(self.broker, partition, start))
