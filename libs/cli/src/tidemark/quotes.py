@@ -7,6 +7,7 @@ from typing import Final, Self
 
 from common.contracts.topics import PARTITIONS
 from common.contracts.views import Envelope, QuoteData, view_channel
+from common.runtime.cancellation import end
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -46,8 +47,7 @@ class QuoteBoard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._refreshing is not None:
-            self._refreshing.cancel()
-            await asyncio.gather(self._refreshing, return_exceptions=True)
+            await end(self._refreshing)
         await self._redis.aclose()
 
     async def most_traded(self, count: int) -> list[str]:

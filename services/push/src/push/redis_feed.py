@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 from common.contracts.views import VIEW_PREFIX, view_channel
 from common.runtime.backoff import Backoff
+from common.runtime.cancellation import end
 from common.runtime.logs import get_logger
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
@@ -59,8 +60,7 @@ class RedisFeed:
 
     async def stop(self) -> None:
         if self._worker:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
+            await end(self._worker)
 
     async def ended(self) -> None:
         """Waits for the end, which only ``stop`` or an error of ours brings. Raises that error."""

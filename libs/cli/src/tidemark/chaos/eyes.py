@@ -20,6 +20,7 @@ from common.contracts.topics import (
     Topic,
 )
 from common.contracts.views import Envelope
+from common.runtime.cancellation import end
 from common.runtime.errors import LogError
 from common.runtime.message import Message
 from common.runtime.reader import CommittedReader
@@ -70,9 +71,7 @@ class Eyes:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         await self._watcher.__aexit__(kind, error, trace)
 
     def check(self) -> None:

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from common.contracts.views import HealthData, view_channel
+from common.runtime.cancellation import end
 from common.runtime.message import View
 from common.runtime.operations import Health
 from common.runtime.settings import Settings
@@ -33,8 +34,7 @@ class HealthReporter:
 
     async def stop(self) -> None:
         if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task)
         await self._redis.aclose()
 
     async def _report(self) -> None:

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from common.contracts.views import CONFLATED_VIEWS, view_channel
 from common.runtime import metrics
 from common.runtime.backoff import Backoff
+from common.runtime.cancellation import end
 from common.runtime.logs import get_logger
 from common.runtime.message import View
 
@@ -91,8 +92,7 @@ class ViewPublisher:
 
     async def stop(self) -> None:
         if self._worker:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
+            await end(self._worker)
         with contextlib.suppress(RedisError, OSError):
             await self._redis.aclose()
 
