@@ -31,7 +31,7 @@ from common.testing.orders import NOW_NS, fund, intent, report, set_account, tra
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from risk.domain.gate import Limits
-from risk.stages import INPUTS, OUTPUTS, gate_handler, verify
+from risk.stages import INPUTS, OUTPUTS, VERIFY, gate_handler
 from risk.tables import DAY_NS, TABLES
 
 ACCOUNTS = ("a", "b")
@@ -94,7 +94,7 @@ def feed(log: MemoryLog, topic: Topic) -> None:
 
 async def run_to_end(log: MemoryLog, store: MemoryStore, desk: Any, path: Path, losses: list[int]) -> None:
     handler = gate_handler(Limits(), DAY_NS)
-    stage = Stage("risk", "gate", handler, INPUTS, OUTPUTS, RISK_GATE_CHANGELOG, TABLES, verify=verify)
+    stage = Stage("risk", "gate", handler, INPUTS, OUTPUTS, RISK_GATE_CHANGELOG, TABLES, verify=VERIFY)
     shared = {name: desk.tables.globals(name) for name in ("instruments", "marks")}
     suspects: set[tuple[str, int]] = set()
     wanted = {topic.name: len(log.committed(Partition(topic.name, 0))) for topic in INPUTS}

@@ -24,10 +24,10 @@ from common.testing.orders import (
     set_account,
     trade,
 )
-from risk.domain.account import AccountRow
+from risk.domain.account import AccountRow, PositionRow
 from risk.domain.gate import Limits
 from risk.domain.ledger import LedgerError
-from risk.stages import KeyMismatch, account_views, gate_handler, verify
+from risk.stages import VERIFY, KeyMismatch, account_views, gate_handler
 from risk.tables import DAY_NS, SLOTS, SWEEP_EVERY_INTENTS, order_key
 
 CASH_E4 = 10_000 * E4
@@ -214,11 +214,14 @@ def test_refill_lists_every_account_as_it_was_last_shown(desk: Any) -> None:
 
 def test_restored_rows_that_no_ledger_could_have_made_then_refused(desk: Any) -> None:
     desk.open(cash_e4=CASH_E4, shares=3)
-    verify(desk.tables)
-    accounts = desk.tables.changelogged("accounts")
-    accounts.put(b"bad", AccountRow(AccountStatus.ACTIVE, 10, 11))
+    rows = [(name, *row) for name in VERIFY for row in desk.tables.changelogged(name).prefix(b"")]
+    assert {name for name, _, _ in rows} == {"accounts", "positions"}
+    for name, key, row in rows:
+        VERIFY[name](key, row)
     with pytest.raises(LedgerError, match="account bad"):
-        verify(desk.tables)
+        VERIFY["accounts"](b"bad", AccountRow(AccountStatus.ACTIVE, 10, 11))
+    with pytest.raises(LedgerError, match="position bad/ACME"):
+        VERIFY["positions"](b"bad/ACME", PositionRow(3, 4))
 
 
 def test_retention_over_then_closed_ids_are_forgotten_and_open_orders_stay(new_desk: Callable[..., Any]) -> None:

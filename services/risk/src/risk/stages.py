@@ -378,11 +378,17 @@ def account_views(tables: Tables) -> Iterable[View]:
         yield account_view(tables, account_key, account_key.decode(), account)
 
 
-def verify(tables: Tables) -> None:
-    """Raises LedgerError where a restored account or position could not have come from the ledger."""
-    for account_key, account in tables.changelogged("accounts").prefix(b""):
-        if not 0 <= account.reserved_cash_e4 <= account.cash_e4 or account.seq < 0:
-            raise LedgerError(f"account {account_key.decode()} was restored as {account}")
-    for key, position in tables.changelogged("positions").prefix(b""):
-        if not 0 <= position.reserved_qty <= position.qty or not position.qty:
-            raise LedgerError(f"position {key.decode()} was restored as {position}")
+def verify_account(account_key: bytes, account: AccountRow) -> None:
+    """Raises LedgerError where a restored account could not have come from the ledger."""
+    if not 0 <= account.reserved_cash_e4 <= account.cash_e4 or account.seq < 0:
+        raise LedgerError(f"account {account_key.decode()} was restored as {account}")
+
+
+def verify_position(key: bytes, position: PositionRow) -> None:
+    """Raises LedgerError where a restored position could not have come from the ledger."""
+    if not 0 <= position.reserved_qty <= position.qty or not position.qty:
+        raise LedgerError(f"position {key.decode()} was restored as {position}")
+
+
+VERIFY: Final = {"accounts": verify_account, "positions": verify_position}
+"""Each row for itself, while it is restored. See ``runtime.restore.Verify``."""

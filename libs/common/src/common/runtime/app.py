@@ -26,6 +26,7 @@ from common.runtime.health import HealthReporter
 from common.runtime.logs import configure_logs, get_logger
 from common.runtime.message import View
 from common.runtime.operations import Health, operations_router
+from common.runtime.restore import Verify
 from common.runtime.sender import Sender
 from common.runtime.settings import Settings
 from common.runtime.source import Feed, Source, SourceService
@@ -101,16 +102,24 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
         changelog: Topic,
         tables: Sequence[TableDeclaration] = (),
         views: Callable[[Tables], Iterable[View]] | None = None,
-        verify: Callable[[Tables], None] | None = None,
+        verify: Verify | None = None,
     ) -> Callable[[Handler], Handler]:
         """Registers an exactly-once stage on ``handler(message, tables, now_ns) -> outputs and views``.
 
-        ``views`` lists every view row of a partition, to refill Redis; ``verify`` asserts invariants after a restore.
+        ``views`` lists every view row of a partition, to refill Redis; ``verify`` holds restored rows to invariants.
         """
 
         def register(handler: Handler) -> Handler:
             stage = Stage(
-                self.service_name, name, handler, tuple(inputs), tuple(outputs), changelog, tuple(tables), views, verify
+                self.service_name,
+                name,
+                handler,
+                tuple(inputs),
+                tuple(outputs),
+                changelog,
+                tuple(tables),
+                views,
+                verify or {},
             )
             self._stages.append(stage)
             service = StageService(stage, self.settings, self._views_publisher())

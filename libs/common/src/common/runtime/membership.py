@@ -11,28 +11,29 @@ from collections.abc import Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka import errors as kafka_errors
-from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
+from common.runtime.assignment import Assignment, StandbyAssignor
 from common.runtime.client_errors import translated
 from common.runtime.log import Partition
 from common.runtime.settings import Settings
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
-    """``assigned`` holds the newest set of partition numbers; co-partitioned topics give one set."""
+    """``assigned`` holds the newest sets of partition numbers; co-partitioned topics give one set."""
 
     def __init__(self, settings: Settings, group: str, topics: Sequence[str]) -> None:
         self._topics = list(topics)
         self._changed = asyncio.Event()
         self._settings = settings
-        self.assigned: frozenset[int] = frozenset()
+        self.assigned = Assignment(frozenset())
         self.joined = False
+        self._assignor = StandbyAssignor(settings.standbys)
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.kafka_bootstrap,
             client_id=f"{group}-{settings.worker_id}",
             group_id=group,
             group_instance_id=f"{group}-{settings.worker_id}",  # static: a quick restart causes no rebalance
-            partition_assignment_strategy=(RangePartitionAssignor,),
+            partition_assignment_strategy=(self._assignor,),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             session_timeout_ms=settings.session_timeout_ms,
@@ -58,7 +59,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         with contextlib.suppress(kafka_errors.KafkaError, TimeoutError, OSError):
             await asyncio.wait_for(self._consumer.stop(), 2.0)
 
-    async def changed(self) -> frozenset[int]:
+    async def changed(self) -> Assignment:
         """Waits for the next assignment and returns it."""
         await self._changed.wait()
         self._changed.clear()
@@ -75,6 +76,6 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         """Takes note, and keeps this consumer from fetching."""
         self._consumer.pause(*assigned)
-        self.assigned = frozenset(tp.partition for tp in assigned)
+        self.assigned = Assignment(frozenset(tp.partition for tp in assigned), self._assignor.followed)
         self.joined = True
         self._changed.set()

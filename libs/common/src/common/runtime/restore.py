@@ -1,40 +1,88 @@
 """Rebuilding what a task owns: the store from the changelog, bulk state from a snapshot and the input after it."""
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any
+import bisect
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, Final
 
 from common.contracts.topics import Topic
 from common.runtime.errors import Fatal, Retriable
 from common.runtime.inbox import RESTORE_POLL_MS
 from common.runtime.log import Log, Partition, Reader, StoredRecord
+from common.runtime.logs import get_logger
 from common.runtime.message import Message
 from common.runtime.ownership import Claims
 from common.runtime.snapshots import SnapshotDirectory
 from common.runtime.store import Store
-from common.runtime.tables import Snapshotted
+from common.runtime.tables import Changelogged, Snapshotted
 from common.runtime.transaction import PoisonError, TaskParts
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and of how much."""
+_log = get_logger(__name__)
+Tell = Callable[[str, int, int, int], None]
+"""Called with what is being done, how many offsets of it are done, of how many, and how many rows that were."""
+Verify = Mapping[str, Callable[[bytes, Any], None]]
+"""Table → what a row's key and value must hold; it raises where they do not."""
+STALL_S: Final = 3.0
+ROWS_AT_ONCE_MAX: Final = 2_000
+_OFFSET: Final = attrgetter("offset")
+
+
+def wipe_if_ahead(store: Store, changelog: Partition, end: int) -> None:
+    """A store that is ahead of the log has seen what is no more: it begins anew."""
+    if store.changelog_offset() > end:
+        _log.error("store_ahead_of_log", changelog=str(changelog), log_end=end, store=store.changelog_offset())
+        store.wipe()
+
+
+class RowCheck:
+    """Holds rows to the stage's invariants while they are copied: an opening costs what it copies, not what there is.
+
+    Rows that the store has already were held to them when they came, from the log or from the handler.
+    """
+
+    def __init__(self, changelog: Partition, tables: Sequence[Changelogged], verify: Verify) -> None:
+        self._changelog = changelog
+        self._tables = {
+            table.name.encode(): (table.codec.decode, verify[table.name]) for table in tables if table.name in verify
+        }
+
+    def __call__(self, key: bytes, value: bytes) -> None:
+        """Raises Fatal."""
+        name, _, row = key.partition(b"/")
+        if (found := self._tables.get(name)) is None:
+            return
+        decode, verify = found
+        try:
+            verify(row, decode(value))
+        except Exception as error:
+            raise Fatal(f"{self._changelog}: the restored row {key!r} breaks an invariant: {error}") from error
 
 
 class ChangelogCopy:
     """Copies the changelog into the store, in order and exactly up to where it is told, and notes the claims in it."""
 
-    def __init__(self, log: Log, changelog: Partition, store: Store, progress: Progress, stall_s: float) -> None:
+    def __init__(
+        self,
+        log: Log,
+        changelog: Partition,
+        store: Store,
+        tell: Tell = lambda *_: None,
+        stall_s: float = STALL_S,
+        check: RowCheck | None = None,
+    ) -> None:
         self.rows = 0
         self.claims = Claims.of(store)
         self.stalled = False
         self.changelog = changelog
         self._log = log
         self._store = store
-        self._progress = progress
+        self._tell = tell
+        self._check = check
         self._stall_s = stall_s
         self.position = store.changelog_offset()
         self._reader: Reader | None = None
-        self._ahead: deque[StoredRecord] = deque()
+        self._ahead: Sequence[StoredRecord] = ()
 
     async def upto(self, end: int) -> None:
         """Until everything below ``end`` is in the store.
@@ -49,7 +97,7 @@ class ChangelogCopy:
             await self.advance(end, RESTORE_POLL_MS)
             if self.position > before:
                 moved_s = loop.time()
-                self._progress("restoring", self.position - begin, end - begin)
+                self._tell("restoring", self.position - begin, end - begin, self.rows)
             elif loop.time() - moved_s > self._stall_s:
                 self.stalled = True
                 raise Retriable(f"{self.changelog} cannot be read from {self.position} on to {end}")
@@ -60,18 +108,26 @@ class ChangelogCopy:
             self.position = max(self.position, await self._log.low_watermark(self.changelog))
             self._reader = await self._log.read(self.changelog, self.position)
         if not self._ahead and self._reader.position < end:
-            self._ahead += await self._reader.poll(timeout_ms)
-        changes = []
-        while self._ahead and self._ahead[0].offset < end:
-            record = self._ahead.popleft()
-            if record.key is not None:
-                changes.append((record.key, record.value))
-                self.claims.note(record.key, record.value)
+            self._ahead = await self._reader.poll(timeout_ms)
+        stop = min(len(self._ahead), ROWS_AT_ONCE_MAX)
+        if stop and self._ahead[stop - 1].offset >= end:
+            stop = bisect.bisect_left(self._ahead, end, hi=stop, key=_OFFSET)
+        records, self._ahead = self._ahead[:stop], self._ahead[stop:]
         position = min(end, self._ahead[0].offset if self._ahead else self._reader.position)
         if position > self.position:
-            self._store.write(changes, position)
-            self.rows += len(changes)
-            self.position = position
+            self._write(records, position)
+            await asyncio.sleep(0)  # what else runs in this process is not to wait for more than this
+
+    def _write(self, records: Sequence[StoredRecord], position: int) -> None:
+        rows = [(record.key, record.value) for record in records if record.key is not None]
+        for key, value in rows:
+            if key.startswith(b"@"):
+                self.claims.note(key, value)
+            elif self._check and value is not None:
+                self._check(key, value)
+        self._store.write(rows, position)
+        self.rows += len(rows)
+        self.position = position
 
     async def close(self) -> None:
         if self._reader:
@@ -81,12 +137,13 @@ class ChangelogCopy:
 class Rebuild:
     """Bulk state: the newest snapshot, then the input once more, in silence, up to the committed positions."""
 
-    def __init__(self, log: Log, parts: TaskParts, inputs: tuple[Topic, ...], progress: Progress) -> None:
+    def __init__(self, log: Log, parts: TaskParts, inputs: tuple[Topic, ...], tell: Tell) -> None:
         self._log = log
         self._parts = parts
         self._inputs = inputs
-        self._progress = progress
+        self._tell = tell
         self._refused: set[tuple[str, int]] = set()
+        self._replayed = 0
 
     async def run(self, bulk: Snapshotted[Any], snapshots: SnapshotDirectory, positions: Mapping[str, int]) -> None:
         """Leaves the state in the task's tables. Raises Fatal where the input needed for it has expired."""
@@ -119,12 +176,13 @@ class Rebuild:
                         self._replay_one(
                             Message(topic, partition.number, r.offset, r.key, r.value, r.timestamp, r.headers)
                         )
-                self._progress("replaying", reader.position - begin, end - begin)
+                self._tell("replaying", reader.position - begin, end - begin, self._replayed)
                 await asyncio.sleep(0)
         finally:
             await reader.close()
 
     def _replay_one(self, message: Message) -> None:
+        self._replayed += 1
         if not decodable(message):
             return
         parts = self._parts

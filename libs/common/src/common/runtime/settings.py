@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     handover_wait_ms: int = Field(
         default=500, ge=0, description="one producer per process: how long an owner that lives may take to let go"
     )
+    standbys: int = Field(
+        default=0, ge=0, le=2, description="keep stores of others' partitions fresh: so many workers may die at once"
+    )
     batch_messages_max: int = Field(default=5_000, ge=1, description="input records per transaction at most")
     inbox_messages_max: int = Field(default=10_000, ge=1, description="records waiting per input partition at most")
     restart_backoff_min_s: float = Field(default=1.0, gt=0)

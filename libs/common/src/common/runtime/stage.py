@@ -12,6 +12,7 @@ import mode
 
 from common.contracts.topics import Topic
 from common.runtime import metrics
+from common.runtime.assignment import Assignment
 from common.runtime.backoff import Backoff
 from common.runtime.errors import Fatal, Fenced, LogError, Retriable
 from common.runtime.globals import GlobalFollower
@@ -20,7 +21,9 @@ from common.runtime.lane import Lane
 from common.runtime.log import Log, Partition
 from common.runtime.logs import get_logger
 from common.runtime.membership import Membership
+from common.runtime.progress import Progress
 from common.runtime.settings import Settings
+from common.runtime.standby import Standby, Standbys
 from common.runtime.store import RocksStore, Store
 from common.runtime.tables import GlobalTable
 from common.runtime.task import Stage, Task
@@ -40,7 +43,7 @@ async def check_partitions(log: Log, topics: tuple[Topic, ...]) -> None:
 class Assignments(Protocol):
     """Who says which partitions this process serves."""
 
-    async def changed(self) -> frozenset[int]:
+    async def changed(self) -> Assignment:
         """Waits for the next assignment and returns it."""
         ...
 
@@ -67,6 +70,7 @@ class StageRunner:
         self._open_store = open_store
         self._clock_ns = clock_ns
         self._running: dict[int, asyncio.Task[None]] = {}
+        self.standbys = Standbys(lambda p: Standby(self.stage, p, log, settings, open_store))
         self._failure: asyncio.Future[None] | None = None
         self._lane = self._make_lane() if settings.producers == "process" else None
 
@@ -91,13 +95,18 @@ class StageRunner:
                 await asyncio.wait(waiters, return_when="FIRST_COMPLETED")
                 if self._failure.done():
                     self._failure.result()
-                await self.serve(changing.result())
+                await self.serve(*changing.result())
             finally:
                 changing.cancel()
 
-    async def serve(self, assigned: frozenset[int]) -> None:
-        """Releases what is no longer assigned, opens what is new; what stays is not disturbed."""
-        _log.info("assigned", stage=self.stage.full_name, partitions=sorted(assigned))
+    async def serve(self, assigned: frozenset[int], followed: frozenset[int] = frozenset()) -> None:
+        """Releases what is no longer assigned, opens what is new; what stays is not disturbed.
+
+        A partition's store is open once: its task is ended before a standby begins, its standby before a task.
+        """
+        followed = self._followed(assigned, followed)
+        stage = self.stage.full_name
+        _log.info("assigned", stage=stage, partitions=sorted(assigned), standbys=sorted(followed))
         leaving = {p: running for p, running in self._running.items() if p not in assigned}
         for running in leaving.values():
             running.cancel()
@@ -105,9 +114,16 @@ class StageRunner:
         for partition in leaving:
             del self._running[partition]
             self.tasks.pop(partition, None)
+        await self.standbys.keep_only(followed)
         for partition in sorted(assigned - self._running.keys()):
             name = f"{self.stage.full_name}.{partition}"
             self._running[partition] = asyncio.create_task(self._keep(partition), name=name)
+        self.standbys.start(followed)
+
+    def _followed(self, assigned: frozenset[int], followed: frozenset[int]) -> frozenset[int]:
+        """Bulk state is no copy of a changelog: a stage with some has no standbys."""
+        wanted = self._settings.standbys and not self.stage.snapshotted()
+        return followed - assigned if wanted else frozenset()
 
     async def close(self) -> None:
         """Releases everything."""
@@ -139,7 +155,7 @@ class StageRunner:
                 cause = type(error).__name__
                 metrics.REOPENS.labels(self.stage.app, self.stage.name, cause).inc()
                 served = task.progress.state == "running"
-                task.progress.state = "waiting"
+                task.progress = Progress("waiting")
                 if served:
                     backoff.reset()
                 delay = 0.0 if served and suspects else backoff.next()
@@ -234,12 +250,10 @@ class StageService(mode.Service):  # type: ignore[misc]
         """Ready once the globals are complete and every assigned partition is served."""
         waiting = [f.view.declaration.name for f in self._followers if not f.complete.is_set()]
         tasks = self._runner.tasks
-        partitions = {
-            str(number): {"state": task.progress.state, "done": task.progress.done, "of": task.progress.of}
-            for number, task in sorted(tasks.items())
-        }
+        partitions = {str(number): task.progress.page() for number, task in sorted(tasks.items())}
         membership = self._membership
         joined = membership is not None and membership.joined
-        wanted = membership.assigned if membership else frozenset()
+        wanted = membership.assigned.served if membership else frozenset()
         served = all(p in tasks and tasks[p].progress.state == "running" for p in wanted)
-        return not waiting and joined and served, {"globals_waiting": waiting, "partitions": partitions}
+        detail = {"globals_waiting": waiting, "partitions": partitions, "standbys": self._runner.standbys.page()}
+        return not waiting and joined and served, detail

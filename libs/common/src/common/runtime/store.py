@@ -81,6 +81,15 @@ def _rows_from(db: Rdict, start: bytes) -> Iterator[tuple[bytes, bytes]]:
         raise OSError(f"cannot read the store on from {last!r}: {error}") from error
 
 
+class CorruptStore(OSError):
+    """The files are not a store any more; the changelog still has all of it."""
+
+
+def destroy(path: Path) -> None:
+    """Removes a store that nobody has open."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
 class RocksStore:
     """See ``Store``. Raises OSError where the directory is in use by another process or the disk refuses."""
 
@@ -93,7 +102,8 @@ class RocksStore:
         try:
             return Rdict(str(self._path), _options(), access_type=AccessType.read_write())
         except Exception as error:  # rocksdict raises bare Exception
-            raise OSError(f"cannot open the store {self._path}: {error}") from error
+            kind = CorruptStore if str(error).startswith("Corruption") else OSError
+            raise kind(f"cannot open the store {self._path}: {error}") from error
 
     def get(self, key: bytes) -> bytes | None:
         try:

@@ -20,7 +20,8 @@ from common.runtime.logs import get_logger
 from common.runtime.message import Message, View
 from common.runtime.overlay import TaskTables
 from common.runtime.ownership import Taking, release
-from common.runtime.restore import ChangelogCopy, Rebuild, decodable
+from common.runtime.progress import Meter, Progress
+from common.runtime.restore import ChangelogCopy, Rebuild, RowCheck, Verify, decodable, wipe_if_ahead
 from common.runtime.settings import Settings
 from common.runtime.snapshots import SnapshotDirectory
 from common.runtime.store import RocksStore, Store, positions_of
@@ -43,7 +44,7 @@ class Stage:
     changelog: Topic
     tables: tuple[TableDeclaration, ...] = ()
     views: Callable[[Tables], Iterable[View]] | None = None
-    verify: Callable[[Tables], None] | None = None
+    verify: Verify = field(default_factory=dict)
     missing: frozenset[str] = frozenset()
     """Dead-letter topics that were not created."""
 
@@ -66,6 +67,15 @@ class Stage:
         """Transactional id of the producer that serves every partition of a worker."""
         return f"{self.full_name}.worker.{worker_id}"
 
+    def store_path(self, settings: Settings, partition: int) -> Path:
+        """Where a process keeps the partition's store, whether it serves it or follows it."""
+        return settings.data_dir / self.app / self.name / str(partition) / "store"
+
+    def row_check(self, partition: int) -> RowCheck | None:
+        """What restored rows are held to."""
+        changelog = Partition(self.changelog.name, partition)
+        return RowCheck(changelog, self.changelogged(), self.verify) if self.verify else None
+
     def changelogged(self) -> list[Changelogged]:
         return [table for table in self.tables if isinstance(table, Changelogged)]
 
@@ -74,15 +84,6 @@ class Stage:
 
     def globals(self) -> list[Global]:
         return [table for table in self.tables if isinstance(table, Global)]
-
-
-@dataclass
-class Progress:
-    """For the ready page: how far an opening task is."""
-
-    state: str = "opening"
-    done: int = 0
-    of: int = 0
 
 
 def lane_of_task(stage: Stage, partition: int, log: Log, settings: Settings) -> Lane:
@@ -111,7 +112,8 @@ class Task:
 
     def __post_init__(self) -> None:
         self._labels = (self.stage.app, self.stage.name, str(self.partition))
-        self._path = self.settings.data_dir / self.stage.app / self.stage.name / str(self.partition)
+        self._path = self.stage.store_path(self.settings, self.partition).parent
+        self._meter = Meter(self.stage.full_name, self.partition, self._show)
         self._todo: deque[Work] = deque()
         self._snapshots: SnapshotDirectory | None = None
         self._snapshot_due_s = 0.0
@@ -168,24 +170,17 @@ class Task:
         began = time.monotonic()
         end = await self.log.high_watermark(parts.changelog)
         passing("open.2.watermark-read")
-        if parts.store.changelog_offset() > end:
-            _log.error("store_ahead_of_log", stage=parts.name, partition=self.partition, log_end=end)
-            parts.store.wipe()
+        wipe_if_ahead(parts.store, parts.changelog, end)
         taking, rows = await self._take(lane, session)
         self.positions = dict(positions_of(parts.store))
         for table in self.stage.changelogged():
             parts.tables.add(table, parts.store)
         if bulk := self.stage.snapshotted():
             self._snapshots = SnapshotDirectory(self._path / "snapshots", bulk)
-            rebuild = Rebuild(self.log, parts, self.stage.inputs, self._show)
+            rebuild = Rebuild(self.log, parts, self.stage.inputs, self._meter)
             await rebuild.run(bulk, self._snapshots, self.positions)
             self._snapshot_due_s = time.monotonic() + bulk.interval_s
         passing("open.3.restored")
-        if self.stage.verify:
-            try:
-                self.stage.verify(parts.tables)
-            except AssertionError as error:
-                raise Fatal(f"{parts.name}.{self.partition}: the restored rows break an invariant: {error}") from error
         passing("open.4.verified")
         seconds = time.monotonic() - began
         metrics.RESTORED_ROWS.labels(*self._labels).inc(rows)
@@ -198,7 +193,8 @@ class Task:
         parts, settings = self._parts, self.settings
         owed = parts.changelog not in session.writes
         stall_ms = settings.settle_timeout_ms + (0 if owed else settings.transaction_timeout_ms)
-        copy = ChangelogCopy(self.log, parts.changelog, parts.store, self._show, stall_ms / 1000)
+        check = self.stage.row_check(self.partition)
+        copy = ChangelogCopy(self.log, parts.changelog, parts.store, self._meter, stall_ms / 1000, check)
         writes = self.stage.writes(self.partition)
         task_id = self.stage.task_id(self.partition)
         taking = Taking(self.log, copy, lane.transactional_id, task_id, writes, session.write)
@@ -215,8 +211,8 @@ class Task:
             await copy.close()
         return taking, copy.rows
 
-    def _show(self, state: str, done: int, of: int) -> None:
-        self.progress = Progress(state, done, of)
+    def _show(self, progress: Progress) -> None:
+        self.progress = progress
 
     async def _open_inbox(self, filled: asyncio.Event) -> Inbox:
         readers = {}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from common.runtime.assignment import Assignment
 from common.runtime.settings import Settings
 from common.runtime.stage import StageRunner
 from common.runtime.store import positions_of
@@ -27,16 +28,16 @@ class Seat:
     """A worker's place in the group: hands it assignments as the group's member does. See ``stage.Assignments``."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[frozenset[int]] = asyncio.Queue()
+        self._queue: asyncio.Queue[Assignment] = asyncio.Queue()
         self._generation = 0
 
     def tell(self, generation: int, partitions: frozenset[int]) -> None:
         """What arrives late, after a newer generation, no longer counts."""
         if generation > self._generation:
             self._generation = generation
-            self._queue.put_nowait(partitions)
+            self._queue.put_nowait(Assignment(partitions, frozenset(range(PARTITIONS)) - partitions))
 
-    async def changed(self) -> frozenset[int]:
+    async def changed(self) -> Assignment:
         return await self._queue.get()
 
 
