@@ -136,13 +136,22 @@ class Killer:
             raise Killed
 
 
+JUMP_LASTS_NS = 300 * MS
+
+
 class VirtualClock:
-    """Time passes only while someone sleeps."""
+    """Time passes only while someone sleeps. The wall clock jumps by ``jump_ns`` at ``jump_at_ns`` and back later."""
 
     def __init__(self) -> None:
         self.ns = 1_700_000_000_000_000_000
+        self.jump_at_ns = self.ns
+        self.jump_ns = 0
 
     def now_ns(self) -> int:
+        off = self.jump_at_ns <= self.ns < self.jump_at_ns + JUMP_LASTS_NS
+        return self.ns + (self.jump_ns if off else 0)
+
+    def steady_ns(self) -> int:
         return self.ns
 
     async def sleep_ns(self, duration_ns: int) -> None:
@@ -155,6 +164,9 @@ class RealClock(VirtualClock):
 
     def now_ns(self) -> int:
         return self.ns + int(asyncio.get_running_loop().time() * 1e9)
+
+    def steady_ns(self) -> int:
+        return self.now_ns()
 
     async def sleep_ns(self, duration_ns: int) -> None:
         await asyncio.sleep(duration_ns / 1e9)

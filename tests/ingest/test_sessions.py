@@ -31,6 +31,20 @@ def file_settings(path: Path, **options: Any) -> IngestSettings:
     return IngestSettings(**(usual | {"feed_linger": False} | options))
 
 
+def synthetic_settings(day_options: Any, speed: str) -> IngestSettings:
+    return IngestSettings(
+        feed="synthetic",
+        feed_symbols=day_options.symbols,
+        feed_seed=day_options.seed,
+        feed_rate=day_options.rate,
+        feed_messages=day_options.messages,
+        feed_duration_s=day_options.duration_s,
+        feed_speed=speed,
+        feed_date=DAY,
+        feed_linger=False,
+    )
+
+
 async def test_file_when_replayed_then_the_log_equals_the_offline_decode(
     make_fleet: Any, recorded: Path, expected: Any
 ) -> None:
@@ -79,18 +93,7 @@ async def test_synthetic_when_paced_and_killed_then_committed_once_with_a_true_c
 ) -> None:
     fleet = make_fleet(kills)
     began_ns = fleet.clock.ns
-    settings = IngestSettings(
-        feed="synthetic",
-        feed_symbols=day_options.symbols,
-        feed_seed=day_options.seed,
-        feed_rate=day_options.rate,
-        feed_messages=day_options.messages,
-        feed_duration_s=day_options.duration_s,
-        feed_speed=speed,
-        feed_date=DAY,
-        feed_linger=False,
-    )
-    await fleet.run_until_over(settings)
+    await fleet.run_until_over(synthetic_settings(day_options, speed))
     fleet.assert_committed_once(expected)
     recorded_s = (int(expected["event_ns"][:-1].max()) - int(expected["event_ns"][0])) / 1e9
     took_s = (fleet.clock.ns - began_ns) / 1e9
@@ -104,6 +107,20 @@ async def test_synthetic_when_paced_and_killed_then_committed_once_with_a_true_c
         assert (ticks["event_ns"][~beats] >= told[~beats]).all(), "a tick came after a heartbeat had said it cannot"
         stamps = [frame.ingest_ns for frame in fleet.frames(partition) if (frame.ticks["kind"] == 0).any()]
         assert max(np.diff(stamps)) <= 120 * MS
+
+
+@hypothesis_settings(max_examples=20)
+@given(at_ms=st.integers(0, 1_500), jump_s=st.integers(-7_200, 7_200))
+async def test_synthetic_when_the_wall_clock_jumps_and_jumps_back_then_the_feed_keeps_its_pace(
+    make_fleet: Any, day_options: Any, expected: Any, at_ms: int, jump_s: int
+) -> None:
+    fleet = make_fleet()
+    began_ns = fleet.clock.ns
+    fleet.clock.jump_at_ns, fleet.clock.jump_ns = began_ns + at_ms * MS, jump_s * 1_000 * MS
+    await fleet.run_until_over(synthetic_settings(day_options, "1"))
+    fleet.assert_committed_once(expected)
+    recorded_s = (int(expected["event_ns"][:-1].max()) - int(expected["event_ns"][0])) / 1e9
+    assert (fleet.clock.ns - began_ns) / 1e9 == pytest.approx(recorded_s, abs=0.05)
 
 
 async def test_file_when_quiet_then_heartbeats_tell_the_time(

@@ -27,7 +27,8 @@ class LineSession:
         self._queue = queue
         position = session.position
         self._line = Line(session.report, session=position.line, next_sequence=position.sequence)
-        self._last_arrival_ns = 0
+        self._arrived_ns = 0
+        self._arrived_steady_ns = 0
         self._live = False
         self._requested = 0
         self._server = _address(session.settings.feed_udp_request)
@@ -53,11 +54,12 @@ class LineSession:
 
     def _receive(self) -> list[Run]:
         datagrams = self._queue.take()
-        now_ns = self._session.clock.now_ns()
+        clock = self._session.clock
+        steady_ns = clock.steady_ns()
         if datagrams:
-            self._last_arrival_ns = now_ns
-        runs = [run for datagram in datagrams for run in self._line.receive(datagram, now_ns)]
-        return joined(runs + self._line.expire(now_ns))
+            self._arrived_ns, self._arrived_steady_ns = clock.now_ns(), steady_ns
+        runs = [run for datagram in datagrams for run in self._line.receive(datagram, steady_ns)]
+        return joined(runs + self._line.expire(steady_ns))
 
     def _decode(self, run: Run) -> SourceBatch:
         session = self._session
@@ -68,14 +70,16 @@ class LineSession:
         session.report.bytes_read += len(run.payload)
         session.position = replace(session.position, line=run.session, sequence=run.first_sequence + run.count)
         batch = session.batch(ticks)
-        self._live = abs(self._last_arrival_ns - session.last_event_ns) < LIVE_WITHIN_NS
+        self._live = abs(self._arrived_ns - session.last_event_ns) < LIVE_WITHIN_NS
         return batch
 
     def _feed_time_ns(self) -> int:
-        """In a quiet moment of a live line, event time goes on with the wall clock, a margin behind it."""
-        now_ns = self._session.clock.now_ns()
-        alive = now_ns - self._last_arrival_ns < LINE_DEAD_NS
-        return now_ns - QUIET_MARGIN_NS if alive and self._live else 0
+        """In a quiet moment of a live line, event time goes on from the last arrival, a margin behind the clock.
+
+        By the steady clock: a wall clock that jumps forwards would close windows whose messages are still to come.
+        """
+        quiet_ns = self._session.clock.steady_ns() - self._arrived_steady_ns
+        return self._arrived_ns + quiet_ns - QUIET_MARGIN_NS if self._live and quiet_ns < LINE_DEAD_NS else 0
 
     def _request_missing(self) -> None:
         """Asks once for each hole, where there is a server to ask."""

@@ -28,9 +28,15 @@ MILLISECOND_NS = 1_000_000
 
 
 class Clock(Protocol):
-    """Wall-clock ns since the epoch, and waiting."""
+    """What time it is, and waiting."""
 
-    def now_ns(self) -> int: ...
+    def now_ns(self) -> int:
+        """The wall clock, ns since the epoch: for stamps. It may jump."""
+        ...
+
+    def steady_ns(self) -> int:
+        """From any beginning, and only forwards: for whatever is waited for."""
+        ...
 
     async def sleep_ns(self, duration_ns: int) -> None: ...
 
@@ -40,6 +46,9 @@ class SystemClock:
 
     def now_ns(self) -> int:
         return time.time_ns()
+
+    def steady_ns(self) -> int:
+        return time.monotonic_ns()
 
     async def sleep_ns(self, duration_ns: int) -> None:
         await asyncio.sleep(duration_ns / 1e9)
@@ -67,8 +76,8 @@ class Session:
         return Decoder(self.position.session_ns, self.registry, self.report, locates)
 
     def until_beat_ns(self) -> int:
-        """Wall-clock time until the next heartbeat is due; 0 if it is, or was."""
-        return max(0, self._next_beat_ns - self.clock.now_ns())
+        """Time until the next heartbeat is due; 0 if it is, or was."""
+        return max(0, self._next_beat_ns - self.clock.steady_ns())
 
     def batch(self, ticks: Ticks | None, feed_time_ns: int = 0) -> SourceBatch:
         """Announcements, ticks, and a heartbeat if one is due.
@@ -77,19 +86,18 @@ class Session:
         """
         if ticks is not None and len(ticks):
             self.last_event_ns = max(self.last_event_ns, int(ticks["event_ns"].max()))
-        now_ns = self.clock.now_ns()
         beat_ns = None
-        if now_ns >= self._next_beat_ns and self.last_event_ns:
+        if not self.until_beat_ns() and self.last_event_ns:
             beat_ns = max(self.last_event_ns, feed_time_ns)
-            self._next_beat_ns = now_ns + self._beat_interval_ns
-        return self._committed(ticks, beat_ns, now_ns)
+            self._next_beat_ns = self.clock.steady_ns() + self._beat_interval_ns
+        return self._committed(ticks, beat_ns)
 
     def close(self) -> SourceBatch:
         """The session is over: the heartbeat after which no window of it stays open."""
         beat_ns = closing_time_ns(self.last_event_ns) if self.last_event_ns else None
         self.last_event_ns = beat_ns or 0
         self.position = replace(self.position, closed=True)
-        return self._committed(None, beat_ns, self.clock.now_ns())
+        return self._committed(None, beat_ns)
 
     async def linger(self) -> AsyncGenerator[SourceBatch, None]:
         """Nothing happens any more, but the feed's clock is alive: heartbeats at the session's closing time."""
@@ -97,10 +105,11 @@ class Session:
             await self.clock.sleep_ns(self.until_beat_ns())
             yield self.batch(None)
 
-    def _committed(self, ticks: Ticks | None, beat_ns: int | None, now_ns: int) -> SourceBatch:
+    def _committed(self, ticks: Ticks | None, beat_ns: int | None) -> SourceBatch:
         outputs: Sequence[Output] = announcements(self.decoder.take_announcements())
         self.position = replace(self.position, last_event_ns=self.last_event_ns, locates=self.decoder.packed_locates())
-        return SourceBatch([*outputs, *self._writer.frames(ticks, beat_ns, now_ns)], self.position.encode())
+        frames = self._writer.frames(ticks, beat_ns, self.clock.now_ns())
+        return SourceBatch([*outputs, *frames], self.position.encode())
 
 
 class StreamSession:
@@ -132,7 +141,7 @@ class StreamSession:
         session, pace = self._session, self._pace
         index = 0
         while index < len(block):
-            now_ns = session.clock.now_ns()
+            now_ns = session.clock.steady_ns()
             due = self._due(block, index, now_ns)
             if due:
                 ticks = session.decoder.decode(block, index, index + due)

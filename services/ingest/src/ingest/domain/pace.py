@@ -17,11 +17,11 @@ def parse_speed(text: str) -> float:
 
 
 class Pace:
-    """Maps the wall clock to recorded time, from the first message on. Recorded time is ns since midnight."""
+    """Maps a steady clock to recorded time, from the first message on. Recorded time is ns since midnight."""
 
     def __init__(self, speed: float) -> None:
         self.speed = speed
-        self._from_wall_ns = -1
+        self._from_steady_ns = -1
         self._from_stamp = 0
 
     @property
@@ -30,16 +30,16 @@ class Pace:
 
     @property
     def started(self) -> bool:
-        return self._from_wall_ns >= 0
+        return self._from_steady_ns >= 0
 
-    def start(self, stamp: int, wall_ns: int) -> None:
+    def start(self, stamp: int, steady_ns: int) -> None:
         """It is ``stamp`` now."""
-        self._from_stamp, self._from_wall_ns = stamp, wall_ns
+        self._from_stamp, self._from_steady_ns = stamp, steady_ns
 
-    def now(self, wall_ns: int) -> int:
-        """Recorded time at ``wall_ns``."""
-        return self._from_stamp + int((wall_ns - self._from_wall_ns) * self.speed)
+    def now(self, steady_ns: int) -> int:
+        """Recorded time at ``steady_ns``."""
+        return self._from_stamp + int((steady_ns - self._from_steady_ns) * self.speed)
 
-    def wait_ns(self, stamp: int, wall_ns: int) -> int:
-        """Wall-clock time until ``stamp`` is due; 0 if it is."""
-        return max(0, math.ceil((stamp - self.now(wall_ns)) / self.speed))
+    def wait_ns(self, stamp: int, steady_ns: int) -> int:
+        """Time until ``stamp`` is due; 0 if it is."""
+        return max(0, math.ceil((stamp - self.now(steady_ns)) / self.speed))
