@@ -185,12 +185,11 @@ class Session:
             looked = dict(self.unsettled)
 
     def _gather(self) -> list[tuple[Seat, Work]]:
-        """What every member has; together not much more than a transaction's maximum."""
+        """What every member has. Large batches are cheap: a row that many messages change is written once."""
         works = []
-        share = max(1, self._settings.batch_messages_max // max(1, len(self._seats)))
         for seat in list(self._seats):
             try:
-                work = seat.member.next_work(share)
+                work = seat.member.next_work(self._settings.batch_messages_max)
             except Exception as error:
                 self._end(seat, error)
             else:
