@@ -27,7 +27,7 @@ from common.contracts.topics import (
 )
 from common.contracts.values import Side
 from common.runtime.message import Handled, Message, Output, View
-from common.runtime.tables import Tables
+from common.runtime.tables import Tables, Verify
 
 from risk.domain.account import (
     AccountRow,
@@ -390,5 +390,5 @@ def verify_position(key: bytes, position: PositionRow) -> None:
         raise LedgerError(f"position {key.decode()} was restored as {position}")
 
 
-VERIFY: Final = {"accounts": verify_account, "positions": verify_position}
-"""Each row for itself, while it is restored. See ``runtime.restore.Verify``."""
+VERIFY: Final[Verify] = {"accounts": verify_account, "positions": verify_position}
+"""Each row for itself, while it is restored. See ``runtime.tables.Verify``."""

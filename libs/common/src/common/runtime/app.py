@@ -26,12 +26,11 @@ from common.runtime.health import HealthReporter
 from common.runtime.logs import configure_logs, get_logger
 from common.runtime.message import View
 from common.runtime.operations import Health, operations_router
-from common.runtime.restore import Verify
 from common.runtime.sender import Sender
 from common.runtime.settings import Settings
 from common.runtime.source import Feed, Source, SourceService
 from common.runtime.stage import StageService
-from common.runtime.tables import TableDeclaration, Tables
+from common.runtime.tables import TableDeclaration, Tables, Verify
 from common.runtime.task import Stage
 from common.runtime.telemetry import configure_telemetry
 from common.runtime.transaction import Handler

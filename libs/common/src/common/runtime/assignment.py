@@ -45,9 +45,7 @@ class StandbyAssignor(RangePartitionAssignor):  # type: ignore[misc]
         self.followed: frozenset[int] = frozenset()
         self._standbys = standbys
 
-    def assign(  # type: ignore[override]
-        self, cluster: ClusterMetadata, members: Mapping[str, ConsumerProtocolMemberMetadata]
-    ) -> dict[str, Any]:
+    def assign(self, cluster: ClusterMetadata, members: Mapping[str, ConsumerProtocolMemberMetadata]) -> dict[str, Any]:
         """As the leader, for every member."""
 
         def deal(present: Sequence[str]) -> dict[str, set[int]]:
@@ -62,6 +60,6 @@ class StandbyAssignor(RangePartitionAssignor):  # type: ignore[misc]
             for member, share in RangePartitionAssignor.assign(cluster, members).items()
         }
 
-    def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:  # type: ignore[override]
+    def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
         """Takes note. A leader without standbys says nothing."""
         self.followed = frozenset(json.loads(assignment.user_data)) if assignment.user_data else frozenset()

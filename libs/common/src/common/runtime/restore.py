@@ -15,14 +15,12 @@ from common.runtime.message import Message
 from common.runtime.ownership import Claims
 from common.runtime.snapshots import SnapshotDirectory
 from common.runtime.store import Store
-from common.runtime.tables import Changelogged, Snapshotted
+from common.runtime.tables import Changelogged, Snapshotted, Verify
 from common.runtime.transaction import PoisonError, TaskParts
 
 _log = get_logger(__name__)
 Tell = Callable[[str, int, int, int], None]
 """Called with what is being done, how many offsets of it are done, of how many, and how many rows that were."""
-Verify = Mapping[str, Callable[[bytes, Any], None]]
-"""Table → what a row's key and value must hold; it raises where they do not."""
 STALL_S: Final = 3.0
 ROWS_AT_ONCE_MAX: Final = 2_000
 _OFFSET: Final = attrgetter("offset")

@@ -91,13 +91,13 @@ class Standby:
             if loop.time() >= look_s:
                 self.end = await self.log.last_stable_offset(copy.changelog)
                 look_s = loop.time() + LOOK_EVERY_S
-            await copy.advance(OFFSET_MAX, POLL_MS)
             self.position = copy.position
             self._lag.set(max(0, self.end - self.position))
             if self.state != "following" and self.position >= self.end:
                 self.state = "following"
                 backoff.reset()
                 _log.info("standby_warm", rows=copy.rows, position=self.position, **self._where)
+            await copy.advance(OFFSET_MAX, POLL_MS)
 
 
 class Standbys:
@@ -123,6 +123,10 @@ class Standbys:
             standby = self._make(partition)
             name = f"standby {standby.stage.full_name}.{partition}"
             self._standbys[partition] = (standby, asyncio.create_task(standby.run(), name=name))
+
+    def running(self) -> list[Standby]:
+        """All of them."""
+        return [standby for standby, _ in self._standbys.values()]
 
     def page(self) -> dict[str, Any]:
         """Partition → how its standby is."""

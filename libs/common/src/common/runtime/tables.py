@@ -4,7 +4,7 @@ Three kinds. Changelogged: money; every commit carries the changed rows. Snapsho
 with its input position and rebuilt by replay. Global: a read-only copy of a compacted topic in every process.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -50,6 +50,8 @@ class Global:
 
 
 TableDeclaration = Changelogged | Snapshotted[Any] | Global
+Verify = Mapping[str, Callable[[bytes, Any], None]]
+"""Changelogged table → what a restored row's key and value are held to; it raises where they do not hold."""
 
 
 class Table(Protocol):

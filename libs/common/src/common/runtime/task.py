@@ -21,11 +21,11 @@ from common.runtime.message import Message, View
 from common.runtime.overlay import TaskTables
 from common.runtime.ownership import Taking, release
 from common.runtime.progress import Meter, Progress
-from common.runtime.restore import ChangelogCopy, Rebuild, RowCheck, Verify, decodable, wipe_if_ahead
+from common.runtime.restore import ChangelogCopy, Rebuild, RowCheck, decodable, wipe_if_ahead
 from common.runtime.settings import Settings
 from common.runtime.snapshots import SnapshotDirectory
 from common.runtime.store import RocksStore, Store, positions_of
-from common.runtime.tables import Changelogged, Global, GlobalTable, Snapshotted, TableDeclaration, Tables
+from common.runtime.tables import Changelogged, Global, GlobalTable, Snapshotted, TableDeclaration, Tables, Verify
 from common.runtime.transaction import Committed, DeadLetter, Handler, Outcome, PoisonError, TaskParts, Work
 from common.runtime.views import ViewPublisher
 

@@ -12,6 +12,8 @@ class MemoryStore:
         self._synced: dict[bytes, bytes] = {}
         self._batches: list[list[tuple[bytes, bytes | None]]] = []
         self._rows: dict[bytes, bytes] = {}
+        self.held = False
+        """Whether somebody has it open; only who cares sets it."""
 
     def get(self, key: bytes) -> bytes | None:
         return self._rows.get(key)
@@ -32,6 +34,7 @@ class MemoryStore:
 
     def close(self) -> None:
         """Keeps everything: closing is no crash."""
+        self.held = False
 
     def crash(self, lost_batches: int) -> None:
         """Power cut: the newest ``lost_batches`` writes are gone, the others are on disk."""
@@ -40,6 +43,7 @@ class MemoryStore:
             _apply(self._synced, batch)
         self._batches = []
         self._rows = dict(self._synced)
+        self.held = False
 
     def rows(self) -> dict[bytes, bytes]:
         """Everything but the changelog offset."""

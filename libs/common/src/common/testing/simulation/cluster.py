@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from common.runtime.assignment import Assignment
 from common.runtime.settings import Settings
 from common.runtime.stage import StageRunner
+from common.runtime.standby import Standby
 from common.runtime.store import positions_of
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
@@ -57,7 +58,12 @@ class Worker:
         self.crashed: BaseException | None = None
 
     def _open_store(self, path: Path) -> MemoryStore:
-        return self.disk.setdefault(path.parent.name, MemoryStore())
+        store = self.disk.setdefault(path.parent.name, MemoryStore())
+        if store.held:
+            self.crashed = OSError(f"the store of partition {path.parent.name} is open already")
+            raise self.crashed
+        store.held = True
+        return store
 
     def start(self) -> None:
         """A new process on the old disk."""
@@ -198,6 +204,13 @@ class Cluster:
         if store is None or task is None or task.progress.state != "running":
             return {}
         return dict(positions_of(store))
+
+    def standbys(self) -> Iterator[tuple[Standby, MemoryStore]]:
+        """Every standby that runs, with its store."""
+        for worker in self.workers:
+            if worker.runner:
+                for standby in worker.runner.standbys.running():
+                    yield standby, worker.disk[str(standby.partition)]
 
     def broker_down(self) -> None:
         self.weather.broker_up.clear()

@@ -13,7 +13,7 @@ from common.runtime.errors import Fenced, LogError, Retriable
 from common.runtime.log import Partition, Record
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
-from common.testing.simulation import opening_faults, ownership_faults
+from common.testing.simulation import opening_faults, ownership_faults, standby_faults
 from common.testing.simulation.network import ProcessProducer
 from common.testing.simulation.replacing import replaced
 
@@ -322,13 +322,19 @@ MIXED: Final[tuple[Fault, ...]] = (
     ownership_faults.task_id_not_shut_out_after_the_claim,
     ownership_faults.task_ignores_claims,
 )
+STANDBY: Final[tuple[Fault, ...]] = (
+    standby_faults.standby_kept_while_served,
+    standby_faults.standby_taken_for_complete,
+    standby_faults.standby_follows_uncommitted,
+    standby_faults.standby_position_before_rows,
+)
 
 
 def _name(fault: Fault) -> str:
     return fault.__name__.replace("_", "-")
 
 
-FAULTS: Final[dict[str, Fault]] = {_name(fault): fault for fault in (*GENERAL, *OWNERSHIP, *MIXED)}
+FAULTS: Final[dict[str, Fault]] = {_name(fault): fault for fault in (*GENERAL, *OWNERSHIP, *MIXED, *STANDBY)}
 MODES_OF: Final[dict[str, tuple[str, ...]]] = {
     **{_name(fault): ("task", "process") for fault in GENERAL},
     # A process looks at the changelog's end several times while it takes a partition over: see its own faults.
@@ -336,6 +342,7 @@ MODES_OF: Final[dict[str, tuple[str, ...]]] = {
     **{_name(fault): ("race",) for fault in OWNERSHIP},
     _name(ownership_faults.owed_markers_left_behind): ("process",),
     **{_name(fault): ("mixed",) for fault in MIXED},
+    **{_name(fault): ("standby",) for fault in STANDBY},
 }
-"""Where each fault must be found: with a producer per task, one per process, workers of both kinds, or with one
-per process in a race for the partitions."""
+"""Where each fault must be found: with a producer per task, one per process, workers of both kinds, with one per
+process in a race for the partitions, or where workers keep standbys."""

@@ -10,7 +10,9 @@ from typing import Final
 
 from common.runtime.log import Partition, Record
 from common.runtime.settings import Settings
+from common.runtime.standby import Standby
 from common.testing.memory_log import MemoryLog
+from common.testing.memory_store import MemoryStore
 from common.testing.simulation import clock, work
 from common.testing.simulation.cluster import Cluster, Producers
 from common.testing.simulation.work import INTENTS, PARTITIONS, REPORTS, Wrong
@@ -34,9 +36,14 @@ MODES: Final[dict[str, tuple[Producers, ...]]] = {
     "process": ("process", "process", "process"),
     "mixed": ("process", "task", "process"),
     "race": ("process", "process", "process"),
+    "standby": ("process", "process", "task"),
 }
-"""How each worker's producers are set. In a race they take partitions from each other all the time, in small steps."""
+"""How each worker's producers are set. In a race they take partitions from each other all the time, in small steps.
+With standbys each worker follows the partitions that it does not serve."""
 RACE: Final = "race"
+STANDBY: Final = "standby"
+FRESH_WITHIN_S: Final = 120.0
+"""Virtual time after the storm within which every standby must have all of the changelog."""
 RACE_EVENTS: Final = (30, 60)
 RACE_KINDS: Final = (*["confuse"] * 12, "kill", "start", "start", "stop", "resume", "resume", "time out", "compact")
 
@@ -116,6 +123,7 @@ async def _happen(history: Plan, mode: str) -> Outcome:
         batch_messages_max=rng.choice((1, 3, 10)),
         restart_backoff_min_s=0.05 if mode == RACE else 0.5,
         restart_backoff_max_s=0.2 if mode == RACE else 4.0,
+        standbys=1 if mode == STANDBY else 0,
         handover_wait_ms=0 if mode == RACE else rng.choice((0, 0, 100, 500)),
     )
     cluster = Cluster(broker, rng, settings, MODES[mode][: history.workers])
@@ -226,7 +234,21 @@ async def _calm(cluster: Cluster) -> list[Wrong]:
     for partition in range(PARTITIONS):
         wrong += work.check_ledger(cluster.broker, partition)
         wrong += work.check_end(cluster.broker, partition, cluster.store_of(partition))
-    return wrong
+    return wrong + await _stale_standbys(cluster)
+
+
+async def _stale_standbys(cluster: Cluster) -> list[Wrong]:
+    """Whoever follows a partition has what its owner has."""
+    until = asyncio.get_running_loop().time() + FRESH_WITHIN_S
+    while stale := [found for standby, store in cluster.standbys() for found in _stale(cluster, standby, store)]:
+        if asyncio.get_running_loop().time() > until:
+            break
+        await asyncio.sleep(WATCH_S)
+    return stale
+
+
+def _stale(cluster: Cluster, standby: Standby, store: MemoryStore) -> list[Wrong]:
+    return list(work.check_store(cluster.broker, standby.partition, store, "standby"))
 
 
 def _handled(cluster: Cluster, partition: int) -> bool:

@@ -128,7 +128,7 @@ def check_ledger(log: MemoryLog, partition: int) -> Iterator[Wrong]:
 
 def check_end(log: MemoryLog, partition: int, store: MemoryStore | None) -> Iterator[Wrong]:
     """What must hold once all input is handled: everything answered, equal to one sequential run, store = log."""
-    answered, reference, store_rows = [], MemoryStore(), fold(log, partition)
+    answered, reference = [], MemoryStore()
     tables = TaskTables(partition)
     for table in TABLES:
         tables.add(table, reference)
@@ -144,12 +144,18 @@ def check_end(log: MemoryLog, partition: int, store: MemoryStore | None) -> Iter
     for topic in INPUTS:
         yield from _check_complete(log, partition, topic, [at for name, at in answered if name == topic.name])
     expected = {key: value for table in tables.overlays.values() for key, value in table.changes() if value is not None}
-    rows = {key: value for key, value in store_rows.items() if not key.startswith(POSITION_PREFIX)}
+    rows = {key: value for key, value in fold(log, partition).items() if not key.startswith(POSITION_PREFIX)}
     if rows != expected:
         yield Wrong("changelog", f"{_difference(rows, expected)}")
-    owned = {key: value for key, value in store.rows().items() if not is_ownership(key)} if store else store_rows
-    if owned != store_rows:
-        yield Wrong("store", f"{_difference(owned, store_rows)}")
+    if store:
+        yield from check_store(log, partition, store, "store")
+
+
+def check_store(log: MemoryLog, partition: int, store: MemoryStore, name: str) -> Iterator[Wrong]:
+    """Its rows are the changelog's."""
+    rows = {key: value for key, value in store.rows().items() if not is_ownership(key)}
+    if rows != (wanted := fold(log, partition)):
+        yield Wrong(name, _difference(rows, wanted))
 
 
 def _check_complete(log: MemoryLog, partition: int, topic: Topic, answered: list[int]) -> Iterable[Wrong]:
