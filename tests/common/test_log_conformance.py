@@ -1,6 +1,11 @@
-"""One suite for every log: the one in memory is held to the real broker, so what is proven on it means something."""
+"""One suite for every log: the one in memory is held to the real broker, so what is proven on it means something.
+
+``TIDEMARK_CONFORMANCE_BOOTSTRAP=host:port`` judges the Kafka-protocol server that answers there, in the broker's place.
+Its topics are called ``test.*`` and stay.
+"""
 
 import asyncio
+import os
 import uuid
 from collections.abc import AsyncIterator, Sequence
 
@@ -14,6 +19,7 @@ from common.runtime.settings import Settings
 from common.testing.memory_log import MemoryLog
 
 PARTITIONS = 2
+JUDGED = os.environ.get("TIDEMARK_CONFORMANCE_BOOTSTRAP", "")
 
 
 @pytest.fixture
@@ -26,7 +32,7 @@ async def log(request: pytest.FixtureRequest, topic: str) -> AsyncIterator[Log]:
     if request.param == "memory":
         yield MemoryLog({topic: PARTITIONS})
         return
-    bootstrap = request.getfixturevalue("stack").kafka_bootstrap
+    bootstrap = JUDGED or request.getfixturevalue("stack").kafka_bootstrap
     await create_topics(bootstrap, [Topic(topic, "key", RAW_SCHEMA, "test", partitions=PARTITIONS)])
     kafka = KafkaLog(Settings(kafka_bootstrap=bootstrap), "conformance")
     await kafka.start()
@@ -133,6 +139,27 @@ async def test_fence_when_a_transaction_is_open_then_it_is_aborted_and_the_old_o
     assert values(await read_until(log, Partition(topic, 0), 4)) == [b"from the owner"]
     await zombie.close()
     await owner.close()
+
+
+async def test_blocked_by_when_transactions_are_open_then_their_ids_are_named_until_they_end(
+    log: Log, topic: str
+) -> None:
+    partition = Partition(topic, 0)
+    assert set(await log.blocked_by(partition)) == set()
+    producers = {f"{topic}.{name}": await log.fence(f"{topic}.{name}") for name in ("gone", "here", "elsewhere")}
+    for transactional_id, producer in producers.items():
+        await producer.begin()
+        await producer.append(Partition(topic, 1) if "elsewhere" in transactional_id else partition, records(b"open"))
+        await producer.flush()
+    await until_high_watermark(log, partition, 2)
+    assert set(await log.blocked_by(partition)) == {f"{topic}.gone", f"{topic}.here"}
+    await producers[f"{topic}.here"].commit()
+    await until_high_watermark(log, partition, 3)
+    assert set(await log.blocked_by(partition)) == {f"{topic}.gone"}
+    successor = await log.fence(f"{topic}.gone")
+    assert set(await log.blocked_by(partition)) == set()
+    for producer in (*producers.values(), successor):
+        await producer.close()
 
 
 async def test_append_when_fenced_before_then_the_owner_is_told(log: Log, topic: str) -> None:

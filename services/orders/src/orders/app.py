@@ -10,6 +10,7 @@ from common.contracts.topics import (
     RISK_DECISIONS,
 )
 from common.runtime.app import TidemarkApp
+from common.runtime.broker_watch import is_broker_away
 
 from orders import projection, stages
 from orders.api.web import create_api
@@ -63,7 +64,7 @@ def build(settings: OrdersSettings) -> TidemarkApp:
 
     verdicts = Verdicts(settings.inflight_max)
     tail = app.tail((RISK_DECISIONS, ORDERS_EVENTS), verdicts.on_messages)
-    desk = Desk(app.sender, verdicts, settings, lambda: tail.ready()[0])
+    desk = Desk(app.sender, verdicts, settings, lambda: tail.ready()[0] and not is_broker_away())
     app.serve(create_api(desk, Queries(reading), settings))
     app.run_service(Databases(reading, projecting))
     app.watch_dead_letters((*stages.INPUTS, *venue_stage.INPUTS))

@@ -97,21 +97,22 @@ class Desk:
 
         Raises NoVerdict where nothing at all was said about the order, NotReady.
         """
-        seen: list[OrderEvent] = []
+        newest: OrderEvent | None = None
 
         def concerns(answer: Any) -> bool:
             return isinstance(answer, OrderEvent) and answer.order_id == cancel.order_id
 
         def answers(order: OrderEvent, _sent: tuple[int, int]) -> bool:
-            seen.append(order)
+            nonlocal newest
+            newest = order
             return order.state in CLOSED or order.text.startswith(CANCEL_REJECTED_TEXT)
 
         try:
             order = await self._answered("cancel", ORDERS_CANCELS, cancel.account_id, cancel, concerns, answers)
         except NoVerdict:
-            if not seen or seen[-1].state is not OrderState.PENDING_CANCEL:
+            if newest is None or newest.state is not OrderState.PENDING_CANCEL:
                 raise
-            return seen[-1]
+            return newest
         assert isinstance(order, OrderEvent)
         return order
 

@@ -44,8 +44,7 @@ class RedisFeed:
         self._hub = hub
         self._latency = latency
         self._backoff = Backoff(settings.redis_backoff_min_s, settings.redis_backoff_max_s)
-        self._commands: asyncio.Queue[Open | Close] = asyncio.Queue()
-        self._reads: asyncio.Queue[Read | ListScopes] = asyncio.Queue()
+        self._new_queues()
         self._read_at_s: dict[Scope, float] = {}
         self._heard_at_s = 0.0
         self._worker: asyncio.Task[None] | None = None
@@ -70,12 +69,25 @@ class RedisFeed:
                 self._worker.result()
 
     def perform(self, actions: Iterable[Action]) -> None:
-        """Queues what the hub wants. Never waits; the queues are bounded by what clients may subscribe to."""
-        for action in actions:
-            if isinstance(action, Open | Close):
-                self._commands.put_nowait(action)
-            else:
-                self._reads.put_nowait(action)
+        """Queues what the hub wants. Never waits: where Redis is that far behind, all is begun anew."""
+        try:
+            for action in actions:
+                if isinstance(action, Open | Close):
+                    self._commands.put_nowait(action)
+                else:
+                    self._reads.put_nowait(action)
+        except asyncio.QueueFull:
+            self._overrun.set()
+
+    def _new_queues(self) -> None:
+        actions_max = self._settings.redis_actions_max
+        self._commands: asyncio.Queue[Open | Close] = asyncio.Queue(actions_max)
+        self._reads: asyncio.Queue[Read | ListScopes] = asyncio.Queue(actions_max)
+        self._overrun = asyncio.Event()
+
+    async def _fail_when_overrun(self) -> None:
+        await self._overrun.wait()
+        raise TimeoutError(f"{self._settings.redis_actions_max} requests wait for Redis")
 
     async def accounts(self) -> list[str]:
         """Account ids that have a view, sorted. Raises RedisError, OSError."""
@@ -117,8 +129,7 @@ class RedisFeed:
             await asyncio.sleep(delay_s)
 
     async def _session(self, client: Redis, pubsub: PubSub) -> None:
-        self._commands = asyncio.Queue()
-        self._reads = asyncio.Queue()
+        self._new_queues()
         self._read_at_s.clear()
         await client.ping()
         await pubsub.subscribe(f"{VIEW_PREFIX}:push")  # a connection without a subscription cannot be listened to
@@ -130,6 +141,7 @@ class RedisFeed:
                 tasks.create_task(self._listen(pubsub))
                 tasks.create_task(self._command(pubsub))
                 tasks.create_task(self._watch(pubsub))
+                tasks.create_task(self._fail_when_overrun())
                 for _ in range(self._settings.reads_parallel):
                     tasks.create_task(self._read_all(client))
                 self.perform(self._hub.connected())
@@ -216,7 +228,7 @@ class RedisFeed:
         now_s = time.monotonic()
         due_s = self._read_at_s.get(scope, 0.0) + self._settings.reread_interval_s
         if now_s < due_s:
-            asyncio.get_running_loop().call_later(due_s - now_s, self._reads.put_nowait, Read(scope))
+            asyncio.get_running_loop().call_later(due_s - now_s, self._read_again, self._reads, scope)
             return
         mirror = self._hub.read_begins(scope)
         if mirror is None:
@@ -227,6 +239,10 @@ class RedisFeed:
         metrics.READS.inc()
         stored = cast(dict[bytes, bytes], await client.hgetall(view_channel(*scope)))
         self.perform(self._hub.read_ends(mirror, _rows(scope, stored)))
+
+    def _read_again(self, reads: "asyncio.Queue[Read | ListScopes]", scope: Scope) -> None:
+        if reads is self._reads:  # else a new session reads everything anyway
+            self.perform([Read(scope)])
 
     async def _scan(self, client: Redis, view: str) -> list[Scope]:
         prefix = view_channel(view, "")

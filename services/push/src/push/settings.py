@@ -36,6 +36,9 @@ class PushSettings(Settings):
     queue_rows_max: int = Field(default=1_000, ge=1, description="unsent orders, or fills, of one account and client")
     client_rows_max: int = Field(default=50_000, ge=1, description="unsent rows of a client; more drop it")
 
+    redis_actions_max: int = Field(
+        default=250_000, ge=1, description="channels to open or close, or hashes to read; more begin a new connection"
+    )
     pending_deltas_max: int = Field(default=20_000, ge=1, description="changes of a scope held while its hash is read")
     reads_parallel: int = Field(default=4, ge=1, description="hashes read from Redis at the same time")
     reread_interval_s: float = Field(default=0.05, ge=0, description="the least time between two reads of one hash")

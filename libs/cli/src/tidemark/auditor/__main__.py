@@ -3,6 +3,7 @@
 import argparse
 
 import uvloop
+from common.runtime.broker_watch import watch_brokers
 from common.runtime.logs import configure_logs
 
 from tidemark.auditor.process import run
@@ -16,6 +17,7 @@ def main() -> None:
     parser.parse_args()
     settings = AuditorSettings()
     configure_logs("auditor", settings.log_level)
+    watch_brokers(settings.kafka_bootstrap, settings.restart_backoff_min_s, settings.restart_backoff_max_s)
     uvloop.run(run(settings))
 
 

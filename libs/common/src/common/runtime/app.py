@@ -21,6 +21,7 @@ from faust.app.base import BootStrategy
 from common.contracts.topics import Topic
 from common.runtime import metrics
 from common.runtime.backoff import Backoff
+from common.runtime.broker_watch import is_broker_away, watch_brokers
 from common.runtime.followers import Callback, Projection, Sink, Tail
 from common.runtime.health import HealthReporter
 from common.runtime.logs import configure_logs, get_logger
@@ -83,6 +84,7 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
         self._is_process = False
         self.settings = settings
         self.health = Health(name)
+        self.health.add("broker", lambda: (not is_broker_away(), {"answers": not is_broker_away()}))
         self.sender = Sender(settings, name)
         self._stages: list[Stage] = []
         self._web = FastAPI(title=f"tidemark {name}", docs_url=None, redoc_url=None, telemetry=NO_REQUEST_SPANS)
@@ -187,7 +189,9 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
     async def on_start(self) -> None:
         configure_telemetry(self.service_name, self.settings)
         self._web.include_router(operations_router(self.health))
-        self._web_server = WebServer(self._web, self.settings.http_host, self.settings.http_port)
+        self._web_server = WebServer(
+            self._web, self.settings.http_host, self.settings.http_port, self.settings.http_connections_max
+        )
         await self._web_server.start()
         _log.info("web_open", host=self.settings.http_host, port=self._web_server.port)
         await self.sender.start()
@@ -228,7 +232,9 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
     def main(self) -> None:
         """The command line of the service: Faust's own, with our logs."""
         self._is_process = True
-        configure_logs(self.service_name, self.settings.log_level)
+        settings = self.settings
+        configure_logs(self.service_name, settings.log_level)
+        watch_brokers(settings.kafka_bootstrap, settings.restart_backoff_min_s, settings.restart_backoff_max_s)
         mode.loop.use("uvloop")  # FAUST_LOOP is read when faust is imported, which has happened
         Path(str(self.conf.datadir)).mkdir(parents=True, exist_ok=True)
         super().main()

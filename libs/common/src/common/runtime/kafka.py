@@ -10,6 +10,8 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import CloseReason
 from aiokafka.errors import KafkaError
 
+from common.runtime.backoff import Backoff
+from common.runtime.broker_watch import broker_answers
 from common.runtime.client_errors import NOT_DONE, refusal, translated
 from common.runtime.errors import Fatal, Retriable
 from common.runtime.fetch import committed_records
@@ -33,7 +35,8 @@ FETCH_BYTES_MAX: Final = 2 * 1024 * 1024
 FETCH_WAIT_MS: Final = 500
 METADATA_BACKOFF_MS: Final = 50
 LEADER_AWAY_S: Final = 0.05
-"""Before a leader that could not be reached, or has moved, is asked again."""
+"""Before a leader that could not be reached, or has moved, is asked again; doubles from there."""
+LEADER_AWAY_MAX_S: Final = 1.0
 
 
 class Leaders:
@@ -80,6 +83,7 @@ class KafkaReader:
         self._leaders = leaders
         self._partition = partition
         self._purpose = purpose
+        self._backoff = Backoff(LEADER_AWAY_S, LEADER_AWAY_MAX_S)
         self.position = start
 
     async def poll(self, timeout_ms: int) -> Sequence[StoredRecord]:
@@ -88,8 +92,9 @@ class KafkaReader:
         request = Fetch(topic, number, self.position, wait_ms, FETCH_BYTES_MAX)
         fetched: Fetched | None = await self._leaders.ask(self._partition, request, self._purpose)
         if fetched is None:
-            await asyncio.sleep(LEADER_AWAY_S)
+            await asyncio.sleep(self._backoff.next())
             return ()
+        self._backoff.reset()
         with translated(f"read {self._partition}"):
             records, self.position = committed_records(fetched, self.position)
         return records
@@ -149,6 +154,7 @@ class KafkaLog:
         client = self._make_client(f"{self._client_id}-{transactional_id}")
         producer = KafkaProducer(client, transactional_id, self._settings)
         timeout_s = self._settings.request_timeout_ms / 1000
+        await broker_answers()
         with translated(f"fence {transactional_id}"):
             try:
                 async with asyncio.timeout(timeout_s):

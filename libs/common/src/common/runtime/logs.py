@@ -2,13 +2,18 @@
 
 import logging
 import sys
+import time
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from opentelemetry import trace
 
 Logger = structlog.stdlib.BoundLogger
+LIBRARIES: Final = ("aiokafka", "faust", "mode", "uvicorn", "urllib3", "asyncio", "opentelemetry")
+REPEAT_INTERVAL_S: Final = 10.0
+KINDS_MAX: Final = 1_000
+"""Of lines that are remembered; then all are said once more."""
 
 
 def get_logger(name: str) -> Logger:
@@ -23,6 +28,34 @@ def _add_trace_id(_logger: Any, _method: str, event: MutableMapping[str, Any]) -
         event["trace_id"] = format(context.trace_id, "032x")
         event["span_id"] = format(context.span_id, "016x")
     return event
+
+
+class RepeatFilter(logging.Filter):
+    """Lets the same line of a library through now and then only, with how often it was left out meanwhile.
+
+    Where one broker of several is away, a client tells of every attempt to reach it, many times a second. Lines are the
+    same where logger, level and template are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, int, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.partition(".")[0] not in LIBRARIES:
+            return True
+        line = (record.name, record.levelno, str(record.msg))
+        now_s = time.monotonic()
+        said_s, left_out = self._said.get(line, (-REPEAT_INTERVAL_S, 0))
+        if now_s - said_s < REPEAT_INTERVAL_S:
+            self._said[line] = (said_s, left_out + 1)
+            return False
+        if len(self._said) >= KINDS_MAX:
+            self._said.clear()
+        self._said[line] = (now_s, 0)
+        if left_out:
+            record.msg, record.args = f"{record.getMessage()} (and {left_out} more like it)", ()
+        return True
 
 
 def configure_logs(service: str, level: str) -> None:
@@ -56,6 +89,7 @@ def configure_logs(service: str, level: str) -> None:
             ],
         )
     )
+    handler.addFilter(RepeatFilter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     worker_id: str = Field(default_factory=socket.gethostname, description="stable name of this worker in its group")
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=0, ge=0, le=65535, description="0: a free port, printed in the log")
+    http_connections_max: int = Field(default=4_096, ge=1, description="one more is answered with 503")
     otlp_endpoint: str = Field(default="", description="OTLP/HTTP base URL, e.g. http://host:4318; empty: no export")
     trace_ratio: float = Field(default=0.01, ge=0, le=1, description="share of new traces that are sampled")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -52,6 +53,9 @@ class Settings(BaseSettings):
     )
     batch_messages_max: int = Field(default=5_000, ge=1, description="input records per transaction at most")
     inbox_messages_max: int = Field(default=10_000, ge=1, description="records waiting per input partition at most")
+    inbox_bytes_max: int = Field(
+        default=16 * 1024 * 1024, ge=1, description="their size at most; one more fetch of 2 MiB may come on top"
+    )
     restart_backoff_min_s: float = Field(default=1.0, gt=0)
     restart_backoff_max_s: float = Field(default=60.0, gt=0)
     views_queue_max: int = Field(default=20_000, ge=1, description="envelopes waiting for Redis at most")

@@ -223,7 +223,8 @@ class Task:
             if position is not None and position < oldest:
                 raise Fatal(f"{partition} begins at {oldest}, but only {position} were handled: records expired unread")
             readers[topic] = await self.log.read(partition, oldest if position is None else position)
-        inbox = Inbox(readers, self.partition, self.settings.inbox_messages_max, filled)
+        bounds = (self.settings.inbox_messages_max, self.settings.inbox_bytes_max)
+        inbox = Inbox(readers, self.partition, bounds, filled)
         inbox.start()
         return inbox
 

@@ -9,6 +9,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
+CONNECTIONS_MAX: Final = 4_096
 NO_REQUEST_SPANS: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 """FastAPI would trace every request, scrapes and health checks too. Traces begin where a request changes something."""
 
@@ -24,12 +25,16 @@ class _Server(uvicorn.Server):
 class WebServer:
     """Binds first, so that a busy port is an error at start and port 0 is known before the first request.
 
-    ``options`` go to ``uvicorn.Config``; ``ws`` may name another WebSocket protocol class.
+    ``connections_max``: one more is answered with 503. ``options`` go to ``uvicorn.Config``; ``ws`` may name another
+    WebSocket protocol class.
     """
 
-    def __init__(self, app: FastAPI, host: str, port: int, **options: Any) -> None:
+    def __init__(
+        self, app: FastAPI, host: str, port: int, connections_max: int = CONNECTIONS_MAX, **options: Any
+    ) -> None:
         self._app = app
-        self._options = {"log_config": None, "access_log": False, "ws": "websockets-sansio", "lifespan": "on"} | options
+        ours = {"log_config": None, "access_log": False, "ws": "websockets-sansio", "lifespan": "on"}
+        self._options = ours | {"limit_concurrency": connections_max} | options
         self._host = host
         self._wanted_port = port
         self._server: uvicorn.Server | None = None

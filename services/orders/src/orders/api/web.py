@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from orders.api.accounts import accounts_router, commands_router
+from orders.api.limits import LimitRequests
 from orders.api.orders import orders_router
 from orders.api.problems import ProblemDetails, handle_problems
 from orders.api.traces import TraceRequests
@@ -29,6 +30,9 @@ def create_api(desk: Desk, queries: Queries, settings: OrdersSettings) -> FastAP
     api.include_router(commands_router(desk))
     api.include_router(accounts_router(queries, settings.page_rows_max))
     api.add_middleware(TraceRequests)
+    api.add_middleware(
+        LimitRequests, requests_max=settings.http_requests_max, body_bytes_max=settings.http_body_bytes_max
+    )
     api.add_middleware(
         CORSMiddleware,
         allow_origin_regex=settings.cors_origin_regex,
