@@ -228,15 +228,19 @@ class Task:
         inbox.start()
         return inbox
 
-    def _committed_views(self) -> list[View]:
-        """Every view row. Overlays of its own keep what is not committed yet out of sight."""
+    def _committed_views(self) -> Iterable[View]:
+        """Every view row. Overlays of its own keep what is not committed yet out of sight.
+
+        Rows of the store are listed as they are asked for; bulk state changes in place and is listed at once.
+        """
         if self.stage.views is None:
             return []
         parts = self._parts
         tables = TaskTables(self.partition, states=parts.tables.states, shared=self.shared)
         for table in self.stage.changelogged():
             tables.add(table, parts.store)
-        return list(self.stage.views(tables))
+        views = self.stage.views(tables)
+        return list(views) if self._snapshots else views
 
     # --- running ---------------------------------------------------------------------------------------------------
 

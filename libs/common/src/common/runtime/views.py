@@ -6,10 +6,11 @@ anew from the tables under a new epoch, which tells subscribers to read the snap
 
 import asyncio
 import contextlib
+import itertools
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +30,16 @@ if TYPE_CHECKING:  # push and the health strip come without the stage's dependen
 
 _log = get_logger(__name__)
 COMMANDS_MAX = 1_000
+REFILL_ROWS_MAX = 200
 SHOW = """
 for at = 1, #ARGV, 4 do
   local command, channel, key, envelope = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  if command == 'HDEL' then redis.call('HDEL', channel, key) else redis.call('HSET', channel, key, envelope) end
-  redis.call('PUBLISH', channel, envelope)
+  if command == 'DEL' then
+    redis.call('DEL', channel)
+  else
+    if command == 'HDEL' then redis.call('HDEL', channel, key) else redis.call('HSET', channel, key, envelope) end
+    redis.call('PUBLISH', channel, envelope)
+  end
 end
 """
 """One answer for a whole commit: to read the answer to each command costs more than everything else about a view."""
@@ -69,6 +75,19 @@ class _Publishing:
     epoch: int
     sequences: dict[tuple[str, str], int] = field(default_factory=dict)
     dirty: bool = True
+    filling: Iterator[View] | None = None
+    """What is left of a refill; it reads the task's store."""
+    shown: set[tuple[str, str, str]] = field(default_factory=set)
+    """Rows that commits have written since the refill began: it would show older ones."""
+
+    def next_rows(self) -> list[View]:
+        """The next rows of the refill; empty at its end, or where the task has ended."""
+        return list(itertools.islice(self.filling, REFILL_ROWS_MAX)) if self.filling else []
+
+    def stop_filling(self) -> None:
+        """Lets the store go."""
+        self.filling = None
+        self.shown.clear()
 
 
 class ViewPublisher:
@@ -103,7 +122,8 @@ class ViewPublisher:
 
     def close(self, task: TaskKey) -> None:
         """A task ends; what it still had queued is dropped, the next owner writes it anew."""
-        self._tasks.pop(task, None)
+        if publishing := self._tasks.pop(task, None):
+            publishing.stop_filling()
 
     def publish(self, task: TaskKey, committed: "Committed") -> None:
         """Queues a commit's views. Never waits: beyond the bound the task is marked for a refill instead."""
@@ -132,6 +152,7 @@ class ViewPublisher:
                 self.connected = False
                 for publishing in self._tasks.values():
                     publishing.dirty = True
+                    publishing.stop_filling()
                 self._queue.clear()
                 self._waiting = 0
                 delay = self._backoff.next()
@@ -140,13 +161,16 @@ class ViewPublisher:
 
     async def _drain(self) -> None:
         while self._queue or any(p.dirty for p in self._tasks.values()):
-            while self._queue:
-                task, committed = self._queue.popleft()
-                self._waiting -= len(committed.views)
-                if task in self._tasks:
-                    await self._write(self._tasks[task], committed)
+            await self._drain_queue()
             for publishing in [p for p in self._tasks.values() if p.dirty]:
                 await self._refill(publishing)
+
+    async def _drain_queue(self) -> None:
+        while self._queue:
+            task, committed = self._queue.popleft()
+            self._waiting -= len(committed.views)
+            if task in self._tasks:
+                await self._write(self._tasks[task], committed)
 
     async def _write(self, publishing: _Publishing, committed: "Committed") -> None:
         views = newest(committed.views)
@@ -156,6 +180,10 @@ class ViewPublisher:
                 scope = (view.name, view.scope)
                 seq = publishing.sequences.get(scope, 0) + 1
                 publishing.sequences[scope] = seq
+                if publishing.filling:
+                    publishing.shown.add((*scope, view.key))
+                    if seq == 1:
+                        arguments += ("DEL", view_channel(*scope), "", "")
                 stamps = (view.origin_ns, committed.processed_ns, committed.committed_ns)
                 envelope = encode_envelope(view, publishing.epoch, seq, stamps, traceparent)
                 arguments += ("HDEL" if view.data is None else "HSET", view_channel(*scope), view.key, envelope)
@@ -163,23 +191,40 @@ class ViewPublisher:
         metrics.VIEWS.labels(self._app).inc(len(views))
 
     async def _refill(self, publishing: _Publishing) -> None:
+        """Shows every row under a new epoch, some at a time: a table of a million rows is not to stop its own task.
+
+        What is committed meanwhile is shown between them. A subscriber that has seen a part reads the snapshot again
+        with the next rows, whose sequence does not follow.
+        """
         publishing.dirty = False
         publishing.epoch = time.time_ns()
         publishing.sequences.clear()
-        scopes: dict[tuple[str, str], dict[str, View]] = {}
-        for view in publishing.refill():
-            scopes.setdefault((view.name, view.scope), {})[view.key] = view
+        publishing.shown.clear()
+        publishing.filling = iter(publishing.refill())
+        while views := publishing.next_rows():
+            await self._write_rows(publishing, views)
+            await self._drain_queue()
+            if publishing.dirty:
+                break  # too much came meanwhile; it begins anew
+        publishing.stop_filling()
+
+    async def _write_rows(self, publishing: _Publishing, views: list[View]) -> None:
         now_ns = time.time_ns()
-        for scope, views in scopes.items():
-            rows: dict[Any, Any] = {}
-            envelope = b""
-            for seq, (key, view) in enumerate(views.items(), 1):
-                envelope = encode_envelope(view, publishing.epoch, seq, (view.origin_ns, now_ns, now_ns))
-                rows[key] = envelope
-            publishing.sequences[scope] = len(rows)
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.delete(view_channel(*scope))
+        scopes: dict[tuple[str, str], dict[Any, Any]] = {}
+        pipe = self._redis.pipeline(transaction=True)
+        for view in views:
+            scope = (view.name, view.scope)
+            if (*scope, view.key) in publishing.shown:
+                continue
+            seq = publishing.sequences.get(scope, 0) + 1
+            publishing.sequences[scope] = seq
+            if seq == 1:
+                pipe.delete(view_channel(*scope))
+            stamps = (view.origin_ns, now_ns, now_ns)
+            scopes.setdefault(scope, {})[view.key] = encode_envelope(view, publishing.epoch, seq, stamps)
+        for scope, rows in scopes.items():
             pipe.hset(view_channel(*scope), mapping=rows)
-            pipe.publish(view_channel(*scope), envelope)  # its new epoch sends every subscriber to the snapshot
-            await pipe.execute()
-            metrics.VIEWS.labels(self._app).inc(len(rows))
+            newest_row = next(reversed(rows.values()))
+            pipe.publish(view_channel(*scope), newest_row)  # its new epoch sends every subscriber to the snapshot
+        await pipe.execute()
+        metrics.VIEWS.labels(self._app).inc(sum(map(len, scopes.values())))
