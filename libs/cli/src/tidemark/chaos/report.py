@@ -48,7 +48,8 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(shown)
     for fault, why in outcome.skipped.items():
         console.print(f"skipped: {escape(fault)}: {escape(why)}")
-    wrong = [*outcome.troubles, *outcome.broken, *outcome.lost, *outcome.wrong_accepted]
+    unanswered = [f"{count} requests got {answer}" for answer, count in outcome.unanswered.items()]
+    wrong = [*outcome.troubles, *unanswered, *outcome.broken, *outcome.lost, *outcome.wrong_accepted]
     for comparison in outcome.audit.comparisons:
         wrong += [f"{comparison.name}: {example}" for example in comparison.findings.examples]
     for text in wrong[:EXAMPLES_MAX]:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -80,7 +81,8 @@ class Outcome:
     """Fault → why it could not be had here."""
     figures: dict[str, Any]
     lost: list[str]
-    unanswered_requests: int
+    unanswered: Counter[str]
+    """Requests without an answer, by what came in its place."""
     broken: list[str]
     audit: Report
     wrong_accepted: list[str] = field(default_factory=list)
@@ -92,7 +94,7 @@ class Outcome:
     @property
     def violations(self) -> int:
         """Everything that a sound run has none of."""
-        found = len(self.lost) + self.unanswered_requests + len(self.broken) + len(self.troubles)
+        found = len(self.lost) + self.unanswered.total() + len(self.broken) + len(self.troubles)
         return found + self.audit.violations + len(self.wrong_accepted)
 
     def as_dict(self) -> dict[str, Any]:
@@ -102,7 +104,8 @@ class Outcome:
             "brokers": self.options.brokers,
             "faults": len(self.incidents),
             "kills": sum(incident.kills for incident in self.incidents),
-            "lost": len(self.lost) + self.unanswered_requests,
+            "lost": len(self.lost) + self.unanswered.total(),
+            "unanswered": dict(self.unanswered),
             **self.figures,
             "recovery": table(self.incidents),
             "skipped": self.skipped,
@@ -271,7 +274,7 @@ class Storm:
                     eyes.check()
                     await asyncio.sleep(WATCH_S)
 
-    async def _conclude(self, scene: Scene, eyes: Eyes, traffic: Traffic, unanswered: int) -> Outcome:
+    async def _conclude(self, scene: Scene, eyes: Eyes, traffic: Traffic, unanswered: Counter[str]) -> Outcome:
         where, invariants = scene.deployment.addresses, eyes.invariants
         self._report("auditing")
         audit = await Audit(reader_settings(where), where).run(AUDIT_TIMEOUT_S)

@@ -1,7 +1,7 @@
 """Clients that trade all through a storm: over HTTP and through the topic, asking again until they have an answer."""
 
 import asyncio
-import contextlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, takewhile
 from math import inf
@@ -11,7 +11,7 @@ from typing import Final, Self
 from common.contracts.events import OrderIntent
 from common.contracts.topics import ORDERS_INTENTS
 from common.contracts.values import order_id_of
-from common.runtime.errors import LogError, Retriable
+from common.runtime.errors import Retriable
 from common.runtime.sender import Sender
 from common.runtime.settings import Settings
 
@@ -35,49 +35,28 @@ class SteadySender:
     """Sends intents until the broker has each. What a broken connection left open is sent again: ids make that safe."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._sender: Sender | None = None
-        self._connecting = asyncio.Lock()
+        self._sender = Sender(settings, "chaos")
         self.acknowledged: set[str] = set()
         """Ids of the orders that the brokers said they have."""
 
     async def send(self, intent: OrderIntent) -> None:
         """Returns when the intent is safe in the log."""
         while True:
-            sender = await self._connected()
             try:
                 async with asyncio.timeout(SEND_TIMEOUT_S):
-                    await sender.send(ORDERS_INTENTS, intent.account_id.encode(), intent)
+                    await self._sender.send(ORDERS_INTENTS, intent.account_id.encode(), intent)
             except (Retriable, TimeoutError):
-                await self._forget(sender)
                 await asyncio.sleep(RESEND_S)
             else:
                 self.acknowledged.add(order_id_of(intent.account_id, intent.client_order_id))
                 return
 
-    async def close(self) -> None:
-        sender, self._sender = self._sender, None
-        if sender is not None:
-            await sender.stop()
+    async def start(self) -> None:
+        """Raises Retriable where no broker answers."""
+        await self._sender.start()
 
-    async def _connected(self) -> Sender:
-        async with self._connecting:
-            while self._sender is None:
-                sender = Sender(self._settings, "chaos")
-                try:
-                    await sender.start()
-                except LogError:
-                    await asyncio.sleep(RESEND_S)
-                else:
-                    self._sender = sender
-            return self._sender
-
-    async def _forget(self, sender: Sender) -> None:
-        """A client that failed once may be in a state that it does not leave."""
-        if self._sender is sender:
-            self._sender = None
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(sender.stop(), 1.0)
+    async def stop(self) -> None:
+        await self._sender.stop()
 
 
 class Noting:
@@ -124,6 +103,7 @@ class Traffic:
         self._in_flight: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
+        await self._sender.start()
         await self._http.__aenter__()
         over_http = self._load.run(self._until_ended(actions(self._seed, self._held, self._rates[0])), inf)
         self._running = [asyncio.create_task(over_http), asyncio.create_task(self._through_topic())]
@@ -135,7 +115,7 @@ class Traffic:
         for task in (*self._running, *self._in_flight):
             task.cancel()
         await asyncio.gather(*self._running, *self._in_flight, return_exceptions=True)
-        await self._sender.close()
+        await self._sender.stop()
         await self._http.__aexit__(kind, error, trace)
 
     @property
@@ -148,19 +128,18 @@ class Traffic:
         """Of the orders over HTTP."""
         return self._load.tally
 
-    async def finish(self, timeout_s: float) -> int:
-        """Ends the sending; returns how many requests got no answer within the time."""
+    async def finish(self, timeout_s: float) -> Counter[str]:
+        """Ends the sending; returns how many requests got no answer within the time, by what they got."""
         self._ended = True
         done, _ = await asyncio.wait(self._running, timeout=timeout_s)
         for task in done:
             task.result()
-        return (
-            len(self._in_flight)
-            + sum(self.tally.errors.values())
-            + self.tally.overflow
-            + len(self._running)
-            - len(done)
-        )
+        waiting = {
+            "nothing, through the topic": len(self._in_flight),
+            "nothing, over HTTP": self._load.in_flight,
+            "never sent": self.tally.overflow,
+        }
+        return +(self.tally.errors + Counter(waiting))
 
     def _until_ended(self, plan: Iterator[Action]) -> Iterator[Action]:
         return takewhile(lambda _: not self._ended, plan)

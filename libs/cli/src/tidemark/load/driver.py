@@ -81,6 +81,11 @@ class Load:
         self._open: dict[str, deque[str]] = {}
         self._in_flight: set[asyncio.Task[None]] = set()
 
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait for their answer."""
+        return len(self._in_flight)
+
     async def run(self, plan: Iterator[Action], seconds: float, orders: float = inf) -> Tally:
         """Runs the plan for so many seconds or orders, and waits for the answers that are still due."""
         loop = asyncio.get_running_loop()
