@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import structlog
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.runtime import metrics
 from common.runtime.assignment import StandbyAssignor, heirs
 from common.runtime.log import Partition, Record
 from common.runtime.message import Message, Output
-from common.runtime.ownership import is_ownership
+from common.runtime.ownership import OWNER_KEY, is_ownership
 from common.runtime.progress import Meter, Progress
 from common.runtime.settings import Settings
 from common.runtime.stage import StageRunner
@@ -26,6 +26,7 @@ from common.runtime.tables import Changelogged, Codec, Tables
 from common.runtime.task import Stage
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
+from common.testing.simulation import clock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -330,25 +331,50 @@ def test_members_when_some_are_gone_then_whoever_inherits_a_partition_has_follow
     assert all(not followed[member] & served[member] for member in members)
 
 
-def test_assignor_when_it_leads_then_each_member_is_told_what_to_follow_in_the_protocols_own_bytes() -> None:
-    leader = StandbyAssignor(1)
+def test_assignor_when_it_leads_then_each_member_is_told_what_to_follow_and_who_is_there() -> None:
+    leader = StandbyAssignor("worker-a", 1)
     cluster: Any = SimpleNamespace(partitions_for_topic=lambda _topic: {0, 1, 2, 3})
-    members = {name: leader.metadata(["input", "other"]) for name in ("a", "b")}
-    assert members["a"] == ConsumerProtocolMemberMetadata(0, ["input", "other"], b""), "a restart must change nothing"
+    members = {name: StandbyAssignor(f"worker-{name}", 1).metadata(["input", "other"]) for name in ("a", "b")}
+    assert members["a"] == leader.metadata(["input", "other"]), "a restart must change nothing"
     told = {}
     for name, assignment in leader.assign(cluster, members).items():
-        member = StandbyAssignor(1)
+        member = StandbyAssignor(f"worker-{name}", 1)
         member.on_assignment(ConsumerProtocolMemberAssignment.decode(assignment.encode()))
         told[name] = ({tp.partition for tp in assignment.partitions()}, set(member.followed))
+        assert member.workers == {"worker-a", "worker-b"}
     assert told == {"a": ({0, 1}, {2, 3}), "b": ({2, 3}, {0, 1})}
 
 
 def test_assignor_when_the_leader_knows_no_standbys_then_nothing_is_followed() -> None:
     cluster: Any = SimpleNamespace(partitions_for_topic=lambda _topic: {0, 1})
-    member = StandbyAssignor(1)
+    member = StandbyAssignor("worker-a", 1)
     dealt = RangePartitionAssignor.assign(cluster, {name: member.metadata(["input"]) for name in ("a", "b")})
     member.on_assignment(dealt["a"])
-    assert member.followed == frozenset()
+    assert (member.followed, member.workers) == (frozenset(), frozenset())
+
+
+def test_owner_when_it_is_no_member_then_nobody_waits_for_it_to_give_its_partition_back(tmp_path: Path) -> None:
+    async def seconds_until_served(workers: set[str]) -> float:
+        log, store = make_log(), MemoryStore()
+        dead = await log.fence(stage.process_id("dead"))
+        await dead.begin()
+        await dead.append(FOLLOWED, [Record(OWNER_KEY, stage.process_id("dead").encode(), 0)])
+        await dead.commit()
+        wanted = make_settings(tmp_path).model_copy(update={"handover_wait_ms": 60_000})
+        runner = StageRunner(stage, wanted, log, {}, None, lambda _path: store)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await runner.serve(frozenset({1}), frozenset(), frozenset(workers))
+        while not serves(runner, 1):
+            await asyncio.sleep(0.1)
+        seconds = loop.time() - began
+        await runner.close()
+        return seconds
+
+    stage = make_stage()
+    assert clock.run(seconds_until_served({"a", "dead"})) >= 60, "it may live and give it back"
+    assert clock.run(seconds_until_served({"a"})) < 1, "it is gone"
+    assert clock.run(seconds_until_served(set())) >= 60, "nobody said who is there"
 
 
 # --- progress ------------------------------------------------------------------------------------------------------

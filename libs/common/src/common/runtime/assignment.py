@@ -3,13 +3,14 @@
 Serving is dealt by ranges, as ever. Who follows is not stored or negotiated, it follows from the same rule: whoever
 would be given a partition if up to ``standbys`` of the members were gone. So the one who inherits a partition is the
 one who has followed it. It travels beside the assignment, in the bytes that the protocol leaves to the assignor
-(``user_data``), under the name ``range``: members of a version without standbys can be in the same group.
-What a member says when it joins stays the same, or a static member's quick restart would deal everything out anew.
+(``user_data``), under the name ``range``: members of a version without standbys can be in the same group. So do the
+names of all workers: nobody waits for an owner that is none of them to give a partition back.
+What a member says when it joins, its name, stays the same, or its quick restart would deal everything out anew.
 """
 
 import itertools
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka.cluster import ClusterMetadata
@@ -21,10 +22,14 @@ Deal = Callable[[Sequence[str]], Mapping[str, Collection[int]]]
 
 
 class Assignment(NamedTuple):
-    """The partitions of a process: those it serves, and those of others for which it keeps a store."""
+    """The partitions of a process: those it serves, and those of others for which it keeps a store.
+
+    ``workers``: ids of all members; empty where the leader does not say.
+    """
 
     served: frozenset[int]
     followed: frozenset[int] = frozenset()
+    workers: frozenset[str] = frozenset()
 
 
 def heirs(deal: Deal, members: Sequence[str], standbys: int) -> dict[str, set[int]]:
@@ -41,9 +46,15 @@ def heirs(deal: Deal, members: Sequence[str], standbys: int) -> dict[str, set[in
 class StandbyAssignor(RangePartitionAssignor):  # type: ignore[misc]
     """Deals served partitions by range and adds the followed ones. aiokafka calls it like its own assignor classes."""
 
-    def __init__(self, standbys: int) -> None:
+    def __init__(self, worker_id: str, standbys: int) -> None:
         self.followed: frozenset[int] = frozenset()
+        self.workers: frozenset[str] = frozenset()
+        self._worker_id = worker_id
         self._standbys = standbys
+
+    def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
+        """What this member says when it joins."""
+        return ConsumerProtocolMemberMetadata(self.version, list(topics), self._worker_id.encode())
 
     def assign(self, cluster: ClusterMetadata, members: Mapping[str, ConsumerProtocolMemberMetadata]) -> dict[str, Any]:
         """As the leader, for every member."""
@@ -53,13 +64,15 @@ class StandbyAssignor(RangePartitionAssignor):  # type: ignore[misc]
             return {member: {tp.partition for tp in share.partitions()} for member, share in dealt.items()}
 
         followed = heirs(deal, sorted(members), self._standbys)
+        workers = sorted(metadata.user_data.decode() for metadata in members.values())
+        told = {member: {"followed": sorted(followed[member]), "workers": workers} for member in members}
         return {
-            member: ConsumerProtocolMemberAssignment(
-                share.version, share.assignment, json.dumps(sorted(followed[member])).encode()
-            )
+            member: ConsumerProtocolMemberAssignment(share.version, share.assignment, json.dumps(told[member]).encode())
             for member, share in RangePartitionAssignor.assign(cluster, members).items()
         }
 
     def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
-        """Takes note. A leader without standbys says nothing."""
-        self.followed = frozenset(json.loads(assignment.user_data)) if assignment.user_data else frozenset()
+        """Takes note. A leader of another version may say nothing."""
+        told = json.loads(assignment.user_data or b"{}")
+        self.followed = frozenset(told.get("followed", ()))
+        self.workers = frozenset(told.get("workers", ()))

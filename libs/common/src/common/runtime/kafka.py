@@ -111,6 +111,7 @@ class KafkaLog:
         self._client_id = client_id
         self._client: AIOKafkaClient | None = None
         self._readers = 0
+        self._fencing: dict[str, asyncio.Lock] = {}
 
     def _make_client(self, client_id: str) -> AIOKafkaClient:
         return AIOKafkaClient(
@@ -155,14 +156,17 @@ class KafkaLog:
         producer = KafkaProducer(client, transactional_id, self._settings)
         timeout_s = self._settings.request_timeout_ms / 1000
         await broker_answers()
-        with translated(f"fence {transactional_id}"):
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await client.bootstrap()
-                    await producer.fence(writes, time.monotonic() + timeout_s)
-            except BaseException:
-                await client.close()
-                raise
+        # Two tasks that take partitions over shut the same owner out. One at a time: the later would cut the earlier
+        # off before its markers were written, and it would have to open anew.
+        async with self._fencing.setdefault(transactional_id, asyncio.Lock()):
+            with translated(f"fence {transactional_id}"):
+                try:
+                    async with asyncio.timeout(timeout_s):
+                        await client.bootstrap()
+                        await producer.fence(writes, time.monotonic() + timeout_s)
+                except BaseException:
+                    await client.close()
+                    raise
         return producer
 
     async def high_watermark(self, partition: Partition) -> int:

@@ -27,7 +27,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._settings = settings
         self.assigned = Assignment(frozenset())
         self.joined = False
-        self._assignor = StandbyAssignor(settings.standbys)
+        self._assignor = StandbyAssignor(settings.worker_id, settings.standbys)
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.kafka_bootstrap,
             client_id=f"{group}-{settings.worker_id}",
@@ -54,8 +54,14 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._consumer.stop()
                 raise
 
-    async def stop(self) -> None:
-        """Ends the heartbeats. A static member does not leave: its partitions wait for it until the session ends."""
+    async def stop(self, *, hand_over: bool) -> None:
+        """Ends the heartbeats. A static member does not leave: its partitions wait for it until the session ends.
+
+        ``hand_over``: others can serve them at once. Then it leaves, so that they need not wait.
+        """
+        if hand_over and len(self.assigned.workers) > 1:
+            # aiokafka keeps every static member from leaving. The broker takes it out by its member id.
+            self._consumer._coordinator._group_instance_id = None
         with contextlib.suppress(kafka_errors.KafkaError, TimeoutError, OSError):
             await asyncio.wait_for(self._consumer.stop(), 2.0)
 
@@ -76,6 +82,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         """Takes note, and keeps this consumer from fetching."""
         self._consumer.pause(*assigned)
-        self.assigned = Assignment(frozenset(tp.partition for tp in assigned), self._assignor.followed)
+        served = frozenset(tp.partition for tp in assigned)
+        self.assigned = Assignment(served, self._assignor.followed, self._assignor.workers)
         self.joined = True
         self._changed.set()

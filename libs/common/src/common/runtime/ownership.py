@@ -97,6 +97,8 @@ class Taking:
     task_id: str
     writes: Collection[Partition]
     write: Callable[[Note], Awaitable[int]]
+    lives: Callable[[str], bool] = lambda _owner: True
+    """Whether an owner may still give the partition back: one that is known to be gone is not waited for."""
     removable: list[bytes] = field(default_factory=list)
     """Claims whose makers are shut out."""
 
@@ -183,7 +185,7 @@ class Taking:
         claims = self.copy.claims
         loop = asyncio.get_running_loop()
         until = loop.time() + wait_s
-        while claims.owner not in (self.me, NOBODY) and loop.time() < until:
+        while claims.owner not in (self.me, NOBODY) and self.lives(claims.owner) and loop.time() < until:
             await self.copy.advance(OFFSET_MAX, RESTORE_POLL_MS)
 
     async def _shut_out(self, ids: Collection[str]) -> None:

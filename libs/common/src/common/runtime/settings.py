@@ -31,7 +31,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     session_timeout_ms: int = Field(default=10_000, ge=1_000)
-    heartbeat_interval_ms: int = Field(default=1_000, ge=100)
+    heartbeat_interval_ms: int = Field(
+        default=300, ge=100, description="also how soon a member hears that another is gone"
+    )
     transaction_timeout_ms: int = Field(default=30_000, ge=1_000)
     transaction_version: int = Field(
         default=2,
@@ -51,7 +53,7 @@ class Settings(BaseSettings):
     standbys: int = Field(
         default=0, ge=0, le=2, description="keep stores of others' partitions fresh: so many workers may die at once"
     )
-    batch_messages_max: int = Field(default=5_000, ge=1, description="input records per transaction at most")
+    batch_messages_max: int = Field(default=5_000, ge=1, description="a task's input records per transaction at most")
     inbox_messages_max: int = Field(default=10_000, ge=1, description="records waiting per input partition at most")
     inbox_bytes_max: int = Field(
         default=16 * 1024 * 1024, ge=1, description="their size at most; one more fetch of 2 MiB may come on top"

@@ -72,6 +72,7 @@ class StageRunner:
         self._running: dict[int, asyncio.Task[None]] = {}
         self.standbys = Standbys(lambda p: Standby(self.stage, p, log, settings, open_store))
         self._failure: asyncio.Future[None] | None = None
+        self._workers: frozenset[str] = frozenset()
         self._lane = self._make_lane() if settings.producers == "process" else None
 
     def _make_lane(self) -> Lane:
@@ -99,12 +100,15 @@ class StageRunner:
             finally:
                 changing.cancel()
 
-    async def serve(self, assigned: frozenset[int], followed: frozenset[int] = frozenset()) -> None:
+    async def serve(
+        self, assigned: frozenset[int], followed: frozenset[int] = frozenset(), workers: frozenset[str] = frozenset()
+    ) -> None:
         """Releases what is no longer assigned, opens what is new; what stays is not disturbed.
 
         A partition's store is open once: its task is ended before a standby begins, its standby before a task.
         """
-        followed = self._followed(assigned, followed)
+        self._workers = workers
+        followed = followed - assigned if self.keeps_standbys else frozenset()
         stage = self.stage.full_name
         _log.info("assigned", stage=stage, partitions=sorted(assigned), standbys=sorted(followed))
         leaving = {p: running for p, running in self._running.items() if p not in assigned}
@@ -120,10 +124,15 @@ class StageRunner:
             self._running[partition] = asyncio.create_task(self._keep(partition), name=name)
         self.standbys.start(followed)
 
-    def _followed(self, assigned: frozenset[int], followed: frozenset[int]) -> frozenset[int]:
-        """Bulk state is no copy of a changelog: a stage with some has no standbys."""
-        wanted = self._settings.standbys and not self.stage.snapshotted()
-        return followed - assigned if wanted else frozenset()
+    @property
+    def keeps_standbys(self) -> bool:
+        """Bulk state is no copy of a changelog: a stage with some has none."""
+        return self._settings.standbys > 0 and self.stage.snapshotted() is None
+
+    def _lives(self, owner: str) -> bool:
+        """Whether the owner may still give a partition back; a producer of a partition's own may be anybody's."""
+        is_worker = owner.startswith(self.stage.process_id(""))
+        return not (is_worker and self._workers) or owner in map(self.stage.process_id, self._workers)
 
     async def close(self) -> None:
         """Releases everything."""
@@ -147,6 +156,7 @@ class StageRunner:
                 self._clock_ns,
                 suspects,
                 self._lane,
+                self._lives,
             )
             self.tasks[partition] = task
             try:
@@ -219,7 +229,7 @@ class StageService(mode.Service):  # type: ignore[misc]
     async def on_stop(self) -> None:
         await self._runner.close()
         if self._membership:
-            await self._membership.stop()
+            await self._membership.stop(hand_over=self._runner.keeps_standbys)
         for follower in self._followers:
             await follower.stop()
         await self._kafka.stop()

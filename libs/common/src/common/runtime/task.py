@@ -107,6 +107,8 @@ class Task:
     suspects: set[tuple[str, int]] = field(default_factory=set)
     lane: Lane | None = None
     """The lane of all tasks of the process; without one the task has a lane of its own."""
+    lives: Callable[[str], bool] = lambda _owner: True
+    """Whether an owner may still give a partition back."""
     progress: Progress = field(default_factory=Progress)
     positions: dict[str, int] = field(default_factory=dict)
 
@@ -197,7 +199,7 @@ class Task:
         copy = ChangelogCopy(self.log, parts.changelog, parts.store, self._meter, stall_ms / 1000, check)
         writes = self.stage.writes(self.partition)
         task_id = self.stage.task_id(self.partition)
-        taking = Taking(self.log, copy, lane.transactional_id, task_id, writes, session.write)
+        taking = Taking(self.log, copy, lane.transactional_id, task_id, writes, session.write, self.lives)
         try:
             if lane.shared:
                 parts.restored(await taking.as_process(settings.handover_wait_ms / 1000))

@@ -32,11 +32,11 @@ class Seat:
         self._queue: asyncio.Queue[Assignment] = asyncio.Queue()
         self._generation = 0
 
-    def tell(self, generation: int, partitions: frozenset[int]) -> None:
+    def tell(self, generation: int, partitions: frozenset[int], workers: frozenset[str]) -> None:
         """What arrives late, after a newer generation, no longer counts."""
         if generation > self._generation:
             self._generation = generation
-            self._queue.put_nowait(Assignment(partitions, frozenset(range(PARTITIONS)) - partitions))
+            self._queue.put_nowait(Assignment(partitions, frozenset(range(PARTITIONS)) - partitions, workers))
 
     async def changed(self) -> Assignment:
         return await self._queue.get()
@@ -109,18 +109,18 @@ class Group:
         """Deals the partitions out to those who are alive and not stopped for longer than the session."""
         self.assigned = {p: workers[p % len(workers)] for p in range(PARTITIONS)} if workers else {}
         self._generation += 1
-        loop = asyncio.get_running_loop()
+        loop, names = asyncio.get_running_loop(), frozenset(worker.name for worker in workers)
         for worker in workers:
             partitions = frozenset(p for p, owner in self.assigned.items() if owner is worker)
-            loop.call_later(self._rng.random() * NOTICE_S, worker.seat.tell, self._generation, partitions)
+            loop.call_later(self._rng.random() * NOTICE_S, worker.seat.tell, self._generation, partitions, names)
 
     def confuse(self, workers: list[Worker]) -> None:
         """Everybody is told that all partitions are its own, as slow members of several generations may believe."""
         self._generation += 1
-        loop = asyncio.get_running_loop()
+        loop, names = asyncio.get_running_loop(), frozenset(worker.name for worker in workers)
         for worker in workers:
             everything = frozenset(range(PARTITIONS))
-            loop.call_later(self._rng.random() * CONFUSION_S, worker.seat.tell, self._generation, everything)
+            loop.call_later(self._rng.random() * CONFUSION_S, worker.seat.tell, self._generation, everything, names)
 
 
 class Cluster:
