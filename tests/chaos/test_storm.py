@@ -6,7 +6,7 @@ import pytest
 from tidemark.chaos.storm import Storm, StormOptions
 from tidemark.state import StateDir
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = pytest.mark.timeout(420)
 SEED = 1
 
 

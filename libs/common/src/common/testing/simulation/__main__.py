@@ -62,6 +62,12 @@ def table(seeds: Sequence[int]) -> int:
     return 1 if missed else 0
 
 
+def quiet() -> None:
+    """What the runtime says in a history is not said; killed tasks leave errors that nobody fetches."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 1 where a promise was broken, or a fault was not found."""
     parser = argparse.ArgumentParser(prog="python -m common.testing.simulation", description=__doc__)
@@ -72,8 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fault", choices=sorted(FAULTS), help="make the runtime wrong in this place")
     parser.add_argument("--table", action="store_true", help="look for every fault and print the table")
     options = parser.parse_args(arguments)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # killed tasks leave errors that nobody fetches
+    quiet()
     seeds = range(options.first, options.first + options.seeds) if options.seed is None else [options.seed]
     return table(seeds) if options.table else run_seeds(seeds, options.producers, options.fault)
 
