@@ -18,6 +18,7 @@ from common.runtime.log import Partition, Record
 from common.runtime.message import Message, Output
 from common.runtime.ownership import OWNER_KEY, is_ownership
 from common.runtime.progress import Meter, Progress
+from common.runtime.restore import STORE_AGE_MAX_S
 from common.runtime.settings import Settings
 from common.runtime.stage import StageRunner
 from common.runtime.standby import Standby
@@ -281,6 +282,25 @@ async def test_standby_when_its_store_is_ahead_of_the_log_then_it_is_filled_from
     await until(lambda: running.standby.state == "following")
     assert store.rows() == {}
     await running.end()
+
+
+@pytest.mark.parametrize(("age_s", "rows"), [(STORE_AGE_MAX_S + 1, {}), (STORE_AGE_MAX_S - 1, {b"t/gone": b"1"})])
+async def test_store_when_left_for_longer_than_tombstones_are_kept_then_it_is_filled_from_the_beginning(
+    tmp_path: Path, age_s: float, rows: dict[bytes, bytes]
+) -> None:
+    log, store = make_log(), MemoryStore()
+    log.put(FOLLOWED, Record(b"t/gone", b"1", 0))
+    running = Running(log, tmp_path, lambda _path: store)
+    await running.caught_up()
+    await running.end()
+    for value in (None, b"9"):
+        log.put(FOLLOWED, Record(b"t/gone" if value is None else b"t/a", value, 0))
+    log.expire_tombstones(FOLLOWED)
+    store.age = age_s
+    running = Running(log, tmp_path, lambda _path: store)
+    await running.caught_up()
+    await running.end()
+    assert store.rows() == {b"t/a": b"9"} | rows
 
 
 async def test_standby_when_a_row_breaks_an_invariant_then_it_is_not_taken(tmp_path: Path) -> None:

@@ -284,9 +284,8 @@ async def test_workers_when_one_is_killed_and_one_restarts_then_answers_are_sing
     assert set(handed_over) == kept, "those that stay are not opened anew"
     assert max(handed_over.values()) < TAIL_ROWS_MAX
     assert await other.served() == kept
-    print(
-        f"restarted: longest pauses {desk.pauses(kept, at)} s; of partitions that stay {desk.pauses(everything - kept, at)} s"
-    )
+    stayed = desk.pauses(everything - kept, at)
+    print(f"restarted: longest pauses {desk.pauses(kept, at)} s; of partitions that stay {stayed} s")
 
     await desk.stop()
     ids = [decision.order_id for _, decision in desk.answers]

@@ -22,14 +22,24 @@ _log = get_logger(__name__)
 Tell = Callable[[str, int, int, int], None]
 """Called with what is being done, how many offsets of it are done, of how many, and how many rows that were."""
 STALL_S: Final = 3.0
+STORE_AGE_MAX_S: Final = 12 * 3_600.0
+"""Half of ``delete.retention.ms``, for which a compacted topic keeps tombstones, at its default of a day."""
 ROWS_AT_ONCE_MAX: Final = 2_000
 _OFFSET: Final = attrgetter("offset")
 
 
-def wipe_if_ahead(store: Store, changelog: Partition, end: int) -> None:
-    """A store that is ahead of the log has seen what is no more: it begins anew."""
-    if store.changelog_offset() > end:
-        _log.error("store_ahead_of_log", changelog=str(changelog), log_end=end, store=store.changelog_offset())
+def wipe_if_unusable(store: Store, changelog: Partition, end: int) -> None:
+    """Begins anew where reading on from the store's position would not give what the log has.
+
+    A store that is ahead of the log has seen what is no more. One that was left for longer than compaction keeps
+    tombstones may have rows whose deletion is no longer there to be read.
+    """
+    position, age_s = store.changelog_offset(), store.age_s()
+    if position > end:
+        _log.error("store_ahead_of_log", changelog=str(changelog), log_end=end, store=position)
+        store.wipe()
+    elif 0 < position < end and age_s > STORE_AGE_MAX_S:
+        _log.warning("store_too_old", changelog=str(changelog), log_end=end, store=position, age_s=round(age_s))
         store.wipe()
 
 

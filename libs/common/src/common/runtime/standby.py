@@ -19,7 +19,7 @@ from common.runtime.inbox import POLL_MS
 from common.runtime.log import Log, Partition
 from common.runtime.logs import get_logger
 from common.runtime.ownership import OFFSET_MAX
-from common.runtime.restore import ChangelogCopy, wipe_if_ahead
+from common.runtime.restore import ChangelogCopy, wipe_if_unusable
 from common.runtime.settings import Settings
 from common.runtime.store import CorruptStore, Store, destroy
 from common.runtime.task import Stage
@@ -75,7 +75,7 @@ class Standby:
         changelog = Partition(self.stage.changelog.name, self.partition)
         store = self.open_store(self._path)
         try:
-            wipe_if_ahead(store, changelog, await self.log.high_watermark(changelog))
+            wipe_if_unusable(store, changelog, await self.log.high_watermark(changelog))
             copy = ChangelogCopy(self.log, changelog, store, check=self.stage.row_check(self.partition))
             try:
                 await self._copy(copy, backoff)

@@ -1,11 +1,13 @@
 """One RocksDB per task. Keys of the store are the keys of the changelog, so a restore is a plain copy.
 
 Row key: ``{table}/{key}``; input position: ``@position/{topic}``. Only in the store: ``@changelog``, the changelog
-offset that the store is complete up to. One WriteBatch carries all three, so a crash leaves them in step.
+offset that the store is complete up to, and ``@written``, when that was. One WriteBatch carries all of them, so a crash
+leaves them in step.
 """
 
 import contextlib
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +19,7 @@ from common.runtime.logs import get_logger
 _log = get_logger(__name__)
 POSITION_PREFIX = b"@position/"
 CHANGELOG_KEY = b"@changelog"
+WRITTEN_KEY = b"@written"
 
 Rows = Iterable[tuple[bytes, bytes | None]]
 """Key and value; None deletes."""
@@ -42,6 +45,10 @@ class Store(Protocol):
     def write(self, rows: Rows, changelog_offset: int) -> None: ...
 
     def changelog_offset(self) -> int: ...
+
+    def age_s(self) -> float:
+        """How long ago it was written, by the wall clock."""
+        ...
 
     def wipe(self) -> None: ...
 
@@ -127,6 +134,7 @@ class RocksStore:
             else:
                 batch.put(key, value)
         batch.put(CHANGELOG_KEY, b"%d" % changelog_offset)
+        batch.put(WRITTEN_KEY, b"%d" % time.time())
         # No fsync: what a power cut loses stands in the changelog, and ``@changelog`` goes back with it.
         try:
             self._db.write(batch, WriteOptions())
@@ -135,6 +143,10 @@ class RocksStore:
 
     def changelog_offset(self) -> int:
         return int(self._db.get(CHANGELOG_KEY) or 0)
+
+    def age_s(self) -> float:
+        written = self._db.get(WRITTEN_KEY)
+        return time.time() - int(written) if written else 0.0
 
     def wipe(self) -> None:
         """Starts from an empty store; the changelog fills it again."""

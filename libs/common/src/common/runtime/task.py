@@ -21,7 +21,7 @@ from common.runtime.message import Message, View
 from common.runtime.overlay import TaskTables
 from common.runtime.ownership import Taking, release
 from common.runtime.progress import Meter, Progress
-from common.runtime.restore import ChangelogCopy, Rebuild, RowCheck, decodable, wipe_if_ahead
+from common.runtime.restore import ChangelogCopy, Rebuild, RowCheck, decodable, wipe_if_unusable
 from common.runtime.settings import Settings
 from common.runtime.snapshots import SnapshotDirectory
 from common.runtime.store import RocksStore, Store, positions_of
@@ -172,7 +172,7 @@ class Task:
         began = time.monotonic()
         end = await self.log.high_watermark(parts.changelog)
         passing("open.2.watermark-read")
-        wipe_if_ahead(parts.store, parts.changelog, end)
+        wipe_if_unusable(parts.store, parts.changelog, end)
         taking, rows = await self._take(lane, session)
         self.positions = dict(positions_of(parts.store))
         for table in self.stage.changelogged():

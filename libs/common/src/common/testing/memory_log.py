@@ -175,6 +175,15 @@ class MemoryLog:
             if record is not None and record.value is None:
                 entries[offset] = _Entry(None, None)
 
+    def expire_tombstones(self, partition: Partition) -> None:
+        """What the log cleaner does when ``delete.retention.ms`` is over: tombstones go, with all that they deleted."""
+        self.compact(partition)
+        entries = self._entries[partition]
+        for offset in range(self.stable_end(partition)):
+            record = entries[offset].record
+            if record is not None and record.value is None:
+                entries[offset] = _Entry(None, None)
+
     def compact(self, partition: Partition) -> None:
         """What the log cleaner does below the last stable offset: of each key the newest committed record stays."""
         stable = self.stable_end(partition)

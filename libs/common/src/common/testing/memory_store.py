@@ -12,6 +12,7 @@ class MemoryStore:
         self._synced: dict[bytes, bytes] = {}
         self._batches: list[list[tuple[bytes, bytes | None]]] = []
         self._rows: dict[bytes, bytes] = {}
+        self.age = 0.0
         self.held = False
         """Whether somebody has it open; only who cares sets it."""
 
@@ -28,6 +29,9 @@ class MemoryStore:
 
     def changelog_offset(self) -> int:
         return int(self._rows.get(CHANGELOG_KEY, b"0"))
+
+    def age_s(self) -> float:
+        return self.age
 
     def wipe(self) -> None:
         self._synced, self._batches, self._rows = {}, [], {}
