@@ -1,23 +1,16 @@
 """Warm standbys on a log in memory: they follow what is committed, end at any moment, and harm nobody."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import structlog
-from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.runtime import metrics
-from common.runtime.assignment import StandbyAssignor, heirs
 from common.runtime.log import Partition, Record
 from common.runtime.message import Message, Output
 from common.runtime.ownership import OWNER_KEY, is_ownership
-from common.runtime.progress import Meter, Progress
 from common.runtime.restore import STORE_AGE_MAX_S
 from common.runtime.settings import Settings
 from common.runtime.stage import StageRunner
@@ -318,61 +311,6 @@ async def test_standby_when_a_row_breaks_an_invariant_then_it_is_not_taken(tmp_p
     await running.end()
 
 
-# --- who follows ---------------------------------------------------------------------------------------------------
-
-
-def by_range(partitions: int) -> Callable[[Sequence[str]], dict[str, set[int]]]:
-    """What aiokafka's assignor deals."""
-    cluster: Any = SimpleNamespace(partitions_for_topic=lambda _topic: set(range(partitions)))
-
-    def deal(members: Sequence[str]) -> dict[str, set[int]]:
-        asking = {member: RangePartitionAssignor.metadata(["input"]) for member in members}
-        dealt = RangePartitionAssignor.assign(cluster, asking)
-        return {member: {tp.partition for tp in share.partitions()} for member, share in dealt.items()}
-
-    return deal
-
-
-@given(
-    members=st.sets(st.text("abcdef", min_size=1, max_size=3), min_size=2, max_size=6),
-    partitions=st.integers(1, 12),
-    standbys=st.integers(1, 2),
-    gone=st.data(),
-)
-def test_members_when_some_are_gone_then_whoever_inherits_a_partition_has_followed_it(
-    members: set[str], partitions: int, standbys: int, gone: st.DataObject
-) -> None:
-    deal = by_range(partitions)
-    followed, served = heirs(deal, sorted(members), standbys), deal(sorted(members))
-    count_max = min(standbys, len(members) - 1)
-    leaving = gone.draw(st.sets(st.sampled_from(sorted(members)), min_size=1, max_size=count_max))
-    for member, now in deal(sorted(members - leaving)).items():
-        assert now <= served[member] | followed[member]
-    assert all(not followed[member] & served[member] for member in members)
-
-
-def test_assignor_when_it_leads_then_each_member_is_told_what_to_follow_and_who_is_there() -> None:
-    leader = StandbyAssignor("worker-a", 1)
-    cluster: Any = SimpleNamespace(partitions_for_topic=lambda _topic: {0, 1, 2, 3})
-    members = {name: StandbyAssignor(f"worker-{name}", 1).metadata(["input", "other"]) for name in ("a", "b")}
-    assert members["a"] == leader.metadata(["input", "other"]), "a restart must change nothing"
-    told = {}
-    for name, assignment in leader.assign(cluster, members).items():
-        member = StandbyAssignor(f"worker-{name}", 1)
-        member.on_assignment(ConsumerProtocolMemberAssignment.decode(assignment.encode()))
-        told[name] = ({tp.partition for tp in assignment.partitions()}, set(member.followed))
-        assert member.workers == {"worker-a", "worker-b"}
-    assert told == {"a": ({0, 1}, {2, 3}), "b": ({2, 3}, {0, 1})}
-
-
-def test_assignor_when_the_leader_knows_no_standbys_then_nothing_is_followed() -> None:
-    cluster: Any = SimpleNamespace(partitions_for_topic=lambda _topic: {0, 1})
-    member = StandbyAssignor("worker-a", 1)
-    dealt = RangePartitionAssignor.assign(cluster, {name: member.metadata(["input"]) for name in ("a", "b")})
-    member.on_assignment(dealt["a"])
-    assert (member.followed, member.workers) == (frozenset(), frozenset())
-
-
 def test_owner_when_it_is_no_member_then_nobody_waits_for_it_to_give_its_partition_back(tmp_path: Path) -> None:
     async def seconds_until_served(workers: set[str]) -> float:
         log, store = make_log(), MemoryStore()
@@ -395,32 +333,3 @@ def test_owner_when_it_is_no_member_then_nobody_waits_for_it_to_give_its_partiti
     assert clock.run(seconds_until_served({"a", "dead"})) >= 60, "it may live and give it back"
     assert clock.run(seconds_until_served({"a"})) < 1, "it is gone"
     assert clock.run(seconds_until_served(set())) >= 60, "nobody said who is there"
-
-
-# --- progress ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def heard_logs() -> Iterator[None]:
-    """Tests are quiet otherwise."""
-    before = structlog.get_config()["wrapper_class"]
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
-    yield
-    structlog.configure(wrapper_class=before)
-
-
-@pytest.mark.usefixtures("heard_logs")
-def test_meter_when_a_restore_goes_on_then_the_log_has_rows_rate_and_the_rest_once_a_second() -> None:
-    now_s = 100.0
-    shown: list[Progress] = []
-    meter = Meter("risk.gate", 3, shown.append, lambda: now_s)
-    with structlog.testing.capture_logs() as logs:
-        for step in range(1, 26):
-            now_s = 100.0 + step / 10
-            meter("restoring", step * 100, 10_000, step * 90)
-    assert len(shown) == 25
-    assert [(line["done"], line["remaining"], line["rows"], line["rows_per_s"]) for line in logs] == [
-        (1_000, 9_000, 900, 900),
-        (2_000, 8_000, 1_800, 900),
-    ]
-    assert {(line["event"], line["stage"], line["partition"]) for line in logs} == {("task_progress", "risk.gate", 3)}

@@ -231,8 +231,25 @@ async def desk(parts: LocalStack) -> AsyncIterator[Desk]:
     await desk.close()
 
 
+async def restart(worker: Worker, other: Worker, desk: Desk, settled: Callable[[], Any]) -> None:
+    """It hands its partitions over at once, and takes them again when it is back."""
+    everything, own = set(range(PARTITIONS)), await worker.served()
+    before, at = other.logged(), time.monotonic()
+    await worker.stop(signal.SIGTERM)
+    await worker.start()
+    await until_true(settled, worker, other)
+    back_at = time.monotonic()
+    await until(lambda: set(desk.answered(everything, back_at)) == everything)
+    handed_over = other.opened(before)
+    assert set(handed_over) == own, "those that stay are not opened anew"
+    assert max(handed_over.values()) < TAIL_ROWS_MAX
+    assert await worker.served() == own
+    stayed = desk.pauses(everything - own, at)
+    print(f"restarted: longest pauses {desk.pauses(own, at)} s; of partitions that stay {stayed} s")
+
+
 @pytest.mark.timeout(600)
-async def test_workers_when_one_is_killed_and_one_restarts_then_answers_are_single_and_only_tails_are_restored(
+async def test_workers_when_one_is_killed_and_one_restarts_then_answers_are_single_and_tails_are_restored(
     workers: tuple[Worker, Worker], desk: Desk
 ) -> None:
     killed, other = workers
@@ -273,19 +290,7 @@ async def test_workers_when_one_is_killed_and_one_restarts_then_answers_are_sing
     back = killed.opened()
     assert max(back[number] for number in await killed.served()) < TAIL_ROWS_MAX
 
-    # The other one restarts: it hands its partitions over at once, and takes them again when it is back.
-    before, at = killed.logged(), time.monotonic()
-    await other.stop(signal.SIGTERM)
-    await other.start()
-    await until_true(settled, *workers)
-    back_at = time.monotonic()
-    await until(lambda: set(desk.answered(everything, back_at)) == everything)
-    handed_over = killed.opened(before)
-    assert set(handed_over) == kept, "those that stay are not opened anew"
-    assert max(handed_over.values()) < TAIL_ROWS_MAX
-    assert await other.served() == kept
-    stayed = desk.pauses(everything - kept, at)
-    print(f"restarted: longest pauses {desk.pauses(kept, at)} s; of partitions that stay {stayed} s")
+    await restart(other, killed, desk, settled)
 
     await desk.stop()
     ids = [decision.order_id for _, decision in desk.answers]

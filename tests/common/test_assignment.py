@@ -1,0 +1,63 @@
+"""Who follows which partitions is whoever would inherit them, and every member is told beside its own share."""
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from common.runtime.assignment import StandbyAssignor, heirs
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def by_range(partitions: int) -> Callable[[Sequence[str]], dict[str, set[int]]]:
+    """What aiokafka's assignor deals."""
+    cluster: Any = SimpleNamespace(partitions_for_topic=lambda _topic: set(range(partitions)))
+
+    def deal(members: Sequence[str]) -> dict[str, set[int]]:
+        asking = {member: RangePartitionAssignor.metadata(["input"]) for member in members}
+        dealt = RangePartitionAssignor.assign(cluster, asking)
+        return {member: {tp.partition for tp in share.partitions()} for member, share in dealt.items()}
+
+    return deal
+
+
+@given(
+    members=st.sets(st.text("abcdef", min_size=1, max_size=3), min_size=2, max_size=6),
+    partitions=st.integers(1, 12),
+    standbys=st.integers(1, 2),
+    gone=st.data(),
+)
+def test_members_when_some_are_gone_then_whoever_inherits_a_partition_has_followed_it(
+    members: set[str], partitions: int, standbys: int, gone: st.DataObject
+) -> None:
+    deal = by_range(partitions)
+    followed, served = heirs(deal, sorted(members), standbys), deal(sorted(members))
+    count_max = min(standbys, len(members) - 1)
+    leaving = gone.draw(st.sets(st.sampled_from(sorted(members)), min_size=1, max_size=count_max))
+    for member, now in deal(sorted(members - leaving)).items():
+        assert now <= served[member] | followed[member]
+    assert all(not followed[member] & served[member] for member in members)
+
+
+def test_assignor_when_it_leads_then_each_member_is_told_what_to_follow_and_who_is_there() -> None:
+    leader = StandbyAssignor("worker-a", 1)
+    cluster: Any = SimpleNamespace(partitions_for_topic=lambda _topic: {0, 1, 2, 3})
+    members = {name: StandbyAssignor(f"worker-{name}", 1).metadata(["input", "other"]) for name in ("a", "b")}
+    assert members["a"] == leader.metadata(["input", "other"]), "a restart must change nothing"
+    told = {}
+    for name, assignment in leader.assign(cluster, members).items():
+        member = StandbyAssignor(f"worker-{name}", 1)
+        member.on_assignment(ConsumerProtocolMemberAssignment.decode(assignment.encode()))
+        told[name] = ({tp.partition for tp in assignment.partitions()}, set(member.followed))
+        assert member.workers == {"worker-a", "worker-b"}
+    assert told == {"a": ({0, 1}, {2, 3}), "b": ({2, 3}, {0, 1})}
+
+
+def test_assignor_when_the_leader_knows_no_standbys_then_nothing_is_followed() -> None:
+    cluster: Any = SimpleNamespace(partitions_for_topic=lambda _topic: {0, 1})
+    member = StandbyAssignor("worker-a", 1)
+    dealt = RangePartitionAssignor.assign(cluster, {name: member.metadata(["input"]) for name in ("a", "b")})
+    member.on_assignment(dealt["a"])
+    assert (member.followed, member.workers) == (frozenset(), frozenset())
