@@ -268,6 +268,20 @@ async def test_standby_when_its_files_are_torn_then_it_begins_anew_and_has_every
     store.close()
 
 
+async def test_task_when_its_files_are_torn_then_its_store_is_filled_from_the_log_again(tmp_path: Path) -> None:
+    log, wanted = make_log(), make_settings(tmp_path)
+    path = make_stage().store_path(wanted, 1)
+    for served in range(1, 3):
+        log.put(Partition(INPUT.name, 1), Record(b"a", b"x", 0))
+        runner = StageRunner(make_stage(), wanted, log, {}, None, RocksStore)
+        await runner.serve(frozenset({1}))
+        await until(lambda: len(log.committed(Partition(OUTPUT.name, 1))) == served)  # noqa: B023
+        await runner.close()
+        (manifest,) = path.glob("MANIFEST-*")
+        manifest.write_bytes(manifest.read_bytes()[: manifest.stat().st_size // 2])
+    assert [record.value for record in log.committed(Partition(OUTPUT.name, 1))] == [b"x 1", b"x 2"]
+
+
 async def test_standby_when_its_store_is_ahead_of_the_log_then_it_is_filled_from_the_log(tmp_path: Path) -> None:
     log, store = make_log(), MemoryStore()
     store.write([(b"accounts/a", b"of another log")], 5_000)

@@ -24,7 +24,7 @@ from common.runtime.progress import Meter, Progress
 from common.runtime.restore import ChangelogCopy, Rebuild, RowCheck, decodable, wipe_if_unusable
 from common.runtime.settings import Settings
 from common.runtime.snapshots import SnapshotDirectory
-from common.runtime.store import RocksStore, Store, positions_of
+from common.runtime.store import CorruptStore, RocksStore, Store, destroy, positions_of
 from common.runtime.tables import Changelogged, Global, GlobalTable, Snapshotted, TableDeclaration, Tables, Verify
 from common.runtime.transaction import Committed, DeadLetter, Handler, Outcome, PoisonError, TaskParts, Work
 from common.runtime.views import ViewPublisher
@@ -129,13 +129,21 @@ class Task:
         session = await lane.enter()  # its id is fenced in, before anything is read
         passing("open.1.fenced")
         try:
-            store = self.open_store(self._path / "store")
+            store = self._open_store()
             try:
                 await self._own(lane, session, store)
             finally:
                 store.close()
         finally:
             await lane.exit(session)
+
+    def _open_store(self) -> Store:
+        try:
+            return self.open_store(self._path / "store")
+        except CorruptStore as corrupt:
+            _log.error("store_corrupt", stage=self.stage.full_name, partition=self.partition, error=str(corrupt))
+            destroy(self._path / "store")  # the next opening fills it from the log
+            raise
 
     async def _own(self, lane: Lane, session: Session, store: Store) -> None:
         self._parts = parts = TaskParts(
