@@ -45,7 +45,7 @@ class Standby:
     def __post_init__(self) -> None:
         self._path = self.stage.store_path(self.settings, self.partition)
         self._where = {"stage": self.stage.full_name, "partition": self.partition}
-        self._lag = metrics.STANDBY_LAG.labels(self.stage.app, self.stage.name, str(self.partition))
+        self._labels = (self.stage.app, self.stage.name, str(self.partition))
 
     def page(self) -> dict[str, Any]:
         """For the ready page; a standby never makes a process unready."""
@@ -72,6 +72,7 @@ class Standby:
             await asyncio.sleep(delay)
 
     async def _follow(self, backoff: Backoff) -> None:
+        self.state = "opening"
         changelog = Partition(self.stage.changelog.name, self.partition)
         store = self.open_store(self._path)
         try:
@@ -81,6 +82,7 @@ class Standby:
                 await self._copy(copy, backoff)
             finally:
                 await copy.close()
+                metrics.STANDBY_LAG.remove(*self._labels)
         finally:
             store.close()
 
@@ -92,7 +94,7 @@ class Standby:
                 self.end = await self.log.last_stable_offset(copy.changelog)
                 look_s = loop.time() + LOOK_EVERY_S
             self.position = copy.position
-            self._lag.set(max(0, self.end - self.position))
+            metrics.STANDBY_LAG.labels(*self._labels).set(max(0, self.end - self.position))
             if self.state != "following" and self.position >= self.end:
                 self.state = "following"
                 backoff.reset()
