@@ -213,6 +213,22 @@ async def test_followed_partition_when_it_is_assigned_then_only_the_tail_is_rest
     assert without_ownership(disks["1"].rows()) == without_ownership(fold(log))
 
 
+async def test_task_when_it_restores_then_its_progress_says_how_many_rows_and_what_remains(tmp_path: Path) -> None:
+    log, store = make_log(), MemoryStore()
+    log.put(FOLLOWED, *(Record(row_key("accounts", b"account-%d" % n), b"1", 0) for n in range(10_000)))
+    runner = StageRunner(make_stage(), make_settings(tmp_path), log, {}, None, lambda _path: store)
+    await runner.serve(frozenset({1}))
+    pages = []
+    while not serves(runner, 1):
+        await asyncio.sleep(0)
+        if 1 in runner.tasks and (page := runner.tasks[1].progress.page()) not in pages:
+            pages.append(page)
+    await runner.close()
+    seen = [(page["rows"], page["done"], page["remaining"]) for page in pages if page["of"] == 10_000]
+    assert seen == [(rows, rows, 10_000 - rows) for rows in range(2_000, 10_001, 2_000)]
+    assert {page["state"] for page in pages} == {"opening", "restoring", "running"}
+
+
 class FullDisk(MemoryStore):
     """Refuses every write while it is full."""
 
