@@ -122,6 +122,15 @@ class Group:
             everything = frozenset(range(PARTITIONS))
             loop.call_later(self._rng.random() * CONFUSION_S, worker.seat.tell, self._generation, everything, names)
 
+    def contend(self, workers: list[Worker], rivals: list[Worker]) -> None:
+        """The rivals are told that the first partition is theirs; the others stay out of it, with one worker."""
+        self._generation += 1
+        others = range(1, PARTITIONS)
+        loop, names = asyncio.get_running_loop(), frozenset(worker.name for worker in workers)
+        for worker in workers:
+            partitions = frozenset({*((0,) if worker in rivals else ()), *(others if worker is workers[-1] else ())})
+            loop.call_later(self._rng.random() * CONFUSION_S, worker.seat.tell, self._generation, partitions, names)
+
 
 class Cluster:
     """Everything that runs, and what can be done to it."""
@@ -184,6 +193,12 @@ class Cluster:
     def confuse(self) -> None:
         """All members race for every partition, until the group deals them out again."""
         self.group.confuse(self.members())
+        self._later(self._regroup)
+
+    def contend(self, index: int) -> None:
+        """Two members, or all, race for one partition. As they have no other to lose, even a slow one gets far."""
+        members = self.members()
+        self.group.contend(members, members if index % 2 else [members[0], members[-1]])
         self._later(self._regroup)
 
     def _later(self, what: Callable[[], None], within_s: float = SESSION_TIMEOUT_S) -> None:

@@ -318,6 +318,10 @@ OWNERSHIP: Final[tuple[Fault, ...]] = (
     ownership_faults.fences_the_wrong_id,
     ownership_faults.owed_markers_left_behind,
 )
+LAGGARD: Final[tuple[Fault, ...]] = (
+    ownership_faults.claims_before_the_owner_row_dropped,
+    ownership_faults.store_jumps_over_claims,
+)
 MIXED: Final[tuple[Fault, ...]] = (
     ownership_faults.task_id_not_shut_out_after_the_claim,
     ownership_faults.task_ignores_claims,
@@ -334,15 +338,16 @@ def _name(fault: Fault) -> str:
     return fault.__name__.replace("_", "-")
 
 
-FAULTS: Final[dict[str, Fault]] = {_name(fault): fault for fault in (*GENERAL, *OWNERSHIP, *MIXED, *STANDBY)}
+FAULTS: Final[dict[str, Fault]] = {_name(fault): fault for fault in (*GENERAL, *OWNERSHIP, *LAGGARD, *MIXED, *STANDBY)}
 MODES_OF: Final[dict[str, tuple[str, ...]]] = {
     **{_name(fault): ("task", "process") for fault in GENERAL},
     # A process looks at the changelog's end several times while it takes a partition over: see its own faults.
     _name(opening_faults.watermark_before_fencing): ("task",),
     **{_name(fault): ("race",) for fault in OWNERSHIP},
     _name(ownership_faults.owed_markers_left_behind): ("process",),
+    **{_name(fault): ("laggard",) for fault in LAGGARD},
     **{_name(fault): ("mixed",) for fault in MIXED},
     **{_name(fault): ("standby",) for fault in STANDBY},
 }
 """Where each fault must be found: with a producer per task, one per process, workers of both kinds, with one per
-process in a race for the partitions, or where workers keep standbys."""
+process in a race for the partitions, in a race with laggards, or where workers keep standbys."""

@@ -37,10 +37,18 @@ MODES: Final[dict[str, tuple[Producers, ...]]] = {
     "mixed": ("process", "task", "process"),
     "race": ("process", "process", "process"),
     "standby": ("process", "process", "task"),
+    "laggard": ("process", "process", "process"),
 }
 """How each worker's producers are set. In a race they take partitions from each other all the time, in small steps.
-With standbys each worker follows the partitions that it does not serve."""
+With standbys each worker follows the partitions that it does not serve. A step of a laggard takes as long as the others
+need to take a partition: what it has begun is overtaken, while whoever has the partition has much to do."""
 RACE: Final = "race"
+LAGGARD: Final = "laggard"
+RACES: Final = frozenset({RACE, LAGGARD})
+LAGGARD_MESSAGES: Final = (300, 500)
+LAGGARD_EVENTS: Final = (120, 240)
+LAGGARD_KINDS: Final = (*["contend"] * 3, "rebalance", *["compact"] * 4)
+LAG_S: Final = (0.2, 0.6)
 STANDBY: Final = "standby"
 FRESH_WITHIN_S: Final = 120.0
 """Virtual time after the storm within which every standby must have all of the changelog."""
@@ -74,18 +82,20 @@ class Plan:
 def plan(seed: int, mode: str = "task", keep: Collection[int] | None = None) -> Plan:
     """Draws the history of a seed; ``keep``: indices of the events that stay. Only a race has a plan of its own."""
     rng = random.Random(seed)
-    workers = 3 if mode == RACE else rng.choice((1, 2, 3, 3))
-    kinds, count = (RACE_KINDS, RACE_EVENTS) if mode == RACE else (KINDS, EVENTS)
+    workers = 3 if mode in RACES else rng.choice((1, 2, 3, 3))
+    kinds, count = {RACE: (RACE_KINDS, RACE_EVENTS), LAGGARD: (LAGGARD_KINDS, LAGGARD_EVENTS)}.get(
+        mode, (KINDS, EVENTS)
+    )
     events = [
         Event(round(rng.random() * STORM_S, 3), rng.choice(kinds), rng.randrange(6)) for _ in range(rng.randint(*count))
     ]
     events.sort(key=lambda event: event.at_s)
     kept = tuple(event for index, event in enumerate(events) if keep is None or index in keep)
-    return Plan(seed, workers, kept, tuple(_messages(rng)))
+    return Plan(seed, workers, kept, tuple(_messages(rng, LAGGARD_MESSAGES if mode == LAGGARD else MESSAGES)))
 
 
-def _messages(rng: random.Random) -> Iterator[tuple[float, str, int, str, bytes]]:
-    for number in range(rng.randint(*MESSAGES)):
+def _messages(rng: random.Random, count: tuple[int, int]) -> Iterator[tuple[float, str, int, str, bytes]]:
+    for number in range(rng.randint(*count)):
         at_s, partition = rng.random() * STORM_S, rng.randrange(PARTITIONS)
         account = f"account-{partition}-{rng.randrange(3)}"
         body = {"id": str(number), "amount": rng.randint(1, 100)}
@@ -121,14 +131,17 @@ async def _happen(history: Plan, mode: str) -> Outcome:
     settings = Settings(
         data_dir=Path("simulated"),
         batch_messages_max=rng.choice((1, 3, 10)),
-        restart_backoff_min_s=0.05 if mode == RACE else 0.5,
-        restart_backoff_max_s=0.2 if mode == RACE else 4.0,
+        restart_backoff_min_s=0.05 if mode in RACES else 0.5,
+        restart_backoff_max_s=0.2 if mode in RACES else 4.0,
         standbys=1 if mode == STANDBY else 0,
-        handover_wait_ms=0 if mode == RACE else rng.choice((0, 0, 100, 500)),
+        handover_wait_ms=0 if mode in RACES else rng.choice((0, 0, 100, 500)),
     )
     cluster = Cluster(broker, rng, settings, MODES[mode][: history.workers])
     cluster.weather.slow_probability = 0.3 if mode == RACE else rng.choice(SLOW_PROBABILITIES)
     cluster.weather.slow_s = 0.3 if mode == RACE else cluster.weather.slow_s
+    if mode == LAGGARD:
+        for laggard in cluster.workers[: rng.choice((1, 2))]:
+            cluster.weather.lag_s[laggard.name] = rng.uniform(*LAG_S)
     for index in range(history.workers):
         cluster.start(index)
     storm = [asyncio.create_task(_feed(broker, history)), asyncio.create_task(_storm(cluster, history))]
@@ -188,6 +201,8 @@ async def _strike(cluster: Cluster, event: Event) -> None:
             cluster.rebalance(event.target)
         case "confuse":
             cluster.confuse()
+        case "contend":
+            cluster.contend(event.target)
         case "broker down":
             cluster.broker_down()
         case "broker up":

@@ -34,6 +34,8 @@ class Weather:
     slow_s: float = 1.5
     lost_request_probability: float = 0.004
     lost_answer_probability: float = 0.006
+    lag_s: dict[str, float] = field(default_factory=dict)
+    """By process: how much longer each of its requests takes at most."""
     broker_up: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -59,6 +61,8 @@ class ProcessLog:
         delay = rng.expovariate(1 / weather.delay_s)
         if rng.random() < weather.slow_probability:
             delay += rng.random() * weather.slow_s
+        if lag_s := weather.lag_s.get(self.process.name):
+            delay += rng.random() * lag_s
         await asyncio.sleep(delay)
         await self.present()
 

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Collection
 from contextlib import AbstractContextManager
+from typing import Any
 
 from common.runtime import lane, ownership, restore, task, transaction
 from common.runtime.errors import LogError
@@ -25,6 +26,20 @@ class _OnlyTheLast(Claims):
 def only_the_newest_claim_counts() -> AbstractContextManager[None]:
     """The taker shuts out whom the newest ownership row names, and nobody else."""
     return replaced(restore, "Claims", _OnlyTheLast)
+
+
+class _AfterTheOwnerRow(Claims):
+    """Takes an owner's row for the beginning of all claims that count."""
+
+    def note(self, key: bytes, value: bytes | None) -> None:
+        super().note(key, value)
+        if key == ownership.OWNER_KEY:
+            self.claims.clear()
+
+
+def claims_before_the_owner_row_dropped() -> AbstractContextManager[None]:
+    """Only claims after the owner's row count, though some before it came after the owner's own claim."""
+    return replaced(restore, "Claims", _AfterTheOwnerRow)
 
 
 def no_look_back() -> AbstractContextManager[None]:
@@ -56,6 +71,15 @@ def not_restored_after_the_look_back() -> AbstractContextManager[None]:
 
 async def _nothing(_end: int) -> None:
     return
+
+
+def store_jumps_over_claims() -> AbstractContextManager[None]:
+    """An owner takes its store for complete up to its own last row, over claims that it has not read."""
+
+    def wrong(self: transaction.TaskParts, rows: Any, end: int) -> None:
+        self.store.write(rows, end)
+
+    return replaced(transaction.TaskParts, "store_rows", wrong)
 
 
 def owner_row_left_out() -> AbstractContextManager[None]:
