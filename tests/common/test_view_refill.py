@@ -18,7 +18,7 @@ ROWS = 5 * REFILL_ROWS_MAX
 
 
 def committed(*views: View) -> Committed:
-    return Committed([(view, "") for view in views], {}, 1, 2, {})
+    return Committed([(view, "") for view in views], {}, 1, 2, {}, 0.0)
 
 
 def view(scope: str, key: str, value: int) -> View:

@@ -20,7 +20,7 @@ CLEAR_POLL_S: Final = 0.05
 class Member(Protocol):
     """A task that is open, as the lane sees it."""
 
-    def next_work(self, messages_max: int) -> Work | None:
+    def next_work(self) -> Work | None:
         """Its share of the next transaction. Raises what ends the task."""
         ...
 
@@ -185,11 +185,11 @@ class Session:
             looked = dict(self.unsettled)
 
     def _gather(self) -> list[tuple[Seat, Work]]:
-        """What every member has. Large batches are cheap: a row that many messages change is written once."""
+        """What every member has."""
         works = []
         for seat in list(self._seats):
             try:
-                work = seat.member.next_work(self._settings.batch_messages_max)
+                work = seat.member.next_work()
             except Exception as error:
                 self._end(seat, error)
             else:

@@ -11,6 +11,7 @@ from typing import Any
 
 from common.contracts.topics import Topic
 from common.runtime import metrics
+from common.runtime.batch_size import BatchSize
 from common.runtime.errors import Fatal, LogError, Retriable
 from common.runtime.failpoints import passing
 from common.runtime.inbox import Inbox
@@ -117,6 +118,7 @@ class Task:
         self._path = self.stage.store_path(self.settings, self.partition).parent
         self._meter = Meter(self.stage.full_name, self.partition, self._show)
         self._todo: deque[Work] = deque()
+        self._batch_size = BatchSize(self.settings.batch_messages_max, self.settings.batch_handling_ms / 1000)
         self._snapshots: SnapshotDirectory | None = None
         self._snapshot_due_s = 0.0
         self._saving: asyncio.Task[None] | None = None
@@ -269,13 +271,13 @@ class Task:
             if self._saving:
                 await asyncio.gather(self._saving, return_exceptions=True)
 
-    def next_work(self, messages_max: int) -> Work | None:
+    def next_work(self) -> Work | None:
         """What is left of the last batch, else what has arrived."""
         if self._saving:
             if not self._saving.done():
                 return None
             self._saving = None
-        if not self._todo and (batch := self._inbox.take_now(messages_max)):
+        if not self._todo and (batch := self._inbox.take_now(self._batch_size.current)):
             self._todo.extend(self._works(batch))
         return self._todo.popleft() if self._todo else None
 
@@ -305,6 +307,7 @@ class Task:
             return
         if isinstance(outcome, Exception):
             raise outcome
+        self._batch_size.note(len(work.batch), outcome.handling_s)
         self._account(outcome, [work.dead.message] if work.dead else work.batch)
         if work.dead:
             topic = work.dead.message.topic.name

@@ -1,5 +1,6 @@
 """The commit: the only place where a stage writes, for one task or for all that share a producer."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -48,6 +49,7 @@ class Effects:
     rows: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     positions: Mapping[str, int] = field(default_factory=dict)
     processed_ns: int = 0
+    handling_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -59,6 +61,8 @@ class Committed:
     processed_ns: int
     committed_ns: int
     ends: Mapping[Partition, int]
+    handling_s: float
+    """How long the handler was at work."""
 
 
 @dataclass(slots=True)
@@ -130,7 +134,10 @@ async def commit(
     passing("commit.1.begun")
     try:
         # 2 apply each batch to an overlay on its task's store
-        applied = [_apply_work(work) for work in works]
+        applied = []
+        for work in works:
+            applied.append(_apply_work(work))
+            await asyncio.sleep(0)  # requests and heartbeats need not wait for all of them
         passing("commit.2.applied")
         # 3 outputs, changelog rows and the input positions as record batches
         await _append(producer, works, applied, notes, clock_ns() // NS_PER_MS)
@@ -207,7 +214,7 @@ def _store(work: Work, effects: Effects, ends: Mapping[Partition, int], committe
         return error
     for table in parts.tables.overlays.values():
         table.settle()
-    return Committed(effects.views, effects.positions, effects.processed_ns, committed_ns, ends)
+    return Committed(effects.views, effects.positions, effects.processed_ns, committed_ns, ends, effects.handling_s)
 
 
 def _discard_all(works: Iterable[Work]) -> None:
@@ -230,6 +237,7 @@ def apply(parts: TaskParts, batch: Sequence[Message]) -> Effects:
     """Runs the handler over the batch. Raises PoisonError, and OSError where the store cannot be read; the overlay is
     then to be discarded, and what was collected with it.
     """
+    began_s = time.perf_counter()
     effects = Effects()
     outbox = Outbox(parts.name, parts.outputs)
     collect, views = outbox.add, effects.views
@@ -258,6 +266,7 @@ def apply(parts: TaskParts, batch: Sequence[Message]) -> Effects:
         raise PoisonError(index, error) from error
     effects.outputs = outbox.records()
     effects.processed_ns = parts.clock_ns()
+    effects.handling_s = time.perf_counter() - began_s
     return effects
 
 

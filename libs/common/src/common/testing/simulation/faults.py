@@ -250,7 +250,7 @@ def fatal_taken_for_done() -> AbstractContextManager[None]:
             if notes or isinstance(error, Fenced):
                 raise
             positions = [transaction.positions_after(work.batch) for work in works]
-            return [transaction.Committed([], position, 0, 0, {}) for position in positions], {}
+            return [transaction.Committed([], position, 0, 0, {}, 0.0) for position in positions], {}
 
     return _commit_with(change)
 
