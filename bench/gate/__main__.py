@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from common.testing.stack import PartsError
@@ -69,10 +70,12 @@ async def run(options: argparse.Namespace) -> None:
     with Runner.temporary() as runner:
         async with parts("kafka", "redis") as where:
             bootstrap = where.kafka_bootstrap
-            await make_topics(bootstrap, INTENTS)
-            err.print(f"filling {options.intents:,} intents")
-            await runner.client(bootstrap, "fill", {"intents": INTENTS, "count": options.intents})
-            for name in (*options.peers, "tidemark", "tidemark-process"):
+            bare = () if options.only_risk else (*options.peers, "tidemark", "tidemark-process")
+            if bare:
+                await make_topics(bootstrap, INTENTS)
+                err.print(f"filling {options.intents:,} intents")
+                await runner.client(bootstrap, "fill", {"intents": INTENTS, "count": options.intents})
+            for name in bare:
                 messages = max(1, int(options.intents * SHARE.get(name, 1)))
                 work = Work(bootstrap, INTENTS, f"bench.{name}", runner.new_directory(name), messages)
                 program = program_of(name, work)
@@ -83,7 +86,10 @@ async def run(options: argparse.Namespace) -> None:
                     peers.add(program.label)
             if not options.no_risk:
                 err.print("the real risk stage")
-                result = await measure_risk(runner, where, options.risk_intents)
+                result = await measure_risk(runner, where, options.risk_intents, profile=options.profile)
+                if options.profile:
+                    show("the risk service by step", result["steps"], conditions=before)
+                    return
                 rows.append(row_of("Tidemark's risk service: every check, ledger, telemetry", result))
     show("gate", with_ratios(rows, peers), conditions=before)
 
@@ -96,11 +102,17 @@ def main() -> None:
     parser.add_argument("--risk-intents", type=int, help="for the risk service (default: a quarter of --intents)")
     parser.add_argument("--peers", default=",".join(PEERS), help="of %(default)s; empty for none")
     parser.add_argument("--no-risk", action="store_true", help="leave the risk service out")
+    parser.add_argument("--only-risk", action="store_true", help="the risk service and nothing else")
+    parser.add_argument(
+        "--profile", type=Path, metavar="FILE", help="with --only-risk: CPU time by step; py-spy's stacks go to FILE"
+    )
     parser.add_argument("--quick", action="store_true", help=f"{QUICK:,} intents: shows that it works, no figures")
     options = parser.parse_args()
     options.peers = tuple(name for name in options.peers.split(",") if name)
     if unknown := set(options.peers) - set(PEERS):
         parser.error(f"no such peer: {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
+    if options.profile and (not options.only_risk or options.no_risk):
+        parser.error("--profile needs --only-risk")
     if options.intents < 100:
         parser.error("--intents must be 100 at least")
     options.intents = QUICK if options.quick else options.intents

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Final
 
 from common.contracts.market import mark_clock_key
@@ -22,9 +23,11 @@ from common.runtime.settings import Settings
 from common.testing import orders
 from common.testing.stack import Stack
 from common.testing.stack.ports import free_port
+from common.testing.stack.processes import log_tail
 from tidemark.metrics import scrape, total
 from tidemark.process import cpu_seconds
 
+from bench.gate.risk_profile import recording
 from bench.gate_domain import SYMBOLS, commands, intents
 from bench.peers.programs import Program
 from bench.peers.runner import BenchError, Runner, Running, wait_for_leaders
@@ -122,8 +125,8 @@ def trace_sink() -> Iterator[str]:
         server.server_close()
 
 
-async def samples(running: Running, url: str, count: int) -> list[Sample]:
-    """From the first committed intent to the last. Raises BenchError where it ends or stands still."""
+async def samples(running: Running, url: str, count: int, past: int = 0) -> list[Sample]:
+    """From the first one with more than ``past`` intents committed to the last; BenchError where it stands still."""
     taken: list[Sample] = []
     moved_s = time.monotonic()
     while not taken or taken[-1][2] < count:
@@ -131,7 +134,7 @@ async def samples(running: Running, url: str, count: int) -> list[Sample]:
         page = (await scrape({"risk": url}))["risk"]
         done = round(total(page, "tidemark_stage_messages_total", topic=ORDERS_INTENTS.name))
         now_s = time.monotonic()
-        if done and (not taken or done > taken[-1][2]):
+        if done > (taken[-1][2] if taken else past):
             taken.append((now_s, cpu_seconds(running.child.pid), done))
             moved_s = now_s
         elif now_s - moved_s > IDLE_MAX_S:
@@ -151,8 +154,25 @@ def figures(taken: list[Sample], count: int) -> dict[str, Any]:
     return {"messages": count, "all": part(taken[0]), "steady": part(half)}
 
 
-async def measure_risk(runner: Runner, where: Stack, count: int) -> dict[str, Any]:
-    """Intents per second and per CPU-second of ``python -m risk worker``. Raises BenchError."""
+def check_views(running: Running) -> None:
+    """A figure without the views would be another service's. Raises BenchError where Redis refused them."""
+    if "redis_away" in running.log.read_text(encoding="utf-8", errors="replace"):
+        raise BenchError(f"the risk service lost Redis:\n{log_tail(running.log)}")
+
+
+async def profiled(running: Running, url: str, count: int, path: Path) -> list[dict[str, Any]]:
+    """The steady half's CPU time by step."""
+    before = (await samples(running, url, count // 2))[-1][2]
+    async with recording(running.child.pid, path) as record:
+        taken = await samples(running, url, count, before)
+    return record.table(taken[-1][2] - before)
+
+
+async def measure_risk(runner: Runner, where: Stack, count: int, *, profile: Path | None = None) -> dict[str, Any]:
+    """Intents per second and per CPU-second of ``python -m risk worker``; with ``profile`` its steps instead.
+
+    Raises BenchError.
+    """
     await create_topics(where.kafka_bootstrap)
     await wait_for_leaders(where.kafka_bootstrap, TOPICS)
     port = free_port()
@@ -171,4 +191,10 @@ async def measure_risk(runner: Runner, where: Stack, count: int) -> dict[str, An
             }
             program = Program("the risk service", [sys.executable, "-P", "-m", "risk", "worker"], environment)
             async with runner.running(program) as running:
-                return figures(await samples(running, f"http://127.0.0.1:{port}", count), count)
+                url = f"http://127.0.0.1:{port}"
+                if profile:
+                    result = {"steps": await profiled(running, url, count, profile)}
+                else:
+                    result = figures(await samples(running, url, count), count)
+                check_views(running)
+                return result

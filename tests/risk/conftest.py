@@ -22,7 +22,7 @@ from common.contracts.topics import (
 )
 from common.runtime.message import Output, View
 from common.testing.orders import ACCOUNT, NOW_NS, clock_row, fund, instrument, mark_row, set_account
-from common.testing.tables import MemoryTables, message, written
+from common.testing.tables import MemoryTables, message, shown, written
 from risk.domain.gate import Limits
 from risk.stages import gate_handler
 from risk.tables import DAY_NS, TABLES
@@ -74,7 +74,7 @@ class Desk:
         seen: list[Any] = []
         for item in self._handle(record, self.tables, self.now_ns):
             if isinstance(item, View):
-                self.views.append(item)
+                self.views.append(shown(item))
                 continue
             assert isinstance(item, Output)
             assert (item.key, item.partition) == (body.account_id.encode(), PARTITION)

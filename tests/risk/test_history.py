@@ -11,6 +11,7 @@ from common.contracts.values import E4, OrderType, Side
 from common.contracts.views import AccountData
 from common.ledger import Balances, fold
 from common.testing.orders import fund, intent, report, set_account, trade, withdraw
+from common.testing.tables import shown
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -314,10 +315,10 @@ class History(RuleBasedStateMachine):
     def views_show_the_rows(self) -> None:
         for view in account_views(self.desk.tables):
             account = self.model[view.scope]
-            shown = AccountData.model_validate(view.data)
-            positions = {p.symbol: (p.qty, p.reserved_qty) for p in shown.positions}
+            data = AccountData.model_validate(shown(view).data)
+            positions = {p.symbol: (p.qty, p.reserved_qty) for p in data.positions}
             assert positions == {s: (qty, account.held_shares(s)) for s, qty in account.shares.items() if qty}
-            assert shown.cash_e4 == account.cash_e4
+            assert data.cash_e4 == account.cash_e4
 
 
 def test_any_history_then_nothing_is_created_lost_or_answered_twice(new_desk: Callable[..., Any]) -> None:

@@ -1,8 +1,11 @@
 """The fast encoders against the models that are the truth: the same bytes for any value."""
 
+import json
 from typing import Any
 
+import msgspec
 import numpy as np
+import pytest
 from common.contracts.events import (
     Book,
     Decision,
@@ -14,15 +17,16 @@ from common.contracts.events import (
     ReasonCode,
 )
 from common.contracts.market import MARK
-from common.contracts.topics import RISK_DECISIONS, RISK_LEDGER
+from common.contracts.topics import ORDERS_INTENTS, RISK_DECISIONS, RISK_LEDGER
 from common.contracts.values import INT64_MAX, OrderType, Side, TimeInForce
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from risk.domain.account import Mark
 from risk.domain.chain import ChainRow, link
+from risk.domain.intent import Intent
 from risk.domain.ledger import Entry, Leg
 from risk.market import CLOCK_FIELD, MARK_ROW
-from risk.wire import DecisionTwin, encode_decision, encode_entry, intent_fields, mark_twin
+from risk.wire import DecisionTwin, MarkTwin, decode_intent, encode_decision, encode_entry, encode_mark
 
 ids = st.from_regex(r"[A-Za-z0-9_-]{1,32}", fullmatch=True)
 symbols = st.from_regex(r"[A-Z0-9][A-Z0-9.+=^#*/$!~%-]{0,15}", fullmatch=True)
@@ -66,27 +70,127 @@ answers = st.fixed_dictionaries(
 def test_decision_twin_writes_what_the_model_writes(
     intent: OrderIntent, mark: Mark | None, answer: dict[str, Any]
 ) -> None:
-    read = OrderIntent.model_validate_json(intent.model_dump_json())
     named: dict[str, Any] = {
         "account_id": intent.account_id,
         "client_order_id": intent.client_order_id,
         "order_id": f"{intent.account_id}.{intent.client_order_id}",
     }
     model = Decision(**named, **answer, intent=intent, mark=MarkRead(**mark._asdict()) if mark else None)
-    twin = DecisionTwin(**named, **answer, intent=intent_fields(read), mark=mark_twin(mark))
+    twin = DecisionTwin(
+        **named, **answer, intent=decode_intent(intent.model_dump_json().encode()), mark=encode_mark(mark)
+    )
     assert encode_decision(twin) == RISK_DECISIONS.schema.encode(model)
 
 
+def read_as_model(value: bytes) -> dict[str, Any] | None:
+    try:
+        return ORDERS_INTENTS.schema.decode(value).model_dump()  # type: ignore[no-any-return]
+    except ValueError:
+        return None
+
+
+def read_as_twin(value: bytes) -> dict[str, Any] | None:
+    try:
+        return msgspec.structs.asdict(decode_intent(value))
+    except ValueError:
+        return None
+
+
+def jsons(value: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
+    return value.map(lambda v: json.dumps(v).encode())
+
+
+names = sorted(OrderIntent.model_fields)
+near_ids = st.sampled_from(("", "a", "a" * 32, "a" * 33, "a" * 64, "a" * 65, "a\n", "\na", "a b", "ä", "\u212a", "a\0"))
+near_symbols = st.sampled_from(("", "ACME", "A" * 16, "A" * 17, "BRK.B", "acme", "A\n", "-A", "A-", "@CASH", "Ä"))
+edges = st.sampled_from((0, 1, -1, INT64_MAX, INT64_MAX + 1, -INT64_MAX, -INT64_MAX - 1, 2**64, 10**40))
+numbers = jsons(edges | integers) | st.sampled_from(
+    (
+        b"1.0",
+        b"1e2",
+        b"1.5",
+        b"-0",
+        b"-0.0",
+        b"01",
+        b"+1",
+        b"1e400",
+        b"NaN",
+        b"Infinity",
+        b'"1"',
+        b"true",
+        b"null",
+        b"{}",
+    )
+)
+strange = st.sampled_from(
+    (b"null", b"true", b"[]", b"{}", b'""', b"1", b'"\\ud800"', b'"\xff"', b'"\\u0041"', b"", b'"')
+)
+fields_of: dict[str, st.SearchStrategy[bytes]] = {
+    "account_id": jsons(ids | near_ids),
+    "client_order_id": jsons(ids | near_ids),
+    "symbol": jsons(symbols | near_symbols),
+    "side": jsons(st.sampled_from(("B", "S", "b", "BUY", ""))),
+    "order_type": jsons(st.sampled_from(("LIMIT", "MARKET", "limit", ""))),
+    "time_in_force": jsons(st.sampled_from(("DAY", "IOC", "GTC", ""))),
+    "qty": numbers,
+    "limit_price_e4": numbers,
+    "sent_ns": numbers,
+}
+
+
+@st.composite
+def nearly_intents(draw: st.DrawFn) -> bytes:
+    """An intent, mostly with something about it that is not as it should be."""
+    good = json.loads(draw(intents).model_dump_json(exclude_none=draw(st.booleans())))
+    fields = [(name, json.dumps(value).encode()) for name, value in good.items()]
+    again = draw(st.lists(st.sampled_from(names), max_size=2))  # of a field that is there twice the last counts
+    fields += [(name, draw(fields_of[name] | strange)) for name in again]
+    for name in draw(st.lists(st.sampled_from(names), max_size=1)):
+        fields = [field for field in fields if field[0] != name]
+    fields += draw(st.lists(st.tuples(st.sampled_from(("type", "Qty", "")), strange), max_size=1))
+    body = b",".join(b'"%b":%b' % (name.encode(), value) for name, value in draw(st.permutations(fields)))
+    before, after = draw(
+        st.sampled_from(((b"", b""), (b" ", b"\n"), (b"", b"x"), (b"", b"}"), (b"\xef\xbb\xbf", b""), (b"[", b"]")))
+    )
+    return before + b"{" + body + b"}" + after
+
+
+@settings(max_examples=2_000)
+@given(value=nearly_intents())
+def test_intent_twin_reads_and_refuses_what_the_model_does(value: bytes) -> None:
+    assert read_as_twin(value) == read_as_model(value)
+
+
+@settings(max_examples=500)
+@given(value=st.binary(max_size=40))
+def test_bytes_that_are_no_intent_are_refused_by_both(value: bytes) -> None:
+    assert read_as_twin(value) is None
+    assert read_as_model(value) is None
+
+
+@given(intent=intents)
+def test_intent_twin_reads_and_writes_what_the_model_does(intent: OrderIntent) -> None:
+    for value in (intent.model_dump_json().encode(), ORDERS_INTENTS.schema.encode(intent)):
+        assert msgspec.json.encode(decode_intent(value)) == ORDERS_INTENTS.schema.encode(intent)
+
+
+def test_intent_without_a_value_then_refused() -> None:
+    with pytest.raises(ValueError, match="without a value"):
+        decode_intent(None)
+
+
 def test_intent_with_its_fields_in_any_order_then_written_in_the_models_order() -> None:
-    intent = OrderIntent.model_validate_json(
+    twin = decode_intent(
         b'{"sent_ns":1,"qty":2,"order_type":"MARKET","side":"B","symbol":"ACME","client_order_id":"o","account_id":"a"}'
     )
-    assert list(intent_fields(intent)) == [name for name in OrderIntent.model_fields if name != "limit_price_e4"]
+    expected = [name for name in OrderIntent.model_fields if name != "limit_price_e4"]
+    assert list(json.loads(msgspec.json.encode(twin))) == expected
+    assert Intent.__struct_fields__ == tuple(OrderIntent.model_fields)
 
 
 def test_decision_twin_has_the_models_fields_in_their_order() -> None:
     assert ("type", *DecisionTwin.__struct_fields__) == tuple(Decision.model_fields)
-    assert Mark._fields == tuple(MarkRead.model_fields)
+    assert Mark._fields == MarkTwin.__struct_fields__ == tuple(MarkRead.model_fields)
 
 
 @given(

@@ -5,7 +5,7 @@ from struct import Struct
 from typing import Final
 
 from common.contracts.market import mark_clock_key
-from common.runtime.tables import Tables
+from common.runtime.tables import GlobalRow, Tables
 
 from risk.domain.account import Mark
 from risk.domain.gate import Market
@@ -17,17 +17,32 @@ CLOCK_FIELD: Final = 4
 _clock_key: Final = lru_cache(mark_clock_key)
 
 
-def read_market(tables: Tables, symbol: str) -> Market:
-    """The instrument, and its mark with the clock of the mark's own partition."""
-    key = symbol.encode()
-    known = tables.globals("instruments").get(key)
+class MarketReader:
+    """Reads the market. What was read of a symbol stays true until one of its rows in the log is replaced."""
+
+    def __init__(self) -> None:
+        self._read: dict[bytes, tuple[GlobalRow | None, GlobalRow, GlobalRow | None, Market]] = {}
+        """By symbol; as many as there are marks."""
+
+    def read(self, tables: Tables, symbol: str) -> Market:
+        """The instrument, and its mark with the clock of the mark's own partition."""
+        key = symbol.encode()
+        marks = tables.globals("marks")
+        known, row = tables.globals("instruments").get(key), marks.get(key)
+        if row is None:
+            return Market(None if known is None else known.value, None)
+        clock = marks.get(_clock_key(row.partition))
+        last = self._read.get(key)
+        if last is not None and last[0] is known and last[1] is row and last[2] is clock:
+            return last[3]
+        market = _market(known, row, clock)
+        self._read[key] = (known, row, clock, market)
+        return market
+
+
+def _market(known: GlobalRow | None, row: GlobalRow, clock: GlobalRow | None) -> Market:
     instrument = None if known is None else known.value
-    marks = tables.globals("marks")
-    row = marks.get(key)
-    if row is None:
-        return Market(instrument, None)
     _, _, state, event_ns, _, bid_e4, _, ask_e4, _, last_e4, _ = MARK_ROW.unpack_from(row.value)
-    clock = marks.get(_clock_key(row.partition))
     if clock is None:
         return Market(instrument, None, state)
     clock_ns = MARK_ROW.unpack_from(clock.value)[CLOCK_FIELD]

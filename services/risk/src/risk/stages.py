@@ -13,7 +13,6 @@ from common.contracts.events import (
     ExecType,
     ExecutionReport,
     Fund,
-    OrderIntent,
     ReasonCode,
     RiskCommand,
 )
@@ -44,8 +43,9 @@ from risk.domain.account import (
 from risk.domain.chain import ChainRow, genesis, link
 from risk.domain.commands import carry_out
 from risk.domain.gate import AccountState, Denial, Limits, Market, Verdict, decide
+from risk.domain.intent import Intent
 from risk.domain.ledger import Entry, LedgerError, ReportMismatch, UnknownOrder, reserve, settle
-from risk.market import read_market
+from risk.market import MarketReader
 from risk.tables import (
     CHAIN_KEY,
     SWEEP_EVERY_INTENTS,
@@ -56,7 +56,7 @@ from risk.tables import (
     put_position,
     sweep,
 )
-from risk.wire import DecisionTwin, encode_decision, encode_entry, intent_fields, mark_twin
+from risk.wire import AccountTwin, DecisionTwin, PositionTwin, decode_intent, encode_decision, encode_entry, encode_mark
 
 INPUTS: Final[tuple[Topic, ...]] = (ORDERS_INTENTS, RISK_COMMANDS, ORDERS_EXECUTIONS)
 OUTPUTS: Final[tuple[Topic, ...]] = (RISK_DECISIONS, RISK_LEDGER)
@@ -74,15 +74,17 @@ Handler = Callable[[Message, Tables, int], Handled]
 def gate_handler(limits: Limits, id_retention_ns: int) -> Handler:
     """The stage's handler. Raises ValueError (poison) for what is no intent, command or report of the key's account."""
 
+    markets = MarketReader()
+
     def handle(message: Message, tables: Tables, now_ns: int) -> list[Output | View]:
-        body = message.body
-        account_id: str = body.account_id
-        if message.key != account_id.encode():
-            raise KeyMismatch(f"key {message.key!r} on a record of account {account_id}")
         if message.topic is ORDERS_INTENTS:
+            intent = decode_intent(message.value)
+            _check_key(message, intent.account_id)
             if not message.offset % SWEEP_EVERY_INTENTS:
                 sweep(tables, now_ns, id_retention_ns)
-            return on_intent(message, body, tables, limits, now_ns)
+            return on_intent(message, intent, tables, markets, limits, now_ns)
+        body = message.body
+        _check_key(message, body.account_id)
         if message.topic is RISK_COMMANDS:
             return on_command(message, body, tables, now_ns)
         return on_execution(message, body, tables, now_ns)
@@ -90,11 +92,16 @@ def gate_handler(limits: Limits, id_retention_ns: int) -> Handler:
     return handle
 
 
+def _check_key(message: Message, account_id: str) -> None:
+    if message.key != account_id.encode():
+        raise KeyMismatch(f"key {message.key!r} on a record of account {account_id}")
+
+
 # --- intents ------------------------------------------------------------------------------------------------------
 
 
 def on_intent(
-    message: Message, intent: OrderIntent, tables: Tables, limits: Limits, now_ns: int
+    message: Message, intent: Intent, tables: Tables, markets: MarketReader, limits: Limits, now_ns: int
 ) -> list[Output | View]:
     """Answers an intent: anew, or as before where its id was answered."""
     account_key = message.key
@@ -110,7 +117,7 @@ def on_intent(
         if conflict is None:
             return [_decision(message, intent, order_id, seen, repeat=True)]
         return [_conflict(message, intent, order_id, conflict, account.seq if account else 0, now_ns)]
-    market = read_market(tables, intent.symbol)
+    market = markets.read(tables, intent.symbol)
     position: PositionRow | None = None
     if intent.side is not _BUY:
         position = tables.changelogged("positions").get(position_key(account_key, intent.symbol))
@@ -140,7 +147,7 @@ def on_intent(
     ]
 
 
-def _order_row(intent: OrderIntent, verdict: Verdict, market: Market, account_seq: int, now_ns: int) -> OrderRow:
+def _order_row(intent: Intent, verdict: Verdict, market: Market, account_seq: int, now_ns: int) -> OrderRow:
     denial = verdict.denial
     return OrderRow(
         intent.symbol,
@@ -162,7 +169,7 @@ def _order_row(intent: OrderIntent, verdict: Verdict, market: Market, account_se
     )
 
 
-def _decision(message: Message, intent: OrderIntent, order_id: str, row: OrderRow, repeat: bool = False) -> Output:
+def _decision(message: Message, intent: Intent, order_id: str, row: OrderRow, repeat: bool = False) -> Output:
     """The answer that stands in the row. A repeat differs in ``repeat`` and in which record it answers."""
     accepted = row.reason is None
     buy = row.side is _BUY
@@ -174,12 +181,12 @@ def _decision(message: Message, intent: OrderIntent, order_id: str, row: OrderRo
         reason=row.reason,
         compared=row.compared,
         repeat=repeat,
-        intent=intent_fields(intent),
+        intent=intent,
         instrument_id=row.instrument_id,
         reserved_cash_e4=row.price_e4 * row.qty if accepted and buy else 0,
         reserved_qty=row.qty if accepted and not buy else 0,
         protection_price_e4=row.price_e4 if accepted else None,
-        mark=mark_twin(row.mark),
+        mark=encode_mark(row.mark),
         account_seq=row.account_seq,
         decided_ns=row.decided_ns,
         intent_partition=message.partition,
@@ -188,9 +195,7 @@ def _decision(message: Message, intent: OrderIntent, order_id: str, row: OrderRo
     return _answer(message, encode_decision(decision))
 
 
-def _conflict(
-    message: Message, intent: OrderIntent, order_id: str, conflict: str, account_seq: int, now_ns: int
-) -> Output:
+def _conflict(message: Message, intent: Intent, order_id: str, conflict: str, account_seq: int, now_ns: int) -> Output:
     """DUPLICATE_ID: the order that has the id stays as it is."""
     decision = DecisionTwin(
         account_id=intent.account_id,
@@ -201,7 +206,7 @@ def _conflict(
         compared={},
         conflict=conflict,
         repeat=False,
-        intent=intent_fields(intent),
+        intent=intent,
         reserved_cash_e4=0,
         reserved_qty=0,
         account_seq=account_seq,
@@ -352,23 +357,17 @@ def _keep(
 
 
 def account_view(tables: Tables, account_key: bytes, account_id: str, account: AccountRow, origin_ns: int = 0) -> View:
-    """``contracts.views.AccountData`` as a plain dict: it is built for each movement, and shown for the newest only."""
+    """The account as it stands now."""
     held: Holdings | None = tables.changelogged("holdings").get(account_key)
-    positions = []
+    positions: list[PositionTwin] = []
     if held is not None:
         rows = tables.changelogged("positions")
         for symbol in held.symbols:
             row: PositionRow | None = rows.get(position_key(account_key, symbol))
             assert row is not None, "holdings and positions change together"
-            positions.append({"symbol": symbol, "qty": row.qty, "reserved_qty": row.reserved_qty})
-    data = {
-        "account_id": account_id,
-        "status": account.status,
-        "cash_e4": account.cash_e4,
-        "reserved_cash_e4": account.reserved_cash_e4,
-        "positions": positions,
-        "seq": account.seq,
-    }
+            positions.append(PositionTwin(symbol, row.qty, row.reserved_qty))
+    cash_e4, reserved_cash_e4 = account.cash_e4, account.reserved_cash_e4
+    data = AccountTwin(account_id, account.status, cash_e4, reserved_cash_e4, positions, account.seq)
     return View("account", account_id, "account", data, origin_ns)
 
 

@@ -10,8 +10,8 @@ from common.runtime.log import Partition, Record
 from common.runtime.message import Headers, Output
 from common.runtime.partitioner import partition_of
 
-_record: Callable[[tuple[Any, ...]], Record] = partial(tuple.__new__, Record)
-"""``Record._make`` without its Python frame: it is called for every output."""
+record_of: Callable[[tuple[Any, ...]], Record] = partial(tuple.__new__, Record)
+"""``Record._make`` without its Python frame: it is called for every output and every row."""
 
 
 class _Sink:
@@ -41,7 +41,7 @@ class Outbox:
         if number is None:
             number = partition_of(key, sink.partitions)
         value = None if body is None else sink.encode(body)
-        sink.records[number].append(_record((key, value, now_ms, headers)))
+        sink.records[number].append(record_of((key, value, now_ms, headers)))
 
     def _open(self, topic: Topic) -> _Sink:
         if topic.name not in self._declared:

@@ -20,6 +20,8 @@ from common.runtime.settings import Settings
 
 _SAMPLED_DIGITS = frozenset("13579bdf")
 _propagator = TraceContextTextMapPropagator()
+_tracer = trace.get_tracer("tidemark")
+"""Of the provider that is installed when the first span begins."""
 
 
 def configure_telemetry(service: str, settings: Settings) -> None:
@@ -55,6 +57,5 @@ def context_of(traceparent: str) -> Context:
 @contextmanager
 def continued_span(name: str, traceparent: str, kind: SpanKind, **attributes: str | int) -> Iterator[Span]:
     """A span that continues the sender's trace and is current inside the block."""
-    tracer = trace.get_tracer("tidemark")
-    with tracer.start_as_current_span(name, context_of(traceparent), kind, attributes=attributes) as span:
+    with _tracer.start_as_current_span(name, context_of(traceparent), kind, attributes=attributes) as span:
         yield span

@@ -13,7 +13,7 @@ from common.runtime.errors import LogError
 from common.runtime.failpoints import passing
 from common.runtime.log import Partition, Producer, Record
 from common.runtime.message import Handled, Headers, Message, Output, View
-from common.runtime.outbox import Outbox
+from common.runtime.outbox import Outbox, record_of
 from common.runtime.overlay import TaskTables
 from common.runtime.store import Rows, Store, position_key
 from common.runtime.telemetry import continued_span, current_traceparent, is_sampled
@@ -198,7 +198,9 @@ async def _append(
             await producer.append(partition, records)
     passing("commit.3.outputs-appended")
     for work, effects in sound:
-        await producer.append(work.parts.changelog, [Record(key, value, now_ms) for key, value in effects.rows])
+        await producer.append(
+            work.parts.changelog, [record_of((key, value, now_ms, ())) for key, value in effects.rows]
+        )
     for note in notes:
         await producer.append(note.changelog, [Record(key, value, now_ms) for key, value in note.rows])
     passing("commit.3.changelog-appended")

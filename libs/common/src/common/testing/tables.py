@@ -4,8 +4,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from common.contracts.topics import Topic
-from common.runtime.message import Message, Output
+from common.contracts.views import Envelope
+from common.runtime.message import Message, Output, View
 from common.runtime.tables import Changelogged, Codec, Global, GlobalRow, Snapshotted, TableDeclaration
+from common.runtime.views import encode_envelope
 
 
 class MemoryTable:
@@ -94,3 +96,9 @@ def message(topic: Topic, key: bytes | None, body: Any, *, partition: int = 0, o
 def written(output: Output) -> Any:
     """What a reader of the output's topic gets to see."""
     return output.topic.schema.decode(output.topic.schema.encode(output.body))
+
+
+def shown(view: View) -> View:
+    """The view with its data as who reads it gets them."""
+    envelope = Envelope.model_validate_json(encode_envelope(view, 1, 1, (view.origin_ns, 0, 0)))
+    return View(view.name, view.scope, view.key, envelope.data, view.origin_ns)

@@ -7,8 +7,10 @@ grows only at its end, with a default, so that rows of an older version stay rea
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from common.contracts.events import AccountStatus, OrderIntent, ReasonCode, RiskCommand
+from common.contracts.events import AccountStatus, ReasonCode, RiskCommand
 from common.contracts.values import OrderType, Side, TimeInForce
+
+from risk.domain.intent import Order
 
 
 class AccountRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -123,7 +125,7 @@ INTENT_BODY: Final = ("symbol", "side", "order_type", "time_in_force", "qty", "l
 """Fields of an intent that a repeat must have in common; ``sent_ns`` is not one of them."""
 
 
-def intent_conflict(seen: OrderRow, intent: OrderIntent) -> str | None:
+def intent_conflict(seen: OrderRow, intent: Order) -> str | None:
     """First field in which ``intent`` differs from the one that was answered under its id; None: a repeat."""
     return _first_difference(seen, intent, INTENT_BODY)
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-from common.contracts.events import AccountStatus, OrderIntent, ReasonCode
+from common.contracts.events import AccountStatus, ReasonCode
 from common.contracts.reference import Instrument
 from common.contracts.values import E4, INT64_MAX, OrderType, Side
 
 from risk.domain.account import NO_POSITION, AccountRow, Mark, PositionRow
+from risk.domain.intent import Order
 
 BPS: Final = 10_000
 TRADING: Final = ord("T")
@@ -62,12 +63,12 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     reserved_qty: int = 0
 
 
-Check = Callable[[OrderIntent, AccountState, Market, Limits, int], Denial | None]
-MoneyCheck = Callable[[OrderIntent, AccountState, Limits, int], Denial | None]
+Check = Callable[[Order, AccountState, Market, Limits, int], Denial | None]
+MoneyCheck = Callable[[Order, AccountState, Limits, int], Denial | None]
 """The last argument is the price that ``worst_price_e4`` found."""
 
 
-def decide(order: OrderIntent, account: AccountState, market: Market, limits: Limits, now_ns: int) -> Verdict:
+def decide(order: Order, account: AccountState, market: Market, limits: Limits, now_ns: int) -> Verdict:
     """Runs the checks in their order. Pure: the same arguments give the same verdict."""
     for check in CHECKS:
         denial = check(order, account, market, limits, now_ns)
@@ -91,7 +92,7 @@ def tick_e4(instrument: Instrument, price_e4: int) -> int:
     return instrument.tick_e4 if price_e4 >= E4 else instrument.sub_unit_tick_e4
 
 
-def worst_price_e4(order: OrderIntent, market: Market, limits: Limits) -> int:
+def worst_price_e4(order: Order, market: Market, limits: Limits) -> int:
     """The limit; for MARKET the opposite quote moved by the collar, rounded outwards to a tick, never below one tick.
 
     Only meaningful once CHECKS have passed.
@@ -112,23 +113,23 @@ def worst_price_e4(order: OrderIntent, market: Market, limits: Limits) -> int:
 # --- checks -------------------------------------------------------------------------------------------------------
 
 
-def account_known(_o: OrderIntent, account: AccountState, _m: Market, _l: Limits, _n: int) -> Denial | None:
+def account_known(_o: Order, account: AccountState, _m: Market, _l: Limits, _n: int) -> Denial | None:
     """ACCOUNT_UNKNOWN: no set_account command was ever seen for it."""
     return Denial(ReasonCode.ACCOUNT_UNKNOWN, {}) if account.row is None else None
 
 
-def account_active(_o: OrderIntent, account: AccountState, _m: Market, _l: Limits, _n: int) -> Denial | None:
+def account_active(_o: Order, account: AccountState, _m: Market, _l: Limits, _n: int) -> Denial | None:
     """ACCOUNT_INACTIVE: it is suspended."""
     assert account.row is not None
     return None if account.row.status is _ACTIVE else Denial(ReasonCode.ACCOUNT_INACTIVE, {})
 
 
-def instrument_known(_o: OrderIntent, _a: AccountState, market: Market, _l: Limits, _n: int) -> Denial | None:
+def instrument_known(_o: Order, _a: AccountState, market: Market, _l: Limits, _n: int) -> Denial | None:
     """INSTRUMENT_UNKNOWN: the symbol is not in the reference data."""
     return Denial(ReasonCode.INSTRUMENT_UNKNOWN, {}) if market.instrument is None else None
 
 
-def instrument_trading(_o: OrderIntent, _a: AccountState, market: Market, limits: Limits, _n: int) -> Denial | None:
+def instrument_trading(_o: Order, _a: AccountState, market: Market, limits: Limits, _n: int) -> Denial | None:
     """INSTRUMENT_HALTED: the feed's last word is not "trading", or it never said a word."""
     state = market.trading_state
     if state == TRADING or market.mark is None:
@@ -138,12 +139,12 @@ def instrument_trading(_o: OrderIntent, _a: AccountState, market: Market, limits
     return Denial(ReasonCode.INSTRUMENT_HALTED, {"trading_state": state})
 
 
-def mark_present(_o: OrderIntent, _a: AccountState, market: Market, _l: Limits, _n: int) -> Denial | None:
+def mark_present(_o: Order, _a: AccountState, market: Market, _l: Limits, _n: int) -> Denial | None:
     """MARK_MISSING: the symbol has no mark, or its partition no clock."""
     return Denial(ReasonCode.MARK_MISSING, {}) if market.mark is None else None
 
 
-def mark_fresh(_o: OrderIntent, _a: AccountState, market: Market, limits: Limits, now_ns: int) -> Denial | None:
+def mark_fresh(_o: Order, _a: AccountState, market: Market, limits: Limits, now_ns: int) -> Denial | None:
     """MARK_STALE: the partition's clock stands still, or is as far ahead of ours (then one of the two is wrong)."""
     assert market.mark is not None
     age_ns = now_ns - market.mark.clock_ns
@@ -152,19 +153,19 @@ def mark_fresh(_o: OrderIntent, _a: AccountState, market: Market, limits: Limits
     return Denial(ReasonCode.MARK_STALE, {"mark_age_ns": age_ns, "mark_age_max_ns": limits.mark_age_max_ns})
 
 
-def qty_positive(order: OrderIntent, _a: AccountState, _m: Market, _l: Limits, _n: int) -> Denial | None:
+def qty_positive(order: Order, _a: AccountState, _m: Market, _l: Limits, _n: int) -> Denial | None:
     """QTY_NOT_POSITIVE."""
     return None if order.qty > 0 else Denial(ReasonCode.QTY_NOT_POSITIVE, {"qty": order.qty})
 
 
-def qty_on_lot(order: OrderIntent, _a: AccountState, market: Market, _l: Limits, _n: int) -> Denial | None:
+def qty_on_lot(order: Order, _a: AccountState, market: Market, _l: Limits, _n: int) -> Denial | None:
     """QTY_OFF_LOT: not a multiple of the instrument's lot."""
     assert market.instrument is not None
     lot_qty = market.instrument.lot_size
     return Denial(ReasonCode.QTY_OFF_LOT, {"qty": order.qty, "lot_qty": lot_qty}) if order.qty % lot_qty else None
 
 
-def price_given(order: OrderIntent, _a: AccountState, market: Market, _l: Limits, _n: int) -> Denial | None:
+def price_given(order: Order, _a: AccountState, market: Market, _l: Limits, _n: int) -> Denial | None:
     """PRICE_MISSING, PRICE_UNEXPECTED; MARK_MISSING where a MARKET order meets an empty side of the book."""
     if order.order_type is not _MARKET:
         return None if order.limit_price_e4 is not None else Denial(ReasonCode.PRICE_MISSING, {})
@@ -176,7 +177,7 @@ def price_given(order: OrderIntent, _a: AccountState, market: Market, _l: Limits
     return None if market.mark.bid_e4 > 0 else Denial(ReasonCode.MARK_MISSING, {"bid_e4": market.mark.bid_e4})
 
 
-def price_positive(order: OrderIntent, _a: AccountState, _m: Market, _l: Limits, _n: int) -> Denial | None:
+def price_positive(order: Order, _a: AccountState, _m: Market, _l: Limits, _n: int) -> Denial | None:
     """PRICE_NOT_POSITIVE."""
     price_e4 = order.limit_price_e4
     if price_e4 is None or price_e4 > 0:
@@ -184,7 +185,7 @@ def price_positive(order: OrderIntent, _a: AccountState, _m: Market, _l: Limits,
     return Denial(ReasonCode.PRICE_NOT_POSITIVE, {"limit_price_e4": price_e4})
 
 
-def price_on_tick(order: OrderIntent, _a: AccountState, market: Market, _l: Limits, _n: int) -> Denial | None:
+def price_on_tick(order: Order, _a: AccountState, market: Market, _l: Limits, _n: int) -> Denial | None:
     """PRICE_OFF_TICK: not a multiple of the increment at that price (Regulation NMS, rule 612)."""
     price_e4 = order.limit_price_e4
     if price_e4 is None:
@@ -196,7 +197,7 @@ def price_on_tick(order: OrderIntent, _a: AccountState, market: Market, _l: Limi
     return Denial(ReasonCode.PRICE_OFF_TICK, {"limit_price_e4": price_e4, "tick_e4": tick})
 
 
-def qty_bounded(order: OrderIntent, _a: AccountState, limits: Limits, price_e4: int) -> Denial | None:
+def qty_bounded(order: Order, _a: AccountState, limits: Limits, price_e4: int) -> Denial | None:
     """QTY_TOO_LARGE: price times quantity is above the limit, which itself fits 64 bits."""
     if price_e4 * order.qty <= limits.order_notional_max_e4:
         return None
@@ -208,7 +209,7 @@ def qty_bounded(order: OrderIntent, _a: AccountState, limits: Limits, price_e4: 
     return Denial(ReasonCode.QTY_TOO_LARGE, compared)
 
 
-def money_sufficient(order: OrderIntent, account: AccountState, _l: Limits, price_e4: int) -> Denial | None:
+def money_sufficient(order: Order, account: AccountState, _l: Limits, price_e4: int) -> Denial | None:
     """CASH_INSUFFICIENT for a BUY, POSITION_INSUFFICIENT for a SELL: nothing is bought on credit or sold short."""
     if order.side is _BUY:
         assert account.row is not None
