@@ -80,7 +80,7 @@ class RedisFeed:
             self._overrun.set()
 
     def _new_queues(self) -> None:
-        actions_max = self._settings.redis_actions_max
+        actions_max = self._settings.redis_actions_max + self._hub.channels  # a new session opens all of them
         self._commands: asyncio.Queue[Open | Close] = asyncio.Queue(actions_max)
         self._reads: asyncio.Queue[Read | ListScopes] = asyncio.Queue(actions_max)
         self._overrun = asyncio.Event()

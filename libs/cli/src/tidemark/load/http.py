@@ -18,12 +18,13 @@ ANSWERS_TO_A_CANCEL: Final = frozenset({200, 202, 404, 409})
 class HttpGateway:
     """See ``driver.Gateway``. Keeps connections open between orders, as a trading client does."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, connections_max: int = CONNECTIONS_MAX) -> None:
         self._url = url.rstrip("/")
+        self._connections_max = connections_max
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=60)
+        connector = aiohttp.TCPConnector(limit=self._connections_max, keepalive_timeout=60)
         self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
         return self
 
