@@ -8,8 +8,8 @@ LEAST: Final = 100
 class BatchSize:
     """At most ``most``; fewer where a batch took longer to handle than ``target_s``, more again where it did not.
 
-    Large batches are cheap, because a row that many messages change is written once. But a process answers requests,
-    heartbeats and other tasks between two of them, and handlers differ by a factor of a hundred in what a message costs.
+    Large batches are cheap, because a row that many messages change is written once. But requests and heartbeats are
+    answered between two of them, and handlers differ by a factor of a hundred in what a message costs.
     """
 
     def __init__(self, most: int, target_s: float) -> None:
