@@ -1,6 +1,6 @@
 """An intent as the gate reads it: field by field ``contracts.events.OrderIntent``, which stays the truth.
 
-Validating the pydantic model costs 4 µs, this 1. ``tests/risk/test_wire.py`` holds the two to each other: they
+Validating the pydantic model costs 2.0 µs, this 0.6. ``tests/risk/test_wire.py`` holds the two to each other: they
 accept and refuse the same bytes, with equal values, and write the same bytes.
 """
 
@@ -15,7 +15,7 @@ from msgspec import Meta
 DAY: Final = TimeInForce.DAY
 NAMES: Final = re.compile(r"[A-Za-z0-9_-]{1,32}\n[A-Za-z0-9_-]{1,64}\n[A-Z0-9][A-Z0-9.+=^#*/$!~%-]{0,15}")
 """Account id, client order id and symbol as ``contracts.values`` has them. No part can hold a line feed, so one match
-over the three is as strict as three, at a third of their cost."""
+over the three is as strict as three, and cheaper."""
 Quantity = Annotated[int, Meta(ge=-INT64_MAX, le=INT64_MAX)]
 TimestampNs = Annotated[int, Meta(ge=0, le=INT64_MAX)]
 
