@@ -30,5 +30,5 @@ def link(last: ChainRow, entry: bytes) -> tuple[bytes, ChainRow]:
     """The value to send for an encoded entry, its place in the chain included, and the link it makes."""
     seq = last.seq + 1
     numbered = b'%b,"chain_seq":%d' % (entry[:-1], seq)
-    hashed = sha256(b"%b%b}" % (last.head, numbered))
-    return b'%b,"chain":"%b"}' % (numbered, hashed.hexdigest().encode()), ChainRow(seq, hashed.digest())
+    head = sha256(b"%b%b}" % (last.head, numbered)).digest()
+    return b'%b,"chain":"%b"}' % (numbered, head.hex().encode()), ChainRow(seq, head)
