@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.runtime.backoff import Backoff
+from common.runtime.broker_watch import is_broker_away
 from common.runtime.errors import Retriable
 from common.runtime.health import HealthReporter
 from common.runtime.logs import get_logger
@@ -110,7 +111,7 @@ class Auditor:
 
     def log_check(self) -> tuple[bool, Any]:
         """Ready once what the log held at the beginning is folded, and while it is read."""
-        ready = self._reading and self.is_caught_up
+        ready = self._reading and self.is_caught_up and not is_broker_away()
         done = sum(self.truth.positions.values())
         return ready, {"done": done, "of": sum((self._goal or {}).values()), "records": self.truth.records}
 
