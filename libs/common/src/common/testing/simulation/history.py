@@ -152,7 +152,11 @@ async def _happen(history: Plan, mode: str) -> Outcome:
     handled = sum(len(broker.committed_in(work.LEDGER.name, p)) for p in range(PARTITIONS))
     for task in (*storm, sweeping):
         task.cancel()
-    await cluster.shut_down()
+    try:
+        async with asyncio.timeout(CALM_S):
+            await cluster.shut_down()
+    except TimeoutError:
+        wrong.append(Wrong("stuck", "a worker cannot be killed"))
     return Outcome(history, tuple(wrong), handled)
 
 
@@ -218,9 +222,13 @@ async def _strike(cluster: Cluster, event: Event) -> None:
 
 
 async def _watch(broker: MemoryLog, storm: list[asyncio.Task[None]]) -> list[Wrong]:
-    """Looks at the committed ledger while the storm goes on."""
+    """Looks at the committed ledger while the storm goes on, which does not end where a worker cannot be killed."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + STORM_S + CALM_S
     while not all(task.done() for task in storm):
         await asyncio.sleep(WATCH_S)
+        if loop.time() > until:
+            return [Wrong("stuck", f"the storm has not ended {CALM_S:.0f} s after its time")]
         wrong = [found for p in range(PARTITIONS) for found in work.check_ledger(broker, p)]
         if wrong:
             return wrong
