@@ -53,6 +53,7 @@ class Worker:
         self._broker = broker
         self._weather = weather
         self._settings = settings.model_copy(update={"worker_id": name})
+        self.keeps_standbys = settings.standbys > 0
         self._main: asyncio.Task[None] | None = None
         self.runner: StageRunner | None = None
         self.crashed: BaseException | None = None
@@ -97,6 +98,11 @@ class Worker:
             store.crash(lost_writes)
 
 
+def _told(workers: Sequence[Worker]) -> frozenset[str]:
+    """Who is there, as members hear it. Only where they keep standbys: elsewhere they wait for owners that are gone."""
+    return frozenset(worker.name for worker in workers if worker.keeps_standbys)
+
+
 class Group:
     """The group's coordinator: who is heard from is given partitions, in turn; every member is told a little later."""
 
@@ -109,7 +115,7 @@ class Group:
         """Deals the partitions out to those who are alive and not stopped for longer than the session."""
         self.assigned = {p: workers[p % len(workers)] for p in range(PARTITIONS)} if workers else {}
         self._generation += 1
-        loop, names = asyncio.get_running_loop(), frozenset(worker.name for worker in workers)
+        loop, names = asyncio.get_running_loop(), _told(workers)
         for worker in workers:
             partitions = frozenset(p for p, owner in self.assigned.items() if owner is worker)
             loop.call_later(self._rng.random() * NOTICE_S, worker.seat.tell, self._generation, partitions, names)
@@ -117,7 +123,7 @@ class Group:
     def confuse(self, workers: list[Worker]) -> None:
         """Everybody is told that all partitions are its own, as slow members of several generations may believe."""
         self._generation += 1
-        loop, names = asyncio.get_running_loop(), frozenset(worker.name for worker in workers)
+        loop, names = asyncio.get_running_loop(), _told(workers)
         for worker in workers:
             everything = frozenset(range(PARTITIONS))
             loop.call_later(self._rng.random() * CONFUSION_S, worker.seat.tell, self._generation, everything, names)
@@ -126,7 +132,7 @@ class Group:
         """The rivals are told that the first partition is theirs; the others stay out of it, with one worker."""
         self._generation += 1
         others = range(1, PARTITIONS)
-        loop, names = asyncio.get_running_loop(), frozenset(worker.name for worker in workers)
+        loop, names = asyncio.get_running_loop(), _told(workers)
         for worker in workers:
             partitions = frozenset({*((0,) if worker in rivals else ()), *(others if worker is workers[-1] else ())})
             loop.call_later(self._rng.random() * CONFUSION_S, worker.seat.tell, self._generation, partitions, names)
