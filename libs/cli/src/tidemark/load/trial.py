@@ -50,7 +50,7 @@ class Outcome:
 
     @property
     def unanswered(self) -> int:
-        """Orders over HTTP that got no verdict, however often they were asked again."""
+        """Requests over HTTP that got no answer, however often they were asked again, or were not even sent."""
         return sum(self.tally.errors.values()) + self.tally.overflow
 
     @property
@@ -64,6 +64,7 @@ class Outcome:
             "killed": " ".join(self.killed),
             "http_answered": self.tally.accepted + self.tally.denied,
             "http_unanswered": self.unanswered,
+            "instead": dict(self.tally.errors),
             "topic_sent": self.sent,
             "load_s": round(self.load_s, 1),
             "audit_s": round(self.audit_s, 1),
