@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from common.runtime.admin import create_topics
+from common.runtime.claims import CLAIM_PREFIX, OWNER_KEY
 from common.runtime.kafka import KafkaLog
 from common.runtime.log import Partition, Record
-from common.runtime.ownership import CLAIM_PREFIX, OWNER_KEY
 from common.runtime.settings import Settings
 from common.testing import counting_worker
 from common.testing.stack import Stack

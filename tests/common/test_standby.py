@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.runtime import metrics
+from common.runtime.claims import OWNER_KEY, is_ownership
 from common.runtime.log import Partition, Record
 from common.runtime.message import Message, Output
-from common.runtime.ownership import OWNER_KEY, is_ownership
 from common.runtime.restore import STORE_AGE_MAX_S
 from common.runtime.settings import Settings
 from common.runtime.stage import StageRunner

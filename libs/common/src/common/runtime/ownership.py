@@ -1,11 +1,4 @@
-"""Who may write a changelog partition, when producers are shared by a process's tasks: claims in the changelog itself.
-
-A transactional id that belongs to a process is not known to who takes a partition over, so the changelog names it.
-Two kinds of rows, beside those of tables and positions:
-
-``@owner``: transactional id of the last one who took the partition; empty: it was given back.
-``@claim/{unique}``: transactional id of one who wants it. A claim is a row of its own, because compaction keeps only
-the newest row of a key, and a later claim of the same id must not stand for an earlier one.
+"""Taking a changelog partition over: who may still write it is shut out, by the claims in the changelog itself.
 
 Whoever takes the partition removes the claims that are older than its own, whose makers it has shut out, in the row
 that names it owner. So at any offset, those who could still write are the owner and the makers of the claims that are
@@ -16,71 +9,19 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from common.runtime.claims import CLAIM_PREFIX, NOBODY, OWNER_KEY
 from common.runtime.failpoints import passing
 from common.runtime.inbox import RESTORE_POLL_MS
 from common.runtime.log import Log, Partition
 from common.runtime.logs import get_logger
-from common.runtime.store import Store
+from common.runtime.restore import ChangelogCopy
 from common.runtime.transaction import Note
 
-if TYPE_CHECKING:
-    from common.runtime.restore import ChangelogCopy
-
-OWNER_KEY: Final = b"@owner"
-CLAIM_PREFIX: Final = b"@claim/"
-NOBODY: Final = ""
 OFFSET_MAX: Final = 2**63 - 1
 
 _log = get_logger(__name__)
-
-
-def is_ownership(key: bytes) -> bool:
-    """Whether a changelog row is about ownership and none of a table's."""
-    return key == OWNER_KEY or key.startswith(CLAIM_PREFIX)
-
-
-@dataclass(slots=True)
-class Claims:
-    """The ownership rows of a partition as far as the changelog was read."""
-
-    owner: str = NOBODY
-    claims: dict[bytes, str] = field(default_factory=dict)
-    _unread: set[bytes] = field(default_factory=set)
-
-    @classmethod
-    def of(cls, store: Store) -> "Claims":
-        """Those that the store has from earlier reading."""
-        claims = {key: value.decode() for key, value in store.prefix(CLAIM_PREFIX)}
-        return cls((store.get(OWNER_KEY) or b"").decode(), claims)
-
-    def note(self, key: bytes, value: bytes | None) -> None:
-        """Takes in the next row of the changelog."""
-        if key == OWNER_KEY:
-            self.owner = (value or b"").decode()
-        elif key.startswith(CLAIM_PREFIX):
-            if value is None:
-                self.claims.pop(key, None)
-            else:
-                self.claims[key] = value.decode()
-        else:
-            return
-        self._unread.add(key)
-
-    def writers(self, me: str) -> list[str]:
-        """Everybody else who may be able to write: the owner and all whose claims stand. They count as looked at."""
-        self._unread.clear()
-        return sorted({self.owner, *self.claims.values()} - {me, NOBODY})
-
-    def writers_since(self, me: str) -> list[str]:
-        """Those named by rows that came after the last look."""
-        claimed = {self.claims[key] for key in self._unread if key in self.claims}
-        return sorted({*self.owner_since(me), *claimed} - {me})
-
-    def owner_since(self, me: str) -> list[str]:
-        """The owner, if its row came after the last look."""
-        return [self.owner] if OWNER_KEY in self._unread and self.owner not in (me, NOBODY) else []
 
 
 @dataclass(slots=True)
@@ -92,7 +33,7 @@ class Taking:
     """
 
     log: Log
-    copy: "ChangelogCopy"
+    copy: ChangelogCopy
     me: str
     task_id: str
     writes: Collection[Partition]
@@ -193,8 +134,3 @@ class Taking:
             _log.info("owner_shut_out", changelog=str(self.copy.changelog), by=self.me, owner=transactional_id)
             producer = await self.log.fence(transactional_id, self.writes)
             await producer.close()
-
-
-def release(changelog: Partition) -> Note:
-    """What an owner writes when it gives the partition back: nobody has to shut it out then."""
-    return Note(changelog, [(OWNER_KEY, NOBODY.encode())])

@@ -7,12 +7,12 @@ from operator import attrgetter
 from typing import Any, Final
 
 from common.contracts.topics import Topic
+from common.runtime.claims import Claims
 from common.runtime.errors import Fatal, Retriable
 from common.runtime.inbox import RESTORE_POLL_MS
 from common.runtime.log import Log, Partition, Reader, StoredRecord
 from common.runtime.logs import get_logger
 from common.runtime.message import Message
-from common.runtime.ownership import Claims
 from common.runtime.snapshots import SnapshotDirectory
 from common.runtime.store import Store
 from common.runtime.tables import Changelogged, Snapshotted, Verify

@@ -12,6 +12,7 @@ from typing import Any
 from common.contracts.topics import Topic
 from common.runtime import metrics
 from common.runtime.batch_size import BatchSize
+from common.runtime.claims import release
 from common.runtime.errors import Fatal, LogError, Retriable
 from common.runtime.failpoints import passing
 from common.runtime.inbox import Inbox
@@ -20,7 +21,7 @@ from common.runtime.log import Log, Partition
 from common.runtime.logs import get_logger
 from common.runtime.message import Message, View
 from common.runtime.overlay import TaskTables
-from common.runtime.ownership import Taking, release
+from common.runtime.ownership import Taking
 from common.runtime.progress import Meter, Progress
 from common.runtime.restore import ChangelogCopy, Rebuild, RowCheck, decodable, wipe_if_unusable
 from common.runtime.settings import Settings

@@ -1,13 +1,14 @@
 """Seeded faults in the ownership protocol of producers that serve a whole process, see ``docs/spec/ownership.md``."""
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from common.runtime import lane, ownership, restore, task, transaction
+from common.runtime import claims, lane, restore, task, transaction
+from common.runtime.claims import Claims
 from common.runtime.errors import LogError
-from common.runtime.ownership import Claims, Taking
+from common.runtime.ownership import Taking
 from common.testing.simulation.replacing import replaced
 
 
@@ -16,7 +17,7 @@ class _OnlyTheLast(Claims):
 
     def note(self, key: bytes, value: bytes | None) -> None:
         super().note(key, value)
-        if ownership.is_ownership(key) and value:
+        if claims.is_ownership(key) and value:
             self.newest = value.decode()
 
     def writers(self, me: str) -> list[str]:
@@ -33,7 +34,7 @@ class _AfterTheOwnerRow(Claims):
 
     def note(self, key: bytes, value: bytes | None) -> None:
         super().note(key, value)
-        if key == ownership.OWNER_KEY:
+        if key == claims.OWNER_KEY:
             self.claims.clear()
 
 
@@ -88,7 +89,7 @@ def owner_row_left_out() -> AbstractContextManager[None]:
 
     async def wrong(self: lane.Session, note: transaction.Note) -> int:
         rows = list(note.rows)
-        seated = len(rows) > 1 and rows[0][0] == ownership.OWNER_KEY
+        seated = len(rows) > 1 and rows[0][0] == claims.OWNER_KEY
         return await right(self, transaction.Note(note.changelog, rows[1:] if seated else rows))
 
     return replaced(lane.Session, "write", wrong)
@@ -103,7 +104,7 @@ def released_before_leaving() -> AbstractContextManager[None]:
             await seat.ended
         finally:
             with contextlib.suppress(LogError):
-                await session.write(ownership.release(self._parts.changelog))
+                await session.write(claims.release(self._parts.changelog))
             await session.leave(seat)
 
     return replaced(task.Task, "_serve", wrong)
@@ -128,13 +129,18 @@ def fences_the_wrong_id() -> AbstractContextManager[None]:
     return replaced(Taking, "_shut_out", wrong)
 
 
-def owed_markers_left_behind() -> AbstractContextManager[None]:
-    """The last task of a lane goes without looking if what it committed can be read."""
+@contextlib.contextmanager
+def owed_markers_left_behind() -> Iterator[None]:
+    """The last task of a lane does not look if its commits can be read; who then waits for them asks nobody why."""
 
-    async def wrong(self: lane.Lane, session: lane.Session) -> None:
+    async def no_clearing(self: lane.Lane, session: lane.Session) -> None:
         return
 
-    return replaced(lane.Lane, "_clear", wrong)
+    async def no_asking(self: Taking) -> bool:
+        return False
+
+    with replaced(lane.Lane, "_clear", no_clearing), replaced(Taking, "free", no_asking):
+        yield
 
 
 def task_id_not_shut_out_after_the_claim() -> AbstractContextManager[None]:

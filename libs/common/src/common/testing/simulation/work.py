@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from common.contracts.topics import RAW_SCHEMA, Topic
+from common.runtime.claims import is_ownership
 from common.runtime.message import Message, Output
 from common.runtime.overlay import TaskTables
-from common.runtime.ownership import is_ownership
 from common.runtime.store import CHANGELOG_KEY, POSITION_PREFIX
 from common.runtime.tables import Changelogged, Codec, Tables
 from common.runtime.task import Stage
