@@ -50,8 +50,8 @@ class Outcome:
 
     @property
     def unanswered(self) -> int:
-        """Requests over HTTP that got no answer, however often they were asked again, or were not even sent."""
-        return sum(self.tally.errors.values()) + self.tally.overflow
+        """Requests over HTTP that got no answer, however often they were asked again."""
+        return sum(self.tally.errors.values())
 
     @property
     def violations(self) -> int:
@@ -65,6 +65,7 @@ class Outcome:
             "http_answered": self.tally.accepted + self.tally.denied,
             "http_unanswered": self.unanswered,
             "instead": dict(self.tally.errors),
+            "held_back": self.tally.overflow,
             "topic_sent": self.sent,
             "load_s": round(self.load_s, 1),
             "audit_s": round(self.audit_s, 1),
