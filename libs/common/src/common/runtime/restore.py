@@ -184,7 +184,7 @@ class Rebuild:
                         self._replay_one(
                             Message(topic, partition.number, r.offset, r.key, r.value, r.timestamp, r.headers)
                         )
-                self._tell("replaying", reader.position - begin, end - begin, self._replayed)
+                self._tell("replaying", min(reader.position, end) - begin, end - begin, self._replayed)
                 await asyncio.sleep(0)
         finally:
             await reader.close()
