@@ -23,6 +23,7 @@ from tidemark.audit.fold import Balance, nonzero
 from tidemark.audit.rows import ExecutionRow, OrderRow, execution_row, order_row
 from tidemark.console import CommandError
 from tidemark.log_end import read_committed
+from tidemark.postgres import POSTGRES_AWAY
 
 SCAN_KEYS: Final = 1_000
 POSTGRES_TIMEOUT_S: Final = 60.0
@@ -150,7 +151,7 @@ class PostgresCopies:
                     await self._read(connection)
             finally:
                 await connection.close(timeout=5)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except POSTGRES_AWAY as error:
             raise CommandError(f"PostgreSQL gave no answer: {error or type(error).__name__}") from error
 
     async def _read(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -12,6 +12,7 @@ from tidemark.audit.fold import Balance, nonzero
 from tidemark.audit.rows import OrderRow
 from tidemark.auditor.compare import ACCOUNT, ENTRIES, ORDER, Look, Seen
 from tidemark.auditor.truth import Place
+from tidemark.postgres import POSTGRES_AWAY
 
 STORE = "postgres"
 TIMEOUT_S = 5.0
@@ -91,7 +92,7 @@ class ProjectionRows:
                 rows = await self._accounts(connection, list(accounts), known, rows_max)
                 rows += await self._orders(connection, list(orders))
                 rows += await self._entries(connection, rows_max)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except POSTGRES_AWAY as error:
             await self.close()
             raise OSError(f"PostgreSQL gave no answer: {error or type(error).__name__}") from error
         positions = {(row["topic"], row["partition"]): row["next_offset"] for row in reached}

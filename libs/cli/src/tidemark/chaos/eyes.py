@@ -30,6 +30,7 @@ from redis.exceptions import RedisError
 from tidemark.chaos.invariants import INTENTS_DEAD, Invariants
 from tidemark.chaos.recovery import Lane, Pulses
 from tidemark.options import reader_settings
+from tidemark.postgres import POSTGRES_AWAY
 from tidemark.quotes import quote_channels
 from tidemark.state import Addresses
 from tidemark.watcher import Watcher
@@ -157,7 +158,7 @@ class Eyes:
         """The order that was sent last, of those in the projection."""
         last_ns = 0
         while True:
-            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            with contextlib.suppress(*POSTGRES_AWAY):
                 connection = await asyncpg.connect(
                     self._where.postgres_dsn, timeout=CLIENT_TIMEOUT_S, command_timeout=CLIENT_TIMEOUT_S
                 )
