@@ -53,11 +53,11 @@ class Settings(BaseSettings):
     standbys: int = Field(
         default=0, ge=0, le=2, description="keep stores of others' partitions fresh: so many workers may die at once"
     )
-    batch_messages_max: int = Field(default=5_000, ge=1, description="a task's input records per transaction at most")
+    batch_messages_max: int = Field(default=10_000, ge=1, description="a task's input records per transaction at most")
     batch_handling_ms: int = Field(
         default=50, ge=1, description="a batch is made smaller where handling it keeps the process busy for longer"
     )
-    inbox_messages_max: int = Field(default=10_000, ge=1, description="records waiting per input partition at most")
+    inbox_messages_max: int = Field(default=20_000, ge=1, description="records waiting per input partition at most")
     inbox_bytes_max: int = Field(
         default=16 * 1024 * 1024, ge=1, description="their size at most; one more fetch of 2 MiB may come on top"
     )
