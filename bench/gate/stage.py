@@ -6,7 +6,6 @@ record handled to the commit of the last one.
 
 import argparse
 import asyncio
-import gc
 import json
 import resource
 import struct
@@ -18,6 +17,7 @@ from typing import Any
 import msgspec
 import uvloop
 from common.contracts.topics import RAW_SCHEMA, Topic
+from common.runtime.app import calm_garbage_collection
 from common.runtime.message import Message, Output
 from common.runtime.settings import Settings
 from common.runtime.stage import StageService
@@ -120,8 +120,7 @@ async def run(options: argparse.Namespace) -> None:
     settings = Settings(kafka_bootstrap=options.bootstrap, data_dir=options.data, worker_id="bench", **chosen)
     service = StageService(stage, settings, None)
     await service.start()
-    gc.collect()
-    gc.freeze()
+    calm_garbage_collection()
     while not options.messages or sum(t.positions.get(options.intents, 0) for t in service.tasks()) < options.messages:
         await asyncio.sleep(0.005)
     print(json.dumps(meter.result()), flush=True)
