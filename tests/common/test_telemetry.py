@@ -1,7 +1,7 @@
 """Trace context between services."""
 
 import pytest
-from common.runtime.telemetry import is_sampled
+from common.runtime.telemetry import Allowance, is_sampled
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -24,3 +24,22 @@ def test_context_that_the_sdk_writes_then_read_as_it_was_sampled(sampler: Sample
     with TracerProvider(sampler=sampler).get_tracer("test").start_as_current_span("span"):
         TraceContextTextMapPropagator().inject(carrier)
     assert is_sampled(carrier["traceparent"]) is sampled
+
+
+def test_allowance_in_a_flood_then_as_many_as_it_says_and_more_with_time() -> None:
+    now_s = [0.0]
+    spans = Allowance(10, lambda: now_s[0])
+    assert sum(spans.take() for _ in range(1_000)) == 10
+    now_s[0] += 0.55
+    assert sum(spans.take() for _ in range(1_000)) == 5
+    now_s[0] += 3_600
+    assert sum(spans.take() for _ in range(1_000)) == 10
+
+
+def test_allowance_of_none_or_with_a_clock_that_jumps_back_then_none() -> None:
+    now_s = [0.0]
+    assert not Allowance(0, lambda: now_s[0]).take()
+    spans = Allowance(1, lambda: now_s[0])
+    assert spans.take()
+    now_s[0] -= 3_600
+    assert not spans.take()

@@ -74,7 +74,7 @@ class Desk:
         seen: list[Any] = []
         for item in self._handle(record, self.tables, self.now_ns):
             if isinstance(item, View):
-                self.views.append(shown(item))
+                self.views.append(shown(item, self.tables))
                 continue
             assert isinstance(item, Output)
             assert (item.key, item.partition) == (body.account_id.encode(), PARTITION)

@@ -315,7 +315,7 @@ class History(RuleBasedStateMachine):
     def views_show_the_rows(self) -> None:
         for view in account_views(self.desk.tables):
             account = self.model[view.scope]
-            data = AccountData.model_validate(shown(view).data)
+            data = AccountData.model_validate(shown(view, self.desk.tables).data)
             positions = {p.symbol: (p.qty, p.reserved_qty) for p in data.positions}
             assert positions == {s: (qty, account.held_shares(s)) for s, qty in account.shares.items() if qty}
             assert data.cash_e4 == account.cash_e4

@@ -209,7 +209,7 @@ def test_refill_lists_every_account_as_it_was_last_shown(desk: Any) -> None:
     for number in range(3):
         desk.open(f"acct-{number}", cash_e4=CASH_E4, shares=number)
     newest = {view.scope: view.data for view in desk.views}
-    assert {view.scope: shown(view).data for view in account_views(desk.tables)} == newest
+    assert {view.scope: shown(view, desk.tables).data for view in account_views(desk.tables)} == newest
     assert len(newest) == 3
 
 

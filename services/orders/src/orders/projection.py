@@ -4,8 +4,9 @@ Rows and positions go into one database transaction, so a crash anywhere leaves 
 project side by side: who takes the lock on a partition's position first applies the records, the others find them done.
 """
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from common.contracts.events import CommandResult, Decision, ExecutionReport, LedgerEntry, OrderEvent
@@ -22,6 +23,8 @@ _log = get_logger(__name__)
 TOPICS: Final[tuple[Topic, ...]] = (ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER)
 ROWS = Counter("tidemark_orders_projected_rows_total", "Records projected into PostgreSQL", ["topic"])
 REFUSED = Counter("tidemark_orders_projection_refused_total", "Records that could not be decoded", ["topic"])
+DECODED_AT_ONCE: Final = 100
+"""Records between which requests are let in: they share the event loop."""
 LAG = Gauge("tidemark_orders_projection_lag_seconds", "Age of the newest projected record", ["topic", "partition"])
 
 
@@ -50,22 +53,19 @@ class ProjectionSink:
     async def apply(self, messages: Sequence[Message], positions: Mapping[tuple[str, int], int]) -> None:
         """One transaction. Raises DatabaseAway where nothing happened, LedgerGap where the log cannot be right."""
         async with self._database.transaction() as connection:
-            stored = {place: await _lock_position(connection, *place) for place in sorted(positions)}
+            stored = await _lock_positions(connection, sorted(positions))
             for place, next_offset in stored.items():
                 if next_offset < self._reached.get(place, 0):
                     self._migrated = False
                     raise DatabaseAway(f"the database went back to {next_offset} on {place}: it must be read again")
             fresh = [m for m in messages if m.offset >= stored[m.topic.name, m.partition]]
             for topic in TOPICS:
-                records = _decoded([m for m in fresh if m.topic.name == topic.name])
+                records = await _decoded([m for m in fresh if m.topic.name == topic.name])
                 if records:
                     await _WRITERS[topic.name](connection, records)
                     ROWS.labels(topic.name).inc(len(records))
             reached = {place: max(next_offset, stored[place]) for place, next_offset in positions.items()}
-            await connection.executemany(
-                "UPDATE projection_positions SET next_offset = $3 WHERE topic = $1 AND partition = $2",
-                [(*place, next_offset) for place, next_offset in reached.items()],
-            )
+            await connection.execute(_SET_POSITIONS, *_columns(reached), list(reached.values()))
         self._reached.update(reached)
         for message in messages[-1:]:
             LAG.labels(message.topic.name, message.partition).set(time.time() - message.timestamp_ms / 1000)
@@ -73,22 +73,30 @@ class ProjectionSink:
 
 Record = tuple[Message, Any]
 """A record and its decoded body."""
+Place = tuple[str, int]
+"""Topic and partition."""
 
 
-async def _lock_position(connection: Connection, topic: str, partition: int) -> int:
-    await connection.execute(
-        "INSERT INTO projection_positions VALUES ($1, $2, 0) ON CONFLICT DO NOTHING", topic, partition
-    )
-    stored: int = await connection.fetchval(
-        "SELECT next_offset FROM projection_positions WHERE topic = $1 AND partition = $2 FOR UPDATE", topic, partition
-    )
-    return stored
+def _columns(places: Iterable[Place]) -> tuple[list[str], list[int]]:
+    topics, partitions = zip(*places, strict=True)
+    return list(topics), list(partitions)
 
 
-def _decoded(messages: Sequence[Message]) -> list[Record]:
+async def _lock_positions(connection: Connection, places: Sequence[Place]) -> dict[Place, int]:
+    """Place → next offset. Locked in order, so that replicas wait for each other and never in a circle."""
+    rows = await connection.fetch(_LOCK_POSITIONS, *_columns(places))
+    if len(rows) < len(places):
+        await connection.execute(_ADD_POSITIONS, *_columns(places))
+        rows = await connection.fetch(_LOCK_POSITIONS, *_columns(places))
+    return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+
+
+async def _decoded(messages: Sequence[Message]) -> list[Record]:
     """What cannot be decoded is counted and left out: its neighbours are projected all the same."""
     records = []
-    for message in messages:
+    for done, message in enumerate(messages):
+        if done % DECODED_AT_ONCE == DECODED_AT_ONCE - 1:
+            await asyncio.sleep(0)
         try:
             if b"\\u0000" in (message.value or b""):
                 raise ValueError("PostgreSQL has no place for NUL in a text")
@@ -156,6 +164,21 @@ async def _write_ledger(connection: Connection, records: Sequence[Record]) -> No
         await connection.execute(_SET_LEDGER_SEQ, list(reached), list(reached.values()))
 
 
+_LOCK_POSITIONS: Final = """
+    SELECT topic, partition, next_offset FROM projection_positions
+    JOIN unnest($1::text[], $2::int[]) AS asked (topic, partition) USING (topic, partition)
+    ORDER BY topic, partition FOR UPDATE OF projection_positions
+"""
+_ADD_POSITIONS: Final = """
+    INSERT INTO projection_positions
+    SELECT topic, partition, 0 FROM unnest($1::text[], $2::int[]) AS asked (topic, partition) ORDER BY 1, 2
+    ON CONFLICT DO NOTHING
+"""
+_SET_POSITIONS: Final = """
+    UPDATE projection_positions AS stored SET next_offset = reached.next_offset
+    FROM unnest($1::text[], $2::int[], $3::bigint[]) AS reached (topic, partition, next_offset)
+    WHERE stored.topic = reached.topic AND stored.partition = reached.partition
+"""
 _ORDER_COLUMNS: Final = (
     "order_id, account_id, client_order_id, symbol, instrument_id, side, order_type, time_in_force, qty, "
     "limit_price_e4, state, cum_qty, leaves_qty, notional_e4, reason, text, revision, sent_ns, updated_ns"

@@ -143,7 +143,7 @@ def on_intent(
     return [
         _decision(message, intent, order_id, row),
         _entry(message, tables, booked.entry),
-        account_view(tables, account_key, account_id, booked.account, intent.sent_ns),
+        account_view(account_id, intent.sent_ns),
     ]
 
 
@@ -249,7 +249,7 @@ def on_command(message: Message, command: RiskCommand, tables: Tables, now_ns: i
         _keep(tables, account_key, outcome.account, body.symbol or "", position, outcome.position)
         if outcome.entry is not None:
             handled.append(_entry(message, tables, outcome.entry))
-        handled.append(account_view(tables, account_key, command.account_id, outcome.account, command.sent_ns))
+        handled.append(account_view(command.account_id, command.sent_ns))
     return handled
 
 
@@ -320,7 +320,7 @@ def on_execution(message: Message, report: ExecutionReport, tables: Tables, now_
     executions.put(booked_key, ExecutionRow(settled.account.seq, now_ns))
     _keep(tables, account_key, settled.account, order.symbol, position, settled.position)
     handled: list[Output | View] = [_entry(message, tables, entry) for entry in settled.entries]
-    handled.append(account_view(tables, account_key, report.account_id, settled.account, report.venue_ns))
+    handled.append(account_view(report.account_id, report.venue_ns))
     return handled
 
 
@@ -356,8 +356,17 @@ def _keep(
         put_position(tables, account_key, symbol, before, after)
 
 
-def account_view(tables: Tables, account_key: bytes, account_id: str, account: AccountRow, origin_ns: int = 0) -> View:
-    """The account as it stands now."""
+def account_view(account_id: str, origin_ns: int = 0) -> View:
+    """The account as it stands when it is shown."""
+    return View("account", account_id, "account", account_data, origin_ns)
+
+
+def account_data(tables: Tables, view: View) -> AccountTwin:
+    """What an account's view shows."""
+    account_id = view.scope
+    account_key = account_id.encode()
+    account: AccountRow | None = tables.changelogged("accounts").get(account_key)
+    assert account is not None, "no account is ever removed"
     held: Holdings | None = tables.changelogged("holdings").get(account_key)
     positions: list[PositionTwin] = []
     if held is not None:
@@ -367,14 +376,13 @@ def account_view(tables: Tables, account_key: bytes, account_id: str, account: A
             assert row is not None, "holdings and positions change together"
             positions.append(PositionTwin(symbol, row.qty, row.reserved_qty))
     cash_e4, reserved_cash_e4 = account.cash_e4, account.reserved_cash_e4
-    data = AccountTwin(account_id, account.status, cash_e4, reserved_cash_e4, positions, account.seq)
-    return View("account", account_id, "account", data, origin_ns)
+    return AccountTwin(account_id, account.status, cash_e4, reserved_cash_e4, positions, account.seq)
 
 
 def account_views(tables: Tables) -> Iterable[View]:
     """Every account of the partition."""
-    for account_key, account in tables.changelogged("accounts").prefix(b""):
-        yield account_view(tables, account_key, account_key.decode(), account)
+    for account_key, _ in tables.changelogged("accounts").prefix(b""):
+        yield account_view(account_key.decode())
 
 
 def verify_account(account_key: bytes, account: AccountRow) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import mode
 
@@ -16,6 +16,11 @@ from common.runtime.settings import Settings
 
 _log = get_logger(__name__)
 Positions = Mapping[tuple[str, int], int]
+GATHER_S: Final = 0.05
+"""What a projection that keeps up waits between two transactions: each costs the worker and the database about as much
+as a hundred rows do, and the worker's loop also answers requests."""
+PROJECTED_MAX: Final = 1_000
+"""Records in one transaction of a projection."""
 
 
 class Sink(Protocol):
@@ -92,13 +97,17 @@ class Projection(_Follower):
 
     async def _read(self, backoff: Backoff) -> None:
         positions = await self._sink.positions()
-        reader = CommittedReader(self._settings, self._topics, positions=positions, client_id="projection")
+        reader = CommittedReader(
+            self._settings, self._topics, positions=positions, client_id="projection", pace_s=GATHER_S
+        )
         async with reader:
             self._caught_up = True
             backoff.reset()
-            async for messages in reader.batches():
-                last = messages[-1]
-                await self._sink.apply(messages, {(last.topic.name, last.partition): last.offset + 1})
+            while True:
+                messages = await reader.gather(PROJECTED_MAX)
+                await self._sink.apply(messages, {(m.topic.name, m.partition): m.offset + 1 for m in messages})
+                if len(messages) < PROJECTED_MAX:
+                    await asyncio.sleep(GATHER_S)
 
 
 Callback = Callable[[Sequence[Message]], None]

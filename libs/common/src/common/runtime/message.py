@@ -59,7 +59,9 @@ class Output(msgspec.Struct, gc=False):
 class View(msgspec.Struct, gc=False):
     """A view row to show after the commit (see ``common.contracts.views``). ``data`` None removes the key.
 
-    ``origin_ns``: intended send time of the order or ingest time of the frame behind it, for the latency clocks.
+    ``data`` may be a function of the committed tables and the view. It is called when the row is shown, which is less
+    often than a busy row changes. ``origin_ns``: intended send time of the order or ingest time of the frame behind it,
+    for the latency clocks.
     """
 
     name: str

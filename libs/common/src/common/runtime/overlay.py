@@ -21,9 +21,11 @@ class OverlayTable:
     """
 
     def __init__(self, declaration: Changelogged, store: Store) -> None:
+        self._declaration = declaration
         self._codec = declaration.codec
         self._prefix = row_key(declaration.name, b"")
         self._store = store
+        self._cached = declaration.cached
         self._changed: dict[bytes, Any] = {}
         self._hot: dict[bytes, Any] = {}
 
@@ -35,13 +37,14 @@ class OverlayTable:
         if value is _ABSENT:
             raw = self._store.get(self._prefix + key)
             value = None if raw is None else self._codec.decode(raw)
-            self._remember(key, value)
+            if self._cached:
+                self._remember({key: value})
         return value
 
-    def _remember(self, key: bytes, value: Any) -> None:
-        if len(self._hot) >= HOT_ROWS_MAX:
+    def _remember(self, rows: Mapping[bytes, Any]) -> None:
+        if len(self._hot) + len(rows) > HOT_ROWS_MAX:
             self._hot.clear()
-        self._hot[key] = value
+        self._hot.update(rows)
 
     def put(self, key: bytes, value: Any) -> None:
         self._changed[key] = value
@@ -59,6 +62,12 @@ class OverlayTable:
             if value is not None:
                 yield key, value
 
+    def committed(self) -> "OverlayTable":
+        """The same table without what the running batch has written to it."""
+        table = OverlayTable(self._declaration, self._store)
+        table._hot = self._hot  # what was decoded is committed, here as there
+        return table
+
     def changes(self) -> list[tuple[bytes, bytes | None]]:
         """The batch's writes as changelog rows, one per changed key."""
         encode, prefix = self._codec.encode, self._prefix
@@ -66,9 +75,8 @@ class OverlayTable:
 
     def settle(self) -> None:
         """The batch was committed and stored."""
-        if len(self._hot) + len(self._changed) > HOT_ROWS_MAX:
-            self._hot.clear()
-        self._hot.update(self._changed)
+        if self._cached:
+            self._remember(self._changed)
         self._changed.clear()
 
     def discard(self) -> None:
@@ -88,6 +96,11 @@ class TaskTables:
     def add(self, declaration: Changelogged, store: Store) -> None:
         """Lays a table over the store."""
         self.overlays[declaration.name] = OverlayTable(declaration, store)
+
+    def committed(self) -> "TaskTables":
+        """The same tables without what the running batch has written to rows; bulk state changes in place."""
+        overlays = {name: table.committed() for name, table in self.overlays.items()}
+        return TaskTables(self.partition, overlays, self.states, self.shared)
 
     def changelogged(self, name: str) -> Table:
         return self.overlays[name]

@@ -13,6 +13,8 @@ from common.runtime.settings import Settings
 
 POLL_MS = 200
 QUEUE_BATCHES_MAX = 16
+_Batch = tuple[tuple[str, int], int, list[Message]]
+"""(topic, partition), the position after what was read there, the records."""
 
 
 class CommittedReader:
@@ -20,6 +22,8 @@ class CommittedReader:
 
     Starts at the beginning, at the end as it is on entering, or at ``positions`` ((topic, partition) → offset;
     partitions not named there start at the beginning). Raises Fatal on entering where a topic does not exist.
+    ``pace_s``: a partition that had records is not asked again before; whoever need not be the first to know reads
+    what little each commit brings in fewer and larger fetches.
     """
 
     def __init__(
@@ -30,6 +34,7 @@ class CommittedReader:
         from_beginning: bool = False,
         positions: Mapping[tuple[str, int], int] | None = None,
         client_id: str = "reader",
+        pace_s: float = 0.0,
     ) -> None:
         self._log = KafkaLog(settings, client_id)
         self._topics = tuple(topics)
@@ -37,7 +42,9 @@ class CommittedReader:
         self._starts = positions or {}
         self._readers: dict[tuple[Topic, int], Reader] = {}
         self._positions: dict[tuple[str, int], int] = {}
-        self._queue: asyncio.Queue[tuple[tuple[str, int], int, list[Message]]] = asyncio.Queue(QUEUE_BATCHES_MAX)
+        self._pace_s = pace_s
+        self._queue: asyncio.Queue[_Batch | None] = asyncio.Queue(QUEUE_BATCHES_MAX)
+        self._left: Sequence[Message] = ()
         self._pumps: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -87,23 +94,46 @@ class CommittedReader:
             if messages := await self._next(None):
                 yield messages
 
+    async def gather(self, records_max: int) -> Sequence[Message]:
+        """Waits for a record, then takes what else has arrived: of several partitions, each in order, at most so many.
+
+        What is left over comes next time, so ``positions`` may be ahead of what was handed out.
+        """
+        gathered = list(self._left)
+        while not gathered or (len(gathered) < records_max and not self._queue.empty()):
+            gathered += await self._next(None) or ()
+        self._left = gathered[records_max:]
+        return gathered[:records_max]
+
     async def _next(self, timeout_s: float | None) -> Sequence[Message] | None:
         """The next batch, empty where only markers or aborted records came; None where nothing came in time."""
         if not self._pumps:
-            self._pumps = [
-                asyncio.create_task(self._pump(topic, number, reader), name=f"read {topic.name}/{number}")
-                for (topic, number), reader in self._readers.items()
-            ]
-        getting = asyncio.ensure_future(self._queue.get())
-        done, _ = await asyncio.wait({getting, *self._pumps}, timeout=timeout_s, return_when="FIRST_COMPLETED")
-        if getting not in done:
-            getting.cancel()
-            for pump in done:
-                pump.result()
+            self._start_pumps()
+        if self._queue.empty():
+            for pump in self._pumps:
+                if pump.done():
+                    pump.result()
+        try:
+            async with asyncio.timeout(timeout_s):
+                batch = await self._queue.get()
+        except TimeoutError:
             return None
-        place, position, messages = getting.result()
+        if batch is None:
+            return ()
+        place, position, messages = batch
         self._positions[place] = position
         return messages
+
+    def _start_pumps(self) -> None:
+        for (topic, number), reader in self._readers.items():
+            pump = asyncio.create_task(self._pump(topic, number, reader), name=f"read {topic.name}/{number}")
+            pump.add_done_callback(self._wake)
+            self._pumps.append(pump)
+
+    def _wake(self, _pump: asyncio.Task[None]) -> None:
+        """One pump has ended. A full queue will be emptied, and then it is looked at."""
+        if not self._queue.full():
+            self._queue.put_nowait(None)
 
     async def _pump(self, topic: Topic, number: int, reader: Reader) -> None:
         place = (topic.name, number)
@@ -114,3 +144,5 @@ class CommittedReader:
                 position = reader.position
                 messages = [Message(topic, number, r.offset, r.key, r.value, r.timestamp, r.headers) for r in records]
                 await self._queue.put((place, position, messages))
+                if self._pace_s:
+                    await asyncio.sleep(self._pace_s)

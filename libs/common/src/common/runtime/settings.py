@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     http_connections_max: int = Field(default=4_096, ge=1, description="one more is answered with 503")
     otlp_endpoint: str = Field(default="", description="OTLP/HTTP base URL, e.g. http://host:4318; empty: no export")
     trace_ratio: float = Field(default=0.01, ge=0, le=1, description="share of new traces that are sampled")
+    trace_spans_per_s_max: float = Field(
+        default=100, ge=0, description="spans of messages recorded a second at most; the rest of a flood goes untraced"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     session_timeout_ms: int = Field(default=10_000, ge=1_000)
@@ -63,5 +66,5 @@ class Settings(BaseSettings):
     )
     restart_backoff_min_s: float = Field(default=1.0, gt=0)
     restart_backoff_max_s: float = Field(default=60.0, gt=0)
-    views_queue_max: int = Field(default=20_000, ge=1, description="envelopes waiting for Redis at most")
+    views_queue_max: int = Field(default=50_000, ge=1, description="view rows waiting to be shown at most")
     group_offsets_interval_s: float = Field(default=5.0, gt=0, description="how often lag tools see the position")

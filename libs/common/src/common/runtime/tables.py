@@ -24,10 +24,14 @@ class Codec:
 
 @dataclass(frozen=True, slots=True)
 class Changelogged:
-    """Rows in RocksDB, written only by the commit; one changelog record per changed key and batch."""
+    """Rows in RocksDB, written only by the commit; one changelog record per changed key and batch.
+
+    ``cached``: decoded rows stay in memory. Not worth its memory where most rows are read once, like ids looked up.
+    """
 
     name: str
     codec: Codec
+    cached: bool = True
 
 
 @dataclass(frozen=True, slots=True)

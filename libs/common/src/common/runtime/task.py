@@ -168,7 +168,7 @@ class Task:
             self.progress = Progress("running")
             metrics.OWNED.labels(*self._labels).set(1)
             if self.publisher:
-                self.publisher.open(self._labels[1:], self._committed_views)
+                self.publisher.open(self._labels[1:], parts.tables.committed(), self._views)
             await self._serve(lane, session)
         finally:
             metrics.OWNED.labels(*self._labels).set(0)
@@ -241,18 +241,11 @@ class Task:
         inbox.start()
         return inbox
 
-    def _committed_views(self) -> Iterable[View]:
-        """Every view row. Overlays of its own keep what is not committed yet out of sight.
-
-        Rows of the store are listed as they are asked for; bulk state changes in place and is listed at once.
-        """
+    def _views(self, committed: Tables) -> Iterable[View]:
+        """Every view row. Rows of the store are listed as they are asked for, bulk state, which changes, at once."""
         if self.stage.views is None:
             return []
-        parts = self._parts
-        tables = TaskTables(self.partition, states=parts.tables.states, shared=self.shared)
-        for table in self.stage.changelogged():
-            tables.add(table, parts.store)
-        views = self.stage.views(tables)
+        views = self.stage.views(committed)
         return list(views) if self._snapshots else views
 
     # --- running ---------------------------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
 """Traces across Kafka, Redis and HTTP: W3C trace context in and out, OTLP export.
 
-Spans cost tens of microseconds each, so only messages whose trace is sampled (flag 01 in ``traceparent``) get one.
+A span costs some hundred microseconds until it is exported, so only messages whose trace is sampled (flag 01 in
+``traceparent``) get one, and of those so many a second that a flood of them takes nothing from the money.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from opentelemetry import trace
@@ -24,6 +26,29 @@ _tracer = trace.get_tracer("tidemark")
 """Of the provider that is installed when the first span begins."""
 
 
+class Allowance:
+    """A token bucket: ``per_s`` a second, and as many at once."""
+
+    def __init__(self, per_s: float, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._per_s = per_s
+        self._clock_s = clock_s
+        self._left = per_s
+        self._seen_s = clock_s()
+
+    def take(self) -> bool:
+        """Whether there is one left."""
+        now_s = self._clock_s()
+        self._left = min(self._per_s, self._left + (now_s - self._seen_s) * self._per_s)
+        self._seen_s = now_s
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+_spans = Allowance(0)
+
+
 def configure_telemetry(service: str, settings: Settings) -> None:
     """Installs the tracer provider of this process. Without an endpoint nothing is exported, context still flows."""
     ratio = settings.trace_ratio if settings.otlp_endpoint else 0.0
@@ -35,11 +60,18 @@ def configure_telemetry(service: str, settings: Settings) -> None:
         exporter = OTLPSpanExporter(endpoint=f"{settings.otlp_endpoint.rstrip('/')}/v1/traces", timeout=5)
         provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=8_192, schedule_delay_millis=500))
     trace.set_tracer_provider(provider)
+    global _spans  # like the provider, one of the process
+    _spans = Allowance(settings.trace_spans_per_s_max)
 
 
 def is_sampled(traceparent: str) -> bool:
     """Whether the sender recorded this trace: bit 0 of the flags (W3C Trace Context 2); bit 1 is for random ids."""
     return traceparent[-1:] in _SAMPLED_DIGITS
+
+
+def to_record(traceparent: str) -> bool:
+    """Whether a message of this trace gets a span now."""
+    return is_sampled(traceparent) and _spans.take()
 
 
 def current_traceparent() -> str:

@@ -16,7 +16,7 @@ from common.runtime.message import Handled, Headers, Message, Output, View
 from common.runtime.outbox import Outbox, record_of
 from common.runtime.overlay import TaskTables
 from common.runtime.store import Rows, Store, position_key
-from common.runtime.telemetry import continued_span, current_traceparent, is_sampled
+from common.runtime.telemetry import continued_span, current_traceparent, to_record
 
 Handler = Callable[[Message, TaskTables, int], Handled]
 NS_PER_MS: Final = 1_000_000
@@ -273,8 +273,8 @@ def apply(parts: TaskParts, batch: Sequence[Message]) -> Effects:
 
 
 def _handle_traced(parts: TaskParts, message: Message, traceparent: str, now_ns: int) -> tuple[Handled, str]:
-    """What the handler returns, and the trace context for it: that of the span where the trace is recorded."""
-    if not is_sampled(traceparent):
+    """What the handler returns, and the trace context for it: that of the span where one is recorded."""
+    if not to_record(traceparent):
         return parts.handler(message, parts.tables, now_ns), traceparent
     with continued_span(f"{parts.name} {message.topic.name}", traceparent, SpanKind.CONSUMER):
         return list(parts.handler(message, parts.tables, now_ns)), current_traceparent()

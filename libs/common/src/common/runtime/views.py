@@ -2,13 +2,16 @@
 
 A lost Redis loses no truth: what could not be written is dropped, and once Redis answers again every scope is written
 anew from the tables under a new epoch, which tells subscribers to read the snapshot.
+
+Showing has its share of the time and no more: after each round the publisher rests ``REST`` times as long as the round
+took, while commits go on and a conflated view keeps its newest row only. A quiet service shows a row at once; a busy
+one shows an account less often than it changes, which no eye could follow.
 """
 
 import asyncio
 import contextlib
 import itertools
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -24,6 +27,7 @@ from common.runtime.backoff import Backoff
 from common.runtime.cancellation import end
 from common.runtime.logs import get_logger
 from common.runtime.message import View
+from common.runtime.tables import Tables
 
 if TYPE_CHECKING:  # push and the health strip come without the stage's dependencies
     from common.runtime.transaction import Committed
@@ -31,6 +35,8 @@ if TYPE_CHECKING:  # push and the health strip come without the stage's dependen
 _log = get_logger(__name__)
 COMMANDS_MAX = 1_000
 REFILL_ROWS_MAX = 200
+REST = 3.0
+REST_MAX_S = 0.5
 SHOW = """
 local rows = cmsgpack.unpack(ARGV[1])
 for at = 1, #rows, 4 do
@@ -74,6 +80,13 @@ _encode = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
 
 
+def as_it_stands(view: View, committed: Tables) -> View:
+    """The view with its data made now, where it is made from the tables."""
+    if not callable(view.data):
+        return view
+    return View(view.name, view.scope, view.key, view.data(committed, view), view.origin_ns)
+
+
 def encode_envelope(view: View, epoch: int, seq: int, stamps: tuple[int, int, int], traceparent: str = "") -> bytes:
     """One ``contracts.views.Envelope`` as JSON. ``view.data`` is a model, or whatever msgspec encodes as its JSON."""
     data = view.data
@@ -84,27 +97,37 @@ def encode_envelope(view: View, epoch: int, seq: int, stamps: tuple[int, int, in
     )
 
 
-def newest(views: Iterable[tuple[View, str]]) -> list[tuple[View, str]]:
-    """Within one commit a conflated view shows its newest row per key; every other view shows all rows, in order."""
-    last: dict[Any, tuple[View, str]] = {}
-    for position, (view, traceparent) in enumerate(views):
-        key = (view.name, view.scope, view.key) if view.name in CONFLATED_VIEWS else position
-        last[key] = (view, traceparent)
-    return list(last.values())
+_Waiting = tuple[View, str, "Committed"]
+"""A row, the trace it belongs to, and the commit it came with."""
 
 
 @dataclass
 class _Publishing:
-    """One task's side: its epoch, the sequence of each scope, and how to list every row."""
+    """One task's side: its epoch, the sequence of each scope, what waits to be shown, and how to list every row."""
 
-    refill: Callable[[], Iterable[View]]
+    tables: Tables
+    refill: Callable[[Tables], Iterable[View]]
     epoch: int
+    waiting: dict[Any, _Waiting] = field(default_factory=dict)
+    """Of a conflated view the newest row per key; of every other view each row, in order."""
     sequences: dict[tuple[str, str], int] = field(default_factory=dict)
     dirty: bool = True
     filling: Iterator[View] | None = None
     """What is left of a refill; it reads the task's store."""
     shown: set[tuple[str, str, str]] = field(default_factory=set)
     """Rows that commits have written since the refill began: it would show older ones."""
+
+    def add(self, committed: "Committed", number: Iterator[int]) -> None:
+        """Lets a commit's rows wait; ``number`` tells apart the rows that all count."""
+        waiting = self.waiting
+        for view, traceparent in committed.views:
+            key = (view.name, view.scope, view.key) if view.name in CONFLATED_VIEWS else next(number)
+            waiting[key] = (view, traceparent, committed)
+
+    def take(self) -> list[_Waiting]:
+        """What waits."""
+        taken, self.waiting = list(self.waiting.values()), {}
+        return taken
 
     def next_rows(self) -> list[View]:
         """The next rows of the refill; empty at its end, or where the task has ended."""
@@ -126,8 +149,7 @@ class ViewPublisher:
         self._queue_max = queue_max
         self._backoff = backoff
         self._tasks: dict[TaskKey, _Publishing] = {}
-        self._queue: deque[tuple[TaskKey, Committed]] = deque()
-        self._waiting = 0
+        self._number = itertools.count()
         self._wake = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self.connected = False
@@ -141,27 +163,27 @@ class ViewPublisher:
         with contextlib.suppress(RedisError, OSError):
             await self._redis.aclose()
 
-    def open(self, task: TaskKey, refill: Callable[[], Iterable[View]]) -> None:
-        """A task begins to serve: everything it has is written under a new epoch."""
-        self._tasks[task] = _Publishing(refill, time.time_ns())
+    def open(self, task: TaskKey, tables: Tables, refill: Callable[[Tables], Iterable[View]]) -> None:
+        """A task begins to serve: everything it has is written under a new epoch. ``tables`` hold what is committed."""
+        self._tasks[task] = _Publishing(tables, refill, time.time_ns())
         self._wake.set()
 
     def close(self, task: TaskKey) -> None:
-        """A task ends; what it still had queued is dropped, the next owner writes it anew."""
+        """A task ends; what it still had to show is dropped, the next owner writes it anew."""
         if publishing := self._tasks.pop(task, None):
+            publishing.waiting.clear()
             publishing.stop_filling()
 
     def publish(self, task: TaskKey, committed: "Committed") -> None:
-        """Queues a commit's views. Never waits: beyond the bound the task is marked for a refill instead."""
+        """Lets a commit's views wait to be shown. Beyond the bound the task is marked for a refill instead."""
         publishing = self._tasks.get(task)
         if publishing is None or (publishing.dirty and not self.connected):
             return
-        if self._waiting + len(committed.views) > self._queue_max:
+        publishing.add(committed, self._number)
+        if sum(len(each.waiting) for each in self._tasks.values()) > self._queue_max:
             publishing.dirty = True
-            metrics.VIEWS_LOST.labels(self._app).inc(len(committed.views))
-        else:
-            self._waiting += len(committed.views)
-            self._queue.append((task, committed))
+            metrics.VIEWS_LOST.labels(self._app).inc(len(publishing.waiting))
+            publishing.waiting.clear()
         self._wake.set()
 
     async def _work(self) -> None:
@@ -171,50 +193,51 @@ class ViewPublisher:
                 self.connected = True
                 self._backoff.reset()
                 while True:
+                    began_s = time.monotonic()
                     await self._drain()
+                    await asyncio.sleep(min(REST * (time.monotonic() - began_s), REST_MAX_S))
                     await self._wake.wait()
                     self._wake.clear()
             except (RedisError, OSError) as error:
                 self.connected = False
                 for publishing in self._tasks.values():
                     publishing.dirty = True
+                    publishing.waiting.clear()
                     publishing.stop_filling()
-                self._queue.clear()
-                self._waiting = 0
                 delay = self._backoff.next()
                 _log.warning("redis_away", error=str(error), retry_in_s=delay)
                 await asyncio.sleep(delay)
 
     async def _drain(self) -> None:
-        while self._queue or any(p.dirty for p in self._tasks.values()):
-            await self._drain_queue()
-            for publishing in [p for p in self._tasks.values() if p.dirty]:
-                await self._refill(publishing)
+        """Shows what waits now; what comes meanwhile is for the next round."""
+        await self._show_waiting()
+        for publishing in [p for p in self._tasks.values() if p.dirty]:
+            await self._refill(publishing)
 
-    async def _drain_queue(self) -> None:
-        while self._queue:
-            task, committed = self._queue.popleft()
-            self._waiting -= len(committed.views)
-            if task in self._tasks:
-                await self._write(self._tasks[task], committed)
+    async def _show_waiting(self) -> None:
+        for task, publishing in list(self._tasks.items()):
+            waiting = publishing.take()
+            for at in range(0, len(waiting), COMMANDS_MAX):
+                if self._tasks.get(task) is not publishing:
+                    break  # it ended meanwhile, and with it the tables that are read here
+                await self._write(publishing, waiting[at : at + COMMANDS_MAX])
 
-    async def _write(self, publishing: _Publishing, committed: "Committed") -> None:
-        views = newest(committed.views)
-        for at in range(0, len(views), COMMANDS_MAX):
-            rows: list[str] = []  # text, since Redis 6 unpacks no other kind of string
-            for view, traceparent in views[at : at + COMMANDS_MAX]:
-                scope = (view.name, view.scope)
-                seq = publishing.sequences.get(scope, 0) + 1
-                publishing.sequences[scope] = seq
-                if publishing.filling:
-                    publishing.shown.add((*scope, view.key))
-                    if seq == 1:
-                        rows += ("DEL", view_channel(*scope), "", "")
-                stamps = (view.origin_ns, committed.processed_ns, committed.committed_ns)
-                envelope = encode_envelope(view, publishing.epoch, seq, stamps, traceparent)
-                rows += ("HDEL" if view.data is None else "HSET", view_channel(*scope), view.key, envelope.decode())
-            await self._show(args=[_pack(rows)])
-        metrics.VIEWS.labels(self._app).inc(len(views))
+    async def _write(self, publishing: _Publishing, waiting: list[_Waiting]) -> None:
+        rows: list[str] = []  # text, since Redis 6 unpacks no other kind of string
+        for view, traceparent, committed in waiting:
+            scope = (view.name, view.scope)
+            seq = publishing.sequences.get(scope, 0) + 1
+            publishing.sequences[scope] = seq
+            if publishing.filling:
+                publishing.shown.add((*scope, view.key))
+                if seq == 1:
+                    rows += ("DEL", view_channel(*scope), "", "")
+            stamps = (view.origin_ns, committed.processed_ns, committed.committed_ns)
+            view = as_it_stands(view, publishing.tables)
+            envelope = encode_envelope(view, publishing.epoch, seq, stamps, traceparent)
+            rows += ("HDEL" if view.data is None else "HSET", view_channel(*scope), view.key, envelope.decode())
+        await self._show(args=[_pack(rows)])
+        metrics.VIEWS.labels(self._app).inc(len(waiting))
 
     async def _refill(self, publishing: _Publishing) -> None:
         """Shows every row under a new epoch, some at a time: a table of a million rows is not to stop its own task.
@@ -226,10 +249,10 @@ class ViewPublisher:
         publishing.epoch = time.time_ns()
         publishing.sequences.clear()
         publishing.shown.clear()
-        publishing.filling = iter(publishing.refill())
+        publishing.filling = iter(publishing.refill(publishing.tables))
         while views := publishing.next_rows():
             await self._write_rows(publishing, views)
-            await self._drain_queue()
+            await self._show_waiting()
             if publishing.dirty:
                 break  # too much came meanwhile; it begins anew
         publishing.stop_filling()
@@ -247,6 +270,7 @@ class ViewPublisher:
             if seq == 1:
                 pipe.delete(view_channel(*scope))
             stamps = (view.origin_ns, now_ns, now_ns)
+            view = as_it_stands(view, publishing.tables)
             scopes.setdefault(scope, {})[view.key] = encode_envelope(view, publishing.epoch, seq, stamps)
         for scope, rows in scopes.items():
             pipe.hset(view_channel(*scope), mapping=rows)

@@ -6,8 +6,8 @@ from typing import Any
 from common.contracts.topics import Topic
 from common.contracts.views import Envelope
 from common.runtime.message import Message, Output, View
-from common.runtime.tables import Changelogged, Codec, Global, GlobalRow, Snapshotted, TableDeclaration
-from common.runtime.views import encode_envelope
+from common.runtime.tables import Changelogged, Codec, Global, GlobalRow, Snapshotted, TableDeclaration, Tables
+from common.runtime.views import as_it_stands, encode_envelope
 
 
 class MemoryTable:
@@ -98,7 +98,7 @@ def written(output: Output) -> Any:
     return output.topic.schema.decode(output.topic.schema.encode(output.body))
 
 
-def shown(view: View) -> View:
-    """The view with its data as who reads it gets them."""
-    envelope = Envelope.model_validate_json(encode_envelope(view, 1, 1, (view.origin_ns, 0, 0)))
+def shown(view: View, tables: Tables) -> View:
+    """The view with its data as who reads it gets them, were it shown now."""
+    envelope = Envelope.model_validate_json(encode_envelope(as_it_stands(view, tables), 1, 1, (view.origin_ns, 0, 0)))
     return View(view.name, view.scope, view.key, envelope.data, view.origin_ns)
