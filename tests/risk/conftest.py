@@ -24,7 +24,7 @@ from common.runtime.message import Output, View
 from common.testing.orders import ACCOUNT, NOW_NS, clock_row, fund, instrument, mark_row, set_account
 from common.testing.tables import MemoryTables, message, shown, written
 from risk.domain.gate import Limits
-from risk.stages import gate_handler
+from risk.stages import SHOWS, gate_handler
 from risk.tables import DAY_NS, TABLES
 
 PARTITION = 2
@@ -72,10 +72,8 @@ class Desk:
             topic, body.account_id.encode() if key is None else key, body, partition=PARTITION, offset=offset
         )
         seen: list[Any] = []
+        before = self.tables.rows()
         for item in self._handle(record, self.tables, self.now_ns):
-            if isinstance(item, View):
-                self.views.append(shown(item, self.tables))
-                continue
             assert isinstance(item, Output)
             assert (item.key, item.partition) == (body.account_id.encode(), PARTITION)
             seen.append(written(item))
@@ -83,6 +81,9 @@ class Desk:
                 (self.decisions if isinstance(seen[-1], Decision) else self.results).append(seen[-1])
             else:
                 self.ledger.append(seen[-1])
+        for (table, row_key), raw in self.tables.rows().items():
+            if table in SHOWS and before.get((table, row_key)) != raw:
+                self.views.append(shown(SHOWS[table](row_key), self.tables))
         return seen
 
     def decide(self, body: OrderIntent) -> Decision:

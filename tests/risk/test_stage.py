@@ -55,7 +55,7 @@ def test_buy_accepted_then_decision_entry_and_view_agree(desk: Any) -> None:
     assert (decision.intent_partition, decision.intent_offset) == (2, 0)
     assert (entry.kind, entry.seq, entry.order_id) == (EntryKind.RESERVE, 2, "acct-1.b1")
     view = desk.views[-1]
-    assert (view.name, view.scope, view.key, view.origin_ns) == ("account", ACCOUNT, "account", BUY.sent_ns)
+    assert (view.name, view.scope, view.key) == ("account", ACCOUNT, "account")
     assert AccountData.model_validate(view.data) == AccountData(
         account_id=ACCOUNT, status="ACTIVE", cash_e4=CASH_E4, reserved_cash_e4=1_000 * E4, positions=(), seq=2
     )

@@ -4,7 +4,7 @@ from common.contracts.topics import RISK_GATE_CHANGELOG
 from common.runtime.app import TidemarkApp
 
 from risk.settings import RiskSettings
-from risk.stages import INPUTS, OUTPUTS, VERIFY, account_views, gate_handler
+from risk.stages import INPUTS, OUTPUTS, SHOWS, VERIFY, account_views, gate_handler
 from risk.tables import TABLES
 
 
@@ -18,6 +18,7 @@ def build(settings: RiskSettings) -> TidemarkApp:
         changelog=RISK_GATE_CHANGELOG,
         tables=TABLES,
         views=account_views,
+        shows=SHOWS,
         verify=VERIFY,
     )(gate_handler(settings.limits(), settings.id_retention_ns()))
     app.watch_dead_letters(INPUTS)

@@ -76,7 +76,7 @@ def gate_handler(limits: Limits, id_retention_ns: int) -> Handler:
 
     markets = MarketReader()
 
-    def handle(message: Message, tables: Tables, now_ns: int) -> list[Output | View]:
+    def handle(message: Message, tables: Tables, now_ns: int) -> list[Output]:
         if message.topic is ORDERS_INTENTS:
             intent = decode_intent(message.value)
             _check_key(message, intent.account_id)
@@ -102,7 +102,7 @@ def _check_key(message: Message, account_id: str) -> None:
 
 def on_intent(
     message: Message, intent: Intent, tables: Tables, markets: MarketReader, limits: Limits, now_ns: int
-) -> list[Output | View]:
+) -> list[Output]:
     """Answers an intent: anew, or as before where its id was answered."""
     account_key = message.key
     assert account_key is not None
@@ -140,11 +140,7 @@ def on_intent(
     row = _order_row(intent, verdict, market, booked.account.seq, now_ns)
     orders.put(row_key, row)
     _keep(tables, account_key, booked.account, intent.symbol, position, booked.position)
-    return [
-        _decision(message, intent, order_id, row),
-        _entry(message, tables, booked.entry),
-        account_view(account_id, intent.sent_ns),
-    ]
+    return [_decision(message, intent, order_id, row), _entry(message, tables, booked.entry)]
 
 
 def _order_row(intent: Intent, verdict: Verdict, market: Market, account_seq: int, now_ns: int) -> OrderRow:
@@ -220,7 +216,7 @@ def _conflict(message: Message, intent: Intent, order_id: str, conflict: str, ac
 # --- commands -----------------------------------------------------------------------------------------------------
 
 
-def on_command(message: Message, command: RiskCommand, tables: Tables, now_ns: int) -> list[Output | View]:
+def on_command(message: Message, command: RiskCommand, tables: Tables, now_ns: int) -> list[Output]:
     """Answers a command: done, denied, or as before where its id was answered."""
     account_key = message.key
     assert account_key is not None
@@ -243,13 +239,12 @@ def on_command(message: Message, command: RiskCommand, tables: Tables, now_ns: i
     outcome = carry_out(command, account, position, instrument, now_ns)
     row = _command_row(body, outcome.denial, outcome.account, now_ns)
     commands.put(row_key, row)
-    handled: list[Output | View] = [_result(message, command, row)]
+    handled = [_result(message, command, row)]
     if outcome.denial is None:
         assert outcome.account is not None
         _keep(tables, account_key, outcome.account, body.symbol or "", position, outcome.position)
         if outcome.entry is not None:
             handled.append(_entry(message, tables, outcome.entry))
-        handled.append(account_view(command.account_id, command.sent_ns))
     return handled
 
 
@@ -293,7 +288,7 @@ def _result(
 # --- executions ---------------------------------------------------------------------------------------------------
 
 
-def on_execution(message: Message, report: ExecutionReport, tables: Tables, now_ns: int) -> list[Output | View]:
+def on_execution(message: Message, report: ExecutionReport, tables: Tables, now_ns: int) -> list[Output]:
     """Books what the venue says. A report that was booked before is ignored.
 
     Raises ExecutionRefused where the report contradicts the books.
@@ -319,9 +314,7 @@ def on_execution(message: Message, report: ExecutionReport, tables: Tables, now_
     orders.put(row_key, settled.order)
     executions.put(booked_key, ExecutionRow(settled.account.seq, now_ns))
     _keep(tables, account_key, settled.account, order.symbol, position, settled.position)
-    handled: list[Output | View] = [_entry(message, tables, entry) for entry in settled.entries]
-    handled.append(account_view(report.account_id, report.venue_ns))
-    return handled
+    return [_entry(message, tables, entry) for entry in settled.entries]
 
 
 # --- what they share ----------------------------------------------------------------------------------------------
@@ -356,9 +349,9 @@ def _keep(
         put_position(tables, account_key, symbol, before, after)
 
 
-def account_view(account_id: str, origin_ns: int = 0) -> View:
+def account_view(account_key: bytes) -> View:
     """The account as it stands when it is shown."""
-    return View("account", account_id, "account", account_data, origin_ns)
+    return View("account", account_key.decode(), "account", account_data)
 
 
 def account_data(tables: Tables, view: View) -> AccountTwin:
@@ -382,7 +375,11 @@ def account_data(tables: Tables, view: View) -> AccountTwin:
 def account_views(tables: Tables) -> Iterable[View]:
     """Every account of the partition."""
     for account_key, _ in tables.changelogged("accounts").prefix(b""):
-        yield account_view(account_key.decode())
+        yield account_view(account_key)
+
+
+SHOWS: Final = {"accounts": account_view}
+"""Every movement changes the account's row."""
 
 
 def verify_account(account_key: bytes, account: AccountRow) -> None:

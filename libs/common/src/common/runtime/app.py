@@ -9,7 +9,7 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +113,13 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
         changelog: Topic,
         tables: Sequence[TableDeclaration] = (),
         views: Callable[[Tables], Iterable[View]] | None = None,
+        shows: Mapping[str, Callable[[bytes], View]] | None = None,
         verify: Verify | None = None,
     ) -> Callable[[Handler], Handler]:
         """Registers an exactly-once stage on ``handler(message, tables, now_ns) -> outputs and views``.
 
-        ``views`` lists every view row of a partition, to refill Redis; ``verify`` holds restored rows to invariants.
+        ``views`` lists every view row of a partition, to refill Redis; ``shows`` names tables of which each changed row
+        has a view, whatever the handler returned; ``verify`` holds restored rows to invariants.
         """
 
         def register(handler: Handler) -> Handler:
@@ -130,6 +132,7 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
                 changelog,
                 tuple(tables),
                 views,
+                shows or {},
                 verify or {},
             )
             self._stages.append(stage)

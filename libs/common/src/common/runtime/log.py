@@ -22,6 +22,10 @@ class Record(NamedTuple):
     headers: Headers = ()
 
 
+RecordFields = tuple[bytes | None, bytes | None, int, Headers]
+"""A ``Record``, or a plain tuple like it, which costs a third: one is made for every output and every row."""
+
+
 class StoredRecord(Protocol):
     """A record as read. ``timestamp`` is in ms since the epoch, as Kafka keeps it."""
 
@@ -43,7 +47,7 @@ class Producer(Protocol):
     async def begin(self) -> None:
         """Opens a transaction."""
 
-    async def append(self, partition: Partition, records: Sequence[Record]) -> None:
+    async def append(self, partition: Partition, records: Sequence[RecordFields]) -> None:
         """Queues records, in order, as record batches of the open transaction."""
 
     async def flush(self) -> None:

@@ -1,17 +1,11 @@
 """What a batch writes to its output topics: encoded where it is collected, in a list for each partition."""
 
 from collections import defaultdict
-from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 from common.contracts.topics import Topic
-from common.runtime.log import Partition, Record
+from common.runtime.log import Partition, RecordFields
 from common.runtime.message import Headers, Output
 from common.runtime.partitioner import partition_of
-
-record_of: Callable[[tuple[Any, ...]], Record] = partial(tuple.__new__, Record)
-"""``Record._make`` without its Python frame: it is called for every output and every row."""
 
 
 class _Sink:
@@ -20,7 +14,7 @@ class _Sink:
     def __init__(self, topic: Topic) -> None:
         self.encode = topic.schema.encode
         self.partitions = topic.partitions
-        self.records: defaultdict[int, list[Record]] = defaultdict(list)
+        self.records: defaultdict[int, list[RecordFields]] = defaultdict(list)
 
 
 class Outbox:
@@ -41,7 +35,7 @@ class Outbox:
         if number is None:
             number = partition_of(key, sink.partitions)
         value = None if body is None else sink.encode(body)
-        sink.records[number].append(record_of((key, value, now_ms, headers)))
+        sink.records[number].append((key, value, now_ms, headers))
 
     def _open(self, topic: Topic) -> _Sink:
         if topic.name not in self._declared:
@@ -49,7 +43,7 @@ class Outbox:
         sink = self._sinks[topic.name] = _Sink(topic)
         return sink
 
-    def records(self) -> dict[Partition, list[Record]]:
+    def records(self) -> dict[Partition, list[RecordFields]]:
         """What was collected."""
         return {
             Partition(name, number): records

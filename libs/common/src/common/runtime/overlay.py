@@ -1,7 +1,7 @@
 """Tables as a handler sees them during one batch: reads fall through to the store, writes wait for the commit."""
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Final
@@ -67,6 +67,10 @@ class OverlayTable:
         table = OverlayTable(self._declaration, self._store)
         table._hot = self._hot  # what was decoded is committed, here as there
         return table
+
+    def changed_keys(self) -> Iterable[bytes]:
+        """Keys that the batch has written to."""
+        return self._changed.keys()
 
     def changes(self) -> list[tuple[bytes, bytes | None]]:
         """The batch's writes as changelog rows, one per changed key."""

@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from common.runtime.client_errors import NOT_DONE, UNKNOWN_TOPIC_OR_PARTITION, refusal, translated
 from common.runtime.errors import Retriable
 from common.runtime.failpoints import passing
-from common.runtime.log import Partition, Record
+from common.runtime.log import Partition, RecordFields
 from common.runtime.record_batches import SEQUENCES, RecordBatches, record_count
 from common.runtime.settings import Settings
 from common.runtime.transaction_requests import (
@@ -131,7 +131,7 @@ class KafkaProducer:
         self._ends = {}
         self._sent = False
 
-    async def append(self, partition: Partition, records: Sequence[Record]) -> None:
+    async def append(self, partition: Partition, records: Sequence[RecordFields]) -> None:
         batches = self._batches.get(partition)
         if batches is None:
             batches = RecordBatches(self._identity, self._sequences.get(partition, 0))

@@ -5,7 +5,7 @@ from typing import Final
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from common.runtime.log import Record
+from common.runtime.log import RecordFields
 from common.runtime.transaction_requests import ProducerId
 
 BATCH_BYTES_MAX: Final = 900_000
@@ -36,7 +36,7 @@ class RecordBatches:
         self._builder = DefaultRecordBatchBuilder(2, 0, 1, producer_id, epoch, first, BATCH_BYTES_MAX)
         self._in_builder = 0
 
-    def extend(self, records: Iterable[Record]) -> None:
+    def extend(self, records: Iterable[RecordFields]) -> None:
         """Encodes the records. A record that is larger than a batch may be goes alone; the broker has the last word."""
         append = self._builder.append
         number = self._in_builder

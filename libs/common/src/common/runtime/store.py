@@ -69,7 +69,7 @@ def positions_of(store: Store) -> Mapping[str, int]:
 def _options() -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
-    options.set_write_buffer_size(32 * 1024 * 1024)
+    options.set_write_buffer_size(16 * 1024 * 1024)  # 32 MiB: half a microsecond more for each row that is put in
     options.set_max_write_buffer_number(3)
     options.set_keep_log_file_num(2)
     # An id that was never seen is asked for with each new order: 3.3 µs without filters, 0.5 with them.

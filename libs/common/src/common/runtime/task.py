@@ -46,6 +46,7 @@ class Stage:
     changelog: Topic
     tables: tuple[TableDeclaration, ...] = ()
     views: Callable[[Tables], Iterable[View]] | None = None
+    shows: Mapping[str, Callable[[bytes], View]] = field(default_factory=dict)
     verify: Verify = field(default_factory=dict)
     missing: frozenset[str] = frozenset()
     """Dead-letter topics that were not created."""
@@ -156,6 +157,7 @@ class Task:
             TaskTables(self.partition, shared=self.shared),
             Partition(self.stage.changelog.name, self.partition),
             frozenset(topic.name for topic in self.stage.outputs),
+            self.stage.shows,
             self.clock_ns,
         )
         taking = await self._restore(lane, session)

@@ -11,9 +11,9 @@ from opentelemetry.trace import SpanKind
 
 from common.runtime.errors import LogError
 from common.runtime.failpoints import passing
-from common.runtime.log import Partition, Producer, Record
+from common.runtime.log import Partition, Producer, Record, RecordFields
 from common.runtime.message import Handled, Headers, Message, Output, View
-from common.runtime.outbox import Outbox, record_of
+from common.runtime.outbox import Outbox
 from common.runtime.overlay import TaskTables
 from common.runtime.store import Rows, Store, position_key
 from common.runtime.telemetry import continued_span, current_traceparent, to_record
@@ -44,7 +44,7 @@ class DeadLetter:
 class Effects:
     """What a batch wants written and shown."""
 
-    outputs: dict[Partition, list[Record]] = field(default_factory=dict)
+    outputs: dict[Partition, list[RecordFields]] = field(default_factory=dict)
     views: list[tuple[View, str]] = field(default_factory=list)
     rows: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     positions: Mapping[str, int] = field(default_factory=dict)
@@ -79,6 +79,7 @@ class TaskParts:
     tables: TaskTables
     changelog: Partition
     outputs: frozenset[str]
+    shows: Mapping[str, Callable[[bytes], View]] = field(default_factory=dict)
     clock_ns: Callable[[], int] = time.time_ns
     next_offset: int = 0
     complete: int = 0
@@ -179,6 +180,8 @@ def _apply_work(work: Work) -> Effects | PoisonError:
     if work.dead is not None:
         add_dead_letter(effects, work.dead, parts)
     effects.positions = positions_after([*work.batch, work.dead.message] if work.dead else work.batch)
+    for name, view_of in parts.shows.items():
+        effects.views += [(view_of(key), "") for key in parts.tables.overlays[name].changed_keys()]
     effects.rows = [row for table in parts.tables.overlays.values() for row in table.changes()]
     effects.rows += [(position_key(topic), b"%d" % offset) for topic, offset in effects.positions.items()]
     return effects
@@ -198,9 +201,7 @@ async def _append(
             await producer.append(partition, records)
     passing("commit.3.outputs-appended")
     for work, effects in sound:
-        await producer.append(
-            work.parts.changelog, [record_of((key, value, now_ms, ())) for key, value in effects.rows]
-        )
+        await producer.append(work.parts.changelog, [(key, value, now_ms, ()) for key, value in effects.rows])
     for note in notes:
         await producer.append(note.changelog, [Record(key, value, now_ms) for key, value in note.rows])
     passing("commit.3.changelog-appended")

@@ -120,6 +120,10 @@ def _check_amounts(entry: Entry, total: int, reserved: int) -> None:
 
 
 def _check_balanced(entry: Entry) -> None:
+    if len(entry.postings) == 2:
+        one, other = entry.postings
+        if one.asset == other.asset and one.amount == -other.amount:
+            return
     sums: dict[str, int] = {}
     for leg in entry.postings:
         sums[leg.asset] = sums.get(leg.asset, 0) + leg.amount

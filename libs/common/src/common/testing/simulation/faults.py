@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from common.runtime import lane, overlay, store, task, transaction
 from common.runtime.errors import Fenced, LogError, Retriable
-from common.runtime.log import Partition, Record
+from common.runtime.log import Partition, Record, RecordFields
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
 from common.testing.simulation import opening_faults, ownership_faults, standby_faults
@@ -78,8 +78,8 @@ def offset_outside_the_transaction() -> AbstractContextManager[None]:
     """The input positions are written by a transaction of their own, after the one with the outputs."""
     right = ProcessProducer.append
 
-    async def append(self: ProcessProducer, partition: Partition, records: Sequence[Record]) -> None:
-        positions = [record for record in records if (record.key or b"").startswith(store.POSITION_PREFIX)]
+    async def append(self: ProcessProducer, partition: Partition, records: Sequence[RecordFields]) -> None:
+        positions = [record for record in records if (record[0] or b"").startswith(store.POSITION_PREFIX)]
         self.late = (partition, positions)  # type: ignore[attr-defined]
         await right(self, partition, [record for record in records if record not in positions])
 
@@ -103,11 +103,11 @@ def outputs_outside_the_transaction() -> AbstractContextManager[None]:
     """Outputs are sent at once, as a plain producer does; only the changelog is transactional."""
     right = ProcessProducer.append
 
-    async def wrong(self: ProcessProducer, partition: Partition, records: Sequence[Record]) -> None:
+    async def wrong(self: ProcessProducer, partition: Partition, records: Sequence[RecordFields]) -> None:
         if partition.topic.endswith("changelog"):
             await right(self, partition, records)
         else:
-            await self._log.call("produce", lambda: self._log.broker.put(partition, *records))
+            await self._log.call("produce", lambda: self._log.broker.put(partition, *map(Record._make, records)))
 
     return replaced(ProcessProducer, "append", wrong)
 
