@@ -13,7 +13,7 @@ minute. Children die with the process that holds the fleet, whatever ends it.
 import asyncio
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -54,6 +54,8 @@ class ServiceSpec:
     port: int
     log: Path
     host: str = "127.0.0.1"
+    nice: int = 0
+    """How far it stands back where processors are short, see nice(1)."""
 
     @property
     def url(self) -> str:
@@ -151,7 +153,7 @@ class Supervised:
     async def _spawn(self, env_once: Mapping[str, str] | None = None) -> None:
         env = {**self.spec.env, **(env_once or {})}
         try:
-            self._child = await Child.start(self.spec.argv, env=env, log=self.spec.log)
+            self._child = await Child.start(self.spec.argv, env=env, log=self.spec.log, nice=self.spec.nice)
         except OSError as error:
             raise FleetError(f"{self.spec.name} cannot be started: {error}") from error
 
@@ -255,8 +257,7 @@ class Fleet:
         service = self._service(name)
         await service.stop()
         if env:
-            spec = service.spec
-            service.spec = ServiceSpec(spec.name, spec.argv, {**spec.env, **env}, spec.port, spec.log, spec.host)
+            service.spec = replace(service.spec, env={**service.spec.env, **env})
         service.restarts += 1
         await service.start(env_once)
 

@@ -1,7 +1,6 @@
 """How each service of the fleet is started on this machine."""
 
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,8 +15,11 @@ FLEET: Final = (*SERVICES, "auditor")
 """What `up` and `demo` run: the services, and who watches their stores."""
 MODULES: Final = {"auditor": "tidemark.auditor"}
 """Where the module that is run is not the service's name."""
-NICE: Final = {"ingest": 10, "signals": 10, "auditor": 10}
-"""Where cores are few, orders go before ticks: a feed at full speed takes all that is left, and no more."""
+NICE: Final = {"ingest": 8, "signals": 5, "auditor": 10}
+"""Where cores are few, orders go before ticks: a feed at full speed takes all that is left, and no more.
+
+Signals does not stand back: it works off what ingest brings, and without its marks the gate denies every order.
+"""
 ENV_PREFIX: Final = "TIDEMARK_"
 HOST: Final = "127.0.0.1"
 
@@ -58,7 +60,8 @@ def service_specs(where: Addresses, state: StateDir, options: FleetOptions) -> l
         ServiceSpec(
             name=name,
             # -P: a file called orders.py in the directory one happens to be in is not the service.
-            argv=(*_nice(name), sys.executable, "-P", "-m", MODULES.get(name, name), "worker"),
+            argv=(sys.executable, "-P", "-m", MODULES.get(name, name), "worker"),
+            nice=NICE.get(name, 0),
             env={
                 **shared,
                 "TIDEMARK_HTTP_PORT": str(options.ports[name]),
@@ -70,11 +73,6 @@ def service_specs(where: Addresses, state: StateDir, options: FleetOptions) -> l
         )
         for name in options.services
     ]
-
-
-def _nice(name: str) -> tuple[str, ...]:
-    command = shutil.which("nice")
-    return (command, "-n", str(NICE[name])) if name in NICE and command else ()
 
 
 def _dashboard() -> dict[str, str]:
