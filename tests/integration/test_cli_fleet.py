@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -80,6 +81,18 @@ async def test_fleet_when_restarted_with_env_then_the_new_process_has_it(tmp_pat
         await fleet.restart("one", env={"GREETING": "new"})
         await fleet.wait_ready(timeout_s=20)
         assert (await client.get(fleet.spec("one").url + "/health/ready")).text == "new"
+
+
+async def test_fleet_when_a_service_stands_back_then_its_session_does_and_so_does_its_successor(tmp_path: Path) -> None:
+    modest = replace(server(tmp_path), nice=7)
+    async with Fleet([modest, server(tmp_path, "two")]) as fleet:
+        for env in ({}, {"GREETING": "new"}):
+            await fleet.restart("one", env=env)
+            assert os.getpriority(os.PRIO_PROCESS, fleet.pid("one")) == 7
+            groups = {name: Path(f"/proc/{fleet.pid(name)}/autogroup") for name in fleet.names}
+            if groups["two"].exists():  # a kernel may be without them
+                shares = {name: group.read_text().split()[-1] for name, group in groups.items()}
+                assert shares == {"one": "7", "two": "0"}
 
 
 async def test_fleet_when_left_then_no_process_stays(tmp_path: Path) -> None:

@@ -189,6 +189,46 @@ async def test_records_when_handed_on_again_then_skipped(log: Log, database: Dat
     assert account is not None and (account.cash_e4, account.seq) == (300, 3)
 
 
+async def test_records_of_several_partitions_go_into_one_transaction(log: Log, database: Database, make: Any) -> None:
+    """Each partition by its own position: what one of them had before is skipped, what the other has is applied."""
+    ledger = log.records(RISK_LEDGER, entry(1), entry(2))
+    await log.project(ledger[:1])
+    reports = log.records(ORDERS_EXECUTIONS, make.report(1, ExecType.NEW, leaves_qty=100))
+    for report in reports:
+        report.partition = 3
+    ends = {(RISK_LEDGER.name, 0): 3, (ORDERS_EXECUTIONS.name, 3): 1}
+    for _ in range(2):
+        await log.sink.apply([*reports, *ledger], ends)
+        assert await log.sink.positions() == ends
+    account = await Queries(database).account("A")
+    assert account is not None and (account.cash_e4, account.seq) == (200, 2)
+    assert len((await Queries(database).executions("A", None, 10)).items) == 1
+
+
+async def test_replicas_that_gather_different_partitions_do_not_wait_in_a_circle(
+    database: Database, postgres_dsn: str, log: Log
+) -> None:
+    ledgers = [log.records(RISK_LEDGER, *(entry(seq, account=account) for seq in range(1, 21))) for account in "AB"]
+    for number, records in enumerate(ledgers):
+        for at, record in enumerate(records):
+            record.partition, record.offset = number, at
+    others = [open_database(postgres_dsn) for _ in range(2)]
+    sinks = [ProjectionSink(other) for other in others]
+    for sink in sinks:
+        await sink.positions()
+
+    async def replica(sink: ProjectionSink, order: Sequence[int]) -> None:
+        for at in range(0, 20, 2):
+            records = [record for number in order for record in ledgers[number][at : at + 2]]
+            await sink.apply(records, {(RISK_LEDGER.name, number): at + 2 for number in order})
+
+    await asyncio.gather(replica(sinks[0], (0, 1)), replica(sinks[1], (1, 0)))
+    for name in "AB":
+        account = await Queries(database).account(name)
+        assert account is not None and (account.cash_e4, account.seq) == (2_000, 20)
+    await asyncio.gather(*(other.close() for other in others))
+
+
 async def test_replicas_side_by_side_apply_once(database: Database, postgres_dsn: str, log: Log) -> None:
     records = log.records(RISK_LEDGER, *(entry(seq) for seq in range(1, 41)))
     others = [open_database(postgres_dsn) for _ in range(3)]

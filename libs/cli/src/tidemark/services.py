@@ -18,7 +18,7 @@ MODULES: Final = {"auditor": "tidemark.auditor"}
 NICE: Final = {"ingest": 8, "signals": 5, "auditor": 10}
 """Where cores are few, orders go before ticks: a feed at full speed takes all that is left, and no more.
 
-Signals does not stand back: it works off what ingest brings, and without its marks the gate denies every order.
+Signals stands back less than ingest: it has to work off what ingest brings, for without fresh marks the gate denies.
 """
 ENV_PREFIX: Final = "TIDEMARK_"
 HOST: Final = "127.0.0.1"

@@ -18,7 +18,8 @@ Orders and account commands are put on the log and answered with what was commit
 client's own, so every request can be repeated: it is carried out once and answered alike.
 
 Prices and cash are integers in 1e-4 currency units (`_e4`), quantities whole shares, times nanoseconds since the epoch
-(`_ns`). Errors are problem details (RFC 9457). Reads come from a projection that trails the log by milliseconds.
+(`_ns`). Errors are problem details (RFC 9457). Reads come from a projection that trails the log by
+a tenth of a second or so.
 """
 
 

@@ -1,0 +1,72 @@
+"""Readers of whole topics, against a real broker."""
+
+import asyncio
+import uuid
+from collections import defaultdict
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from common.contracts.topics import RAW_SCHEMA, Topic
+from common.runtime.errors import Retriable
+from common.runtime.reader import CommittedReader
+from common.runtime.sender import Sender
+from common.runtime.settings import Settings
+from common.testing.stack import Stack
+
+PARTITIONS = 3
+
+
+@pytest.fixture
+async def topic(stack: Stack) -> Topic:
+    made = Topic(f"test.{uuid.uuid4().hex[:12]}", "key", RAW_SCHEMA, "test", partitions=PARTITIONS)
+    admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka_bootstrap)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(made.name, PARTITIONS, 1)])
+    finally:
+        await admin.close()
+    return made
+
+
+async def write(settings: Settings, topic: Topic, count: int) -> None:
+    sender = Sender(settings, "test")
+    await sender.start()
+    for number in range(count):
+        await sender.send(topic, b"key", b"%d" % number, partition=number % PARTITIONS)
+    await sender.stop()
+
+
+@pytest.mark.parametrize("at_most", [1, 7, 1_000])
+async def test_gather_when_several_partitions_have_records_then_each_comes_in_order_and_whole(
+    stack: Stack, topic: Topic, at_most: int
+) -> None:
+    settings = Settings(kafka_bootstrap=stack.kafka_bootstrap)
+    await write(settings, topic, 60)
+    found: dict[int, list[int]] = defaultdict(list)
+    async with (
+        asyncio.timeout(20),
+        CommittedReader(settings, [topic], from_beginning=True, pace_s=0.01) as reader,
+    ):
+        while sum(map(len, found.values())) < 60:
+            messages = await reader.gather(at_most)
+            assert 0 < len(messages) <= at_most
+            for message in messages:
+                found[message.partition].append(int(message.value or b""))
+    assert found == {number: list(range(number, 60, PARTITIONS)) for number in range(PARTITIONS)}
+
+
+async def test_reader_when_a_partition_cannot_be_read_any_more_then_it_says_so(stack: Stack, topic: Topic) -> None:
+    settings = Settings(kafka_bootstrap=stack.kafka_bootstrap)
+    await write(settings, topic, PARTITIONS)
+    beyond = {(topic.name, number): 1_000 for number in range(PARTITIONS)}
+    async with asyncio.timeout(20), CommittedReader(settings, [topic], positions=beyond) as reader:
+        with pytest.raises(Retriable, match="OffsetOutOfRange"):
+            await reader.gather(10)
+
+
+async def test_batches_when_nothing_comes_in_time_then_they_end(stack: Stack, topic: Topic) -> None:
+    settings = Settings(kafka_bootstrap=stack.kafka_bootstrap)
+    await write(settings, topic, PARTITIONS)
+    async with asyncio.timeout(20), CommittedReader(settings, [topic], from_beginning=True) as reader:
+        values = {message.value async for batch in reader.batches(until_idle_s=1.0) for message in batch}
+    assert values == {b"0", b"1", b"2"}
