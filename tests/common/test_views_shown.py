@@ -124,7 +124,7 @@ async def test_data_that_is_made_when_shown_then_of_what_is_committed_and_not_of
     rows.settle()
     rows.put(b"k", 2)
 
-    def made(committed: Tables, _view: View) -> dict[str, int]:
+    def made(committed: Tables, _view: View) -> dict[str, Any]:
         return {"value": committed.changelogged("numbers").get(b"k")}
 
     async with Redis.from_url(redis_url) as redis:
