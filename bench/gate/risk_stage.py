@@ -155,9 +155,10 @@ def figures(taken: list[Sample], count: int) -> dict[str, Any]:
 
 
 def check_views(running: Running) -> None:
-    """A figure without the views would be another service's. Raises BenchError where Redis refused them."""
-    if "redis_away" in running.log.read_text(encoding="utf-8", errors="replace"):
-        raise BenchError(f"the risk service lost Redis:\n{log_tail(running.log)}")
+    """A figure without the views would be another service's. Raises BenchError where they were not shown."""
+    log = running.log.read_text(encoding="utf-8", errors="replace")
+    if "redis_away" in log or "view_failed" in log:
+        raise BenchError(f"the risk service did not show its views:\n{log_tail(running.log)}")
 
 
 async def profiled(running: Running, url: str, count: int, path: Path) -> list[dict[str, Any]]:

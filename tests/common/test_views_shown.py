@@ -148,3 +148,20 @@ async def test_more_rows_than_may_wait_then_everything_is_shown_from_the_tables(
         await redis.delete(view_channel("account", "all"))
         publisher.publish(TASK, committed(*(view("all", str(number), 1) for number in range(WAITING_MAX + 1))))
         await until_is(redis, "all", str(WAITING_MAX), 2)
+
+
+async def test_view_that_cannot_be_made_then_everything_is_shown_anew_and_goes_on(
+    publisher: ViewPublisher, redis_url: str
+) -> None:
+    failures = iter([ValueError("no such row")])
+
+    def made(_committed: Tables, _view: View) -> dict[str, int]:
+        if failure := next(failures, None):
+            raise failure
+        return {"value": 3}
+
+    async with Redis.from_url(redis_url) as redis:
+        row = View("account", "a", "row", made)
+        publisher.open(TASK, NO_TABLES, lambda _: [view("other", "row", 1), row])
+        await until_is(redis, "a", "row", 3)
+        assert await value_of(redis, "other", "row") == 1

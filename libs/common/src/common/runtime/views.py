@@ -199,14 +199,22 @@ class ViewPublisher:
                     await self._wake.wait()
                     self._wake.clear()
             except (RedisError, OSError) as error:
-                self.connected = False
-                for publishing in self._tasks.values():
-                    publishing.dirty = True
-                    publishing.waiting.clear()
-                    publishing.stop_filling()
-                delay = self._backoff.next()
+                delay = self._begin_anew()
                 _log.warning("redis_away", error=str(error), retry_in_s=delay)
                 await asyncio.sleep(delay)
+            except Exception:  # a stage's function that makes a view: the other views are not to stand still for it
+                delay = self._begin_anew()
+                _log.exception("view_failed", retry_in_s=delay)
+                await asyncio.sleep(delay)
+
+    def _begin_anew(self) -> float:
+        """Everything is to be shown again, after so many seconds."""
+        self.connected = False
+        for publishing in self._tasks.values():
+            publishing.dirty = True
+            publishing.waiting.clear()
+            publishing.stop_filling()
+        return self._backoff.next()
 
     async def _drain(self) -> None:
         """Shows what waits now; what comes meanwhile is for the next round."""
