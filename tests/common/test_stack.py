@@ -190,23 +190,23 @@ def test_part_when_started_in_a_thread_that_has_ended_then_it_lives_on() -> None
 def test_data_when_kept_then_the_next_stack_in_the_directory_has_them(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)  # PostgreSQL runs as nobody where we are root, and must reach its files all the same
-    with LocalStack({"redis", "postgres"}, data_dir=closed / "parts", keep=True) as first:
+    with LocalStack({"redis", "postgres"}, data_dir=closed / "parts", keep=True, provider="native") as first:
         version = (closed / "parts" / "postgres" / "data" / "PG_VERSION").read_text(encoding="ascii")
         with pytest.raises(PartsError, match="another stack runs in"):
-            LocalStack({"redis"}, data_dir=closed / "parts", keep=True).start()
+            LocalStack({"redis"}, data_dir=closed / "parts", keep=True, provider="native").start()
         assert first.addresses.redis_url
     assert (closed / "parts" / "postgres" / "data" / "PG_VERSION").read_text(encoding="ascii") == version
-    with LocalStack({"redis", "postgres"}, data_dir=closed / "parts"):
+    with LocalStack({"redis", "postgres"}, data_dir=closed / "parts", provider="native"):
         pass
     assert not (closed / "parts" / "postgres").exists(), "not kept this time"
 
 
 @pytest.mark.slow
 async def test_kafka_when_kept_and_started_on_other_ports_after_a_kill_then_the_topic_is_there(tmp_path: Path) -> None:
-    with LocalStack({"kafka"}, data_dir=tmp_path, keep=True) as first:
+    with LocalStack({"kafka"}, data_dir=tmp_path, keep=True, provider="native") as first:
         await create_topic(first.addresses.kafka_bootstrap, "kept")
         first.kill("kafka")
-    with LocalStack({"kafka"}, data_dir=tmp_path, keep=True) as second:
+    with LocalStack({"kafka"}, data_dir=tmp_path, keep=True, provider="native") as second:
         assert second.addresses != first.addresses
         assert "kept" in await topics(second.addresses.kafka_bootstrap)
 
@@ -280,7 +280,7 @@ def test_directory_when_its_owner_lives_then_it_is_not_cleared_away() -> None:
 
 @pytest.mark.slow
 async def test_cluster_when_one_of_three_brokers_is_killed_then_the_topic_is_served() -> None:
-    with LocalStack({"kafka"}, brokers=3) as cluster:
+    with LocalStack({"kafka"}, brokers=3, provider="native") as cluster:
         bootstrap = cluster.addresses.kafka_bootstrap
         admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
         await admin.start()

@@ -46,6 +46,8 @@ class DeploymentOptions:
     keep: bool = True
     """Keep the parts' data for the next start."""
     jvm: Jvm = Jvm.START
+    provider: str | None = None
+    """How local parts are run: ``native`` or ``docker``; None: as the environment says."""
     brokers: int = 1
     """1 or 3. Of three, every record is on all and two have it before it counts."""
     second_host: str = ""
@@ -126,6 +128,7 @@ class Deployment:
             data_dir=self.state.parts,
             keep=options.keep,
             jvm=options.jvm,
+            provider=options.provider,
             brokers=options.brokers,
             second_host=options.second_host,
         )

@@ -144,6 +144,7 @@ class Storm:
                 keep=False,
                 fresh=True,
                 jvm=Jvm.START,
+                provider="native",  # faults are signals to processes
                 brokers=options.brokers,
                 second_host="" if host.why_not else host.here,
                 restart_wait_max_s=RESTART_WAIT_MAX_S,
