@@ -30,7 +30,7 @@ STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("hash chain", ("domain/chain.py",)),
     ("market", ("risk/market.py",)),
     ("decision and entry as JSON", ("risk/wire.py", "_decision (risk/stages.py")),
-    ("account view", ("account_view (risk/stages.py",)),
+    ("account view", ("account_view (risk/stages.py", "account_data (risk/stages.py")),
     ("row keys, sweep, positions", ("risk/tables.py",)),
     ("tables: rows to bytes", ("changes (common/runtime/overlay.py",)),
     ("tables: reads, RocksDB's among them", ("runtime/overlay.py",)),

@@ -1,7 +1,8 @@
 """Trace context between services."""
 
 import pytest
-from common.runtime.telemetry import Allowance, is_sampled
+from common.runtime import telemetry
+from common.runtime.telemetry import Allowance, is_sampled, to_record
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -43,3 +44,11 @@ def test_allowance_of_none_or_with_a_clock_that_jumps_back_then_none() -> None:
     assert spans.take()
     now_s[0] -= 3_600
     assert not spans.take()
+
+
+def test_messages_in_a_flood_then_spans_for_the_first_sampled_ones_and_none_for_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(telemetry, "_spans", Allowance(2, lambda: 0.0))
+    recorded = [to_record(TRACE + flags) for flags in ("00", "01", "00", "01", "01", "01")]
+    assert recorded == [False, True, False, True, False, False]

@@ -45,6 +45,9 @@ async def until_is(redis: Redis, scope: str, key: str, value: int) -> None:
 async def publisher(redis_url: str) -> AsyncIterator[ViewPublisher]:
     publisher = ViewPublisher("test", redis_url, WAITING_MAX, Backoff(0.05, 0.1))
     publisher.start()
+    async with asyncio.timeout(20):
+        while not publisher.connected:  # what is published before is left to the refill
+            await asyncio.sleep(0.01)
     yield publisher
     await publisher.stop()
 
