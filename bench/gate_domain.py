@@ -26,7 +26,7 @@ from common.runtime.tables import Changelogged, Global, Tables
 from common.testing import orders
 from common.testing.memory_store import MemoryStore
 from risk.domain.gate import Limits
-from risk.stages import gate_handler
+from risk.stages import Gate
 from risk.tables import DAY_NS, TABLES
 
 SYMBOLS = 100
@@ -99,7 +99,7 @@ def apply(handle: Handle, tables: TaskTables, batch: Sequence[Message]) -> tuple
 
 def run(count: int, accounts: int, held_symbols: int, batch_size: int) -> dict[str, float]:
     tables, store = open_tables()
-    handle = gate_handler(Limits(), 7 * DAY_NS)
+    handle = Gate(Limits(), 7 * DAY_NS).handle
     setup = [
         Message(RISK_COMMANDS, 0, offset, RISK_COMMANDS.schema.decode(value).account_id.encode(), value, 0)
         for offset, value in enumerate(commands(accounts, held_symbols))

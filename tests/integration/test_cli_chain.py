@@ -19,7 +19,7 @@ from common.testing.tables import MemoryTables, message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from risk.domain.gate import Limits
-from risk.stages import gate_handler
+from risk.stages import Gate
 from risk.tables import DAY_NS, TABLES
 from tidemark.audit.chain import ChainVerifier, Fault, head_text, parse_head
 from tidemark.audit.export import link_of_row
@@ -49,7 +49,7 @@ def bodies(partition: int) -> list[OrderIntent | RiskCommand]:
 @cache
 def records() -> tuple[Message, ...]:
     """The ledger as the gate writes it, with the offsets that transactions leave: not every number is a record."""
-    handle = gate_handler(Limits(), 7 * DAY_NS)
+    handle = Gate(Limits(), 7 * DAY_NS).handle
     written = []
     for partition in range(PARTITIONS):
         tables = MemoryTables(TABLES, partition)

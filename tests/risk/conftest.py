@@ -24,7 +24,7 @@ from common.runtime.message import Output, View
 from common.testing.orders import ACCOUNT, NOW_NS, clock_row, fund, instrument, mark_row, set_account
 from common.testing.tables import MemoryTables, message, shown, written
 from risk.domain.gate import Limits
-from risk.stages import SHOWS, gate_handler
+from risk.stages import SHOWS, Gate
 from risk.tables import DAY_NS, TABLES
 
 PARTITION = 2
@@ -43,7 +43,7 @@ class Desk:
         self.views: list[View] = []
         self.now_ns = NOW_NS
         self.offsets: dict[str, int] = {}
-        self._handle = gate_handler(limits or Limits(), retention_ns)
+        self._handle = Gate(limits or Limits(), retention_ns).handle
         self.list_instrument("ACME", 3)
         self.tick()
 

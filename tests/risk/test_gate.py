@@ -11,7 +11,18 @@ from common.testing.orders import NOW_NS, instrument, intent
 from hypothesis import given
 from hypothesis import strategies as st
 from risk.domain.account import AccountRow, Mark, PositionRow
-from risk.domain.gate import CHECKS, MONEY_CHECKS, AccountState, Limits, Market, decide, tick_e4, worst_price_e4
+from risk.domain.gate import (
+    ACCOUNT_CHECKS,
+    MARKET_CHECKS,
+    MONEY_CHECKS,
+    ORDER_CHECKS,
+    AccountState,
+    Limits,
+    Market,
+    decide,
+    tick_e4,
+    worst_price_e4,
+)
 from risk.reasons import REASONS
 
 ACTIVE = AccountRow(AccountStatus.ACTIVE, cash_e4=1_000 * E4)
@@ -221,7 +232,7 @@ def test_checks_stand_in_the_documented_order() -> None:
     documented = list(REASONS)
     met = [
         name.strip(" ,;:")
-        for check in (*CHECKS, *MONEY_CHECKS)
+        for check in (*ACCOUNT_CHECKS, *MARKET_CHECKS, *ORDER_CHECKS, *MONEY_CHECKS)
         for name in re.findall(r"[A-Z]+_[A-Z_]+", check.__doc__ or "")
     ]
     first_met = list(dict.fromkeys(met))

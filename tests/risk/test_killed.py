@@ -31,7 +31,7 @@ from common.testing.orders import NOW_NS, fund, intent, report, set_account, tra
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from risk.domain.gate import Limits
-from risk.stages import INPUTS, OUTPUTS, VERIFY, gate_handler
+from risk.stages import INPUTS, OUTPUTS, VERIFY, Gate
 from risk.tables import DAY_NS, TABLES
 
 ACCOUNTS = ("a", "b")
@@ -93,7 +93,7 @@ def feed(log: MemoryLog, topic: Topic) -> None:
 
 
 async def run_to_end(log: MemoryLog, store: MemoryStore, desk: Any, path: Path, losses: list[int]) -> None:
-    handler = gate_handler(Limits(), DAY_NS)
+    handler = Gate(Limits(), DAY_NS).handle
     stage = Stage("risk", "gate", handler, INPUTS, OUTPUTS, RISK_GATE_CHANGELOG, TABLES, verify=VERIFY)
     shared = {name: desk.tables.globals(name) for name in ("instruments", "marks")}
     suspects: set[tuple[str, int]] = set()

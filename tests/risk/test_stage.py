@@ -28,7 +28,7 @@ from common.testing.tables import shown
 from risk.domain.account import AccountRow, PositionRow
 from risk.domain.gate import Limits
 from risk.domain.ledger import LedgerError
-from risk.stages import VERIFY, KeyMismatch, account_views, gate_handler
+from risk.stages import VERIFY, Gate, KeyMismatch, account_views
 from risk.tables import DAY_NS, SLOTS, SWEEP_EVERY_INTENTS, order_key
 
 CASH_E4 = 10_000 * E4
@@ -197,7 +197,7 @@ def test_key_is_not_the_bodys_account_then_refused(desk: Any, body: Any, key: by
 
 @pytest.mark.parametrize("value", [None, b"", b"{}", b"\xff\x00", b'{"account_id":"acct-1"}', b"[1]"])
 def test_value_is_no_intent_then_refused(desk: Any, value: bytes | None) -> None:
-    handle = gate_handler(Limits(), DAY_NS)
+    handle = Gate(Limits(), DAY_NS).handle
     with pytest.raises(ValueError):
         list(handle(Message(ORDERS_INTENTS, 0, 0, b"acct-1", value, 0), desk.tables, NOW_NS))
 

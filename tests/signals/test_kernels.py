@@ -1,33 +1,11 @@
-"""Where compiled kernels are kept, and the text that the CSV kernel writes."""
-
-from pathlib import Path
+"""The text that the CSV kernel writes."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from signals.domain.csv_kernel import csv_lines
-from signals.kernels import cache_dir
 
 INT64 = st.one_of(st.integers(-(2**63) + 1, 2**63 - 1), st.integers(0, 18).map(lambda n: 10**n), st.integers(-9, 9))
-
-
-def test_cache_when_configured_then_below_it_and_named_by_the_sources(tmp_path: Path) -> None:
-    first, second = cache_dir(str(tmp_path / "a")), cache_dir(str(tmp_path / "b"))
-    assert first.is_dir()
-    assert first.parent == tmp_path / "a"
-    assert first.name == second.name
-
-
-def test_cache_when_not_configured_then_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_dir("").parent == tmp_path / "tidemark" / "kernels"
-
-
-def test_cache_when_no_directory_can_be_made_then_among_the_temporary_files(tmp_path: Path) -> None:
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    assert tmp_path not in cache_dir(str(blocked)).parents
 
 
 @settings(deadline=None)

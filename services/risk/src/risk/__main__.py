@@ -1,7 +1,12 @@
-"""``python -m risk worker``: Faust's command line on the risk service."""
+"""``python -m risk worker``: the risk service, by Faust's command line; ``… warm`` compiles its kernels."""
+
+import sys
 
 from risk.app import build
 from risk.settings import RiskSettings
+from risk.warm import warm
 
 if __name__ == "__main__":
-    build(RiskSettings()).main()
+    warm()  # before the loop runs: compiling in it would cost the worker its place in the group
+    if sys.argv[1:] != ["warm"]:
+        build(RiskSettings()).main()

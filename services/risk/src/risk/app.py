@@ -4,13 +4,14 @@ from common.contracts.topics import RISK_GATE_CHANGELOG
 from common.runtime.app import TidemarkApp
 
 from risk.settings import RiskSettings
-from risk.stages import INPUTS, OUTPUTS, SHOWS, VERIFY, account_views, gate_handler
+from risk.stages import INPUTS, OUTPUTS, SHOWS, VERIFY, Gate, account_views
 from risk.tables import TABLES
 
 
 def build(settings: RiskSettings) -> TidemarkApp:
     """The service: one stage, the gate."""
     app = TidemarkApp("risk", settings)
+    gate = Gate(settings.limits(), settings.id_retention_ns())
     app.stage(
         name="gate",
         inputs=INPUTS,
@@ -20,6 +21,7 @@ def build(settings: RiskSettings) -> TidemarkApp:
         views=account_views,
         shows=SHOWS,
         verify=VERIFY,
-    )(gate_handler(settings.limits(), settings.id_retention_ns()))
+        batch_handler=gate.handle_batch,
+    )(gate.handle)
     app.watch_dead_letters(INPUTS)
     return app

@@ -34,7 +34,7 @@ from common.runtime.stage import StageService
 from common.runtime.tables import TableDeclaration, Tables, Verify
 from common.runtime.task import Stage
 from common.runtime.telemetry import configure_telemetry
-from common.runtime.transaction import Handler
+from common.runtime.transaction import BatchHandler, Handler
 from common.runtime.views import ViewPublisher
 from common.runtime.web import NO_REQUEST_SPANS, WebServer
 
@@ -115,11 +115,13 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
         views: Callable[[Tables], Iterable[View]] | None = None,
         shows: Mapping[str, Callable[[bytes], View]] | None = None,
         verify: Verify | None = None,
+        batch_handler: BatchHandler | None = None,
     ) -> Callable[[Handler], Handler]:
         """Registers an exactly-once stage on ``handler(message, tables, now_ns) -> outputs and views``.
 
         ``views`` lists every view row of a partition, to refill Redis; ``shows`` names tables of which each changed row
-        has a view, whatever the handler returned; ``verify`` holds restored rows to invariants.
+        has a view, whatever the handler returned; ``verify`` holds restored rows to invariants; ``batch_handler`` is
+        asked instead of the handler, for a batch at once, and says the same.
         """
 
         def register(handler: Handler) -> Handler:
@@ -134,6 +136,7 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
                 views,
                 shows or {},
                 verify or {},
+                batch_handler,
             )
             self._stages.append(stage)
             service = StageService(stage, self.settings, self._views_publisher())

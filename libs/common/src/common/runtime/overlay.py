@@ -1,7 +1,7 @@
 """Tables as a handler sees them during one batch: reads fall through to the store, writes wait for the commit."""
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Final
@@ -27,19 +27,42 @@ class OverlayTable:
         self._store = store
         self._cached = declaration.cached
         self._changed: dict[bytes, Any] = {}
+        self._encoded: dict[bytes, bytes] = {}
+        """Of the batch, too; a key is in one of the two."""
         self._hot: dict[bytes, Any] = {}
 
     def get(self, key: bytes) -> Any | None:
         value = self._changed.get(key, _ABSENT)
         if value is not _ABSENT:
             return value
+        if self._encoded and (written := self._encoded.get(key)) is not None:
+            return self._codec.decode(written)
         value = self._hot.get(key, _ABSENT)
         if value is _ABSENT:
-            raw = self._store.get(self._prefix + key)
-            value = None if raw is None else self._codec.decode(raw)
+            value = self._decoded(self._store.get(self._prefix + key))
             if self._cached:
                 self._remember({key: value})
         return value
+
+    def get_many(self, keys: Sequence[bytes]) -> list[Any | None]:
+        """Asks the store once for all that are not in memory."""
+        changed, encoded, hot = self._changed, self._encoded, self._hot
+        unknown = [key for key in keys if key not in changed and key not in encoded and key not in hot]
+        if not unknown:
+            return [self.get(key) for key in keys]
+        prefix, decoded = self._prefix, self._decoded
+        found = [decoded(raw) for raw in self._store.get_many([prefix + key for key in unknown])]
+        if len(found) == len(keys):
+            rows = found
+        else:
+            stored = dict(zip(unknown, found, strict=True))
+            rows = [stored[key] if key in stored else self.get(key) for key in keys]
+        if self._cached:
+            self._remember(dict(zip(unknown, found, strict=True)))
+        return rows
+
+    def _decoded(self, raw: bytes | None) -> Any | None:
+        return None if raw is None else self._codec.decode(raw)
 
     def _remember(self, rows: Mapping[bytes, Any]) -> None:
         if len(self._hot) + len(rows) > HOT_ROWS_MAX:
@@ -48,6 +71,13 @@ class OverlayTable:
 
     def put(self, key: bytes, value: Any) -> None:
         self._changed[key] = value
+        if self._encoded:
+            self._encoded.pop(key, None)
+
+    def put_encoded(self, rows: Mapping[bytes, bytes]) -> None:
+        self._encoded.update(rows)
+        for key in self._changed.keys() & rows.keys():
+            del self._changed[key]
 
     def delete(self, key: bytes) -> None:
         self.put(key, None)
@@ -56,6 +86,7 @@ class OverlayTable:
         """Lazily, so that who needs the first rows does not pay for the rest."""
         cut, decode = len(self._prefix), self._codec.decode
         changed = {key: value for key, value in self._changed.items() if key.startswith(prefix)}
+        changed |= {key: decode(raw) for key, raw in self._encoded.items() if key.startswith(prefix)}
         stored = ((key[cut:], raw) for key, raw in self._store.prefix(self._prefix + prefix))
         unchanged = ((key, decode(raw)) for key, raw in stored if key not in changed)
         for key, value in heapq.merge(unchanged, sorted(changed.items(), key=itemgetter(0)), key=itemgetter(0)):
@@ -70,22 +101,26 @@ class OverlayTable:
 
     def changed_keys(self) -> Iterable[bytes]:
         """Keys that the batch has written to."""
-        return self._changed.keys()
+        return (*self._changed, *self._encoded)
 
     def changes(self) -> list[tuple[bytes, bytes | None]]:
         """The batch's writes as changelog rows, one per changed key."""
         encode, prefix = self._codec.encode, self._prefix
-        return [(prefix + key, None if value is None else encode(value)) for key, value in self._changed.items()]
+        made = [(prefix + key, None if value is None else encode(value)) for key, value in self._changed.items()]
+        return [*made, *((prefix + key, raw) for key, raw in self._encoded.items())]
 
     def settle(self) -> None:
         """The batch was committed and stored."""
         if self._cached:
             self._remember(self._changed)
-        self._changed.clear()
+            for key in self._hot.keys() & self._encoded.keys():
+                del self._hot[key]
+        self.discard()
 
     def discard(self) -> None:
-        """The batch did not happen."""
+        """The batch did not happen, or is in the store."""
         self._changed.clear()
+        self._encoded.clear()
 
 
 @dataclass(slots=True)

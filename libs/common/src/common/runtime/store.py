@@ -8,7 +8,7 @@ leaves them in step.
 import contextlib
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Protocol
@@ -45,6 +45,10 @@ class Store(Protocol):
     """What a task needs of its store; every write is atomic."""
 
     def get(self, key: bytes) -> bytes | None: ...
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """What ``get`` says of each."""
+        ...
 
     def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]: ...
 
@@ -130,6 +134,13 @@ class RocksStore:
         except Exception as error:  # rocksdict raises bare Exception
             raise OSError(f"cannot read the store {self._path}: {error}") from error
         return value
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        try:
+            values: list[bytes | None] = self._db.get(list(keys))
+        except Exception as error:  # rocksdict raises bare Exception
+            raise OSError(f"cannot read the store {self._path}: {error}") from error
+        return values
 
     def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         # total_order_seek is RocksDB's default; keys are in byte order, so the range ends at the first other prefix.

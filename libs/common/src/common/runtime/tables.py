@@ -4,7 +4,7 @@ Three kinds. Changelogged: money; every commit carries the changed rows. Snapsho
 with its input position and rebuilt by replay. Global: a read-only copy of a compacted topic in every process.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -63,7 +63,15 @@ class Table(Protocol):
 
     def get(self, key: bytes) -> Any | None: ...
 
+    def get_many(self, keys: Sequence[bytes]) -> list[Any | None]:
+        """What ``get`` says of each."""
+        ...
+
     def put(self, key: bytes, value: Any) -> None: ...
+
+    def put_encoded(self, rows: Mapping[bytes, bytes]) -> None:
+        """Writes rows that are encoded already, by whoever makes thousands of them at once."""
+        ...
 
     def delete(self, key: bytes) -> None: ...
 

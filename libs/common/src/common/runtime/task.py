@@ -28,7 +28,16 @@ from common.runtime.settings import Settings
 from common.runtime.snapshots import SnapshotDirectory
 from common.runtime.store import CorruptStore, RocksStore, Store, destroy, positions_of
 from common.runtime.tables import Changelogged, Global, GlobalTable, Snapshotted, TableDeclaration, Tables, Verify
-from common.runtime.transaction import Committed, DeadLetter, Handler, Outcome, PoisonError, TaskParts, Work
+from common.runtime.transaction import (
+    BatchHandler,
+    Committed,
+    DeadLetter,
+    Handler,
+    Outcome,
+    PoisonError,
+    TaskParts,
+    Work,
+)
 from common.runtime.views import ViewPublisher
 
 _log = get_logger(__name__)
@@ -48,6 +57,7 @@ class Stage:
     views: Callable[[Tables], Iterable[View]] | None = None
     shows: Mapping[str, Callable[[bytes], View]] = field(default_factory=dict)
     verify: Verify = field(default_factory=dict)
+    batch_handler: BatchHandler | None = None
     missing: frozenset[str] = frozenset()
     """Dead-letter topics that were not created."""
 
@@ -159,6 +169,7 @@ class Task:
             frozenset(topic.name for topic in self.stage.outputs),
             self.stage.shows,
             self.clock_ns,
+            self.stage.batch_handler,
         )
         taking = await self._restore(lane, session)
         self._inbox = await self._open_inbox(session.filled)

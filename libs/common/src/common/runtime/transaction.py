@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,6 +19,9 @@ from common.runtime.store import Rows, Store, position_key
 from common.runtime.telemetry import continued_span, current_traceparent, to_record
 
 Handler = Callable[[Message, TaskTables, int], Handled]
+BatchHandler = Callable[[Sequence[Message], TaskTables, int], Iterator[Handled]]
+"""What a handler would say to each message, one after the other. It may write rows of messages that it has not yet
+answered, since a batch is written whole or not at all; where it raises is the message that is refused."""
 NS_PER_MS: Final = 1_000_000
 DLQ_ERROR_CHARS_MAX: Final = 4_000
 
@@ -81,6 +84,7 @@ class TaskParts:
     outputs: frozenset[str]
     shows: Mapping[str, Callable[[bytes], View]] = field(default_factory=dict)
     clock_ns: Callable[[], int] = time.time_ns
+    batch_handler: BatchHandler | None = None
     next_offset: int = 0
     complete: int = 0
 
@@ -244,9 +248,9 @@ def apply(parts: TaskParts, batch: Sequence[Message]) -> Effects:
     effects = Effects()
     outbox = Outbox(parts.name, parts.outputs)
     collect, views = outbox.add, effects.views
-    handler, tables = parts.handler, parts.tables
     now_ns = parts.clock_ns()
     now_ms = now_ns // NS_PER_MS
+    answer = _answering(parts, batch, now_ns)
     index = 0
     try:
         for index, message in enumerate(batch):  # noqa: B007  # named where it fails
@@ -254,10 +258,10 @@ def apply(parts: TaskParts, batch: Sequence[Message]) -> Effects:
             headers: Headers = ()
             traceparent = ""
             if message.headers and (traceparent := message.traceparent):
-                handled, traceparent = _handle_traced(parts, message, traceparent, now_ns)
+                handled, traceparent = _answer_traced(parts.name, message, traceparent, answer)
                 headers = (("traceparent", traceparent.encode()),)
             else:
-                handled = handler(message, tables, now_ns)
+                handled = answer(message)
             for item in handled:
                 if isinstance(item, Output):
                     collect(item, now_ms, headers)
@@ -273,12 +277,23 @@ def apply(parts: TaskParts, batch: Sequence[Message]) -> Effects:
     return effects
 
 
-def _handle_traced(parts: TaskParts, message: Message, traceparent: str, now_ns: int) -> tuple[Handled, str]:
-    """What the handler returns, and the trace context for it: that of the span where one is recorded."""
+def _answering(parts: TaskParts, batch: Sequence[Message], now_ns: int) -> Callable[[Message], Handled]:
+    """Asked for each message of the batch in order: what the handler says to it."""
+    handler, tables = parts.handler, parts.tables
+    if parts.batch_handler is None:
+        return lambda message: handler(message, tables, now_ns)
+    answers = parts.batch_handler(batch, tables, now_ns)
+    return lambda _message: next(answers)
+
+
+def _answer_traced(
+    stage: str, message: Message, traceparent: str, answer: Callable[[Message], Handled]
+) -> tuple[Handled, str]:
+    """What the handler says, and the trace context for it: that of the span where one is recorded."""
     if not to_record(traceparent):
-        return parts.handler(message, parts.tables, now_ns), traceparent
-    with continued_span(f"{parts.name} {message.topic.name}", traceparent, SpanKind.CONSUMER):
-        return list(parts.handler(message, parts.tables, now_ns)), current_traceparent()
+        return answer(message), traceparent
+    with continued_span(f"{stage} {message.topic.name}", traceparent, SpanKind.CONSUMER):
+        return list(answer(message)), current_traceparent()
 
 
 def add_dead_letter(effects: Effects, dead: DeadLetter, parts: TaskParts) -> None:

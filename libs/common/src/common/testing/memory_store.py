@@ -1,6 +1,6 @@
 """A store in memory that a crash can set back: writes since the last sync may be lost, batch by batch from the end."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from common.runtime.store import CHANGELOG_KEY, Rows
 
@@ -18,6 +18,9 @@ class MemoryStore:
 
     def get(self, key: bytes) -> bytes | None:
         return self._rows.get(key)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [self._rows.get(key) for key in keys]
 
     def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         yield from sorted((key, value) for key, value in self._rows.items() if key.startswith(prefix))

@@ -1,6 +1,6 @@
 """Tables in memory for tests of handlers. Values pass through their codecs, so what a codec cannot carry shows."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from common.contracts.topics import Topic
@@ -20,6 +20,12 @@ class MemoryTable:
     def get(self, key: bytes) -> Any | None:
         raw = self.rows.get(key)
         return None if raw is None else self._codec.decode(raw)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[Any | None]:
+        return [self.get(key) for key in keys]
+
+    def put_encoded(self, rows: Mapping[bytes, bytes]) -> None:
+        self.rows.update(rows)
 
     def put(self, key: bytes, value: Any) -> None:
         self.rows[key] = self._codec.encode(value)

@@ -4,6 +4,7 @@
 is encoded once. Whoever verifies has an implementation of his own (``tidemark.audit.chain``).
 """
 
+from collections.abc import Sequence
 from functools import cache
 from hashlib import sha256
 
@@ -24,6 +25,16 @@ class ChainRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 def genesis(partition: int) -> ChainRow:
     """What the first entry of a partition is chained to; another for each, so that partitions cannot be exchanged."""
     return ChainRow(0, sha256(f"{RISK_LEDGER.name}/{partition}".encode()).digest())
+
+
+def link_all(last: ChainRow, entries: memoryview, begins: Sequence[int], ends: Sequence[int]) -> tuple[bytes, ChainRow]:
+    """The hashes of entries that have their numbers already, one after the other, and the last link.
+
+    ``entries[begin:end]`` is what of each is hashed.
+    """
+    head = last.head
+    heads = [head := sha256(head + entries[begin:end]).digest() for begin, end in zip(begins, ends, strict=True)]
+    return b"".join(heads), ChainRow(last.seq + len(heads), head)
 
 
 def link(last: ChainRow, entry: bytes) -> tuple[bytes, ChainRow]:

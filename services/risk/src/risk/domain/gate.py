@@ -63,25 +63,39 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     reserved_qty: int = 0
 
 
-Check = Callable[[Order, AccountState, Market, Limits, int], Denial | None]
+AccountCheck = Callable[[AccountState], Denial | None]
+MarketCheck = Callable[[Market, Limits, int], Denial | None]
+"""The last argument is the time."""
+OrderCheck = Callable[[Order, Market], Denial | None]
 MoneyCheck = Callable[[Order, AccountState, Limits, int], Denial | None]
 """The last argument is the price that ``worst_price_e4`` found."""
 
 
 def decide(order: Order, account: AccountState, market: Market, limits: Limits, now_ns: int) -> Verdict:
     """Runs the checks in their order. Pure: the same arguments give the same verdict."""
-    for check in CHECKS:
-        denial = check(order, account, market, limits, now_ns)
-        if denial is not None:
+    for account_check in ACCOUNT_CHECKS:
+        if (denial := account_check(account)) is not None:
+            return Verdict(denial)
+    if (denial := market_denial(market, limits, now_ns)) is not None:
+        return Verdict(denial)
+    for order_check in ORDER_CHECKS:
+        if (denial := order_check(order, market)) is not None:
             return Verdict(denial)
     price_e4 = worst_price_e4(order, market, limits)
     for money_check in MONEY_CHECKS:
-        denial = money_check(order, account, limits, price_e4)
-        if denial is not None:
+        if (denial := money_check(order, account, limits, price_e4)) is not None:
             return Verdict(denial)
     if order.side is _BUY:
         return Verdict(None, price_e4, reserved_cash_e4=price_e4 * order.qty)
     return Verdict(None, price_e4, reserved_qty=order.qty)
+
+
+def market_denial(market: Market, limits: Limits, now_ns: int) -> Denial | None:
+    """Why no order in this instrument can be accepted now; None: one can."""
+    for check in MARKET_CHECKS:
+        if (denial := check(market, limits, now_ns)) is not None:
+            return denial
+    return None
 
 
 # --- prices -------------------------------------------------------------------------------------------------------
@@ -93,14 +107,16 @@ def tick_e4(instrument: Instrument, price_e4: int) -> int:
 
 
 def worst_price_e4(order: Order, market: Market, limits: Limits) -> int:
-    """The limit; for MARKET the opposite quote moved by the collar, rounded outwards to a tick, never below one tick.
-
-    Only meaningful once CHECKS have passed.
-    """
+    """The limit; for MARKET ``market_price_e4``. Only meaningful once the checks before have passed."""
     if order.limit_price_e4 is not None:
         return order.limit_price_e4
+    return market_price_e4(order.side, market, limits)
+
+
+def market_price_e4(side: Side, market: Market, limits: Limits) -> int:
+    """The opposite quote moved by the collar, rounded outwards to a tick, never below one tick."""
     assert market.instrument is not None and market.mark is not None
-    if order.side is _BUY:
+    if side is _BUY:
         price = -(-market.mark.ask_e4 * (BPS + limits.market_collar_bps) // BPS)
         # Rounding up may cross one currency unit, where a coarser tick begins: rounding once more settles it.
         price += -price % tick_e4(market.instrument, price)
@@ -113,23 +129,23 @@ def worst_price_e4(order: Order, market: Market, limits: Limits) -> int:
 # --- checks -------------------------------------------------------------------------------------------------------
 
 
-def account_known(_o: Order, account: AccountState, _m: Market, _l: Limits, _n: int) -> Denial | None:
+def account_known(account: AccountState) -> Denial | None:
     """ACCOUNT_UNKNOWN: no set_account command was ever seen for it."""
     return Denial(ReasonCode.ACCOUNT_UNKNOWN, {}) if account.row is None else None
 
 
-def account_active(_o: Order, account: AccountState, _m: Market, _l: Limits, _n: int) -> Denial | None:
+def account_active(account: AccountState) -> Denial | None:
     """ACCOUNT_INACTIVE: it is suspended."""
     assert account.row is not None
     return None if account.row.status is _ACTIVE else Denial(ReasonCode.ACCOUNT_INACTIVE, {})
 
 
-def instrument_known(_o: Order, _a: AccountState, market: Market, _l: Limits, _n: int) -> Denial | None:
+def instrument_known(market: Market, _l: Limits, _n: int) -> Denial | None:
     """INSTRUMENT_UNKNOWN: the symbol is not in the reference data."""
     return Denial(ReasonCode.INSTRUMENT_UNKNOWN, {}) if market.instrument is None else None
 
 
-def instrument_trading(_o: Order, _a: AccountState, market: Market, limits: Limits, _n: int) -> Denial | None:
+def instrument_trading(market: Market, limits: Limits, _n: int) -> Denial | None:
     """INSTRUMENT_HALTED: the feed's last word is not "trading", or it never said a word."""
     state = market.trading_state
     if state == TRADING or market.mark is None:
@@ -139,12 +155,12 @@ def instrument_trading(_o: Order, _a: AccountState, market: Market, limits: Limi
     return Denial(ReasonCode.INSTRUMENT_HALTED, {"trading_state": state})
 
 
-def mark_present(_o: Order, _a: AccountState, market: Market, _l: Limits, _n: int) -> Denial | None:
+def mark_present(market: Market, _l: Limits, _n: int) -> Denial | None:
     """MARK_MISSING: the symbol has no mark, or its partition no clock."""
     return Denial(ReasonCode.MARK_MISSING, {}) if market.mark is None else None
 
 
-def mark_fresh(_o: Order, _a: AccountState, market: Market, limits: Limits, now_ns: int) -> Denial | None:
+def mark_fresh(market: Market, limits: Limits, now_ns: int) -> Denial | None:
     """MARK_STALE: the partition's clock stands still, or is as far ahead of ours (then one of the two is wrong)."""
     assert market.mark is not None
     age_ns = now_ns - market.mark.clock_ns
@@ -153,19 +169,19 @@ def mark_fresh(_o: Order, _a: AccountState, market: Market, limits: Limits, now_
     return Denial(ReasonCode.MARK_STALE, {"mark_age_ns": age_ns, "mark_age_max_ns": limits.mark_age_max_ns})
 
 
-def qty_positive(order: Order, _a: AccountState, _m: Market, _l: Limits, _n: int) -> Denial | None:
+def qty_positive(order: Order, _m: Market) -> Denial | None:
     """QTY_NOT_POSITIVE."""
     return None if order.qty > 0 else Denial(ReasonCode.QTY_NOT_POSITIVE, {"qty": order.qty})
 
 
-def qty_on_lot(order: Order, _a: AccountState, market: Market, _l: Limits, _n: int) -> Denial | None:
+def qty_on_lot(order: Order, market: Market) -> Denial | None:
     """QTY_OFF_LOT: not a multiple of the instrument's lot."""
     assert market.instrument is not None
     lot_qty = market.instrument.lot_size
     return Denial(ReasonCode.QTY_OFF_LOT, {"qty": order.qty, "lot_qty": lot_qty}) if order.qty % lot_qty else None
 
 
-def price_given(order: Order, _a: AccountState, market: Market, _l: Limits, _n: int) -> Denial | None:
+def price_given(order: Order, market: Market) -> Denial | None:
     """PRICE_MISSING, PRICE_UNEXPECTED; MARK_MISSING where a MARKET order meets an empty side of the book."""
     if order.order_type is not _MARKET:
         return None if order.limit_price_e4 is not None else Denial(ReasonCode.PRICE_MISSING, {})
@@ -177,7 +193,7 @@ def price_given(order: Order, _a: AccountState, market: Market, _l: Limits, _n: 
     return None if market.mark.bid_e4 > 0 else Denial(ReasonCode.MARK_MISSING, {"bid_e4": market.mark.bid_e4})
 
 
-def price_positive(order: Order, _a: AccountState, _m: Market, _l: Limits, _n: int) -> Denial | None:
+def price_positive(order: Order, _m: Market) -> Denial | None:
     """PRICE_NOT_POSITIVE."""
     price_e4 = order.limit_price_e4
     if price_e4 is None or price_e4 > 0:
@@ -185,7 +201,7 @@ def price_positive(order: Order, _a: AccountState, _m: Market, _l: Limits, _n: i
     return Denial(ReasonCode.PRICE_NOT_POSITIVE, {"limit_price_e4": price_e4})
 
 
-def price_on_tick(order: Order, _a: AccountState, market: Market, _l: Limits, _n: int) -> Denial | None:
+def price_on_tick(order: Order, market: Market) -> Denial | None:
     """PRICE_OFF_TICK: not a multiple of the increment at that price (Regulation NMS, rule 612)."""
     price_e4 = order.limit_price_e4
     if price_e4 is None:
@@ -230,13 +246,9 @@ def money_sufficient(order: Order, account: AccountState, _l: Limits, price_e4: 
     return Denial(ReasonCode.POSITION_INSUFFICIENT, compared)
 
 
-CHECKS: Final[tuple[Check, ...]] = (
-    account_known,
-    account_active,
-    instrument_known,
-    instrument_trading,
-    mark_present,
-    mark_fresh,
+ACCOUNT_CHECKS: Final[tuple[AccountCheck, ...]] = (account_known, account_active)
+MARKET_CHECKS: Final[tuple[MarketCheck, ...]] = (instrument_known, instrument_trading, mark_present, mark_fresh)
+ORDER_CHECKS: Final[tuple[OrderCheck, ...]] = (
     qty_positive,
     qty_on_lot,
     price_given,

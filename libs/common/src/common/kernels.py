@@ -1,0 +1,61 @@
+"""How the numba kernels of a service are compiled, and where the compiled code is kept between processes.
+
+Numba checks only the file of a kernel itself for changes, not the files of what it calls. So the cache directory is
+named after a fingerprint of all kernel sources: a changed source never meets code that was compiled before.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numba
+import numpy as np
+from numba import njit
+
+CONFIGURED: Final[str] = numba.config.CACHE_DIR
+"""``NUMBA_CACHE_DIR``; empty where it is not set."""
+
+
+def _fingerprint(domain: Path) -> str:
+    """Of the kernel sources and of the compiler's version."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for source in sorted(domain.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def cache_dir(domain: Path, configured: str = CONFIGURED) -> Path:
+    """Below ``configured``, else the user's cache directory (XDG), else the temporary files."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    base = Path(configured) if configured else home / "tidemark" / "kernels"
+    wanted = base / _fingerprint(domain)
+    try:
+        wanted.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.gettempdir()) / f"tidemark-kernels-{os.getuid()}" / wanted.name
+    return wanted
+
+
+def compiler(domain: Path) -> Callable[[Any], Any]:
+    """A decorator for the entry points in the modules of ``domain``.
+
+    Without the numba runtime: kernels allocate nothing, and passing arrays on counts no references.
+    """
+    directory = str(cache_dir(domain))
+    compile_ = njit(cache=True, nogil=True, _nrt=False)
+
+    def kernel(function: Any) -> Any:
+        numba.config.CACHE_DIR = directory  # numba asks for it when a function is decorated
+        return compile_(function)
+
+    return kernel
+
+
+part: Final = njit(nogil=True, _nrt=False, forceinline=True)
+"""A piece of a kernel. Inlined: an array argument is eight words, a call with ten of them costs more than the work."""
+
+index: Final = np.uint64
+"""Marks an index that is never negative: numba then leaves out the question whether it counts from the end."""

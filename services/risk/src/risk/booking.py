@@ -1,0 +1,46 @@
+"""What answers to intents, commands and reports have in common: a record of the decisions, entries, rows of money."""
+
+from common.contracts.events import CommandResult
+from common.contracts.topics import RISK_DECISIONS, RISK_LEDGER
+from common.runtime.message import Message, Output
+from common.runtime.tables import Tables
+
+from risk.domain.account import AccountRow, PositionRow
+from risk.domain.chain import ChainRow, genesis, link
+from risk.domain.ledger import Entry
+from risk.tables import CHAIN_KEY, put_position
+from risk.wire import encode_entry
+
+
+def answer(message: Message, body: CommandResult | bytes) -> Output:
+    """A record of ``risk.decisions``."""
+    assert message.key is not None
+    return Output(RISK_DECISIONS, message.key, body, message.partition)
+
+
+def book(message: Message, tables: Tables, entry: Entry) -> Output:
+    """The entry as the next link of the partition's chain."""
+    assert message.key is not None
+    value, head = link(last_link(tables, message.partition), encode_entry(entry))
+    tables.changelogged("chain").put(CHAIN_KEY, head)
+    return Output(RISK_LEDGER, message.key, value, message.partition)
+
+
+def last_link(tables: Tables, partition: int) -> ChainRow:
+    """What the partition's next entry is chained to."""
+    last: ChainRow | None = tables.changelogged("chain").get(CHAIN_KEY)
+    return last or genesis(partition)
+
+
+def keep(
+    tables: Tables,
+    account_key: bytes,
+    account: AccountRow,
+    symbol: str,
+    before: PositionRow | None,
+    after: PositionRow | None,
+) -> None:
+    """Writes the account and, where a movement touched it, its position in ``symbol``."""
+    tables.changelogged("accounts").put(account_key, account)
+    if after is not None and after != before:
+        put_position(tables, account_key, symbol, before, after)

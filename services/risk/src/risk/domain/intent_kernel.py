@@ -1,0 +1,208 @@
+"""Intents read as columns: those that are written as the API writes them, whose text is then their own encoding.
+
+What is written otherwise, or is no intent, is not plain, and who reads one by one (``risk.wire``) has to say what it
+is. So this reader knows one form only, and never has to name what is wrong.
+"""
+
+import string
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Final, NamedTuple
+from zlib import crc32
+
+import numpy as np
+
+from risk.domain.text_kernel import NOT_THERE, Array, characters, piece, read_integer, read_piece, read_word
+from risk.kernels import kernel, part
+
+INTENT: Final = np.dtype(
+    [
+        ("qty", "<i8"),
+        ("limit_price_e4", "<i8"),  # 0 where there is none
+        ("begin", "<i8"),  # of its text
+        ("end", "<i8"),
+        ("account_end", "<i8"),  # the account's id begins ACCOUNT_AT behind ``begin``
+        ("client_begin", "<i8"),  # of the client order id
+        ("client_end", "<i8"),
+        ("symbol_begin", "<i8"),
+        ("symbol_length", "<i4"),
+        ("plain", "?"),
+        ("sell", "?"),
+        ("market", "?"),
+        ("ioc", "?"),
+        ("priced", "?"),  # there is a limit
+    ],
+    align=True,
+)
+SYMBOL_CHARS: Final = 16
+ACCOUNT_CHARS: Final = 32
+CLIENT_CHARS: Final = 64
+SLOT_BYTES: Final = 2
+SLOTS: Final = 4_096
+ROW_KEY_CHARS: Final = SLOT_BYTES + ACCOUNT_CHARS + 1 + CLIENT_CHARS
+"""See ``risk.tables.order_key``."""
+
+_WORD: Final = characters(string.ascii_letters + string.digits + "_-")
+_SYMBOL: Final = characters(string.ascii_uppercase + string.digits + ".+=^#*/$!~%-")
+_SYMBOL_FIRST: Final = characters(string.ascii_uppercase + string.digits)
+_CRC32: Final = np.array([crc32(bytes([byte ^ 0xFF])) ^ 0xFF00_0000 for byte in range(256)], np.uint32)
+"""By byte; taken from the library's answers, so that no polynomial stands here."""
+
+_ACCOUNT: Final = piece('{"account_id":"')
+ACCOUNT_AT: Final = len(_ACCOUNT)
+_CLIENT: Final = piece('","client_order_id":"')
+_SYMBOL_NAME: Final = piece('","symbol":"')
+_SIDE: Final = piece('","side":"')
+_TYPE: Final = piece('","order_type":"')
+_LIMIT: Final = piece("LIMIT")
+_MARKET: Final = piece("MARKET")
+_TIME: Final = piece('","time_in_force":"')
+_DAY: Final = piece("DAY")
+_IOC: Final = piece("IOC")
+_QTY: Final = piece('","qty":')
+_LIMIT_PRICE: Final = piece(',"limit_price_e4":')
+_SENT: Final = piece(',"sent_ns":')
+_BUY: Final = ord("B")
+_SELL: Final = ord("S")
+_CLOSE: Final = ord("}")
+_DOT: Final = ord(".")
+
+
+@part
+def _read_choices(text, at, end, row):  # type: ignore[no-untyped-def]
+    """From side to time in force. Returns the position after it."""
+    at = read_piece(text, at, end, _SIDE)
+    if at < 0 or at >= end or (text[at] != _BUY and text[at] != _SELL):
+        return NOT_THERE
+    row.sell = text[at] == _SELL
+    at = read_piece(text, at + 1, end, _TYPE)
+    after = read_piece(text, at, end, _LIMIT)
+    row.market = after < 0
+    if row.market:
+        after = read_piece(text, at, end, _MARKET)
+    at = read_piece(text, after, end, _TIME)
+    after = read_piece(text, at, end, _DAY)
+    row.ioc = after < 0
+    if row.ioc:
+        after = read_piece(text, at, end, _IOC)
+    return after
+
+
+@part
+def _read_numbers(text, at, end, row):  # type: ignore[no-untyped-def]
+    """From quantity to the end. Returns the position after it."""
+    qty, at = read_integer(text, read_piece(text, at, end, _QTY), end)
+    row.qty = qty
+    after = read_piece(text, at, end, _LIMIT_PRICE)
+    row.priced = after >= 0
+    row.limit_price_e4 = 0
+    if row.priced:
+        limit_price_e4, at = read_integer(text, after, end)
+        row.limit_price_e4 = limit_price_e4
+    sent_ns, at = read_integer(text, read_piece(text, at, end, _SENT), end)
+    if at < 0 or sent_ns < 0 or at >= end or text[at] != _CLOSE:
+        return NOT_THERE
+    return at + 1
+
+
+@part
+def _read_names(text, at, end, keys, key_begin, key_end, row, symbol):  # type: ignore[no-untyped-def]
+    """From the beginning to the symbol; the account has to be the record's key. Returns the position after it."""
+    account = read_piece(text, at, end, _ACCOUNT)
+    row.account_end = read_word(text, account, end, _WORD, ACCOUNT_CHARS)
+    if row.account_end < 0 or row.account_end - account != key_end - key_begin:
+        return NOT_THERE
+    for k in range(key_end - key_begin):
+        if text[account + k] != keys[key_begin + k]:
+            return NOT_THERE
+    row.client_begin = read_piece(text, row.account_end, end, _CLIENT)
+    row.client_end = read_word(text, row.client_begin, end, _WORD, CLIENT_CHARS)
+    begin = read_piece(text, row.client_end, end, _SYMBOL_NAME)
+    after = read_word(text, begin, end, _SYMBOL, SYMBOL_CHARS)
+    if after < 0 or not _SYMBOL_FIRST[text[begin]]:
+        return NOT_THERE
+    row.symbol_begin = begin
+    row.symbol_length = after - begin
+    for k in range(SYMBOL_CHARS):
+        symbol[k] = text[begin + k] if k < after - begin else 0
+    return after
+
+
+@part
+def _write_row_key(text, row, row_key):  # type: ignore[no-untyped-def]
+    """The slot and the order id; zeros behind them."""
+    checksum = np.uint32(0xFFFF_FFFF)
+    at = SLOT_BYTES
+    for k in range(row.begin + ACCOUNT_AT, row.account_end + 1):
+        byte = text[k] if k < row.account_end else _DOT
+        row_key[at] = byte
+        checksum = _CRC32[(checksum ^ byte) & 0xFF] ^ (checksum >> np.uint32(8))
+        at += 1
+    for k in range(row.client_begin, row.client_end):
+        row_key[at] = text[k]
+        checksum = _CRC32[(checksum ^ text[k]) & 0xFF] ^ (checksum >> np.uint32(8))
+        at += 1
+    for k in range(at, ROW_KEY_CHARS):
+        row_key[k] = 0
+    slot = (checksum ^ np.uint32(0xFFFF_FFFF)) % SLOTS
+    row_key[0] = slot >> np.uint32(8)
+    row_key[1] = slot & np.uint32(0xFF)
+
+
+@kernel
+def _read_intents(text, ends, keys, key_ends, intents, symbols, row_keys):  # type: ignore[no-untyped-def]
+    begin = key_begin = 0
+    for i in range(ends.size):
+        end, key_end = ends[i], key_ends[i]
+        row = intents[i]
+        row.begin = begin
+        row.end = end
+        at = _read_names(text, begin, end, keys, key_begin, key_end, row, symbols[i])
+        at = _read_numbers(text, _read_choices(text, at, end, row), end, row)
+        row.plain = at == end
+        if row.plain:
+            _write_row_key(text, row, row_keys[i])
+        begin, key_begin = end, key_end
+
+
+class Intents(NamedTuple):
+    """Intents in columns."""
+
+    text: Array
+    """uint8: their values, one after the other."""
+    rows: Array
+    """INTENT[n]."""
+    symbols: list[bytes]
+    row_keys: list[bytes]
+    """Of ``orders``."""
+
+    def part(self, begin: int, end: int) -> "Intents":
+        """Some of them."""
+        return Intents(self.text, self.rows[begin:end], self.symbols[begin:end], self.row_keys[begin:end])
+
+
+def read_intents(values: Sequence[bytes], keys: Sequence[bytes]) -> Intents:
+    """Reads each value with the key of its record; what is not ``plain`` has no symbol and no row key that counts."""
+    count = len(values)
+    text = np.frombuffer(b"".join(values), np.uint8)
+    rows = np.empty(count, INTENT)
+    symbols = np.zeros((count, SYMBOL_CHARS), np.uint8)
+    row_keys = np.zeros((count, ROW_KEY_CHARS), np.uint8)
+    _read_intents(
+        text, np.cumsum(np.fromiter(map(len, values), np.int64, count)),
+        np.frombuffer(b"".join(keys), np.uint8), np.cumsum(np.fromiter(map(len, keys), np.int64, count)),
+        rows, symbols, row_keys,
+    )  # fmt: skip
+    return Intents(
+        text,
+        rows,
+        symbols.view(f"S{SYMBOL_CHARS}").ravel().tolist(),
+        row_keys.view(f"S{ROW_KEY_CHARS}").ravel().tolist(),
+    )
+
+
+def runs_of(plain: Array) -> Iterator[tuple[int, int, bool]]:
+    """Begin and end of each stretch of flags that are alike, and what they are."""
+    edges = np.flatnonzero(plain[1:] != plain[:-1]) + 1
+    for begin, end in pairwise([0, *edges.tolist(), len(plain)]):
+        yield begin, end, bool(plain[begin])

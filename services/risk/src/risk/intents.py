@@ -1,0 +1,142 @@
+"""Answers one intent: accepted and reserved, denied with a reason and its numbers, or as before if it was answered."""
+
+from typing import Final
+
+from common.contracts.events import ReasonCode
+from common.contracts.values import Side
+from common.runtime.message import Message, Output
+from common.runtime.tables import Tables
+
+from risk.booking import answer, book, keep
+from risk.domain.account import AccountRow, OrderRow, PositionRow, intent_conflict
+from risk.domain.gate import AccountState, Limits, Market, Verdict, decide
+from risk.domain.intent import Intent
+from risk.domain.ledger import reserve
+from risk.market import MarketReader
+from risk.tables import order_key, position_key
+from risk.wire import DecisionTwin, encode_decision, encode_mark
+
+_BUY: Final = Side.BUY
+
+
+def on_intent(
+    message: Message, intent: Intent, tables: Tables, markets: MarketReader, limits: Limits, now_ns: int
+) -> list[Output]:
+    """One intent by the readable gate."""
+    account_key = message.key
+    assert account_key is not None
+    order_id = f"{intent.account_id}.{intent.client_order_id}"
+    row_key = order_key(order_id)
+    account: AccountRow | None = tables.changelogged("accounts").get(account_key)
+    seen: OrderRow | None = tables.changelogged("orders").get(row_key)
+    if seen is not None:
+        return [on_repeat(message, intent, seen, account.seq if account else 0, now_ns)]
+    market = markets.read(tables, intent.symbol)
+    position: PositionRow | None = None
+    if intent.side is not _BUY:
+        position = tables.changelogged("positions").get(position_key(account_key, intent.symbol))
+    verdict = decide(intent, AccountState(account, position), market, limits, now_ns)
+    if verdict.denial is not None:
+        return [deny(message, intent, tables, verdict, market, account.seq if account else 0, now_ns)]
+    assert account is not None
+    booked = reserve(
+        intent.account_id,
+        account,
+        position,
+        order_id,
+        intent.symbol,
+        verdict.reserved_cash_e4,
+        verdict.reserved_qty,
+        now_ns,
+    )
+    row = _order_row(intent, verdict, market, booked.account.seq, now_ns)
+    tables.changelogged("orders").put(row_key, row)
+    keep(tables, account_key, booked.account, intent.symbol, position, booked.position)
+    return [_decision(message, intent, row), book(message, tables, booked.entry)]
+
+
+def on_repeat(message: Message, intent: Intent, seen: OrderRow, account_seq: int, now_ns: int) -> Output:
+    """The answer to an intent whose id was answered: the same again, or that it is another order's."""
+    conflict = intent_conflict(seen, intent)
+    if conflict is None:
+        return _decision(message, intent, seen, repeat=True)
+    return _conflict(message, intent, conflict, account_seq, now_ns)
+
+
+def deny(
+    message: Message, intent: Intent, tables: Tables, verdict: Verdict, market: Market, account_seq: int, now_ns: int
+) -> Output:
+    """The answer to an intent that is denied. Its id is used."""
+    row = _order_row(intent, verdict, market, account_seq, now_ns)
+    tables.changelogged("orders").put(order_key(f"{intent.account_id}.{intent.client_order_id}"), row)
+    return _decision(message, intent, row)
+
+
+def _order_row(intent: Intent, verdict: Verdict, market: Market, account_seq: int, now_ns: int) -> OrderRow:
+    denial = verdict.denial
+    return OrderRow(
+        intent.symbol,
+        intent.side,
+        intent.order_type,
+        intent.time_in_force,
+        intent.qty,
+        intent.limit_price_e4,
+        None if denial is None else denial.reason,
+        {} if denial is None else denial.compared,
+        None if market.instrument is None else market.instrument.instrument_id,
+        verdict.price_e4,
+        market.mark,
+        account_seq,
+        now_ns,
+        intent.qty if denial is None else 0,
+        0,
+        now_ns,
+    )
+
+
+def _decision(message: Message, intent: Intent, row: OrderRow, repeat: bool = False) -> Output:
+    """The answer that stands in the row. A repeat differs in ``repeat`` and in which record it answers."""
+    accepted = row.reason is None
+    buy = row.side is _BUY
+    decision = DecisionTwin(
+        account_id=intent.account_id,
+        client_order_id=intent.client_order_id,
+        order_id=f"{intent.account_id}.{intent.client_order_id}",
+        accepted=accepted,
+        reason=row.reason,
+        compared=row.compared,
+        repeat=repeat,
+        intent=intent,
+        instrument_id=row.instrument_id,
+        reserved_cash_e4=row.price_e4 * row.qty if accepted and buy else 0,
+        reserved_qty=row.qty if accepted and not buy else 0,
+        protection_price_e4=row.price_e4 if accepted else None,
+        mark=encode_mark(row.mark),
+        account_seq=row.account_seq,
+        decided_ns=row.decided_ns,
+        intent_partition=message.partition,
+        intent_offset=message.offset,
+    )
+    return answer(message, encode_decision(decision))
+
+
+def _conflict(message: Message, intent: Intent, conflict: str, account_seq: int, now_ns: int) -> Output:
+    """DUPLICATE_ID: the order that has the id stays as it is."""
+    decision = DecisionTwin(
+        account_id=intent.account_id,
+        client_order_id=intent.client_order_id,
+        order_id=f"{intent.account_id}.{intent.client_order_id}",
+        accepted=False,
+        reason=ReasonCode.DUPLICATE_ID,
+        compared={},
+        conflict=conflict,
+        repeat=False,
+        intent=intent,
+        reserved_cash_e4=0,
+        reserved_qty=0,
+        account_seq=account_seq,
+        decided_ns=now_ns,
+        intent_partition=message.partition,
+        intent_offset=message.offset,
+    )
+    return answer(message, encode_decision(decision))

@@ -1,0 +1,229 @@
+"""Answers many intents at once, in columns: the kernels decide them and write what is accepted.
+
+The readable gate says everything else, each denial and each repeat, from the account as it stood at that intent. A test
+holds both ways to the same bytes, for any batch.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+import numpy as np
+from common.contracts.events import AccountStatus
+from common.contracts.topics import RISK_DECISIONS, RISK_LEDGER
+from common.contracts.values import INT64_MAX, Side
+from common.runtime.message import Message, Output
+from common.runtime.tables import Table, Tables
+
+from risk.booking import last_link
+from risk.domain.account import AccountRow, OrderRow, PositionRow
+from risk.domain.answer_kernel import LINK_CHARS, write_links
+from risk.domain.chain import ChainRow, link_all
+from risk.domain.gate import AccountState, Limits, Market, decide, market_denial, market_price_e4
+from risk.domain.gate_kernel import ACCOUNT, MARKET, NOT_HELD, POSITION, RUN, Accepted, Inputs, decide_all
+from risk.domain.intent_kernel import Intents
+from risk.domain.ledger import LedgerError
+from risk.domain.text_kernel import Array
+from risk.intents import deny, on_repeat
+from risk.market import MarketReader
+from risk.tables import CHAIN_KEY
+from risk.wire import decode_intent, encode_mark
+
+_ACTIVE: Final = AccountStatus.ACTIVE
+_pack: Final = msgspec.msgpack.Encoder().encode
+
+
+class _Accounts:
+    """The accounts of a run in columns."""
+
+    def __init__(self, keys: Sequence[bytes], table: Table) -> None:
+        numbers: dict[bytes, int] = {}
+        self.of = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+        self._keys = list(numbers)
+        self._rows: list[AccountRow | None] = table.get_many(self._keys)
+        self._table = table
+        self.columns = np.array(
+            [
+                (0, 0, 0, False) if row is None else (row.cash_e4, row.reserved_cash_e4, row.seq, row.status is _ACTIVE)
+                for row in self._rows
+            ],
+            ACCOUNT,
+        )
+
+    def as_at(self, number: int, reserved_cash_e4: int, seq: int) -> AccountRow | None:
+        """The row of an account when it had so much reserved, and so many entries."""
+        row = self._rows[number]
+        return None if row is None else AccountRow(row.status, row.cash_e4, reserved_cash_e4, seq)
+
+    def keep(self) -> None:
+        """Writes those that have new entries."""
+        put = self._table.put
+        for key, row, (cash_e4, reserved_cash_e4, seq, _) in zip(
+            self._keys, self._rows, self.columns.tolist(), strict=True
+        ):
+            if row is not None and seq != row.seq:
+                put(key, AccountRow(row.status, cash_e4, reserved_cash_e4, seq))
+
+
+class _Positions:
+    """The positions that a run sells from, in columns."""
+
+    def __init__(self, keys: Sequence[bytes], intents: Intents, table: Table) -> None:
+        numbers: dict[bytes, int] = {}
+        self.of = np.full(len(keys), NOT_HELD, np.int64)
+        sells = np.flatnonzero(intents.rows["sell"])
+        symbols = intents.symbols
+        named = [b"%b/%b" % (keys[at], symbols[at]) for at in sells.tolist()]
+        self.of[sells] = [numbers.setdefault(name, len(numbers)) for name in named]
+        self._keys = list(numbers)
+        self._rows: list[PositionRow | None] = table.get_many(self._keys)
+        self._table = table
+        self.columns = np.array(
+            [(0, 0) if row is None else (row.qty, row.reserved_qty) for row in self._rows], POSITION
+        )
+
+    def as_at(self, number: int, reserved_qty: int) -> PositionRow | None:
+        """The row of a position when so much was reserved."""
+        row = None if number == NOT_HELD else self._rows[number]
+        return None if row is None else PositionRow(row.qty, reserved_qty)
+
+    def keep(self) -> None:
+        """Writes those of which more is reserved."""
+        put = self._table.put
+        for key, row, (qty, reserved_qty) in zip(self._keys, self._rows, self.columns.tolist(), strict=True):
+            if row is not None and reserved_qty != row.reserved_qty:
+                put(key, PositionRow(qty, reserved_qty))
+
+
+class _Markets:
+    """What a run reads of the market, in columns."""
+
+    def __init__(self, symbols: Sequence[bytes], tables: Tables, reader: MarketReader, limits: Limits, now_ns: int):
+        numbers: dict[bytes, int] = {}
+        self.of = np.array([numbers.setdefault(symbol, len(numbers)) for symbol in symbols], np.int64)
+        self.rows = [reader.read(tables, symbol.decode()) for symbol in numbers]
+        marks: list[bytes] = []
+        columns = []
+        at = 0
+        for market in self.rows:
+            if market_denial(market, limits, now_ns) is not None:
+                columns.append((0,) * len(MARKET.names or ()))
+                continue
+            instrument, json, packed = market.instrument, bytes(encode_mark(market.mark) or b""), _pack(market.mark)
+            assert instrument is not None and market.mark is not None, "or it were denied"
+            marks += (json, packed)
+            columns.append(
+                (
+                    instrument.lot_size,
+                    instrument.tick_e4,
+                    instrument.sub_unit_tick_e4,
+                    _price_e4(Side.BUY, market.mark.ask_e4, market, limits),
+                    _price_e4(Side.SELL, market.mark.bid_e4, market, limits),
+                    instrument.instrument_id,
+                    at,
+                    at + len(json),
+                    at + len(json),
+                    at + len(json) + len(packed),
+                )
+            )
+            at += len(json) + len(packed)
+        self.columns = np.array(columns, MARKET)
+        self.marks = np.frombuffer(b"".join(marks), np.uint8)
+
+
+def _price_e4(side: Side, quote_e4: int, market: Market, limits: Limits) -> int:
+    """Of a MARKET order; 0 where there is no quote, or where no quantity at this price is within 64 bits."""
+    price_e4 = market_price_e4(side, market, limits) if quote_e4 > 0 else 0
+    return price_e4 if price_e4 <= INT64_MAX else 0
+
+
+def answer_run(
+    messages: Sequence[Message], intents: Intents, tables: Tables, reader: MarketReader, limits: Limits, now_ns: int
+) -> Iterator[list[Output]]:
+    """One answer for each message, in their order; all of them are plain intents. Every row is written at the first."""
+    keys = [message.key or b"" for message in messages]
+    answered = _answered(intents.row_keys, tables)
+    accounts = _Accounts(keys, tables.changelogged("accounts"))
+    positions = _Positions(keys, intents, tables.changelogged("positions"))
+    markets = _Markets(intents.symbols, tables, reader, limits, now_ns)
+    last = last_link(tables, tables.partition)
+    run = np.array([(now_ns, tables.partition, limits.order_notional_max_e4, last.seq)], RUN)
+    offsets = np.array([message.offset for message in messages], np.int64)
+    accepted = decide_all(
+        Inputs(
+            intents.text,
+            intents.rows,
+            answered,
+            accounts.of,
+            accounts.columns,
+            positions.of,
+            positions.columns,
+            markets.of,
+            markets.columns,
+            markets.marks,
+            run,
+            offsets,
+        )
+    )
+    orders = accepted.orders
+    is_accepted = orders["accepted"]
+    accounts.keep()
+    positions.keep()
+    row_ends = orders["row_end"][is_accepted].tolist()
+    rows = _cut(accepted.rows, [0, *row_ends[:-1]], row_ends)
+    row_keys = [key for key, new in zip(intents.row_keys, is_accepted.tolist(), strict=True) if new]
+    tables.changelogged("orders").put_encoded(dict(zip(row_keys, rows, strict=True)))
+    entries = _linked(accepted, tables, last)
+    decision_ends = orders["decision_end"][is_accepted].tolist()
+    decisions = _cut(accepted.decisions, [0, *decision_ends[:-1]], decision_ends)
+    texts = iter(zip(decisions, entries, strict=True))
+    for index, (message, key, new) in enumerate(zip(messages, keys, is_accepted.tolist(), strict=True)):
+        if new:
+            decision, entry = next(texts)
+            partition = message.partition
+            yield [Output(RISK_DECISIONS, key, decision, partition), Output(RISK_LEDGER, key, entry, partition)]
+            continue
+        order = orders[index]
+        account = accounts.as_at(accounts.of[index], int(order["reserved_cash_e4"]), int(order["account_seq"]))
+        intent = decode_intent(message.value)
+        seen: OrderRow | None = tables.changelogged("orders").get(intents.row_keys[index]) if answered[index] else None
+        if seen is not None:
+            yield [on_repeat(message, intent, seen, account.seq if account else 0, now_ns)]
+            continue
+        position = positions.as_at(positions.of[index], int(order["reserved_qty"]))
+        market = markets.rows[markets.of[index]]
+        verdict = decide(intent, AccountState(account, position), market, limits, now_ns)
+        if verdict.denial is None:
+            raise LedgerError(f"{intent.account_id}.{intent.client_order_id}: accepted by the gate, not by its kernel")
+        yield [deny(message, intent, tables, verdict, market, account.seq if account else 0, now_ns)]
+
+
+def _answered(row_keys: Sequence[bytes], tables: Tables) -> Array:
+    """Which ids were answered: before the run, or by an earlier intent of it."""
+    answered = np.array([row is not None for row in tables.changelogged("orders").get_many(row_keys)])
+    if len(set(row_keys)) < len(row_keys):
+        seen: set[bytes] = set()
+        for at, key in enumerate(row_keys):
+            answered[at] |= key in seen
+            seen.add(key)
+    return answered
+
+
+def _linked(accepted: Accepted, tables: Tables, last: ChainRow) -> list[bytes]:
+    """The entries with their hashes, which become the partition's last ones."""
+    orders = accepted.orders
+    closed = orders["entry_end"][orders["accepted"]]
+    if not closed.size:
+        return []
+    ends = closed + LINK_CHARS
+    begins = [0, *ends[:-1].tolist()]
+    heads, head = link_all(last, memoryview(accepted.entries.data), begins, closed.tolist())
+    write_links(accepted.entries, closed, np.frombuffer(heads, np.uint8).reshape(-1, 32))
+    tables.changelogged("chain").put(CHAIN_KEY, head)
+    return _cut(accepted.entries, begins, ends.tolist())
+
+
+def _cut(text: Array, begins: Sequence[int], ends: Sequence[int]) -> list[bytes]:
+    """The pieces of a text from each begin to its end."""
+    whole = text[: ends[-1] if ends else 0].tobytes()
+    return [whole[begin:end] for begin, end in zip(begins, ends, strict=False)]

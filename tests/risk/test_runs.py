@@ -1,0 +1,191 @@
+"""Many intents at once against one by one: the same answers, byte for byte, the same rows, the same refusals."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
+from common.contracts.events import Fund, OrderIntent, SetAccount
+from common.contracts.market import mark_clock_key
+from common.contracts.topics import ORDERS_INTENTS, RISK_COMMANDS
+from common.contracts.values import E4, INT64_MAX, OrderType, Side, TimeInForce
+from common.runtime.message import Message, Output
+from common.testing.orders import NOW_NS, clock_row, fund, instrument, intent, mark_row, set_account
+from common.testing.tables import MemoryTables, message
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from risk import stages
+from risk.domain.gate import Limits
+from risk.domain.intent_kernel import read_intents
+from risk.stages import Gate
+from risk.tables import DAY_NS, TABLES, order_key
+from risk.wire import decode_intent
+
+PARTITION = 2
+LIMITS = Limits(order_notional_max_e4=10**15)
+NOT_PLAIN = (b'{"account_id": "a"}', b"", b"{", b"null", b"\xff")
+
+accounts = st.sampled_from(("rich", "rich", "poor", "suspended", "nobody"))
+symbols = st.sampled_from(("ACME", "ACME", "LOTS", "DEAR", "HALTED", "STALE", "UNSEEN", "ONE.SIDED", "X"))
+quantities = st.one_of(st.integers(1, 400), st.sampled_from((-1, 0, 100, 200, INT64_MAX, -INT64_MAX)))
+prices = st.one_of(
+    st.none(),
+    st.integers(1, 300).map(lambda cents: cents * 100),
+    st.integers(90, 110).map(lambda units: units * E4),
+    st.sampled_from((-100, 0, 1, E4 + 1, INT64_MAX)),
+)
+plain = st.builds(
+    OrderIntent,
+    account_id=accounts,
+    client_order_id=st.integers(0, 60).map(lambda number: f"o{number}"),
+    symbol=symbols,
+    side=st.sampled_from(Side),
+    order_type=st.sampled_from((OrderType.LIMIT, OrderType.LIMIT, OrderType.MARKET)),
+    time_in_force=st.sampled_from(TimeInForce),
+    qty=quantities,
+    limit_price_e4=prices,
+    sent_ns=st.sampled_from((0, NOW_NS, INT64_MAX)),
+)
+records = st.one_of(
+    plain.map(lambda order: (order.account_id.encode(), order.model_dump_json().encode())),
+    plain.map(lambda order: (order.account_id.encode(), order.model_dump_json(indent=1).encode())),
+)
+
+
+def world() -> tuple[Gate, MemoryTables]:
+    """Accounts and a market of every kind."""
+    tables = MemoryTables(TABLES, PARTITION)
+    instruments, marks = tables.globals("instruments"), tables.globals("marks")
+    for number, symbol in enumerate(("ACME", "LOTS", "DEAR", "HALTED", "STALE", "UNSEEN", "ONE.SIDED")):
+        instruments.put(symbol.encode(), instrument(symbol, number, lot_size=100 if symbol == "LOTS" else 1))
+    marks.put(mark_clock_key(0), clock_row(), 0)
+    marks.put(mark_clock_key(1), clock_row(NOW_NS - 10**12), 1)
+    for symbol, row in (
+        ("ACME", mark_row("ACME")),
+        ("LOTS", mark_row("LOTS")),
+        ("DEAR", mark_row("DEAR", ask_e4=INT64_MAX, bid_e4=INT64_MAX)),
+        ("HALTED", mark_row("HALTED", state="H")),
+        ("ONE.SIDED", mark_row("ONE.SIDED", bid_e4=0)),
+    ):
+        marks.put(symbol.encode(), row, 0)
+    marks.put(b"STALE", mark_row("STALE"), 1)
+    gate = Gate(LIMITS, 7 * DAY_NS)
+    opening: tuple[SetAccount | Fund, ...] = (
+        set_account("rich"),
+        fund("rich", command_id="cash", cash_e4=10**14),
+        *(fund("rich", command_id=symbol, symbol=symbol, qty=1_000) for symbol in ("ACME", "LOTS", "DEAR")),
+        set_account("poor"),
+        fund("poor", command_id="cash", cash_e4=3_000 * E4),
+        fund("poor", command_id="shares", symbol="ACME", qty=20),
+        set_account("suspended", active=False),
+    )
+    for offset, command in enumerate(opening):
+        record = message(RISK_COMMANDS, command.account_id.encode(), command, partition=PARTITION, offset=offset)
+        gate.handle(record, tables, NOW_NS)
+    return gate, tables
+
+
+def intents_of(values: Iterable[tuple[bytes | None, bytes | None]], begin: int = 100) -> list[Message]:
+    return [
+        Message(ORDERS_INTENTS, PARTITION, offset, key, value, 0) for offset, (key, value) in enumerate(values, begin)
+    ]
+
+
+def answers(handled: Iterable[Sequence[Output]]) -> tuple[list[Any], str]:
+    """What each message was answered with, until one was refused, and why it was."""
+    said: list[Any] = []
+    try:
+        for outputs in handled:
+            said.append([(o.topic.name, o.key, o.partition, o.topic.schema.encode(o.body)) for o in outputs])  # noqa: PERF401
+    except Exception as error:
+        return said, repr(error)
+    return said, ""
+
+
+def same_both_ways(*batches: Sequence[Message]) -> list[Any]:
+    """Holds the two ways to each other over batches one after the other; returns what was answered to the last one."""
+    one, one_tables = world()
+    many, many_tables = world()
+    said: list[Any] = []
+    for batch in batches:
+        expected = answers(one.handle(each, one_tables, NOW_NS) for each in batch)
+        assert answers(many.handle_batch(batch, many_tables, NOW_NS)) == expected
+        said, refused = expected
+        if refused:
+            return said  # the runtime discards what a batch wrote that has a message which is refused
+        assert many_tables.rows() == one_tables.rows()
+    return said
+
+
+@pytest.fixture(autouse=True)
+def short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "RUN_MIN", 2)
+
+
+@settings(deadline=None, max_examples=300)
+@given(first=st.lists(records, max_size=40), second=st.lists(records, max_size=20))
+def test_run_when_any_intents_then_answered_as_one_by_one(first: Any, second: Any) -> None:
+    same_both_ways(intents_of(first), intents_of(second, 200))
+
+
+@settings(deadline=None)
+@given(sound=st.lists(records, min_size=1, max_size=20), refused=st.sampled_from(NOT_PLAIN), at=st.integers(0, 20))
+def test_run_when_one_is_no_intent_then_refused_at_its_place(sound: Any, refused: bytes, at: int) -> None:
+    batch = intents_of([*sound[:at], (b"rich", refused), *sound[at:]])
+    assert len(same_both_ways(batch)) == min(at, len(sound))
+
+
+@pytest.mark.parametrize("key", [None, b"", b"poor", b"ric", b"richer"])
+def test_run_when_a_key_is_not_the_account_then_refused_at_its_place(key: bytes | None) -> None:
+    value = intent("o1", "rich").model_dump_json().encode()
+    other = intent("o2", "rich").model_dump_json().encode()
+    assert len(same_both_ways(intents_of([(b"rich", value), (b"rich", other), (key, value), (b"rich", other)]))) == 2
+
+
+def test_run_when_a_record_has_no_value_then_refused_at_its_place() -> None:
+    value = intent("o1", "rich").model_dump_json().encode()
+    assert len(same_both_ways(intents_of([(b"rich", value), (b"rich", None)]))) == 1
+
+
+def test_run_when_commands_stand_between_then_each_in_its_turn() -> None:
+    """The batch that the runtime makes has each topic's messages together."""
+    before = intents_of((b"nobody", intent(f"o{n}", "nobody").model_dump_json().encode()) for n in range(3))
+    opens = [message(RISK_COMMANDS, b"nobody", set_account("nobody"), partition=PARTITION, offset=50)]
+    after = intents_of(((b"nobody", intent(f"p{n}", "nobody").model_dump_json().encode()) for n in range(3)), 300)
+    said = same_both_ways([*before, *opens, *after])
+    assert [len(each) for each in said] == [1] * 7
+
+
+def test_run_when_cash_runs_out_then_the_rest_is_denied_with_what_was_left() -> None:
+    buys = [intent(f"o{n}", "poor", qty=10, limit_price_e4=99 * E4) for n in range(5)]
+    said = same_both_ways(intents_of((b"poor", buy.model_dump_json().encode()) for buy in buys))
+    assert [len(outputs) for outputs in said] == [2, 2, 2, 1, 1]
+    assert b'"available_cash_e4":300000,' in said[3][0][3]
+
+
+words = st.text('abzAZ09_-.+ "\\é', min_size=0, max_size=70)
+
+
+@given(
+    account=words,
+    client=words,
+    symbol=st.text('AZ09.+=^#*/$!~%-a"', max_size=18),
+    qty=st.text("0123456789-+.e", max_size=21),
+)
+def test_reader_when_text_is_anything_then_plain_only_if_it_is_its_own_encoding(
+    account: str, client: str, symbol: str, qty: str
+) -> None:
+    value = (
+        f'{{"account_id":"{account}","client_order_id":"{client}","symbol":"{symbol}","side":"B","order_type":"LIMIT",'
+        f'"time_in_force":"DAY","qty":{qty},"limit_price_e4":1000000,"sent_ns":1}}'
+    ).encode()
+    read = read_intents([value], [account.encode()])
+    try:
+        decoded = OrderIntent(**{name: getattr(decode_intent(value), name) for name in OrderIntent.model_fields})
+    except ValueError:
+        assert not read.rows["plain"][0]
+        return
+    assert bool(read.rows["plain"][0]) == (decoded.model_dump_json().encode() == value)
+    if read.rows["plain"][0]:
+        assert read.symbols == [symbol.encode()]
+        assert read.row_keys == [order_key(f"{account}.{client}")]
+        assert read.rows["qty"][0] == decoded.qty
