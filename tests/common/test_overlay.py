@@ -8,24 +8,27 @@ from hypothesis import strategies as st
 
 KEYS = st.sampled_from([b"a", b"a1", b"a2", b"ab", b"b", b"b1"])
 STEPS = st.one_of(
-    st.tuples(st.just("put"), KEYS, st.integers(0, 9)),
+    st.tuples(st.sampled_from(["put", "put encoded"]), KEYS, st.integers(0, 9)),
     st.tuples(st.just("delete"), KEYS, st.none()),
     st.tuples(st.sampled_from(["commit", "discard"]), st.none(), st.none()),
 )
 
 
-@given(st.lists(STEPS, max_size=30), st.sampled_from([b"", b"a", b"ab", b"b", b"z"]))
+@given(st.lists(STEPS, max_size=30), st.sampled_from([b"", b"a", b"ab", b"b", b"z"]), st.booleans())
 def test_overlay_when_written_committed_and_discarded_then_it_reads_like_a_dict(
-    steps: list[tuple[str, bytes | None, int | None]], prefix: bytes
+    steps: list[tuple[str, bytes | None, int | None]], prefix: bytes, cached: bool
 ) -> None:
     store, tables = MemoryStore(), TaskTables(0)
-    tables.add(Changelogged("rows", Codec(lambda value: b"%d" % value, int)), store)
+    tables.add(Changelogged("rows", Codec(lambda value: b"%d" % value, int), cached), store)
     table = tables.overlays["rows"]
     committed: dict[bytes, int] = {}
     now: dict[bytes, int] = {}
     for offset, (step, key, value) in enumerate(steps):
         if step == "put" and key is not None and value is not None:
             table.put(key, value)
+            now[key] = value
+        elif step == "put encoded" and key is not None and value is not None:
+            table.put_encoded({key: b"%d" % value})
             now[key] = value
         elif step == "delete" and key is not None:
             table.delete(key)
@@ -38,7 +41,10 @@ def test_overlay_when_written_committed_and_discarded_then_it_reads_like_a_dict(
             table.discard()
             now = dict(committed)
         assert list(table.prefix(prefix)) == sorted((k, v) for k, v in now.items() if k.startswith(prefix))
+        assert table.get_many([b"none", *now, b"z"]) == [None, *now.values(), None]
         assert {k: table.get(k) for k in now} == now
+        assert set(table.changed_keys()) >= {k for k in now.keys() | committed.keys() if now.get(k) != committed.get(k)}
+        assert [tables.committed().overlays["rows"].get(k) for k in committed] == list(committed.values())
         assert key in now or key is None or table.get(key) is None
 
 

@@ -13,6 +13,13 @@ NS_PER_MS = 1_000_000
 class RiskSettings(Settings):
     """What an operator sets for the gate."""
 
+    batch_messages_max: int = Field(
+        default=20_000, ge=1, description="input records per transaction at most; what many do to an account is a row"
+    )
+    batch_handling_ms: int = Field(
+        default=100, ge=1, description="a batch is made smaller where it takes longer; no client waits for this loop"
+    )
+    inbox_messages_max: int = Field(default=40_000, ge=1, description="records waiting per input partition at most")
     market_collar_bps: int = Field(
         default=500, ge=0, lt=10_000, description="how far beyond the quote a MARKET order may trade, in 1/10,000"
     )
