@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,9 +60,15 @@ def count(message: Message, tables: Tables, now_ns: int) -> Iterator[Output]:
     yield Output(OUTPUT, message.key, b"%s %s %d" % (message.key, message.body, number))
 
 
-def counting_stage() -> Stage:
+def count_all(batch: Sequence[Message], tables: Tables, now_ns: int) -> Iterator[list[Output]]:
+    for message in batch:
+        yield list(count(message, tables, now_ns))
+
+
+def counting_stage(batched: bool = False) -> Stage:
     table = Changelogged("accounts", Codec(lambda number: b"%d" % number, int))
-    return Stage("test", "count", count, (INPUT,), (OUTPUT,), CHANGELOG, (table,))
+    stage = Stage("test", "count", count, (INPUT,), (OUTPUT,), CHANGELOG, (table,))
+    return replace(stage, batch_handler=count_all) if batched else stage
 
 
 def fresh_log() -> MemoryLog:
@@ -139,6 +146,7 @@ MESSAGES = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.sampled_fr
     kills=st.sets(st.integers(0, 80), max_size=6),
     lost=st.lists(st.integers(0, 3), max_size=6),
     batch_max=st.integers(1, 5),
+    batched=st.booleans(),
 )
 @hypothesis_settings(max_examples=300, deadline=None)
 def test_stage_when_killed_anywhere_then_outputs_are_those_of_one_run(
@@ -147,12 +155,13 @@ def test_stage_when_killed_anywhere_then_outputs_are_those_of_one_run(
     kills: set[int],
     lost: list[int],
     batch_max: int,
+    batched: bool,
 ) -> None:
     async def history() -> tuple[MemoryLog, MemoryStore]:
         log, store = fresh_log(), MemoryStore()
         feed(log, messages)
         log.at_step = Killer(kills)
-        await run_to_end(counting_stage(), log, store, tmp_path_factory.getbasetemp(), lost, batch_max)
+        await run_to_end(counting_stage(batched), log, store, tmp_path_factory.getbasetemp(), lost, batch_max)
         return log, store
 
     log, store = asyncio.run(history())
