@@ -76,7 +76,10 @@ def world() -> tuple[Gate, MemoryTables]:
         set_account("poor"),
         fund("poor", command_id="cash", cash_e4=3_000 * E4),
         fund("poor", command_id="shares", symbol="ACME", qty=20),
-        set_account("suspended", active=False),
+        set_account("suspended"),
+        fund("suspended", command_id="cash", cash_e4=10**14),
+        fund("suspended", command_id="shares", symbol="ACME", qty=1_000),
+        set_account("suspended", active=False, command_id="stop"),
     )
     for offset, command in enumerate(opening):
         record = message(RISK_COMMANDS, command.account_id.encode(), command, partition=PARTITION, offset=offset)
@@ -160,6 +163,82 @@ def test_run_when_cash_runs_out_then_the_rest_is_denied_with_what_was_left() -> 
     said = same_both_ways(intents_of((b"poor", buy.model_dump_json().encode()) for buy in buys))
     assert [len(outputs) for outputs in said] == [2, 2, 2, 1, 1]
     assert b'"available_cash_e4":300000,' in said[3][0][3]
+
+
+def test_run_when_shares_are_sold_to_the_last_then_one_more_is_denied() -> None:
+    sells = [intent(f"o{n}", "poor", side=Side.SELL, qty=qty) for n, qty in enumerate((19, 1, 1))]
+    said = same_both_ways(intents_of((b"poor", sell.model_dump_json().encode()) for sell in sells))
+    assert [len(outputs) for outputs in said] == [2, 2, 1]
+
+
+def test_run_when_an_order_is_worth_the_limit_then_accepted_and_beyond_it_denied() -> None:
+    """Each of the two beyond it alone: by a share, and by a tick."""
+    orders = [(1_000, 10**12), (1_001, 10**12), (1_000, 10**12 + 100)]
+    sells = [
+        intent(f"o{n}", "rich", side=Side.SELL, symbol="DEAR", qty=qty // 100, limit_price_e4=price * 100)
+        for n, (qty, price) in enumerate(orders)
+    ]
+    said = same_both_ways(intents_of((b"rich", sell.model_dump_json().encode()) for sell in sells))
+    assert [len(outputs) for outputs in said] == [2, 2, 1]
+    sells[1] = sells[1].model_copy(update={"client_order_id": "o9", "qty": 11})
+    said = same_both_ways(intents_of((b"rich", sell.model_dump_json().encode()) for sell in sells))
+    assert [len(outputs) for outputs in said] == [2, 1, 1]
+
+
+def test_run_when_the_account_is_suspended_then_its_money_does_not_help() -> None:
+    orders = [intent(f"o{n}", "suspended", side=side, qty=1) for n, side in enumerate(Side)]
+    said = same_both_ways(intents_of((b"suspended", order.model_dump_json().encode()) for order in orders))
+    assert [len(outputs) for outputs in said] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        (b'"qty":10', b'"qty":010'),
+        (b'"qty":10', b'"qty":-0'),
+        (b'"qty":10', b'"qty":+10'),
+        (b'"qty":10', b'"qty":10.0'),
+        (b'"qty":10', b'"qty":1e1'),
+        (b'"qty":10', b'"qty":'),
+        (b'"qty":10', b'"qty":-'),
+        (b'"qty":10', b'"qty":9223372036854775808'),
+        (b'"qty":10', b'"qty":-9223372036854775808'),
+        (b'"qty":10', b'"qty":18446744073709551626'),
+        (b'"qty":10', b'"qty":10000000000000000000000'),
+        (b'"sent_ns":1', b'"sent_ns":-1'),
+        (b'"sent_ns":1', b'"sent_ns":01'),
+        (b'"symbol":"ACME"', b'"symbol":".CME"'),
+        (b'"symbol":"ACME"', b'"symbol":""'),
+        (b'"symbol":"ACME"', b'"symbol":"SEVENTEENLETTERS1"'),
+        (b'"symbol":"ACME"', b'"symbol":"Acme"'),
+        (b'"client_order_id":"o1"', b'"client_order_id":""'),
+        (b'"client_order_id":"o1"', b'"client_order_id":"%b"' % (b"o" * 65)),
+        (b'"client_order_id":"o1"', b'"client_order_id":"o.1"'),
+        (b'"side":"B"', b'"side":"X"'),
+        (b'"order_type":"LIMIT"', b'"order_type":"STOP"'),
+        (b'"time_in_force":"DAY"', b'"time_in_force":"GTC"'),
+        (b'"time_in_force":"DAY",', b""),
+        (b"}", b"} "),
+        (b"}", b"}}"),
+        (b"}", b""),
+        (b"}", b',"more":1}'),
+        (b'{"', b' {"'),
+    ],
+)
+def test_reader_when_one_part_is_written_otherwise_then_it_is_not_plain(part: bytes, other: bytes) -> None:
+    value = intent("o1", "rich", sent_ns=1).model_dump_json().encode()
+    assert read_intents([value], [b"rich"]).rows["plain"][0]
+    assert value.count(part) == 1
+    assert not read_intents([value.replace(part, other)], [b"rich"]).rows["plain"][0]
+    following = intent("o2", "rich").model_dump_json().encode()
+    same_both_ways(intents_of([(b"rich", each) for each in (following, value.replace(part, other), following)]))
+
+
+@pytest.mark.parametrize("number", [0, 1, -1, 10, INT64_MAX, -INT64_MAX, 10**18])
+def test_reader_when_a_number_is_any_that_fits_then_it_is_read(number: int) -> None:
+    value = intent("o1", "rich", qty=number, limit_price_e4=number, sent_ns=abs(number)).model_dump_json().encode()
+    row = read_intents([value], [b"rich"]).rows[0]
+    assert (row["plain"], row["qty"], row["limit_price_e4"]) == (True, number, number)
 
 
 words = st.text('abzAZ09_-.+ "\\é', min_size=0, max_size=70)
