@@ -30,14 +30,15 @@ def on_intent(
     account: AccountRow | None = tables.changelogged("accounts").get(account_key)
     seen: OrderRow | None = tables.changelogged("orders").get(row_key)
     if seen is not None:
-        return [on_repeat(message, intent, seen, account.seq if account else 0, now_ns)]
+        return [answer(message, on_repeat(message, intent, seen, account.seq if account else 0, now_ns))]
     market = markets.read(tables, intent.symbol)
     position: PositionRow | None = None
     if intent.side is not _BUY:
         position = tables.changelogged("positions").get(position_key(account_key, intent.symbol))
     verdict = decide(intent, AccountState(account, position), market, limits, now_ns)
     if verdict.denial is not None:
-        return [deny(message, intent, tables, verdict, market, account.seq if account else 0, now_ns)]
+        account_seq = account.seq if account else 0
+        return [answer(message, deny(message, intent, tables, verdict, market, account_seq, now_ns))]
     assert account is not None
     booked = reserve(
         intent.account_id,
@@ -52,11 +53,11 @@ def on_intent(
     row = _order_row(intent, verdict, market, booked.account.seq, now_ns)
     tables.changelogged("orders").put(row_key, row)
     keep(tables, account_key, booked.account, intent.symbol, position, booked.position)
-    return [_decision(message, intent, row), book(message, tables, booked.entry)]
+    return [answer(message, _decision(message, intent, row)), book(message, tables, booked.entry)]
 
 
-def on_repeat(message: Message, intent: Intent, seen: OrderRow, account_seq: int, now_ns: int) -> Output:
-    """The answer to an intent whose id was answered: the same again, or that it is another order's."""
+def on_repeat(message: Message, intent: Intent, seen: OrderRow, account_seq: int, now_ns: int) -> bytes:
+    """The decision on an intent whose id was answered: the same again, or that it is another order's."""
     conflict = intent_conflict(seen, intent)
     if conflict is None:
         return _decision(message, intent, seen, repeat=True)
@@ -65,8 +66,8 @@ def on_repeat(message: Message, intent: Intent, seen: OrderRow, account_seq: int
 
 def deny(
     message: Message, intent: Intent, tables: Tables, verdict: Verdict, market: Market, account_seq: int, now_ns: int
-) -> Output:
-    """The answer to an intent that is denied. Its id is used."""
+) -> bytes:
+    """The decision on an intent that is denied. Its id is used."""
     row = _order_row(intent, verdict, market, account_seq, now_ns)
     tables.changelogged("orders").put(order_key(f"{intent.account_id}.{intent.client_order_id}"), row)
     return _decision(message, intent, row)
@@ -94,8 +95,8 @@ def _order_row(intent: Intent, verdict: Verdict, market: Market, account_seq: in
     )
 
 
-def _decision(message: Message, intent: Intent, row: OrderRow, repeat: bool = False) -> Output:
-    """The answer that stands in the row. A repeat differs in ``repeat`` and in which record it answers."""
+def _decision(message: Message, intent: Intent, row: OrderRow, repeat: bool = False) -> bytes:
+    """The decision that stands in the row. A repeat differs in ``repeat`` and in which record it answers."""
     accepted = row.reason is None
     buy = row.side is _BUY
     decision = DecisionTwin(
@@ -117,10 +118,10 @@ def _decision(message: Message, intent: Intent, row: OrderRow, repeat: bool = Fa
         intent_partition=message.partition,
         intent_offset=message.offset,
     )
-    return answer(message, encode_decision(decision))
+    return encode_decision(decision)
 
 
-def _conflict(message: Message, intent: Intent, conflict: str, account_seq: int, now_ns: int) -> Output:
+def _conflict(message: Message, intent: Intent, conflict: str, account_seq: int, now_ns: int) -> bytes:
     """DUPLICATE_ID: the order that has the id stays as it is."""
     decision = DecisionTwin(
         account_id=intent.account_id,
@@ -139,4 +140,4 @@ def _conflict(message: Message, intent: Intent, conflict: str, account_seq: int,
         intent_partition=message.partition,
         intent_offset=message.offset,
     )
-    return answer(message, encode_decision(decision))
+    return encode_decision(decision)

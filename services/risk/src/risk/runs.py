@@ -4,15 +4,18 @@ The readable gate says everything else, each denial and each repeat, from the ac
 holds both ways to the same bytes, for any batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 import msgspec
 import numpy as np
+from common.columns import Column, OutputColumns
 from common.contracts.events import AccountStatus
 from common.contracts.topics import RISK_DECISIONS, RISK_LEDGER
 from common.contracts.values import INT64_MAX, Side
-from common.runtime.message import Message, Output
+from common.runtime.blocks import Answers
+from common.runtime.message import Message
 from common.runtime.tables import Table, Tables
 
 from risk.booking import last_link
@@ -21,7 +24,7 @@ from risk.domain.answer_kernel import LINK_CHARS, write_links
 from risk.domain.chain import ChainRow, link_all
 from risk.domain.gate import AccountState, Limits, Market, decide, market_denial, market_price_e4
 from risk.domain.gate_kernel import ACCOUNT, MARKET, NOT_HELD, POSITION, RUN, Accepted, Inputs, decide_all
-from risk.domain.intent_kernel import Intents
+from risk.domain.intent_kernel import ACCOUNT_AT, Intents
 from risk.domain.ledger import LedgerError
 from risk.domain.text_kernel import Array
 from risk.intents import deny, on_repeat
@@ -29,6 +32,7 @@ from risk.market import MarketReader
 from risk.tables import CHAIN_KEY
 from risk.wire import decode_intent, encode_mark
 
+EVERY: Final = slice(None)
 _ACTIVE: Final = AccountStatus.ACTIVE
 _pack: Final = msgspec.msgpack.Encoder().encode
 
@@ -139,15 +143,18 @@ def _price_e4(side: Side, quote_e4: int, market: Market, limits: Limits) -> int:
 
 def answer_run(
     messages: Sequence[Message], intents: Intents, tables: Tables, reader: MarketReader, limits: Limits, now_ns: int
-) -> Iterator[list[Output]]:
-    """One answer for each message, in their order; all of them are plain intents. Every row is written at the first."""
-    keys = [message.key or b"" for message in messages]
+) -> Answers:
+    """One answer for each message; all of them are plain intents.
+
+    Raises LedgerError where the gate and its kernel do not agree.
+    """
+    keys, partition = [message.key or b"" for message in messages], tables.partition
     answered = _answered(intents.row_keys, tables)
     accounts = _Accounts(keys, tables.changelogged("accounts"))
     positions = _Positions(keys, intents, tables.changelogged("positions"))
     markets = _Markets(intents.symbols, tables, reader, limits, now_ns)
-    last = last_link(tables, tables.partition)
-    run = np.array([(now_ns, tables.partition, limits.order_notional_max_e4, last.seq)], RUN)
+    last = last_link(tables, partition)
+    run = np.array([(now_ns, partition, limits.order_notional_max_e4, last.seq)], RUN)
     offsets = np.array([message.offset for message in messages], np.int64)
     accepted = decide_all(
         Inputs(
@@ -165,37 +172,36 @@ def answer_run(
             offsets,
         )
     )
-    orders = accepted.orders
-    is_accepted = orders["accepted"]
     accounts.keep()
     positions.keep()
-    row_ends = orders["row_end"][is_accepted].tolist()
-    rows = _cut(accepted.rows, [0, *row_ends[:-1]], row_ends)
-    row_keys = [key for key, new in zip(intents.row_keys, is_accepted.tolist(), strict=True) if new]
-    tables.changelogged("orders").put_encoded(dict(zip(row_keys, rows, strict=True)))
-    entries = _linked(accepted, tables, last)
-    decision_ends = orders["decision_end"][is_accepted].tolist()
-    decisions = _cut(accepted.decisions, [0, *decision_ends[:-1]], decision_ends)
-    texts = iter(zip(decisions, entries, strict=True))
-    for index, (message, key, new) in enumerate(zip(messages, keys, is_accepted.tolist(), strict=True)):
-        if new:
-            decision, entry = next(texts)
-            partition = message.partition
-            yield [Output(RISK_DECISIONS, key, decision, partition), Output(RISK_LEDGER, key, entry, partition)]
-            continue
-        order = orders[index]
+    _keep_orders(accepted, intents.row_keys, tables)
+
+    def deny_or_repeat(index: int) -> bytes:
+        """From the account as it stood."""
+        order, message, row_key = accepted.orders[index], messages[index], intents.row_keys[index]
         account = accounts.as_at(accounts.of[index], int(order["reserved_cash_e4"]), int(order["account_seq"]))
+        account_seq = account.seq if account else 0
         intent = decode_intent(message.value)
-        seen: OrderRow | None = tables.changelogged("orders").get(intents.row_keys[index]) if answered[index] else None
+        seen: OrderRow | None = tables.changelogged("orders").get(row_key) if answered[index] else None
         if seen is not None:
-            yield [on_repeat(message, intent, seen, account.seq if account else 0, now_ns)]
-            continue
+            return on_repeat(message, intent, seen, account_seq, now_ns)
         position = positions.as_at(positions.of[index], int(order["reserved_qty"]))
         market = markets.rows[markets.of[index]]
         verdict = decide(intent, AccountState(account, position), market, limits, now_ns)
         if verdict.denial is None:
             raise LedgerError(f"{intent.account_id}.{intent.client_order_id}: accepted by the gate, not by its kernel")
-        yield [deny(message, intent, tables, verdict, market, account.seq if account else 0, now_ns)]
+        return deny(message, intent, tables, verdict, market, account_seq, now_ns)
+
+    which = np.flatnonzero(accepted.orders["accepted"])
+    decisions = _decisions(accepted, [*map(deny_or_repeat, np.flatnonzero(~accepted.orders["accepted"]).tolist())])
+    entries = _linked(accepted, tables, last)
+    return Answers(
+        len(messages),
+        (
+            OutputColumns(RISK_DECISIONS, partition, np.arange(len(messages)), _accounts_of(intents), decisions),
+            OutputColumns(RISK_LEDGER, partition, which, _accounts_of(intents, which), entries),
+        ),
+    )
 
 
 def _answered(row_keys: Sequence[bytes], tables: Tables) -> Array:
@@ -209,21 +215,42 @@ def _answered(row_keys: Sequence[bytes], tables: Tables) -> Array:
     return answered
 
 
-def _linked(accepted: Accepted, tables: Tables, last: ChainRow) -> list[bytes]:
+def _accounts_of(intents: Intents, which: Array | slice = EVERY) -> Column:
+    """The account of each intent, or of some of them."""
+    rows = intents.rows[which]
+    return Column(intents.text, rows["begin"] + ACCOUNT_AT, rows["account_end"])
+
+
+def _keep_orders(accepted: Accepted, row_keys: Sequence[bytes], tables: Tables) -> None:
+    """Writes the rows of the accepted orders."""
+    which = np.flatnonzero(accepted.orders["accepted"]).tolist()
+    ends = accepted.orders["row_end"][which].tolist()
+    whole = accepted.rows.tobytes()
+    rows = [whole[begin:end] for begin, end in pairwise((0, *ends))]
+    tables.changelogged("orders").put_encoded(dict(zip([row_keys[at] for at in which], rows, strict=True)))
+
+
+def _decisions(accepted: Accepted, others: Sequence[bytes]) -> Column:
+    """The decision on each intent: those of the kernel, and in the places of what it did not accept the ``others``."""
+    ends = accepted.orders["decision_end"].copy()
+    begins = np.concatenate(([0], ends[:-1]))
+    length = int(ends[-1])
+    lengths = np.fromiter(map(len, others), np.int64, len(others))
+    elsewhere = ~accepted.orders["accepted"]
+    ends[elsewhere] = length + np.cumsum(lengths)
+    begins[elsewhere] = ends[elsewhere] - lengths
+    return Column(
+        np.concatenate((accepted.decisions[:length], np.frombuffer(b"".join(others), np.uint8))), begins, ends
+    )
+
+
+def _linked(accepted: Accepted, tables: Tables, last: ChainRow) -> Column:
     """The entries with their hashes, which become the partition's last ones."""
-    orders = accepted.orders
-    closed = orders["entry_end"][orders["accepted"]]
-    if not closed.size:
-        return []
+    closed = accepted.orders["entry_end"][accepted.orders["accepted"]]
     ends = closed + LINK_CHARS
-    begins = [0, *ends[:-1].tolist()]
-    heads, head = link_all(last, memoryview(accepted.entries.data), begins, closed.tolist())
-    write_links(accepted.entries, closed, np.frombuffer(heads, np.uint8).reshape(-1, 32))
-    tables.changelogged("chain").put(CHAIN_KEY, head)
-    return _cut(accepted.entries, begins, ends.tolist())
-
-
-def _cut(text: Array, begins: Sequence[int], ends: Sequence[int]) -> list[bytes]:
-    """The pieces of a text from each begin to its end."""
-    whole = text[: ends[-1] if ends else 0].tobytes()
-    return [whole[begin:end] for begin, end in zip(begins, ends, strict=False)]
+    begins = np.concatenate(([0], ends))[:-1]
+    if closed.size:
+        heads, head = link_all(last, memoryview(accepted.entries.data), begins.tolist(), closed.tolist())
+        write_links(accepted.entries, closed, np.frombuffer(heads, np.uint8).reshape(-1, 32))
+        tables.changelogged("chain").put(CHAIN_KEY, head)
+    return Column(accepted.entries, begins, ends)

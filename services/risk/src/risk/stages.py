@@ -27,6 +27,7 @@ from common.contracts.topics import (
     Topic,
 )
 from common.contracts.values import Side
+from common.runtime.blocks import Answers
 from common.runtime.message import Message, Output, View
 from common.runtime.tables import Tables, Verify
 
@@ -95,28 +96,26 @@ class Gate:
             return on_command(message, body, tables, now_ns)
         return on_execution(message, body, tables, now_ns)
 
-    def handle_batch(self, batch: Sequence[Message], tables: Tables, now_ns: int) -> Iterator[list[Output]]:
-        """Many messages; intents in runs, where enough of them stand together."""
+    def handle_batch(self, batch: Sequence[Message], tables: Tables, now_ns: int) -> Iterator[Answers | int]:
+        """Intents in runs, where enough of them stand together; the rest is left to ``handle``."""
         for topic, group in groupby(batch, attrgetter("topic")):
             messages = list(group)
             if topic is ORDERS_INTENTS and len(messages) >= RUN_MIN:
                 yield from self._intents(messages, tables, now_ns)
             else:
-                for message in messages:
-                    yield self.handle(message, tables, now_ns)
+                yield len(messages)
 
-    def _intents(self, messages: Sequence[Message], tables: Tables, now_ns: int) -> Iterator[list[Output]]:
+    def _intents(self, messages: Sequence[Message], tables: Tables, now_ns: int) -> Iterator[Answers | int]:
         intents = read_intents([m.value or b"" for m in messages], [m.key or b"" for m in messages])
         for begin, end, plain in runs_of(intents.rows["plain"]):
-            run = messages[begin:end]
             if not plain or end - begin < RUN_MIN:
-                for message in run:
-                    yield self.handle(message, tables, now_ns)
+                yield end - begin
                 continue
+            run = messages[begin:end]
             for message in run:
                 if not message.offset % SWEEP_EVERY_INTENTS:
                     sweep(tables, now_ns, self._id_retention_ns)
-            yield from answer_run(run, intents.part(begin, end), tables, self._markets, self._limits, now_ns)
+            yield answer_run(run, intents.part(begin, end), tables, self._markets, self._limits, now_ns)
 
 
 def _check_key(message: Message, account_id: str) -> None:

@@ -23,6 +23,7 @@ from common.runtime import metrics
 from common.runtime.backoff import Backoff
 from common.runtime.broker_watch import is_broker_away, watch_brokers
 from common.runtime.followers import Callback, Projection, Sink, Tail
+from common.runtime.handling import BatchHandler, Handler
 from common.runtime.health import HealthReporter
 from common.runtime.logs import configure_logs, get_logger
 from common.runtime.message import View
@@ -31,10 +32,9 @@ from common.runtime.sender import Sender
 from common.runtime.settings import Settings
 from common.runtime.source import Feed, Source, SourceService
 from common.runtime.stage import StageService
-from common.runtime.tables import TableDeclaration, Tables, Verify
+from common.runtime.tables import Snapshotted, TableDeclaration, Tables, Verify
 from common.runtime.task import Stage
 from common.runtime.telemetry import configure_telemetry
-from common.runtime.transaction import BatchHandler, Handler
 from common.runtime.views import ViewPublisher
 from common.runtime.web import NO_REQUEST_SPANS, WebServer
 
@@ -120,9 +120,11 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
         """Registers an exactly-once stage on ``handler(message, tables, now_ns) -> outputs and views``.
 
         ``views`` lists every view row of a partition, to refill Redis; ``shows`` names tables of which each changed row
-        has a view, whatever the handler returned; ``verify`` holds restored rows to invariants; ``batch_handler`` is
-        asked instead of the handler, for a batch at once, and says the same.
+        has a view, whatever the handler returned; ``verify`` holds restored rows to invariants; ``batch_handler`` says
+        to a batch at once what the handler would say. It may have to be asked again, so not beside bulk state.
         """
+        if batch_handler is not None and any(isinstance(table, Snapshotted) for table in tables):
+            raise ValueError(f"stage {name}: bulk state cannot be taken back, so it may have no batch handler")
 
         def register(handler: Handler) -> Handler:
             stage = Stage(

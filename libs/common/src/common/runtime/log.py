@@ -1,6 +1,6 @@
 """What a stage needs of Kafka, as protocols: ``kafka.py`` has them on a broker, ``testing/memory_log.py`` in memory."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from common.runtime.message import Headers
@@ -25,6 +25,9 @@ class Record(NamedTuple):
 RecordFields = tuple[bytes | None, bytes | None, int, Headers]
 """A ``Record``, or a plain tuple like it, which costs a third: one is made for every output and every row."""
 
+Records = Iterable[RecordFields]
+"""A list of them, or a ``blocks.RecordBlock``."""
+
 
 class StoredRecord(Protocol):
     """A record as read. ``timestamp`` is in ms since the epoch, as Kafka keeps it."""
@@ -47,7 +50,7 @@ class Producer(Protocol):
     async def begin(self) -> None:
         """Opens a transaction."""
 
-    async def append(self, partition: Partition, records: Sequence[RecordFields]) -> None:
+    async def append(self, partition: Partition, records: Records) -> None:
         """Queues records, in order, as record batches of the open transaction."""
 
     async def flush(self) -> None:

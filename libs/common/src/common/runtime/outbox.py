@@ -1,9 +1,10 @@
-"""What a batch writes to its output topics: encoded where it is collected, in a list for each partition."""
+"""What a batch writes to its output topics: encoded where it is collected, in order for each partition."""
 
-from collections import defaultdict
+from collections.abc import Mapping
 
 from common.contracts.topics import Topic
-from common.runtime.log import Partition, RecordFields
+from common.runtime.blocks import OutputBlock
+from common.runtime.log import Partition, RecordFields, Records
 from common.runtime.message import Headers, Output
 from common.runtime.partitioner import partition_of
 
@@ -14,7 +15,8 @@ class _Sink:
     def __init__(self, topic: Topic) -> None:
         self.encode = topic.schema.encode
         self.partitions = topic.partitions
-        self.records: defaultdict[int, list[RecordFields]] = defaultdict(list)
+        self.open: dict[int, list[RecordFields]] = {}
+        """What single records are added to, until a block follows."""
 
 
 class Outbox:
@@ -24,6 +26,7 @@ class Outbox:
         self._stage = stage
         self._declared = declared
         self._sinks: dict[str, _Sink] = {}
+        self._collected: list[tuple[Partition, Records]] = []
 
     def add(self, output: Output, now_ms: int, headers: Headers) -> None:
         """Raises ValueError for a topic that was not declared, and what the topic's schema raises at the body."""
@@ -35,7 +38,18 @@ class Outbox:
         if number is None:
             number = partition_of(key, sink.partitions)
         value = None if body is None else sink.encode(body)
-        sink.records[number].append((key, value, now_ms, headers))
+        records = sink.open.get(number)
+        if records is None:
+            records = sink.open[number] = []
+            self._collected.append((Partition(topic.name, number), records))
+        records.append((key, value, now_ms, headers))
+
+    def add_block(self, block: OutputBlock, now_ms: int, headers: Mapping[int, Headers]) -> None:
+        """``headers`` as ``OutputBlock.records`` takes them. Raises ValueError for a topic that was not declared."""
+        topic, number = block.topic, block.partition
+        sink = self._sinks.get(topic.name) or self._open(topic)
+        sink.open.pop(number, None)
+        self._collected.append((Partition(topic.name, number), block.records(now_ms, headers)))
 
     def _open(self, topic: Topic) -> _Sink:
         if topic.name not in self._declared:
@@ -43,10 +57,6 @@ class Outbox:
         sink = self._sinks[topic.name] = _Sink(topic)
         return sink
 
-    def records(self) -> dict[Partition, list[RecordFields]]:
-        """What was collected."""
-        return {
-            Partition(name, number): records
-            for name, sink in self._sinks.items()
-            for number, records in sink.records.items()
-        }
+    def records(self) -> list[tuple[Partition, Records]]:
+        """What was collected; of one partition in its order."""
+        return self._collected

@@ -8,17 +8,18 @@ here are the requests in order, with record batches from aiokafka's Cython encod
 import asyncio
 import contextlib
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.errors import KafkaError
 
+from common.runtime.blocks import RecordBlock
 from common.runtime.client_errors import NOT_DONE, UNKNOWN_TOPIC_OR_PARTITION, refusal, translated
 from common.runtime.errors import Retriable
 from common.runtime.failpoints import passing
-from common.runtime.log import Partition, RecordFields
+from common.runtime.log import Partition, Records
 from common.runtime.record_batches import SEQUENCES, RecordBatches, record_count
 from common.runtime.settings import Settings
 from common.runtime.transaction_requests import (
@@ -131,12 +132,15 @@ class KafkaProducer:
         self._ends = {}
         self._sent = False
 
-    async def append(self, partition: Partition, records: Sequence[RecordFields]) -> None:
+    async def append(self, partition: Partition, records: Records) -> None:
         batches = self._batches.get(partition)
         if batches is None:
             batches = RecordBatches(self._identity, self._sequences.get(partition, 0))
             self._batches[partition] = batches
-        batches.extend(records)
+        if isinstance(records, RecordBlock):
+            batches.extend_block(records)
+        else:
+            batches.extend(records)
 
     async def flush(self) -> None:
         if self._batches:

@@ -1,10 +1,16 @@
-"""Record batches of one transaction for one partition, encoded by aiokafka's Cython builder."""
+"""Record batches of one transaction for one partition, encoded by aiokafka's Cython builder.
 
+Records that lay themselves out are only framed here.
+"""
+
+import struct
 from collections.abc import Iterable
 from typing import Final
 
+import google_crc32c
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from common.runtime.blocks import RecordBlock
 from common.runtime.log import RecordFields
 from common.runtime.transaction_requests import ProducerId
 
@@ -12,6 +18,15 @@ BATCH_BYTES_MAX: Final = 900_000
 """Below the broker's default ``message.max.bytes`` of 1 MiB."""
 SEQUENCES: Final = 2**31
 _COUNT_AT: Final = 57
+_CHECKED: Final = struct.Struct(">hiqqqhii")
+"""Attributes, last offset, first and last timestamp, producer id, its epoch, first sequence, count."""
+_UNCHECKED: Final = struct.Struct(">qiibI")
+"""First offset, length of what follows, leader epoch, format, CRC-32C of what follows."""
+_LENGTH_FROM: Final = 12
+_TRANSACTIONAL: Final = 0x10
+_FORMAT: Final = 2
+_NO_EPOCH: Final = -1
+_ROOM: Final = BATCH_BYTES_MAX - _UNCHECKED.size - _CHECKED.size
 _NO_HEADERS: list[tuple[str, bytes | None]] = []
 
 
@@ -49,6 +64,23 @@ class RecordBatches:
                 append(number, *fields)
             number += 1
         self._in_builder = number
+
+    def extend_block(self, block: RecordBlock) -> None:
+        """Takes the records as they lay themselves out."""
+        if self._in_builder:
+            self._close()
+        for count, laid_out in block.laid_out(_ROOM):
+            self._full.append(self._framed(count, block.timestamp_ms, laid_out))
+            self.count += count
+        self._open()
+
+    def _framed(self, count: int, timestamp_ms: int, laid_out: bytes) -> bytes:
+        _, producer_id, epoch = self._producer
+        times = (timestamp_ms, timestamp_ms)
+        first = (self._sequence + self.count) % SEQUENCES
+        checked = _CHECKED.pack(_TRANSACTIONAL, count - 1, *times, producer_id, epoch, first, count) + laid_out
+        length = _UNCHECKED.size - _LENGTH_FROM + len(checked)
+        return _UNCHECKED.pack(0, length, _NO_EPOCH, _FORMAT, google_crc32c.value(checked)) + checked
 
     def _close(self) -> None:
         self._full.append(bytes(self._builder.build()))

@@ -9,6 +9,7 @@ from typing import Any, Final
 from common.contracts.topics import Topic
 from common.runtime.claims import Claims
 from common.runtime.errors import Fatal, Retriable
+from common.runtime.handling import PoisonError
 from common.runtime.inbox import RESTORE_POLL_MS
 from common.runtime.log import Log, Partition, Reader, StoredRecord
 from common.runtime.logs import get_logger
@@ -16,7 +17,7 @@ from common.runtime.message import Message
 from common.runtime.snapshots import SnapshotDirectory
 from common.runtime.store import Store
 from common.runtime.tables import Changelogged, Snapshotted, Verify
-from common.runtime.transaction import PoisonError, TaskParts
+from common.runtime.transaction import TaskParts
 
 _log = get_logger(__name__)
 Tell = Callable[[str, int, int, int], None]

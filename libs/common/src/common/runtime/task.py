@@ -15,6 +15,7 @@ from common.runtime.batch_size import BatchSize
 from common.runtime.claims import release
 from common.runtime.errors import Fatal, LogError, Retriable
 from common.runtime.failpoints import passing
+from common.runtime.handling import BatchHandler, Handler, PoisonError
 from common.runtime.inbox import Inbox
 from common.runtime.lane import Lane, Session
 from common.runtime.log import Log, Partition
@@ -28,16 +29,7 @@ from common.runtime.settings import Settings
 from common.runtime.snapshots import SnapshotDirectory
 from common.runtime.store import CorruptStore, RocksStore, Store, destroy, positions_of
 from common.runtime.tables import Changelogged, Global, GlobalTable, Snapshotted, TableDeclaration, Tables, Verify
-from common.runtime.transaction import (
-    BatchHandler,
-    Committed,
-    DeadLetter,
-    Handler,
-    Outcome,
-    PoisonError,
-    TaskParts,
-    Work,
-)
+from common.runtime.transaction import Committed, DeadLetter, Outcome, TaskParts, Work
 from common.runtime.views import ViewPublisher
 
 _log = get_logger(__name__)

@@ -87,7 +87,10 @@ def context_of(traceparent: str) -> Context:
 
 
 @contextmanager
-def continued_span(name: str, traceparent: str, kind: SpanKind, **attributes: str | int) -> Iterator[Span]:
-    """A span that continues the sender's trace and is current inside the block."""
-    with _tracer.start_as_current_span(name, context_of(traceparent), kind, attributes=attributes) as span:
+def continued_span(
+    name: str, traceparent: str, kind: SpanKind, began_ns: int | None = None, **attributes: str | int
+) -> Iterator[Span]:
+    """A span that continues the sender's trace and is current inside the block; it begins there, or has begun."""
+    context = context_of(traceparent)
+    with _tracer.start_as_current_span(name, context, kind, attributes=attributes, start_time=began_ns) as span:
         yield span

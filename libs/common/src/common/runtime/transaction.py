@@ -3,36 +3,21 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from opentelemetry.trace import SpanKind
-
 from common.runtime.errors import LogError
 from common.runtime.failpoints import passing
-from common.runtime.log import Partition, Producer, Record, RecordFields
-from common.runtime.message import Handled, Headers, Message, Output, View
-from common.runtime.outbox import Outbox
+from common.runtime.handling import NS_PER_MS, BatchHandler, Handler, Handling, PoisonError
+from common.runtime.log import Partition, Producer, Record, Records
+from common.runtime.logs import get_logger
+from common.runtime.message import Message, View
 from common.runtime.overlay import TaskTables
 from common.runtime.store import Rows, Store, position_key
-from common.runtime.telemetry import continued_span, current_traceparent, to_record
 
-Handler = Callable[[Message, TaskTables, int], Handled]
-BatchHandler = Callable[[Sequence[Message], TaskTables, int], Iterator[Handled]]
-"""What a handler would say to each message, one after the other. It may write rows of messages that it has not yet
-answered, since a batch is written whole or not at all; where it raises is the message that is refused."""
-NS_PER_MS: Final = 1_000_000
+_log = get_logger(__name__)
 DLQ_ERROR_CHARS_MAX: Final = 4_000
-
-
-class PoisonError(Exception):
-    """The handler refused the message at ``index`` of the batch; those before it are sound."""
-
-    def __init__(self, index: int, cause: Exception) -> None:
-        super().__init__(f"message {index} of the batch: {cause!r}")
-        self.index = index
-        self.cause = cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +32,8 @@ class DeadLetter:
 class Effects:
     """What a batch wants written and shown."""
 
-    outputs: dict[Partition, list[RecordFields]] = field(default_factory=dict)
+    outputs: list[tuple[Partition, Records]] = field(default_factory=list)
+    """Of one partition in their order."""
     views: list[tuple[View, str]] = field(default_factory=list)
     rows: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     positions: Mapping[str, int] = field(default_factory=dict)
@@ -201,7 +187,7 @@ async def _append(
     """Step 3. Where everything is poison there is nothing to append, and the empty commit leaves no trace."""
     sound = [(work, done) for work, done in zip(works, applied, strict=True) if isinstance(done, Effects)]
     for _, effects in sound:
-        for partition, records in effects.outputs.items():
+        for partition, records in effects.outputs:
             await producer.append(partition, records)
     passing("commit.3.outputs-appended")
     for work, effects in sound:
@@ -241,59 +227,32 @@ def positions_after(messages: Iterable[Message]) -> dict[str, int]:
 
 
 def apply(parts: TaskParts, batch: Sequence[Message]) -> Effects:
-    """Runs the handler over the batch. Raises PoisonError, and OSError where the store cannot be read; the overlay is
-    then to be discarded, and what was collected with it.
+    """Runs the handlers over the batch. Raises PoisonError, and OSError where the store cannot be read; the overlay is
+    then to be discarded.
     """
     began_s = time.perf_counter()
-    effects = Effects()
-    outbox = Outbox(parts.name, parts.outputs)
-    collect, views = outbox.add, effects.views
-    now_ns = parts.clock_ns()
-    now_ms = now_ns // NS_PER_MS
-    answer = _answering(parts, batch, now_ns)
-    index = 0
-    try:
-        for index, message in enumerate(batch):  # noqa: B007  # named where it fails
-            handled: Handled
-            headers: Headers = ()
-            traceparent = ""
-            if message.headers and (traceparent := message.traceparent):
-                handled, traceparent = _answer_traced(parts.name, message, traceparent, answer)
-                headers = (("traceparent", traceparent.encode()),)
-            else:
-                handled = answer(message)
-            for item in handled:
-                if isinstance(item, Output):
-                    collect(item, now_ms, headers)
-                else:
-                    views.append((item, traceparent))
-    except OSError:
-        raise  # the disk's fault, not the message's
-    except Exception as error:
-        raise PoisonError(index, error) from error
-    effects.outputs = outbox.records()
+    handling = _handled(parts, batch)
+    effects = Effects(handling.outbox.records(), handling.views)
     effects.processed_ns = parts.clock_ns()
     effects.handling_s = time.perf_counter() - began_s
     return effects
 
 
-def _answering(parts: TaskParts, batch: Sequence[Message], now_ns: int) -> Callable[[Message], Handled]:
-    """Asked for each message of the batch in order: what the handler says to it."""
-    handler, tables = parts.handler, parts.tables
-    if parts.batch_handler is None:
-        return lambda message: handler(message, tables, now_ns)
-    answers = parts.batch_handler(batch, tables, now_ns)
-    return lambda _message: next(answers)
-
-
-def _answer_traced(
-    stage: str, message: Message, traceparent: str, answer: Callable[[Message], Handled]
-) -> tuple[Handled, str]:
-    """What the handler says, and the trace context for it: that of the span where one is recorded."""
-    if not to_record(traceparent):
-        return answer(message), traceparent
-    with continued_span(f"{stage} {message.topic.name}", traceparent, SpanKind.CONSUMER):
-        return list(answer(message)), current_traceparent()
+def _handled(parts: TaskParts, batch: Sequence[Message]) -> Handling:
+    stage = (parts.name, parts.outputs, parts.handler, parts.tables, parts.clock_ns())
+    if parts.batch_handler is not None:
+        try:
+            handling = Handling(*stage)
+            handling.at_once(batch, parts.batch_handler)
+            return handling
+        except (OSError, PoisonError):
+            raise
+        except Exception:
+            _log.exception("batch_handler_failed", stage=parts.name, messages=len(batch))
+            discard(parts)
+    handling = Handling(*stage)
+    handling.one_by_one(batch, 0, len(batch))
+    return handling
 
 
 def add_dead_letter(effects: Effects, dead: DeadLetter, parts: TaskParts) -> None:
@@ -308,4 +267,4 @@ def add_dead_letter(effects: Effects, dead: DeadLetter, parts: TaskParts) -> Non
     }
     headers = [*message.headers, *((name, text.encode()) for name, text in context.items())]
     record = Record(message.key, message.value, parts.clock_ns() // NS_PER_MS, headers)
-    effects.outputs.setdefault(Partition(message.topic.dead_letters, message.partition), []).append(record)
+    effects.outputs.append((Partition(message.topic.dead_letters, message.partition), [record]))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from common.runtime.errors import Fatal, Fenced
-from common.runtime.log import Partition, Record, RecordFields, StoredRecord
+from common.runtime.log import Partition, Record, Records, StoredRecord
 from common.runtime.message import Headers
 
 Step = Callable[[str], None]
@@ -210,7 +210,7 @@ class MemoryLog:
     def _is_committed(entry: _Entry, partition: Partition) -> bool:
         return entry.transaction is None or entry.transaction.marked.get(partition) == "committed"
 
-    def append(self, identity: _Identity, partition: Partition, records: Sequence[RecordFields]) -> int:
+    def append(self, identity: _Identity, partition: Partition, records: Records) -> int:
         """Writes into the open transaction; returns the end of the partition."""
         assert identity.transaction is not None
         identity.transaction.partitions.setdefault(partition, len(self._entries[partition]))
@@ -319,7 +319,7 @@ class MemoryProducer:
         self._sequences[partition] = self._sequences.get(partition, -1) + 1
         return self._sequences[partition]
 
-    def append_now(self, partition: Partition, records: Sequence[RecordFields], sequence: int) -> None:
+    def append_now(self, partition: Partition, records: Records, sequence: int) -> None:
         """Produce. A request that was received before is acknowledged and not written again."""
         self._check()
         if sequence <= self._identity.sequences.get(partition, -1):
@@ -344,7 +344,7 @@ class MemoryProducer:
         self._log.at_step("begin")
         self.begin_now()
 
-    async def append(self, partition: Partition, records: Sequence[RecordFields]) -> None:
+    async def append(self, partition: Partition, records: Records) -> None:
         self._log.at_step("append")
         await asyncio.sleep(0)
         self.append_now(partition, records, self.next_sequence(partition))

@@ -5,6 +5,7 @@ from typing import Any
 
 from common.contracts.topics import Topic
 from common.contracts.views import Envelope
+from common.runtime.handling import BatchHandler, Handler
 from common.runtime.message import Message, Output, View
 from common.runtime.tables import Changelogged, Codec, Global, GlobalRow, Snapshotted, TableDeclaration, Tables
 from common.runtime.views import as_it_stands, encode_envelope
@@ -91,6 +92,37 @@ class MemoryTables:
     def rows(self) -> dict[tuple[str, bytes], bytes]:
         """Every row of the changelogged tables, encoded: two states are the same where this is equal."""
         return {(name, key): raw for name, table in self._changelogged.items() for key, raw in table.rows.items()}
+
+
+Said = list[tuple[str, int | None, bytes | None, bytes | None]]
+"""Topic, partition, key and value of each output to a message."""
+
+
+def said_one_by_one(handler: Handler, batch: Sequence[Message], tables: Any, now_ns: int) -> Iterator[Said]:
+    """What a handler says to each message."""
+    for each in batch:
+        handled = [item for item in handler(each, tables, now_ns) if isinstance(item, Output)]
+        yield [(item.topic.name, item.partition, item.key, item.topic.schema.encode(item.body)) for item in handled]
+
+
+def said_at_once(
+    batch_handler: BatchHandler, handler: Handler, batch: Sequence[Message], tables: Any, now_ns: int
+) -> Iterator[Said]:
+    """What a batch handler says, or the handler where it is left to that, to each message."""
+    begin = 0
+    for said in batch_handler(batch, tables, now_ns):
+        if isinstance(said, int):
+            yield from said_one_by_one(handler, batch[begin : begin + said], tables, now_ns)
+            begin += said
+            continue
+        answers: list[Said] = [[] for _ in range(said.messages)]
+        for block in said.outputs:
+            # A header for each message shows which record answers it.
+            headers = {number: (("of", b"%d" % number),) for number in range(said.messages)}
+            for key, value, _, ((_, of),) in block.records(0, headers):
+                answers[int(of)].append((block.topic.name, block.partition, key, value))
+        yield from answers
+        begin += said.messages
 
 
 def message(topic: Topic, key: bytes | None, body: Any, *, partition: int = 0, offset: int = 0) -> Message:

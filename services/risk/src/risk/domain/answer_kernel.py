@@ -8,9 +8,10 @@ from typing import Final
 
 import numpy as np
 from common.contracts.events import CASH
+from common.kernels import write_piece
 
 from risk.domain.intent_kernel import ACCOUNT_AT, ACCOUNT_CHARS, CLIENT_CHARS, SYMBOL_CHARS
-from risk.domain.text_kernel import INTEGER_CHARS, piece, write_integer, write_packed, write_piece
+from risk.domain.text_kernel import INTEGER_CHARS, piece, write_integer, write_packed
 from risk.kernels import kernel, part
 
 NAME_CHARS: Final = ACCOUNT_CHARS + 1 + CLIENT_CHARS

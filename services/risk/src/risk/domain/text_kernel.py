@@ -80,14 +80,6 @@ def read_integer(text, at, end):  # type: ignore[no-untyped-def]
 
 
 @part
-def write_piece(text, at, source, begin, end):  # type: ignore[no-untyped-def]
-    """``source`` from ``begin`` to ``end``. Returns the position after it."""
-    for k in range(end - begin):
-        text[at + k] = source[begin + k]
-    return at + end - begin
-
-
-@part
 def write_integer(text, at, value):  # type: ignore[no-untyped-def]
     """Decimal digits. Returns the position after them."""
     if value < 0:

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from common.runtime import lane, overlay, store, task, transaction
 from common.runtime.errors import Fenced, LogError, Retriable
-from common.runtime.log import Partition, Record, RecordFields
+from common.runtime.handling import PoisonError
+from common.runtime.log import Partition, Record, Records
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
 from common.testing.simulation import opening_faults, ownership_faults, standby_faults
@@ -78,7 +79,7 @@ def offset_outside_the_transaction() -> AbstractContextManager[None]:
     """The input positions are written by a transaction of their own, after the one with the outputs."""
     right = ProcessProducer.append
 
-    async def append(self: ProcessProducer, partition: Partition, records: Sequence[RecordFields]) -> None:
+    async def append(self: ProcessProducer, partition: Partition, records: Records) -> None:
         positions = [record for record in records if (record[0] or b"").startswith(store.POSITION_PREFIX)]
         self.late = (partition, positions)  # type: ignore[attr-defined]
         await right(self, partition, [record for record in records if record not in positions])
@@ -103,7 +104,7 @@ def outputs_outside_the_transaction() -> AbstractContextManager[None]:
     """Outputs are sent at once, as a plain producer does; only the changelog is transactional."""
     right = ProcessProducer.append
 
-    async def wrong(self: ProcessProducer, partition: Partition, records: Sequence[RecordFields]) -> None:
+    async def wrong(self: ProcessProducer, partition: Partition, records: Records) -> None:
         if partition.topic.endswith("changelog"):
             await right(self, partition, records)
         else:
@@ -196,7 +197,7 @@ def neighbours_dropped_with_poison() -> AbstractContextManager[None]:
     """The messages before the poison one in its batch are taken for handled."""
     right = task.Task._around
 
-    def wrong(self: task.Task, work: transaction.Work, poison: transaction.PoisonError) -> list[transaction.Work]:
+    def wrong(self: task.Task, work: transaction.Work, poison: PoisonError) -> list[transaction.Work]:
         return [other for other in right(self, work, poison) if other.dead or other.batch[0] is not work.batch[0]]
 
     return replaced(task.Task, "_around", wrong)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from common.runtime.errors import Retriable
-from common.runtime.log import Partition, RecordFields, StoredRecord
+from common.runtime.log import Partition, Records, StoredRecord
 from common.testing.memory_log import MemoryLog, MemoryProducer, MemoryReader
 
 T = TypeVar("T")
@@ -125,7 +125,7 @@ class ProcessProducer:
         await self._log.present()
         self._producer.begin_now()
 
-    async def append(self, partition: Partition, records: Sequence[RecordFields]) -> None:
+    async def append(self, partition: Partition, records: Records) -> None:
         sequence = self._producer.next_sequence(partition)
         for tries_left in reversed(range(PRODUCE_TRIES)):
             try:

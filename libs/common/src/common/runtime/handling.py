@@ -1,0 +1,113 @@
+"""Asks a stage's handlers about a batch, and gathers what they say."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+from opentelemetry.trace import SpanKind
+
+from common.runtime.blocks import Answers
+from common.runtime.message import Handled, Headers, Message, Output, View
+from common.runtime.outbox import Outbox
+from common.runtime.overlay import TaskTables
+from common.runtime.telemetry import continued_span, current_traceparent, to_record
+
+Handler = Callable[[Message, TaskTables, int], Handled]
+BatchHandler = Callable[[Sequence[Message], TaskTables, int], Iterator[Answers | int]]
+"""Goes through a batch: answers to the next messages at once, or how many of the next ones are the handler's.
+
+Where it raises, the whole batch is the handler's: it finds the message that is to be refused, if there is one.
+"""
+NS_PER_MS: Final = 1_000_000
+
+
+class PoisonError(Exception):
+    """The handler refused the message at ``index`` of the batch; those before it are sound."""
+
+    def __init__(self, index: int, cause: Exception) -> None:
+        super().__init__(f"message {index} of the batch: {cause!r}")
+        self.index = index
+        self.cause = cause
+
+
+class Handling:
+    """One batch: what is said to it is in ``outbox`` and ``views``, what is written in the tables.
+
+    Every method raises OSError where a store cannot be read.
+    """
+
+    def __init__(self, stage: str, outputs: frozenset[str], handler: Handler, tables: TaskTables, now_ns: int) -> None:
+        self.outbox = Outbox(stage, outputs)
+        self.views: list[tuple[View, str]] = []
+        self._stage = stage
+        self._handler = handler
+        self._tables = tables
+        self._now_ns = now_ns
+
+    def one_by_one(self, batch: Sequence[Message], begin: int, end: int) -> None:
+        """Messages of the batch by the handler. Raises PoisonError."""
+        handler, tables, now_ns = self._handler, self._tables, self._now_ns
+        collect, views, now_ms = self.outbox.add, self.views, self._now_ns // NS_PER_MS
+        index = begin
+        try:
+            for index in range(begin, end):
+                message = batch[index]
+                handled: Handled
+                headers: Headers = ()
+                traceparent = ""
+                if message.headers and (traceparent := message.traceparent):
+                    handled, traceparent = self._traced(message, traceparent)
+                    headers = _context(traceparent)
+                else:
+                    handled = handler(message, tables, now_ns)
+                for item in handled:
+                    if isinstance(item, Output):
+                        collect(item, now_ms, headers)
+                    else:
+                        views.append((item, traceparent))
+        except OSError:
+            raise  # the disk's fault, not the message's
+        except Exception as error:
+            raise PoisonError(index, error) from error
+
+    def _traced(self, message: Message, traceparent: str) -> tuple[Handled, str]:
+        """What the handler says, and the trace context for it: that of the span where one is recorded."""
+        if not to_record(traceparent):
+            return self._handler(message, self._tables, self._now_ns), traceparent
+        with continued_span(f"{self._stage} {message.topic.name}", traceparent, SpanKind.CONSUMER):
+            return list(self._handler(message, self._tables, self._now_ns)), current_traceparent()
+
+    def at_once(self, batch: Sequence[Message], batch_handler: BatchHandler) -> None:
+        """The whole batch by its handler. Raises PoisonError for what that left to the handler, and what it raises."""
+        begin, began_ns = 0, time.time_ns()
+        for said in batch_handler(batch, self._tables, self._now_ns):
+            if isinstance(said, int):
+                end = begin + said
+                self.one_by_one(batch, begin, end)
+            else:
+                end = begin + said.messages
+                self._collect(said, batch[begin:end], began_ns)
+            begin, began_ns = end, time.time_ns()
+        if begin != len(batch):
+            raise ValueError(f"the batch handler of {self._stage} went through {begin} of {len(batch)} messages")
+
+    def _collect(self, said: Answers, messages: Iterable[Message], began_ns: int) -> None:
+        headers = {
+            number: _context(self._span(message, traceparent, began_ns))
+            for number, message in enumerate(messages)
+            if message.headers and (traceparent := message.traceparent)
+        }
+        for block in said.outputs:
+            self.outbox.add_block(block, self._now_ns // NS_PER_MS, headers)
+
+    def _span(self, message: Message, traceparent: str, began_ns: int) -> str:
+        """The trace context of a span that began when the messages were first looked at and ends now."""
+        if not to_record(traceparent):
+            return traceparent
+        name = f"{self._stage} {message.topic.name}"
+        with continued_span(name, traceparent, SpanKind.CONSUMER, began_ns=began_ns):
+            return current_traceparent()
+
+
+def _context(traceparent: str) -> Headers:
+    return (("traceparent", traceparent.encode()),)
