@@ -14,7 +14,7 @@ class RiskSettings(Settings):
     """What an operator sets for the gate."""
 
     batch_messages_max: int = Field(
-        default=20_000, ge=1, description="input records per transaction at most; what many do to an account is a row"
+        default=30_000, ge=1, description="input records per transaction at most; what many do to an account is a row"
     )
     batch_handling_ms: int = Field(
         default=100, ge=1, description="a batch is made smaller where it takes longer; no client waits for this loop"

@@ -1,6 +1,9 @@
 """Compiles every kernel ahead of need, into the cache that later processes read."""
 
+from collections import deque
+
 import numpy as np
+from common.columns import Column, RecordColumns
 
 from risk.domain.answer_kernel import ENTRY_CHARS, write_links
 from risk.domain.gate_kernel import ACCOUNT, MARKET, NOT_HELD, POSITION, RUN, Inputs, decide_all
@@ -27,4 +30,6 @@ def warm() -> None:
             first,
         )
     )
+    nothing = Column(np.zeros(1, np.uint8), first, first)
+    deque(RecordColumns(nothing, nothing, 0, {}).laid_out(1), maxlen=0)
     write_links(np.zeros(ENTRY_CHARS, np.uint8), first + 1, np.frombuffer(bytes(32), np.uint8).reshape(-1, 32))

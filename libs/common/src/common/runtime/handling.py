@@ -79,17 +79,19 @@ class Handling:
 
     def at_once(self, batch: Sequence[Message], batch_handler: BatchHandler) -> None:
         """The whole batch by its handler. Raises PoisonError for what that left to the handler, and what it raises."""
-        begin, began_ns = 0, time.time_ns()
+        begin = end = 0
+        began_ns = time.time_ns()
         for said in batch_handler(batch, self._tables, self._now_ns):
+            end = begin + (said if isinstance(said, int) else said.messages)
+            if end > len(batch):
+                break
             if isinstance(said, int):
-                end = begin + said
                 self.one_by_one(batch, begin, end)
             else:
-                end = begin + said.messages
                 self._collect(said, batch[begin:end], began_ns)
             begin, began_ns = end, time.time_ns()
-        if begin != len(batch):
-            raise ValueError(f"the batch handler of {self._stage} went through {begin} of {len(batch)} messages")
+        if end != len(batch):
+            raise ValueError(f"the batch handler of {self._stage} spoke of {end} messages, there are {len(batch)}")
 
     def _collect(self, said: Answers, messages: Iterable[Message], began_ns: int) -> None:
         headers = {

@@ -1,5 +1,6 @@
 """What a batch writes to its output topics: encoded where it is collected, in order for each partition."""
 
+from collections import deque
 from collections.abc import Mapping
 
 from common.contracts.topics import Topic
@@ -26,7 +27,7 @@ class Outbox:
         self._stage = stage
         self._declared = declared
         self._sinks: dict[str, _Sink] = {}
-        self._collected: list[tuple[Partition, Records]] = []
+        self._collected: deque[tuple[Partition, Records]] = deque()
 
     def add(self, output: Output, now_ms: int, headers: Headers) -> None:
         """Raises ValueError for a topic that was not declared, and what the topic's schema raises at the body."""
@@ -57,6 +58,6 @@ class Outbox:
         sink = self._sinks[topic.name] = _Sink(topic)
         return sink
 
-    def records(self) -> list[tuple[Partition, Records]]:
+    def records(self) -> deque[tuple[Partition, Records]]:
         """What was collected; of one partition in its order."""
         return self._collected
