@@ -99,7 +99,7 @@ def main() -> None:
         prog="bench gate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--intents", type=int, default=2_000_000, help="(default %(default)s)")
-    parser.add_argument("--risk-intents", type=int, help="for the risk service (default: a quarter of --intents)")
+    parser.add_argument("--risk-intents", type=int, help="for the risk service (default: as many)")
     parser.add_argument("--peers", default=",".join(PEERS), help="of %(default)s; empty for none")
     parser.add_argument("--no-risk", action="store_true", help="leave the risk service out")
     parser.add_argument("--only-risk", action="store_true", help="the risk service and nothing else")
@@ -116,7 +116,7 @@ def main() -> None:
     if options.intents < 100:
         parser.error("--intents must be 100 at least")
     options.intents = QUICK if options.quick else options.intents
-    options.risk_intents = options.risk_intents or options.intents // 4
+    options.risk_intents = options.risk_intents or options.intents
     try:
         asyncio.run(run(options))
     except (PartsError, BenchError) as error:
