@@ -47,7 +47,9 @@ class OverlayTable:
     def get_many(self, keys: Sequence[bytes]) -> list[Any | None]:
         """Asks the store once for all that are not in memory."""
         changed, encoded, hot = self._changed, self._encoded, self._hot
-        unknown = [key for key in keys if key not in changed and key not in encoded and key not in hot]
+        unknown = keys
+        if changed or encoded or hot:
+            unknown = [key for key in keys if key not in changed and key not in encoded and key not in hot]
         if not unknown:
             return [self.get(key) for key in keys]
         prefix, decoded = self._prefix, self._decoded
@@ -107,7 +109,7 @@ class OverlayTable:
         """The batch's writes as changelog rows, one per changed key."""
         encode, prefix = self._codec.encode, self._prefix
         made = [(prefix + key, None if value is None else encode(value)) for key, value in self._changed.items()]
-        return [*made, *((prefix + key, raw) for key, raw in self._encoded.items())]
+        return made + [(prefix + key, raw) for key, raw in self._encoded.items()]
 
     def settle(self) -> None:
         """The batch was committed and stored."""

@@ -271,7 +271,7 @@ class Produce(Request):
                 parts += (struct.pack(">i", number), uvarint(len(batch) + 1), batch, NO_TAGS)
             parts.append(NO_TAGS)
         parts.append(NO_TAGS)
-        super().__init__(version, b"".join(parts))
+        super().__init__(version, *parts)
 
 
 _OPERATION_NOT_ATTEMPTED = 55

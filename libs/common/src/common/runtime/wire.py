@@ -73,13 +73,12 @@ class Cursor:
         return found
 
 
-class _Header(NamedTuple):
-    """Request header 2."""
+class _Header:
+    """Nothing: the request has its header in front of its body, since joining the two would copy megabytes."""
 
-    data: bytes
-
-    def encode(self) -> bytes:
-        return self.data
+    @staticmethod
+    def encode() -> bytes:
+        return b""
 
 
 class _ResponseHeader(NamedTuple):
@@ -93,20 +92,24 @@ class Request:
     RESPONSE_TYPE: ClassVar[Any]
     HEADER_TAGS: ClassVar[bool] = True
 
-    def __init__(self, version: int, body: bytes) -> None:
+    def __init__(self, version: int, *body: bytes) -> None:
         self._version = version
+        self._header = b""
         self._body = body
 
     def prepare(self, _versions: Mapping[int, tuple[int, int]]) -> Self:
         return self
 
     def build_request_header(self, correlation_id: int, client_id: str) -> _Header:
+        """Request header 2."""
         name = client_id.encode()
         head = struct.pack(">hhih", self.API_KEY, self._version, correlation_id, len(name))
-        return _Header(head + name + NO_TAGS)
+        self._header = head + name + NO_TAGS
+        return _Header()
 
     def encode(self) -> bytes:
-        return self._body
+        """The request as it was last given a header."""
+        return b"".join((self._header, *self._body))
 
     def parse_response_header(self, data: BytesIO) -> _ResponseHeader:
         (correlation_id,) = struct.unpack(">i", data.read(4))
