@@ -176,24 +176,24 @@ def answer_run(
     positions.keep()
     _keep_orders(accepted, intents.row_keys, tables)
 
-    def deny_or_repeat(index: int) -> bytes:
+    def deny_or_repeat(index: int, reserved_cash_e4: int, account_seq: int, reserved_qty: int) -> bytes:
         """From the account as it stood."""
-        order, message, row_key = accepted.orders[index], messages[index], intents.row_keys[index]
-        account = accounts.as_at(accounts.of[index], int(order["reserved_cash_e4"]), int(order["account_seq"]))
-        account_seq = account.seq if account else 0
+        message, row_key = messages[index], intents.row_keys[index]
         intent = decode_intent(message.value)
         seen: OrderRow | None = tables.changelogged("orders").get(row_key) if answered[index] else None
         if seen is not None:
             return on_repeat(message, intent, seen, account_seq, now_ns)
-        position = positions.as_at(positions.of[index], int(order["reserved_qty"]))
+        account = accounts.as_at(accounts.of[index], reserved_cash_e4, account_seq)
+        position = positions.as_at(positions.of[index], reserved_qty)
         market = markets.rows[markets.of[index]]
         verdict = decide(intent, AccountState(account, position), market, limits, now_ns)
         if verdict.denial is None:
             raise LedgerError(f"{intent.account_id}.{intent.client_order_id}: accepted by the gate, not by its kernel")
         return deny(message, intent, tables, verdict, market, account_seq, now_ns)
 
-    which = np.flatnonzero(accepted.orders["accepted"])
-    decisions = _decisions(accepted, [*map(deny_or_repeat, np.flatnonzero(~accepted.orders["accepted"]).tolist())])
+    which, others = np.flatnonzero(accepted.orders["accepted"]), np.flatnonzero(~accepted.orders["accepted"])
+    stood = (accepted.orders[name][others].tolist() for name in ("reserved_cash_e4", "account_seq", "reserved_qty"))
+    decisions = _decisions(accepted, [*map(deny_or_repeat, others.tolist(), *stood)])
     entries = _linked(accepted, tables, last)
     return Answers(
         len(messages),

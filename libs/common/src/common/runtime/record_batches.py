@@ -56,12 +56,12 @@ class RecordBatches:
         append = self._builder.append
         number = self._in_builder
         for key, value, timestamp_ms, headers in records:
-            fields = (timestamp_ms, key, value, list(headers) if headers else _NO_HEADERS)
-            if append(number, *fields) is None:
+            listed = list(headers) if headers else _NO_HEADERS
+            if append(number, timestamp_ms, key, value, listed) is None:
                 self._in_builder = number
                 self._close()
                 append, number = self._builder.append, 0
-                append(number, *fields)
+                append(number, timestamp_ms, key, value, listed)
             number += 1
         self._in_builder = number
 
@@ -78,9 +78,10 @@ class RecordBatches:
         _, producer_id, epoch = self._producer
         times = (timestamp_ms, timestamp_ms)
         first = (self._sequence + self.count) % SEQUENCES
-        checked = _CHECKED.pack(_TRANSACTIONAL, count - 1, *times, producer_id, epoch, first, count) + laid_out
-        length = _UNCHECKED.size - _LENGTH_FROM + len(checked)
-        return _UNCHECKED.pack(0, length, _NO_EPOCH, _FORMAT, google_crc32c.value(checked)) + checked
+        checked = _CHECKED.pack(_TRANSACTIONAL, count - 1, *times, producer_id, epoch, first, count)
+        length = _UNCHECKED.size - _LENGTH_FROM + len(checked) + len(laid_out)
+        crc = google_crc32c.extend(google_crc32c.value(checked), laid_out)
+        return b"".join((_UNCHECKED.pack(0, length, _NO_EPOCH, _FORMAT, crc), checked, laid_out))
 
     def _close(self) -> None:
         self._full.append(bytes(self._builder.build()))
