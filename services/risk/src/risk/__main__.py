@@ -2,6 +2,8 @@
 
 import sys
 
+from common.runtime.allocator import keep_freed_memory
+
 from risk.app import build
 from risk.settings import RiskSettings
 from risk.warm import warm
@@ -9,4 +11,5 @@ from risk.warm import warm
 if __name__ == "__main__":
     warm()  # before the loop runs: compiling in it would cost the worker its place in the group
     if sys.argv[1:] != ["warm"]:
+        keep_freed_memory()
         build(RiskSettings()).main()

@@ -225,7 +225,7 @@ def _keep_orders(accepted: Accepted, row_keys: Sequence[bytes], tables: Tables) 
     """Writes the rows of the accepted orders."""
     which = np.flatnonzero(accepted.orders["accepted"]).tolist()
     ends = accepted.orders["row_end"][which].tolist()
-    whole = accepted.rows.tobytes()
+    whole = accepted.rows[: ends[-1] if ends else 0].tobytes()
     rows = [whole[begin:end] for begin, end in pairwise((0, *ends))]
     tables.changelogged("orders").put_encoded(dict(zip([row_keys[at] for at in which], rows, strict=True)))
 
