@@ -30,7 +30,7 @@ from risk.stages import Gate
 from risk.tables import DAY_NS, TABLES
 
 SYMBOLS = 100
-GC_THRESHOLD_RAISED = 100_000
+GC_THRESHOLD_RAISED = 300_000
 NOW_NS = orders.NOW_NS
 Handle = Callable[[Message, Tables, int], Handled]
 

@@ -5,7 +5,6 @@ holds both ways to the same bytes, for any batch.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -174,7 +173,7 @@ def answer_run(
     )
     accounts.keep()
     positions.keep()
-    _keep_orders(accepted, intents.row_keys, tables)
+    _keep_orders(accepted, intents, tables)
 
     def deny_or_repeat(index: int, reserved_cash_e4: int, account_seq: int, reserved_qty: int) -> bytes:
         """From the account as it stood."""
@@ -206,7 +205,10 @@ def answer_run(
 
 def _answered(row_keys: Sequence[bytes], tables: Tables) -> Array:
     """Which ids were answered: before the run, or by an earlier intent of it."""
-    answered = np.array([row is not None for row in tables.changelogged("orders").get_many(row_keys)])
+    rows = tables.changelogged("orders").get_many(row_keys)
+    answered = np.zeros(len(rows), np.bool_)
+    if rows.count(None) < len(rows):
+        answered[:] = [row is not None for row in rows]
     if len(set(row_keys)) < len(row_keys):
         seen: set[bytes] = set()
         for at, key in enumerate(row_keys):
@@ -221,13 +223,19 @@ def _accounts_of(intents: Intents, which: Array | slice = EVERY) -> Column:
     return Column(intents.text, rows["begin"] + ACCOUNT_AT, rows["account_end"])
 
 
-def _keep_orders(accepted: Accepted, row_keys: Sequence[bytes], tables: Tables) -> None:
-    """Writes the rows of the accepted orders."""
-    which = np.flatnonzero(accepted.orders["accepted"]).tolist()
-    ends = accepted.orders["row_end"][which].tolist()
-    whole = accepted.rows[: ends[-1] if ends else 0].tobytes()
-    rows = [whole[begin:end] for begin, end in pairwise((0, *ends))]
-    tables.changelogged("orders").put_encoded(dict(zip([row_keys[at] for at in which], rows, strict=True)))
+def _keep_orders(accepted: Accepted, intents: Intents, tables: Tables) -> None:
+    """Writes the rows of the accepted orders.
+
+    Slot by slot, since the store sorts what it is given, and has little left to do where most is in order.
+    """
+    which = np.flatnonzero(accepted.orders["accepted"])
+    which = which[np.argsort(intents.slots[which], kind="stable")]
+    ends = accepted.orders["row_end"]
+    begins = np.concatenate(([0], ends[:-1]))
+    whole = accepted.rows[: ends[-1]].tobytes()
+    rows = [whole[begin:end] for begin, end in zip(begins[which].tolist(), ends[which].tolist(), strict=True)]
+    keys = [intents.row_keys[at] for at in which.tolist()]
+    tables.changelogged("orders").put_encoded(dict(zip(keys, rows, strict=True)))
 
 
 def _decisions(accepted: Accepted, others: Sequence[bytes]) -> Column:

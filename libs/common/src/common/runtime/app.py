@@ -39,14 +39,15 @@ from common.runtime.views import ViewPublisher
 from common.runtime.web import NO_REQUEST_SPANS, WebServer
 
 _log = get_logger(__name__)
-GC_THRESHOLD = 100_000
+GC_THRESHOLD = 300_000
 STOP_MAX_S = 20.0
 
 
 def calm_garbage_collection() -> None:
     """Once everything is loaded: what is there stays, and little of what comes is cyclic.
 
-    With the default threshold the collector took 11 to 28 % of the gate's handler (bench/gate_domain.py), for nothing.
+    With the default threshold the collector took 11 to 28 % of the gate's handler (bench/gate_domain.py), for nothing;
+    with 100,000 it was 3 % of the service, whose batches make more objects than that.
     """
     gc.collect()
     gc.freeze()

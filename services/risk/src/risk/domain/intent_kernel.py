@@ -175,10 +175,13 @@ class Intents(NamedTuple):
     symbols: list[bytes]
     row_keys: list[bytes]
     """Of ``orders``."""
+    slots: Array
+    """uint16[n]: what the row keys begin with."""
 
     def part(self, begin: int, end: int) -> "Intents":
         """Some of them."""
-        return Intents(self.text, self.rows[begin:end], self.symbols[begin:end], self.row_keys[begin:end])
+        some = slice(begin, end)
+        return Intents(self.text, self.rows[some], self.symbols[some], self.row_keys[some], self.slots[some])
 
 
 def read_intents(values: Sequence[bytes], keys: Sequence[bytes]) -> Intents:
@@ -198,6 +201,7 @@ def read_intents(values: Sequence[bytes], keys: Sequence[bytes]) -> Intents:
         rows,
         symbols.view(f"S{SYMBOL_CHARS}").ravel().tolist(),
         row_keys.view(f"S{ROW_KEY_CHARS}").ravel().tolist(),
+        row_keys[:, :SLOT_BYTES].copy().view(">u2").ravel().astype(np.uint16),
     )
 
 
