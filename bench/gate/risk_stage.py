@@ -154,12 +154,9 @@ def figures(taken: list[Sample], count: int) -> dict[str, Any]:
         wall, cpu, done = (after - before for before, after in zip(start, end, strict=True))
         return {"s": round(wall, 3), "per_s": round(done / max(wall, 0.001)), "per_cpu_s": round(done / max(cpu, 0.01))}
 
-    half = next((at for at, sample in enumerate(taken[:-2]) if sample[2] >= count // 2), 0)
-    return {
-        "messages": count,
-        "all": part(taken[0], taken[-1]),
-        "steady": part(taken[half], taken[-2] if half < len(taken) - 2 else taken[-1]),
-    }
+    past = [sample for sample in taken if sample[2] >= count // 2]
+    steady = past[:-1] if len(past) > 2 else past if len(past) == 2 else taken
+    return {"messages": count, "all": part(taken[0], taken[-1]), "steady": part(steady[0], steady[-1])}
 
 
 def check_views(running: Running) -> None:

@@ -4,7 +4,9 @@ import asyncio
 import json
 from pathlib import Path
 
-from bench.gate.risk_stage import figures
+import pytest
+
+from bench.gate.risk_stage import Sample, figures
 from bench.gate.timed import StepClock
 from bench.latency import with_ratios
 from bench.peers.programs import STREAMS
@@ -25,10 +27,18 @@ def test_ratio_when_the_peer_was_not_measured_at_the_rate_then_none_is_shown() -
     assert [made["p50 ÷ best"] for made in with_ratios(rows)] == ["", 1.0, ""]
 
 
-def test_risk_figures_when_sampled_then_counted_from_the_first_sample_and_steady_from_the_half() -> None:
-    found = figures([(0.0, 10.0, 100), (1.0, 11.0, 500), (3.0, 12.0, 1_000)], 1_000)
+def test_risk_figures_when_sampled_then_steady_from_the_half_to_the_last_but_one() -> None:
+    found = figures([(0.0, 10.0, 100), (1.0, 11.0, 500), (2.0, 11.5, 900), (3.0, 12.0, 1_000)], 1_000)
     assert found["all"] == {"s": 3.0, "per_s": 300, "per_cpu_s": 450}
-    assert found["steady"] == {"s": 2.0, "per_s": 250, "per_cpu_s": 500}
+    assert found["steady"] == {"s": 1.0, "per_s": 400, "per_cpu_s": 800}
+
+
+@pytest.mark.parametrize(
+    ("taken", "per_s"),
+    [([(0.0, 0.0, 100), (1.0, 1.0, 500), (3.0, 3.0, 1_000)], 250), ([(0.0, 0.0, 100), (3.0, 3.0, 1_000)], 300)],
+)
+def test_risk_figures_when_there_are_few_samples_then_from_what_there_is(taken: list[Sample], per_s: int) -> None:
+    assert figures(taken, 1_000)["steady"]["per_s"] == per_s
 
 
 async def test_step_clock_when_two_tasks_commit_at_once_then_each_has_its_own_steps(tmp_path: Path) -> None:

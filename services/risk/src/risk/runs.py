@@ -157,20 +157,10 @@ def answer_run(
     offsets = np.array([message.offset for message in messages], np.int64)
     accepted = decide_all(
         Inputs(
-            intents.text,
-            intents.rows,
-            answered,
-            accounts.of,
-            accounts.columns,
-            positions.of,
-            positions.columns,
-            markets.of,
-            markets.columns,
-            markets.marks,
-            run,
-            offsets,
+            intents.text, intents.rows, answered, accounts.of, accounts.columns, positions.of, positions.columns,
+            markets.of, markets.columns, markets.marks, run, offsets,
         )
-    )
+    )  # fmt: skip
     accounts.keep()
     positions.keep()
     _keep_orders(accepted, intents, tables)
