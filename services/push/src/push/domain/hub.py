@@ -186,10 +186,13 @@ class Hub:
 
     def read_begins(self, scope: Scope) -> Mirror | None:
         """The mirror to hand to ``read_ends``; None where no read is wanted. Call it right before sending."""
-        channel = self._channels.get(Topic.of(scope))
+        topic = Topic.of(scope)
+        channel = self._channels.get(topic)
         mirror = channel.mirrors.get(scope) if channel else None
         if mirror is None or mirror.live or mirror.reading:
             return None
+        if topic in self._unconfirmed:
+            return None  # asked for before the channel was closed and opened anew: nothing comes over it yet
         mirror.read_begins()
         return mirror
 
