@@ -114,16 +114,14 @@ def _make(directory: Path) -> None:
     archive = _fetch(npm, directory.parent)
     tell(f"unpacking {PACKAGE}")
     packed = directory.parent / "packed"
-    with tarfile.open(archive) as package:
-        package.extractall(packed, filter="data")
+    _extract(archive, packed)
     packed /= "package/bin"
     _decompress(node, packed / "chromium.br", directory / "chromium")
     (directory / "chromium").chmod(0o755)
     for name in ("al2023", "swiftshader", "fonts"):
         tarball = packed / f"{name}.tar"
         _decompress(node, packed / f"{name}.tar.br", tarball)
-        with tarfile.open(tarball) as contents:
-            contents.extractall(directory, filter="data")
+        _extract(tarball, directory)
     # The machine's fonts first, where it has any; the paths of the package's own file are those of another machine.
     (directory / "fonts.conf").write_text(
         '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>'
@@ -154,6 +152,12 @@ def _fetch(npm: Sequence[str], directory: Path) -> Path:
     if actual != INTEGRITY:
         raise PartsError(f"{PACKAGE}@{VERSION} has the integrity {actual}, not the pinned {INTEGRITY}")
     return archives[0]
+
+
+def _extract(archive: Path, directory: Path) -> None:
+    with tarfile.open(archive) as contents:
+        contents.extraction_filter = getattr(tarfile, "data_filter", None)  # which Python has from 3.11.4 on
+        contents.extractall(directory)
 
 
 def _decompress(node: Path, source: Path, target: Path) -> None:
