@@ -1,6 +1,6 @@
 """The same storm on Tidemark and on others: SIGKILL at random while intents arrive, then every decision is counted.
 
-    python -m bench storm [--seconds 120] [--peers tidemark,ks,faust] [--seed 1]
+    python -m bench storm [--seconds 120] [--peers tidemark,tidemark-process,ks,faust] [--seed 1]
 
 Each processor is given the same intents at the same rate, and is killed after the same seeded delays, counted from when
 it decides again; it is started anew at once, with static membership and its state kept. What a read_committed reader
@@ -206,7 +206,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120.0, help="of load for each (default %(default)s)")
     parser.add_argument("--rate", type=float, default=500.0, help="intents per second (default %(default)s)")
     parser.add_argument("--accounts", type=int, default=500, help="few enough that some intents are denied")
-    parser.add_argument("--peers", default="tidemark,ks,faust", help=f"of {','.join(MAKERS)} (default %(default)s)")
+    parser.add_argument("--peers", default=",".join(MAKERS), help="which (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the intents and of the kills")
     parser.add_argument("--keep", type=Path, help="a directory for logs and stores (default: thrown away)")
     options = parser.parse_args()
