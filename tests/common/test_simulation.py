@@ -1,5 +1,6 @@
 """The simulated world: the runtime keeps every promise in it, and every fault put into the runtime is found."""
 
+import asyncio
 import re
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from common.testing import simulation
+from common.testing.simulation import clock
 from common.testing.simulation.__main__ import quiet
 from common.testing.simulation.faults import FAULTS, MODES_OF
 from common.testing.simulation.history import MODES, plan, shortest, simulate
@@ -44,6 +46,24 @@ def test_fault_when_put_into_the_runtime_then_it_is_found(fault: str, mode: str)
 def test_seed_when_simulated_twice_then_the_history_is_the_same() -> None:
     first, second = simulate(7), simulate(7)
     assert (first.handled, first.wrong) == (second.handled, second.wrong)
+
+
+def test_stuck_world_when_a_task_cannot_be_cancelled_then_it_ends_before_the_loop() -> None:
+    said: list[str] = []
+
+    async def stubborn() -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.create_future()
+        finally:
+            try:
+                await loop.create_future()
+            finally:
+                said.append("loop closed" if loop.is_closed() else "loop open")
+
+    with pytest.raises(clock.Stuck):
+        clock.run(stubborn())
+    assert said == ["loop open"]
 
 
 def test_failing_history_when_shortened_then_it_still_fails_with_no_more_events() -> None:

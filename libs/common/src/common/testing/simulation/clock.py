@@ -1,6 +1,8 @@
 """Virtual time: an event loop whose clock jumps to the next timer instead of waiting for it."""
 
 import asyncio
+import contextlib
+import inspect
 import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -35,6 +37,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.now_s
+
+    def close(self) -> None:
+        """In a world that is stuck even while all are cancelled, those who are left are ended before the loop is."""
+        for task in asyncio.all_tasks(self):
+            coroutine = task.get_coro()
+            while inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) != inspect.CORO_CLOSED:
+                with contextlib.suppress(RuntimeError):  # it waits once more; each time at a place further out
+                    coroutine.close()
+        super().close()
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
