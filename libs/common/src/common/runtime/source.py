@@ -125,7 +125,8 @@ class SourceService(mode.Service):  # type: ignore[misc]
                 self._state = "finished"
                 _log.info("source_finished", source=self._source.full_name)
                 return
-            except (Fenced, Retriable) as error:
+            except* (Fenced, Retriable) as failures:  # of its tasks, which a group reports, or of the opening
+                error = failures.exceptions[0]
                 self._state = "opening"
                 cause = type(error).__name__
                 metrics.REOPENS.labels(self._source.app, self._source.name, cause).inc()
@@ -144,8 +145,6 @@ class SourceService(mode.Service):  # type: ignore[misc]
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._fill(queue, position))
                 group.create_task(self._drain(queue, producer, backoff))
-        except* (Fenced, Retriable) as failures:
-            raise failures.exceptions[0] from failures
         finally:
             await producer.close()
 
