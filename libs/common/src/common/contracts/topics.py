@@ -169,6 +169,17 @@ ORDERS_EVENTS: Final = Topic(
     purpose="every transition of every order",
 )
 
+STAGES: Final = Topic(
+    "runtime.stages",
+    "stage.partition",
+    RAW_SCHEMA,
+    "every service with a stage",
+    partitions=1,
+    cleanup="compact",
+    retention_ms=-1,
+    purpose="stages' partitions that were ever worked on, and the identity of the changelog then",
+)
+
 INGEST_FEED_CHANGELOG: Final = _changelog("ingest", "feed")
 SIGNALS_MARKET_CHANGELOG: Final = _changelog("signals", "market")
 RISK_GATE_CHANGELOG: Final = _changelog("risk", "gate")
@@ -189,6 +200,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     VENUE_ORDERS,
     ORDERS_EXECUTIONS,
     ORDERS_EVENTS,
+    STAGES,
     INGEST_FEED_CHANGELOG,
     SIGNALS_MARKET_CHANGELOG,
     RISK_GATE_CHANGELOG,

@@ -18,7 +18,7 @@ import mode.loop
 from fastapi import FastAPI
 from faust.app.base import BootStrategy
 
-from common.contracts.topics import Topic
+from common.contracts.topics import STAGES, Topic
 from common.runtime import metrics
 from common.runtime.backoff import Backoff
 from common.runtime.broker_watch import is_broker_away, watch_brokers
@@ -33,7 +33,7 @@ from common.runtime.settings import Settings
 from common.runtime.source import Feed, Source, SourceService
 from common.runtime.stage import StageService
 from common.runtime.tables import Snapshotted, TableDeclaration, Tables, Verify
-from common.runtime.task import Stage
+from common.runtime.task import Continues, Stage
 from common.runtime.telemetry import configure_telemetry
 from common.runtime.views import ViewPublisher
 from common.runtime.web import NO_REQUEST_SPANS, WebServer
@@ -117,12 +117,14 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
         shows: Mapping[str, Callable[[bytes], View]] | None = None,
         verify: Verify | None = None,
         batch_handler: BatchHandler | None = None,
+        continues: Mapping[Topic, Continues] | None = None,
     ) -> Callable[[Handler], Handler]:
         """Registers an exactly-once stage on ``handler(message, tables, now_ns) -> outputs and views``.
 
         ``views`` lists every view row of a partition, to refill Redis; ``shows`` names tables of which each changed row
         has a view, whatever the handler returned; ``verify`` holds restored rows to invariants; ``batch_handler`` says
         to a batch at once what the handler would say. It may have to be asked again, so not beside bulk state.
+        ``continues`` holds the state to the end of an output before anything is written to it.
         """
         if batch_handler is not None and any(isinstance(table, Snapshotted) for table in tables):
             raise ValueError(f"stage {name}: bulk state cannot be taken back, so it may have no batch handler")
@@ -140,6 +142,8 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
                 shows or {},
                 verify or {},
                 batch_handler,
+                continues or {},
+                STAGES,
             )
             self._stages.append(stage)
             service = StageService(stage, self.settings, self._views_publisher())

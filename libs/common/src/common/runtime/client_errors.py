@@ -29,6 +29,8 @@ NOT_DONE = frozenset({
     19,  # NOT_ENOUGH_REPLICAS; a 4.x broker answers it to an older produce while it writes markers
     20,  # NOT_ENOUGH_REPLICAS_AFTER_APPEND
     CONCURRENT_TRANSACTIONS,  # the last transaction's markers are being written
+    100,  # UNKNOWN_TOPIC_ID: metadata spread, or the topic was deleted, which its reader looks into
+    103,  # INCONSISTENT_TOPIC_ID
 })  # fmt: skip
 """Codes after which the same request is sent again: the broker did not do it, or knows it by its sequence numbers."""
 

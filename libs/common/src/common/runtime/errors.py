@@ -1,4 +1,4 @@
-"""What can go wrong with the log, in three words. ``kafka.py`` translates its client's errors into these once; services
+"""What can go wrong with the log, in a few words. ``kafka.py`` translates its client's errors into these once; services
 never see a client library's errors.
 """
 
@@ -17,3 +17,10 @@ class Retriable(LogError):
 
 class Fatal(LogError):
     """Retrying cannot help: a missing topic, a wrong partition count, a broken log."""
+
+
+class Refused(Fatal):
+    """What a partition owns and what the log holds do not belong together: nothing may be read or written there.
+
+    An operator has to say which of the two is right; meanwhile the partition stands still and others are served.
+    """

@@ -12,6 +12,7 @@ from common.runtime.log import StoredRecord
 from common.runtime.read_requests import Fetched
 
 _LENGTH_AT = 8
+_EPOCH_AT = 12
 _CRC_AT = 17
 _CHECKED_FROM = 21
 _OVERHEAD = 12
@@ -32,6 +33,18 @@ def verify_record_batches(data: bytes) -> None:
         if google_crc32c.value(data[at + _CHECKED_FROM : after]) != stored:
             raise CorruptRecordException(f"record batch at byte {at} of a fetch response fails its CRC-32C")
         at = after
+
+
+def last_leader_epoch(data: bytes, before: int) -> int:
+    """Leader epoch of the last whole record batch; ``before`` where there is none."""
+    at, epoch = 0, before
+    while at + _CHECKED_FROM <= len(data):
+        after = at + _OVERHEAD + int.from_bytes(data[at + _LENGTH_AT : at + _LENGTH_AT + 4], "big")
+        if after > len(data):
+            break
+        epoch = int.from_bytes(data[at + _EPOCH_AT : at + _EPOCH_AT + 4], "big", signed=True)
+        at = after
+    return epoch
 
 
 def committed_records(fetched: Fetched, position: int) -> tuple[Sequence[StoredRecord], int]:

@@ -12,9 +12,9 @@ from aiokafka.errors import KafkaError
 
 from common.runtime.backoff import Backoff
 from common.runtime.broker_watch import broker_answers
-from common.runtime.client_errors import NOT_DONE, refusal, translated
-from common.runtime.errors import Fatal, Retriable
-from common.runtime.fetch import committed_records
+from common.runtime.client_errors import NOT_DONE, UNKNOWN_TOPIC_OR_PARTITION, refusal, translated
+from common.runtime.errors import Fatal, Refused, Retriable
+from common.runtime.fetch import committed_records, last_leader_epoch
 from common.runtime.log import Partition, StoredRecord
 from common.runtime.producer import KafkaProducer
 from common.runtime.read_requests import (
@@ -22,10 +22,14 @@ from common.runtime.read_requests import (
     LATEST,
     READ_COMMITTED,
     READ_UNCOMMITTED,
+    DescribeTopic,
+    EpochEnd,
     Fetch,
     Fetched,
     ListOffsets,
     Offset,
+    OffsetForLeaderEpoch,
+    TopicIdentity,
 )
 from common.runtime.settings import Settings
 from common.runtime.transaction_requests import DescribeProducers, Listed, ListTransactions, OpenProducers
@@ -37,6 +41,8 @@ METADATA_BACKOFF_MS: Final = 50
 LEADER_AWAY_S: Final = 0.05
 """Before a leader that could not be reached, or has moved, is asked again; doubles from there."""
 LEADER_AWAY_MAX_S: Final = 1.0
+GONE_LOOKS: Final = 4
+"""How often in a row a topic must be missing before it counts as deleted: metadata spread from broker to broker."""
 
 
 class Leaders:
@@ -68,6 +74,15 @@ class Leaders:
             raise refusal(f"{type(request).__name__} of {partition}", answer.error)
         return answer
 
+    async def identify(self, topic: str) -> TopicIdentity | None:
+        """Which topic the name stands for now; None where no broker answers. ``error`` says if there is none."""
+        client = self._client
+        try:
+            answer: TopicIdentity = await client.send(client.get_random_node(), DescribeTopic(topic))
+        except (KafkaError, OSError, TimeoutError, AssertionError):  # aiokafka asserts that there is a node
+            return None
+        return answer
+
     def hang_up(self, purpose: str) -> None:
         """Closes the purpose's connections."""
         for place, connection in list(self._client._conns.items()):
@@ -84,20 +99,49 @@ class KafkaReader:
         self._partition = partition
         self._purpose = purpose
         self._backoff = Backoff(LEADER_AWAY_S, LEADER_AWAY_MAX_S)
+        self._topic_id: bytes | None = None
+        self.epoch = -1
+        self._gone_looks = 0
         self.position = start
 
     async def poll(self, timeout_ms: int) -> Sequence[StoredRecord]:
-        topic, number = self._partition
-        wait_ms = min(timeout_ms, FETCH_WAIT_MS)
-        request = Fetch(topic, number, self.position, wait_ms, FETCH_BYTES_MAX)
-        fetched: Fetched | None = await self._leaders.ask(self._partition, request, self._purpose)
+        fetched = await self._fetch(min(timeout_ms, FETCH_WAIT_MS))
         if fetched is None:
+            await self._identify()
             await asyncio.sleep(self._backoff.next())
             return ()
         self._backoff.reset()
+        if fetched.diverged:
+            raise Refused(f"{self._partition} lost records before {self.position}, which were read already")
+        self.epoch = last_leader_epoch(fetched.data, self.epoch)
         with translated(f"read {self._partition}"):
             records, self.position = committed_records(fetched, self.position)
         return records
+
+    async def _fetch(self, wait_ms: int) -> Fetched | None:
+        """None where the topic is not identified yet, or its leader is away."""
+        if self._topic_id is None:
+            await self._identify()
+        if self._topic_id is None:
+            return None
+        request = Fetch(self._topic_id, self._partition.number, self.position, wait_ms, FETCH_BYTES_MAX, self.epoch)
+        fetched: Fetched | None = await self._leaders.ask(self._partition, request, self._purpose)
+        return fetched
+
+    async def _identify(self) -> None:
+        """Raises Refused where the name stands for another topic than when the reader began, or for none any more."""
+        found = await self._leaders.identify(self._partition.topic)
+        if found is None:
+            return
+        if found.error:
+            self._gone_looks += found.error == UNKNOWN_TOPIC_OR_PARTITION
+            if self._topic_id is not None and self._gone_looks >= GONE_LOOKS:
+                raise Refused(f"topic {self._partition.topic} was deleted while it was read")
+            return
+        self._gone_looks = 0
+        if self._topic_id not in (None, found.topic_id):
+            raise Refused(f"topic {self._partition.topic} was deleted and created again while it was read")
+        self._topic_id = found.topic_id
 
     async def close(self) -> None:
         self._leaders.hang_up(self._purpose)
@@ -151,6 +195,17 @@ class KafkaLog:
             raise Fatal(f"topic {topic} does not exist; `tidemark up` or the topics job creates it")
         return len(numbers)
 
+    async def identity(self, topic: str) -> str:
+        leaders = Leaders(self._connected())
+        give_up_s = time.monotonic() + self._settings.request_timeout_ms / 1000
+        while (found := await leaders.identify(topic)) is None or found.error:
+            if time.monotonic() > give_up_s:
+                if found is not None and found.error == UNKNOWN_TOPIC_OR_PARTITION:
+                    raise Fatal(f"topic {topic} does not exist; `tidemark up` or the topics job creates it")
+                raise Retriable(f"no broker says which topic {topic} is")
+            await asyncio.sleep(LEADER_AWAY_S)
+        return f"{found.cluster_id}/{found.topic_id.hex()}"
+
     async def fence(self, transactional_id: str, writes: Collection[Partition] = ()) -> KafkaProducer:
         client = self._make_client(f"{self._client_id}-{transactional_id}")
         producer = KafkaProducer(client, transactional_id, self._settings)
@@ -174,6 +229,10 @@ class KafkaLog:
 
     async def low_watermark(self, partition: Partition) -> int:
         return await self._offset(partition, EARLIEST, READ_UNCOMMITTED)
+
+    async def epoch_end(self, partition: Partition, epoch: int) -> int:
+        answer: EpochEnd = await self._ask_leader(partition, OffsetForLeaderEpoch(*partition, epoch))
+        return answer.offset
 
     async def last_stable_offset(self, partition: Partition) -> int:
         return await self._offset(partition, LATEST, READ_COMMITTED)

@@ -76,8 +76,16 @@ class Reader(Protocol):
     position: int
     """Offset after everything that was returned, aborted or a marker."""
 
+    @property
+    def epoch(self) -> int:
+        """Leader epoch of what was read last, -1 before anything was."""
+        ...
+
     async def poll(self, timeout_ms: int) -> Sequence[StoredRecord]:
-        """What has arrived, at least one record unless the time runs out or only markers came."""
+        """What has arrived, at least one record unless the time runs out or only markers came.
+
+        Raises Refused where the topic was deleted since the reader began, whether or not one of its name is there.
+        """
         ...
 
     async def close(self) -> None: ...
@@ -88,6 +96,13 @@ class Log(Protocol):
 
     async def partition_count(self, topic: str) -> int:
         """Raises Fatal where the topic does not exist."""
+        ...
+
+    async def identity(self, topic: str) -> str:
+        """Cluster id and topic id: a topic that was deleted and created again, or mirrored elsewhere, has another.
+
+        Raises Fatal where the topic does not exist.
+        """
         ...
 
     async def fence(self, transactional_id: str, writes: Collection[Partition] = ()) -> Producer:
@@ -103,6 +118,10 @@ class Log(Protocol):
 
     async def low_watermark(self, partition: Partition) -> int:
         """The oldest offset that can still be read."""
+        ...
+
+    async def epoch_end(self, partition: Partition, epoch: int) -> int:
+        """Where the log of this leader epoch ends, or of the last one before it; -1 where nobody knows (KIP-101)."""
         ...
 
     async def last_stable_offset(self, partition: Partition) -> int:

@@ -19,6 +19,7 @@ DEAD_LETTERS_SEEN = Counter("tidemark_dead_letters_seen_total", "Dead letters in
 INBOX = Gauge("tidemark_stage_inbox_records", "Input records waiting", (*_TASK, "topic"))
 POSITION = Gauge("tidemark_stage_position_records", "Next offset to read, as committed", (*_TASK, "topic"))
 STANDBY_LAG = Gauge("tidemark_stage_standby_lag_records", "Changelog offsets that the standby is behind", _TASK)
+REFUSED = Gauge("tidemark_stage_refused", "1 while the partition stands still: its state and the log disagree", _TASK)
 OWNED = Gauge("tidemark_stage_owned", "1 while this process serves the partition", _TASK)
 VIEWS = Counter("tidemark_views_published_total", "Envelopes written to Redis", ("app",))
 VIEWS_LOST = Counter("tidemark_views_dropped_total", "Envelopes dropped; a refill follows", ("app",))

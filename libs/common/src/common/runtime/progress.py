@@ -20,9 +20,13 @@ class Progress:
     of: int = 0
     rows: int = 0
     rows_per_s: int = 0
+    reason: str = ""
+    """Why the partition is refused."""
 
     def page(self) -> dict[str, Any]:
         """For the ready page. ``remaining`` is in offsets, so no more rows than that are left."""
+        if self.reason:
+            return {"state": self.state, "reason": self.reason}
         return {
             "state": self.state,
             "done": self.done,

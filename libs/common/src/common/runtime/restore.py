@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from common.contracts.topics import Topic
 from common.runtime.claims import Claims
-from common.runtime.errors import Fatal, Retriable
+from common.runtime.errors import Refused, Retriable
 from common.runtime.handling import PoisonError
+from common.runtime.identity import LOG_KEY, check_changelog, check_meant, landmark
 from common.runtime.inbox import RESTORE_POLL_MS
 from common.runtime.log import Log, Partition, Reader, StoredRecord
 from common.runtime.logs import get_logger
@@ -29,17 +30,16 @@ ROWS_AT_ONCE_MAX: Final = 2_000
 _OFFSET: Final = attrgetter("offset")
 
 
-def wipe_if_unusable(store: Store, changelog: Partition, end: int) -> None:
+async def make_usable(log: Log, store: Store, changelog: Partition, end: int) -> None:
     """Begins anew where reading on from the store's position would not give what the log has.
 
-    A store that is ahead of the log has seen what is no more. One that was left for longer than compaction keeps
-    tombstones may have rows whose deletion is no longer there to be read.
+    A store that was left for longer than compaction keeps tombstones may have rows whose deletion is no longer there to
+    be read. Raises Refused, with the store as it was, where the log is not the one that the store was made from.
     """
     position, age_s = store.changelog_offset(), store.age_s()
-    if position > end:
-        _log.error("store_ahead_of_log", changelog=str(changelog), log_end=end, store=position)
-        store.wipe()
-    elif 0 < position < end and age_s > STORE_AGE_MAX_S:
+    too_old = 0 < position < end and age_s > STORE_AGE_MAX_S
+    await check_changelog(log, changelog, store, 0 if too_old else position, end)
+    if too_old:
         _log.warning("store_too_old", changelog=str(changelog), log_end=end, store=position, age_s=round(age_s))
         store.wipe()
 
@@ -57,7 +57,7 @@ class RowCheck:
         }
 
     def __call__(self, key: bytes, value: bytes) -> None:
-        """Raises Fatal."""
+        """Raises Refused."""
         name, _, row = key.partition(b"/")
         if (found := self._tables.get(name)) is None:
             return
@@ -65,7 +65,7 @@ class RowCheck:
         try:
             verify(row, decode(value))
         except Exception as error:
-            raise Fatal(f"{self._changelog}: the restored row {key!r} breaks an invariant: {error}") from error
+            raise Refused(f"{self._changelog}: the restored row {key!r} breaks an invariant: {error}") from error
 
 
 class ChangelogCopy:
@@ -114,7 +114,9 @@ class ChangelogCopy:
     async def advance(self, end: int, timeout_ms: int) -> None:
         """Copies what can be read below ``end``; waits for it ``timeout_ms`` at most."""
         if self._reader is None:
-            self.position = max(self.position, await self._log.low_watermark(self.changelog))
+            begin = await self._log.low_watermark(self.changelog)
+            if begin > self.position:
+                raise Refused(f"{self.changelog} begins at {begin}, and was copied up to {self.position}")
             self._reader = await self._log.read(self.changelog, self.position)
         if not self._ahead and self._reader.position < end:
             self._ahead = await self._reader.poll(timeout_ms)
@@ -129,12 +131,17 @@ class ChangelogCopy:
 
     def _write(self, records: Sequence[StoredRecord], position: int) -> None:
         rows = [(record.key, record.value) for record in records if record.key is not None]
+        for record in records:
+            if record.key == LOG_KEY and record.value is not None:
+                check_meant(self.changelog, record.offset, record.value)
         for key, value in rows:
             if key.startswith(b"@"):
                 self.claims.note(key, value)
             elif self._check and value is not None:
                 self._check(key, value)
-        self._store.write(rows, position)
+        epoch = self._reader.epoch if self._reader else -1
+        marks = [landmark(last.offset, last.key, last.value, epoch) for last in records[-1:]]
+        self._store.write([*rows, *marks], position)
         self.rows += len(rows)
         self.position = position
 
@@ -155,7 +162,7 @@ class Rebuild:
         self._replayed = 0
 
     async def run(self, bulk: Snapshotted[Any], snapshots: SnapshotDirectory, positions: Mapping[str, int]) -> None:
-        """Leaves the state in the task's tables. Raises Fatal where the input needed for it has expired."""
+        """Leaves the state in the task's tables. Raises Refused where the input needed for it has expired."""
         tables = self._parts.tables
         while True:
             snapshot = snapshots.newest(positions)
@@ -176,7 +183,7 @@ class Rebuild:
             return
         if (oldest := await self._log.low_watermark(partition)) > begin:
             name = self._parts.name
-            raise Fatal(f"{partition} begins at {oldest}; offset {begin} is needed to rebuild the state of {name}")
+            raise Refused(f"{partition} begins at {oldest}; offset {begin} is needed to rebuild the state of {name}")
         reader = await self._log.read(partition, begin)
         try:
             while reader.position < end:

@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 import mode
 
-from common.contracts.topics import Topic
+from common.contracts.topics import STAGES, Topic
 from common.runtime import metrics
 from common.runtime.assignment import Assignment
 from common.runtime.backoff import Backoff
-from common.runtime.errors import Fatal, Fenced, LogError, Retriable
+from common.runtime.errors import Fatal, Fenced, LogError, Refused, Retriable
 from common.runtime.globals import GlobalFollower
 from common.runtime.kafka import KafkaLog
 from common.runtime.lane import Lane
@@ -144,6 +144,7 @@ class StageRunner:
         """Opens the task, and again after what a new opening mends."""
         backoff = Backoff(self._settings.restart_backoff_min_s, self._settings.restart_backoff_max_s)
         suspects: set[tuple[str, int]] = set()
+        refused = ""
         while True:
             task = Task(
                 self.stage,
@@ -172,11 +173,22 @@ class StageRunner:
                 where = {"stage": self.stage.full_name, "partition": partition}
                 _log.warning("task_reopens", cause=cause, error=str(error), in_s=delay, **where)
                 await asyncio.sleep(delay)
+            except Refused as refusal:
+                self._refuse(task, str(refusal), refused)
+                refused = str(refusal)
+                await asyncio.sleep(self._settings.restart_backoff_max_s)
             except Exception as error:
                 _log.error("stage_failed", stage=self.stage.full_name, partition=partition, error=repr(error))
                 if self._failure and not self._failure.done():
                     self._failure.set_exception(error)
                 raise
+
+    def _refuse(self, task: Task, reason: str, before: str) -> None:
+        """The partition stands still until an operator has put it right; that is looked for now and then."""
+        task.progress = Progress("refused", reason=reason)
+        metrics.REFUSED.labels(self.stage.app, self.stage.name, str(task.partition)).set(1)
+        if reason != before:
+            _log.error("partition_refused", stage=self.stage.full_name, partition=task.partition, reason=reason)
 
     @staticmethod
     async def _run(task: Task) -> None:
@@ -207,7 +219,7 @@ class StageService(mode.Service):  # type: ignore[misc]
         await self._kafka.start()
         stage = self.stage
         shared = tuple(table.topic for table in stage.globals())
-        await check_partitions(self._kafka, (*stage.inputs, *stage.outputs, stage.changelog, *shared))
+        await check_partitions(self._kafka, (*stage.inputs, *stage.outputs, stage.changelog, STAGES, *shared))
         self._runner.stage = replace(stage, missing=await self._missing_dead_letters())
         for follower in self._followers:
             follower.start()

@@ -14,12 +14,12 @@ from typing import Any, Final
 
 from common.runtime import metrics
 from common.runtime.backoff import Backoff
-from common.runtime.errors import Retriable
+from common.runtime.errors import Refused, Retriable
 from common.runtime.inbox import POLL_MS
 from common.runtime.log import Log, Partition
 from common.runtime.logs import get_logger
 from common.runtime.ownership import OFFSET_MAX
-from common.runtime.restore import ChangelogCopy, wipe_if_unusable
+from common.runtime.restore import ChangelogCopy, make_usable
 from common.runtime.settings import Settings
 from common.runtime.store import CorruptStore, Store, destroy
 from common.runtime.task import Stage
@@ -66,7 +66,7 @@ class Standby:
                 error = trouble
             if isinstance(error, CorruptStore):
                 destroy(self._path)
-            self.state = "waiting"
+            self.state = "refused" if isinstance(error, Refused) else "waiting"
             delay = backoff.next()
             _log.warning("standby_reopens", cause=type(error).__name__, error=str(error), in_s=delay, **self._where)
             await asyncio.sleep(delay)
@@ -76,7 +76,7 @@ class Standby:
         changelog = Partition(self.stage.changelog.name, self.partition)
         store = self.open_store(self._path)
         try:
-            wipe_if_unusable(store, changelog, await self.log.high_watermark(changelog))
+            await make_usable(self.log, store, changelog, await self.log.high_watermark(changelog))
             copy = ChangelogCopy(self.log, changelog, store, check=self.stage.row_check(self.partition))
             try:
                 await self._copy(copy, backoff)

@@ -1,8 +1,8 @@
 """One RocksDB per task. Keys of the store are the keys of the changelog, so a restore is a plain copy.
 
-Row key: ``{table}/{key}``; input position: ``@position/{topic}``. Only in the store: ``@changelog``, the changelog
-offset that the store is complete up to, and ``@written``, when that was. One WriteBatch carries all of them, so a crash
-leaves them in step.
+Row key: ``{table}/{key}``; input position: ``@position/{topic}``. Only in the store: ``@changelog``, the changelog offset
+that the store is complete up to; ``@written``, when that was; ``@landmark``, by which the changelog is known again (see
+``identity``). One WriteBatch carries all of them, so a crash leaves them in step.
 """
 
 import contextlib
@@ -21,6 +21,9 @@ _log = get_logger(__name__)
 POSITION_PREFIX = b"@position/"
 CHANGELOG_KEY = b"@changelog"
 WRITTEN_KEY = b"@written"
+LANDMARK_KEY = b"@landmark"
+STORE_ONLY = frozenset({CHANGELOG_KEY, WRITTEN_KEY, LANDMARK_KEY})
+"""Rows of a store that the changelog does not have."""
 BLOOM_BITS_PER_KEY = 10.0
 _KEY = itemgetter(0)
 _IN_ORDER = WriteOptions()

@@ -13,26 +13,40 @@ from common.contracts.topics import Topic
 from common.runtime import metrics
 from common.runtime.batch_size import BatchSize
 from common.runtime.claims import release
-from common.runtime.errors import Fatal, LogError, Retriable
+from common.runtime.errors import LogError, Refused, Retriable
 from common.runtime.failpoints import passing
-from common.runtime.handling import BatchHandler, Handler, PoisonError
-from common.runtime.inbox import Inbox
+from common.runtime.handling import NS_PER_MS, BatchHandler, Handler, PoisonError
+from common.runtime.identity import (
+    LOG_KEY,
+    check_beginning,
+    check_identity,
+    check_input,
+    last_record,
+    log_key,
+    unrecorded,
+)
+from common.runtime.inbox import RESTORE_POLL_MS, Inbox
 from common.runtime.lane import Lane, Session
-from common.runtime.log import Log, Partition
+from common.runtime.log import Log, Partition, Record, StoredRecord
 from common.runtime.logs import get_logger
 from common.runtime.message import Message, View
 from common.runtime.overlay import TaskTables
 from common.runtime.ownership import Taking
 from common.runtime.progress import Meter, Progress
-from common.runtime.restore import ChangelogCopy, Rebuild, RowCheck, decodable, wipe_if_unusable
+from common.runtime.restore import ChangelogCopy, Rebuild, RowCheck, decodable, make_usable
 from common.runtime.settings import Settings
 from common.runtime.snapshots import SnapshotDirectory
-from common.runtime.store import CorruptStore, RocksStore, Store, destroy, positions_of
+from common.runtime.store import CorruptStore, RocksStore, Store, destroy, position_key, positions_of
 from common.runtime.tables import Changelogged, Global, GlobalTable, Snapshotted, TableDeclaration, Tables, Verify
 from common.runtime.transaction import Committed, DeadLetter, Outcome, TaskParts, Work
 from common.runtime.views import ViewPublisher
 
 _log = get_logger(__name__)
+
+
+Continues = Callable[[Tables, StoredRecord | None], None]
+"""Holds a stage's state to the last committed record of an output, of the task's own partition number (None: there is
+none). Raises ValueError where what the stage would write next does not continue it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +64,9 @@ class Stage:
     shows: Mapping[str, Callable[[bytes], View]] = field(default_factory=dict)
     verify: Verify = field(default_factory=dict)
     batch_handler: BatchHandler | None = None
+    continues: Mapping[Topic, Continues] = field(default_factory=dict)
+    register: Topic | None = None
+    """Where partitions that were ever worked on are named; without it an empty changelog is a beginning."""
     missing: frozenset[str] = frozenset()
     """Dead-letter topics that were not created."""
 
@@ -62,7 +79,8 @@ class Stage:
         outputs = [Partition(topic.name, number) for topic in self.outputs for number in range(topic.partitions)]
         dead_letters = [topic.dead_letters for topic in self.inputs if topic.dead_letters not in self.missing]
         set_aside = [Partition(name, partition) for name in dead_letters]
-        return [Partition(self.changelog.name, partition), *outputs, *set_aside]
+        register = [Partition(self.register.name, 0)] if self.register else []
+        return [Partition(self.changelog.name, partition), *outputs, *set_aside, *register]
 
     def task_id(self, partition: int) -> str:
         """Transactional id of the producer that serves this partition and no other."""
@@ -172,6 +190,7 @@ class Task:
                 parts.store_rows(rows, end)
             self.progress = Progress("running")
             metrics.OWNED.labels(*self._labels).set(1)
+            metrics.REFUSED.labels(*self._labels).set(0)
             if self.publisher:
                 self.publisher.open(self._labels[1:], parts.tables.committed(), self._views)
             await self._serve(lane, session)
@@ -188,7 +207,7 @@ class Task:
         began = time.monotonic()
         end = await self.log.high_watermark(parts.changelog)
         passing("open.2.watermark-read")
-        wipe_if_unusable(parts.store, parts.changelog, end)
+        await make_usable(self.log, parts.store, parts.changelog, end)
         taking, rows = await self._take(lane, session)
         self.positions = dict(positions_of(parts.store))
         for table in self.stage.changelogged():
@@ -199,12 +218,49 @@ class Task:
             await rebuild.run(bulk, self._snapshots, self.positions)
             self._snapshot_due_s = time.monotonic() + bulk.interval_s
         passing("open.3.restored")
+        await self._check_logs()
         passing("open.4.verified")
         seconds = time.monotonic() - began
         metrics.RESTORED_ROWS.labels(*self._labels).inc(rows)
         metrics.RESTORE_SECONDS.labels(*self._labels).set(seconds)
         _log.info("task_open", stage=parts.name, partition=self.partition, rows=rows, seconds=round(seconds, 3))
         return taking
+
+    async def _check_logs(self) -> None:
+        """What was restored must belong to this changelog, and what it will write must continue what is there."""
+        parts, stage = self._parts, self.stage
+        identity = await self.log.identity(stage.changelog.name)
+        check_identity(stage.changelog.name, parts.store.get(LOG_KEY), identity)
+        parts.identity = identity
+        if stage.register and not parts.store.get(LOG_KEY):
+            await self._check_beginning(Partition(stage.register.name, 0), identity)
+        parts.unrecorded.update(await unrecorded(self.log, parts.store, [topic.name for topic in stage.inputs]))
+        for topic, continues in stage.continues.items():
+            where = Partition(topic.name, self.partition)
+            await self._settled(where)
+            try:
+                continues(parts.tables, await last_record(self.log, where))
+            except ValueError as error:
+                raise Refused(f"{where} does not end where the state of {parts.name} does: {error}") from error
+
+    async def _check_beginning(self, register: Partition, identity: str) -> None:
+        """Nobody has committed here yet, or a release that wrote no identity: only then there are rows."""
+        parts = self._parts
+        key = self.stage.task_id(self.partition).encode()
+        await self._settled(register)
+        if not self.positions:
+            await check_beginning(self.log, register, key, parts.changelog)
+        parts.register = register, Record(key, identity.encode(), parts.clock_ns() // NS_PER_MS)
+
+    async def _settled(self, partition: Partition) -> None:
+        """Waits for the markers of this partition's earlier owners, who are shut out or have given it back."""
+        end = await self.log.high_watermark(partition)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.settings.settle_timeout_ms / 1000
+        while (stable := await self.log.last_stable_offset(partition)) < end:
+            if loop.time() > until:
+                raise Retriable(f"{partition} can be read up to {stable} only, its end is {end}")
+            await asyncio.sleep(RESTORE_POLL_MS / 1000)
 
     async def _take(self, lane: Lane, session: Session) -> tuple[Taking, int]:
         """Takes the changelog over and copies it. Returns how many rows were copied, too."""
@@ -236,11 +292,12 @@ class Task:
         readers = {}
         for topic in self.stage.inputs:
             partition = Partition(topic.name, self.partition)
-            oldest = await self.log.low_watermark(partition)
-            position = self.positions.get(topic.name)
-            if position is not None and position < oldest:
-                raise Fatal(f"{partition} begins at {oldest}, but only {position} were handled: records expired unread")
-            readers[topic] = await self.log.read(partition, oldest if position is None else position)
+            start = await check_input(
+                self.log, partition, self.positions.get(topic.name), self._parts.store.get(log_key(topic.name))
+            )
+            readers[topic] = await self.log.read(partition, start)
+            if topic.name not in self.positions:
+                self._parts.unrecorded[position_key(topic.name)] = b"%d" % start
         bounds = (self.settings.inbox_messages_max, self.settings.inbox_bytes_max)
         inbox = Inbox(readers, self.partition, bounds, filled)
         inbox.start()

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from common.runtime.errors import LogError
+from common.runtime.errors import LogError, Refused
 from common.runtime.failpoints import passing
 from common.runtime.handling import NS_PER_MS, BatchHandler, Handler, Handling, PoisonError
+from common.runtime.identity import landmark, meant_for
 from common.runtime.log import Partition, Producer, Record, Records
 from common.runtime.logs import get_logger
 from common.runtime.message import Message, View
@@ -61,6 +62,7 @@ class TaskParts:
 
     ``next_offset``: where the task's next changelog row stands if nobody else has written to the changelog meanwhile.
     ``complete``: the store has every changelog row below this offset.
+    ``seen``: the changelog reached up to here when this task last read or wrote it.
     """
 
     name: str
@@ -74,21 +76,32 @@ class TaskParts:
     batch_handler: BatchHandler | None = None
     next_offset: int = 0
     complete: int = 0
+    seen: int = 0
+    identity: str = ""
+    """Which log the changelog is; each commit says for which one it was meant."""
+    register: tuple[Partition, Record] | None = None
+    """What the next commit says in the register of stages; None: it is said."""
+    unrecorded: dict[bytes, bytes] = field(default_factory=dict)
+    """Identities of logs, and where reading began, that the changelog does not say yet; the next commit does."""
 
     def restored(self, end: int) -> None:
         """The store has everything below ``end``."""
-        self.next_offset = self.complete = end
+        self.next_offset = self.complete = self.seen = end
 
     def store_rows(self, rows: Sequence[tuple[bytes, bytes | None]], end: int) -> None:
         """Writes rows that are committed and end before ``end``.
 
         Somebody who wants to own the partition may have written a claim between two commits. The store has not seen
         it, so it stays complete up to there: the next opening reads on from the claim, not from behind it.
+        Raises Refused where the changelog went back: it is another one, or lost its end.
         """
+        if end - len(rows) < self.seen:
+            raise Refused(f"{self.changelog} has new rows before {end}, and it was at {self.seen} already")
+        self.seen = end
         if end - len(rows) == self.next_offset:
             self.complete = end
             self.next_offset = end + 1  # the marker takes an offset
-        self.store.write(rows, self.complete)
+        self.store.write([*rows, landmark(end - 1, *rows[-1])], self.complete)
 
 
 @dataclass(slots=True)
@@ -173,7 +186,12 @@ def _apply_work(work: Work) -> Effects | PoisonError:
     effects.positions = positions_after([*work.batch, work.dead.message] if work.dead else work.batch)
     for name, view_of in parts.shows.items():
         effects.views += [(view_of(key), "") for key in parts.tables.overlays[name].changed_keys()]
-    effects.rows = [row for table in parts.tables.overlays.values() for row in table.changes()]
+    if parts.register:
+        where, record = parts.register
+        effects.outputs.append((where, [record]))
+    effects.rows = [meant_for(parts.identity, parts.seen)]  # first: where it stands the whole commit begins
+    effects.rows += [row for table in parts.tables.overlays.values() for row in table.changes()]
+    effects.rows += parts.unrecorded.items()
     effects.rows += [(position_key(topic), b"%d" % offset) for topic, offset in effects.positions.items()]
     return effects
 
@@ -206,6 +224,8 @@ def _store(work: Work, effects: Effects, ends: Mapping[Partition, int], committe
     except Exception as error:  # rocksdict raises bare Exception
         discard(parts)
         return error
+    parts.unrecorded.clear()
+    parts.register = None
     for table in parts.tables.overlays.values():
         table.settle()
     return Committed(effects.views, effects.positions, effects.processed_ns, committed_ns, ends, effects.handling_s)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from common.runtime.errors import Fatal, Fenced
+from common.runtime.errors import Fatal, Fenced, Refused, Retriable
 from common.runtime.log import Partition, Record, Records, StoredRecord
 from common.runtime.message import Headers
 
@@ -50,6 +50,10 @@ class _Entry:
     record: Record | None
 
 
+def _transactions(entries: Sequence[_Entry]) -> set[int]:
+    return {id(entry.transaction) for entry in entries if entry.transaction is not None}
+
+
 @dataclass(slots=True)
 class _Identity:
     epoch: int = -1
@@ -69,6 +73,11 @@ class MemoryLog:
             Partition(topic, number): [] for topic, count in topics.items() for number in range(count)
         }
         self._identities: dict[str, _Identity] = {}
+        self._begins: dict[Partition, int] = {}
+        self._creations: dict[str, int] = {}
+        self._ends_lost: dict[Partition, list[int]] = {}
+        self._epochs: dict[Partition, list[tuple[int, int]]] = {}
+        """Leader epochs and where each begins."""
         self._arrived = asyncio.Event()
         self._forgets: int | None = None
         self.at_step = at_step
@@ -83,6 +92,65 @@ class MemoryLog:
     def _notify(self) -> None:
         self._arrived.set()
         self._arrived = asyncio.Event()
+
+    # --- what an operator does -------------------------------------------------------------------------------------
+
+    def trim(self, partition: Partition, begin: int) -> None:
+        """DeleteRecords, or retention: what lies before ``begin`` can no longer be read."""
+        self._begins[partition] = max(self.begin(partition), min(begin, self.stable_end(partition)))
+
+    def truncate(self, partition: Partition, end: int) -> None:
+        """A replica that lacked the end became the leader. Transactions that were open, or are cut in two, are gone."""
+        for identity in self._identities.values():
+            if identity.transaction is not None and partition in identity.transaction.partitions:
+                self.end(identity, "aborted")
+                identity.epoch += 1
+            for owing in identity.owing:
+                owing.owed.discard(partition)
+            identity.owing = [owing for owing in identity.owing if owing.owed]
+        entries = self._entries[partition]
+        while cut := [
+            at for at, entry in enumerate(entries[:end]) if id(entry.transaction) in _transactions(entries[end:])
+        ]:
+            end = cut[0]  # what is left of a transaction without its marker would stop every reader
+        del entries[end:]
+        self._ends_lost.setdefault(partition, []).append(end)
+        epochs = self._epochs.setdefault(partition, [(0, 0)])
+        self._epochs[partition] = [(n, at) for n, at in epochs if at < end or not n] + [(epochs[-1][0] + 1, end)]
+
+    def recreate(self, topic: str) -> None:
+        """The topic is deleted and created again, empty."""
+        self._creations[topic] = self.creation(topic) + 1
+        for number in range(self._counts[topic]):
+            self.truncate(Partition(topic, number), 0)
+            self._begins.pop(Partition(topic, number), None)
+
+    def begin(self, partition: Partition) -> int:
+        """The oldest offset that can be read."""
+        return self._begins.get(partition, 0)
+
+    def ends_lost(self, partition: Partition) -> list[int]:
+        """Where the partition ended after each truncation."""
+        return self._ends_lost.get(partition, [])
+
+    def epoch_at(self, partition: Partition, offset: int) -> int:
+        """Leader epoch of the record at an offset."""
+        return max(n for n, at in self._epochs.get(partition, [(0, 0)]) if at <= offset or not n)
+
+    def end_of_epoch(self, partition: Partition, epoch: int) -> int:
+        """See ``log.Log.epoch_end``."""
+        later = [at for n, at in self._epochs.get(partition, []) if n > epoch]
+        return min(later, default=len(self._entries[partition]))
+
+    def creation(self, topic: str) -> int:
+        """How often the topic was created again."""
+        return self._creations.get(topic, 0)
+
+    def identity_of(self, topic: str) -> str:
+        """Cluster and topic, as ``identity`` tells it."""
+        return f"memory/{topic}.{self.creation(topic)}"
+
+    # --- what a broker does, continued -----------------------------------------------------------------------------
 
     def forget_marker(self, turn: int) -> None:
         """Of the next transaction that is committed one marker is never written; ``turn`` says where.
@@ -232,6 +300,10 @@ class MemoryLog:
             raise Fatal(f"topic {topic} does not exist")
         return self._counts[topic]
 
+    async def identity(self, topic: str) -> str:
+        await self.partition_count(topic)
+        return self.identity_of(topic)
+
     async def fence(self, transactional_id: str, writes: Collection[Partition] = ()) -> "MemoryProducer":
         self.at_step("fence")
         producer = self.fence_now(transactional_id, writes)
@@ -284,7 +356,10 @@ class MemoryLog:
         return self.end_offset(partition)
 
     async def low_watermark(self, partition: Partition) -> int:
-        return 0
+        return self.begin(partition)
+
+    async def epoch_end(self, partition: Partition, epoch: int) -> int:
+        return self.end_of_epoch(partition, epoch)
 
     async def last_stable_offset(self, partition: Partition) -> int:
         return self.stable_end(partition)
@@ -374,14 +449,25 @@ class MemoryReader:
     def __init__(self, log: MemoryLog, partition: Partition, start: int) -> None:
         self._log = log
         self._partition = partition
+        self._creation = log.creation(partition.topic)
+        self._truncations = len(log.ends_lost(partition))
+        self.epoch = -1
         self.position = start
 
     async def poll(self, timeout_ms: int) -> Sequence[StoredRecord]:
         await asyncio.sleep(0)
+        if self._creation != self._log.creation(self._partition.topic):
+            raise Refused(f"topic {self._partition.topic} was deleted and created again while it was read")
+        if any(end < self.position for end in self._log.ends_lost(self._partition)[self._truncations :]):
+            raise Refused(f"{self._partition} lost records before {self.position}, which were read already")
+        if not self._log.begin(self._partition) <= self.position <= self._log.end_offset(self._partition):
+            raise Retriable(f"{self._partition} has no offset {self.position}")
         if self._log.stable_end(self._partition) <= self.position:
             await self._log.wait(timeout_ms)
         records = self._log.stored(self._partition, self.position)
         self.position = max(self.position, self._log.stable_end(self._partition))
+        if records:
+            self.epoch = self._log.epoch_at(self._partition, records[-1].offset)
         return records
 
     async def close(self) -> None:

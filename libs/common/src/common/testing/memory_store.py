@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from common.runtime.store import CHANGELOG_KEY, Rows
+from common.runtime.store import CHANGELOG_KEY, STORE_ONLY, Rows
 
 
 class MemoryStore:
@@ -53,8 +53,8 @@ class MemoryStore:
         self.held = False
 
     def rows(self) -> dict[bytes, bytes]:
-        """Everything but the changelog offset."""
-        return {key: value for key, value in self._rows.items() if key != CHANGELOG_KEY}
+        """Everything that the changelog has, too."""
+        return {key: value for key, value in self._rows.items() if key not in STORE_ONLY}
 
 
 def _apply(rows: dict[bytes, bytes], batch: list[tuple[bytes, bytes | None]]) -> None:

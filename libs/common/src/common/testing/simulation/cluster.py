@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 from common.runtime.assignment import Assignment
+from common.runtime.log import Partition
 from common.runtime.settings import Settings
 from common.runtime.stage import StageRunner
 from common.runtime.standby import Standby
-from common.runtime.store import positions_of
+from common.runtime.store import position_key, positions_of
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
 from common.testing.simulation.network import Killed, Process, ProcessLog, Weather
-from common.testing.simulation.work import PARTITIONS, make_stage
+from common.testing.simulation.work import CHANGELOG, INPUTS, PARTITIONS, fold, make_stage
 
 Producers = Literal["task", "process"]
 SESSION_TIMEOUT_S = 6.0
@@ -154,6 +155,8 @@ class Cluster:
             for n, kind in enumerate(producers)
         ]
         self._stopped: dict[str, asyncio.TimerHandle] = {}
+        self.struck: set[int] = set()
+        """Partitions with a topic that an operator has touched."""
 
     def members(self) -> list[Worker]:
         """Those whom the group counts in."""
@@ -188,6 +191,40 @@ class Cluster:
             self._stopped.pop(worker.name).cancel()
             worker.process.running.set()
             self._later(self._regroup, NOTICE_S)
+
+    async def new_disk(self, index: int) -> None:
+        """The worker is killed and comes back on another machine."""
+        await self.kill(index)
+        worker = self.workers[index % len(self.workers)]
+        if not worker.process.alive:
+            worker.disk.clear()
+
+    def operate(self, kind: str, target: int) -> None:
+        """What an operator does to a topic, by mistake. A partition that it hits may be refused from then on."""
+        partition, broker = target % PARTITIONS, self.broker
+        changelog, source = Partition(CHANGELOG.name, partition), Partition(INPUTS[target % 2].name, partition)
+        match kind:
+            case "trim changelog":
+                broker.trim(changelog, int(broker.end_offset(changelog) * self.rng.random()))
+            case "truncate changelog":
+                broker.truncate(changelog, int(broker.end_offset(changelog) * self.rng.uniform(0.3, 1)))
+            case "trim input" if position_key(source.topic) in fold(broker, partition):  # else nothing is known of it
+                broker.trim(source, int(broker.end_offset(source) * self.rng.uniform(0.5, 1)))
+            case "recreate changelog":
+                broker.recreate(CHANGELOG.name)
+            case "recreate input":
+                broker.recreate(source.topic)
+        self.struck |= set(range(PARTITIONS)) if kind.startswith("recreate") else {partition}
+
+    def state_of(self, partition: int) -> str:
+        """What the partition's owner says of it."""
+        owner = self.group.assigned.get(partition)
+        task = owner.runner.tasks.get(partition) if owner and owner.runner else None
+        return task.progress.state if task else "away"
+
+    def refused(self, partition: int) -> bool:
+        """Whether the partition's owner says that it does not serve it."""
+        return self.state_of(partition) == "refused"
 
     def rebalance(self, index: int) -> None:
         """For no reason that a worker could see, the partitions are dealt out in another order."""

@@ -14,7 +14,7 @@ from common.runtime.handling import PoisonError
 from common.runtime.log import Partition, Record, Records
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
-from common.testing.simulation import opening_faults, ownership_faults, standby_faults
+from common.testing.simulation import log_faults, opening_faults, ownership_faults, standby_faults
 from common.testing.simulation.network import ProcessProducer
 from common.testing.simulation.replacing import replaced
 
@@ -335,11 +335,30 @@ STANDBY: Final[tuple[Fault, ...]] = (
 )
 
 
+OPERATOR: Final[tuple[Fault, ...]] = (
+    log_faults.trimmed_changelog_is_believed,
+    log_faults.another_log_is_believed,
+    log_faults.what_was_meant_is_not_read,
+    log_faults.commit_before_its_place_is_taken,
+    log_faults.changelog_that_went_back_is_written_on,
+    log_faults.landmark_is_not_looked_for,
+    log_faults.store_ahead_begins_anew,
+    log_faults.empty_changelog_is_a_beginning,
+    log_faults.outputs_are_not_continued,
+    log_faults.expired_input_is_skipped,
+    log_faults.lost_end_is_read_over,
+    log_faults.refusal_ends_the_process,
+    log_faults.standby_takes_any_log,
+)
+
+
 def _name(fault: Fault) -> str:
     return fault.__name__.replace("_", "-")
 
 
-FAULTS: Final[dict[str, Fault]] = {_name(fault): fault for fault in (*GENERAL, *OWNERSHIP, *LAGGARD, *MIXED, *STANDBY)}
+FAULTS: Final[dict[str, Fault]] = {
+    _name(fault): fault for fault in (*GENERAL, *OWNERSHIP, *LAGGARD, *MIXED, *STANDBY, *OPERATOR)
+}
 MODES_OF: Final[dict[str, tuple[str, ...]]] = {
     **{_name(fault): ("task", "process") for fault in GENERAL},
     # A process looks at the changelog's end several times while it takes a partition over: see its own faults.
@@ -349,6 +368,7 @@ MODES_OF: Final[dict[str, tuple[str, ...]]] = {
     **{_name(fault): ("laggard",) for fault in LAGGARD},
     **{_name(fault): ("mixed",) for fault in MIXED},
     **{_name(fault): ("standby",) for fault in STANDBY},
+    **{_name(fault): ("operator",) for fault in OPERATOR},
 }
 """Where each fault must be found: with a producer per task, one per process, workers of both kinds, with one per
 process in a race for the partitions, in a race with laggards, or where workers keep standbys."""

@@ -38,6 +38,7 @@ MODES: Final[dict[str, tuple[Producers, ...]]] = {
     "race": ("process", "process", "process"),
     "standby": ("process", "process", "task"),
     "laggard": ("process", "process", "process"),
+    "operator": ("process", "task", "process"),
 }
 """How each worker's producers are set. In a race they take partitions from each other all the time, in small steps.
 With standbys each worker follows the partitions that it does not serve. A step of a laggard takes as long as the others
@@ -49,6 +50,12 @@ LAGGARD_MESSAGES: Final = (300, 500)
 LAGGARD_EVENTS: Final = (120, 240)
 LAGGARD_KINDS: Final = (*["contend"] * 3, "rebalance", *["compact"] * 4)
 LAG_S: Final = (0.2, 0.6)
+OPERATOR: Final = "operator"
+OPERATOR_KINDS: Final = tuple(kind for kind in KINDS if kind != "forget marker")
+"""Who writes a forgotten marker again is whoever serves the partition next: of one that is refused that is nobody."""
+OPERATIONS: Final = ("trim changelog", "truncate changelog", "recreate changelog", "trim input", "recreate input")
+"""What an operator does by mistake: once or twice in a history of that mode, which is to be refused or harmless."""
+DISKS: Final = ("new disk", "new disk", "kill", "start", "start", "rebalance")
 STANDBY: Final = "standby"
 FRESH_WITHIN_S: Final = 120.0
 """Virtual time after the storm within which every standby must have all of the changelog."""
@@ -83,12 +90,19 @@ def plan(seed: int, mode: str = "task", keep: Collection[int] | None = None) -> 
     """Draws the history of a seed; ``keep``: indices of the events that stay. Only a race has a plan of its own."""
     rng = random.Random(seed)
     workers = 3 if mode in RACES else rng.choice((1, 2, 3, 3))
-    kinds, count = {RACE: (RACE_KINDS, RACE_EVENTS), LAGGARD: (LAGGARD_KINDS, LAGGARD_EVENTS)}.get(
-        mode, (KINDS, EVENTS)
-    )
+    kinds, count = {
+        RACE: (RACE_KINDS, RACE_EVENTS), LAGGARD: (LAGGARD_KINDS, LAGGARD_EVENTS), OPERATOR: (OPERATOR_KINDS, EVENTS)
+    }.get(mode, (KINDS, EVENTS))  # fmt: skip
     events = [
         Event(round(rng.random() * STORM_S, 3), rng.choice(kinds), rng.randrange(6)) for _ in range(rng.randint(*count))
     ]
+    if mode == OPERATOR:
+        once_or_twice = (OPERATIONS, (1, 2)), (DISKS, (3, 8))
+        events += [
+            Event(round(rng.random() * STORM_S, 3), rng.choice(kinds), rng.randrange(6))
+            for kinds, count in once_or_twice
+            for _ in range(rng.randint(*count))
+        ]
     events.sort(key=lambda event: event.at_s)
     kept = tuple(event for index, event in enumerate(events) if keep is None or index in keep)
     return Plan(seed, workers, kept, tuple(_messages(rng, LAGGARD_MESSAGES if mode == LAGGARD else MESSAGES)))
@@ -133,7 +147,7 @@ async def _happen(history: Plan, mode: str) -> Outcome:
         batch_messages_max=rng.choice((1, 3, 10)),
         restart_backoff_min_s=0.05 if mode in RACES else 0.5,
         restart_backoff_max_s=0.2 if mode in RACES else 4.0,
-        standbys=1 if mode == STANDBY else 0,
+        standbys=1 if mode == STANDBY else rng.choice((0, 1)) if mode == OPERATOR else 0,
         handover_wait_ms=0 if mode in RACES else rng.choice((0, 0, 100, 500)),
     )
     cluster = Cluster(broker, rng, settings, MODES[mode][: history.workers])
@@ -217,6 +231,10 @@ async def _strike(cluster: Cluster, event: Event) -> None:
                 cluster.broker.time_out(ids[event.target % len(ids)])
         case "compact":
             cluster.broker.compact(Partition(work.CHANGELOG.name, event.target % PARTITIONS))
+        case "new disk":
+            await cluster.new_disk(event.target)
+        case operation if operation in OPERATIONS:
+            cluster.operate(operation, event.target)
         case "forget marker":
             cluster.broker.forget_marker(event.target)
 
@@ -246,7 +264,9 @@ async def _calm(cluster: Cluster) -> list[Wrong]:
         cluster.start(index)
     loop = asyncio.get_running_loop()
     until = loop.time() + CALM_S
-    while cluster.broker.markers_owed() or not all(_handled(cluster, p) for p in range(PARTITIONS)):
+    while cluster.broker.markers_owed() or not all(
+        _handled(cluster, p) or _rests(cluster, p) for p in range(PARTITIONS)
+    ):
         await asyncio.sleep(WATCH_S)
         for worker in cluster.workers:
             if worker.crashed is not None:
@@ -256,6 +276,8 @@ async def _calm(cluster: Cluster) -> list[Wrong]:
     wrong: list[Wrong] = []
     for partition in range(PARTITIONS):
         wrong += work.check_ledger(cluster.broker, partition)
+        if cluster.refused(partition):
+            continue
         wrong += work.check_end(cluster.broker, partition, cluster.store_of(partition))
     return wrong + await _stale_standbys(cluster)
 
@@ -271,14 +293,22 @@ async def _stale_standbys(cluster: Cluster) -> list[Wrong]:
 
 
 def _stale(cluster: Cluster, standby: Standby, store: MemoryStore) -> list[Wrong]:
+    if standby.partition in cluster.struck and "refused" in (standby.state, cluster.state_of(standby.partition)):
+        return []
     return list(work.check_store(cluster.broker, standby.partition, store, "standby"))
+
+
+def _rests(cluster: Cluster, partition: int) -> bool:
+    """Whether the partition is refused, and with reason."""
+    return partition in cluster.struck and cluster.refused(partition)
 
 
 def _handled(cluster: Cluster, partition: int) -> bool:
     """Whether the partition's owner has everything in its store."""
     store = cluster.store_of(partition)
     ends = {topic.name: len(cluster.broker.committed_in(topic.name, partition)) for topic in work.INPUTS}
-    return store is not None and cluster.positions_of(partition) == {t: end for t, end in ends.items() if end}
+    positions = cluster.positions_of(partition)
+    return store is not None and all(positions.get(topic, 0) == end for topic, end in ends.items())
 
 
 def shortest(seed: int, mode: str = "task") -> Outcome:

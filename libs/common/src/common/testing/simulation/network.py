@@ -99,8 +99,14 @@ class ProcessLog:
     async def high_watermark(self, partition: Partition) -> int:
         return await self.call("high watermark", lambda: self.broker.end_offset(partition))
 
+    async def identity(self, topic: str) -> str:
+        return self.broker.identity_of(topic)
+
     async def low_watermark(self, partition: Partition) -> int:
-        return 0
+        return self.broker.begin(partition)
+
+    async def epoch_end(self, partition: Partition, epoch: int) -> int:
+        return await self.call("epoch end", lambda: self.broker.end_of_epoch(partition, epoch))
 
     async def last_stable_offset(self, partition: Partition) -> int:
         return await self.call("last stable offset", lambda: self.broker.stable_end(partition))
@@ -162,6 +168,10 @@ class ProcessReader:
     @position.setter
     def position(self, value: int) -> None:
         self._reader.position = value
+
+    @property
+    def epoch(self) -> int:
+        return self._reader.epoch
 
     async def poll(self, timeout_ms: int) -> Sequence[StoredRecord]:
         await self._log.present()

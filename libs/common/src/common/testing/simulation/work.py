@@ -8,14 +8,15 @@ can be held against it.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.runtime.claims import is_ownership
+from common.runtime.log import StoredRecord
 from common.runtime.message import Message, Output
 from common.runtime.overlay import TaskTables
-from common.runtime.store import CHANGELOG_KEY, POSITION_PREFIX
+from common.runtime.store import CHANGELOG_KEY
 from common.runtime.tables import Changelogged, Codec, Tables
 from common.runtime.task import Stage
 from common.testing.memory_log import MemoryLog
@@ -32,6 +33,7 @@ INTENTS: Final = _topic("simulation.intents")
 REPORTS: Final = _topic("simulation.reports")
 LEDGER: Final = _topic("simulation.ledger")
 CHANGELOG: Final = _topic("simulation.book.changelog")
+REGISTER: Final = replace(_topic("simulation.stages"), partitions=1)
 INPUTS: Final = (INTENTS, REPORTS)
 TOPICS: Final = (*INPUTS, LEDGER, CHANGELOG)
 _JSON: Final = Codec(lambda value: json.dumps(value).encode(), json.loads)
@@ -67,13 +69,31 @@ def book(message: Message, tables: Tables, now_ns: int) -> Iterator[Output]:
     yield Output(LEDGER, key, json.dumps(entry).encode(), message.partition)
 
 
+def continues(tables: Tables, last: StoredRecord | None) -> None:
+    """The next order number follows the last one of the ledger."""
+    known = tables.changelogged("book").get(b"@order") or 0
+    said = json.loads(last.value or b"")["order"] if last else 0
+    if said != known:
+        raise ValueError(f"the ledger ends with order {said}, the book with {known}")
+
+
 def make_stage() -> Stage:
-    return Stage("simulation", "book", book, INPUTS, (LEDGER,), CHANGELOG, TABLES)
+    return Stage(
+        "simulation",
+        "book",
+        book,
+        INPUTS,
+        (LEDGER,),
+        CHANGELOG,
+        TABLES,
+        continues={LEDGER: continues},
+        register=REGISTER,
+    )
 
 
 def make_log() -> MemoryLog:
     names = [topic.name for topic in TOPICS] + [topic.dead_letters for topic in INPUTS]
-    return MemoryLog(dict.fromkeys(names, PARTITIONS))
+    return MemoryLog({**dict.fromkeys(names, PARTITIONS), REGISTER.name: 1})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +164,7 @@ def check_end(log: MemoryLog, partition: int, store: MemoryStore | None) -> Iter
     for topic in INPUTS:
         yield from _check_complete(log, partition, topic, [at for name, at in answered if name == topic.name])
     expected = {key: value for table in tables.overlays.values() for key, value in table.changes() if value is not None}
-    rows = {key: value for key, value in fold(log, partition).items() if not key.startswith(POSITION_PREFIX)}
+    rows = {key: value for key, value in fold(log, partition).items() if not key.startswith(b"@")}
     if rows != expected:
         yield Wrong("changelog", f"{_difference(rows, expected)}")
     if store:

@@ -1,0 +1,150 @@
+"""Whether a log is still the one that a partition's state was made from.
+
+A position is an offset in one particular log. A topic that was deleted and created again, mirrored to another cluster,
+trimmed, or truncated and regrown has other records at the same offsets, and going on from there loses or doubles what
+was handled. So beside the positions stand two things by which a log is known again:
+
+``@log`` and ``@log/{topic}``, rows of the changelog: cluster id and topic id (KIP-516) of the changelog itself, with
+each commit, and of each input, with the first. They travel with the changelog, into a store and into a mirror; and what
+an owner writes into a topic that was created again under its hands says that it was meant for another.
+``@landmark``, only in the store: offset, leader epoch where it is known, checksum and key of the last changelog row that
+the store has. A changelog that lost its end and grew past it again has another row there, or none, and the epoch ends
+before it (KIP-320); compaction takes a row only for a newer one of its key.
+
+An empty changelog has neither. So the first commit of a partition also says in the register, a topic of its own, that
+the stage was there: then the changelog has lost everything, and does not stand for a beginning.
+
+What does not fit is Refused before anything is read or written; see ADR 0027.
+"""
+
+from collections.abc import AsyncIterator, Collection
+from typing import Final
+from zlib import crc32
+
+from common.runtime.errors import Refused
+from common.runtime.inbox import RESTORE_POLL_MS
+from common.runtime.log import Log, Partition, StoredRecord
+from common.runtime.store import LANDMARK_KEY, Store
+
+LOG_KEY: Final = b"@log"
+TAIL_OFFSETS: Final = 64
+"""How many offsets from its end a partition is read first for its last record; eight times as many each time after."""
+
+
+def log_key(topic: str) -> bytes:
+    """Key under which the identity of an input topic is kept."""
+    return b"%s/%s" % (LOG_KEY, topic.encode())
+
+
+def meant_for(identity: str, offset: int) -> tuple[bytes, bytes]:
+    """The changelog's row that says for which log a commit was meant, and before which offset it cannot stand."""
+    return LOG_KEY, b"%b %d" % (identity.encode(), offset)
+
+
+def check_meant(changelog: Partition, offset: int, value: bytes) -> None:
+    """Raises Refused where a commit stands before the place that its writer had seen already: rows between are lost."""
+    least = int(value.split()[1])
+    if offset < least:
+        raise Refused(f"{changelog} has at {offset} what was written after {least}: it lost rows before")
+
+
+def landmark(offset: int, key: bytes | None, value: bytes | None, epoch: int = -1) -> tuple[bytes, bytes]:
+    """The store's row that names a changelog record. Its epoch is known to who reads it, not to who has written it."""
+    return LANDMARK_KEY, b"%d %d %d %b" % (offset, epoch, _checksum(key, value), key or b"")
+
+
+def _checksum(key: bytes | None, value: bytes | None) -> int:
+    return crc32(b"\x00" if value is None else b"\x01" + value, crc32(key or b""))
+
+
+async def check_changelog(log: Log, changelog: Partition, store: Store, start: int, end: int) -> None:
+    """Before anything of it is read: whether the changelog continues what the store has.
+
+    ``start``: from where it would be read. Raises Refused.
+    """
+    position = store.changelog_offset()
+    check_identity(changelog.topic, store.get(LOG_KEY), await log.identity(changelog.topic))
+    if position > end:
+        raise Refused(f"{changelog} ends at {end}, and the store has it up to {position}: the log lost its end")
+    begin = await log.low_watermark(changelog)
+    if begin > start:
+        raise Refused(
+            f"{changelog} begins at {begin}, and the store has it up to {start}: rows between the two are lost"
+        )
+    if start:
+        await _check_landmark(log, changelog, store.get(LANDMARK_KEY), begin)
+
+
+async def _check_landmark(log: Log, changelog: Partition, mark: bytes | None, begin: int) -> None:
+    if mark is None:  # a store of an earlier release
+        return
+    number, epoch, checksum, key = mark.split(b" ", 3)
+    offset = int(number)
+    if offset < begin:
+        return
+    if int(epoch) >= 0 and 0 <= (epoch_end := await log.epoch_end(changelog, int(epoch))) <= offset:
+        raise Refused(f"{changelog} was at {offset} in leader epoch {int(epoch)}, which now ends at {epoch_end}")
+    async for record in _records(log, changelog, offset, await log.last_stable_offset(changelog)):
+        if record.offset == offset and _checksum(record.key, record.value) != int(checksum):
+            break
+        if record.key == key:
+            return
+    raise Refused(f"{changelog} lacks the row at {offset} that the store was made from: it was written anew")
+
+
+def check_identity(topic: str, kept: bytes | None, found: str) -> None:
+    """Raises Refused where positions and rows were made from another topic of that name."""
+    if kept is not None and (made_from := kept.split()[0].decode()) != found:
+        raise Refused(f"topic {topic} is {found}, and the state was made from {made_from}: it is another log")
+
+
+async def check_input(log: Log, source: Partition, position: int | None, kept: bytes | None) -> int:
+    """From where an input is to be read. Raises Refused where the log does not hold what the position stands for."""
+    check_identity(source.topic, kept, await log.identity(source.topic))
+    begin, end = await log.low_watermark(source), await log.high_watermark(source)
+    if position is None:
+        return begin
+    if position < begin:
+        raise Refused(f"{source} begins at {begin}, but only {position} were handled: records expired unread")
+    if position > end:
+        raise Refused(f"{source} ends at {end}, but {position} were handled: the log lost its end")
+    return position
+
+
+async def unrecorded(log: Log, store: Store, inputs: Collection[str]) -> dict[bytes, bytes]:
+    """The identity rows of inputs that the store has not got yet, for the next commit."""
+    unknown = [topic for topic in inputs if store.get(log_key(topic)) is None]
+    return {log_key(topic): (await log.identity(topic)).encode() for topic in unknown}
+
+
+async def check_beginning(log: Log, register: Partition, key: bytes, changelog: Partition) -> None:
+    """Whether a changelog without a row may be taken for that of a stage that was never there. Raises Refused."""
+    async for record in _records(log, register, await log.low_watermark(register), await log.high_watermark(register)):
+        if record.key == key and record.value is not None:
+            raise Refused(
+                f"{changelog} is empty, and {key.decode()} has worked on {record.value.decode()}: rows are lost"
+            )
+
+
+async def last_record(log: Log, partition: Partition) -> StoredRecord | None:
+    """The last committed record of a partition, as far as readers may read now; None where there is none."""
+    begin, end = await log.low_watermark(partition), await log.last_stable_offset(partition)
+    reach = TAIL_OFFSETS
+    while True:
+        start = max(begin, end - reach)
+        found = [record async for record in _records(log, partition, start, end)]
+        if found or start == begin:
+            return found[-1] if found else None
+        reach *= 8
+
+
+async def _records(log: Log, partition: Partition, start: int, end: int) -> AsyncIterator[StoredRecord]:
+    """Committed records of [start, end)."""
+    reader = await log.read(partition, start)
+    try:
+        while reader.position < end:
+            for record in await reader.poll(RESTORE_POLL_MS):
+                if record.offset < end:
+                    yield record
+    finally:
+        await reader.close()
