@@ -43,6 +43,7 @@ class Endless:
 
     def __init__(self) -> None:
         self.position = 0
+        self.epoch = 0
 
     async def poll(self, timeout_ms: int) -> Sequence[StoredRecord]:
         await asyncio.sleep(0)

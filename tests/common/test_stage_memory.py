@@ -11,7 +11,7 @@ import pytest
 from common.columns import Column, OutputColumns
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.runtime.blocks import Answers
-from common.runtime.errors import Fatal, Fenced, Retriable
+from common.runtime.errors import Fatal, Fenced, Refused, Retriable
 from common.runtime.log import Partition, Record
 from common.runtime.message import Message, Output
 from common.runtime.settings import Settings
@@ -216,13 +216,14 @@ async def test_zombie_when_it_wakes_up_after_a_takeover_then_it_writes_nothing(t
     assert outputs(log) == [b"a 1 1"]
 
 
-async def test_store_when_ahead_of_the_log_then_it_is_wiped_and_restored(tmp_path: Path) -> None:
+async def test_store_when_ahead_of_the_log_then_it_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
     log, store = fresh_log(), MemoryStore()
     store.write([(row_key("accounts", b"a"), b"999")], 5_000)
     feed(log, [(b"a", b"1")])
-    await run_to_end(counting_stage(), log, store, tmp_path)
-    assert outputs(log) == [b"a 1 1"]
-    assert store.rows() == fold(log)
+    with pytest.raises(Refused, match="the store has it up to 5000"):
+        await run_to_end(counting_stage(), log, store, tmp_path)
+    assert outputs(log) == [] and fold(log) == {}, "nothing is written"
+    assert store.rows() == {row_key("accounts", b"a"): b"999"}
 
 
 async def test_poison_message_when_dead_lettered_then_it_carries_its_place_and_the_error(tmp_path: Path) -> None:

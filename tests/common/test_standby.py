@@ -298,12 +298,12 @@ async def test_task_when_its_files_are_torn_then_its_store_is_filled_from_the_lo
     assert [record.value for record in log.committed(Partition(OUTPUT.name, 1))] == [b"x 1", b"x 2"]
 
 
-async def test_standby_when_its_store_is_ahead_of_the_log_then_it_is_filled_from_the_log(tmp_path: Path) -> None:
+async def test_standby_when_its_store_is_ahead_of_the_log_then_it_is_refused(tmp_path: Path) -> None:
     log, store = make_log(), MemoryStore()
     store.write([(b"accounts/a", b"of another log")], 5_000)
     running = Running(log, tmp_path, lambda _path: store)
-    await until(lambda: running.standby.state == "following")
-    assert store.rows() == {}
+    await until(lambda: running.standby.state == "refused")
+    assert store.rows() == {b"accounts/a": b"of another log"}
     await running.end()
 
 
@@ -336,7 +336,7 @@ async def test_standby_when_a_row_breaks_an_invariant_then_it_is_not_taken(tmp_p
     await writer.append(FOLLOWED, [Record(row_key("accounts", b"a"), b"0", 0)])
     await writer.commit()
     running = Running(log, tmp_path, lambda _path: store, verify={"accounts": verify})
-    await until(lambda: running.standby.state == "waiting")
+    await until(lambda: running.standby.state == "refused")
     assert store.rows() == {}
     await running.end()
 

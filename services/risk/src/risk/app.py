@@ -1,8 +1,9 @@
 """Wires the risk service. Nothing is opened before the worker starts."""
 
-from common.contracts.topics import RISK_GATE_CHANGELOG
+from common.contracts.topics import RISK_GATE_CHANGELOG, RISK_LEDGER
 from common.runtime.app import TidemarkApp
 
+from risk.booking import continues_ledger
 from risk.settings import RiskSettings
 from risk.stages import INPUTS, OUTPUTS, SHOWS, VERIFY, Gate, account_views
 from risk.tables import TABLES
@@ -22,6 +23,7 @@ def build(settings: RiskSettings) -> TidemarkApp:
         shows=SHOWS,
         verify=VERIFY,
         batch_handler=gate.handle_batch,
+        continues={RISK_LEDGER: continues_ledger},
     )(gate.handle)
     app.watch_dead_letters(INPUTS)
     return app

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
@@ -53,11 +54,24 @@ async def create_topics(bootstrap: str, topics: Sequence[Topic] = TOPICS, replic
         await client.close()
 
 
+async def create_beside(bootstrap: str, topic: Topic, beside: str) -> None:
+    """Creates a topic where it is missing, with as many replicas as another one has.
+
+    Raises Retriable where no broker answers, Fatal where the broker refuses.
+    """
+    (partition, *_) = await _partitions(bootstrap, beside)
+    await create_topics(bootstrap, [topic], len(partition["replicas"]))
+
+
 async def leaders(bootstrap: str, topic: str) -> dict[int, int]:
     """Partition → id of the broker that leads it; -1 where none does.
 
     Raises Retriable where no broker answers, Fatal where there is no such topic.
     """
+    return {int(each["partition"]): int(each["leader"]) for each in await _partitions(bootstrap, topic)}
+
+
+async def _partitions(bootstrap: str, topic: str) -> list[dict[str, Any]]:
     client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="tidemark-admin")
     with translated(f"connect to {bootstrap}"):
         await client.start()
@@ -68,7 +82,8 @@ async def leaders(bootstrap: str, topic: str) -> dict[int, int]:
         await client.close()
     if found["error_code"]:
         raise Fatal(f"cannot describe topic {topic}: {for_code(found['error_code']).__name__}")
-    return {int(each["partition"]): int(each["leader"]) for each in found["partitions"]}
+    partitions: list[dict[str, Any]] = found["partitions"]
+    return partitions
 
 
 def main() -> None:

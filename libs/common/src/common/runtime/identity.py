@@ -7,9 +7,9 @@ was handled. So beside the positions stand two things by which a log is known ag
 ``@log`` and ``@log/{topic}``, rows of the changelog: cluster id and topic id (KIP-516) of the changelog itself, with
 each commit, and of each input, with the first. They travel with the changelog, into a store and into a mirror; and what
 an owner writes into a topic that was created again under its hands says that it was meant for another.
-``@landmark``, only in the store: offset, leader epoch where it is known, checksum and key of the last changelog row that
-the store has. A changelog that lost its end and grew past it again has another row there, or none, and the epoch ends
-before it (KIP-320); compaction takes a row only for a newer one of its key.
+``@landmark``, only in the store: offset, leader epoch where it is known, checksum and key of the last changelog row
+that the store has. A changelog that lost its end and grew past it again has another row there, or none, and the epoch
+ends before it (KIP-320); compaction takes a row only for a newer one of its key.
 
 An empty changelog has neither. So the first commit of a partition also says in the register, a topic of its own, that
 the stage was there: then the changelog has lost everything, and does not stand for a beginning.
@@ -76,20 +76,24 @@ async def check_changelog(log: Log, changelog: Partition, store: Store, start: i
 
 
 async def _check_landmark(log: Log, changelog: Partition, mark: bytes | None, begin: int) -> None:
+    """A row that is not there was taken by compaction where a newer one of its key is, or its epoch is still whole."""
     if mark is None:  # a store of an earlier release
         return
     number, epoch, checksum, key = mark.split(b" ", 3)
     offset = int(number)
     if offset < begin:
         return
-    if int(epoch) >= 0 and 0 <= (epoch_end := await log.epoch_end(changelog, int(epoch))) <= offset:
-        raise Refused(f"{changelog} was at {offset} in leader epoch {int(epoch)}, which now ends at {epoch_end}")
+    epoch_end = await log.epoch_end(changelog, int(epoch)) if int(epoch) >= 0 else -1
+    lost = Refused(f"{changelog} lacks the row at {offset} that the store was made from: it was written anew")
+    if 0 <= epoch_end <= offset:
+        raise lost
     async for record in _records(log, changelog, offset, await log.last_stable_offset(changelog)):
         if record.offset == offset and _checksum(record.key, record.value) != int(checksum):
-            break
-        if record.key == key:
+            raise lost
+        if record.offset == offset or record.key == key or epoch_end > offset:
             return
-    raise Refused(f"{changelog} lacks the row at {offset} that the store was made from: it was written anew")
+    if epoch_end < 0:
+        raise lost
 
 
 def check_identity(topic: str, kept: bytes | None, found: str) -> None:

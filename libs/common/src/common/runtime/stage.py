@@ -12,6 +12,7 @@ import mode
 
 from common.contracts.topics import STAGES, Topic
 from common.runtime import metrics
+from common.runtime.admin import create_beside
 from common.runtime.assignment import Assignment
 from common.runtime.backoff import Backoff
 from common.runtime.errors import Fatal, Fenced, LogError, Refused, Retriable
@@ -219,7 +220,8 @@ class StageService(mode.Service):  # type: ignore[misc]
         await self._kafka.start()
         stage = self.stage
         shared = tuple(table.topic for table in stage.globals())
-        await check_partitions(self._kafka, (*stage.inputs, *stage.outputs, stage.changelog, STAGES, *shared))
+        await check_partitions(self._kafka, (*stage.inputs, *stage.outputs, stage.changelog, *shared))
+        await self._have_register()
         self._runner.stage = replace(stage, missing=await self._missing_dead_letters())
         for follower in self._followers:
             follower.start()
@@ -227,6 +229,13 @@ class StageService(mode.Service):  # type: ignore[misc]
         await self._membership.start()
         self.add_future(self._follow(self._membership))
         self.add_future(self._report_positions(self._membership))
+
+    async def _have_register(self) -> None:
+        """The register is the runtime's own: it is made where an older topics job did not."""
+        try:
+            await self._kafka.partition_count(STAGES.name)
+        except Fatal:
+            await create_beside(self._settings.kafka_bootstrap, STAGES, self.stage.changelog.name)
 
     async def _missing_dead_letters(self) -> frozenset[str]:
         """A stage runs without them until it meets poison; but no marker can be written to what is not there."""

@@ -1,8 +1,8 @@
 """One RocksDB per task. Keys of the store are the keys of the changelog, so a restore is a plain copy.
 
-Row key: ``{table}/{key}``; input position: ``@position/{topic}``. Only in the store: ``@changelog``, the changelog offset
-that the store is complete up to; ``@written``, when that was; ``@landmark``, by which the changelog is known again (see
-``identity``). One WriteBatch carries all of them, so a crash leaves them in step.
+Row key: ``{table}/{key}``; input position: ``@position/{topic}``. Only in the store: ``@changelog``, the changelog
+offset that the store is complete up to; ``@written``, when that was; ``@landmark``, by which the changelog is known
+again (see ``identity``). One WriteBatch carries all of them, so a crash leaves them in step.
 """
 
 import contextlib

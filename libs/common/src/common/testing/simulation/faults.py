@@ -348,7 +348,6 @@ OPERATOR: Final[tuple[Fault, ...]] = (
     log_faults.expired_input_is_skipped,
     log_faults.lost_end_is_read_over,
     log_faults.refusal_ends_the_process,
-    log_faults.standby_takes_any_log,
 )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from common.runtime import identity, restore, standby, stage, task, transaction
+from common.runtime import identity, restore, stage, task, transaction
 from common.runtime.errors import Refused
 from common.runtime.log import Log, Partition
 from common.runtime.store import Store
@@ -49,7 +49,7 @@ def another_log_is_believed() -> AbstractContextManager[None]:
 
 def what_was_meant_is_not_read() -> AbstractContextManager[None]:
     """Commits do not say into which log, and behind what, they were to be written."""
-    right = transaction.meant_for
+    right = identity.meant_for
 
     def wrong(_identity: str, _offset: int) -> tuple[bytes, bytes]:
         return right("memory/any", 0)
@@ -134,12 +134,3 @@ def refusal_ends_the_process() -> AbstractContextManager[None]:
         raise Refused(reason)
 
     return replaced(stage.StageRunner, "_refuse", wrong)
-
-
-def standby_takes_any_log() -> AbstractContextManager[None]:
-    """A standby copies whatever its changelog holds now onto what it had of another."""
-
-    async def wrong(_log: Log, _store: Store, _changelog: Partition, _end: int) -> None:
-        return None
-
-    return replaced(standby, "make_usable", wrong)
