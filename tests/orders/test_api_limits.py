@@ -61,7 +61,7 @@ class Unused:
 
 async def test_body_when_it_is_larger_than_allowed_then_413_told_or_not() -> None:
     settings = OrdersSettings(http_body_bytes_max=5_000)
-    desk = Desk(Unused(), Verdicts(1), settings, lambda: True)
+    desk = Desk(Unused(), Verdicts(1), settings, lambda: True, Unused())
     http = client(create_api(desk, Queries(Database(settings, 2)), settings))
     sent: list[int] = []
 

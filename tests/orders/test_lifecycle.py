@@ -87,15 +87,15 @@ def _order(make: Any, state: OrderState, cum_qty: int = 0) -> OrderEvent:
 @pytest.mark.parametrize("state", sorted(CLOSED))
 def test_cancel_when_order_is_closed_then_only_told_so(make: Any, state: OrderState) -> None:
     order = _order(make, state)
-    step = on_cancel(order, make.cancel(), 9)
+    step = on_cancel(order, 700, 9)
     assert step.to_venue is None
     assert (step.order.state, step.order.revision) == (state, order.revision + 1)
     assert step.order.text == f"cancel rejected: the order is {state.name}"
 
 
 def test_cancel_when_asked_twice_then_venue_is_told_once(make: Any) -> None:
-    first = on_cancel(_order(make, OrderState.WORKING), make.cancel(), 9)
-    again = on_cancel(first.order, make.cancel(), 10)
+    first = on_cancel(_order(make, OrderState.WORKING), 700, 9)
+    again = on_cancel(first.order, 700, 10)
     assert isinstance(first.to_venue, VenueCancel)
     assert again.to_venue is None
     assert again.order.state is OrderState.PENDING_CANCEL
@@ -109,10 +109,13 @@ def test_cancel_when_refused_then_order_works_on(make: Any) -> None:
         assert step.order.text == "cancel rejected: too late"
 
 
-def test_cancel_when_of_another_account_then_raises(make: Any) -> None:
-    cancel = make.cancel().model_copy(update={"account_id": "B"})
-    with pytest.raises(ValueError, match="not an order of account B"):
-        on_cancel(_order(make, OrderState.WORKING), cancel, 9)
+@pytest.mark.parametrize("state", [OrderState.WORKING, OrderState.PARTIALLY_FILLED, OrderState.PENDING_CANCEL])
+def test_order_when_its_session_ends_then_it_is_expired_for_good(make: Any, state: OrderState) -> None:
+    order = _order(make, state, cum_qty=40)
+    expired = on_report(order, make.report(9, ExecType.EXPIRED, cum_qty=40, leaves_qty=0, text="over"), 9).order
+    assert (expired.state, expired.cum_qty, expired.leaves_qty, expired.text) == (OrderState.EXPIRED, 40, 0, "over")
+    refused = make.report(10, ExecType.CANCEL_REJECTED, cum_qty=40)
+    assert on_report(expired, refused, 10).order.state is OrderState.EXPIRED
 
 
 IMPOSSIBLE = {
@@ -164,11 +167,12 @@ def test_quantities_add_up_after_any_history(make_once: Any, actions: list[Any])
 
 def _acted(make: Any, order: OrderEvent, action: Any, number: int) -> OrderEvent:
     if action == "cancel":
-        return on_cancel(order, make.cancel(), number).order
+        return on_cancel(order, 700, number).order
     if isinstance(action, int):
         cum_qty = order.cum_qty + action
         quantities = {"last_qty": action, "last_price_e4": 990_000, "cum_qty": cum_qty, "leaves_qty": 100 - cum_qty}
         return on_report(order, make.report(number, ExecType.TRADE, **quantities), number).order
-    leaves_qty = 0 if action in (ExecType.CANCELED, ExecType.REJECTED) else 100 - order.cum_qty
+    ends = (ExecType.CANCELED, ExecType.REJECTED, ExecType.EXPIRED)
+    leaves_qty = 0 if action in ends else 100 - order.cum_qty
     report = make.report(number, action, cum_qty=order.cum_qty, leaves_qty=leaves_qty)
     return on_report(order, report, number).order

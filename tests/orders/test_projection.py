@@ -95,7 +95,7 @@ def test_migrations_are_numbered_without_a_gap() -> None:
 
 async def test_orders_keep_the_highest_revision(log: Log, database: Database, make: Any) -> None:
     first = on_decision(None, make.decision(make.intent()), 7).order
-    second = on_cancel(first, make.cancel(), 8).order
+    second = on_cancel(first, 700, 8).order
     closed = second.model_copy(update={"revision": 3, "state": OrderState.CANCELED, "leaves_qty": 0})
     await log.project(log.records(ORDERS_EVENTS, first, second))
     assert await Queries(database).order("A.1") == second

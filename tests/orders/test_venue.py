@@ -10,6 +10,7 @@ from common.contracts.values import OrderType, Side, TimeInForce
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from orders.venue import rows, stage
+from orders.venue.calendar_file import load_calendar
 
 NEW, TRADE, CANCELED, CANCEL_REJECTED = (
     ExecType.NEW,
@@ -24,7 +25,7 @@ class Floor:
 
     def __init__(self, make: Any) -> None:
         self.make = make
-        self.bench = make.bench(stage.handle, rows.TABLES)
+        self.bench = make.bench(stage.Venue(load_calendar("XNAS")).handle, rows.TABLES)
 
     def show(self, *, to_input: bool = True, **mark: Any) -> list[ExecutionReport]:
         value = self.make.mark(**mark)

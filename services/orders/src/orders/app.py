@@ -4,6 +4,7 @@ import asyncio
 
 import mode
 from common.contracts.topics import (
+    ORDERS_CANCEL_REPORTS,
     ORDERS_EVENTS,
     ORDERS_LIFECYCLE_CHANGELOG,
     ORDERS_VENUE_CHANGELOG,
@@ -11,8 +12,9 @@ from common.contracts.topics import (
 )
 from common.runtime.app import TidemarkApp
 from common.runtime.broker_watch import is_broker_away
+from common.runtime.ends import LogEnds
 
-from orders import projection, stages
+from orders import lifecycle_rows, projection, stages
 from orders.api.web import create_api
 from orders.database import Database
 from orders.desk import Desk
@@ -20,6 +22,7 @@ from orders.queries import Queries
 from orders.settings import OrdersSettings
 from orders.venue import rows as venue_rows
 from orders.venue import stage as venue_stage
+from orders.venue.calendar_file import load_calendar
 from orders.verdicts import Verdicts
 
 PROJECTION_CONNECTIONS = 2
@@ -45,7 +48,7 @@ def build(settings: OrdersSettings) -> TidemarkApp:
         inputs=stages.INPUTS,
         outputs=stages.OUTPUTS,
         changelog=ORDERS_LIFECYCLE_CHANGELOG,
-        tables=stages.TABLES,
+        tables=lifecycle_rows.TABLES,
         views=stages.views,
     )(stages.handle)
     app.stage(
@@ -54,7 +57,7 @@ def build(settings: OrdersSettings) -> TidemarkApp:
         outputs=venue_stage.OUTPUTS,
         changelog=ORDERS_VENUE_CHANGELOG,
         tables=venue_rows.TABLES,
-    )(venue_stage.handle)
+    )(venue_stage.Venue(load_calendar(settings.venue_calendar)).handle)
 
     reading = Database(settings, settings.postgres_pool_max)
     projecting = Database(settings, PROJECTION_CONNECTIONS)
@@ -63,8 +66,10 @@ def build(settings: OrdersSettings) -> TidemarkApp:
     app.health.add("projection", lambda: (True, {"reading": projected.ready()[0]}))
 
     verdicts = Verdicts(settings.inflight_max)
-    tail = app.tail((RISK_DECISIONS, ORDERS_EVENTS), verdicts.on_messages)
-    desk = Desk(app.sender, verdicts, settings, lambda: tail.ready()[0] and not is_broker_away())
+    tail = app.tail((RISK_DECISIONS, ORDERS_EVENTS, ORDERS_CANCEL_REPORTS), verdicts.on_messages)
+    ends = LogEnds(settings, "orders")
+    app.run_service(ends)
+    desk = Desk(app.sender, verdicts, settings, lambda: tail.ready()[0] and not is_broker_away(), ends)
     app.serve(create_api(desk, Queries(reading), settings))
     app.run_service(Databases(reading, projecting))
     app.watch_dead_letters((*stages.INPUTS, *venue_stage.INPUTS))

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from common.contracts.events import CommandResult, Decision, OrderEvent
+from common.contracts.events import CancelReport, CommandResult, Decision, OrderEvent
 from common.runtime.logs import get_logger
 from common.runtime.message import Message
 
 _log = get_logger(__name__)
-Answer = Decision | CommandResult | OrderEvent
+Answer = Decision | CommandResult | OrderEvent | CancelReport
 
 
 class TooManyWaiting(Exception):

@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Final
 
 from common.contracts.events import (
+    AccountStatus,
     CommandResult,
     ExecType,
     ExecutionReport,
@@ -187,6 +188,7 @@ def _result(
         conflict=conflict,
         repeat=repeat,
         status=row.status,
+        resting=row.body.resting if row.body.status is AccountStatus.SUSPENDED and row.reason is None else None,
         account_seq=row.account_seq,
         decided_ns=row.touched_ns,
         command_partition=message.partition,

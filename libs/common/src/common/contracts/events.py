@@ -53,11 +53,36 @@ class OrderIntent(Event):
 
 
 class OrderCancel(Event):
-    """A client wants the open rest of an order gone (FIX OrderCancelRequest, 35=F). Key: account_id."""
+    """A client wants the open rest of an order gone (FIX OrderCancelRequest, 35=F). Key: account_id.
+
+    ``intents_offset`` is the end of the account's partition of ``orders.intents`` when the request came in. The request
+    concerns the order if the order's intent stands before that place, whatever any clock says; without it the request
+    concerns only an order that the lifecycle knows when it reads the request.
+    """
 
     account_id: AccountId
     order_id: OrderId
     sent_ns: TimestampNs
+    intents_offset: int | None = Field(default=None, ge=0)
+
+
+class MassCancel(Event):
+    """A client wants every open order of an account gone (FIX OrderMassCancelRequest, 35=q). Key: account_id.
+
+    It concerns the orders of ``symbol`` and ``side``, of any where one is absent, whose intent stands before
+    ``intents_offset``, as in ``OrderCancel``.
+    """
+
+    type: Literal["mass_cancel"] = "mass_cancel"
+    account_id: AccountId
+    symbol: Symbol | None = None
+    side: Side | None = None
+    sent_ns: TimestampNs
+    intents_offset: int = Field(ge=0)
+
+
+CancelRequest = OrderCancel | MassCancel
+"""Told apart by their fields: the records of an ``OrderCancel`` carry no type."""
 
 
 # --- risk.commands ------------------------------------------------------------------------------------------------
@@ -68,13 +93,23 @@ class AccountStatus(StrEnum):
     SUSPENDED = "SUSPENDED"
 
 
+class RestingOrders(StrEnum):
+    """What a suspension does with the account's open orders."""
+
+    CANCEL = "cancel"
+    KEEP = "keep"
+
+
 class SetAccount(Event):
-    """Opens an account, or changes its status."""
+    """Opens an account, or changes its status. Without a status a new account is ACTIVE, and another stays as it is."""
 
     type: Literal["set_account"] = "set_account"
     command_id: ClientOrderId
     account_id: AccountId
-    status: AccountStatus
+    status: AccountStatus | None = None
+    resting: RestingOrders = Field(
+        default=RestingOrders.CANCEL, description="what becomes of the account's open orders where it is suspended"
+    )
     sent_ns: TimestampNs
 
 
@@ -179,6 +214,9 @@ class CommandResult(Event):
     conflict: str | None = Field(default=None, description="the first field that differs, with DUPLICATE_ID")
     repeat: bool = False
     status: AccountStatus | None = Field(default=None, description="of the account after it; absent if there is none")
+    resting: RestingOrders | None = Field(
+        default=None, description="what becomes of the account's open orders; only in the answer to a suspension"
+    )
     account_seq: int
     decided_ns: TimestampNs
     command_partition: int = Field(default=-1, description="where the command stands in the log; -1: not said")
@@ -287,12 +325,14 @@ class ExecType(StrEnum):
     CANCELED = "CANCELED"
     REJECTED = "REJECTED"
     CANCEL_REJECTED = "CANCEL_REJECTED"
+    EXPIRED = "EXPIRED"
 
 
 class ExecutionReport(Event):
     """The venue's word on an order (FIX ExecutionReport, 35=8). Key: account_id.
 
-    ``leaves_qty`` is what is still open after it; 0 ends the order. A CANCELED or REJECTED report voids the rest.
+    ``leaves_qty`` is what is still open after it; 0 ends the order. A CANCELED, REJECTED or EXPIRED report voids the
+    rest.
     """
 
     execution_id: str = Field(description="unique; the same report sent again carries the same id")
@@ -323,10 +363,15 @@ class OrderState(StrEnum):
     FILLED = "FILLED"
     CANCELED = "CANCELED"
     REJECTED = "REJECTED"
+    EXPIRED = "EXPIRED"
 
 
 class OrderEvent(Event):
-    """The whole of an order after one transition. Key: account_id. ``revision`` counts transitions from 1."""
+    """The whole of an order after one transition. Key: account_id. ``revision`` counts transitions from 1.
+
+    Orders of an account are ordered by ``decided_ns``, the gate's clock; ``sent_ns`` is the client's own and only
+    measures.
+    """
 
     order_id: OrderId
     account_id: AccountId
@@ -347,6 +392,43 @@ class OrderEvent(Event):
     revision: int = Field(ge=1)
     sent_ns: TimestampNs
     updated_ns: TimestampNs
+    decided_ns: TimestampNs = Field(default=0, description="when the gate decided on it; 0: not said")
+    intent_offset: int = Field(default=-1, description="where its intent stands in its partition; -1: not said")
+
+
+# --- orders.cancel-reports ----------------------------------------------------------------------------------------
+
+
+class CancelOutcome(StrEnum):
+    """What became of a cancel request that no event of an order answers."""
+
+    ORDER_UNKNOWN = "ORDER_UNKNOWN"
+    """FIX CxlRejReason 1. No intent that was in the log when the request came in is of that order: it has no effect."""
+    PENDING = "PENDING"
+    """It is kept until the gate has decided on every intent that was in the log when it came in."""
+    TOO_MANY_PENDING = "TOO_MANY_PENDING"
+    """The account has as many requests of that kind as are kept: it has no effect."""
+    DONE = "DONE"
+    """A mass cancel has been applied to every order that it concerns."""
+
+
+class CancelReport(Event):
+    """The lifecycle's word on one record of ``orders.cancels`` (FIX OrderCancelReject, 35=9, and
+    OrderMassCancelReport, 35=r). Key: account_id.
+
+    A cancel of an order that is known has no report: an event of the order answers it. A mass cancel has a
+    report that is DONE; before it PENDING ones, where the gate has yet to decide on orders that it may concern. Each
+    names other orders. A suspension has a report, too: it names the ``command_id`` and no place.
+    """
+
+    account_id: AccountId
+    cancel_partition: int
+    cancel_offset: int = Field(description="where the request stands in orders.cancels; -1: it was a suspension")
+    command_id: ClientOrderId | None = None
+    outcome: CancelOutcome
+    affected: tuple[OrderId, ...] = Field(default=(), description="open orders that it concerns, the first 5,000")
+    affected_count: int = 0
+    reported_ns: TimestampNs
 
 
 RISK_COMMAND: TypeAdapter[SetAccount | Fund | Withdraw] = TypeAdapter(RiskCommand)

@@ -127,15 +127,23 @@ ORDERS_INTENTS: Final = Topic(
     "orders.intents", "account_id", _json("order-intent", events.OrderIntent), "orders", purpose="new orders"
 )
 ORDERS_CANCELS: Final = Topic(
-    "orders.cancels", "account_id", _json("order-cancel", events.OrderCancel), "orders", purpose="cancel requests"
+    "orders.cancels",
+    "account_id",
+    _json("order-cancel", events.CancelRequest, version=2),
+    "orders",
+    purpose="cancel requests",
 )
 RISK_COMMANDS: Final = Topic(
-    "risk.commands", "account_id", _json("risk-command", events.RiskCommand), "orders", purpose="accounts and funding"
+    "risk.commands",
+    "account_id",
+    _json("risk-command", events.RiskCommand, version=2),
+    "orders",
+    purpose="accounts and funding",
 )
 RISK_DECISIONS: Final = Topic(
     "risk.decisions",
     "account_id",
-    _json("risk-decision", events.RiskDecision),
+    _json("risk-decision", events.RiskDecision, version=2),
     "risk",
     purpose="one answer per intent and per command",
 )
@@ -157,16 +165,23 @@ VENUE_ORDERS: Final = Topic(
 ORDERS_EXECUTIONS: Final = Topic(
     "orders.executions",
     "account_id",
-    _json("execution-report", events.ExecutionReport),
+    _json("execution-report", events.ExecutionReport, version=2),
     "orders",
     purpose="what the venue says",
 )
 ORDERS_EVENTS: Final = Topic(
     "orders.events",
     "account_id",
-    _json("order-event", events.OrderEvent),
+    _json("order-event", events.OrderEvent, version=2),
     "orders",
     purpose="every transition of every order",
+)
+ORDERS_CANCEL_REPORTS: Final = Topic(
+    "orders.cancel-reports",
+    "account_id",
+    _json("cancel-report", events.CancelReport),
+    "orders",
+    purpose="answers to cancel requests that no event of an order gives",
 )
 
 STAGES: Final = Topic(
@@ -200,6 +215,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     VENUE_ORDERS,
     ORDERS_EXECUTIONS,
     ORDERS_EVENTS,
+    ORDERS_CANCEL_REPORTS,
     STAGES,
     INGEST_FEED_CHANGELOG,
     SIGNALS_MARKET_CHANGELOG,

@@ -14,7 +14,6 @@ from common.contracts.events import (
     Decision,
     ExecType,
     ExecutionReport,
-    OrderCancel,
     OrderEvent,
     OrderState,
     ReasonCode,
@@ -36,6 +35,7 @@ class Trigger(StrEnum):
     CANCEL_REQUEST = "cancel request"
     CANCEL = "cancel"
     REJECT = "reject"
+    EXPIRE = "expire"
     CANCEL_REFUSED = "cancel refused, unfilled"
     CANCEL_REFUSED_FILLED = "cancel refused, part or all filled"
 
@@ -53,16 +53,19 @@ TRANSITIONS: Final[Mapping[tuple[OrderState | None, Trigger], OrderState]] = Map
         (_S.WORKING, _T.FILL): _S.FILLED,
         (_S.WORKING, _T.CANCEL_REQUEST): _S.PENDING_CANCEL,
         (_S.WORKING, _T.CANCEL): _S.CANCELED,
+        (_S.WORKING, _T.EXPIRE): _S.EXPIRED,
         (_S.PARTIALLY_FILLED, _T.PART_FILL): _S.PARTIALLY_FILLED,
         (_S.PARTIALLY_FILLED, _T.FILL): _S.FILLED,
         (_S.PARTIALLY_FILLED, _T.CANCEL_REQUEST): _S.PENDING_CANCEL,
         (_S.PARTIALLY_FILLED, _T.CANCEL): _S.CANCELED,
+        (_S.PARTIALLY_FILLED, _T.EXPIRE): _S.EXPIRED,
         # A cancel request may overtake the venue's word on the order; whatever the venue had said before still counts.
         (_S.PENDING_CANCEL, _T.ACKNOWLEDGE): _S.PENDING_CANCEL,
         (_S.PENDING_CANCEL, _T.PART_FILL): _S.PENDING_CANCEL,
         (_S.PENDING_CANCEL, _T.FILL): _S.FILLED,
         (_S.PENDING_CANCEL, _T.CANCEL_REQUEST): _S.PENDING_CANCEL,
         (_S.PENDING_CANCEL, _T.CANCEL): _S.CANCELED,
+        (_S.PENDING_CANCEL, _T.EXPIRE): _S.EXPIRED,
         (_S.PENDING_CANCEL, _T.REJECT): _S.REJECTED,
         (_S.PENDING_CANCEL, _T.CANCEL_REFUSED): _S.WORKING,
         (_S.PENDING_CANCEL, _T.CANCEL_REFUSED_FILLED): _S.PARTIALLY_FILLED,
@@ -75,11 +78,14 @@ TRANSITIONS: Final[Mapping[tuple[OrderState | None, Trigger], OrderState]] = Map
         (_S.CANCELED, _T.CANCEL_REFUSED_FILLED): _S.CANCELED,
         (_S.REJECTED, _T.CANCEL_REQUEST): _S.REJECTED,
         (_S.REJECTED, _T.CANCEL_REFUSED): _S.REJECTED,
+        (_S.EXPIRED, _T.CANCEL_REQUEST): _S.EXPIRED,
+        (_S.EXPIRED, _T.CANCEL_REFUSED): _S.EXPIRED,
+        (_S.EXPIRED, _T.CANCEL_REFUSED_FILLED): _S.EXPIRED,
     }
 )
 """State before (None: no such order yet) and trigger → state after. A pair that is not listed is illegal."""
 
-CLOSED: Final = frozenset({_S.DENIED, _S.FILLED, _S.CANCELED, _S.REJECTED})
+CLOSED: Final = frozenset({_S.DENIED, _S.FILLED, _S.CANCELED, _S.REJECTED, _S.EXPIRED})
 CANCEL_REJECTED_TEXT: Final = "cancel rejected"
 """How the text of an event begins that answers a cancel request with no."""
 
@@ -137,6 +143,8 @@ def on_decision(order: OrderEvent | None, decision: Decision, now_ns: int) -> St
         revision=1,
         sent_ns=intent.sent_ns,
         updated_ns=now_ns,
+        decided_ns=decision.decided_ns,
+        intent_offset=decision.intent_offset,
     )
     return Step(begun, _venue_order(begun, decision) if decision.accepted else None)
 
@@ -158,13 +166,9 @@ def _venue_order(order: OrderEvent, decision: Decision) -> VenueOrder:
     )
 
 
-def on_cancel(order: OrderEvent, cancel: OrderCancel, now_ns: int) -> Step:
-    """A client wants the rest gone. One event answers each request; only the first of several reaches the venue.
-
-    Raises ValueError where the order is not the account's.
-    """
-    if cancel.account_id != order.account_id:
-        raise ValueError(f"order {order.order_id} is not an order of account {cancel.account_id}")
+def on_cancel(order: OrderEvent, sent_ns: int, now_ns: int, text: str = "cancel requested") -> Step:
+    """Somebody wants the rest gone, and the order is that account's. One event answers each request; only the first of
+    several reaches the venue. ``sent_ns`` is the request's, for the latency that is measured."""
     state = next_state(order.state, Trigger.CANCEL_REQUEST)
     if state in CLOSED:
         return Step(_revised(order, now_ns, text=f"{CANCEL_REJECTED_TEXT}: the order is {state.name}"))
@@ -177,9 +181,9 @@ def on_cancel(order: OrderEvent, cancel: OrderCancel, now_ns: int) -> Step:
         symbol=order.symbol,
         instrument_id=order.instrument_id,
         side=order.side,
-        sent_ns=cancel.sent_ns,
+        sent_ns=sent_ns,
     )
-    return Step(_revised(order, now_ns, state=state, text="cancel requested"), to_venue)
+    return Step(_revised(order, now_ns, state=state, text=text), to_venue)
 
 
 def on_report(order: OrderEvent, report: ExecutionReport, now_ns: int) -> Step:
@@ -197,7 +201,7 @@ def on_report(order: OrderEvent, report: ExecutionReport, now_ns: int) -> Step:
                 "leaves_qty": report.leaves_qty,
                 "notional_e4": order.notional_e4 + report.last_qty * report.last_price_e4,
             }
-        case ExecType.CANCELED | ExecType.REJECTED:
+        case ExecType.CANCELED | ExecType.REJECTED | ExecType.EXPIRED:
             changes = {"leaves_qty": 0}
         case ExecType.NEW | ExecType.CANCEL_REJECTED:
             changes = {}
@@ -218,6 +222,8 @@ def trigger_of(order: OrderEvent, report: ExecutionReport) -> Trigger:
             return Trigger.CANCEL
         case ExecType.REJECTED:
             return Trigger.REJECT
+        case ExecType.EXPIRED:
+            return Trigger.EXPIRE
         case ExecType.CANCEL_REJECTED:
             return Trigger.CANCEL_REFUSED_FILLED if order.cum_qty else Trigger.CANCEL_REFUSED
 
@@ -233,7 +239,7 @@ def _check_quantities(order: OrderEvent, report: ExecutionReport) -> None:
     if traded and (report.last_qty <= 0 or report.last_price_e4 <= 0):
         raise ImpossibleReportError(f"trade {report.execution_id} of {report.last_qty} at {report.last_price_e4}")
     cum_qty = order.cum_qty + (report.last_qty if traded else 0)
-    ends = report.exec_type in (ExecType.CANCELED, ExecType.REJECTED)
+    ends = report.exec_type in (ExecType.CANCELED, ExecType.REJECTED, ExecType.EXPIRED)
     leaves_qty = 0 if ends else order.qty - cum_qty
     if report.exec_type is ExecType.CANCEL_REJECTED:
         return

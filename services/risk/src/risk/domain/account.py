@@ -7,7 +7,7 @@ grows only at its end, with a default, so that rows of an older version stay rea
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from common.contracts.events import AccountStatus, ReasonCode, RiskCommand
+from common.contracts.events import AccountStatus, ReasonCode, RestingOrders, RiskCommand
 from common.contracts.values import OrderType, Side, TimeInForce
 
 from risk.domain.intent import Order
@@ -95,6 +95,7 @@ class CommandBody(NamedTuple):
     cash_e4: int = 0
     symbol: str | None = None
     qty: int = 0
+    resting: RestingOrders = RestingOrders.CANCEL
 
 
 class CommandRow(msgspec.Struct, frozen=True, array_like=True, gc=False):

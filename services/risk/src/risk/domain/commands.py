@@ -30,8 +30,9 @@ def carry_out(
     """Decides a command and does it. ``position`` and ``instrument`` are those of a Fund's symbol."""
     if isinstance(command, SetAccount):
         if account is None:
-            return Outcome(None, AccountRow(command.status))
-        return Outcome(None, AccountRow(command.status, account.cash_e4, account.reserved_cash_e4, account.seq))
+            return Outcome(None, AccountRow(command.status or AccountStatus.ACTIVE))
+        status = command.status or account.status
+        return Outcome(None, AccountRow(status, account.cash_e4, account.reserved_cash_e4, account.seq))
     if account is None:
         return Outcome(Denial(ReasonCode.ACCOUNT_UNKNOWN, {}), None)
     if isinstance(command, Fund):

@@ -1,0 +1,35 @@
+"""Submissions of this process that are on their way into the log."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Entering:
+    """Lets a cancel wait until the orders that arrived before it have their place in the log.
+
+    Holds as many entries as requests are in flight.
+    """
+
+    def __init__(self) -> None:
+        self._accounts: dict[str, dict[asyncio.Event, str]] = {}
+
+    @contextmanager
+    def order(self, account_id: str, order_id: str) -> Iterator[asyncio.Event]:
+        """The event is to be set once the order's intent is in the log; the end of the block sets it in any case."""
+        entered = asyncio.Event()
+        orders = self._accounts.setdefault(account_id, {})
+        orders[entered] = order_id
+        try:
+            yield entered
+        finally:
+            entered.set()
+            del orders[entered]
+            if not orders:
+                del self._accounts[account_id]
+
+    async def entered(self, account_id: str, order_id: str | None = None) -> None:
+        """Waits for what is under way now: of one order, or of all of the account's."""
+        orders = self._accounts.get(account_id, {})
+        for entered in [event for event, entering in orders.items() if order_id in (None, entering)]:
+            await entered.wait()
