@@ -8,10 +8,10 @@ reads the calendar XNYS (Nasdaq has the same sessions) and writes ``XNAS.json`` 
 import json
 import sys
 from collections import Counter
+from datetime import date, timedelta
 from pathlib import Path
 
 import exchange_calendars  # type: ignore[import-not-found]
-import pandas
 
 DIRECTORY = Path(__file__).parent / "src" / "orders" / "venue" / "calendars"
 
@@ -25,7 +25,9 @@ def main(source: str, name: str, first_year: str, last_year: str) -> None:
         for session, close in calendar.schedule["close"].items()
     }
     (usual, _), *_ = Counter(closes.values()).most_common(1)
-    weekdays = [day.date().isoformat() for day in pandas.bdate_range(first, last)]
+    count = (date.fromisoformat(last) - date.fromisoformat(first)).days + 1
+    days = [date.fromisoformat(first) + timedelta(days=number) for number in range(count)]
+    weekdays = [day.isoformat() for day in days if day.weekday() < 5]
     document = {
         "timezone": str(calendar.tz),
         "close": usual,

@@ -7,7 +7,9 @@ from typing import Final, NamedTuple
 from common.contracts.events import ExecType, ExecutionReport, OrderEvent, OrderState
 from common.contracts.values import Side
 
-ENDED: Final = frozenset({OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED, OrderState.DENIED})
+ENDED: Final = frozenset(
+    {OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED, OrderState.DENIED, OrderState.EXPIRED}
+)
 
 
 class OrderRow(NamedTuple):

@@ -22,16 +22,18 @@ EXPIRED_AT_ONCE: Final = 1_000
 
 
 def on_session(before: TradingSession | None, now: TradingSession, tables: Tables, now_ns: int) -> Handled:
-    """The exchange's clock has come into another session. Where it went back, by a feed of an earlier day, that ends
-    the orders of the later one, too."""
+    """The exchange's clock has come into another session: whatever is not for this one ends.
+
+    The clock may have gone back, by a feed of an earlier day. An order may have come for this session already, by a
+    newer clock than the one that is read here.
+    """
     sessions = tables.changelogged("session")
     if before is None or before.close_ns == now.close_ns:
         sessions.put(SESSION_KEY, now)
         return
 
     def is_due(working: Working) -> bool:
-        later = working.close_ns > now.close_ns
-        return working.close_ns != now.close_ns and (not later or now.close_ns < before.close_ns)
+        return working.close_ns != now.close_ns
 
     symbols, due = _symbols_due(tables, is_due)
     for symbol in symbols:

@@ -94,7 +94,8 @@ class Venue:
     def _close_ns(self, tables: Tables, mark: Mark) -> int:
         """The close at which an order that comes now ends; 0 where the exchange's time was never heard."""
         clock: GlobalRow | None = tables.globals("marks").get(mark_clock_key(tables.partition))
-        event_ns = mark.event_ns if clock is None else mark_of(clock.value, clock.offset).event_ns
+        # The first marks of a day come before its first clock row.
+        event_ns = max(mark.event_ns, mark_of(clock.value, clock.offset).event_ns if clock else 0)
         session: TradingSession | None = tables.changelogged("session").get(SESSION_KEY)
         if session is not None and session.contains(event_ns):
             return session.close_ns
