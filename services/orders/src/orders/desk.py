@@ -88,6 +88,7 @@ class Desk:
         self._tailing = tailing
         self._ends = ends
         self._entering = Entering()
+        self._beside_s = settings.cancel_beside_ms / 1000
         self._unknown = asyncio.Semaphore(settings.unknown_cancels_max)
         INFLIGHT.set_function(lambda: verdicts.inflight)
 
@@ -148,10 +149,13 @@ class Desk:
         """The order once it is closed, or once its cancel is refused; still PENDING_CANCEL where the venue takes long.
         A report where no such order was in the log when the request came in, or the gate has yet to decide on it.
 
-        ``known``: an event of the order has been seen. Raises NoVerdict where nothing at all was said, NotReady.
+        ``known``: an event of the order has been seen. Where none was, the order may be on its way: a request takes
+        effect at some moment between its arrival and its answer, and it is the later one here. Raises NoVerdict where
+        nothing at all was said, NotReady.
         """
         if known:
             return await self._cancel(OrderCancel(account_id=account_id, order_id=order_id, sent_ns=sent_ns))
+        await self._entering.arrives(account_id, order_id, self._beside_s)
         async with self._turn():
             offset = await self._arrival(account_id, order_id)
             request = OrderCancel(account_id=account_id, order_id=order_id, sent_ns=sent_ns, intents_offset=offset)

@@ -17,6 +17,9 @@ class OrdersSettings(Settings):
     postgres_timeout_ms: int = Field(default=5_000, ge=100, description="connecting, or one statement of a read")
     verdict_timeout_ms: int = Field(default=5_000, ge=1, description="after this a request is answered with 503")
     inflight_max: int = Field(default=1_000, ge=1, description="requests that wait for a verdict at most")
+    cancel_beside_ms: int = Field(
+        default=100, ge=0, description="a cancel of an unknown order waits as long for the order to come beside it"
+    )
     unknown_cancels_max: int = Field(
         default=100, ge=1, description="cancels of orders that the read side does not know, at a time; more take turns"
     )
