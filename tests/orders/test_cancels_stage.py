@@ -84,8 +84,8 @@ class Room:
         return [type(body) for body in self.make.bodies(handled, VENUE_ORDERS)]
 
     def waits(self) -> tuple[dict[bytes, str], int]:
-        progress = self.bench.rows("progress").get(cancels.PROGRESS_KEY)
-        return self.bench.rows("waits"), progress.waits if progress else 0
+        known = self.bench.rows("decided").get(cancels.DECIDED_KEY)
+        return self.bench.rows("waits"), known.waits if known else 0
 
 
 @pytest.fixture

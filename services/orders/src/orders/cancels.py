@@ -25,9 +25,9 @@ from common.runtime.tables import Tables
 
 from orders.domain.cancels import PendingCancel, is_full, pending_cancel
 from orders.domain.lifecycle import CLOSED, on_cancel
-from orders.lifecycle_rows import Progress, account_row, applied, keep_account
+from orders.lifecycle_rows import Decided, account_row, applied, keep_account
 
-PROGRESS_KEY: Final = b"decisions"
+DECIDED_KEY: Final = b"intents"
 AFFECTED_NAMED_MAX: Final = 5_000
 """Order ids in one report at most, so that it fits a record; the count beside them is whole."""
 SUSPENDED_TEXT: Final = "cancel requested: the account is suspended"
@@ -41,7 +41,7 @@ def on_order_cancel(request: OrderCancel, offset: int, tables: Tables, now_ns: i
     order: OrderEvent | None = tables.changelogged("orders").get(request.order_id.encode())
     if order is not None and (request.intents_offset is None or cancel.concerns(order)):
         yield from _canceled(tables, order, request.sent_ns, now_ns)
-    elif cancel.is_void(_progress(tables).decided):
+    elif cancel.is_void(_decided(tables).before):
         yield _report(tables, request.account_id, offset, CancelOutcome.ORDER_UNKNOWN, now_ns)
     elif is_full(account_row(tables, request.account_id).pending, cancel):
         yield _report(tables, request.account_id, offset, CancelOutcome.TOO_MANY_PENDING, now_ns)
@@ -53,7 +53,7 @@ def on_order_cancel(request: OrderCancel, offset: int, tables: Tables, now_ns: i
 def on_mass_cancel(request: MassCancel, offset: int, tables: Tables, now_ns: int) -> Handled:
     """Applied to the orders that are open here; kept for those that the gate is yet to decide on."""
     cancel = pending_cancel(request, offset)
-    void = cancel.is_void(_progress(tables).decided)
+    void = cancel.is_void(_decided(tables).before)
     if not void and is_full(account_row(tables, request.account_id).pending, cancel):
         yield _report(tables, request.account_id, offset, CancelOutcome.TOO_MANY_PENDING, now_ns)
         return
@@ -106,19 +106,19 @@ def on_begun(order: OrderEvent, tables: Tables, now_ns: int) -> Handled:
 
 def on_decided(intent_offset: int, tables: Tables, now_ns: int) -> Handled:
     """The gate's decisions have come as far as this intent: requests that waited for no later one are answered."""
-    progress = _progress(tables)
-    decided = max(progress.decided, intent_offset + 1)
-    due = list(_due(tables, decided)) if progress.waits else []
+    known = _decided(tables)
+    before = max(known.before, intent_offset + 1)
+    due = list(_due(tables, before)) if known.waits else []
     for key, account_id in due:
         tables.changelogged("waits").delete(key)
         row = account_row(tables, account_id)
-        void = [cancel for cancel in row.pending if cancel.is_void(decided)]
-        rest = tuple(cancel for cancel in row.pending if not cancel.is_void(decided))
+        void = [cancel for cancel in row.pending if cancel.is_void(before)]
+        rest = tuple(cancel for cancel in row.pending if not cancel.is_void(before))
         keep_account(tables, account_id, replace(row, pending=rest))
         for cancel in void:
             outcome = CancelOutcome.DONE if cancel.is_mass else CancelOutcome.ORDER_UNKNOWN
             yield _report(tables, account_id, cancel.cancel_offset, outcome, now_ns)
-    tables.changelogged("progress").put(PROGRESS_KEY, Progress(decided, progress.waits - len(due)))
+    tables.changelogged("decided").put(DECIDED_KEY, Decided(before, known.waits - len(due)))
 
 
 def _open_orders(tables: Tables, account_id: str) -> Iterator[OrderEvent]:
@@ -131,8 +131,8 @@ def _canceled(tables: Tables, order: OrderEvent, sent_ns: int, now_ns: int, text
     return applied(tables, on_cancel(order, sent_ns, now_ns, text), origin_ns=sent_ns, just_closed=False)
 
 
-def _progress(tables: Tables) -> Progress:
-    return tables.changelogged("progress").get(PROGRESS_KEY) or Progress()
+def _decided(tables: Tables) -> Decided:
+    return tables.changelogged("decided").get(DECIDED_KEY) or Decided()
 
 
 def _keep(tables: Tables, account_id: str, cancel: PendingCancel) -> None:
@@ -141,18 +141,18 @@ def _keep(tables: Tables, account_id: str, cancel: PendingCancel) -> None:
     waits, key = tables.changelogged("waits"), _waits_key(cancel.intents_offset, account_id)
     if waits.get(key) is None:
         waits.put(key, account_id)
-        progress = _progress(tables)
-        tables.changelogged("progress").put(PROGRESS_KEY, replace(progress, waits=progress.waits + 1))
+        known = _decided(tables)
+        tables.changelogged("decided").put(DECIDED_KEY, replace(known, waits=known.waits + 1))
 
 
 def _waits_key(intents_offset: int, account_id: str) -> bytes:
     return intents_offset.to_bytes(8, "big") + account_id.encode()
 
 
-def _due(tables: Tables, decided: int) -> Iterator[tuple[bytes, str]]:
+def _due(tables: Tables, before: int) -> Iterator[tuple[bytes, str]]:
     """Accounts with requests that no later decision can concern; keys are in the order of offsets."""
     for key, account_id in tables.changelogged("waits").prefix(b""):
-        if int.from_bytes(key[:8], "big") > decided:
+        if int.from_bytes(key[:8], "big") > before:
             return
         yield key, account_id
 

@@ -8,7 +8,7 @@ accounts  account_id              AccountRow: counters of the two rings, cancels
 closed    account_id, ring slot   order_id of a closed order
 fills     account_id, ring slot   ExecutionReport of a trade
 waits     offset, account_id      the account has cancels that wait for the decisions before that offset
-progress  ``decisions``           Progress: how far the gate's decisions have come
+decided   ``intents``             Decided: how far the gate's decisions have come
 """
 
 from dataclasses import dataclass, replace
@@ -33,10 +33,10 @@ class AccountRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """``decided``: the gate's decision on every intent before this offset has been handled. ``waits``: rows there."""
+class Decided:
+    """``before``: the gate's decision on every intent before this offset has been handled. ``waits``: rows there."""
 
-    decided: int = 0
+    before: int = 0
     waits: int = 0
 
 
@@ -47,7 +47,7 @@ TABLES: Final = (
     Changelogged("closed", TEXT_CODEC),
     Changelogged("fills", json_codec(ExecutionReport)),
     Changelogged("waits", TEXT_CODEC),
-    Changelogged("progress", json_codec(Progress)),
+    Changelogged("decided", json_codec(Decided)),
 )
 
 
