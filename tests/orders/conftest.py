@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import structlog
+from common.contracts.cancels import MassCancel, OrderCancel
 from common.contracts.events import (
     Decision,
     ExecType,
     ExecutionReport,
-    MassCancel,
-    OrderCancel,
     OrderIntent,
     ReasonCode,
     VenueCancel,

@@ -3,10 +3,9 @@
 from typing import Any
 
 import pytest
+from common.contracts.cancels import CancelOutcome, CancelReport
 from common.contracts.events import (
     AccountStatus,
-    CancelOutcome,
-    CancelReport,
     CommandResult,
     Decision,
     ExecType,
@@ -28,7 +27,7 @@ from common.contracts.values import Side
 from common.runtime.message import Output, View
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from orders import cancels, lifecycle_rows, stages
+from orders import cancels, stages
 from orders.domain.cancels import PENDING_MAX
 from orders.domain.lifecycle import CLOSED
 
@@ -46,7 +45,7 @@ class Room:
 
     def __init__(self, make: Any) -> None:
         self.make = make
-        self.bench = make.bench(stages.handle, lifecycle_rows.TABLES)
+        self.bench = make.bench(stages.handle, stages.TABLES)
 
     def decide(
         self, client_order_id: str, offset: int, *, account_id: str = "A", denied: bool = False, **intent: Any

@@ -14,14 +14,14 @@ from common.contracts.topics import (
 )
 from common.contracts.views import CLOSED_ORDERS_RETAINED, FILLS_RETAINED
 from common.runtime.message import Output, View
-from orders import lifecycle_rows, stages
+from orders import stages
 
 FILL = {"last_qty": 100, "last_price_e4": 990_000, "cum_qty": 100, "leaves_qty": 0}
 
 
 @pytest.fixture
 def stage(make: Any) -> Any:
-    return make.bench(stages.handle, lifecycle_rows.TABLES)
+    return make.bench(stages.handle, stages.TABLES)
 
 
 def _accept(stage: Any, make: Any, client_order_id: str = "1", **changes: Any) -> list[Output | View]:

@@ -14,7 +14,7 @@ from common.runtime.app import TidemarkApp
 from common.runtime.broker_watch import is_broker_away
 from common.runtime.ends import LogEnds
 
-from orders import lifecycle_rows, projection, stages
+from orders import projection, stages
 from orders.api.web import create_api
 from orders.database import Database
 from orders.desk import Desk
@@ -48,7 +48,7 @@ def build(settings: OrdersSettings) -> TidemarkApp:
         inputs=stages.INPUTS,
         outputs=stages.OUTPUTS,
         changelog=ORDERS_LIFECYCLE_CHANGELOG,
-        tables=lifecycle_rows.TABLES,
+        tables=stages.TABLES,
         views=stages.views,
     )(stages.handle)
     app.stage(

@@ -9,16 +9,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from common.contracts.events import (
-    CancelOutcome,
-    CancelReport,
-    CommandResult,
-    MassCancel,
-    OrderCancel,
-    OrderEvent,
-    OrderState,
-    RestingOrders,
-)
+from common.contracts.cancels import CancelOutcome, CancelReport, MassCancel, OrderCancel
+from common.contracts.events import CommandResult, OrderEvent, OrderState, RestingOrders
 from common.contracts.topics import ORDERS_CANCEL_REPORTS
 from common.runtime.message import Handled, Output
 from common.runtime.tables import Tables

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from common.contracts.events import CancelOutcome, CancelReport, OrderEvent, OrderState
+from common.contracts.cancels import CancelOutcome, CancelReport
+from common.contracts.events import OrderEvent, OrderState
 
 from orders.domain.lifecycle import CANCEL_REJECTED_TEXT, CLOSED
 

@@ -8,15 +8,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 
+from common.contracts.cancels import CancelOutcome, CancelReport, MassCancel, OrderCancel
 from common.contracts.events import (
     AccountStatus,
-    CancelOutcome,
-    CancelReport,
     CommandResult,
     Decision,
     Fund,
-    MassCancel,
-    OrderCancel,
     OrderEvent,
     OrderIntent,
     OrderState,

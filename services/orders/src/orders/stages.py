@@ -7,15 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from common.contracts.events import (
-    CommandResult,
-    Decision,
-    ExecType,
-    ExecutionReport,
-    MassCancel,
-    OrderCancel,
-    OrderEvent,
-)
+from common.contracts.cancels import MassCancel, OrderCancel
+from common.contracts.events import CommandResult, Decision, ExecType, ExecutionReport, OrderEvent
 from common.contracts.topics import (
     ORDERS_CANCEL_REPORTS,
     ORDERS_CANCELS,
@@ -30,6 +23,7 @@ from common.runtime.tables import Tables
 
 from orders import cancels
 from orders.domain.lifecycle import CLOSED, concerns_no_order, on_decision, on_report
+from orders.lifecycle_rows import TABLES as TABLES
 from orders.lifecycle_rows import account_row, applied, keep_account
 from orders.rows import ring_key
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from common.contracts.events import CancelReport, CommandResult, Decision, OrderEvent
+from common.contracts.cancels import CancelReport
+from common.contracts.events import CommandResult, Decision, OrderEvent
 from common.runtime.logs import get_logger
 from common.runtime.message import Message
 

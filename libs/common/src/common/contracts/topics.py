@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
-from common.contracts import events, market, reference, ticks
+from common.contracts import cancels, events, market, reference, ticks
 
 PARTITIONS: Final = 4
 DAY_MS: Final = 86_400_000
@@ -129,7 +129,7 @@ ORDERS_INTENTS: Final = Topic(
 ORDERS_CANCELS: Final = Topic(
     "orders.cancels",
     "account_id",
-    _json("order-cancel", events.CancelRequest, version=2),
+    _json("order-cancel", cancels.CancelRequest, version=2),
     "orders",
     purpose="cancel requests",
 )
@@ -179,7 +179,7 @@ ORDERS_EVENTS: Final = Topic(
 ORDERS_CANCEL_REPORTS: Final = Topic(
     "orders.cancel-reports",
     "account_id",
-    _json("cancel-report", events.CancelReport),
+    _json("cancel-report", cancels.CancelReport),
     "orders",
     purpose="answers to cancel requests that no event of an order gives",
 )

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from common.contracts.events import CancelOutcome, Event, OrderState
+from common.contracts.cancels import CancelOutcome
+from common.contracts.events import Event, OrderState
 from common.contracts.values import AccountId, OrderId, Side, Symbol, TimestampNs
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field

@@ -3,7 +3,8 @@
 import asyncio
 from typing import Annotated, Any, Final
 
-from common.contracts.events import CancelOutcome, CancelReport, Decision, OrderEvent, OrderState, ReasonCode
+from common.contracts.cancels import CancelOutcome, CancelReport
+from common.contracts.events import Decision, OrderEvent, OrderState, ReasonCode
 from common.contracts.values import OrderId
 from fastapi import APIRouter, Path, Response
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from common.contracts.events import MassCancel, OrderCancel, OrderEvent
+from common.contracts.cancels import MassCancel, OrderCancel
+from common.contracts.events import OrderEvent
 from common.contracts.values import Side
 
 PENDING_MAX: Final = 32
