@@ -11,7 +11,6 @@ from common.contracts.events import (
     ExecType,
     OrderState,
     ReasonCode,
-    RestingOrders,
     VenueCancel,
     VenueOrder,
 )
@@ -23,7 +22,7 @@ from common.contracts.topics import (
     RISK_DECISIONS,
     VENUE_ORDERS,
 )
-from common.contracts.values import Side
+from common.contracts.values import RestingOrders, Side
 from common.runtime.message import Output, View
 from hypothesis import given, settings
 from hypothesis import strategies as st

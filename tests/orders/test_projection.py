@@ -18,9 +18,9 @@ from common.contracts.events import (
     OrderState,
     Posting,
     ReasonCode,
-    RestingOrders,
 )
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER, Topic
+from common.contracts.values import RestingOrders
 from common.runtime.message import Message
 from common.testing.stack import LocalStack
 from orders import projection

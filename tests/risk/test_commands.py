@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from common.contracts.events import AccountStatus, EntryKind, ExecType, ReasonCode, RestingOrders
-from common.contracts.values import E4
+from common.contracts.events import AccountStatus, EntryKind, ExecType, ReasonCode
+from common.contracts.values import E4, RestingOrders
 from common.testing.orders import ACCOUNT, NOW_NS, fund, intent, report, set_account, withdraw
 from risk.domain.account import AccountRow
 

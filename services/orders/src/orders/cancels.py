@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Final
 
 from common.contracts.cancels import CancelOutcome, CancelReport, MassCancel, OrderCancel
-from common.contracts.events import CommandResult, OrderEvent, OrderState, RestingOrders
+from common.contracts.events import CommandResult, OrderEvent, OrderState
 from common.contracts.topics import ORDERS_CANCEL_REPORTS
+from common.contracts.values import RestingOrders
 from common.runtime.message import Handled, Output
 from common.runtime.tables import Tables
 

@@ -17,12 +17,11 @@ from common.contracts.events import (
     OrderEvent,
     OrderIntent,
     OrderState,
-    RestingOrders,
     SetAccount,
     Withdraw,
 )
 from common.contracts.topics import ORDERS_CANCELS, ORDERS_INTENTS, RISK_COMMANDS, Topic
-from common.contracts.values import Side, order_id_of
+from common.contracts.values import RestingOrders, Side, order_id_of
 from common.runtime.errors import LogError
 from prometheus_client import Counter, Gauge, Histogram
 

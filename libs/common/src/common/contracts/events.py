@@ -18,6 +18,7 @@ from common.contracts.values import (
     OrderType,
     PriceE4,
     Quantity,
+    RestingOrders,
     Sha256,
     Side,
     Symbol,
@@ -60,23 +61,17 @@ class AccountStatus(StrEnum):
     SUSPENDED = "SUSPENDED"
 
 
-class RestingOrders(StrEnum):
-    """What a suspension does with the account's open orders."""
-
-    CANCEL = "cancel"
-    KEEP = "keep"
-
-
 class SetAccount(Event):
-    """Opens an account, or changes its status. Without a status a new account is ACTIVE, and another stays as it is."""
+    """Opens an account, or changes its status. Without a status a new account is ACTIVE, and another stays as it is.
+
+    ``resting`` is for the account's open orders where it is suspended.
+    """
 
     type: Literal["set_account"] = "set_account"
     command_id: ClientOrderId
     account_id: AccountId
     status: AccountStatus | None = None
-    resting: RestingOrders = Field(
-        default=RestingOrders.CANCEL, description="what becomes of the account's open orders where it is suspended"
-    )
+    resting: RestingOrders = RestingOrders.CANCEL
     sent_ns: TimestampNs
 
 
@@ -181,9 +176,7 @@ class CommandResult(Event):
     conflict: str | None = Field(default=None, description="the first field that differs, with DUPLICATE_ID")
     repeat: bool = False
     status: AccountStatus | None = Field(default=None, description="of the account after it; absent if there is none")
-    resting: RestingOrders | None = Field(
-        default=None, description="what becomes of the account's open orders; only in the answer to a suspension"
-    )
+    resting: RestingOrders | None = Field(default=None, description="only in the answer to a suspension")
     account_seq: int
     decided_ns: TimestampNs
     command_partition: int = Field(default=-1, description="where the command stands in the log; -1: not said")
@@ -334,11 +327,7 @@ class OrderState(StrEnum):
 
 
 class OrderEvent(Event):
-    """The whole of an order after one transition. Key: account_id. ``revision`` counts transitions from 1.
-
-    Orders of an account are ordered by ``decided_ns``, the gate's clock; ``sent_ns`` is the client's own and only
-    measures.
-    """
+    """The whole of an order after one transition. Key: account_id. ``revision`` counts transitions from 1."""
 
     order_id: OrderId
     account_id: AccountId
@@ -359,7 +348,7 @@ class OrderEvent(Event):
     revision: int = Field(ge=1)
     sent_ns: TimestampNs
     updated_ns: TimestampNs
-    decided_ns: TimestampNs = Field(default=0, description="when the gate decided on it; 0: not said")
+    decided_ns: TimestampNs = Field(default=0, description="by the gate's clock; orders are ordered by it. 0: not said")
     intent_offset: int = Field(default=-1, description="where its intent stands in its partition; -1: not said")
 
 

@@ -3,21 +3,14 @@
 import time
 from typing import Annotated, Final
 
-from common.contracts.events import (
-    AccountStatus,
-    Event,
-    Fund,
-    OrderIntent,
-    RestingOrders,
-    SetAccount,
-    Withdraw,
-)
+from common.contracts.events import AccountStatus, Event, Fund, OrderIntent, SetAccount, Withdraw
 from common.contracts.values import (
     AccountId,
     CashE4,
     ClientOrderId,
     OrderType,
     Quantity,
+    RestingOrders,
     Side,
     Symbol,
     TimeInForce,

@@ -7,8 +7,8 @@ grows only at its end, with a default, so that rows of an older version stay rea
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from common.contracts.events import AccountStatus, ReasonCode, RestingOrders, RiskCommand
-from common.contracts.values import OrderType, Side, TimeInForce
+from common.contracts.events import AccountStatus, ReasonCode, RiskCommand
+from common.contracts.values import OrderType, RestingOrders, Side, TimeInForce
 
 from risk.domain.intent import Order
 
