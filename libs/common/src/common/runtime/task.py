@@ -25,7 +25,7 @@ from common.runtime.identity import (
     log_key,
     unrecorded,
 )
-from common.runtime.inbox import RESTORE_POLL_MS, Inbox
+from common.runtime.inbox import Inbox
 from common.runtime.lane import Lane, Session
 from common.runtime.log import Log, Partition, Record, StoredRecord
 from common.runtime.logs import get_logger
@@ -228,39 +228,23 @@ class Task:
 
     async def _check_logs(self) -> None:
         """What was restored must belong to this changelog, and what it will write must continue what is there."""
-        parts, stage = self._parts, self.stage
-        identity = await self.log.identity(stage.changelog.name)
-        check_identity(stage.changelog.name, parts.store.get(LOG_KEY), identity)
-        parts.identity = identity
+        parts, stage, settle_s = self._parts, self.stage, self.settings.settle_timeout_ms / 1000
+        parts.identity = await self.log.identity(stage.changelog.name)
+        check_identity(stage.changelog.name, parts.store.get(LOG_KEY), parts.identity)
         if stage.register and not parts.store.get(LOG_KEY):
-            await self._check_beginning(Partition(stage.register.name, 0), identity)
+            # Nobody has committed here yet, or a release that wrote no identity: only then there are positions.
+            register, key = Partition(stage.register.name, 0), stage.task_id(self.partition).encode()
+            if not self.positions:
+                await check_beginning(self.log, register, key, parts.changelog, settle_s)
+            parts.register = register, Record(key, parts.identity.encode(), parts.clock_ns() // NS_PER_MS)
         parts.unrecorded.update(await unrecorded(self.log, parts.store, [topic.name for topic in stage.inputs]))
         for topic, continues in stage.continues.items():
             where = Partition(topic.name, self.partition)
-            await self._settled(where)
+            last = await last_record(self.log, where, settle_s)
             try:
-                continues(parts.tables, await last_record(self.log, where))
+                continues(parts.tables, last)
             except ValueError as error:
                 raise Refused(f"{where} does not end where the state of {parts.name} does: {error}") from error
-
-    async def _check_beginning(self, register: Partition, identity: str) -> None:
-        """Nobody has committed here yet, or a release that wrote no identity: only then there are rows."""
-        parts = self._parts
-        key = self.stage.task_id(self.partition).encode()
-        await self._settled(register)
-        if not self.positions:
-            await check_beginning(self.log, register, key, parts.changelog)
-        parts.register = register, Record(key, identity.encode(), parts.clock_ns() // NS_PER_MS)
-
-    async def _settled(self, partition: Partition) -> None:
-        """Waits for the markers of this partition's earlier owners, who are shut out or have given it back."""
-        end = await self.log.high_watermark(partition)
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self.settings.settle_timeout_ms / 1000
-        while (stable := await self.log.last_stable_offset(partition)) < end:
-            if loop.time() > until:
-                raise Retriable(f"{partition} can be read up to {stable} only, its end is {end}")
-            await asyncio.sleep(RESTORE_POLL_MS / 1000)
 
     async def _take(self, lane: Lane, session: Session) -> tuple[Taking, int]:
         """Takes the changelog over and copies it. Returns how many rows were copied, too."""
