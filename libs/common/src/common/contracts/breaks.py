@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, TypeAdapter
 
 from common.contracts.events import BreakAction, Event, ExecutionReport
-from common.contracts.values import AccountId, BreakId, ClientOrderId, OrderId, TimestampNs
+from common.contracts.values import AccountId, BreakId, CashE4, ClientOrderId, OrderId, Quantity, TimestampNs
 
 
 class BreakReason(StrEnum):
@@ -39,6 +39,20 @@ class BreakReason(StrEnum):
     POSITION_SHORT = "POSITION_SHORT"
 
 
+class ReportedEffect(Event):
+    """What a report says has happened, as far as the books go: what accepting or booking it moves.
+
+    A fill of ``fill_qty`` at ``fill_price_e4``; a fill of ``back_qty`` at ``back_price_e4`` that is taken back; the end
+    of the order with all that is still open. A correction is a fill taken back and a fill.
+    """
+
+    fill_qty: Quantity = 0
+    fill_price_e4: CashE4 = 0
+    back_qty: Quantity = 0
+    back_price_e4: CashE4 = 0
+    ends: bool = False
+
+
 class ExecutionBreak(Event):
     """A report that was refused."""
 
@@ -52,6 +66,7 @@ class ExecutionBreak(Event):
         default=False,
         description="the report is right and the order has moved; only its money could not be booked and waits",
     )
+    effect: ReportedEffect = Field(description="what is moved when it is booked")
     report: ExecutionReport
     opened_ns: TimestampNs
 
