@@ -2,15 +2,18 @@
 
 Gate and lifecycle both ask it, each with its own tables, and must hear the same. So a verdict depends on nothing but
 the order's facts, which stand in the decision that accepted it, and on the reports on that order before this one, in
-the order of ``orders.executions``: never on cancel requests, clocks, balances, or what an operator made of a break. What is
-accepted, repeated or refused is remembered by execution id, so that a report that is sent again moves nothing twice.
+the order of ``orders.executions``: never on cancel requests, clocks, balances, or what an operator made of a break.
+What is accepted or refused is remembered by execution id, so that a report that is sent again moves nothing twice.
 
 ``RULES`` has a row for every ExecType. Quantities are FIX's: while an order is open, leaves = quantity - cum (FIX 4.4,
 volume 7, appendix D). Hence a trade that is busted on an open order is open again. An order that has ended never opens
 again: after its end a bust lowers cum and leaves stay 0, as FIX has it for an order that was canceled before the bust.
 
-A report that is refused is a break (``contracts.breaks``). The judge also says what such a report would move, so that
-whoever books it by hand moves the same in every place.
+An order that a venue says has ended has ended, whatever it says was traded: nothing more is held for it. Where the venue
+counts other shares than it told of, the end is accepted and doubted.
+
+A report that is refused is a break, and so is a doubt (``contracts.breaks``). The judge also says what such a report
+would move, so that whoever books it by hand moves the same in every place.
 """
 
 import json
@@ -26,6 +29,10 @@ from common.contracts.events import ExecType, ExecutionReport
 from common.contracts.values import INT64_MAX, Side
 
 NO_EFFECT: Final = ReportedEffect()
+
+
+OF_NO_ORDER: Final = frozenset({BreakReason.ORDER_UNKNOWN, BreakReason.ORDER_MISMATCH})
+"""Reasons that leave no order which a fill could be counted on."""
 
 
 class End(StrEnum):
@@ -88,6 +95,8 @@ class Accept:
     progress: Progress
     effect: ReportedEffect = NO_EFFECT
     executions: Executions = field(default_factory=dict)
+    doubt: "Refusal | None" = None
+    """What of it cannot be true all the same: the order has ended, but the venue counts other shares than were told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,22 +121,26 @@ def judge(facts: OrderFacts | None, progress: Progress, register: Register, repo
     """The verdict on a report that names this order. ``facts`` is None for an order that was never accepted."""
     if report.exec_type is ExecType.CANCEL_REJECTED:
         # FIX's OrderCancelReject is no execution: it has no ExecID, and moves nothing whatever became of the order.
-        return Accept(progress) if facts is not None else Repeat()
+        return Accept(progress) if facts is not None and _is_of_its_account(report) else Repeat()
     digest = digest_of(report)
     seen = register(report.execution_id)
     if seen is not None and (seen.digest in ("", digest) or register(reused_id(report, digest)) is not None):
         return Repeat()
     case = Case(facts, progress, report, register(report.ref_execution_id) if report.ref_execution_id else None)
-    effect = RULES[report.exec_type].effect(case)
+    rule = RULES[report.exec_type]
+    effect = rule.effect(case)
     refusal = _refusal(case, effect, reused=seen is not None)
     if refusal is not None:
         key = report.execution_id if seen is None else reused_id(report, digest)
+        # Whether a refused fill is the last one of its order only those can tell who book it.
+        effect = effect.model_copy(update={"ends": rule.end is not None})
         return Break(refusal.reason, refusal.compared, effect, {key: Execution(digest)})
     executions = {report.execution_id: Execution(digest, effect.fill_qty, effect.fill_price_e4)}
     if effect.back_qty:
         assert case.referred is not None and report.ref_execution_id is not None
         executions[report.ref_execution_id] = Execution(case.referred.digest)
-    return Accept(case.after(effect), effect, executions)
+    doubt = next((no for check in rule.doubts if (no := check(case, effect)) is not None), None)
+    return Accept(case.after(effect), effect, executions, doubt)
 
 
 def digest_of(report: ExecutionReport) -> str:
@@ -181,12 +194,18 @@ class Case:
         return replace(before, acknowledged=True, cum_qty=cum_qty, notional_e4=notional_e4, ended=ended)
 
 
+def _is_of_its_account(report: ExecutionReport) -> bool:
+    return report.order_id.startswith(f"{report.account_id}.")
+
+
 Check = Callable[[Case, ReportedEffect], Refusal | None]
 
 
 def _refusal(case: Case, effect: ReportedEffect, *, reused: bool) -> Refusal | None:
     """The first rule that the report breaks."""
     facts, report = case.facts, case.report
+    if not _is_of_its_account(report):
+        return Refusal(BreakReason.ORDER_MISMATCH, {})
     if facts is None:
         return Refusal(BreakReason.ORDER_UNKNOWN, {})
     if (report.symbol, report.side) != (facts.symbol, facts.side):
@@ -215,6 +234,12 @@ def _rejected_before_acknowledged(case: Case, _: ReportedEffect) -> Refusal | No
     if not case.progress.acknowledged:
         return None
     return Refusal(BreakReason.REJECT_AFTER_ACKNOWLEDGE, {"cum_qty": case.progress.cum_qty})
+
+
+def _leaves_nothing(case: Case, _: ReportedEffect) -> Refusal | None:
+    if not case.report.leaves_qty:
+        return None
+    return Refusal(BreakReason.QUANTITIES_DISAGREE, {"reported_leaves_qty": case.report.leaves_qty, "leaves_qty": 0})
 
 
 def _amounts_positive(case: Case, effect: ReportedEffect) -> Refusal | None:
@@ -320,24 +345,26 @@ def _completes(case: Case, qty: int) -> bool:
 
 
 class Rule(NamedTuple):
-    """What a report of one type moves, what must hold, and how the order ends by it."""
+    """What a report of one type moves, what must hold, how the order ends by it, and what should hold besides."""
 
     effect: Callable[[Case], ReportedEffect]
     checks: tuple[Check, ...]
     end: End | None = None
+    doubts: tuple[Check, ...] = ()
 
 
 _FILL_CHECKS: Final = (_amounts_positive, _within_quantity, _within_limit, _quantities_agree, _fits_64_bits)
-_END_CHECKS: Final = (_said_before_the_end, _quantities_agree)
+_END_CHECKS: Final = (_said_before_the_end, _leaves_nothing)
+_END_DOUBTS: Final = (_quantities_agree,)
 
 RULES: Final[Mapping[ExecType, Rule]] = MappingProxyType(
     {
         ExecType.NEW: Rule(_nothing, (_said_before_the_end, _quantities_agree)),
         ExecType.TRADE: Rule(_fill, (_trades_before_the_end, *_FILL_CHECKS)),
-        ExecType.CANCELED: Rule(_end, _END_CHECKS, End.CANCELED),
-        ExecType.EXPIRED: Rule(_end, _END_CHECKS, End.EXPIRED),
+        ExecType.CANCELED: Rule(_end, _END_CHECKS, End.CANCELED, _END_DOUBTS),
+        ExecType.EXPIRED: Rule(_end, _END_CHECKS, End.EXPIRED, _END_DOUBTS),
         ExecType.REJECTED: Rule(
-            _end, (_said_before_the_end, _rejected_before_acknowledged, _quantities_agree), End.REJECTED
+            _end, (_said_before_the_end, _rejected_before_acknowledged, _leaves_nothing), End.REJECTED, _END_DOUBTS
         ),
         ExecType.CANCEL_REJECTED: Rule(_nothing, ()),
         ExecType.TRADE_CANCEL: Rule(_bust, (_names_a_fill_that_stands, _takes_back_all_of_it, _quantities_agree)),
