@@ -9,8 +9,8 @@ What is accepted or refused is remembered by execution id, so that a report that
 volume 7, appendix D). Hence a trade that is busted on an open order is open again. An order that has ended never opens
 again: after its end a bust lowers cum and leaves stay 0, as FIX has it for an order that was canceled before the bust.
 
-An order that a venue says has ended has ended, whatever it says was traded: nothing more is held for it. Where the venue
-counts other shares than it told of, the end is accepted and doubted.
+An order that a venue says has ended has ended, whatever it says was traded: nothing more is held for it. Where the
+venue counts other shares than it told of, the end is accepted and doubted.
 
 A report that is refused is a break, and so is a doubt (``contracts.breaks``). The judge also says what such a report
 would move, so that whoever books it by hand moves the same in every place.

@@ -184,7 +184,7 @@ def _report(report: ExecutionReport, tables: Tables, now_ns: int) -> Handled:
     for execution_id, seen in verdict.executions.items():
         reports.put(key + execution_id.encode(), seen)
     after = replace(row, progress=verdict.progress if isinstance(verdict, Accept) else progress)
-    if after != row:
+    if verdict.executions and after != row:
         tables.changelogged("progress").put(report.order_id.encode(), after)
     if not isinstance(verdict, Accept):
         return
