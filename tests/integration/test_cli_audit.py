@@ -2,15 +2,33 @@
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
-from common.contracts.events import CASH, Book, EntryKind, LedgerEntry, OrderEvent, OrderState, Posting
+from common.contracts.breaks import BreakReason, BreakResolution, ExecutionBreak, ReportedEffect
+from common.contracts.events import (
+    CASH,
+    Book,
+    BreakAction,
+    Decision,
+    EntryKind,
+    ExecType,
+    ExecutionReport,
+    LedgerEntry,
+    OrderEvent,
+    OrderIntent,
+    OrderState,
+    Posting,
+)
+from common.contracts.topics import ORDERS_EXECUTIONS, ORDERS_INTENTS, RISK_DECISIONS
 from common.contracts.values import OrderType, Side, TimeInForce
+from common.testing.tables import message
 from hypothesis import given
 from hypothesis import strategies as st
-from tidemark.audit.checks import Answers, Comparison, CopyCheck, fills, ledger_itself, unposted, violations
-from tidemark.audit.fold import Balance, LedgerFold, Posted
-from tidemark.audit.rows import ExecutionRow, OrderFold, order_row
+from tidemark.audit.checks import Answers, Comparison, CopyCheck, Fills, ledger_itself, violations
+from tidemark.audit.fold import Balance, LedgerFold
+from tidemark.audit.rows import BreakFold, ExecutionFold, OrderFold, execution_row, order_row
+from tidemark.audit.run import Folds
 
 
 def entry(account: str, seq: int, kind: EntryKind, *postings: tuple[Book, str, int], fill: str = "") -> LedgerEntry:
@@ -226,25 +244,174 @@ def test_answers_when_another_order_is_named_then_found(asked_first: bool) -> No
     assert book.result().findings.examples == ["(0, 0) asked for a.c0, answered was a.c5"]
 
 
-def trade(qty: int = 10, price_e4: int = 100) -> ExecutionRow:
-    return ExecutionRow("a.o1", "a", "AAPL", "B", "TRADE", qty, price_e4, qty, 0)
+@pytest.mark.parametrize("required", [True, False])
+def test_answers_when_asked_after_the_audit_began_then_an_answer_is_not_missed_but_two_are_too_many(
+    required: bool,
+) -> None:
+    book = Answers("intents")
+    book.ask((0, 0), "a.c0")
+    book.answer((0, 0), "a.c0")
+    if required:
+        book.require()
+    for number in (1, 2):
+        book.ask((0, number), f"a.c{number}")
+    assert book.unanswered() == (set() if required else {(0, 1), (0, 2)})
+    for _ in range(2):
+        book.answer((0, 2), "a.c2")
+    examples = book.result().findings.examples
+    assert examples == [*([] if required else ["a.c1 at (0, 1) has 0 answers"]), "a.c2 at (0, 2) has 2 answers"]
+
+
+def test_audit_when_a_fill_never_settles_then_the_intents_under_way_at_its_end_are_not_counted_as_unanswered() -> None:
+    """The last reading always ends between some intent and its decision; what had to be answered is older than that."""
+    folds = Folds()
+    decision = accepted(0)
+    for topic, body in ((ORDERS_INTENTS, decision.intent), (RISK_DECISIONS, decision)):
+        folds.apply(message(topic, b"a", body, offset=0))
+    folds.apply(message(ORDERS_EXECUTIONS, b"a", report("x", ExecType.TRADE, last_qty=1, last_price_e4=5), offset=0))
+    folds.require()
+    assert not folds.is_settled()
+    folds.apply(message(ORDERS_INTENTS, b"a", accepted(1).intent, offset=1))
+    assert folds.intents.result() == Comparison("every intent answered exactly once", 2)
+    assert folds.fills.result().findings.examples == ["x of a.o1 is not in the ledger"]
+
+
+def accepted(offset: int) -> Decision:
+    intent = OrderIntent(
+        account_id="a",
+        client_order_id=f"c{offset}",
+        symbol="AAPL",
+        side=Side.BUY,
+        order_type=OrderType.MARKET,
+        qty=1,
+        sent_ns=1,
+    )
+    return Decision(
+        account_id="a",
+        client_order_id=f"c{offset}",
+        order_id=f"a.c{offset}",
+        accepted=True,
+        intent=intent,
+        account_seq=1,
+        decided_ns=1,
+        intent_partition=0,
+        intent_offset=offset,
+    )
+
+
+def report(execution_id: str, exec_type: ExecType, **fields: Any) -> ExecutionReport:
+    return ExecutionReport(
+        execution_id=execution_id,
+        exec_type=exec_type,
+        order_id="a.o1",
+        account_id="a",
+        symbol="AAPL",
+        side=Side.BUY,
+        venue_ns=1,
+        **fields,
+    )
+
+
+def trade(execution_id: str, qty: int = 10, price_e4: int = 100) -> ExecutionReport:
+    return report(execution_id, ExecType.TRADE, last_qty=qty, last_price_e4=price_e4, cum_qty=qty)
+
+
+def moved(
+    seq: int, kind: EntryKind, fill: str, cash_e4: int = 1_000, shares: int = 10, command_id: str | None = None
+) -> LedgerEntry:
+    """Shares bought for cash, or the other way round."""
+    legs = ((CASH, Book.AVAILABLE, -cash_e4), (CASH, Book.VENUE, cash_e4))
+    shares_legs = (("AAPL", Book.AVAILABLE, shares), ("AAPL", Book.VENUE, -shares))
+    postings = ((book, asset, amount) for asset, book, amount in (*legs, *shares_legs))
+    return entry("a", seq, kind, *postings, fill=fill).model_copy(update={"command_id": command_id})
+
+
+def broken(break_id: str, of: ExecutionReport, **effect: int) -> ExecutionBreak:
+    return ExecutionBreak(
+        break_id=break_id,
+        account_id="a",
+        order_id="a.o1",
+        reason=BreakReason.OVERFILL,
+        effect=ReportedEffect(**effect),
+        report=of,
+        opened_ns=1,
+    )
+
+
+def found(reports: Sequence[ExecutionReport], entries: Sequence[LedgerEntry], *breaks: Any) -> list[str]:
+    executions, ledger, known = ExecutionFold(), LedgerFold(), BreakFold()
+    for number, each in enumerate(reports):
+        executions.apply(each, f"0-{number}")
+    folded(entries, ledger)
+    for record in breaks:
+        known.apply(record)
+    check = Fills(executions, ledger, known)
+    check.require()
+    assert check.is_settled == check.result().is_sound
+    return check.result().findings.examples
 
 
 def test_fills_when_posting_differs_is_missing_or_invented_then_found() -> None:
-    posted = {
-        "same": Posted("a", "a.o1", -1_000, 10),
-        "less": Posted("a", "a.o1", -999, 10),
-        "invented": Posted("a", "a.o1", -1_000, 10),
-    }
-    trades = {"same": trade(), "less": trade(), "lost": trade()}
-    assert unposted(trades, posted) == {"lost", "invented"}
-    assert fills(trades, posted).findings.examples == [
+    reports = [trade("same"), trade("less"), trade("lost")]
+    entries = [
+        moved(1, EntryKind.POST, "same"),
+        moved(2, EntryKind.POST, "less", cash_e4=999),
+        moved(3, EntryKind.POST, "invented"),
+    ]
+    assert found(reports, entries) == [
         "less: traded 10 shares for -1000 e4 on a.o1, posted 10 for -999 on a.o1",
         "lost of a.o1 is not in the ledger",
         "invented is in the ledger, but the venue never said it",
     ]
 
 
+def test_fills_when_refused_repeated_or_said_anew_under_a_used_id_then_each_is_a_break_or_found() -> None:
+    refused, again = trade("refused"), trade("x", 20)
+    reports = [refused, trade("x"), trade("x"), again, again]
+    entries = [moved(1, EntryKind.POST, "x")]
+    assert found(reports, entries) == [
+        "refused of a.o1 is not in the ledger",
+        "x of a.o1: said again with another body at 0-3, and no break",
+    ]
+    assert found(reports, entries, broken("0-0", refused), broken("0-3", again)) == []
+
+
+def test_fills_when_booked_by_hand_then_as_its_break_says_or_found() -> None:
+    refused = trade("refused")
+    opened = broken("0-0", refused, fill_qty=10, fill_price_e4=100)
+    entries = [moved(1, EntryKind.POST, "refused", command_id="r1")]
+    assert found([refused], entries, opened) == ["command r1 booked a fill, and resolved no break"]
+    resolution = BreakResolution(
+        break_id="0-0",
+        account_id="a",
+        command_id="r1",
+        action=BreakAction.BOOK,
+        note="seen on the venue's screen",
+        resolved=opened,
+        resolved_ns=2,
+    )
+    assert found([refused], entries, opened, resolution) == []
+    wrong = [moved(1, EntryKind.POST, "refused", cash_e4=900, command_id="r1")]
+    assert found([refused], wrong, opened, resolution) == [
+        "command r1 booked 10 shares for -900 e4, its break says 10 for -1000"
+    ]
+    folds = BreakFold()
+    folds.apply(opened)
+    assert folds.open == 1
+    folds.apply(resolution)
+    assert folds.open == 0
+
+
+def test_fills_when_a_trade_is_taken_back_then_all_of_it_or_found() -> None:
+    reports = [trade("x"), report("b", ExecType.TRADE_CANCEL, ref_execution_id="x")]
+    posted = moved(1, EntryKind.POST, "x")
+    assert found(reports, [posted]) == ["b of a.o1 takes back a trade, and nothing was taken back"]
+    assert found(reports, [posted, moved(2, EntryKind.BUST, "b", -1_000, -10)]) == []
+    assert found(reports, [posted, moved(2, EntryKind.BUST, "b", -1_000, -9)]) == [
+        "b: takes back 10 shares for -1000 e4, booked -9 for 1000"
+    ]
+
+
 def test_fills_when_a_sell_then_cash_comes_in_and_shares_go() -> None:
-    row = trade()._replace(side="S")
+    row = execution_row(trade("x"))._replace(side="S")
     assert (row.shares, row.cash_e4) == (-10, 1_000)

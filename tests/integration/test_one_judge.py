@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from common.contracts.breaks import BreakReason, BreakResolution, ExecutionBreak
+from common.contracts.breaks import BreakResolution, ExecutionBreak
 from common.contracts.events import (
     BreakAction,
     CommandResult,
@@ -159,7 +159,7 @@ class World:
     def check_money(self) -> None:
         """The gate's rows are the fold of the ledger, nothing is booked twice, and no cash comes from nowhere."""
         account = self.gate.changelogged("accounts").get(ACCOUNT.encode())
-        held = {key: row for key, row in self.gate.changelogged("positions").prefix(b"")}
+        held = dict(self.gate.changelogged("positions").prefix(b""))
         position = held.get(f"{ACCOUNT}/{SYMBOL}".encode())
         qty, reserved_qty = (position.qty, position.reserved_qty) if position else (0, 0)
         assert (account.cash_e4, account.reserved_cash_e4) == (self.ledger.cash_e4, self.ledger.reserved_cash_e4)
