@@ -158,7 +158,7 @@ class World:
 
     def check_money(self) -> None:
         """The gate's rows are the fold of the ledger, nothing is booked twice, and no cash comes from nowhere."""
-        account = self.gate.changelogged("accounts").get(ACCOUNT.encode())
+        account: Any = self.gate.changelogged("accounts").get(ACCOUNT.encode())
         held = dict(self.gate.changelogged("positions").prefix(b""))
         position = held.get(f"{ACCOUNT}/{SYMBOL}".encode())
         qty, reserved_qty = (position.qty, position.reserved_qty) if position else (0, 0)
@@ -171,7 +171,7 @@ class World:
     def check_agreement(self, of: OrderIntent) -> None:
         """Both have judged alike: the same progress, the same memory, the same order."""
         order_id = f"{of.account_id}.{of.client_order_id}"
-        gate_row = self.gate.changelogged("orders").get(order_key(order_id))
+        gate_row: Any = self.gate.changelogged("orders").get(order_key(order_id))
         order: OrderEvent | None = self.lifecycle.changelogged("orders").get(order_id.encode())
         if order is None:
             return

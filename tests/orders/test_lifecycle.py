@@ -164,7 +164,7 @@ def test_quantities_add_up_after_any_history(make_once: Any, actions: list[Any])
             assert order.state.value == progress.ended
 
 
-def _report(make: Any, order: OrderEvent, action: Any, number: int, last_fill: str) -> ExecutionReport:
+def _report(make: Any, order: OrderEvent, action: Any, number: int, last_fill: str) -> Any:
     """A report whose quantities follow from the order, whether or not it can be true."""
     cum_qty, open_qty = order.cum_qty, order.leaves_qty
     if isinstance(action, int):

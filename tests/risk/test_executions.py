@@ -375,4 +375,5 @@ def test_breaks_shown_while_open_and_counted(desk: Any) -> None:
 
 
 def open_breaks(opened: ExecutionBreak) -> float:
-    return metrics.BREAKS_OPEN.labels(int(opened.break_id.partition("-")[0]), opened.reason)._value.get()
+    partition = opened.break_id.partition("-")[0]
+    return float(metrics.BREAKS_OPEN.labels(partition, opened.reason)._value.get())
