@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from common.contracts.events import (
     ExecType,
-    ExecutionReport,
     OrderEvent,
     OrderState,
     ReasonCode,
