@@ -1,4 +1,4 @@
-"""The audit matches what the venue said with what was posted: every fill, bust and break, and what was booked by hand."""
+"""The audit matches what the venue said with what was posted: fills, busts and breaks, and what was booked by hand."""
 
 from collections.abc import Sequence
 from typing import Any

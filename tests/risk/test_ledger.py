@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from common.contracts.breaks import ReportedEffect
 from common.contracts.events import CASH, AccountStatus, Book, EntryKind, LedgerEntry
 from common.contracts.values import E4, INT64_MAX, Side
+from common.executions import Effect
 from common.testing.orders import ACCOUNT, NOW_NS, SYMBOL, fund, withdraw
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,14 +26,14 @@ def legs(entry: Entry) -> dict[tuple[Book, str], int]:
 SOURCE = Source(ACCOUNT, f"{ACCOUNT}.o1", "x1")
 
 
-def filled(qty: int, price_e4: int, *, ends: bool = False) -> ReportedEffect:
-    return ReportedEffect(fill_qty=qty, fill_price_e4=price_e4, ends=ends)
+def filled(qty: int, price_e4: int, *, ends: bool = False) -> Effect:
+    return Effect(fill_qty=qty, fill_price_e4=price_e4, ends=ends)
 
 
-ENDED = ReportedEffect(ends=True)
+ENDED = Effect(ends=True)
 
 
-def settle_buy(effect: ReportedEffect, *, leaves_qty: int = 10, cum_qty: int = 0) -> Settled:
+def settle_buy(effect: Effect, *, leaves_qty: int = 10, cum_qty: int = 0) -> Settled:
     """An account whose only reservation is that of BUY, at 100."""
     account = AccountRow(ACTIVE, 5_000 * E4, 100 * E4 * leaves_qty, 7)
     position = PositionRow(cum_qty) if cum_qty else None
@@ -43,7 +43,7 @@ def settle_buy(effect: ReportedEffect, *, leaves_qty: int = 10, cum_qty: int = 0
     return settled
 
 
-def settle_sell(effect: ReportedEffect) -> Settled:
+def settle_sell(effect: Effect) -> Settled:
     reserved = Reserved(SYMBOL, Side.SELL, 100 * E4, 10)
     settled = settle(AccountRow(ACTIVE, 0, 0, 7), PositionRow(25, 10), reserved, effect, SOURCE, NOW_NS + 1)
     assert isinstance(settled, Settled)
@@ -172,7 +172,7 @@ def test_any_effect_on_any_account_then_booked_whole_or_short_in_numbers_and_nev
     buys = side is Side.BUY
     held_e4, held = (6 * reserved_qty, 0) if buys else (0, reserved_qty)
     account, position = AccountRow(ACTIVE, cash + held_e4, held_e4, 7), PositionRow(shares + held, held)
-    effect = ReportedEffect(fill_qty=fill[0], fill_price_e4=fill[1], back_qty=back[0], back_price_e4=back[1], ends=ends)
+    effect = Effect(fill_qty=fill[0], fill_price_e4=fill[1], back_qty=back[0], back_price_e4=back[1], ends=ends)
     reserved = Reserved(SYMBOL, side, 6, reserved_qty, reopens)
     settled = settle(account, position, reserved, effect, SOURCE, NOW_NS)
     if isinstance(settled, Short):

@@ -16,9 +16,8 @@ A report that is refused is a break, and so is a doubt (``contracts.breaks``). T
 would move, so that whoever books it by hand moves the same in every place.
 """
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
 from types import MappingProxyType
@@ -28,7 +27,27 @@ from common.contracts.breaks import BreakReason, ReportedEffect
 from common.contracts.events import ExecType, ExecutionReport
 from common.contracts.values import INT64_MAX, Side
 
-NO_EFFECT: Final = ReportedEffect()
+
+class Effect(NamedTuple):
+    """``contracts.breaks.ReportedEffect``, made for each report."""
+
+    fill_qty: int = 0
+    fill_price_e4: int = 0
+    back_qty: int = 0
+    back_price_e4: int = 0
+    ends: bool = False
+
+    def reported(self) -> ReportedEffect:
+        """As a break carries it."""
+        return ReportedEffect(**self._asdict())
+
+
+def effect_of(reported: ReportedEffect) -> Effect:
+    """What a break says is moved when it is booked."""
+    return Effect(**reported.model_dump())
+
+
+NO_EFFECT: Final = Effect()
 
 
 OF_NO_ORDER: Final = frozenset({BreakReason.ORDER_UNKNOWN, BreakReason.ORDER_MISMATCH})
@@ -93,7 +112,7 @@ class Accept:
     """The report is true: the order after it, what it moves, and what must be remembered."""
 
     progress: Progress
-    effect: ReportedEffect = NO_EFFECT
+    effect: Effect = NO_EFFECT
     executions: Executions = field(default_factory=dict)
     doubt: "Refusal | None" = None
     """What of it cannot be true all the same: the order has ended, but the venue counts other shares than were told."""
@@ -110,7 +129,7 @@ class Break:
 
     reason: BreakReason
     compared: Mapping[str, int]
-    effect: ReportedEffect
+    effect: Effect
     executions: Executions
 
 
@@ -133,7 +152,7 @@ def judge(facts: OrderFacts | None, progress: Progress, register: Register, repo
     if refusal is not None:
         key = report.execution_id if seen is None else reused_id(report, digest)
         # Whether a refused fill is the last one of its order only those can tell who book it.
-        effect = effect.model_copy(update={"ends": rule.end is not None})
+        effect = effect._replace(ends=rule.end is not None)
         return Break(refusal.reason, refusal.compared, effect, {key: Execution(digest)})
     executions = {report.execution_id: Execution(digest, effect.fill_qty, effect.fill_price_e4)}
     if effect.back_qty:
@@ -146,8 +165,12 @@ def judge(facts: OrderFacts | None, progress: Progress, register: Register, repo
 def digest_of(report: ExecutionReport) -> str:
     """Tells two reports under one id apart. When and with which words a venue said it does not count."""
     r = report
-    body = (r.exec_type, r.symbol, r.side, r.last_qty, r.last_price_e4, r.cum_qty, r.leaves_qty, r.ref_execution_id)
-    return blake2b(json.dumps(body).encode(), digest_size=16).hexdigest()
+    # What a venue chooses freely stands last, so that no two bodies make the same text.
+    body = (
+        f"{r.exec_type} {r.symbol} {r.side} {r.last_qty} {r.last_price_e4} {r.cum_qty} {r.leaves_qty} "
+        f"{r.ref_execution_id}"
+    )
+    return blake2b(body.encode(), digest_size=16).hexdigest()
 
 
 def reused_id(report: ExecutionReport, digest: str) -> str:
@@ -181,7 +204,7 @@ class Case:
         assert self.facts is not None
         return self.facts
 
-    def after(self, effect: ReportedEffect) -> Progress:
+    def after(self, effect: Effect) -> Progress:
         """The order once the report is accepted."""
         before = self.progress
         cum_qty = before.cum_qty + effect.fill_qty - effect.back_qty
@@ -191,17 +214,17 @@ class Case:
         ended = before.ended
         if ended is None and effect.ends:
             ended = RULES[self.report.exec_type].end or End.FILLED
-        return replace(before, acknowledged=True, cum_qty=cum_qty, notional_e4=notional_e4, ended=ended)
+        return Progress(True, cum_qty, notional_e4, ended)
 
 
 def _is_of_its_account(report: ExecutionReport) -> bool:
     return report.order_id.startswith(f"{report.account_id}.")
 
 
-Check = Callable[[Case, ReportedEffect], Refusal | None]
+Check = Callable[[Case, Effect], Refusal | None]
 
 
-def _refusal(case: Case, effect: ReportedEffect, *, reused: bool) -> Refusal | None:
+def _refusal(case: Case, effect: Effect, *, reused: bool) -> Refusal | None:
     """The first rule that the report breaks."""
     facts, report = case.facts, case.report
     if not _is_of_its_account(report):
@@ -217,39 +240,39 @@ def _refusal(case: Case, effect: ReportedEffect, *, reused: bool) -> Refusal | N
     return next((no for check in RULES[report.exec_type].checks if (no := check(case, effect)) is not None), None)
 
 
-def _trades_before_the_end(case: Case, _: ReportedEffect) -> Refusal | None:
+def _trades_before_the_end(case: Case, _: Effect) -> Refusal | None:
     if case.progress.ended is None:
         return None
     compared = {"last_qty": case.report.last_qty, "cum_qty": case.progress.cum_qty, "leaves_qty": 0}
     return Refusal(BreakReason.FILL_AFTER_END, compared)
 
 
-def _said_before_the_end(case: Case, _: ReportedEffect) -> Refusal | None:
+def _said_before_the_end(case: Case, _: Effect) -> Refusal | None:
     if case.progress.ended is None:
         return None
     return Refusal(BreakReason.REPORT_AFTER_END, {"cum_qty": case.progress.cum_qty, "order_qty": case.order.qty})
 
 
-def _rejected_before_acknowledged(case: Case, _: ReportedEffect) -> Refusal | None:
+def _rejected_before_acknowledged(case: Case, _: Effect) -> Refusal | None:
     if not case.progress.acknowledged:
         return None
     return Refusal(BreakReason.REJECT_AFTER_ACKNOWLEDGE, {"cum_qty": case.progress.cum_qty})
 
 
-def _leaves_nothing(case: Case, _: ReportedEffect) -> Refusal | None:
+def _leaves_nothing(case: Case, _: Effect) -> Refusal | None:
     if not case.report.leaves_qty:
         return None
     return Refusal(BreakReason.QUANTITIES_DISAGREE, {"reported_leaves_qty": case.report.leaves_qty, "leaves_qty": 0})
 
 
-def _amounts_positive(case: Case, effect: ReportedEffect) -> Refusal | None:
+def _amounts_positive(case: Case, effect: Effect) -> Refusal | None:
     if effect.fill_qty > 0 and effect.fill_price_e4 > 0:
         return None
     compared = {"last_qty": case.report.last_qty, "last_price_e4": case.report.last_price_e4}
     return Refusal(BreakReason.AMOUNT_NOT_POSITIVE, compared)
 
 
-def _within_quantity(case: Case, effect: ReportedEffect) -> Refusal | None:
+def _within_quantity(case: Case, effect: Effect) -> Refusal | None:
     cum_qty = case.progress.cum_qty + effect.fill_qty - effect.back_qty
     if cum_qty <= case.order.qty:
         return None
@@ -258,7 +281,7 @@ def _within_quantity(case: Case, effect: ReportedEffect) -> Refusal | None:
     return Refusal(BreakReason.OVERFILL, compared)
 
 
-def _within_limit(case: Case, effect: ReportedEffect) -> Refusal | None:
+def _within_limit(case: Case, effect: Effect) -> Refusal | None:
     price_e4, worst_e4 = effect.fill_price_e4, case.order.worst_price_e4
     within = price_e4 <= worst_e4 if case.order.side is Side.BUY else price_e4 >= worst_e4
     if within:
@@ -266,7 +289,7 @@ def _within_limit(case: Case, effect: ReportedEffect) -> Refusal | None:
     return Refusal(BreakReason.PRICE_BEYOND_LIMIT, {"last_price_e4": price_e4, "worst_price_e4": worst_e4})
 
 
-def _quantities_agree(case: Case, effect: ReportedEffect) -> Refusal | None:
+def _quantities_agree(case: Case, effect: Effect) -> Refusal | None:
     after, report = case.after(effect), case.report
     leaves_qty = after.leaves_qty(case.order)
     if (report.cum_qty, report.leaves_qty) == (after.cum_qty, leaves_qty):
@@ -280,7 +303,7 @@ def _quantities_agree(case: Case, effect: ReportedEffect) -> Refusal | None:
     return Refusal(BreakReason.QUANTITIES_DISAGREE, compared)
 
 
-def _fits_64_bits(case: Case, effect: ReportedEffect) -> Refusal | None:
+def _fits_64_bits(case: Case, effect: Effect) -> Refusal | None:
     notional_e4 = case.after(effect).notional_e4
     if notional_e4 <= INT64_MAX:
         return None
@@ -288,43 +311,43 @@ def _fits_64_bits(case: Case, effect: ReportedEffect) -> Refusal | None:
     return Refusal(BreakReason.AMOUNT_OVERFLOW, compared)
 
 
-def _names_a_fill_that_stands(case: Case, _: ReportedEffect) -> Refusal | None:
+def _names_a_fill_that_stands(case: Case, _: Effect) -> Refusal | None:
     if case.referred is not None and case.referred.qty > 0:
         return None
     return Refusal(BreakReason.BUST_UNKNOWN, {})
 
 
-def _takes_back_all_of_it(case: Case, effect: ReportedEffect) -> Refusal | None:
+def _takes_back_all_of_it(case: Case, effect: Effect) -> Refusal | None:
     """A bust may leave the quantity out. One that names another quantity than was traded is about something else."""
     if case.report.last_qty in (0, effect.back_qty):
         return None
     return Refusal(BreakReason.QUANTITIES_DISAGREE, {"last_qty": case.report.last_qty, "traded_qty": effect.back_qty})
 
 
-def _nothing(_: Case) -> ReportedEffect:
+def _nothing(_: Case) -> Effect:
     return NO_EFFECT
 
 
-def _end(_: Case) -> ReportedEffect:
-    return ReportedEffect(ends=True)
+def _end(_: Case) -> Effect:
+    return Effect(ends=True)
 
 
-def _fill(case: Case) -> ReportedEffect:
+def _fill(case: Case) -> Effect:
     qty = case.report.last_qty
-    return ReportedEffect(fill_qty=qty, fill_price_e4=case.report.last_price_e4, ends=_completes(case, qty))
+    return Effect(fill_qty=qty, fill_price_e4=case.report.last_price_e4, ends=_completes(case, qty))
 
 
-def _bust(case: Case) -> ReportedEffect:
+def _bust(case: Case) -> Effect:
     """Of a trade that is not known here, what the report itself says of it."""
     qty, price_e4 = _referred(case)
-    return ReportedEffect(back_qty=qty, back_price_e4=price_e4)
+    return Effect(back_qty=qty, back_price_e4=price_e4)
 
 
-def _correction(case: Case) -> ReportedEffect:
+def _correction(case: Case) -> Effect:
     """Of a trade that is not known here only the new fill can be told."""
     known = case.referred is not None and case.referred.qty > 0
     back_qty, back_price_e4 = _referred(case) if known else (0, 0)
-    return ReportedEffect(
+    return Effect(
         fill_qty=case.report.last_qty,
         fill_price_e4=case.report.last_price_e4,
         back_qty=back_qty,
@@ -347,7 +370,7 @@ def _completes(case: Case, qty: int) -> bool:
 class Rule(NamedTuple):
     """What a report of one type moves, what must hold, how the order ends by it, and what should hold besides."""
 
-    effect: Callable[[Case], ReportedEffect]
+    effect: Callable[[Case], Effect]
     checks: tuple[Check, ...]
     end: End | None = None
     doubts: tuple[Check, ...] = ()

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
-from common.contracts.breaks import BreakReason, BreakResolution, ExecutionBreak, ReportedEffect
+from common.contracts.breaks import BreakReason, BreakResolution, ExecutionBreak
 from common.contracts.events import BreakAction, ExecutionReport, ReasonCode, ResolveBreak
 from common.contracts.topics import RISK_BREAKS
-from common.executions import OF_NO_ORDER, Break
+from common.executions import OF_NO_ORDER, Break, Effect, effect_of
 from common.runtime.message import Message, Output, View
 from common.runtime.tables import Tables
 
@@ -44,7 +44,7 @@ def open_break(
         reason=refused.reason,
         compared=dict(refused.compared),
         parked=held is not None,
-        effect=refused.effect,
+        effect=refused.effect.reported(),
         report=report,
         opened_ns=now_ns,
     )
@@ -107,7 +107,7 @@ def _moved(
     command: ResolveBreak, row: BreakRow, opened: ExecutionBreak, account: AccountRow, tables: Tables, now_ns: int
 ) -> Settled | Denial | None:
     """Moves money and order, and writes their rows. None where there is nothing to move."""
-    report, effect = opened.report, opened.effect
+    report, effect = opened.report, effect_of(opened.effect)
     books = command.action is BreakAction.BOOK
     if not books and not opened.parked:
         return None
@@ -121,11 +121,10 @@ def _moved(
     position: PositionRow | None = tables.changelogged("positions").get(position_key(account_key, report.symbol))
     source = Source(command.account_id, report.order_id, report.execution_id, command.command_id)
     reserved = _reserved(row, opened, order)
+    moves = effect
     if opened.parked:
         # The order has moved: what was held for the report is used up, or let go.
-        moves = effect.model_copy(update={"ends": False}) if books else ReportedEffect(ends=True)
-    else:
-        moves = effect
+        moves = effect._replace(ends=False) if books else Effect(ends=True)
     settled = settle(account, position, reserved, moves, source, now_ns)
     if isinstance(settled, Short):
         return Denial(_DENIALS.get(settled.reason, ReasonCode.COMMAND_INVALID), dict(settled.compared))

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import msgspec
-from common.contracts.breaks import BreakReason, ReportedEffect
+from common.contracts.breaks import BreakReason
 from common.contracts.events import ExecType, ExecutionReport, ReasonCode
 from common.contracts.values import OrderType, TimeInForce
-from common.executions import NO_EFFECT, Accept, Break, Execution, OrderFacts, Progress, Repeat, judge
+from common.executions import NO_EFFECT, Accept, Break, Effect, Execution, OrderFacts, Progress, Repeat, judge
 from common.runtime.message import Message, Output
 from common.runtime.tables import Tables
 
@@ -129,7 +129,7 @@ def _booked(
         refused = Break(settled.reason, settled.compared, effect, {})
         yield open_break(message, report, refused, tables, now_ns, held=(held_qty, order.price_e4))
         rest = reserved._replace(qty=order.leaves_qty - held_qty)
-        settled = settle(account, position, rest, ReportedEffect(ends=effect.ends), source, now_ns)
+        settled = settle(account, position, rest, Effect(ends=effect.ends), source, now_ns)
         assert isinstance(settled, Settled), "to release is always possible"
     cum_qty = order.cum_qty + effect.fill_qty - effect.back_qty
     tables.changelogged("orders").put(

@@ -10,7 +10,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from common.contracts.breaks import BreakResolution, ReportedEffect
+from common.contracts.breaks import BreakResolution
 from common.contracts.events import (
     BreakAction,
     Decision,
@@ -24,7 +24,7 @@ from common.contracts.events import (
     VenueOrder,
 )
 from common.contracts.values import INT64_MAX
-from common.executions import NO_EFFECT, OF_NO_ORDER
+from common.executions import NO_EFFECT, OF_NO_ORDER, Effect, effect_of
 
 _S = OrderState
 
@@ -206,7 +206,7 @@ def on_cancel(order: OrderEvent, cancel: OrderCancel, now_ns: int) -> Step:
     return Step(_revised(order, now_ns, state=state, text="cancel requested"), to_venue)
 
 
-def on_report(order: OrderEvent, report: ExecutionReport, effect: ReportedEffect, now_ns: int) -> Step:
+def on_report(order: OrderEvent, report: ExecutionReport, effect: Effect, now_ns: int) -> Step:
     """The venue has spoken, and the judge has accepted it; ``effect`` is what it says has happened."""
     text = report.text
     if report.exec_type is ExecType.CANCEL_REJECTED:
@@ -224,7 +224,7 @@ def on_resolution(order: OrderEvent, resolution: BreakResolution, now_ns: int) -
     books = resolution.action is BreakAction.BOOK
     if opened.reason in OF_NO_ORDER or books is opened.parked:
         return None
-    effect, report = opened.effect, opened.report
+    effect, report = effect_of(opened.effect), opened.report
     if effect == NO_EFFECT:
         return None
     what = f"{report.exec_type.value} {report.execution_id}"
@@ -236,7 +236,7 @@ def on_resolution(order: OrderEvent, resolution: BreakResolution, now_ns: int) -
     return Step(_revised(order, now_ns, cum_qty=cum_qty, notional_e4=notional_e4, text=text))
 
 
-def _moved(order: OrderEvent, exec_type: ExecType, effect: ReportedEffect, text: str, now_ns: int) -> OrderEvent:
+def _moved(order: OrderEvent, exec_type: ExecType, effect: Effect, text: str, now_ns: int) -> OrderEvent:
     """The order with the quantities and in the state that follow from what has happened."""
     cum_qty = order.cum_qty + effect.fill_qty - effect.back_qty
     leaves_qty = max(0, order.leaves_qty + effect.back_qty - effect.fill_qty)
@@ -254,7 +254,7 @@ def _moved(order: OrderEvent, exec_type: ExecType, effect: ReportedEffect, text:
     )
 
 
-def _notional_e4(effect: ReportedEffect) -> int:
+def _notional_e4(effect: Effect) -> int:
     return effect.fill_qty * effect.fill_price_e4 - effect.back_qty * effect.back_price_e4
 
 

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import msgspec
-from common.contracts.breaks import BreakReason, ReportedEffect
+from common.contracts.breaks import BreakReason
 from common.contracts.events import CASH, Book, EntryKind
 from common.contracts.values import INT64_MAX, Side
+from common.executions import Effect
 
 from risk.domain.account import NO_POSITION, AccountRow, PositionRow
 from risk.domain.ledger import Booked, Entry, Leg, move
@@ -64,7 +65,7 @@ def settle(
     account: AccountRow,
     position: PositionRow | None,
     reserved: Reserved,
-    effect: ReportedEffect,
+    effect: Effect,
     source: Source,
     now_ns: int,
 ) -> Settled | Short:
@@ -100,7 +101,7 @@ def _post(
     account: AccountRow,
     position: PositionRow,
     reserved: Reserved,
-    effect: ReportedEffect,
+    effect: Effect,
     from_reserved: int,
     source: Source,
     now_ns: int,
@@ -141,7 +142,7 @@ def _take_back(
     account: AccountRow,
     position: PositionRow,
     reserved: Reserved,
-    effect: ReportedEffect,
+    effect: Effect,
     reopened: int,
     source: Source,
     now_ns: int,
