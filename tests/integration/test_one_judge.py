@@ -81,7 +81,7 @@ class World:
         self.written: dict[str, list[Any]] = {topic.name: [] for topic in lifecycle.INPUTS}
         self.read: Counter[str] = Counter()
         self.ledger = Balances(ACCOUNT)
-        self.kinds: Counter[tuple[EntryKind, str | None]] = Counter()
+        self.kinds: Counter[tuple[EntryKind, str | None, str | None]] = Counter()
         self.events: list[OrderEvent] = []
 
     def copied(self) -> "World":
@@ -121,7 +121,7 @@ class World:
     def _entry(self, entry: LedgerEntry) -> None:
         self.ledger.apply(entry)
         if entry.kind in (EntryKind.POST, EntryKind.BUST):
-            self.kinds[entry.kind, entry.execution_id] += 1
+            self.kinds[entry.kind, entry.execution_id, entry.command_id] += 1
 
     # --- the lifecycle ---------------------------------------------------------------------------------------------
 
@@ -182,11 +182,19 @@ class World:
         assert self._gate_memory(order_id) == self._lifecycle_memory(order_id)
         if order.state is OrderState.DENIED:
             return
-        open_parked = [b for b in self.open_breaks().values() if b.parked and b.effect.fill_qty + b.effect.back_qty]
         assert order.cum_qty == gate_row.cum_qty
-        if not open_parked:
+        if not self._crossed(order_id):
             assert order.leaves_qty == gate_row.leaves_qty
             assert (order.state in CLOSED) == (gate_row.leaves_qty == 0)
+
+    def _crossed(self, order_id: str) -> bool:
+        """Whether money waits, or what an operator booked and a bust of the same order may have crossed: ADR 0021."""
+        records = self.written[RISK_BREAKS.name]
+        waits = any(one.parked and one.effect.fill_qty + one.effect.back_qty for one in self.open_breaks().values())
+        booked = any(isinstance(one, BreakResolution) and one.action is BreakAction.BOOK for one in records)
+        reports = self.written[ORDERS_EXECUTIONS.name]
+        busted = any(one.ref_execution_id is not None and one.order_id == order_id for one in reports)
+        return waits or (booked and busted)
 
     def _gate_memory(self, order_id: str) -> dict[str, Execution]:
         prefix = execution_key(order_key(order_id), "")
