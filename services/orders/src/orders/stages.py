@@ -48,6 +48,7 @@ from common.contracts.views import CLOSED_ORDERS_RETAINED, FILLS_RETAINED
 from common.executions import OF_NO_ORDER, Accept, End, Execution, OrderFacts, Progress, Repeat, judge
 from common.runtime.message import Handled, Message, Output, View
 from common.runtime.tables import Changelogged, Tables
+from prometheus_client import Counter
 
 from orders.domain.lifecycle import CLOSED, Step, concerns_no_order, on_cancel, on_decision, on_report, on_resolution
 from orders.rows import EXECUTION_CODEC, TEXT_CODEC, json_codec, ring_key
@@ -55,6 +56,10 @@ from orders.rows import EXECUTION_CODEC, TEXT_CODEC, json_codec, ring_key
 EARLY_CANCELS_MAX: Final = 32
 """Cancel requests per account that wait for the decision on their order; the oldest gives way."""
 
+EARLY_REPORTS = Counter(
+    "tidemark_orders_early_reports_total",
+    "Reports, and resolutions of breaks, on an order that the lifecycle does not know: not yet, or not any more",
+)
 EARLY_MAX: Final = 256
 """Reports and resolutions per account that wait for the decision on their order; the oldest gives way."""
 
@@ -259,6 +264,7 @@ def _resolution(resolution: BreakResolution, tables: Tables, now_ns: int) -> Han
 def _wait(tables: Tables, account_id: str, message: ExecutionReport | BreakResolution) -> None:
     row = _early_row(tables, account_id)
     if _order_named_by(message) not in row.never:
+        EARLY_REPORTS.inc()
         _keep_early(tables, account_id, replace(row, waiting=(*row.waiting, message)[-EARLY_MAX:]))
 
 
