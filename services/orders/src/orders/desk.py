@@ -15,6 +15,7 @@ from common.contracts.events import (
     OrderEvent,
     OrderIntent,
     OrderState,
+    ResolveBreak,
     SetAccount,
     Withdraw,
 )
@@ -79,7 +80,7 @@ class Desk:
         assert isinstance(decision, Decision)
         return decision
 
-    async def command(self, command: SetAccount | Fund | Withdraw) -> CommandResult:
+    async def command(self, command: SetAccount | Fund | Withdraw | ResolveBreak) -> CommandResult:
         """The answer to exactly this record of ``risk.commands``. Raises NoVerdict, NotReady."""
 
         def concerns(answer: Any) -> bool:

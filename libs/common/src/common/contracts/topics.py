@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
-from common.contracts import events, market, reference, ticks
+from common.contracts import breaks, events, market, reference, ticks
 
 PARTITIONS: Final = 4
 DAY_MS: Final = 86_400_000
@@ -130,22 +130,34 @@ ORDERS_CANCELS: Final = Topic(
     "orders.cancels", "account_id", _json("order-cancel", events.OrderCancel), "orders", purpose="cancel requests"
 )
 RISK_COMMANDS: Final = Topic(
-    "risk.commands", "account_id", _json("risk-command", events.RiskCommand), "orders", purpose="accounts and funding"
+    "risk.commands",
+    "account_id",
+    _json("risk-command", events.RiskCommand, version=2),
+    "orders",
+    purpose="accounts and funding",
 )
 RISK_DECISIONS: Final = Topic(
     "risk.decisions",
     "account_id",
-    _json("risk-decision", events.RiskDecision),
+    _json("risk-decision", events.RiskDecision, version=2),
     "risk",
     purpose="one answer per intent and per command",
 )
 RISK_LEDGER: Final = Topic(
     "risk.ledger",
     "account_id",
-    _json("ledger-entry", events.LedgerEntry, version=2),
+    _json("ledger-entry", events.LedgerEntry, version=3),
     "risk",
     retention_ms=-1,
     purpose="every movement of cash, positions and reservations",
+)
+RISK_BREAKS: Final = Topic(
+    "risk.breaks",
+    "account_id",
+    _json("risk-break", breaks.RiskBreak),
+    "risk",
+    retention_ms=-1,
+    purpose="execution reports that the books refuse, and what became of each",
 )
 VENUE_ORDERS: Final = Topic(
     "venue.orders",
@@ -157,14 +169,14 @@ VENUE_ORDERS: Final = Topic(
 ORDERS_EXECUTIONS: Final = Topic(
     "orders.executions",
     "account_id",
-    _json("execution-report", events.ExecutionReport),
+    _json("execution-report", events.ExecutionReport, version=2),
     "orders",
     purpose="what the venue says",
 )
 ORDERS_EVENTS: Final = Topic(
     "orders.events",
     "account_id",
-    _json("order-event", events.OrderEvent),
+    _json("order-event", events.OrderEvent, version=2),
     "orders",
     purpose="every transition of every order",
 )
@@ -197,6 +209,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     RISK_COMMANDS,
     RISK_DECISIONS,
     RISK_LEDGER,
+    RISK_BREAKS,
     VENUE_ORDERS,
     ORDERS_EXECUTIONS,
     ORDERS_EVENTS,
@@ -216,6 +229,7 @@ STAGE_INPUTS: Final[tuple[Topic, ...]] = (
     ORDERS_CANCELS,
     RISK_COMMANDS,
     RISK_DECISIONS,
+    RISK_BREAKS,
     VENUE_ORDERS,
     ORDERS_EXECUTIONS,
 )

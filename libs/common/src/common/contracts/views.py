@@ -13,6 +13,7 @@ reads the snapshot again.
 | account   | account_id   | ``account``       | AccountData                                                | risk    |
 | order     | account_id   | order_id          | contracts.events.OrderEvent (open; the newest 200 closed)  | orders  |
 | fill      | account_id   | execution_id      | contracts.events.ExecutionReport (TRADE; the newest 200)   | orders  |
+| break     | account_id   | break_id          | contracts.breaks.ExecutionBreak (open ones)                | risk    |
 | health    | service      | worker id         | HealthData                                                 | all     |
 """
 
