@@ -18,7 +18,9 @@ OVERFLOWS = Counter("tidemark_push_queue_overflows_total", "Topics of a client b
 REFUSED = Counter("tidemark_push_commands_refused_total", "Messages of clients that were refused")
 TURNED_AWAY = Counter("tidemark_push_clients_refused_total", "WebSocket handshakes that were refused", ("cause",))
 POSTPONED = Counter("tidemark_push_snapshots_postponed_total", "Snapshots that waited for their client's share")
-PAINTS_IGNORED = Counter("tidemark_push_paint_samples_ignored_total", "Paint samples that were not believed", ("cause",))
+PAINTS_IGNORED = Counter(
+    "tidemark_push_paint_samples_ignored_total", "Paint samples that were not believed", ("cause",)
+)
 SPANS_IGNORED = Counter("tidemark_push_latency_ignored_total", "Latencies beyond any that can be", ("path", "clock"))
 VIEWS_AGE = Gauge("tidemark_push_views_age_seconds", "Age of what is shown of a writer", ("writer",))
 VIEWS_CURRENT = Gauge("tidemark_push_views_current", "1 while a writer's views are complete and recent", ("writer",))
