@@ -81,7 +81,8 @@ async def test_dashboard_shows_the_market_the_account_and_the_clocks_without_a_c
         await page.until("document.querySelector('.orders .state.open')")
         await page.until("document.querySelector('.account .strong').textContent != '–'")
         await page.until("document.querySelector('.chart-legend').textContent.includes('VWAP')")
-        painted = "[...document.querySelectorAll('.clock-value')].filter((node) => /[0-9]/.test(node.textContent)).length == 6"
+        with_digits = ".filter((node) => /[0-9]/.test(node.textContent))"
+        painted = f"[...document.querySelectorAll('.clock-value')]{with_digits}.length == 6"
         await page.until(painted, timeout_s=60)
         await keep_picture(page, "dashboard")
         async with httpx.AsyncClient(base_url=push.url) as http:
