@@ -59,7 +59,10 @@ it.each(["filling", "partial", "lost"] as const)("is not live while rows are mis
 });
 
 it("says what nobody has spoken of", () => {
-  expect(freshness(status(0, { state: "unknown", of: "signals.market" }), ALL, NOW_MS).text).toBe("NO MARKET");
+  const unknown = { state: "unknown", of: "signals.market" } as const;
+  expect(freshness(status(NOW_MS, unknown), ALL, NOW_MS).text).toBe("NO MARKET");
+  const clockless = { of: "signals.market" }; // the writer lives, and no feed has ever ticked
+  expect(freshness(status(NOW_MS, clockless), ALL, NOW_MS).text).toBe("NO MARKET");
   expect(freshness(status(9000, { state: "silent" }), ALL, NOW_MS)).toMatchObject({ state: "stale", text: "STALE 9 s" });
 });
 

@@ -41,11 +41,11 @@ export function freshness(status: Status | undefined, views: ReadonlySet<string>
   const asOfMs = oldestMs ? nowMs - oldestMs : 0;
   const trouble = redisTrouble(status);
   if (trouble) return { state: "stale", text: `STALE · REDIS ${trouble === "away" ? "" : trouble.toUpperCase()}`.trim(), why: `Redis is ${trouble}`, asOfMs };
-  const incomplete = parts.filter(({ writer }) => writer.state !== "live");
+  const incomplete = parts.filter(({ writer, ageMs }) => writer.state !== "live" || ageMs === undefined);
   if (incomplete.length) {
     const [{ part, writer, ageMs }] = incomplete as [(typeof incomplete)[number]];
     const names = incomplete.map((each) => each.part).join(", ");
-    if (writer.state === "unknown") return { state: "stale", text: `NO ${part.toUpperCase()}`, why: `Nothing was heard of: ${names}`, asOfMs };
+    if (ageMs === undefined) return { state: "stale", text: `NO ${part.toUpperCase()}`, why: `Nothing was heard of: ${names}`, asOfMs };
     if (writer.state === "silent") return { state: "stale", text: `STALE ${seconds(ageMs)}`, why: `No word of: ${names}`, asOfMs };
     return { state: "stale", text: `INCOMPLETE · ${part.toUpperCase()}`, why: `Not every row is here: ${names}`, asOfMs };
   }
