@@ -88,6 +88,26 @@ async def test_address_that_takes_every_place_then_it_has_its_share_and_others_c
             await somebody.until(lambda: "account:A1" in somebody.rows)  # noqa: B023
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_client_that_says_it_comes_from_elsewhere_then_only_a_proxy_is_believed(
+    start_push: Callable[..., Any], redis: Redis, trusted: bool
+) -> None:
+    push = await start_push(address_clients_max=1, trusted_proxies=(ATTACKER[0],) if trusted else ())
+    await push.until_redis(True)
+
+    async def another(number: int) -> None:
+        client = await push.client(local_addr=ATTACKER, additional_headers={"X-Forwarded-For": f"10.0.0.{number}"})
+        await client.subscribe("account:A1")
+        await client.until(lambda: "account:A1" in client.rows)
+
+    await another(1)
+    if trusted:
+        await another(2)
+    else:
+        with pytest.raises(websockets.InvalidStatus, match="429"):
+            await another(2)
+
+
 async def test_push_that_is_full_then_it_says_503_and_when_to_ask_again(
     start_push: Callable[..., Any], redis: Redis
 ) -> None:

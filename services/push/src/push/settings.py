@@ -33,6 +33,9 @@ class PushSettings(Settings):
     subscribe_timeout_s: float = Field(default=10.0, gt=0, description="a client without a topic for longer is dropped")
 
     clients_max: int = Field(default=500, ge=1)
+    trusted_proxies: tuple[str, ...] = Field(
+        default=(), description="addresses whose X-Forwarded-For is believed; nobody else says where he comes from"
+    )
     address_clients_max: int = Field(default=50, ge=1, description="clients of one address at most (IPv6: of a /64)")
     address_handshakes_per_s_max: float = Field(default=10.0, gt=0, description="new clients of an address a second")
     address_subscriptions_per_s_max: float = Field(
