@@ -251,7 +251,8 @@ async def test_writer_that_dies_then_the_pill_and_its_lamp_tell_since_when(
             await page.until("document.querySelector('.pill.live')")
         await page.until("document.querySelector('.pill.delayed')")
         await page.until("document.querySelector('.pill.stale')", timeout_s=30)
-        assert (await page.text(".banner")).startswith("No word of: market, account, orders — as of ")
+        banner = "document.querySelector('.banner').textContent"
+        await page.until(f"{banner}.startsWith('No word of: market, account, orders — as of ')")
 
 
 async def test_screen_that_nobody_spoke_to_then_it_is_not_live(start_push: Callable[..., Any], redis: Any) -> None:
