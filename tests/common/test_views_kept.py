@@ -16,7 +16,7 @@ from common.runtime.overlay import TaskTables
 from common.runtime.tables import Tables
 from common.runtime.transaction import Committed
 from common.runtime.view_checks import CHECKED_SCOPES_MAX
-from common.runtime.view_task import ViewClock, ViewWriter
+from common.runtime.view_task import REFILL_ROWS_MAX, ViewClock, ViewWriter
 from common.runtime.views import ViewPublisher
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -135,6 +135,31 @@ async def test_writer_then_it_says_how_far_its_views_have_come_and_goes_on_sayin
     await until(is_later, 5)
     assert (await said(redis)).epoch == first.epoch, "nothing was lost"
     assert abs(time.time_ns() - (await said(redis)).as_of_ns) < 2_000_000_000
+
+
+async def test_task_that_waits_for_another_ones_refill_then_it_says_meanwhile_that_rows_are_missing(
+    books: Books, redis: Redis
+) -> None:
+    await until_all_is_there(redis, books)
+
+    def slowly(_committed: Tables) -> Iterator[View]:
+        for number in range(20 * REFILL_ROWS_MAX):
+            if number % REFILL_ROWS_MAX == 0:
+                time.sleep(0.1)
+            yield View("account", f"slow {number}", "account", {"value": 1})
+
+    async with redis.pubsub() as beats:
+        await beats.subscribe(WRITER)
+        books.publisher.open(("other", "0"), NO_TABLES, slowly, ViewWriter(1, books.now))
+        await asyncio.sleep(0.3)
+        books.open()
+        said_so = 0
+        async with asyncio.timeout(10):
+            while said_so < 2:
+                message = await beats.get_message(ignore_subscribe_messages=True, timeout=1)
+                said_so += bool(message and WriterData.model_validate_json(message["data"]).state == "filling")
+    assert (await said(redis)).epoch > 0, "what Redis holds is the epoch of what it holds"
+    await until_all_is_there(redis, books)
 
 
 async def test_task_that_does_not_come_on_then_its_views_grow_old_though_redis_is_sound(

@@ -97,9 +97,12 @@ class ViewChecks:
             return
         self._beat_due_s = now_s + BEAT_S
         for task, views in list(self._tasks.items()):
-            if views.writer is None or views.dirty:
-                continue  # it has no epoch yet, or a new one soon
+            if views.writer is None:
+                continue
             channel, payload = self._payload(task, views, self.redis)
+            if views.dirty:  # its turn to be filled comes, and a new epoch with it
+                await self._client.publish(channel, payload)
+                continue
             found = await self._beat(keys=[channel], args=[task[1], f'"epoch":{views.epoch},', payload])
             if found != 1:
                 self._judge(task, views, _decoded(found), now_s)
