@@ -19,7 +19,8 @@ from common.runtime.store import positions_of, row_key
 from common.runtime.tables import Changelogged, Codec, Snapshotted, Tables
 from common.runtime.task import Stage, Task
 from common.runtime.view_task import ViewClock
-from common.testing.memory_log import MemoryLog, MemoryProducer
+from common.testing.memory_clients import MemoryProducer
+from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
