@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from common.runtime.settings import Settings
 from common.runtime.store import positions_of, row_key
 from common.runtime.tables import Changelogged, Codec, Snapshotted, Tables
 from common.runtime.task import Stage, Task
+from common.runtime.view_task import ViewClock
+from common.testing.memory_clients import MemoryProducer
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
 from hypothesis import given
@@ -320,3 +322,42 @@ def test_snapshotted_stage_when_killed_or_poisoned_then_replay_is_silent_and_equ
     sums = list(itertools.accumulate(int(value) for _, value in messages if value != POISON))
     assert outputs(log) == [b"%d" % value for value in sums]
     assert outputs(log, INPUT.dead_letters) == [value for _, value in messages if value == POISON]
+
+
+async def test_views_of_a_task_when_it_is_idle_then_they_are_as_of_now_and_when_its_commit_hangs_as_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, now_ns, may_commit = fresh_log(), [1_000], asyncio.Event()
+    may_commit.set()
+    commit = MemoryProducer.commit
+
+    async def commit_when_allowed(producer: MemoryProducer) -> Mapping[Partition, int]:
+        await may_commit.wait()
+        return await commit(producer)
+
+    monkeypatch.setattr(MemoryProducer, "commit", commit_when_allowed)
+    settings, store = Settings(data_dir=tmp_path), MemoryStore()
+    task = Task(counting_stage(), 0, log, settings, {}, open_store=lambda _path: store, clock_ns=lambda: now_ns[0])
+    running = asyncio.create_task(task.run())
+
+    async def until_handled() -> None:
+        async with asyncio.timeout(10):
+            while not finished(task, log, store):
+                await asyncio.sleep(0)
+
+    log.put(Partition(INPUT.name, 0), Record(b"a", b"1", 7))
+    await until_handled()
+    assert task.view_clock() == ViewClock(1_000, 7_000_000), "the data are of the newest record"
+    now_ns[0] = 2_000
+    assert task.view_clock().as_of_ns == 2_000, "nothing waits: what is committed is all there is"
+    may_commit.clear()
+    log.put(Partition(INPUT.name, 0), Record(b"a", b"2", 9))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    now_ns[0] = 60_000_000_000
+    assert task.view_clock() == ViewClock(2_000, 7_000_000), "a record is under way, and nobody knows for how long"
+    may_commit.set()
+    await until_handled()
+    assert task.view_clock() == ViewClock(60_000_000_000, 9_000_000)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

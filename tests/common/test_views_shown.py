@@ -12,7 +12,8 @@ from common.runtime.message import View
 from common.runtime.overlay import TaskTables
 from common.runtime.tables import Changelogged, Codec, Tables
 from common.runtime.transaction import Committed
-from common.runtime.views import REFILL_ROWS_MAX, ViewPublisher
+from common.runtime.view_task import REFILL_ROWS_MAX
+from common.runtime.views import ViewPublisher
 from common.testing.memory_store import MemoryStore
 from redis.asyncio import Redis
 

@@ -77,7 +77,7 @@ async def test_dashboard_when_the_fleet_is_under_load_then_it_goes_on_painting(b
         after = await painted(busy.url("push"))
         assert all(after[path] > before[path] for path in after)
         assert (tally.unexpected, sum(tally.errors.values())) == ([], 0)
-        assert await page.evaluate("document.querySelector('.pill.live') !== null")
+        await page.until("document.querySelector('.pill.live')", WAIT_S)
         if PICTURES:
             await page.screenshot(Path(PICTURES) / "under_load.png")
         assert page.problems == []

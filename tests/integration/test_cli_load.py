@@ -143,9 +143,10 @@ async def test_load_when_time_is_over_then_the_rest_of_the_plan_is_not_sent() ->
     assert 100 < tally.sent + tally.skipped < 350
 
 
-def test_clock_when_empty_then_zeros_and_when_far_out_then_clamped() -> None:
+def test_clock_when_empty_then_it_has_no_figure_and_when_far_out_then_clamped() -> None:
     clock = LatencyClock()
-    assert clock.summary().as_dict() == {"p50_ms": 0.0, "p99_ms": 0.0, "n": 0}
+    assert clock.summary().as_dict() == {"p50_ms": None, "p99_ms": None, "n": 0}
+    assert str(clock.summary()) == "no samples"
     clock.record_ns(-5)
     clock.record_ns(10**15)
     assert clock.summary().n == 2

@@ -3,15 +3,25 @@
 from typing import Any
 
 import pytest
-from common.contracts.events import CommandResult, ExecType, OrderState, ReasonCode
+from common.contracts.breaks import BreakReason, BreakResolution, ExecutionBreak, ReportedEffect
+from common.contracts.events import (
+    BreakAction,
+    CommandResult,
+    ExecType,
+    ExecutionReport,
+    OrderState,
+    ReasonCode,
+)
 from common.contracts.topics import (
     ORDERS_CANCELS,
     ORDERS_EVENTS,
     ORDERS_EXECUTIONS,
+    RISK_BREAKS,
     RISK_DECISIONS,
     VENUE_ORDERS,
     market_partition,
 )
+from common.contracts.values import OrderType
 from common.contracts.views import CLOSED_ORDERS_RETAINED, FILLS_RETAINED
 from common.runtime.message import Output, View
 from orders import stages
@@ -70,10 +80,98 @@ def test_report_when_it_comes_twice_then_second_is_ignored(stage: Any, make: Any
     assert stage.state() == before
 
 
-def test_report_when_order_is_unknown_then_poison_and_nothing_is_kept(stage: Any, make: Any) -> None:
-    with pytest.raises(LookupError, match=r"A\.1"):
-        stage.handle(ORDERS_EXECUTIONS, "A", make.report(1, ExecType.NEW, leaves_qty=100))
-    assert stage.state() == {}
+def test_report_when_it_overtakes_the_decision_then_it_waits_for_it(stage: Any, make: Any) -> None:
+    assert _fill(stage, make) == []
+    events = make.bodies(_accept(stage, make), ORDERS_EVENTS)
+    assert [event.state for event in events] == [OrderState.ACCEPTED, OrderState.WORKING, OrderState.FILLED]
+    assert stage.rows("early") == {}
+
+
+@pytest.mark.parametrize("break_first", [True, False])
+def test_report_when_the_gate_knows_no_such_order_then_it_waits_no_longer(
+    stage: Any, make: Any, break_first: bool
+) -> None:
+    fill = make.report(2, ExecType.TRADE, order_id="A.ghost", **FILL)
+    steps = [(RISK_BREAKS, _break(fill, BreakReason.ORDER_UNKNOWN)), (ORDERS_EXECUTIONS, fill)]
+    for topic, body in steps if break_first else reversed(steps):
+        assert stage.handle(topic, "A", body) == []
+    assert stage.rows("early")[b"A"] == stages.EarlyRow(never=("A.ghost",))
+    assert stage.handle(ORDERS_EXECUTIONS, "A", fill) == []
+    assert not stage.rows("early")[b"A"].waiting
+
+
+def test_early_reports_are_bounded(stage: Any, make: Any) -> None:
+    for number in range(stages.EARLY_MAX + 5):
+        stage.handle(ORDERS_EXECUTIONS, "A", make.report(1, ExecType.NEW, order_id=f"A.{number}", leaves_qty=100))
+    waiting = stage.rows("early")[b"A"].waiting
+    assert [report.order_id for report in waiting] == [f"A.{n}" for n in range(5, stages.EARLY_MAX + 5)]
+
+
+def test_report_when_refused_then_nothing_changes_until_it_is_booked_by_hand(stage: Any, make: Any) -> None:
+    _accept(stage, make)
+    order = stage.rows("orders")
+    fill = make.report(2, ExecType.TRADE, **(FILL | {"last_qty": 120, "cum_qty": 120}))
+    assert stage.handle(ORDERS_EXECUTIONS, "A", fill) == []
+    opened = _break(fill, BreakReason.OVERFILL, fill_qty=120, fill_price_e4=990_000)
+    assert stage.handle(RISK_BREAKS, "A", opened) == []
+    assert stage.rows("orders") == order
+    handled = stage.handle(RISK_BREAKS, "A", _resolution(opened, BreakAction.BOOK))
+    (event,) = make.bodies(handled, ORDERS_EVENTS)
+    assert (event.state, event.cum_qty, event.leaves_qty) == (OrderState.FILLED, 120, 0)
+    assert event.text == "booked by hand: TRADE A.1.2: seen on the venue's screen"
+    assert [view.key for view in handled if isinstance(view, View) and view.name == "fill"] == ["A.1.2"]
+
+
+def test_parked_report_when_refused_to_the_venue_then_counted_back(stage: Any, make: Any) -> None:
+    _accept(stage, make)
+    _fill(stage, make)
+    fill = make.report(2, ExecType.TRADE, **FILL)
+    opened = _break(fill, BreakReason.AMOUNT_OVERFLOW, parked=True, fill_qty=100, fill_price_e4=990_000)
+    assert stage.handle(RISK_BREAKS, "A", _resolution(opened, BreakAction.BOOK)) == []
+    (event,) = make.bodies(stage.handle(RISK_BREAKS, "A", _resolution(opened, BreakAction.BREAK)), ORDERS_EVENTS)
+    assert (event.state, event.cum_qty, event.notional_e4) == (OrderState.FILLED, 0, 0)
+
+
+def test_market_order_is_held_to_its_protection_price(stage: Any, make: Any) -> None:
+    intent = make.intent(order_type=OrderType.MARKET)
+    stage.handle(RISK_DECISIONS, "A", make.decision(intent, protection_price_e4=1_050_000))
+    beyond = FILL | {"last_price_e4": 1_050_001}
+    assert stage.handle(ORDERS_EXECUTIONS, "A", make.report(1, ExecType.TRADE, **beyond)) == []
+    events = stage.handle(
+        ORDERS_EXECUTIONS, "A", make.report(2, ExecType.TRADE, **(FILL | {"last_price_e4": 1_050_000}))
+    )
+    assert make.bodies(events, ORDERS_EVENTS)[0].state is OrderState.FILLED
+
+
+def test_row_of_an_older_version_then_any_report_under_its_id_is_a_repeat(stage: Any, make: Any) -> None:
+    _accept(stage, make)
+    stage.tables.changelogged("reports").put_encoded({b"A.1\0A.1.2": b"TRADE"})
+    assert stage.handle(ORDERS_EXECUTIONS, "A", make.report(2, ExecType.TRADE, **FILL)) == []
+
+
+def _break(of: ExecutionReport, reason: BreakReason, *, parked: bool = False, **effect: int) -> ExecutionBreak:
+    return ExecutionBreak(
+        break_id="0-7",
+        account_id=of.account_id,
+        order_id=of.order_id,
+        reason=reason,
+        parked=parked,
+        effect=ReportedEffect(**effect),
+        report=of,
+        opened_ns=900,
+    )
+
+
+def _resolution(opened: ExecutionBreak, action: BreakAction) -> BreakResolution:
+    return BreakResolution(
+        break_id=opened.break_id,
+        account_id=opened.account_id,
+        command_id="r",
+        action=action,
+        note="seen on the venue's screen",
+        resolved=opened,
+        resolved_ns=950,
+    )
 
 
 def test_cancel_when_order_was_denied_then_answered_with_no(stage: Any, make: Any) -> None:
@@ -100,10 +198,14 @@ def test_closed_orders_and_fills_are_bounded_and_views_follow(stage: Any, make: 
     assert refilled == shown
 
 
-def test_refused_cancel_when_its_order_is_forgotten_then_nothing_and_any_other_report_is_poison(
-    stage: Any, make: Any
-) -> None:
+def test_refused_cancel_when_its_order_is_forgotten_then_nothing(stage: Any, make: Any) -> None:
     refused = make.report(3, ExecType.CANCEL_REJECTED, order_id="A.gone")
     assert stage.handle(ORDERS_EXECUTIONS, "A", refused) == []
-    with pytest.raises(LookupError, match=r"A\.gone"):
-        stage.handle(ORDERS_EXECUTIONS, "A", make.report(2, ExecType.TRADE, order_id="A.gone", **FILL))
+    assert stage.state() == {}
+
+
+def test_refused_cancel_when_reported_again_then_one_event(stage: Any, make: Any) -> None:
+    _accept(stage, make)
+    refused = make.report(3, ExecType.CANCEL_REJECTED, text="too late")
+    assert len(make.bodies(stage.handle(ORDERS_EXECUTIONS, "A", refused), ORDERS_EVENTS)) == 1
+    assert stage.handle(ORDERS_EXECUTIONS, "A", refused) == []

@@ -349,6 +349,10 @@ class Market:
             await self._say(service, detail)
         await self._say("auditor", {"audit.divergent": 0, "audit.looked_ns": time.time_ns()})
 
+    async def beat(self) -> None:
+        """What the writers say of their views: they are current."""
+        await self._writer.beat_all()
+
     async def _say(self, service: str, detail: dict[str, Any]) -> None:
         data = HealthData(service=service, worker=f"{service}-1", ready=True, detail=detail, at_ns=time.time_ns())
         await self._writer.write("health", service, {f"{service}-1": data})
@@ -364,6 +368,7 @@ class Market:
                 await self.orders(self._chance.choice(self.accounts[1:]))
             if beats % 10 == 0:
                 await self.health()
+                await self.beat()
             beats += 1
             await asyncio.sleep(max(0.0, begun_s + beats * HEARTBEAT_S - time.monotonic()))
 
@@ -378,6 +383,7 @@ async def main() -> None:
     async with Redis.from_url(arguments.redis) as redis:
         market = Market(redis, arguments.seed)
         await market.history()
+        await market.beat()
         print("ready", flush=True)
         await market.run(arguments.seconds)
 

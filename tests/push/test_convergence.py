@@ -71,6 +71,8 @@ class World:
         self.epochs = dict.fromkeys(SCOPES, 1)
         self.seqs = dict.fromkeys(SCOPES, 0)
         self.publishers = 0
+        self.truth: dict[Scope, Stored] = {}
+        """What writers know of hashes that Redis has lost."""
         self.values = 0
         self.written: dict[Scope, list[bytes | None]] = {scope: [] for scope in SCOPES}
         self.hub = Hub(pending_max=3)
@@ -98,10 +100,11 @@ class World:
         self.seqs[scope] += 1
         position = Position(self.epochs[scope], self.seqs[scope])
         row = Row(key, data, StampsNs(self.values, 0, 0))
-        if data is None:
-            self.stored[scope].pop(key, None)
-        else:
-            self.stored[scope][key] = (position, row)
+        for rows in (self.stored[scope], self.truth.get(scope, {})):
+            if data is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = (position, row)
         self.written[scope].append(data)
         self.publish(Delta(scope, position, position.seq - 1, row))
 
@@ -122,6 +125,26 @@ class World:
         self.seqs[scope] = len(rows)
         if rows:
             self.publish(Delta(scope, Position(epoch, len(rows)), len(rows) - 1, rows[-1][1]))
+
+    def lose(self, scopes: list[Scope]) -> None:
+        """Redis has lost hashes without a word; its writers know their rows, and find it out sooner or later."""
+        for scope in scopes:
+            self.truth.setdefault(scope, self.stored[scope])
+            self.stored[scope] = {}
+
+    def repair(self, backwards: bool) -> None:
+        """The writers have found out: what was lost is written anew, or said to be empty."""
+        for scope in list(self.truth):
+            self.stored[scope] = self.truth.pop(scope)
+            self.refill(scope, backwards)
+            if not self.stored[scope]:
+                self.seqs[scope] = 1
+                gone = Row("", None, StampsNs())
+                self.publish(Delta(scope, Position(self.epochs[scope], 1), 0, gone))
+
+    def doubt(self) -> None:
+        """A writer says that it has written everything anew."""
+        self.do(self.hub.doubt([scope.name for scope in SCOPES]))
 
     def reconnect(self) -> None:
         self.hub.disconnected()
@@ -190,6 +213,7 @@ class World:
 
 USUAL = {"write": 20, "command": 8, "lookup": 10, "wire": 16, "execute": 8, "reply": 8, "flush": 6}
 COMING_AND_GOING = {"subscribe": 5, "unsubscribe": 4}
+LOSS = {"flushall": 1, "evict": 3, "repair": 3, "doubt": 1}
 TROUBLE = {"lose": 2, "repeat": 2, "refill": 1, "reconnect": 1, "flush lost": 1}
 
 
@@ -218,6 +242,14 @@ def play(world: World, chance: Random, length: int, weights: dict[str, int]) -> 
                 world.refill(scope, backwards=chance.random() < 0.3)
             case "reconnect":
                 world.reconnect()
+            case "flushall":
+                world.lose(SCOPES)
+            case "evict":
+                world.lose([scope])
+            case "repair":
+                world.repair(backwards=chance.random() < 0.3)
+            case "doubt":
+                world.doubt()
             case "command" | "lookup" | "wire" | "execute" | "reply":
                 getattr(world, f"step_{step}")()
 
@@ -254,6 +286,21 @@ def test_coming_and_going_when_nothing_is_lost_then_clients_show_the_hash_withou
     world, chance = World(), Random(seed)
     world.reconnect()
     play(world, chance, length, USUAL | COMING_AND_GOING | {"reconnect": 1, "refill": 1})
+    world.settle()
+    for browser in world.browsers:
+        for topic in browser.outbox.topics:
+            assert browser.rows[topic] == world.expected(topic), topic
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.integers(0, 2**32), st.integers(5, 300))
+def test_redis_that_loses_rows_when_their_writers_have_found_out_then_clients_show_what_the_writers_know(
+    seed: int, length: int
+) -> None:
+    world, chance = World(), Random(seed)
+    world.reconnect()
+    play(world, chance, length, USUAL | COMING_AND_GOING | LOSS | {"reconnect": 1, "refill": 1})
+    world.repair(backwards=False)
     world.settle()
     for browser in world.browsers:
         for topic in browser.outbox.topics:

@@ -6,6 +6,7 @@ Needs the built dashboard (make web) and a Chromium (common.testing.browser find
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from common.runtime.web import WebServer
 from common.testing.page import Page, open_page
 from common.testing.stack import LocalStack
+from common.testing.views import ViewWriter
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
@@ -81,7 +83,8 @@ async def test_dashboard_shows_the_market_the_account_and_the_clocks_without_a_c
         await page.until("document.querySelector('.orders .state.open')")
         await page.until("document.querySelector('.account .strong').textContent != '–'")
         await page.until("document.querySelector('.chart-legend').textContent.includes('VWAP')")
-        painted = "[...document.querySelectorAll('.clock-value')].filter((node) => node.textContent != '–').length == 6"
+        with_digits = ".filter((node) => /[0-9]/.test(node.textContent))"
+        painted = f"[...document.querySelectorAll('.clock-value')]{with_digits}.length == 6"
         await page.until(painted, timeout_s=60)
         await keep_picture(page, "dashboard")
         async with httpx.AsyncClient(base_url=push.url) as http:
@@ -185,3 +188,94 @@ async def test_redis_and_push_go_away_then_the_picture_is_marked_stale_and_comes
             assert again.process.port == port
             await page.until("document.documentElement.dataset.link == 'live'")
             await page.until("document.querySelector('.watch .chosen')")
+
+
+PILL = "document.querySelector('.pill').textContent"
+
+
+@asynccontextmanager
+async def beating(writer: ViewWriter, said: dict[str, dict[str, Any]]) -> AsyncIterator[None]:
+    """Writers that say twice a second how current they are; ``said``: what one of them says otherwise."""
+
+    async def beat() -> None:
+        while True:
+            for name in ("signals.market", "risk.gate", "orders.lifecycle"):
+                await writer.beat(name, **said.get(name, {}))
+            await asyncio.sleep(0.5)
+
+    beats = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beats.cancel()
+        await asyncio.gather(beats, return_exceptions=True)
+
+
+async def test_data_that_grow_old_although_everything_answers_then_the_pill_tells_their_age(
+    start_push: Callable[..., Any], redis: Any
+) -> None:
+    push = await start_push(static_dir=built_dashboard())
+    said: dict[str, dict[str, Any]] = {}
+    async with beating(ViewWriter(redis), said), open_page() as page:
+        await page.goto(f"{push.url}/#symbol=AAPL&account=ACC0001")
+        await page.until("document.querySelector('.pill.live')")
+        said["orders.lifecycle"] = {"as_of_ns": time.time_ns() - 2_000_000_000}
+        await page.until("document.querySelector('.pill.delayed')")
+        assert (await page.text(".pill")).startswith("DELAYED ")
+        assert (await page.text(".banner")).startswith("Behind: orders — as of ")
+        await page.until("document.querySelector('.pill.stale')", timeout_s=30)
+        assert await page.evaluate("document.documentElement.dataset.link == 'stale'"), "what is not current looks it"
+        await keep_picture(page, "old")
+        said["orders.lifecycle"] = {"state": "filling"}
+        await page.until(f"{PILL} == 'INCOMPLETE · ORDERS'")
+        said.clear()
+        await page.until("document.querySelector('.pill.live')")
+        await redis.flushall()
+        said["risk.gate"] = {"redis": "full"}
+        await page.until(f"{PILL} == 'STALE · REDIS FULL'")
+        await page.until(
+            "[...document.querySelectorAll('.lamp[data-state=down]')].some((n) => n.textContent == 'redis full')"
+        )
+        said.clear()
+        await page.until("document.querySelector('.pill.live')")
+        assert page.problems == []
+
+
+async def test_writer_that_dies_then_the_pill_and_its_lamp_tell_since_when(
+    start_push: Callable[..., Any], redis: Any
+) -> None:
+    push = await start_push(static_dir=built_dashboard())
+    async with open_page() as page:
+        async with beating(ViewWriter(redis), {}):
+            await page.goto(f"{push.url}/#symbol=AAPL&account=ACC0001")
+            await page.until("document.querySelector('.pill.live')")
+        await page.until("document.querySelector('.pill.delayed')")
+        await page.until("document.querySelector('.pill.stale')", timeout_s=30)
+        banner = "document.querySelector('.banner').textContent"
+        await page.until(f"{banner}.startsWith('No word of: market, account, orders — as of ')")
+
+
+async def test_screen_that_nobody_spoke_to_then_it_is_not_live(start_push: Callable[..., Any], redis: Any) -> None:
+    push = await start_push(static_dir=built_dashboard())
+    async with open_page() as page:
+        await page.goto(f"{push.url}/#symbol=AAPL")
+        await page.until(f"{PILL} == 'NO MARKET'")
+
+
+async def test_page_that_stood_still_then_it_says_how_old_it_is_before_it_is_live_again(
+    start_push: Callable[..., Any], redis: Any
+) -> None:
+    push = await start_push(static_dir=built_dashboard())
+    async with beating(ViewWriter(redis), {}), open_page() as page:
+        await page.goto(f"{push.url}/#symbol=AAPL")
+        await page.until("document.querySelector('.pill.live')")
+        # The page's own thread stands still, as all of it does while a laptop sleeps; then every state is written down.
+        await page.evaluate(
+            "globalThis.seen = []; new MutationObserver(() => seen.push(document.querySelector('.pill').textContent))"
+            ".observe(document.querySelector('.pill'), {childList: true, characterData: true, subtree: true});"
+            "const wake = Date.now() + 7000; setTimeout(() => { while (Date.now() < wake) ; }, 0)"
+        )
+        await page.until("globalThis.seen.length >= 2", timeout_s=30)
+        seen = await page.evaluate("globalThis.seen")
+        assert seen[0].startswith(("STALE", "DELAYED")), seen
+        await page.until("document.querySelector('.pill.live')")

@@ -46,7 +46,9 @@ async def test_sampled_order_then_one_frame_span_continues_its_trace_and_the_bro
     told, silent = client.deltas
     assert "traceparent" not in silent
     painted_ns = time.time_ns()
-    await client.send(op="painted", samples=[[painted_ns - 1, painted_ns, painted_ns, "order", told["traceparent"]]])
+    stamps = told["stamps"]
+    sample = [stamps["origin_ns"], stamps["committed_ns"], painted_ns, "order", told["traceparent"]]
+    await client.send(op="painted", samples=[sample])
     await client.send(op="ping", t=1)
     await client.until(lambda: client.pongs)
     (frame,) = spans_of(exporter, "push frame")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from common.contracts.breaks import BreakResolution, ExecutionBreak
 from common.contracts.events import (
     CommandResult,
     Decision,
@@ -16,6 +17,7 @@ from common.contracts.market import mark_clock_key
 from common.contracts.topics import (
     ORDERS_EXECUTIONS,
     ORDERS_INTENTS,
+    RISK_BREAKS,
     RISK_COMMANDS,
     RISK_DECISIONS,
     Topic,
@@ -40,6 +42,7 @@ class Desk:
         self.decisions: list[Decision] = []
         self.results: list[CommandResult] = []
         self.ledger: list[LedgerEntry] = []
+        self.breaks: list[ExecutionBreak | BreakResolution] = []
         self.views: list[View] = []
         self.now_ns = NOW_NS
         self.offsets: dict[str, int] = {}
@@ -79,6 +82,8 @@ class Desk:
             seen.append(written(item))
             if item.topic is RISK_DECISIONS:
                 (self.decisions if isinstance(seen[-1], Decision) else self.results).append(seen[-1])
+            elif item.topic is RISK_BREAKS:
+                self.breaks.append(seen[-1])
             else:
                 self.ledger.append(seen[-1])
         for (table, row_key), raw in self.tables.rows().items():

@@ -218,7 +218,12 @@ def test_rule_broken_then_denied_with_its_numbers(case: str) -> None:
 
 
 def test_every_reason_of_the_gate_is_covered() -> None:
-    elsewhere = {ReasonCode.DUPLICATE_ID, ReasonCode.COMMAND_INVALID}
+    elsewhere = {
+        ReasonCode.DUPLICATE_ID,
+        ReasonCode.COMMAND_INVALID,
+        ReasonCode.BREAK_UNKNOWN,
+        ReasonCode.BREAK_RESOLVED,
+    }
     assert {reason for *_, reason, _ in DENIALS.values()} == set(ReasonCode) - elsewhere
 
 

@@ -11,6 +11,7 @@ from common.contracts.events import Decision, EntryKind, ExecType
 from common.contracts.topics import (
     ORDERS_EXECUTIONS,
     ORDERS_INTENTS,
+    RISK_BREAKS,
     RISK_COMMANDS,
     RISK_DECISIONS,
     RISK_GATE_CHANGELOG,
@@ -59,7 +60,7 @@ class Killer:
 
 
 def inputs() -> list[tuple[Topic, Any]]:
-    """Two accounts that trade both ways; a repeat, a conflict, a second report, and poison of two kinds."""
+    """Two accounts that trade both ways; a repeat, a conflict, a second report, one that is refused, and poison."""
     messages: list[tuple[Topic, Any]] = []
     for account_id in ACCOUNTS:
         messages += [
@@ -159,10 +160,11 @@ def test_gate_killed_anywhere_then_the_log_is_that_of_one_run_and_rows_equal_its
     path = tmp_path_factory.getbasetemp()
     log, store = asyncio.run(history(kills, losses, new_desk(), path))
     undisturbed, _ = asyncio.run(history((), [], new_desk(), path))
-    for topic in (RISK_DECISIONS, RISK_LEDGER):
+    for topic in (RISK_DECISIONS, RISK_LEDGER, RISK_BREAKS):
         assert read(log, topic) == read(undisturbed, topic)
     dead = {topic.name: len(log.committed(Partition(topic.dead_letters, 0))) for topic in INPUTS}
-    assert dead == {RISK_COMMANDS.name: 0, ORDERS_INTENTS.name: 1, ORDERS_EXECUTIONS.name: 1}
+    assert dead == {RISK_COMMANDS.name: 0, ORDERS_INTENTS.name: 1, ORDERS_EXECUTIONS.name: 0}
+    assert [opened.break_id for opened in read(log, RISK_BREAKS)] == ["0-2"]
     for account_id, balances in fold(read(log, RISK_LEDGER)).items():
         account = row_of(store, "accounts", account_id)
         folded = (balances.seq, balances.cash_e4, balances.reserved_cash_e4)

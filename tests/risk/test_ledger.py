@@ -3,47 +3,19 @@
 from typing import Any
 
 import pytest
-from common.contracts.events import (
-    CASH,
-    AccountStatus,
-    Book,
-    EntryKind,
-    ExecType,
-    ExecutionReport,
-    LedgerEntry,
-    OrderIntent,
-)
+from common.contracts.events import CASH, AccountStatus, Book, EntryKind, LedgerEntry
 from common.contracts.values import E4, INT64_MAX, Side
-from common.testing.orders import ACCOUNT, NOW_NS, SYMBOL, fund, intent, report, trade, withdraw
+from common.executions import Effect
+from common.testing.orders import ACCOUNT, NOW_NS, SYMBOL, fund, withdraw
+from hypothesis import given
+from hypothesis import strategies as st
 from risk.domain import ledger
-from risk.domain.account import NO_POSITION, AccountRow, OrderRow, PositionRow
-from risk.domain.ledger import Entry, LedgerError, Leg, Settled
+from risk.domain.account import NO_POSITION, AccountRow, PositionRow
+from risk.domain.ledger import Entry, LedgerError, Leg
+from risk.domain.settlement import Reserved, Settled, Short, Source, settle
 from risk.wire import encode_entry
 
 ACTIVE = AccountStatus.ACTIVE
-BUY = intent(qty=10, limit_price_e4=100 * E4)
-SELL = intent(side=Side.SELL, qty=10, limit_price_e4=100 * E4)
-
-
-def order_row(of: OrderIntent, *, leaves_qty: int = 10, cum_qty: int = 0) -> OrderRow:
-    return OrderRow(
-        symbol=of.symbol,
-        side=of.side,
-        order_type=of.order_type,
-        time_in_force=of.time_in_force,
-        qty=of.qty,
-        limit_price_e4=of.limit_price_e4,
-        reason=None,
-        compared={},
-        instrument_id=0,
-        price_e4=of.limit_price_e4 or 0,
-        mark=None,
-        account_seq=1,
-        decided_ns=NOW_NS,
-        leaves_qty=leaves_qty,
-        cum_qty=cum_qty,
-        touched_ns=NOW_NS,
-    )
 
 
 def legs(entry: Entry) -> dict[tuple[Book, str], int]:
@@ -51,15 +23,31 @@ def legs(entry: Entry) -> dict[tuple[Book, str], int]:
     return {(leg.book, leg.asset): leg.amount for leg in entry.postings}
 
 
-def settle_buy(of: ExecutionReport, *, leaves_qty: int = 10, cum_qty: int = 0) -> Settled:
-    """An account whose only reservation is that of BUY."""
+SOURCE = Source(ACCOUNT, f"{ACCOUNT}.o1", "x1")
+
+
+def filled(qty: int, price_e4: int, *, ends: bool = False) -> Effect:
+    return Effect(fill_qty=qty, fill_price_e4=price_e4, ends=ends)
+
+
+ENDED = Effect(ends=True)
+
+
+def settle_buy(effect: Effect, *, leaves_qty: int = 10, cum_qty: int = 0) -> Settled:
+    """An account whose only reservation is that of BUY, at 100."""
     account = AccountRow(ACTIVE, 5_000 * E4, 100 * E4 * leaves_qty, 7)
     position = PositionRow(cum_qty) if cum_qty else None
-    return ledger.settle(account, position, order_row(BUY, leaves_qty=leaves_qty, cum_qty=cum_qty), of, NOW_NS + 1)
+    reserved = Reserved(SYMBOL, Side.BUY, 100 * E4, leaves_qty)
+    settled = settle(account, position, reserved, effect, SOURCE, NOW_NS + 1)
+    assert isinstance(settled, Settled)
+    return settled
 
 
-def settle_sell(of: ExecutionReport) -> Settled:
-    return ledger.settle(AccountRow(ACTIVE, 0, 0, 7), PositionRow(25, 10), order_row(SELL), of, NOW_NS + 1)
+def settle_sell(effect: Effect) -> Settled:
+    reserved = Reserved(SYMBOL, Side.SELL, 100 * E4, 10)
+    settled = settle(AccountRow(ACTIVE, 0, 0, 7), PositionRow(25, 10), reserved, effect, SOURCE, NOW_NS + 1)
+    assert isinstance(settled, Settled)
+    return settled
 
 
 def test_fund_cash_and_shares_then_one_entry_with_both() -> None:
@@ -106,10 +94,10 @@ def test_reserve_beyond_what_is_free_then_refused() -> None:
 
 
 def test_partial_fill_at_the_limit_then_the_rest_stays_reserved() -> None:
-    settled = settle_buy(trade(BUY, "x1", 4, 100 * E4, cum_qty=4))
+    settled = settle_buy(filled(4, 100 * E4))
     assert settled.account == AccountRow(ACTIVE, 4_600 * E4, 600 * E4, 8)
     assert settled.position == PositionRow(4, 0)
-    assert (settled.order.leaves_qty, settled.order.cum_qty, settled.order.touched_ns) == (6, 4, NOW_NS + 1)
+    assert settled.leaves_qty == 6
     (post,) = settled.entries
     assert (post.kind, post.seq, post.execution_id) == (EntryKind.POST, 8, "x1")
     assert legs(post) == {
@@ -121,19 +109,19 @@ def test_partial_fill_at_the_limit_then_the_rest_stays_reserved() -> None:
 
 
 def test_fill_at_a_better_price_then_the_difference_is_available_again() -> None:
-    settled = settle_buy(trade(BUY, "x1", 4, 97 * E4, cum_qty=4))
+    settled = settle_buy(filled(4, 97 * E4))
     assert settled.account == AccountRow(ACTIVE, 4_612 * E4, 600 * E4, 8)
     assert legs(settled.entries[0])[Book.AVAILABLE, CASH] == 12 * E4
 
 
 def test_last_fill_then_nothing_is_reserved_and_nothing_to_void() -> None:
-    settled = settle_buy(trade(BUY, "x2", 6, 100 * E4, cum_qty=10), leaves_qty=6, cum_qty=4)
+    settled = settle_buy(filled(6, 100 * E4, ends=True), leaves_qty=6, cum_qty=4)
     assert settled.account == AccountRow(ACTIVE, 4_400 * E4, 0, 8)
-    assert (settled.order.leaves_qty, len(settled.entries)) == (0, 1)
+    assert (settled.leaves_qty, len(settled.entries)) == (0, 1)
 
 
 def test_sell_filled_then_cash_comes_and_shares_go() -> None:
-    settled = settle_sell(trade(SELL, "x1", 4, 103 * E4, cum_qty=4))
+    settled = settle_sell(filled(4, 103 * E4))
     assert (settled.account, settled.position) == (AccountRow(ACTIVE, 412 * E4, 0, 8), PositionRow(21, 6))
     assert legs(settled.entries[0]) == {
         (Book.RESERVED, SYMBOL): -4,
@@ -143,66 +131,63 @@ def test_sell_filled_then_cash_comes_and_shares_go() -> None:
     }
 
 
-@pytest.mark.parametrize("exec_type", [ExecType.CANCELED, ExecType.REJECTED])
-def test_order_ends_unfilled_then_all_of_it_is_released(exec_type: ExecType) -> None:
-    bought = settle_buy(report(BUY, exec_type, "x1"))
+def test_order_ends_unfilled_then_all_of_it_is_released() -> None:
+    bought = settle_buy(ENDED)
     assert bought.account == AccountRow(ACTIVE, 5_000 * E4, 0, 8)
     assert legs(bought.entries[0]) == {(Book.RESERVED, CASH): -1_000 * E4, (Book.AVAILABLE, CASH): 1_000 * E4}
-    sold = settle_sell(report(SELL, exec_type, "x1"))
+    sold = settle_sell(ENDED)
     assert sold.position == PositionRow(25, 0)
     assert legs(sold.entries[0]) == {(Book.RESERVED, SYMBOL): -10, (Book.AVAILABLE, SYMBOL): 10}
-    assert bought.order.leaves_qty == sold.order.leaves_qty == 0
+    assert bought.leaves_qty == sold.leaves_qty == 0
 
 
 def test_fill_that_ends_the_order_early_then_post_and_void_in_that_order() -> None:
-    settled = settle_buy(trade(BUY, "x1", 4, 100 * E4, cum_qty=4, leaves_qty=0))
+    settled = settle_buy(filled(4, 100 * E4, ends=True))
     assert [(entry.kind, entry.seq) for entry in settled.entries] == [(EntryKind.POST, 8), (EntryKind.VOID, 9)]
     assert settled.account == AccountRow(ACTIVE, 4_600 * E4, 0, 9)
-    assert settled.order.leaves_qty == 0
+    assert settled.leaves_qty == 0
 
 
-CONTRADICTIONS: dict[str, tuple[ExecutionReport, type[ledger.ExecutionRefused]]] = {
-    "overfill": (trade(BUY, "x", 11, 100 * E4, cum_qty=11), ledger.Overfill),
-    "nothing filled": (trade(BUY, "x", 0, 100 * E4, cum_qty=0), ledger.ReportMismatch),
-    "negative fill": (trade(BUY, "x", -1, 100 * E4, cum_qty=-1), ledger.ReportMismatch),
-    "filled for nothing": (trade(BUY, "x", 1, 0, cum_qty=1), ledger.ReportMismatch),
-    "a fill in between is missing": (trade(BUY, "x", 2, 100 * E4, cum_qty=5), ledger.ReportMismatch),
-    "leaves do not fit": (trade(BUY, "x", 2, 100 * E4, cum_qty=2, leaves_qty=7), ledger.ReportMismatch),
-    "dearer than reserved": (trade(BUY, "x", 2, 100 * E4 + 1, cum_qty=2), ledger.ReportMismatch),
-    "other symbol": (trade(BUY, "x", 2, 100 * E4, cum_qty=2, symbol="EVIL"), ledger.ReportMismatch),
-    "other side": (trade(BUY, "x", 2, 100 * E4, cum_qty=2, side=Side.SELL), ledger.ReportMismatch),
-    "canceled, yet open": (report(BUY, ExecType.CANCELED, "x", leaves_qty=3), ledger.ReportMismatch),
-}
-
-
-@pytest.mark.parametrize("case", CONTRADICTIONS)
-def test_report_contradicts_the_order_then_refused(case: str) -> None:
-    of, refusal = CONTRADICTIONS[case]
-    with pytest.raises(refusal):
-        settle_buy(of)
-
-
-def test_fill_beyond_what_is_still_open_then_refused() -> None:
-    with pytest.raises(ledger.Overfill, match="filled 7 of 6"):
-        settle_buy(trade(BUY, "x2", 7, 100 * E4, cum_qty=11), leaves_qty=6, cum_qty=4)
-
-
-def test_sold_below_its_limit_then_refused() -> None:
-    with pytest.raises(ledger.ReportMismatch, match="limit"):
-        settle_sell(trade(SELL, "x", 1, 100 * E4 - 1, cum_qty=1))
-
-
-@pytest.mark.parametrize(
-    "of",
-    [
-        trade(BUY, "x", 1, 100 * E4, cum_qty=11),
-        report(BUY, ExecType.CANCELED, "x"),
-        report(BUY, ExecType.REJECTED, "x"),
-    ],
+@given(
+    side=st.sampled_from(Side),
+    reserved_qty=st.integers(0, 9),
+    fill=st.tuples(st.integers(0, 12), st.integers(1, 12)),
+    back=st.tuples(st.integers(0, 12), st.integers(1, 12)),
+    cash=st.integers(0, 60),
+    shares=st.integers(0, 12),
+    reopens=st.booleans(),
+    ends=st.booleans(),
 )
-def test_report_after_the_end_then_refused(of: ExecutionReport) -> None:
-    with pytest.raises(ledger.OrderEnded):
-        settle_buy(of, leaves_qty=0, cum_qty=10)
+def test_any_effect_on_any_account_then_booked_whole_or_short_in_numbers_and_never_overdrawn(
+    side: Side,
+    reserved_qty: int,
+    fill: tuple[int, int],
+    back: tuple[int, int],
+    cash: int,
+    shares: int,
+    reopens: bool,
+    ends: bool,
+) -> None:
+    """``move`` raises where an entry does not balance or an amount leaves its range."""
+    buys = side is Side.BUY
+    held_e4, held = (6 * reserved_qty, 0) if buys else (0, reserved_qty)
+    account, position = AccountRow(ACTIVE, cash + held_e4, held_e4, 7), PositionRow(shares + held, held)
+    effect = Effect(fill_qty=fill[0], fill_price_e4=fill[1], back_qty=back[0], back_price_e4=back[1], ends=ends)
+    reserved = Reserved(SYMBOL, side, 6, reserved_qty, reopens)
+    settled = settle(account, position, reserved, effect, SOURCE, NOW_NS)
+    if isinstance(settled, Short):
+        (shortfall,) = (number for name, number in settled.compared.items() if name.startswith("shortfall"))
+        assert shortfall > 0
+        return
+    sign = 1 if buys else -1
+    moved_cash = sign * (back[0] * back[1] - fill[0] * fill[1])
+    assert settled.account.cash_e4 == account.cash_e4 + moved_cash
+    after = settled.position or position
+    assert after.qty == position.qty + sign * (fill[0] - back[0])
+    assert (settled.account.reserved_cash_e4, after.reserved_qty) == (
+        (6 * settled.leaves_qty, 0) if buys else (0, settled.leaves_qty)
+    )
+    assert not (ends and settled.leaves_qty)
 
 
 @pytest.mark.parametrize(

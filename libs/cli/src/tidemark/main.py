@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "replay": ("replay", "Replay a recorded feed into a running fleet, or offline into CSV files."),
     "read": ("read", "Print the committed records of a topic as rows."),
     "audit": ("audit", "Fold the committed ledger anew and compare it with RocksDB, PostgreSQL and Redis."),
+    "breaks": ("breaks", "Execution reports that the books refuse: list them, book or refuse each."),
     "auditor": ("auditor", "Compare every store with the committed log, all the time."),
     "chaos": (
         "chaos",
@@ -47,8 +48,12 @@ def _add(name: str, module: str, overview: str) -> None:
 
     @app.command(name, help=overview, add_help_option=False, context_settings=everything)
     def call(context: typer.Context) -> None:
-        command = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_show_locals=False)
-        command.command()(getattr(import_module(f"tidemark.commands.{module}"), name))
+        called = getattr(import_module(f"tidemark.commands.{module}"), name)
+        if isinstance(called, typer.Typer):  # it has commands of its own
+            command = called
+        else:
+            command = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_show_locals=False)
+            command.command()(called)
         command(context.args, prog_name=f"tidemark {name}")
 
 

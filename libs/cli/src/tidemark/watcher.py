@@ -12,34 +12,33 @@ import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from tidemark.load.latency import ClockSummary
+from tidemark.load.latency import NO_SAMPLES, ClockSummary
 
 ACCOUNTS_MAX: Final = 120
 """A client may have 200 topics; more than this many accounts add nothing to a percentile."""
 RECONNECT_S: Final = 1.0
 CLOCKS: Final = ("processed", "committed", "painted")
-NOTHING: Final = ClockSummary(0.0, 0.0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class PathClocks:
     """The three clocks of one path, from the intended send time of an order or the ingest time of a tick."""
 
-    processed: ClockSummary = NOTHING
-    committed: ClockSummary = NOTHING
-    painted: ClockSummary = NOTHING
+    processed: ClockSummary = NO_SAMPLES
+    committed: ClockSummary = NO_SAMPLES
+    painted: ClockSummary = NO_SAMPLES
 
-    def as_dict(self) -> dict[str, dict[str, float | int]]:
+    def as_dict(self) -> dict[str, dict[str, float | int | None]]:
         return {name: getattr(self, name).as_dict() for name in CLOCKS}
 
 
 def path_clocks(report: dict[str, Any], path: str) -> PathClocks:
-    """One path of push's ``/v1/latency``; zeros where it is not there."""
+    """One path of push's ``/v1/latency``; without samples where it is not there."""
     found = report.get(path, {})
     summaries = {
         clock: ClockSummary(round(found[clock]["p50_ms"], 3), round(found[clock]["p99_ms"], 3), int(found[clock]["n"]))
         for clock in CLOCKS
-        if clock in found
+        if found.get(clock, {}).get("n")
     }
     return PathClocks(**summaries)
 

@@ -17,6 +17,7 @@ from common.contracts.events import (
     OrderEvent,
     OrderIntent,
     OrderState,
+    ResolveBreak,
     SetAccount,
     Withdraw,
 )
@@ -103,7 +104,7 @@ class Desk:
         assert isinstance(decision, Decision)
         return decision
 
-    async def command(self, command: SetAccount | Fund | Withdraw) -> CommandResult:
+    async def command(self, command: SetAccount | Fund | Withdraw | ResolveBreak) -> CommandResult:
         """The answer to exactly this record of ``risk.commands``. Raises NoVerdict, NotReady.
 
         A suspension that cancels what rests is answered once the orders are closed, or when the time is up.

@@ -3,7 +3,9 @@
 table     key                     row
 ========  ======================  =======================================================================
 orders    order_id                OrderEvent: every open order and each account's newest closed ones
-reports   order_id, execution_id  the report was applied; kept as long as the order
+reports   order_id, execution_id  Execution: the report was judged; kept as long as the order
+progress  order_id                ProgressRow: what the venue's reports say of the order; kept as long as it
+early     account_id              EarlyRow: what came before its order's decision, and ids that will have none
 accounts  account_id              AccountRow: counters of the two rings, cancels that wait for the gate
 closed    account_id, ring slot   order_id of a closed order
 fills     account_id, ring slot   ExecutionReport of a trade
@@ -14,15 +16,17 @@ decided   ``intents``             Decided: how far the gate's decisions have com
 from dataclasses import dataclass, replace
 from typing import Final
 
+from common.contracts.breaks import BreakResolution
 from common.contracts.events import ExecutionReport, OrderEvent, VenueCancel, VenueOrder
 from common.contracts.topics import ORDERS_EVENTS, VENUE_ORDERS, market_partition
 from common.contracts.views import CLOSED_ORDERS_RETAINED
+from common.executions import Progress
 from common.runtime.message import Handled, Output, View
 from common.runtime.tables import Changelogged, Tables
 
 from orders.domain.cancels import PendingCancel
 from orders.domain.lifecycle import Step
-from orders.rows import TEXT_CODEC, json_codec, ring_key
+from orders.rows import EXECUTION_CODEC, TEXT_CODEC, json_codec, ring_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,21 @@ class AccountRow:
     closed: int = 0
     fills: int = 0
     pending: tuple[PendingCancel, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressRow:
+    worst_price_e4: int | None = None
+    """Of a MARKET order; of another its limit is the worst price."""
+    progress: Progress | None = None
+    """None: no report was judged yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyRow:
+    waiting: tuple[ExecutionReport | BreakResolution, ...] = ()
+    never: tuple[str, ...] = ()
+    """Order ids that a venue used before anybody was answered under them: the gate accepts no order under them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +61,9 @@ class Decided:
 
 TABLES: Final = (
     Changelogged("orders", json_codec(OrderEvent)),
-    Changelogged("reports", TEXT_CODEC),
+    Changelogged("reports", EXECUTION_CODEC),
+    Changelogged("progress", json_codec(ProgressRow)),
+    Changelogged("early", json_codec(EarlyRow)),
     Changelogged("accounts", json_codec(AccountRow)),
     Changelogged("closed", TEXT_CODEC),
     Changelogged("fills", json_codec(ExecutionReport)),
@@ -78,6 +99,7 @@ def _retain_closed(tables: Tables, order: OrderEvent) -> Handled:
     if forgotten is None:
         return
     tables.changelogged("orders").delete(forgotten.encode())
+    tables.changelogged("progress").delete(forgotten.encode())
     reports = tables.changelogged("reports")
     for key, _ in list(reports.prefix(forgotten.encode() + b"\0")):
         reports.delete(key)

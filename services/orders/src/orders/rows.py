@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from common.executions import Execution
 from common.runtime.tables import Codec
 from pydantic import TypeAdapter
 
@@ -18,3 +19,14 @@ TEXT_CODEC = Codec(str.encode, bytes.decode)
 def ring_key(owner: str, count: int, size: int) -> bytes:
     """Key of the slot that the ``count``-th entry of an owner takes in a ring of ``size``: it replaces the oldest."""
     return b"%s\0%d" % (owner.encode(), count % size)
+
+
+_EXECUTION: TypeAdapter[Execution] = TypeAdapter(Execution)
+
+
+def _read_execution(value: bytes) -> Execution:
+    """A row of an older version is the report's type as a text: what else the report said is not known."""
+    return _EXECUTION.validate_json(value) if value.startswith(b"{") else Execution("")
+
+
+EXECUTION_CODEC = Codec(_EXECUTION.dump_json, _read_execution)

@@ -19,9 +19,12 @@ export class ServerClock {
     return this.best?.rtt ?? 0;
   }
 
-  /** Server time in ms since the epoch for a performance.now() reading; the local clock until a pong came. */
+  /**
+   * Server time in ms since the epoch for a performance.now() reading; the local clock until a pong came. That one is
+   * asked anew each time: performance.now() stands still while a machine sleeps, in some browsers.
+   */
   ms(at: number = performance.now()): number {
-    return at + (this.best?.offset ?? performance.timeOrigin);
+    return at + (this.best?.offset ?? Date.now() - performance.now());
   }
 
   /** In ns. A double holds today's ns to the nearest 256, far below what is measured with it. */

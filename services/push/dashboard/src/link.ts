@@ -1,8 +1,10 @@
 import { ServerClock } from "./clock";
+import { type Freshness, freshness } from "./freshness";
 import type { Delta, PaintedSample, ServerMessage, Status } from "./protocol";
 import { Sequences } from "./sequences";
 
-export type LinkState = "connecting" | "live" | "stale" | "offline";
+/** `delayed`: what is shown is some seconds old; `stale`: older, not complete, or nobody knows. */
+export type LinkState = "connecting" | "live" | "delayed" | "stale" | "offline";
 
 export interface LinkEvents {
   snapshot(topic: string, rows: Record<string, unknown>): void;
@@ -17,10 +19,11 @@ const STALE_AFTER_MS = 3000;
 const PING_MS = 2000;
 const PAINTED_MS = 500;
 const SAMPLES_MAX = 400;
+const SLEPT_MS = 1000; // the two clocks of the browser part by so much only while it sleeps
 
 /**
  * The WebSocket to push: comes back by itself with all topics, asks for a topic again when its numbers show a gap, and
- * says "stale" when nothing was heard for three seconds (push speaks every second).
+ * says "stale" when nothing was heard for three seconds (push speaks every second), or when what was heard is old.
  */
 export class Link {
   readonly clock = new ServerClock();
@@ -33,9 +36,13 @@ export class Link {
   private state: LinkState = "connecting";
   private attempts = 0;
   private heard = 0;
+  private heardAt = 0; // the same by the wall clock, which does not stand still while the machine sleeps
+  private drift = Date.now() - performance.now();
   private pinged = 0;
   private reported = 0;
-  private redisUp = true;
+  private status: Status | undefined;
+  /** What is shown, by the clock in the data; the words for the pill and the banner. */
+  fresh: Freshness = { state: "live", text: "LIVE", why: "", asOfMs: 0 };
 
   constructor(
     private readonly url: string,
@@ -45,6 +52,7 @@ export class Link {
   start(): void {
     this.connect();
     setInterval(() => this.tick(), 250);
+    document.addEventListener("visibilitychange", () => this.tick()); // a hidden page's timers are slow
   }
 
   subscribe(topics: string[]): void {
@@ -70,7 +78,8 @@ export class Link {
     const socket = new WebSocket(this.url);
     this.socket = socket;
     socket.onopen = () => {
-      this.heard = performance.now();
+      this.hear(performance.now());
+      this.status = undefined;
       this.sequences.clear();
       this.clock.clear();
       if (this.topics.size) this.send({ op: "subscribe", topics: [...this.topics] });
@@ -91,7 +100,7 @@ export class Link {
   }
 
   private receive(text: string, at: number): void {
-    this.heard = at;
+    this.hear(at);
     const message = JSON.parse(text) as ServerMessage;
     switch (message.op) {
       case "hello":
@@ -106,7 +115,7 @@ export class Link {
         for (const delta of message.deltas) this.take(delta);
         break;
       case "health":
-        this.redisUp = message.redis.up;
+        this.status = message;
         this.events.status(message);
         break;
       case "pong":
@@ -128,8 +137,29 @@ export class Link {
     }
   }
 
+  private hear(at: number): void {
+    this.heard = at;
+    this.heardAt = Date.now();
+  }
+
+  /** How long nothing was heard, in ms, the time that the machine has slept included. */
+  private silentMs(now: number): number {
+    return Math.max(now - this.heard, Date.now() - this.heardAt);
+  }
+
+  /** After a sleep, what was learnt of the server's clock is void. */
+  private noticeSleep(now: number): void {
+    const drift = Date.now() - now;
+    if (Math.abs(drift - this.drift) > SLEPT_MS) {
+      this.clock.clear();
+      this.ping();
+    }
+    this.drift = drift;
+  }
+
   private tick(): void {
     const now = performance.now();
+    this.noticeSleep(now);
     if (!this.socket || this.socket.readyState !== WebSocket.OPEN) return;
     this.judge(now);
     if (now - this.heard > 4 * STALE_AFTER_MS) {
@@ -147,7 +177,17 @@ export class Link {
   }
 
   private judge(now: number): void {
-    this.set(now - this.heard > STALE_AFTER_MS || !this.redisUp ? "stale" : "live");
+    if (!this.status) return; // push says how old everything is right after its hello
+    const silent = this.silentMs(now);
+    const names = new Set([...this.topics].map((topic) => topic.split(":", 1)[0] ?? ""));
+    const nowMs = this.clock.ms(now);
+    const fresh: Freshness =
+      silent > STALE_AFTER_MS
+        ? { state: "stale", text: `STALE ${Math.round(silent / 1000)} s`, why: "Nothing was heard", asOfMs: nowMs - silent }
+        : freshness(this.status, names, nowMs);
+    const changed = fresh.text !== this.fresh.text || fresh.why !== this.fresh.why;
+    this.fresh = fresh;
+    this.set(fresh.state, changed);
   }
 
   private ping(): void {
@@ -155,8 +195,8 @@ export class Link {
     this.send({ op: "ping", t: this.pinged });
   }
 
-  private set(state: LinkState): void {
-    if (state === this.state) return;
+  private set(state: LinkState, changed = false): void {
+    if (state === this.state && !changed) return;
     this.state = state;
     this.events.state(state);
   }

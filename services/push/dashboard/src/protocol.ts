@@ -16,19 +16,34 @@ export interface Delta {
 }
 
 export interface Figures {
-  p50_ms: number;
-  p99_ms: number;
-  max_ms: number;
+  p50_ms: number | null; // null: no samples
+  p99_ms: number | null;
+  max_ms: number | null;
   n: number;
 }
 
 export type Clock = "processed" | "committed" | "painted";
 export type Path = "market" | "orders";
 
+export type RedisState = "ok" | "full" | "read-only" | "evicting" | "unreachable" | "unknown";
+export type WriterState = "live" | "filling" | "partial" | "lost" | "silent" | "unknown";
+
+/** How far the views of one writer have come; `as_of_ns` 0: not known. */
+export interface WriterStatus {
+  state: WriterState;
+  as_of_ns: number;
+  epoch: number;
+  partitions: number;
+  heard: number;
+  redis: RedisState;
+  views: string[];
+}
+
 export interface Status {
   op: "health";
   now_ns: number;
-  redis: { up: boolean; since_ns: number; behind: number };
+  redis: { up: boolean; state?: RedisState; policy?: string; since_ns: number; behind: number };
+  views?: Record<string, WriterStatus>; // by "service.stage"
   clients: number;
   latency: Record<Path, Record<Clock, Figures>>;
 }

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, Final, Protocol
 
 from common.runtime.logs import get_logger
@@ -18,9 +18,21 @@ from opentelemetry.trace import Span, SpanKind
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from push import codec, metrics
-from push.domain.commands import CommandError, Painted, Ping, Resync, Subscribe, Unsubscribe, parse_command
+from push.domain.commands import (
+    CommandError,
+    Painted,
+    PaintedSample,
+    Ping,
+    Resync,
+    Subscribe,
+    Unsubscribe,
+    parse_command,
+)
 from push.domain.hub import Action, Hub
 from push.domain.outbox import Change, Outbox
+from push.domain.paints import Paint, Paints
+from push.domain.rows import Row
+from push.domain.shares import Share, TokenBucket
 from push.domain.topic import Topic, TopicError
 from push.latency import Latency
 from push.settings import PushSettings
@@ -32,6 +44,8 @@ TRY_AGAIN_LATER: Final = 1013
 POLICY_VIOLATION: Final = 1008
 ANSWERS_MAX: Final = 64
 """Pongs and errors that wait for a client at most; the oldest are dropped."""
+SNAPSHOT_COST_ROWS: Final = 10
+"""What a snapshot costs besides its rows."""
 _ids = itertools.count(1)
 
 
@@ -50,40 +64,39 @@ class Dropped(Exception):
         self.code = code
 
 
-class TokenBucket:
-    """So many at once, so many per second in the long run."""
-
-    def __init__(self, per_s: float, burst: int, now_s: float) -> None:
-        self._per_s = per_s
-        self._burst = float(burst)
-        self._tokens = float(burst)
-        self._at_s = now_s
-
-    def take(self, now_s: float) -> bool:
-        self._tokens = min(self._burst, self._tokens + (now_s - self._at_s) * self._per_s)
-        self._at_s = now_s
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-
 class Connection:
-    """Serves one accepted WebSocket until it ends."""
+    """Accepts one WebSocket, and serves it until it ends. ``share`` is that of its address."""
 
-    def __init__(self, socket: WebSocket, settings: PushSettings, hub: Hub, feed: Performer, latency: Latency) -> None:
+    def __init__(
+        self, socket: WebSocket, settings: PushSettings, hub: Hub, feed: Performer, latency: Latency, share: Share
+    ) -> None:
         self._socket = socket
         self._settings = settings
         self._hub = hub
         self._feed = feed
         self._latency = latency
-        self._id = next(_ids)
+        self.share = share
+        self.id = next(_ids)
         self._session = time.time_ns() // 1_000
         self._awake = asyncio.Event()
         self._answers: deque[bytes] = deque(maxlen=ANSWERS_MAX)
         self._outbox = Outbox(settings.queue_rows_max, settings.client_rows_max, self._awake.set)
-        self._commands = TokenBucket(settings.commands_per_s_max, settings.commands_burst_max, time.monotonic())
+        now_s = time.monotonic()
+        self._commands = TokenBucket(settings.commands_per_s_max, settings.commands_burst_max, now_s)
+        self._asked = TokenBucket(settings.subscriptions_per_s_max, settings.subscriptions_burst_max, now_s)
+        self._idle_since_s = now_s
+        self._paints = Paints()
+        self._gives_way = asyncio.Event()
         self._status: bytes | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it listens to nothing."""
+        return not self._outbox.topics
+
+    def give_way(self) -> None:
+        """Ends it: it is idle, and another one has come."""
+        self._gives_way.set()
 
     def tell(self, message: bytes) -> None:
         """A status message for this client; a newer one replaces one that still waits."""
@@ -92,12 +105,15 @@ class Connection:
 
     async def serve(self) -> None:
         """Returns when the client has left or was dropped."""
-        self._hub.join(self._id, self._outbox)
+        await self._socket.accept()
+        self._hub.join(self.id, self._outbox)
         metrics.CLIENTS.inc()
-        reader = asyncio.create_task(self._read(), name=f"client-{self._id}-reads")
-        writer = asyncio.create_task(self._write(), name=f"client-{self._id}-writes")
+        reader = asyncio.create_task(self._read(), name=f"client-{self.id}-reads")
+        writer = asyncio.create_task(self._write(), name=f"client-{self.id}-writes")
+        leaver = asyncio.create_task(self._leave(), name=f"client-{self.id}-gives-way")
+        tasks = (reader, writer, leaver)
         try:
-            done, _ = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         except Dropped as dropped:
@@ -105,16 +121,16 @@ class Connection:
         except WebSocketDisconnect:
             pass
         finally:
-            reader.cancel()
-            writer.cancel()
-            await asyncio.gather(reader, writer, return_exceptions=True)
-            self._feed.perform(self._hub.leave(self._id))
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._feed.perform(self._hub.leave(self.id))
             metrics.OVERFLOWS.inc(self._outbox.overflows)
             metrics.CLIENTS.dec()
 
     def _drop(self, dropped: Dropped) -> None:
         metrics.DROPPED.labels(dropped.cause).inc()
-        _log.warning("client_dropped", client=self._id, cause=dropped.cause, rows_waiting=self._outbox.rows_waiting)
+        _log.warning("client_dropped", client=self.id, cause=dropped.cause, rows_waiting=self._outbox.rows_waiting)
         drop = dropper(self._socket.scope)
         if drop is not None:
             drop(dropped.code, dropped.cause, self._settings.drop_grace_s)
@@ -123,31 +139,64 @@ class Connection:
 
     async def _read(self) -> None:
         while True:
-            message = await self._socket.receive()
+            message = await self._next_message()
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code", 1005))
             if not self._commands.take(time.monotonic()):
                 raise Dropped("too many messages", POLICY_VIOLATION)
             try:
-                self._obey(message.get("text") or message.get("bytes") or "")
+                await self._obey(message.get("text") or message.get("bytes") or "")
             except (CommandError, TopicError) as error:
                 self._refuse(str(error))
 
-    def _obey(self, text: str | bytes) -> None:
+    async def _next_message(self) -> MutableMapping[str, Any]:
+        """A client that wants nothing has no claim to its place."""
+        if not self.is_idle:
+            return await self._socket.receive()
+        deadline_s = self._idle_since_s + self._settings.subscribe_timeout_s
+        try:
+            async with asyncio.timeout(max(0.0, deadline_s - time.monotonic())):
+                return await self._socket.receive()
+        except TimeoutError:
+            raise Dropped("nothing subscribed", POLICY_VIOLATION) from None
+
+    async def _leave(self) -> None:
+        await self._gives_way.wait()
+        raise Dropped("made room for another", TRY_AGAIN_LATER)
+
+    async def _obey(self, text: str | bytes) -> None:
         match parse_command(text):
             case Subscribe(topics=topics):
+                await self._wait_for_share(len(topics))
                 for topic in topics:
                     self._subscribe(topic)
             case Unsubscribe(topics=topics):
                 for topic in topics:
-                    self._feed.perform(self._hub.unsubscribe(self._id, Topic.parse(topic)))
+                    self._feed.perform(self._hub.unsubscribe(self.id, Topic.parse(topic)))
+                self._idle_since_s = time.monotonic()
             case Resync(topic=topic):
-                self._hub.resync(self._id, Topic.parse(topic))
+                await self._wait_for_share(1)
+                self._hub.resync(self.id, Topic.parse(topic))
             case Ping(t=t):
                 self._answer(codec.encode_pong(t))
             case Painted(samples=samples):
-                self._latency.painted(samples, time.monotonic())
-                _trace_paint(samples)
+                self._painted(samples)
+
+    async def _wait_for_share(self, topics: int) -> None:
+        """One client that asks without end is dropped; many of one address wait for each other. Raises Dropped."""
+        if not self._asked.take(time.monotonic(), topics):
+            raise Dropped("too many subscriptions", POLICY_VIOLATION)
+        while True:
+            if self.share.subscriptions.spend(time.monotonic(), topics):
+                return
+            await asyncio.sleep(self.share.subscriptions.until_some_s(time.monotonic()))
+
+    def _painted(self, samples: Sequence[PaintedSample]) -> None:
+        paints, ignored = self._paints.believe(samples, time.time_ns())
+        self._latency.painted(paints, time.monotonic())
+        for cause, count in ignored.items():
+            metrics.PAINTS_IGNORED.labels(cause).inc(count)
+        _trace_paints(paints)
 
     def _subscribe(self, text: str) -> None:
         """One bad topic among many refuses itself only."""
@@ -160,7 +209,7 @@ class Connection:
         if topic not in topics and len(topics) >= self._settings.subscriptions_max:
             self._refuse(f"at most {self._settings.subscriptions_max} topics", text)
             return
-        self._feed.perform(self._hub.subscribe(self._id, topic))
+        self._feed.perform(self._hub.subscribe(self.id, topic))
 
     def _refuse(self, reason: str, topic: str | None = None) -> None:
         metrics.REFUSED.inc()
@@ -198,7 +247,7 @@ class Connection:
         """Sends what has changed; returns whether anything had."""
         if self._outbox.full:
             raise Dropped("too far behind", TRY_AGAIN_LATER)
-        snapshots, changes = self._outbox.take(self._hub.rows_of)
+        snapshots, changes = self._outbox.take(self._rows_of)
         for snapshot in snapshots:
             await self._send(codec.encode_snapshot(snapshot, self._session))
             metrics.ROWS.inc(len(snapshot.rows))
@@ -206,11 +255,26 @@ class Connection:
             await self._frame(changes)
         return bool(snapshots or changes)
 
+    def _rows_of(self, topic: Topic) -> Iterable[Mapping[str, Row]] | None:
+        """The rows of a snapshot; None where they are not known, or more than the address may have now."""
+        rows = self._hub.rows_of(topic)
+        if rows is None:
+            return None
+        now_s = time.monotonic()
+        if self.share.snapshot_rows.spend(now_s, SNAPSHOT_COST_ROWS + sum(map(len, rows))):
+            return rows
+        metrics.POSTPONED.inc()
+        asyncio.get_running_loop().call_later(self.share.snapshot_rows.until_some_s(now_s), self._awake.set)
+        return None
+
     async def _frame(self, changes: Sequence[Change]) -> None:
-        spans = {index: _frame_span(c, self._id) for index, c in enumerate(changes) if is_sampled(c.traceparent)}
+        spans = {index: _frame_span(c, self.id) for index, c in enumerate(changes) if is_sampled(c.traceparent)}
         traceparents = {index: _traceparent_of(span) for index, span in spans.items()}
+        now_ns = time.time_ns()
+        for index, change in enumerate(changes):
+            self._paints.sent(change.topic.name, change.stamps, traceparents.get(index, ""), now_ns)
         try:
-            await self._send(codec.encode_frame(changes, traceparents, time.time_ns()))
+            await self._send(codec.encode_frame(changes, traceparents, now_ns))
         finally:
             for span in spans.values():
                 span.end()
@@ -241,11 +305,10 @@ def _traceparent_of(span: Span) -> str:
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
-def _trace_paint(samples: Sequence[tuple[int, int, int, str, str]]) -> None:
+def _trace_paints(paints: Sequence[Paint]) -> None:
     """The end of a trace: the browser had the change on the screen at ``painted_ns``."""
-    now_ns = time.time_ns()
-    for _, _, painted_ns, view, traceparent in samples:
-        if is_sampled(traceparent) and abs(now_ns - painted_ns) < 60_000_000_000:
+    for view, _, painted_ns, traceparent in paints:
+        if is_sampled(traceparent):
             context = context_of(traceparent)
             span = _tracer.start_span(
                 "paint", context, SpanKind.CONSUMER, {"tidemark.view": view}, start_time=painted_ns

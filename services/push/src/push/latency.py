@@ -10,13 +10,16 @@ from typing import Any, Final
 
 from hdrh.histogram import HdrHistogram
 
-from push.domain.commands import PaintedSample
+from push import metrics
+from push.domain.paints import Paint
 from push.domain.rows import StampsNs
 from push.domain.topic import PATHS
 
 CLOCKS: Final = ("processed", "committed", "painted")
 SLICE_S: Final = 30.0
 LONGEST_US: Final = 3_600_000_000
+EARLY_NS: Final = 1_000_000_000
+"""Clocks of two machines may disagree by so much; an end that is earlier before its origin is no latency."""
 DIGITS: Final = 3
 
 
@@ -47,7 +50,8 @@ class Series:
 class Latency:
     """Collects stamps as they pass, and painted times as browsers report them."""
 
-    def __init__(self) -> None:
+    def __init__(self, origin_span_max_s: float) -> None:
+        self._span_max_us = {"orders": round(origin_span_max_s * 1_000_000), "market": LONGEST_US}
         self._series = {(view, clock): Series() for view in PATHS for clock in CLOCKS}
         self._waiting: Counter[tuple[str, StampsNs]] = Counter()
 
@@ -62,10 +66,10 @@ class Latency:
             self._record(view, "processed", stamps.origin, stamps.processed, count, now_s)
             self._record(view, "committed", stamps.origin, stamps.committed, count, now_s)
 
-    def painted(self, samples: Iterable[PaintedSample], now_s: float) -> None:
-        """What a browser says was on the screen when."""
-        for origin_ns, _, painted_ns, view, _ in samples:
-            self._record(view, "painted", origin_ns, painted_ns, 1, now_s)
+    def painted(self, paints: Iterable[Paint], now_s: float) -> None:
+        """What was on a screen when."""
+        for view, stamps, painted_ns, _ in paints:
+            self._record(view, "painted", stamps.origin, painted_ns, 1, now_s)
 
     def recent(self, now_s: float) -> dict[str, Any]:
         """``{path: {clock: {p50_ms, p99_ms, max_ms, n}}}`` of the last 30 to 60 seconds."""
@@ -93,20 +97,26 @@ class Latency:
         series = self._series.get((view, clock))
         if series is None or not origin_ns or not at_ns:
             return
-        value_us = min(LONGEST_US, max(0, (at_ns - origin_ns) // 1_000))
-        series.record(value_us, count, now_s)
+        path = PATHS[view]
+        value_us = (at_ns - origin_ns) // 1_000
+        if value_us > self._span_max_us[path] or origin_ns - at_ns > EARLY_NS:
+            # The origin of an order is what its sender says: a clock that is wrong measures nothing.
+            metrics.SPANS_IGNORED.labels(path, clock).inc(count)
+            return
+        series.record(max(0, value_us), count, now_s)
 
 
 def _histogram() -> Any:
     return HdrHistogram(1, LONGEST_US, DIGITS)
 
 
-def _figures(parts: Iterable[Any]) -> Mapping[str, float | int]:
+def _figures(parts: Iterable[Any]) -> Mapping[str, float | int | None]:
+    """Without samples there is no percentile, so that none is said."""
     merged = _histogram()
     for part in parts:
         merged.add(part)
     if not merged.total_count:
-        return {"p50_ms": 0.0, "p99_ms": 0.0, "max_ms": 0.0, "n": 0}
+        return {"p50_ms": None, "p99_ms": None, "max_ms": None, "n": 0}
     return {
         "p50_ms": merged.get_value_at_percentile(50) / 1_000,
         "p99_ms": merged.get_value_at_percentile(99) / 1_000,

@@ -33,6 +33,10 @@ class PushProcess:
             ws=DroppableProtocol,
             ws_max_size=settings.message_bytes_max,
             ws_per_message_deflate=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
+            ws_ping_interval=settings.ping_interval_s,
+            ws_ping_timeout=settings.pong_timeout_s,
             timeout_graceful_shutdown=5,
         )
 

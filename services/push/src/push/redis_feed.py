@@ -5,14 +5,17 @@ the next session opens every channel and reads every hash again.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
-from common.contracts.views import VIEW_PREFIX, view_channel
+from common.contracts.views import VIEW_PREFIX, WRITER_VIEW, RedisState, WriterData, view_channel
 from common.runtime.backoff import Backoff
 from common.runtime.cancellation import end
 from common.runtime.logs import get_logger
+from common.runtime.redis_state import UNKNOWN_FACTS, RedisFacts, read_facts
+from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
@@ -21,6 +24,7 @@ from redis.exceptions import RedisError
 
 from push import metrics
 from push.codec import EnvelopeError, decode_envelope
+from push.domain.freshness import WRITERS, Freshness, WriterState, worst
 from push.domain.hub import Action, Close, Hub, ListScopes, Open, Read
 from push.domain.mirror import Outcome
 from push.domain.rows import Position, Row, Scope
@@ -32,6 +36,10 @@ _log = get_logger(__name__)
 BATCH_MESSAGES: Final = 256
 """Messages handled before other tasks get their turn."""
 SCAN_COUNT: Final = 1_000
+EVICTING_S: Final = 10.0
+"""Redis counts as evicting for so long after it has evicted something."""
+_WRITERS_PREFIX: Final = view_channel(WRITER_VIEW, "").encode()
+_WRITERS_PATTERN: Final = view_channel(WRITER_VIEW, "*")
 WATCH_PINGS: Final = 3
 _LOST: Final = (RedisError, OSError, TimeoutError)
 
@@ -46,13 +54,21 @@ class RedisFeed:
         self._backoff = Backoff(settings.redis_backoff_min_s, settings.redis_backoff_max_s)
         self._new_queues()
         self._read_at_s: dict[Scope, float] = {}
+        self._listed_at_s: dict[str, float] = {}
+        self._to_list: set[Topic] = set()
+        """Whole views whose search waits for its time."""
+        self._accounts: tuple[float, list[str]] = (-math.inf, [])
+        self._accounts_turn = asyncio.Lock()
+        self._evicted_at_s = -math.inf
+        self.facts: RedisFacts = UNKNOWN_FACTS
+        self.freshness = Freshness()
         self._heard_at_s = 0.0
         self._worker: asyncio.Task[None] | None = None
         self.up = False
         self.since_ns = time.time_ns()
         """When ``up`` last changed."""
         self.changed = asyncio.Event()
-        """Set, and replaced by a new one, whenever ``up`` changes."""
+        """Set, and replaced by a new one, whenever ``up`` changes, or Redis is found ill or well."""
 
     def start(self) -> None:
         self._worker = asyncio.create_task(self._work(), name="redis")
@@ -90,9 +106,24 @@ class RedisFeed:
         raise TimeoutError(f"{self._settings.redis_actions_max} requests wait for Redis")
 
     async def accounts(self) -> list[str]:
-        """Account ids that have a view, sorted. Raises RedisError, OSError."""
-        async with self._client() as client:
-            return sorted([scope.scope for scope in await self._scan(client, "account")])
+        """Account ids that have a view, sorted; one search serves all who ask meanwhile. Raises RedisError, OSError."""
+        async with self._accounts_turn:
+            read_at_s, accounts = self._accounts
+            if time.monotonic() - read_at_s >= self._settings.accounts_age_max_s:
+                async with self._client() as client:
+                    accounts = sorted([scope.scope for scope in await self._scan(client, "account")])
+                self._accounts = (time.monotonic(), accounts)
+            return accounts
+
+    @property
+    def redis_state(self) -> RedisState:
+        """What Redis does with what is written to it, by its own word and by its writers'."""
+        if not self.up:
+            return RedisState.UNREACHABLE
+        now_ns = time.time_ns()
+        told = [each.redis for each in self.freshness.status(now_ns).values() if each.state is not WriterState.SILENT]
+        evicting = time.monotonic() - self._evicted_at_s < EVICTING_S
+        return worst([self.facts.state, *told, *([RedisState.EVICTING] if evicting else [])])
 
     def _client(self) -> Redis:
         """Without retries: a connection that was lost must not come back unnoticed.
@@ -131,8 +162,10 @@ class RedisFeed:
     async def _session(self, client: Redis, pubsub: PubSub) -> None:
         self._new_queues()
         self._read_at_s.clear()
+        self._listed_at_s.clear()
+        self._to_list.clear()
         await client.ping()
-        await pubsub.subscribe(f"{VIEW_PREFIX}:push")  # a connection without a subscription cannot be listened to
+        await pubsub.psubscribe(_WRITERS_PATTERN)
         self._heard_at_s = time.monotonic()
         self._backoff.reset()
         self._set_up(True)
@@ -141,6 +174,7 @@ class RedisFeed:
                 tasks.create_task(self._listen(pubsub))
                 tasks.create_task(self._command(pubsub))
                 tasks.create_task(self._watch(pubsub))
+                tasks.create_task(self._look_at_writers(client))
                 tasks.create_task(self._fail_when_overrun())
                 for _ in range(self._settings.reads_parallel):
                     tasks.create_task(self._read_all(client))
@@ -154,8 +188,33 @@ class RedisFeed:
         self.up = up
         self.since_ns = time.time_ns()
         metrics.REDIS_UP.set(up)
+        self._say_changed()
+
+    def _say_changed(self) -> None:
         self.changed.set()
         self.changed = asyncio.Event()
+
+    async def _look_at_writers(self, client: Redis) -> None:
+        """Whether Redis still has what its writers said, and how it is. What the channel says is heard elsewhere."""
+        while _wanted():
+            before = (self.redis_state, self.facts.evicted_keys)
+            self.facts = await read_facts(client)
+            if self.facts.evicted_keys > before[1] >= 0:
+                self._evicted_at_s = time.monotonic()
+            if await self._compare_writers(client) or self.redis_state is not before[0]:
+                self._say_changed()
+            await asyncio.sleep(self._settings.writers_interval_s)
+
+    async def _compare_writers(self, client: Redis) -> bool:
+        """Whether Redis has just been found to have lost something."""
+        pipe = client.pipeline(transaction=False)
+        for writer in WRITERS:
+            pipe.hgetall(view_channel(WRITER_VIEW, writer))
+        found = [
+            self.freshness.stored(writer, [said for raw in stored.values() if (said := _writer_data(raw))])
+            for writer, stored in zip(WRITERS, await pipe.execute(), strict=True)
+        ]
+        return any(found)
 
     async def _watch(self, pubsub: PubSub) -> None:
         """A connection that stays silent although it is asked counts as lost.
@@ -197,7 +256,11 @@ class RedisFeed:
 
     def _handle(self, message: Mapping[str, Any]) -> None:
         kind = message["type"]
-        if kind in ("message", "pmessage"):
+        if kind == "pmessage" and message["channel"].startswith(_WRITERS_PREFIX):
+            said = _writer_data(message["data"])
+            if said is not None:
+                self.perform(self._hub.doubt(self.freshness.heard(said)))
+        elif kind in ("message", "pmessage"):
             try:
                 delta = decode_envelope(message["data"])
             except EnvelopeError as error:
@@ -211,7 +274,7 @@ class RedisFeed:
             self.perform(actions)
         elif kind in ("subscribe", "psubscribe"):
             topic = _topic(message["channel"])
-            if topic is not None:
+            if topic is not None and topic.name != WRITER_VIEW:
                 self.perform(self._hub.opened(topic))
 
     # --- hashes ---------------------------------------------------------------------------------------------------
@@ -220,15 +283,28 @@ class RedisFeed:
         while _wanted():
             match await self._reads.get():
                 case ListScopes(topic):
-                    self.perform(self._hub.listed(topic, await self._scan(client, topic.name)))
+                    await self._list(client, topic)
                 case Read(scope):
                     await self._read(client, scope)
+
+    async def _list(self, client: Redis, topic: Topic) -> None:
+        """A search goes over every key there is: clients that come and go must not make it a constant one."""
+        now_s = time.monotonic()
+        due_s = self._listed_at_s.get(topic.name, -math.inf) + self._settings.relist_interval_s
+        if now_s < due_s:
+            if topic not in self._to_list:
+                self._to_list.add(topic)
+                asyncio.get_running_loop().call_later(due_s - now_s, self._look_again, self._reads, ListScopes(topic))
+            return
+        self._to_list.discard(topic)
+        self._listed_at_s[topic.name] = now_s
+        self.perform(self._hub.listed(topic, await self._scan(client, topic.name)))
 
     async def _read(self, client: Redis, scope: Scope) -> None:
         now_s = time.monotonic()
         due_s = self._read_at_s.get(scope, 0.0) + self._settings.reread_interval_s
         if now_s < due_s:
-            asyncio.get_running_loop().call_later(due_s - now_s, self._read_again, self._reads, scope)
+            asyncio.get_running_loop().call_later(due_s - now_s, self._look_again, self._reads, Read(scope))
             return
         mirror = self._hub.read_begins(scope)
         if mirror is None:
@@ -238,11 +314,13 @@ class RedisFeed:
         self._read_at_s[scope] = now_s
         metrics.READS.inc()
         stored = cast(dict[bytes, bytes], await client.hgetall(view_channel(*scope)))
+        if not stored and await self._compare_writers(client):
+            self._say_changed()  # nothing is there because it was lost: clients hear that before they see nothing
         self.perform(self._hub.read_ends(mirror, _rows(scope, stored)))
 
-    def _read_again(self, reads: "asyncio.Queue[Read | ListScopes]", scope: Scope) -> None:
+    def _look_again(self, reads: "asyncio.Queue[Read | ListScopes]", action: Read | ListScopes) -> None:
         if reads is self._reads:  # else a new session reads everything anyway
-            self.perform([Read(scope)])
+            self.perform([action])
 
     async def _scan(self, client: Redis, view: str) -> list[Scope]:
         prefix = view_channel(view, "")
@@ -266,6 +344,14 @@ def _topic(channel: bytes) -> Topic | None:
     prefix, _, rest = channel.decode().partition(":")
     name, colon, scope = rest.partition(":")
     return Topic(name, "" if scope == "*" else scope) if prefix == VIEW_PREFIX and colon else None
+
+
+def _writer_data(raw: bytes) -> WriterData | None:
+    try:
+        return WriterData.model_validate_json(raw)
+    except ValidationError:
+        metrics.MALFORMED.inc()
+        return None
 
 
 def _rows(scope: Scope, stored: Mapping[bytes, bytes]) -> dict[str, tuple[Position, Row]]:

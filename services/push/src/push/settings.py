@@ -28,13 +28,38 @@ class PushSettings(Settings):
     )
     status_interval_s: float = Field(default=1.0, gt=0, description="how often a client hears that push is alive")
 
+    ping_interval_s: float = Field(default=20.0, gt=0, description="how often a client is asked whether it is there")
+    pong_timeout_s: float = Field(default=20.0, gt=0, description="a client that does not answer in time is dropped")
+    subscribe_timeout_s: float = Field(default=10.0, gt=0, description="a client without a topic for longer is dropped")
+
     clients_max: int = Field(default=500, ge=1)
+    trusted_proxies: tuple[str, ...] = Field(
+        default=(), description="addresses whose X-Forwarded-For is believed; nobody else says where he comes from"
+    )
+    address_clients_max: int = Field(default=50, ge=1, description="clients of one address at most (IPv6: of a /64)")
+    address_handshakes_per_s_max: float = Field(default=10.0, gt=0, description="new clients of an address a second")
+    address_subscriptions_per_s_max: float = Field(
+        default=200.0, gt=0, description="topics asked for a second by all clients of an address; more are read later"
+    )
+    address_snapshot_rows_per_s_max: float = Field(
+        default=20_000.0, gt=0, description="rows of snapshots a second for all clients of an address; more wait"
+    )
+    address_burst_s: float = Field(default=20.0, gt=0, description="an address may have so many seconds' worth at once")
     subscriptions_max: int = Field(default=200, ge=1, description="topics per client at most")
+    subscriptions_per_s_max: float = Field(
+        default=20.0, gt=0, description="topics asked for per second and client, in the long run; more drop it"
+    )
+    subscriptions_burst_max: int = Field(default=600, ge=1, description="topics a client may ask for at once")
     message_bytes_max: int = Field(default=65_536, ge=1_024, description="size of a client's message at most")
     commands_per_s_max: float = Field(default=50.0, gt=0, description="messages per second and client, in the long run")
     commands_burst_max: int = Field(default=200, ge=1, description="messages a client may send at once")
     queue_rows_max: int = Field(default=1_000, ge=1, description="unsent orders, or fills, of one account and client")
     client_rows_max: int = Field(default=50_000, ge=1, description="unsent rows of a client; more drop it")
+
+    origin_span_max_s: float = Field(
+        default=60.0, gt=0, description="an order that claims to have been sent longer ago counts for no latency"
+    )
+    accounts_age_max_s: float = Field(default=2.0, ge=0, description="the list of accounts is read again after this")
 
     redis_actions_max: int = Field(
         default=250_000, ge=1, description="channels to open or close, or hashes to read; more begin a new connection"
@@ -42,6 +67,10 @@ class PushSettings(Settings):
     pending_deltas_max: int = Field(default=20_000, ge=1, description="changes of a scope held while its hash is read")
     reads_parallel: int = Field(default=4, ge=1, description="hashes read from Redis at the same time")
     reread_interval_s: float = Field(default=0.05, ge=0, description="the least time between two reads of one hash")
+    relist_interval_s: float = Field(default=1.0, ge=0, description="the least time between two searches for hashes")
+    writers_interval_s: float = Field(
+        default=1.0, gt=0, description="how often Redis is asked how it is, and whether it still has what was written"
+    )
     redis_timeout_s: float = Field(default=3.0, gt=0, description="Redis counts as away when it is silent for longer")
     redis_backoff_min_s: float = Field(default=0.1, gt=0)
     redis_backoff_max_s: float = Field(default=5.0, gt=0)

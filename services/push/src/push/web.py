@@ -1,19 +1,22 @@
 """What push serves over HTTP: the WebSocket, the dashboard, the latency figures, the operators' pages."""
 
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from common.runtime.operations import Health, operations_router
 from common.runtime.web import NO_REQUEST_SPANS
 from fastapi import FastAPI, HTTPException, Response, WebSocket
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from redis.exceptions import RedisError
 from starlette.types import Scope as AsgiScope
 
-from push.connection import TRY_AGAIN_LATER, Connection
-from push.service import PushService
+from push import metrics
+from push.connection import Connection
+from push.service import PushService, TurnedAway
 from push.settings import PushSettings
+
+RETRY_AFTER_S: Final = 5
 
 
 class Dashboard(StaticFiles):
@@ -36,11 +39,13 @@ def build_web(service: PushService, settings: PushSettings, health: Health) -> F
         if not _origin_allowed(socket, settings):
             await socket.close(code=1008, reason="origin not allowed")
             return
-        await socket.accept()
-        if service.full:
-            await socket.close(code=TRY_AGAIN_LATER, reason="too many clients")
+        try:
+            share = service.admit(socket.client.host if socket.client else "")
+        except TurnedAway as away:
+            metrics.TURNED_AWAY.labels("address" if away.share_is_used else "full").inc()
+            await socket.send_denial_response(_denial(away))
             return
-        await service.serve(Connection(socket, settings, service.hub, service.feed, service.latency))
+        await service.serve(Connection(socket, settings, service.hub, service.feed, service.latency, share))
 
     @web.get("/config.json")
     async def config() -> dict[str, Any]:
@@ -51,6 +56,11 @@ def build_web(service: PushService, settings: PushSettings, health: Health) -> F
     async def latency(window: str = "total") -> dict[str, Any]:
         """Per path, milliseconds from the origin by each clock; ``window``: total, recent (30 to 60 s) or views."""
         return service.figures(window)
+
+    @web.get("/v1/views")
+    async def views() -> dict[str, Any]:
+        """By writer: how old what is shown is, whether it is complete, and what Redis does with it."""
+        return service.views()
 
     @web.get("/v1/accounts")
     async def accounts() -> dict[str, list[str]]:
@@ -69,6 +79,15 @@ def build_web(service: PushService, settings: PushSettings, health: Health) -> F
             return PlainTextResponse("The dashboard is not built: run `make web`.\n", status_code=503)
 
     return web
+
+
+def _denial(away: TurnedAway) -> Response:
+    """Instead of the handshake: 429 where the address has had its share, 503 where push is full."""
+    status = 429 if away.share_is_used else 503
+    problem = {"type": "about:blank", "title": away.reason, "status": status}
+    return JSONResponse(
+        problem, status, headers={"Retry-After": str(RETRY_AFTER_S)}, media_type="application/problem+json"
+    )
 
 
 def _origin_allowed(socket: WebSocket, settings: PushSettings) -> bool:

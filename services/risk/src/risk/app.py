@@ -5,7 +5,7 @@ from common.runtime.app import TidemarkApp
 
 from risk.booking import continues_ledger
 from risk.settings import RiskSettings
-from risk.stages import INPUTS, OUTPUTS, SHOWS, VERIFY, Gate, account_views
+from risk.stages import INPUTS, OUTPUTS, SHOWS, VERIFY, Gate, views
 from risk.tables import TABLES
 
 
@@ -19,7 +19,7 @@ def build(settings: RiskSettings) -> TidemarkApp:
         outputs=OUTPUTS,
         changelog=RISK_GATE_CHANGELOG,
         tables=TABLES,
-        views=account_views,
+        views=views,
         shows=SHOWS,
         verify=VERIFY,
         batch_handler=gate.handle_batch,

@@ -57,11 +57,14 @@ REASONS: Final[dict[ReasonCode, Reason]] = {
         ("required_qty", "available_qty", "shortfall_qty"),
     ),
     ReasonCode.COMMAND_INVALID: Reason(
-        "amounts of a command that are negative, zero, contradictory, or beyond 64 bits with what is held",
+        "amounts of a command, or of a break to be booked, that are negative, zero, contradictory, or beyond 64 bits "
+        "with what is held",
         ("cash_e4", "held_cash_e4", "cash_max_e4", "qty", "held_qty", "qty_max"),
     ),
+    ReasonCode.BREAK_UNKNOWN: Reason("the account has no break of this id"),
+    ReasonCode.BREAK_RESOLVED: Reason("the break was booked or refused before"),
 }
-"""In the order in which an intent meets them; COMMAND_INVALID is for commands alone."""
+"""In the order in which an intent meets them; COMMAND_INVALID and those after it are for commands alone."""
 
 
 def reason_table() -> str:

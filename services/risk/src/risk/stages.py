@@ -10,36 +10,27 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
-from common.contracts.events import (
-    AccountStatus,
-    CommandResult,
-    ExecType,
-    ExecutionReport,
-    Fund,
-    ReasonCode,
-    RiskCommand,
-)
+from common.contracts.events import AccountStatus, CommandResult, Fund, ReasonCode, ResolveBreak, RiskCommand
 from common.contracts.topics import (
     ORDERS_EXECUTIONS,
     ORDERS_INTENTS,
+    RISK_BREAKS,
     RISK_COMMANDS,
     RISK_DECISIONS,
     RISK_LEDGER,
     Topic,
 )
-from common.contracts.values import Side
 from common.runtime.blocks import Answers
 from common.runtime.message import Message, Output, View
 from common.runtime.tables import Tables, Verify
 
 from risk.booking import answer, book, keep
+from risk.breaks import break_view, break_views, resolve_break
 from risk.domain.account import (
     AccountRow,
     CommandBody,
     CommandRow,
-    ExecutionRow,
     Holdings,
-    OrderRow,
     PositionRow,
     body_of,
     command_conflict,
@@ -47,24 +38,16 @@ from risk.domain.account import (
 from risk.domain.commands import carry_out
 from risk.domain.gate import Denial, Limits
 from risk.domain.intent_kernel import read_intents, runs_of
-from risk.domain.ledger import LedgerError, ReportMismatch, UnknownOrder, settle
+from risk.domain.ledger import LedgerError
 from risk.intents import on_intent
 from risk.market import MarketReader
+from risk.reports import on_execution
 from risk.runs import answer_run
-from risk.tables import (
-    SWEEP_EVERY_INTENTS,
-    command_key,
-    execution_key,
-    order_key,
-    position_key,
-    sweep,
-)
+from risk.tables import SWEEP_EVERY_INTENTS, command_key, position_key, sweep
 from risk.wire import AccountTwin, PositionTwin, decode_intent
 
 INPUTS: Final[tuple[Topic, ...]] = (ORDERS_INTENTS, RISK_COMMANDS, ORDERS_EXECUTIONS)
-OUTPUTS: Final[tuple[Topic, ...]] = (RISK_DECISIONS, RISK_LEDGER)
-_BUY: Final = Side.BUY
-_WITHOUT_MONEY: Final = (ExecType.NEW, ExecType.CANCEL_REJECTED)
+OUTPUTS: Final[tuple[Topic, ...]] = (RISK_DECISIONS, RISK_LEDGER, RISK_BREAKS)
 
 
 RUN_MIN: Final = 32
@@ -95,7 +78,7 @@ class Gate:
         _check_key(message, body.account_id)
         if message.topic is RISK_COMMANDS:
             return on_command(message, body, tables, now_ns)
-        return on_execution(message, body, tables, now_ns)
+        return list(on_execution(message, body, tables, now_ns))
 
     def handle_batch(self, batch: Sequence[Message], tables: Tables, now_ns: int) -> Iterator[Answers | int]:
         """Intents in runs, where enough of them stand together; the rest is left to ``handle``."""
@@ -142,6 +125,8 @@ def on_command(message: Message, command: RiskCommand, tables: Tables, now_ns: i
             return [_result(message, command, seen, repeat=True)]
         row = _command_row(body, Denial(ReasonCode.DUPLICATE_ID, {}), account, now_ns)
         return [_result(message, command, row, conflict=conflict)]
+    if isinstance(command, ResolveBreak):
+        return _resolved(message, command, account, tables, now_ns)
     position, instrument = None, None
     if isinstance(command, Fund) and command.symbol is not None:
         position = tables.changelogged("positions").get(position_key(account_key, command.symbol))
@@ -157,6 +142,17 @@ def on_command(message: Message, command: RiskCommand, tables: Tables, now_ns: i
         if outcome.entry is not None:
             handled.append(book(message, tables, outcome.entry))
     return handled
+
+
+def _resolved(
+    message: Message, command: ResolveBreak, account: AccountRow | None, tables: Tables, now_ns: int
+) -> list[Output]:
+    outcome = resolve_break(message, command, account, tables, now_ns)
+    denial, moved = (outcome, []) if isinstance(outcome, Denial) else (None, outcome)
+    after: AccountRow | None = tables.changelogged("accounts").get(command.account_id.encode())
+    row = _command_row(body_of(command), denial, after, now_ns)
+    tables.changelogged("commands").put(command_key(command.account_id, command.command_id), row)
+    return [_result(message, command, row), *moved]
 
 
 def _command_row(body: CommandBody, denial: Denial | None, account: AccountRow | None, now_ns: int) -> CommandRow:
@@ -197,38 +193,6 @@ def _result(
     return answer(message, result)
 
 
-# --- executions ---------------------------------------------------------------------------------------------------
-
-
-def on_execution(message: Message, report: ExecutionReport, tables: Tables, now_ns: int) -> list[Output]:
-    """Books what the venue says. A report that was booked before is ignored.
-
-    Raises ExecutionRefused where the report contradicts the books.
-    """
-    if report.exec_type in _WITHOUT_MONEY:
-        return []
-    account_key = message.key
-    assert account_key is not None
-    if not report.order_id.startswith(f"{report.account_id}."):
-        raise ReportMismatch(f"{report.order_id} is not an order of account {report.account_id}")
-    orders, executions = tables.changelogged("orders"), tables.changelogged("executions")
-    row_key = order_key(report.order_id)
-    order: OrderRow | None = orders.get(row_key)
-    if order is None or order.reason is not None:
-        raise UnknownOrder(f"{report.order_id} was never accepted")
-    booked_key = execution_key(row_key, report.execution_id)
-    if executions.get(booked_key) is not None:
-        return []
-    account: AccountRow | None = tables.changelogged("accounts").get(account_key)
-    assert account is not None, "an accepted order has an account"
-    position: PositionRow | None = tables.changelogged("positions").get(position_key(account_key, order.symbol))
-    settled = settle(account, position, order, report, now_ns)
-    orders.put(row_key, settled.order)
-    executions.put(booked_key, ExecutionRow(settled.account.seq, now_ns))
-    keep(tables, account_key, settled.account, order.symbol, position, settled.position)
-    return [book(message, tables, entry) for entry in settled.entries]
-
-
 # --- views and invariants ----------------------------------------------------------------------------------------
 
 
@@ -261,8 +225,14 @@ def account_views(tables: Tables) -> Iterable[View]:
         yield account_view(account_key)
 
 
-SHOWS: Final = {"accounts": account_view}
-"""Every movement changes the account's row."""
+def views(tables: Tables) -> Iterable[View]:
+    """Every row that the partition shows."""
+    yield from account_views(tables)
+    yield from break_views(tables)
+
+
+SHOWS: Final = {"accounts": account_view, "breaks": break_view}
+"""Every movement changes the account's row, and a break's row is written when it is opened and when it is resolved."""
 
 
 def verify_account(account_key: bytes, account: AccountRow) -> None:

@@ -7,7 +7,10 @@ accounts   account_id                   AccountRow: status, cash, reserved cash,
 positions  account_id / symbol          PositionRow: shares, reserved shares; absent where both are zero
 holdings   account_id                   Holdings: symbols that have a position row; written when one comes or goes
 orders     slot, order_id               OrderRow: seen id, verdict and reservation in one
-executions slot, order_id, execution_id ExecutionRow: the report was booked
+progress   slot, order_id               ProgressRow: what the venue's reports say of the order
+executions slot, order_id, execution_id ExecutionRow: the report was judged
+breaks     slot, account_id, break_id   BreakRow: a report that was refused, and what of it is reserved
+break_counts reason                     BreakCount: open breaks of the partition
 commands   slot, account_id, command_id CommandRow: seen id and verdict
 sweep      ``cursor``                   Sweep: day and next slot
 chain      ``risk.ledger``              ChainRow: number and hash of the partition's last ledger entry
@@ -28,21 +31,28 @@ from common.runtime.tables import Changelogged, Codec, Global, TableDeclaration,
 
 from risk.domain.account import (
     AccountRow,
+    BreakCount,
+    BreakRow,
     CommandRow,
     ExecutionRow,
     Holdings,
     OrderRow,
     PositionRow,
+    ProgressRow,
 )
 from risk.domain.chain import ChainRow
 
 SLOTS: Final = 4_096
+SLOT_BYTES: Final = 2
 SWEEP_EVERY_INTENTS: Final = 64
 """One slot is swept at each intent whose offset is a multiple of this: 262,144 intents see every row once a day."""
 DAY_NS: Final = 86_400_000_000_000
 CURSOR_KEY: Final = b"cursor"
 CHAIN_KEY: Final = RISK_LEDGER.name.encode()
-SWEPT: Final = ("orders", "executions", "commands")
+SWEPT: Final = ("orders", "commands", "breaks")
+"""Tables whose rows are forgotten by age."""
+OF_ORDERS: Final = ("progress", "executions")
+"""Tables whose rows are forgotten with their order's: what is known of its reports is known as long as the order."""
 
 
 class Sweep(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -62,7 +72,10 @@ TABLES: Final[tuple[TableDeclaration, ...]] = (
     Changelogged("positions", row_codec(PositionRow)),
     Changelogged("holdings", row_codec(Holdings)),
     Changelogged("orders", row_codec(OrderRow), cached=False),
+    Changelogged("progress", row_codec(ProgressRow), cached=False),
     Changelogged("executions", row_codec(ExecutionRow), cached=False),
+    Changelogged("breaks", row_codec(BreakRow), cached=False),
+    Changelogged("break_counts", row_codec(BreakCount)),
     Changelogged("commands", row_codec(CommandRow), cached=False),
     Changelogged("sweep", row_codec(Sweep)),
     Changelogged("chain", row_codec(ChainRow)),
@@ -75,7 +88,7 @@ TABLES: Final[tuple[TableDeclaration, ...]] = (
 
 
 def _slotted(text: bytes) -> bytes:
-    return (crc32(text) % SLOTS).to_bytes(2, "big") + text
+    return (crc32(text) % SLOTS).to_bytes(SLOT_BYTES, "big") + text
 
 
 def order_key(order_id: str) -> bytes:
@@ -85,6 +98,16 @@ def order_key(order_id: str) -> bytes:
 def execution_key(order: bytes, execution_id: str) -> bytes:
     """In the slot of its order."""
     return b"%s\0%s" % (order, execution_id.encode())
+
+
+def break_key(account_id: str, break_id: str) -> bytes:
+    return _slotted(f"{account_id}\0{break_id}".encode())
+
+
+def order_of(key: bytes) -> bytes:
+    """Key of the order that a row of ``progress`` or ``executions`` belongs to."""
+    end = key.find(b"\0", SLOT_BYTES)
+    return key if end < 0 else key[:end]
 
 
 def command_key(account_id: str, command_id: str) -> bytes:
@@ -134,13 +157,25 @@ def sweep(tables: Tables, now_ns: int, retention_ns: int) -> None:
     slot = cursor.next_slot if cursor.day >= today else 0
     if slot == SLOTS:
         return
-    prefix = slot.to_bytes(2, "big")
+    prefix = slot.to_bytes(SLOT_BYTES, "big")
     for name in SWEPT:
         table = tables.changelogged(name)
         for key in [key for key, row in table.prefix(prefix) if _forgettable(row, now_ns - retention_ns)]:
             table.delete(key)
+    orders = tables.changelogged("orders")
+    for name in OF_ORDERS:
+        table = tables.changelogged(name)
+        for key in [key for key, _ in table.prefix(prefix) if orders.get(order_of(key)) is None]:
+            table.delete(key)
     cursors.put(CURSOR_KEY, Sweep(max(today, cursor.day), slot + 1))
 
 
-def _forgettable(row: OrderRow | ExecutionRow | CommandRow, before_ns: int) -> bool:
-    return row.touched_ns < before_ns and not getattr(row, "leaves_qty", 0)
+def _forgettable(row: OrderRow | CommandRow | BreakRow, before_ns: int) -> bool:
+    if row.touched_ns >= before_ns:
+        return False
+    match row:
+        case OrderRow():
+            return not row.leaves_qty
+        case BreakRow():
+            return row.resolved_by is not None
+    return True

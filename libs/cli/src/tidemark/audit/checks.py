@@ -5,12 +5,14 @@ version. Beyond being right where it stands, it must reach the version that the 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from common.contracts.values import Side
+
 from tidemark.audit.fold import Balance, Findings, LedgerFold, Posted
-from tidemark.audit.rows import ExecutionRow
+from tidemark.audit.rows import BreakFold, ExecutionFold, ExecutionRow
 
 Place = tuple[int, int]
 """Partition and offset."""
@@ -138,7 +140,11 @@ def ledger_itself(fold: LedgerFold) -> list[Comparison]:
 
 
 class Answers:
-    """Every request answered exactly once: by one decision that names its place, or by one dead letter."""
+    """Every request answered exactly once: by one decision that names its place, or by one dead letter.
+
+    While requests keep coming the newest ones are always still unanswered where the reading ends. So an answer is
+    missed only by those that were in the log when ``require`` was called; two answers are too many for any.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -146,6 +152,11 @@ class Answers:
         self._answered: Counter[Place] = Counter()
         self._findings = Findings()
         self._pending_names: dict[Place, str] = {}
+        self._required: set[Place] | None = None
+
+    def require(self) -> None:
+        """Every request that was asked until now must get its answer, and no later one."""
+        self._required = set(self._asked)
 
     def ask(self, place: Place, request_id: str) -> None:
         """A request stands at this place; ``request_id`` is empty where the record cannot be read."""
@@ -172,37 +183,108 @@ class Answers:
             self._findings.add(f"{place} asked for {asked}, answered was {given}")
 
     def unanswered(self) -> set[Place]:
-        return self._asked.keys() - self._answered.keys()
+        """Required, and without an answer: for now, or for good."""
+        required = self._asked.keys() if self._required is None else self._required
+        return required - self._answered.keys()
 
     def result(self) -> Comparison:
         findings = Findings(self._findings.count, list(self._findings.examples))
+        unanswered = self.unanswered()
         for place, request_id in self._asked.items():
-            if self._answered[place] != 1:
+            if place in unanswered or self._answered[place] > 1:
                 findings.add(f"{request_id or 'unreadable request'} at {place} has {self._answered[place]} answers")
         return Comparison(self._name, len(self._asked), findings)
 
 
-def unposted(executions: Mapping[str, ExecutionRow], posted: Mapping[str, Posted]) -> set[str]:
-    """Trades not in the ledger, and postings that the venue never said: for now, or for good."""
-    trades = {execution_id for execution_id, row in executions.items() if row.is_trade}
-    return trades ^ posted.keys()
+class Fills:
+    """Every fill of the venue is one posting of the same money and shares, or a break, and the other way round.
 
+    A bust takes back what was posted for the trade it names. What an operator books is what a break says it moves.
+    Like answers, postings are missed only by what was in the log when ``require`` was called.
+    """
 
-def fills(executions: Mapping[str, ExecutionRow], posted: Mapping[str, Posted]) -> Comparison:
-    """Every trade of the venue is one posting of the same money and shares, and the other way round."""
-    findings = Findings()
-    trades = {execution_id: row for execution_id, row in executions.items() if row.is_trade}
-    for execution_id, trade in trades.items():
-        entry = posted.get(execution_id)
-        if entry is None:
-            findings.add(f"{execution_id} of {trade.order_id} is not in the ledger")
-        elif (entry.order_id, entry.shares, entry.cash_e4) != (trade.order_id, trade.shares, trade.cash_e4):
-            findings.add(
-                f"{execution_id}: traded {trade.shares} shares for {trade.cash_e4} e4 on {trade.order_id}, "
-                f"posted {entry.shares} for {entry.cash_e4} on {entry.order_id}"
+    def __init__(self, executions: ExecutionFold, ledger: LedgerFold, breaks: BreakFold) -> None:
+        self._executions = executions
+        self._ledger = ledger
+        self._breaks = breaks
+        self._required: set[str] | None = None
+
+    def require(self) -> None:
+        """Everything that was said or posted until now must have its counterpart."""
+        self._required = {*self._executions.places, *self._executions.others, *self._moved()}
+
+    @property
+    def is_settled(self) -> bool:
+        return next(self._findings(), None) is None
+
+    def result(self) -> Comparison:
+        findings = Findings()
+        findings.extend(self._findings())
+        compared = len(self._executions.places) + len(self._executions.others)
+        return Comparison("every fill posted or a break, every posting a fill", compared, findings)
+
+    def _moved(self) -> Iterable[str]:
+        ledger = self._ledger
+        return {*ledger.posted, *ledger.busted, *ledger.by_hand}
+
+    def _is_required(self, key: str) -> bool:
+        return self._required is None or key in self._required
+
+    def _findings(self) -> Iterator[str]:
+        executions, ledger, opened = self._executions, self._ledger, self._breaks.opened
+        for execution_id, place in executions.places.items():
+            if self._is_required(execution_id):
+                yield from self._unbooked(execution_id, executions.rows[execution_id], place)
+        for place, (execution_id, row) in executions.others.items():
+            if place not in opened and self._is_required(place):
+                yield f"{execution_id} of {row.order_id}: said again with another body at {place}, and no break"
+        for execution_id in (*ledger.posted, *ledger.busted):
+            if execution_id not in executions.rows and self._is_required(execution_id):
+                yield f"{execution_id} is in the ledger, but the venue never said it"
+        for command_id, postings in ledger.by_hand.items():
+            if self._is_required(command_id):
+                yield from self._not_by_hand(command_id, postings)
+
+    def _unbooked(self, execution_id: str, row: ExecutionRow, place: str) -> Iterator[str]:
+        """What of a report is not in the ledger, or otherwise."""
+        if place in self._breaks.opened:
+            return
+        if row.is_trade:
+            entry = self._ledger.posted.get(execution_id)
+            if entry is None:
+                yield f"{execution_id} of {row.order_id} is not in the ledger"
+            elif (entry.order_id, entry.shares, entry.cash_e4) != (row.order_id, row.shares, row.cash_e4):
+                yield (
+                    f"{execution_id}: traded {row.shares} shares for {row.cash_e4} e4 on {row.order_id}, "
+                    f"posted {entry.shares} for {entry.cash_e4} on {entry.order_id}"
+                )
+        if row.takes_back:
+            taken = self._ledger.busted.get(execution_id)
+            of = self._ledger.posted.get(self._executions.refers.get(execution_id, ""))
+            if taken is None or of is None:
+                yield f"{execution_id} of {row.order_id} takes back a trade, and nothing was taken back"
+            elif (taken.shares, taken.cash_e4) != (-of.shares, -of.cash_e4):
+                yield (
+                    f"{execution_id}: takes back {of.shares} shares for {of.cash_e4} e4, "
+                    f"booked {taken.shares} for {taken.cash_e4}"
+                )
+
+    def _not_by_hand(self, command_id: str, postings: Sequence[Posted]) -> Iterator[str]:
+        """What of a resolution is booked otherwise than its break says."""
+        resolution = self._breaks.resolved.get(command_id)
+        if resolution is None:
+            yield f"command {command_id} booked a fill, and resolved no break"
+            return
+        effect, side = resolution.resolved.effect, resolution.resolved.report.side
+        sign = 1 if side is Side.BUY else -1
+        shares = sign * (effect.fill_qty - effect.back_qty)
+        cash_e4 = sign * (effect.back_qty * effect.back_price_e4 - effect.fill_qty * effect.fill_price_e4)
+        booked = (sum(posted.shares for posted in postings), sum(posted.cash_e4 for posted in postings))
+        if booked != (shares, cash_e4):
+            yield (
+                f"command {command_id} booked {booked[0]} shares for {booked[1]} e4, "
+                f"its break says {shares} for {cash_e4}"
             )
-    findings.extend(f"{e} is in the ledger, but the venue never said it" for e in posted.keys() - trades.keys())
-    return Comparison("every fill posted, every posting a fill", len(trades), findings)
 
 
 def violations(comparisons: Sequence[Comparison]) -> int:

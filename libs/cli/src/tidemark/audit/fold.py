@@ -80,6 +80,11 @@ class LedgerFold:
         self.total: dict[str, int] = defaultdict(int)
         self.remembered: dict[tuple[str, int], Balance] = {}
         self.posted: dict[str, Posted] = {}
+        """Fills by execution."""
+        self.busted: dict[str, Posted] = {}
+        """Fills that were taken back, by the execution that says so."""
+        self.by_hand: dict[str, list[Posted]] = {}
+        """Fills, and what was taken back, that an operator has booked; by command."""
         self.gaps = Findings()
         self.unbalanced = Findings()
         self.overdrawn = Findings()
@@ -105,7 +110,7 @@ class LedgerFold:
             self._book(entry, account, posting.book, posting.asset, posting.amount)
         if not sums or any(sums.values()):
             self.unbalanced.add(f"{entry.account_id} entry {entry.seq}: postings sum to {nonzero(sums)}")
-        if entry.kind is EntryKind.POST:
+        if entry.kind in (EntryKind.POST, EntryKind.BUST):
             self._post(entry)
         if entry.seq in self._wanted.get(entry.account_id, ()):
             self.remembered[entry.account_id, entry.seq] = account.balance()
@@ -120,17 +125,22 @@ class LedgerFold:
 
     def _post(self, entry: LedgerEntry) -> None:
         if entry.execution_id is None:
-            self.posted_twice.add(f"{entry.account_id} entry {entry.seq}: a POST without an execution")
+            self.posted_twice.add(f"{entry.account_id} entry {entry.seq}: a {entry.kind} without an execution")
             return
-        if entry.execution_id in self.posted:
-            self.posted_twice.add(f"{entry.account_id} entry {entry.seq}: {entry.execution_id} is posted again")
         own = [p for p in entry.postings if p.book in (Book.AVAILABLE, Book.RESERVED)]
-        self.posted[entry.execution_id] = Posted(
+        posted = Posted(
             entry.account_id,
             entry.order_id or "",
             sum(p.amount for p in own if p.asset == CASH),
             sum(p.amount for p in own if p.asset != CASH),
         )
+        if entry.command_id is not None:
+            self.by_hand.setdefault(entry.command_id, []).append(posted)
+            return
+        moved = self.posted if entry.kind is EntryKind.POST else self.busted
+        if entry.execution_id in moved:
+            self.posted_twice.add(f"{entry.account_id} entry {entry.seq}: {entry.execution_id} is posted again")
+        moved[entry.execution_id] = posted
 
     # --- Truth -----------------------------------------------------------------------------------------------------
 

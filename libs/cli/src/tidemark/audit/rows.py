@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from sys import intern
 from typing import Final, NamedTuple
 
+from common.contracts.breaks import BreakResolution, ExecutionBreak
 from common.contracts.events import ExecType, ExecutionReport, OrderEvent, OrderState
 from common.contracts.values import Side
 
 ENDED: Final = frozenset(
-    {OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED, OrderState.DENIED, OrderState.EXPIRED}
+    {OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED, OrderState.EXPIRED, OrderState.DENIED}
 )
 
 
@@ -40,7 +41,13 @@ class ExecutionRow(NamedTuple):
 
     @property
     def is_trade(self) -> bool:
-        return self.exec_type == ExecType.TRADE
+        """Whether it says that shares were traded, at first or in the place of an earlier trade."""
+        return self.exec_type in (ExecType.TRADE, ExecType.TRADE_CORRECT)
+
+    @property
+    def takes_back(self) -> bool:
+        """Whether it says that an earlier trade does not stand."""
+        return self.exec_type in (ExecType.TRADE_CANCEL, ExecType.TRADE_CORRECT)
 
     @property
     def shares(self) -> int:
@@ -121,13 +128,31 @@ class OrderFold:
 
 
 class ExecutionFold:
-    """A ``Truth`` of execution reports; they never change, so the version is always 1."""
+    """A ``Truth`` of execution reports, the first one under each id; they never change, so the version is always 1."""
 
     def __init__(self) -> None:
         self.rows: dict[str, ExecutionRow] = {}
+        self.refers: dict[str, str] = {}
+        """The execution that a bust or a correction is about."""
+        self.others: dict[str, tuple[str, ExecutionRow]] = {}
+        """Place of a report under an id that was used with another body before: the id, and what it says."""
+        self.places: dict[str, str] = {}
+        """Where a report that moves shares stands first, ``{partition}-{offset}``, by its id."""
+        self._bodies: set[tuple[str, ExecutionRow]] = set()
 
-    def apply(self, report: ExecutionReport) -> None:
-        self.rows[report.execution_id] = execution_row(report)
+    def apply(self, report: ExecutionReport, place: str = "") -> None:
+        row = execution_row(report)
+        first = self.rows.setdefault(report.execution_id, row)
+        if first is not row:
+            is_new = first != row and (report.execution_id, row) not in self._bodies
+            if is_new and (row.is_trade or row.takes_back):
+                self._bodies.add((report.execution_id, row))
+                self.others[place] = (report.execution_id, row)
+            return
+        if row.is_trade or row.takes_back:
+            self.places[report.execution_id] = place
+        if report.ref_execution_id is not None:
+            self.refers[report.execution_id] = report.ref_execution_id
 
     def want(self, key: str, version: int) -> None:
         pass  # every row is kept
@@ -140,3 +165,25 @@ class ExecutionFold:
 
     def at(self, key: str, version: int) -> ExecutionRow | None:
         return self.rows.get(key)
+
+
+class BreakFold:
+    """The breaks of the log, and what operators have made of them."""
+
+    def __init__(self) -> None:
+        self.opened: dict[str, ExecutionBreak] = {}
+        self.resolved: dict[str, BreakResolution] = {}
+        """By the command that resolved it."""
+        self._closed: set[str] = set()
+
+    def apply(self, record: ExecutionBreak | BreakResolution) -> None:
+        if isinstance(record, ExecutionBreak):
+            self.opened[record.break_id] = record
+        else:
+            self.resolved[record.command_id] = record
+            self._closed.add(record.break_id)
+
+    @property
+    def open(self) -> int:
+        """How many wait for a person."""
+        return len(self.opened.keys() - self._closed)

@@ -13,6 +13,7 @@ from common.contracts.topics import (
     ORDERS_EXECUTIONS,
     ORDERS_INTENTS,
     RAW_SCHEMA,
+    RISK_BREAKS,
     RISK_COMMANDS,
     RISK_DECISIONS,
     RISK_LEDGER,
@@ -29,14 +30,13 @@ from tidemark.audit.checks import (
     Comparison,
     Copies,
     CopyCheck,
-    fills,
+    Fills,
     ledger_itself,
-    unposted,
     violations,
 )
 from tidemark.audit.copies import PostgresCopies, RedisCopies, gate_stores, read_gate_changelog, read_gate_stores
 from tidemark.audit.fold import Findings, LedgerFold
-from tidemark.audit.rows import ExecutionFold, OrderFold
+from tidemark.audit.rows import BreakFold, ExecutionFold, OrderFold
 from tidemark.console import CommandError
 from tidemark.state import Addresses
 
@@ -44,7 +44,7 @@ ROUND_S = 0.5
 APPLIED_AT_ONCE = 500
 REQUESTS = (ORDERS_INTENTS, RISK_COMMANDS)
 DEAD = tuple(Topic(t.dead_letters, t.key, RAW_SCHEMA, t.owner, partitions=t.partitions) for t in REQUESTS)
-TOPICS = (*REQUESTS, *DEAD, RISK_DECISIONS, RISK_LEDGER, ORDERS_EXECUTIONS, ORDERS_EVENTS)
+TOPICS = (*REQUESTS, *DEAD, RISK_DECISIONS, RISK_LEDGER, RISK_BREAKS, ORDERS_EXECUTIONS, ORDERS_EVENTS)
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much is done and of how much."""
@@ -58,12 +58,23 @@ class Folds:
     chain: ChainVerifier = field(default_factory=ChainVerifier)
     orders: OrderFold = field(default_factory=OrderFold)
     executions: ExecutionFold = field(default_factory=ExecutionFold)
+    breaks: BreakFold = field(default_factory=BreakFold)
+    fills: Fills = field(init=False)
     intents: Answers = field(default_factory=lambda: Answers("every intent answered exactly once"))
     commands: Answers = field(default_factory=lambda: Answers("every command answered exactly once"))
     accepted: int = 0
     denied: int = 0
     unreadable: Findings = field(default_factory=Findings)
     records: int = 0
+
+    def __post_init__(self) -> None:
+        self.fills = Fills(self.executions, self.ledger, self.breaks)
+
+    def require(self) -> None:
+        """What the log holds by now must be complete in the end; what comes later need not be."""
+        self.intents.require()
+        self.commands.require()
+        self.fills.require()
 
     def apply(self, message: Message) -> None:
         """Takes one committed record of ``TOPICS``."""
@@ -83,7 +94,7 @@ class Folds:
                 return
             if topic is RISK_LEDGER:
                 self.chain.apply_message(message)
-            self._fact(topic, body)
+            self._fact(message, body)
 
     def _request(self, message: Message) -> None:
         is_intent = message.topic is ORDERS_INTENTS
@@ -94,13 +105,16 @@ class Folds:
             name = ""  # poison: the gate must have set it aside
         (self.intents if is_intent else self.commands).ask((message.partition, message.offset), name)
 
-    def _fact(self, topic: Topic, body: Any) -> None:
+    def _fact(self, message: Message, body: Any) -> None:
+        topic = message.topic
         if topic is RISK_LEDGER:
             self.ledger.apply(body)
         elif topic is ORDERS_EVENTS:
             self.orders.apply(body)
         elif topic is ORDERS_EXECUTIONS:
-            self.executions.apply(body)
+            self.executions.apply(body, f"{message.partition}-{message.offset}")
+        elif topic is RISK_BREAKS:
+            self.breaks.apply(body)
         elif isinstance(body, Decision):
             self.intents.answer((body.intent_partition, body.intent_offset), body.order_id)
             self.accepted += body.accepted
@@ -112,7 +126,7 @@ class Folds:
     def is_settled(self) -> bool:
         """Nothing is under way between the gate and the venue that a later record could complete."""
         waiting = self.intents.unanswered() or self.commands.unanswered()
-        return not waiting and not unposted(self.executions.rows, self.ledger.posted)
+        return not waiting and self.fills.is_settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +139,7 @@ class Report:
     orders_accepted: int
     orders_denied: int
     fills: int
+    breaks_open: int
     ledger_sum_e4: int
 
     @property
@@ -138,6 +153,7 @@ class Report:
             "orders_accepted": self.orders_accepted,
             "orders_denied": self.orders_denied,
             "fills": self.fills,
+            "breaks_open": self.breaks_open,
             "ledger_sum_e4": self.ledger_sum_e4,
             "violations": self.violations,
             "comparisons": [comparison.as_dict() for comparison in self.comparisons],
@@ -196,6 +212,7 @@ class Audit:
         try:
             async with CommittedReader(self._settings, TOPICS, from_beginning=True, client_id="audit") as reader:
                 await self._round(reader)
+                self.folds.require()
                 deadline = time.monotonic() + timeout_s
                 while not self._is_settled() and time.monotonic() < deadline:
                     await asyncio.sleep(ROUND_S)
@@ -256,7 +273,7 @@ class Audit:
             Comparison("hash chain of every partition whole", folds.chain.entries, chain),
             folds.intents.result(),
             folds.commands.result(),
-            fills(folds.executions.rows, folds.ledger.posted),
+            folds.fills.result(),
             Comparison("every record of our own topics readable", folds.records, folds.unreadable),
             Comparison("PostgreSQL ledger entries without a gap", len(self._postgres.entries), entries),
             *(check.result() for source in self._sources for check in source.checks),
@@ -268,5 +285,6 @@ class Audit:
             orders_accepted=folds.accepted,
             orders_denied=folds.denied,
             fills=sum(row.is_trade for row in folds.executions.rows.values()),
+            breaks_open=folds.breaks.open,
             ledger_sum_e4=folds.ledger.ledger_sum_e4,
         )

@@ -85,7 +85,8 @@ class Invariants:
             self.duplicates.add(f"the intent at {place} is answered {self._answers[place]} times: {what}")
 
     def _entry(self, entry: LedgerEntry) -> None:
-        if entry.kind is EntryKind.POST and entry.execution_id in self.ledger.posted:
+        by_venue = entry.command_id is None
+        if entry.kind is EntryKind.POST and by_venue and entry.execution_id in self.ledger.posted:
             own = [p.amount for p in entry.postings if p.asset == CASH and p.book in (Book.AVAILABLE, Book.RESERVED)]
             self.doubled_e4 += abs(sum(own))
         self.ledger.apply(entry)

@@ -56,8 +56,8 @@ def audit(
     """Fold the committed ledger anew and compare it with RocksDB, PostgreSQL and Redis; nothing has to stand still.
 
     Also checks that all entries sum to zero, that no account's sequence has a gap, that nobody is ever overdrawn, that
-    every intent and every command was answered exactly once, and that fills and postings are the same. Exits with 1 on
-    any difference and shows the first rows that differ.
+    every intent and every command was answered exactly once, and that every fill is posted or a break. Exits with 1 on
+    any difference and shows the first rows that differ; an open break is no difference, and is counted.
 
     With --verify-chain it follows the hash chain of every partition instead, in an export or in the log, and names the
     first entry that was altered, dropped or moved. It prints each partition's head: kept elsewhere and given back with
@@ -149,5 +149,5 @@ def show(report: Report) -> None:
     console.out.print(
         f"{report.records:,} committed records, {report.accounts:,} accounts, "
         f"{report.orders_accepted:,} orders accepted, {report.orders_denied:,} denied, {report.fills:,} fills, "
-        f"Σ of all cash entries {report.ledger_sum_e4} e4"
+        f"{report.breaks_open:,} open breaks, Σ of all cash entries {report.ledger_sum_e4} e4"
     )

@@ -12,14 +12,22 @@ SIGNIFICANT_DIGITS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class ClockSummary:
-    """Percentiles in milliseconds over ``n`` observations; zeros where there was none."""
+    """Percentiles in milliseconds over ``n`` observations; None where there was none: that is no latency of zero."""
 
-    p50_ms: float
-    p99_ms: float
+    p50_ms: float | None
+    p99_ms: float | None
     n: int
 
-    def as_dict(self) -> dict[str, float | int]:
+    def as_dict(self) -> dict[str, float | int | None]:
         return asdict(self)
+
+    def __str__(self) -> str:
+        if self.p50_ms is None or self.p99_ms is None:
+            return "no samples"
+        return f"{self.p50_ms:,.1f} / {self.p99_ms:,.1f}"
+
+
+NO_SAMPLES: Final = ClockSummary(None, None, 0)
 
 
 class LatencyClock:
@@ -41,4 +49,6 @@ class LatencyClock:
         return int(self._histogram.get_total_count())
 
     def summary(self) -> ClockSummary:
+        if not self.n:
+            return NO_SAMPLES
         return ClockSummary(round(self.percentile_ms(50), 3), round(self.percentile_ms(99), 3), self.n)

@@ -7,10 +7,11 @@ Keys are account ids (symbols on ``venue.orders``). Every ``*_ns`` is nanosecond
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
 from common.contracts.values import (
     AccountId,
+    BreakId,
     CashE4,
     ClientOrderId,
     InstrumentId,
@@ -97,7 +98,26 @@ class Withdraw(Event):
     sent_ns: TimestampNs
 
 
-RiskCommand = Annotated[SetAccount | Fund | Withdraw, Field(discriminator="type")]
+class BreakAction(StrEnum):
+    """What an operator says of a break: the trade happened and is booked, or the venue is refused for good."""
+
+    BOOK = "BOOK"
+    BREAK = "BREAK"
+
+
+class ResolveBreak(Event):
+    """An operator's word on an execution report that was refused (``contracts.breaks``)."""
+
+    type: Literal["resolve_break"] = "resolve_break"
+    command_id: ClientOrderId
+    account_id: AccountId
+    break_id: BreakId
+    action: BreakAction
+    note: Annotated[str, StringConstraints(min_length=1, max_length=500)] = Field(description="why, for the record")
+    sent_ns: TimestampNs
+
+
+RiskCommand = Annotated[SetAccount | Fund | Withdraw | ResolveBreak, Field(discriminator="type")]
 
 
 # --- risk.decisions -----------------------------------------------------------------------------------------------
@@ -123,6 +143,8 @@ class ReasonCode(StrEnum):
     POSITION_INSUFFICIENT = "POSITION_INSUFFICIENT"
     DUPLICATE_ID = "DUPLICATE_ID"
     COMMAND_INVALID = "COMMAND_INVALID"
+    BREAK_UNKNOWN = "BREAK_UNKNOWN"
+    BREAK_RESOLVED = "BREAK_RESOLVED"
 
 
 class MarkRead(Event):
@@ -190,13 +212,17 @@ RiskDecision = Annotated[Decision | CommandResult, Field(discriminator="type")]
 
 
 class EntryKind(StrEnum):
-    """What moved. TigerBeetle's two-phase transfers: RESERVE is pending, POST and VOID resolve it."""
+    """What moved. TigerBeetle's two-phase transfers: RESERVE is pending, POST and VOID resolve it.
+
+    BUST takes a POST back: cash and shares return to where they were before the trade, into what is available.
+    """
 
     FUND = "FUND"
     WITHDRAW = "WITHDRAW"
     RESERVE = "RESERVE"
     POST = "POST"
     VOID = "VOID"
+    BUST = "BUST"
 
 
 class Book(StrEnum):
@@ -286,13 +312,16 @@ class ExecType(StrEnum):
     REJECTED = "REJECTED"
     CANCEL_REJECTED = "CANCEL_REJECTED"
     EXPIRED = "EXPIRED"
+    TRADE_CANCEL = "TRADE_CANCEL"
+    TRADE_CORRECT = "TRADE_CORRECT"
 
 
 class ExecutionReport(Event):
     """The venue's word on an order (FIX ExecutionReport, 35=8). Key: account_id.
 
-    ``leaves_qty`` is what is still open after it; 0 ends the order. A CANCELED, REJECTED or EXPIRED report voids the
-    rest.
+    ``leaves_qty`` is what is still open after it; 0 ends the order. A CANCELED, EXPIRED or REJECTED report voids the
+    rest. TRADE_CANCEL (a bust, FIX ExecType H) takes back the trade that ``ref_execution_id`` names; TRADE_CORRECT (FIX
+    ExecType G) puts ``last_qty`` at ``last_price_e4`` in its place. What may be said when: ``common.executions``.
     """
 
     execution_id: str = Field(description="unique; the same report sent again carries the same id")
@@ -307,6 +336,9 @@ class ExecutionReport(Event):
     leaves_qty: Quantity = 0
     venue_ns: TimestampNs
     text: str = ""
+    ref_execution_id: str | None = Field(
+        default=None, description="the execution that a TRADE_CANCEL or TRADE_CORRECT is about (FIX ExecRefID, tag 19)"
+    )
 
 
 # --- orders.events ------------------------------------------------------------------------------------------------
@@ -352,6 +384,6 @@ class OrderEvent(Event):
     intent_offset: int = Field(default=-1, description="where its intent stands in its partition; -1: not said")
 
 
-RISK_COMMAND: TypeAdapter[SetAccount | Fund | Withdraw] = TypeAdapter(RiskCommand)
+RISK_COMMAND: TypeAdapter[SetAccount | Fund | Withdraw | ResolveBreak] = TypeAdapter(RiskCommand)
 RISK_DECISION: TypeAdapter[Decision | CommandResult] = TypeAdapter(RiskDecision)
 VENUE_MESSAGE: TypeAdapter[VenueOrder | VenueCancel] = TypeAdapter(VenueMessage)

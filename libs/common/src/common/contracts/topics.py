@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
-from common.contracts import cancels, events, market, reference, ticks
+from common.contracts import breaks, cancels, events, market, reference, ticks
 
 PARTITIONS: Final = 4
 DAY_MS: Final = 86_400_000
@@ -150,10 +150,18 @@ RISK_DECISIONS: Final = Topic(
 RISK_LEDGER: Final = Topic(
     "risk.ledger",
     "account_id",
-    _json("ledger-entry", events.LedgerEntry, version=2),
+    _json("ledger-entry", events.LedgerEntry, version=3),
     "risk",
     retention_ms=-1,
     purpose="every movement of cash, positions and reservations",
+)
+RISK_BREAKS: Final = Topic(
+    "risk.breaks",
+    "account_id",
+    _json("risk-break", breaks.RiskBreak),
+    "risk",
+    retention_ms=-1,
+    purpose="execution reports that the books refuse, and what became of each",
 )
 VENUE_ORDERS: Final = Topic(
     "venue.orders",
@@ -212,6 +220,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     RISK_COMMANDS,
     RISK_DECISIONS,
     RISK_LEDGER,
+    RISK_BREAKS,
     VENUE_ORDERS,
     ORDERS_EXECUTIONS,
     ORDERS_EVENTS,
@@ -232,6 +241,7 @@ STAGE_INPUTS: Final[tuple[Topic, ...]] = (
     ORDERS_CANCELS,
     RISK_COMMANDS,
     RISK_DECISIONS,
+    RISK_BREAKS,
     VENUE_ORDERS,
     ORDERS_EXECUTIONS,
 )

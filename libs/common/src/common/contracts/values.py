@@ -26,6 +26,9 @@ ClientOrderId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$
 OrderId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,32}\.[A-Za-z0-9_-]{1,64}$")]
 """``{account_id}.{client_order_id}``: made before sending, so that a retry is the same order."""
 
+BreakId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,10}-[0-9]{1,19}$")]
+"""``{partition}-{offset}`` of the refused report on ``orders.executions``."""
+
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 

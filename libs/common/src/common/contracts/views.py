@@ -13,9 +13,15 @@ reads the snapshot again.
 | account   | account_id   | ``account``       | AccountData                                                | risk    |
 | order     | account_id   | order_id          | contracts.events.OrderEvent (open; the newest 200 closed)  | orders  |
 | fill      | account_id   | execution_id      | contracts.events.ExecutionReport (TRADE; the newest 200)   | orders  |
+| break     | account_id   | break_id          | contracts.breaks.ExecutionBreak (open ones)                | risk    |
 | health    | service      | worker id         | HealthData                                                 | all     |
+
+Beside the views each writer says how current they are: ``tm:writer:{service}.{stage}``, a hash (key: partition) and a
+channel of ``WriterData``. Its ``epoch`` stands in Redis: where it is missing or another one, Redis has lost what was
+written, and the writer fills it anew.
 """
 
+from enum import StrEnum
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -26,6 +32,31 @@ FILLS_RETAINED: Final = 200
 CLOSED_ORDERS_RETAINED: Final = 200
 CONFLATED_VIEWS: Final = frozenset({"quote", "book", "bar", "account", "health"})
 """Newest value per key is enough; every other view reaches the client whole and in order."""
+WRITER_VIEW: Final = "writer"
+VIEW_WRITERS: Final = {
+    "quote": "signals.market",
+    "book": "signals.market",
+    "bar": "signals.market",
+    "account": "risk.gate",
+    "order": "orders.lifecycle",
+    "fill": "orders.lifecycle",
+}
+"""Who writes a view: ``{service}.{stage}``, the scope of its ``WriterData``."""
+CLOCKED_WRITERS: Final = frozenset({"signals.market"})
+"""Writers whose input carries a clock that never stands still: ingest sends heartbeats to every partition."""
+
+
+class RedisState(StrEnum):
+    """What Redis does with what is written to it."""
+
+    OK = "ok"
+    FULL = "full"
+    """``maxmemory`` is reached, and writes are refused."""
+    READ_ONLY = "read-only"
+    EVICTING = "evicting"
+    """``maxmemory`` is reached, and Redis throws rows away."""
+    UNREACHABLE = "unreachable"
+    UNKNOWN = "unknown"
 
 
 class ViewModel(BaseModel):
@@ -93,6 +124,27 @@ class HealthData(ViewModel):
     ready: bool
     detail: dict[str, Any]
     """Counters and latencies for the health strip; numbers and short strings only."""
+    at_ns: int
+
+
+class WriterData(ViewModel):
+    """How current the views of one partition of a writer are."""
+
+    v: Literal[1] = 1
+    writer: str
+    """``{service}.{stage}``."""
+    partition: int
+    partitions: int
+    """How many partitions the stage has."""
+    epoch: int
+    """When the views were last written as a whole, wall-clock ns; only ever higher."""
+    state: Literal["filling", "live"]
+    """``filling``: not every row is in Redis yet."""
+    as_of_ns: int
+    """Everything that reached the writer before is in Redis, unless it is ``filling``."""
+    data_ns: int
+    """Newest time of an input record that is in Redis; 0 before the first one."""
+    redis: RedisState
     at_ns: int
 
 

@@ -187,10 +187,11 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
 
     def _views_publisher(self) -> ViewPublisher:
         if self._publisher is None:
-            backoff = Backoff(self.settings.restart_backoff_min_s, self.settings.restart_backoff_max_s)
+            backoff = Backoff(self.settings.views_retry_min_s, self.settings.views_retry_max_s)
             self._publisher = ViewPublisher(
                 self.service_name, self.settings.redis_url, self.settings.views_queue_max, backoff
             )
+            self.health.add("views", self._publisher.ready)
         return self._publisher
 
     # --- control plane ---------------------------------------------------------------------------------------------

@@ -17,11 +17,12 @@ the stage was there: then the changelog has lost everything, and does not stand 
 What does not fit is Refused before anything is read or written; see ADR 0027.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
 from typing import Final
 from zlib import crc32
 
-from common.runtime.errors import Refused
+from common.runtime.errors import Refused, Retriable
 from common.runtime.inbox import RESTORE_POLL_MS
 from common.runtime.log import Log, Partition, StoredRecord
 from common.runtime.store import LANDMARK_KEY, Store
@@ -121,18 +122,19 @@ async def unrecorded(log: Log, store: Store, inputs: Collection[str]) -> dict[by
     return {log_key(topic): (await log.identity(topic)).encode() for topic in unknown}
 
 
-async def check_beginning(log: Log, register: Partition, key: bytes, changelog: Partition) -> None:
+async def check_beginning(log: Log, register: Partition, key: bytes, changelog: Partition, settle_s: float) -> None:
     """Whether a changelog without a row may be taken for that of a stage that was never there. Raises Refused."""
-    async for record in _records(log, register, await log.low_watermark(register), await log.high_watermark(register)):
+    end = await _settled(log, register, settle_s)
+    async for record in _records(log, register, await log.low_watermark(register), end):
         if record.key == key and record.value is not None:
             raise Refused(
                 f"{changelog} is empty, and {key.decode()} has worked on {record.value.decode()}: rows are lost"
             )
 
 
-async def last_record(log: Log, partition: Partition) -> StoredRecord | None:
-    """The last committed record of a partition, as far as readers may read now; None where there is none."""
-    begin, end = await log.low_watermark(partition), await log.last_stable_offset(partition)
+async def last_record(log: Log, partition: Partition, settle_s: float) -> StoredRecord | None:
+    """The last committed record of a partition that nobody else writes to now; None where there is none."""
+    begin, end = await log.low_watermark(partition), await _settled(log, partition, settle_s)
     reach = TAIL_OFFSETS
     while True:
         start = max(begin, end - reach)
@@ -140,6 +142,20 @@ async def last_record(log: Log, partition: Partition) -> StoredRecord | None:
         if found or start == begin:
             return found[-1] if found else None
         reach *= 8
+
+
+async def _settled(log: Log, partition: Partition, settle_s: float) -> int:
+    """The partition's end, once all before it can be read: markers of those who have given it up may be on their way.
+
+    Raises Retriable where that takes longer than ``settle_s``.
+    """
+    loop = asyncio.get_running_loop()
+    until, end = loop.time() + settle_s, await log.high_watermark(partition)
+    while (stable := await log.last_stable_offset(partition)) < end:
+        if loop.time() > until:
+            raise Retriable(f"{partition} can be read up to {stable} only, its end is {end}")
+        await asyncio.sleep(RESTORE_POLL_MS / 1000)
+    return end
 
 
 async def _records(log: Log, partition: Partition, start: int, end: int) -> AsyncIterator[StoredRecord]:

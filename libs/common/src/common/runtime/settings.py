@@ -67,4 +67,6 @@ class Settings(BaseSettings):
     restart_backoff_min_s: float = Field(default=1.0, gt=0)
     restart_backoff_max_s: float = Field(default=60.0, gt=0)
     views_queue_max: int = Field(default=50_000, ge=1, description="view rows waiting to be shown at most")
+    views_retry_min_s: float = Field(default=0.5, gt=0, description="wait after a view could not be written to Redis")
+    views_retry_max_s: float = Field(default=2.0, gt=0, description="the same, after several in a row")
     group_offsets_interval_s: float = Field(default=5.0, gt=0, description="how often lag tools see the position")

@@ -12,6 +12,7 @@ from typing import Any
 from common.contracts.topics import Topic
 from common.runtime import metrics
 from common.runtime.batch_size import BatchSize
+from common.runtime.broker_watch import is_broker_away
 from common.runtime.claims import release
 from common.runtime.errors import LogError, Refused, Retriable
 from common.runtime.failpoints import passing
@@ -25,7 +26,7 @@ from common.runtime.identity import (
     log_key,
     unrecorded,
 )
-from common.runtime.inbox import RESTORE_POLL_MS, Inbox
+from common.runtime.inbox import Inbox
 from common.runtime.lane import Lane, Session
 from common.runtime.log import Log, Partition, Record, StoredRecord
 from common.runtime.logs import get_logger
@@ -39,6 +40,7 @@ from common.runtime.snapshots import SnapshotDirectory
 from common.runtime.store import CorruptStore, RocksStore, Store, destroy, position_key, positions_of
 from common.runtime.tables import Changelogged, Global, GlobalTable, Snapshotted, TableDeclaration, Tables, Verify
 from common.runtime.transaction import Committed, DeadLetter, Outcome, TaskParts, Work
+from common.runtime.view_task import ViewClock, ViewWriter
 from common.runtime.views import ViewPublisher
 
 _log = get_logger(__name__)
@@ -137,6 +139,7 @@ class Task:
 
     def __post_init__(self) -> None:
         self._labels = (self.stage.app, self.stage.name, str(self.partition))
+        self._input_names = [topic.name for topic in self.stage.inputs]
         self._path = self.stage.store_path(self.settings, self.partition).parent
         self._meter = Meter(self.stage.full_name, self.partition, self._show)
         self._todo: deque[Work] = deque()
@@ -144,6 +147,8 @@ class Task:
         self._snapshots: SnapshotDirectory | None = None
         self._snapshot_due_s = 0.0
         self._saving: asyncio.Task[None] | None = None
+        self._works_under_way = 0
+        self._view_clock = ViewClock(self.clock_ns(), 0)
         self._parts: TaskParts
         self._inbox: Inbox
 
@@ -192,7 +197,8 @@ class Task:
             metrics.OWNED.labels(*self._labels).set(1)
             metrics.REFUSED.labels(*self._labels).set(0)
             if self.publisher:
-                self.publisher.open(self._labels[1:], parts.tables.committed(), self._views)
+                writer = ViewWriter(self.stage.changelog.partitions, self.view_clock) if self.stage.views else None
+                self.publisher.open(self._labels[1:], parts.tables.committed(), self._views, writer)
             await self._serve(lane, session)
         finally:
             metrics.OWNED.labels(*self._labels).set(0)
@@ -228,39 +234,23 @@ class Task:
 
     async def _check_logs(self) -> None:
         """What was restored must belong to this changelog, and what it will write must continue what is there."""
-        parts, stage = self._parts, self.stage
-        identity = await self.log.identity(stage.changelog.name)
-        check_identity(stage.changelog.name, parts.store.get(LOG_KEY), identity)
-        parts.identity = identity
+        parts, stage, settle_s = self._parts, self.stage, self.settings.settle_timeout_ms / 1000
+        parts.identity = await self.log.identity(stage.changelog.name)
+        check_identity(stage.changelog.name, parts.store.get(LOG_KEY), parts.identity)
         if stage.register and not parts.store.get(LOG_KEY):
-            await self._check_beginning(Partition(stage.register.name, 0), identity)
+            # Nobody has committed here yet, or a release that wrote no identity: only then there are positions.
+            register, key = Partition(stage.register.name, 0), stage.task_id(self.partition).encode()
+            if not self.positions:
+                await check_beginning(self.log, register, key, parts.changelog, settle_s)
+            parts.register = register, Record(key, parts.identity.encode(), parts.clock_ns() // NS_PER_MS)
         parts.unrecorded.update(await unrecorded(self.log, parts.store, [topic.name for topic in stage.inputs]))
         for topic, continues in stage.continues.items():
             where = Partition(topic.name, self.partition)
-            await self._settled(where)
+            last = await last_record(self.log, where, settle_s)
             try:
-                continues(parts.tables, await last_record(self.log, where))
+                continues(parts.tables, last)
             except ValueError as error:
                 raise Refused(f"{where} does not end where the state of {parts.name} does: {error}") from error
-
-    async def _check_beginning(self, register: Partition, identity: str) -> None:
-        """Nobody has committed here yet, or a release that wrote no identity: only then there are rows."""
-        parts = self._parts
-        key = self.stage.task_id(self.partition).encode()
-        await self._settled(register)
-        if not self.positions:
-            await check_beginning(self.log, register, key, parts.changelog)
-        parts.register = register, Record(key, identity.encode(), parts.clock_ns() // NS_PER_MS)
-
-    async def _settled(self, partition: Partition) -> None:
-        """Waits for the markers of this partition's earlier owners, who are shut out or have given it back."""
-        end = await self.log.high_watermark(partition)
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self.settings.settle_timeout_ms / 1000
-        while (stable := await self.log.last_stable_offset(partition)) < end:
-            if loop.time() > until:
-                raise Retriable(f"{partition} can be read up to {stable} only, its end is {end}")
-            await asyncio.sleep(RESTORE_POLL_MS / 1000)
 
     async def _take(self, lane: Lane, session: Session) -> tuple[Taking, int]:
         """Takes the changelog over and copies it. Returns how many rows were copied, too."""
@@ -310,6 +300,13 @@ class Task:
         views = self.stage.views(committed)
         return list(views) if self._snapshots else views
 
+    def view_clock(self) -> ViewClock:
+        """How far the committed state has come: until now, where nothing waits and the broker would tell of more."""
+        behind = self._todo or self._works_under_way or any(map(self._inbox.waiting, self._input_names))
+        if not behind and not is_broker_away():
+            self._view_clock = self._view_clock._replace(as_of_ns=self.clock_ns())
+        return self._view_clock
+
     # --- running ---------------------------------------------------------------------------------------------------
 
     async def _serve(self, lane: Lane, session: Session) -> None:
@@ -335,7 +332,10 @@ class Task:
             self._saving = None
         if not self._todo and (batch := self._inbox.take_now(self._batch_size.current)):
             self._todo.extend(self._works(batch))
-        return self._todo.popleft() if self._todo else None
+        if not self._todo:
+            return None
+        self._works_under_way += 1
+        return self._todo.popleft()
 
     def _works(self, batch: list[Message]) -> Iterator[Work]:
         """Bulk state has no undo, so known poison is cut out of a batch before it is handled."""
@@ -358,13 +358,17 @@ class Task:
 
     def done(self, work: Work, outcome: Outcome) -> None:
         """Takes note of a commit, or plans what is to be done instead. Raises what ends the task."""
+        self._works_under_way -= 1
         if isinstance(outcome, PoisonError):
             self._todo.extendleft(reversed(self._around(work, outcome)))
             return
         if isinstance(outcome, Exception):
             raise outcome
         self._batch_size.note(len(work.batch), outcome.handling_s)
-        self._account(outcome, [work.dead.message] if work.dead else work.batch)
+        handled = [work.dead.message] if work.dead else work.batch
+        self._account(outcome, handled)
+        newest_ns = handled[-1].timestamp_ms * 1_000_000 if handled else 0
+        self._view_clock = ViewClock(self.clock_ns(), max(self._view_clock.data_ns, newest_ns))
         if work.dead:
             topic = work.dead.message.topic.name
             self.suspects.discard((topic, work.dead.message.offset))

@@ -1,7 +1,9 @@
 """Views after the commit: to Redis, in order, never in the way of a transaction.
 
 A lost Redis loses no truth: what could not be written is dropped, and once Redis answers again every scope is written
-anew from the tables under a new epoch, which tells subscribers to read the snapshot.
+anew from the tables under a new epoch, which tells subscribers to read the snapshot. A loss that no failed command
+tells of (emptied, evicted, put back from yesterday's copy) is noticed too: the epoch stands in Redis, and each hash has
+as many rows as were written to it. Both are compared again and again.
 
 Showing has its share of the processor and no more: after each round the publisher rests ``REST`` times as long as it
 was at work, while commits go on and a conflated view keeps its newest row only. A quiet service shows a row at once; a
@@ -12,8 +14,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,35 +22,44 @@ from pydantic import BaseModel
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from common.contracts.views import CONFLATED_VIEWS, view_channel
+from common.contracts.views import RedisState, view_channel
 from common.runtime import metrics
 from common.runtime.backoff import Backoff
 from common.runtime.cancellation import end
 from common.runtime.logs import get_logger
 from common.runtime.message import View
+from common.runtime.redis_state import state_of_error
 from common.runtime.tables import Tables
+from common.runtime.view_checks import ViewChecks
+from common.runtime.view_task import ScopeKey, TaskViews, ViewClock, ViewWriter, Waiting
 
 if TYPE_CHECKING:  # push and the health strip come without the stage's dependencies
     from common.runtime.transaction import Committed
 
 _log = get_logger(__name__)
 COMMANDS_MAX = 1_000
-REFILL_ROWS_MAX = 200
 REST = 9.0
 REST_MAX_S = 0.5
 SHOW = """
 local rows = cmsgpack.unpack(ARGV[1])
+local added = {}
 for at = 1, #rows, 4 do
   local command, channel, key, envelope = rows[at], rows[at + 1], rows[at + 2], rows[at + 3]
   if command == 'DEL' then
     redis.call('DEL', channel)
   else
-    if command == 'HDEL' then redis.call('HDEL', channel, key) else redis.call('HSET', channel, key, envelope) end
+    if command == 'HDEL' then
+      added[#added + 1] = 0 - redis.call('HDEL', channel, key)
+    else
+      added[#added + 1] = redis.call('HSET', channel, key, envelope)
+    end
     redis.call('PUBLISH', channel, envelope)
   end
 end
+return cmsgpack.pack(added)
 """
-"""One argument and one answer for many views: each argument and each answer costs the client more than a view."""
+"""One argument and one answer for many views: each argument and each answer costs the client more than a view. The
+answer is by how many rows each command has changed its hash."""
 TaskKey = tuple[str, ...]
 
 
@@ -78,6 +88,7 @@ class _Envelope(msgspec.Struct, gc=False):
 
 _encode = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
+_unpack_counts = msgspec.msgpack.Decoder(list[int]).decode
 
 
 def as_it_stands(view: View, committed: Tables) -> View:
@@ -97,48 +108,6 @@ def encode_envelope(view: View, epoch: int, seq: int, stamps: tuple[int, int, in
     )
 
 
-_Waiting = tuple[View, str, "Committed"]
-"""A row, the trace it belongs to, and the commit it came with."""
-
-
-@dataclass
-class _Publishing:
-    """One task's side: its epoch, the sequence of each scope, what waits to be shown, and how to list every row."""
-
-    tables: Tables
-    refill: Callable[[Tables], Iterable[View]]
-    epoch: int
-    waiting: dict[Any, _Waiting] = field(default_factory=dict)
-    """Of a conflated view the newest row per key; of every other view each row, in order."""
-    sequences: dict[tuple[str, str], int] = field(default_factory=dict)
-    dirty: bool = True
-    filling: Iterator[View] | None = None
-    """What is left of a refill; it reads the task's store."""
-    shown: set[tuple[str, str, str]] = field(default_factory=set)
-    """Rows that commits have written since the refill began: it would show older ones."""
-
-    def add(self, committed: "Committed", number: Iterator[int]) -> None:
-        """Lets a commit's rows wait; ``number`` tells apart the rows that all count."""
-        waiting = self.waiting
-        for view, traceparent in committed.views:
-            key = (view.name, view.scope, view.key) if view.name in CONFLATED_VIEWS else next(number)
-            waiting[key] = (view, traceparent, committed)
-
-    def take(self) -> list[_Waiting]:
-        """What waits."""
-        taken, self.waiting = list(self.waiting.values()), {}
-        return taken
-
-    def next_rows(self) -> list[View]:
-        """The next rows of the refill; empty at its end, or where the task has ended."""
-        return list(itertools.islice(self.filling, REFILL_ROWS_MAX)) if self.filling else []
-
-    def stop_filling(self) -> None:
-        """Lets the store go."""
-        self.filling = None
-        self.shown.clear()
-
-
 class ViewPublisher:
     """Writes the views of every task of this process to Redis."""
 
@@ -148,13 +117,19 @@ class ViewPublisher:
         self._show = self._redis.register_script(SHOW)
         self._queue_max = queue_max
         self._backoff = backoff
-        self._tasks: dict[TaskKey, _Publishing] = {}
+        self._tasks: dict[TaskKey, TaskViews] = {}
+        self._checks = ViewChecks(app, self._redis, self._tasks)
         self._number = itertools.count()
         self._worked_s = 0.0
         """Of the running round, without what it waited for."""
         self._wake = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self.connected = False
+
+    @property
+    def redis_state(self) -> RedisState:
+        """What Redis does with what is written."""
+        return self._checks.redis
 
     def start(self) -> None:
         self._worker = asyncio.create_task(self._work(), name="views")
@@ -165,9 +140,19 @@ class ViewPublisher:
         with contextlib.suppress(RedisError, OSError):
             await self._redis.aclose()
 
-    def open(self, task: TaskKey, tables: Tables, refill: Callable[[Tables], Iterable[View]]) -> None:
-        """A task begins to serve: everything it has is written under a new epoch. ``tables`` hold what is committed."""
-        self._tasks[task] = _Publishing(tables, refill, time.time_ns())
+    def open(
+        self,
+        task: TaskKey,
+        tables: Tables,
+        refill: Callable[[Tables], Iterable[View]],
+        writer: ViewWriter | None = None,
+    ) -> None:
+        """A task begins to serve: everything it has is written under a new epoch. ``tables`` hold what is committed.
+
+        With a ``writer`` it is said twice a second how current the views of the task (stage, partition) are.
+        """
+        self._tasks[task] = TaskViews(tables, refill, 0, writer, clock=ViewClock(time.time_ns(), 0))
+        self._checks.opened(task)
         self._wake.set()
 
     def close(self, task: TaskKey) -> None:
@@ -175,6 +160,7 @@ class ViewPublisher:
         if publishing := self._tasks.pop(task, None):
             publishing.waiting.clear()
             publishing.stop_filling()
+            self._checks.closed(task)
 
     def publish(self, task: TaskKey, committed: "Committed") -> None:
         """Lets a commit's views wait to be shown. Beyond the bound the task is marked for a refill instead."""
@@ -183,111 +169,151 @@ class ViewPublisher:
             return
         publishing.add(committed, self._number)
         if sum(len(each.waiting) for each in self._tasks.values()) > self._queue_max:
-            publishing.dirty = True
+            publishing.dirty = "overflow"
             metrics.VIEWS_LOST.labels(self._app).inc(len(publishing.waiting))
             publishing.waiting.clear()
         self._wake.set()
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        """A readiness check that is always passed: who waits for a view waits for nothing that trades."""
+        return True, self._checks.detail(time.time_ns())
 
     async def _work(self) -> None:
         while True:
             try:
                 await self._redis.ping()
                 self.connected = True
-                self._backoff.reset()
-                while True:
-                    self._worked_s = 0.0
-                    await self._drain()
-                    await asyncio.sleep(min(REST * self._worked_s, REST_MAX_S))
-                    await self._wake.wait()
-                    self._wake.clear()
+                await self._rounds()
             except (RedisError, OSError) as error:
-                delay = self._begin_anew()
-                _log.warning("redis_away", error=str(error), retry_in_s=delay)
-                await asyncio.sleep(delay)
-            except Exception:  # a stage's function that makes a view: the other views are not to stand still for it
-                delay = self._begin_anew()
-                _log.exception("view_failed", retry_in_s=delay)
-                await asyncio.sleep(delay)
+                await self._fail(state_of_error(error), "redis_away", error)
+            except Exception as error:  # a stage's function that makes a view: the others are not to stand still for it
+                _log.exception("view_failed")
+                await self._fail(RedisState.OK, "view_failed", error)
 
-    def _begin_anew(self) -> float:
-        """Everything is to be shown again, after so many seconds."""
+    async def _rounds(self) -> None:
+        while True:
+            self._worked_s = 0.0
+            await self._drain()
+            await self._checks.run()
+            self._backoff.reset()
+            await asyncio.sleep(min(REST * self._worked_s, REST_MAX_S))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._checks.until_due_s()):
+                    await self._wake.wait()
+            self._wake.clear()
+
+    async def _fail(self, state: RedisState, event: str, error: Exception) -> None:
+        """Everything is to be shown again, after a while; whoever listens is told why nothing comes."""
         self.connected = False
         for publishing in self._tasks.values():
-            publishing.dirty = True
+            publishing.dirty = event
             publishing.waiting.clear()
             publishing.stop_filling()
-        return self._backoff.next()
+        delay = self._backoff.next()
+        _log.warning(event, error=str(error), redis=state.value, retry_in_s=delay)
+        await self._checks.tell_trouble(state)
+        await asyncio.sleep(delay)
 
     async def _drain(self) -> None:
         """Shows what waits now; what comes meanwhile is for the next round."""
         await self._show_waiting()
-        for publishing in [p for p in self._tasks.values() if p.dirty]:
-            await self._refill(publishing)
+        for publishing in [p for p in self._tasks.values() if p.dirty or p.lost]:
+            if publishing.dirty or await self._checks.may_repair(publishing):
+                await self._refill(publishing)
 
     async def _show_waiting(self) -> None:
         for task, publishing in list(self._tasks.items()):
+            clock = publishing.progress()
             waiting = publishing.take()
             for at in range(0, len(waiting), COMMANDS_MAX):
                 if self._tasks.get(task) is not publishing:
                     break  # it ended meanwhile, and with it the tables that are read here
                 await self._write(publishing, waiting[at : at + COMMANDS_MAX])
+            if not publishing.dirty:
+                publishing.clock = clock
 
-    async def _write(self, publishing: _Publishing, waiting: list[_Waiting]) -> None:
+    async def _write(self, publishing: TaskViews, waiting: list[Waiting]) -> None:
         began_s = time.thread_time()
         rows: list[str] = []  # text, since Redis 6 unpacks no other kind of string
+        scopes: list[ScopeKey] = []
         for view, traceparent, committed in waiting:
             scope = (view.name, view.scope)
-            seq = publishing.sequences.get(scope, 0) + 1
-            publishing.sequences[scope] = seq
+            epoch, seq, first = publishing.number(scope)
             if publishing.filling:
                 publishing.shown.add((*scope, view.key))
-                if seq == 1:
-                    rows += ("DEL", view_channel(*scope), "", "")
+            if first:
+                rows += ("DEL", view_channel(*scope), "", "")
             stamps = (view.origin_ns, committed.processed_ns, committed.committed_ns)
             view = as_it_stands(view, publishing.tables)
-            envelope = encode_envelope(view, publishing.epoch, seq, stamps, traceparent)
+            envelope = encode_envelope(view, epoch, seq, stamps, traceparent)
             rows += ("HDEL" if view.data is None else "HSET", view_channel(*scope), view.key, envelope.decode())
+            scopes.append(scope)
         packed = _pack(rows)
         self._worked_s += time.thread_time() - began_s
-        await self._show(args=[packed])
+        added = _unpack_counts(await self._show(args=[packed]))
+        for scope, count in zip(scopes, added, strict=True):
+            if count:
+                publishing.rows[scope] = publishing.rows.get(scope, 0) + count
         metrics.VIEWS.labels(self._app).inc(len(waiting))
 
-    async def _refill(self, publishing: _Publishing) -> None:
-        """Shows every row under a new epoch, some at a time: a table of a million rows is not to stop its own task.
+    async def _refill(self, publishing: TaskViews) -> None:
+        """Shows every row, or those of hashes that were lost, under a new epoch, some at a time: a table of a million
+        rows is not to stop its own task.
 
         What is committed meanwhile is shown between them. A subscriber that has seen a part reads the snapshot again
         with the next rows, whose sequence does not follow.
         """
-        publishing.dirty = False
-        publishing.epoch = time.time_ns()
-        publishing.sequences.clear()
-        publishing.shown.clear()
-        publishing.filling = iter(publishing.refill(publishing.tables))
-        while views := publishing.next_rows():
+        wanted = None if publishing.dirty else frozenset(publishing.lost)
+        metrics.VIEWS_REFILLS.labels(self._app, publishing.dirty or "rows_lost").inc()
+        publishing.begin_filling(await self._checks.new_epoch(publishing), wanted)
+        await self._checks.announce(publishing)
+        while (views := publishing.next_rows()) is not None:
             await self._write_rows(publishing, views)
             await self._show_waiting()
+            await self._checks.beat()
             if publishing.dirty:
                 break  # too much came meanwhile; it begins anew
+        if publishing.filling is None:
+            return  # the task has ended, and with it the right to say what there is
+        if not publishing.dirty:
+            await self._remove_emptied(publishing)
+            publishing.lost -= wanted or frozenset()
         publishing.stop_filling()
+        await self._checks.written()
 
-    async def _write_rows(self, publishing: _Publishing, views: list[View]) -> None:
+    async def _write_rows(self, publishing: TaskViews, views: list[View]) -> None:
+        if not views:
+            await asyncio.sleep(0)
+            return
         now_ns = time.time_ns()
-        scopes: dict[tuple[str, str], dict[Any, Any]] = {}
+        scopes: dict[ScopeKey, dict[Any, Any]] = {}
         pipe = self._redis.pipeline(transaction=True)
+        emptied = 0
         for view in views:
             scope = (view.name, view.scope)
-            if (*scope, view.key) in publishing.shown:
-                continue
-            seq = publishing.sequences.get(scope, 0) + 1
-            publishing.sequences[scope] = seq
-            if seq == 1:
+            epoch, seq, first = publishing.number(scope)
+            if first:
                 pipe.delete(view_channel(*scope))
+                emptied += 1
             stamps = (view.origin_ns, now_ns, now_ns)
             view = as_it_stands(view, publishing.tables)
-            scopes.setdefault(scope, {})[view.key] = encode_envelope(view, publishing.epoch, seq, stamps)
+            scopes.setdefault(scope, {})[view.key] = encode_envelope(view, epoch, seq, stamps)
         for scope, rows in scopes.items():
             pipe.hset(view_channel(*scope), mapping=rows)
             newest_row = next(reversed(rows.values()))
             pipe.publish(view_channel(*scope), newest_row)  # its new epoch sends every subscriber to the snapshot
-        await pipe.execute()
+        added = (await pipe.execute())[emptied::2]
+        for scope, count in zip(scopes, added, strict=True):
+            publishing.rows[scope] = publishing.rows.get(scope, 0) + count
         metrics.VIEWS.labels(self._app).inc(sum(map(len, scopes.values())))
+
+    async def _remove_emptied(self, publishing: TaskViews) -> None:
+        """Hashes whose rows have all gone while nothing could be written: subscribers are to see that."""
+        for scope in publishing.emptied():
+            channel = view_channel(*scope)
+            epoch, seq, _ = publishing.number(scope)
+            gone = encode_envelope(View(*scope, "", None), epoch, seq, (0, 0, 0))
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.delete(channel)
+            pipe.publish(channel, gone)
+            await pipe.execute()

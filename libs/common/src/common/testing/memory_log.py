@@ -7,15 +7,16 @@ process between a request and its answer.
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from common.runtime.errors import Fatal, Fenced, Refused, Retriable
+from common.runtime.errors import Fatal
 from common.runtime.log import Partition, Record, Records, StoredRecord
 from common.runtime.message import Headers
+from common.testing.lineage import Lineage
+from common.testing.memory_clients import Ended, Identity, MemoryProducer, MemoryReader, Transaction
 
 Step = Callable[[str], None]
-Ended = Literal["committed", "aborted"]
 
 
 def nothing(_step: str) -> None:
@@ -32,36 +33,16 @@ class MemoryRecord(NamedTuple):
     headers: Headers
 
 
-@dataclass(slots=True)
-class _Transaction:
-    partitions: dict[Partition, int] = field(default_factory=dict)
-    """Where the transaction begins in each partition that it writes to."""
-    marked: dict[Partition, Ended] = field(default_factory=dict)
-    """What its marker says in each partition that has one."""
-    owed: set[Partition] = field(default_factory=set)
-    """Where a broker forgot to write its marker."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Entry:
     """A record of a transaction; or, without a record, the marker that ended it."""
 
-    transaction: _Transaction | None
+    transaction: Transaction | None
     record: Record | None
 
 
 def _transactions(entries: Sequence[_Entry]) -> set[int]:
     return {id(entry.transaction) for entry in entries if entry.transaction is not None}
-
-
-@dataclass(slots=True)
-class _Identity:
-    epoch: int = -1
-    transaction: _Transaction | None = None
-    ended: Ended | None = None
-    """How the last transaction of this epoch ended, as the coordinator tells it."""
-    owing: list[_Transaction] = field(default_factory=list)
-    sequences: dict[Partition, int] = field(default_factory=dict)
 
 
 class MemoryLog:
@@ -72,12 +53,8 @@ class MemoryLog:
         self._entries: dict[Partition, list[_Entry]] = {
             Partition(topic, number): [] for topic, count in topics.items() for number in range(count)
         }
-        self._identities: dict[str, _Identity] = {}
-        self._begins: dict[Partition, int] = {}
-        self._creations: dict[str, int] = {}
-        self._ends_lost: dict[Partition, list[int]] = {}
-        self._epochs: dict[Partition, list[tuple[int, int]]] = {}
-        """Leader epochs and where each begins."""
+        self._identities: dict[str, Identity] = {}
+        self.lineage = Lineage()
         self._arrived = asyncio.Event()
         self._forgets: int | None = None
         self.at_step = at_step
@@ -97,7 +74,7 @@ class MemoryLog:
 
     def trim(self, partition: Partition, begin: int) -> None:
         """DeleteRecords, or retention: what lies before ``begin`` can no longer be read."""
-        self._begins[partition] = max(self.begin(partition), min(begin, self.stable_end(partition)))
+        self.lineage.trim(partition, min(begin, self.stable_end(partition)))
 
     def truncate(self, partition: Partition, end: int) -> None:
         """A replica that lacked the end became the leader. Transactions that were open, or are cut in two, are gone."""
@@ -110,45 +87,21 @@ class MemoryLog:
             identity.owing = [owing for owing in identity.owing if owing.owed]
         entries = self._entries[partition]
         while cut := [
-            at for at, entry in enumerate(entries[:end]) if id(entry.transaction) in _transactions(entries[end:])
+            n for n, entry in enumerate(entries[:end]) if id(entry.transaction) in _transactions(entries[end:])
         ]:
             end = cut[0]  # what is left of a transaction without its marker would stop every reader
         del entries[end:]
-        self._ends_lost.setdefault(partition, []).append(end)
-        epochs = self._epochs.setdefault(partition, [(0, 0)])
-        self._epochs[partition] = [(n, at) for n, at in epochs if at < end or not n] + [(epochs[-1][0] + 1, end)]
+        self.lineage.truncate(partition, end)
 
     def recreate(self, topic: str) -> None:
         """The topic is deleted and created again, empty."""
-        self._creations[topic] = self.creation(topic) + 1
         for number in range(self._counts[topic]):
             self.truncate(Partition(topic, number), 0)
-            self._begins.pop(Partition(topic, number), None)
-
-    def begin(self, partition: Partition) -> int:
-        """The oldest offset that can be read."""
-        return self._begins.get(partition, 0)
-
-    def ends_lost(self, partition: Partition) -> list[int]:
-        """Where the partition ended after each truncation."""
-        return self._ends_lost.get(partition, [])
-
-    def epoch_at(self, partition: Partition, offset: int) -> int:
-        """Leader epoch of the record at an offset."""
-        return max(n for n, at in self._epochs.get(partition, [(0, 0)]) if at <= offset or not n)
+        self.lineage.recreate(topic)
 
     def end_of_epoch(self, partition: Partition, epoch: int) -> int:
         """See ``log.Log.epoch_end``."""
-        later = [at for n, at in self._epochs.get(partition, []) if n > epoch]
-        return min(later, default=len(self._entries[partition]))
-
-    def creation(self, topic: str) -> int:
-        """How often the topic was created again."""
-        return self._creations.get(topic, 0)
-
-    def identity_of(self, topic: str) -> str:
-        """Cluster and topic, as ``identity`` tells it."""
-        return f"memory/{topic}.{self.creation(topic)}"
+        return self.lineage.end_of_epoch(partition, epoch, len(self._entries[partition]))
 
     # --- what a broker does, continued -----------------------------------------------------------------------------
 
@@ -163,7 +116,7 @@ class MemoryLog:
         """Whether readers are stopped by a transaction that has ended."""
         return any(identity.owing for identity in self._identities.values())
 
-    def end(self, identity: _Identity, state: Ended) -> None:
+    def end(self, identity: Identity, state: Ended) -> None:
         """Ends the open transaction of a producer and writes its markers."""
         transaction, identity.transaction = identity.transaction, None
         if transaction is None:
@@ -179,7 +132,7 @@ class MemoryLog:
                 self._mark(identity, transaction, partition, state)
         self._notify()
 
-    def _mark(self, identity: _Identity, transaction: _Transaction | None, partition: Partition, state: Ended) -> None:
+    def _mark(self, identity: Identity, transaction: Transaction | None, partition: Partition, state: Ended) -> None:
         """A marker ends whatever its producer has open in the partition.
 
         Left out is what takes two misfortunes in a row and no client can mend: that the marker is forgotten, and the
@@ -213,8 +166,8 @@ class MemoryLog:
         ]
 
     @staticmethod
-    def _unmarked(identity: _Identity) -> list[tuple[_Transaction, Collection[Partition]]]:
-        found: list[tuple[_Transaction, Collection[Partition]]] = [(owing, owing.owed) for owing in identity.owing]
+    def _unmarked(identity: Identity) -> list[tuple[Transaction, Collection[Partition]]]:
+        found: list[tuple[Transaction, Collection[Partition]]] = [(owing, owing.owed) for owing in identity.owing]
         if identity.transaction is not None:
             found.append((identity.transaction, identity.transaction.partitions))
         return found
@@ -278,7 +231,7 @@ class MemoryLog:
     def _is_committed(entry: _Entry, partition: Partition) -> bool:
         return entry.transaction is None or entry.transaction.marked.get(partition) == "committed"
 
-    def append(self, identity: _Identity, partition: Partition, records: Records) -> int:
+    def append(self, identity: Identity, partition: Partition, records: Records) -> int:
         """Writes into the open transaction; returns the end of the partition."""
         assert identity.transaction is not None
         identity.transaction.partitions.setdefault(partition, len(self._entries[partition]))
@@ -302,17 +255,17 @@ class MemoryLog:
 
     async def identity(self, topic: str) -> str:
         await self.partition_count(topic)
-        return self.identity_of(topic)
+        return self.lineage.identity(topic)
 
-    async def fence(self, transactional_id: str, writes: Collection[Partition] = ()) -> "MemoryProducer":
+    async def fence(self, transactional_id: str, writes: Collection[Partition] = ()) -> MemoryProducer:
         self.at_step("fence")
         producer = self.fence_now(transactional_id, writes)
         self.at_step("fenced")
         return producer
 
-    def fence_now(self, transactional_id: str, writes: Collection[Partition] = ()) -> "MemoryProducer":
+    def fence_now(self, transactional_id: str, writes: Collection[Partition] = ()) -> MemoryProducer:
         """InitProducerId; then, over ``writes``, an empty transaction that ends as the last one did."""
-        identity = self._identities.setdefault(transactional_id, _Identity())
+        identity = self._identities.setdefault(transactional_id, Identity())
         ended: Ended | None = "committed" if identity.owing else None if identity.transaction else identity.ended
         self.end(identity, "aborted")
         identity.ended = None
@@ -322,7 +275,7 @@ class MemoryLog:
             self._write_markers_again(identity, writes, ended)
         return MemoryProducer(self, identity, identity.epoch)
 
-    def _write_markers_again(self, identity: _Identity, writes: Collection[Partition], ended: Ended) -> None:
+    def _write_markers_again(self, identity: Identity, writes: Collection[Partition], ended: Ended) -> None:
         for partition in sorted(writes):
             self._mark(identity, None, partition, ended)
             identity.ended = ended
@@ -356,7 +309,7 @@ class MemoryLog:
         return self.end_offset(partition)
 
     async def low_watermark(self, partition: Partition) -> int:
-        return self.begin(partition)
+        return self.lineage.begin(partition)
 
     async def epoch_end(self, partition: Partition, epoch: int) -> int:
         return self.end_of_epoch(partition, epoch)
@@ -367,108 +320,5 @@ class MemoryLog:
     async def blocked_by(self, partition: Partition) -> Collection[str]:
         return self.unmarked_in(partition)
 
-    async def read(self, partition: Partition, start: int) -> "MemoryReader":
+    async def read(self, partition: Partition, start: int) -> MemoryReader:
         return MemoryReader(self, partition, start)
-
-
-class MemoryProducer:
-    """See ``log.Producer``. What ends in ``_now`` is what the broker does with the request."""
-
-    def __init__(self, log: MemoryLog, identity: _Identity, epoch: int) -> None:
-        self._log = log
-        self._identity = identity
-        self._epoch = epoch
-        self._ends: dict[Partition, int] = {}
-        self._sequences: dict[Partition, int] = {}
-
-    def _check(self) -> None:
-        if self._identity.epoch != self._epoch:
-            raise Fenced(f"epoch {self._epoch} is older than {self._identity.epoch}")
-
-    def begin_now(self) -> None:
-        """Only the client knows that a transaction has begun."""
-        self._ends = {}
-
-    def next_sequence(self, partition: Partition) -> int:
-        """The sequence number of the next produce request to the partition."""
-        self._sequences[partition] = self._sequences.get(partition, -1) + 1
-        return self._sequences[partition]
-
-    def append_now(self, partition: Partition, records: Records, sequence: int) -> None:
-        """Produce. A request that was received before is acknowledged and not written again."""
-        self._check()
-        if sequence <= self._identity.sequences.get(partition, -1):
-            return
-        self._identity.sequences[partition] = sequence
-        if self._identity.transaction is None:
-            self._identity.transaction = _Transaction()
-        self._ends[partition] = self._log.append(self._identity, partition, records)
-
-    def commit_now(self) -> Mapping[Partition, int]:
-        """EndTxn, commit."""
-        self._check()
-        self._log.end(self._identity, "committed")
-        return self._ends
-
-    def abort_now(self) -> None:
-        """EndTxn, abort."""
-        self._check()
-        self._log.end(self._identity, "aborted")
-
-    async def begin(self) -> None:
-        self._log.at_step("begin")
-        self.begin_now()
-
-    async def append(self, partition: Partition, records: Records) -> None:
-        self._log.at_step("append")
-        await asyncio.sleep(0)
-        self.append_now(partition, records, self.next_sequence(partition))
-        self._log.at_step("appended")
-
-    async def flush(self) -> None:
-        """Appending has waited already."""
-
-    async def commit(self) -> Mapping[Partition, int]:
-        self._log.at_step("commit")
-        await asyncio.sleep(0)
-        ends = self.commit_now()
-        self._log.at_step("committed")
-        return ends
-
-    async def abort(self) -> None:
-        self._log.at_step("abort")
-        self.abort_now()
-
-    async def close(self) -> None:
-        """Leaves an open transaction to whoever fences next, as a killed process does."""
-
-
-class MemoryReader:
-    """See ``log.Reader``."""
-
-    def __init__(self, log: MemoryLog, partition: Partition, start: int) -> None:
-        self._log = log
-        self._partition = partition
-        self._creation = log.creation(partition.topic)
-        self._truncations = len(log.ends_lost(partition))
-        self.epoch = -1
-        self.position = start
-
-    async def poll(self, timeout_ms: int) -> Sequence[StoredRecord]:
-        await asyncio.sleep(0)
-        if self._creation != self._log.creation(self._partition.topic):
-            raise Refused(f"topic {self._partition.topic} was deleted and created again while it was read")
-        if any(end < self.position for end in self._log.ends_lost(self._partition)[self._truncations :]):
-            raise Refused(f"{self._partition} lost records before {self.position}, which were read already")
-        if not self._log.begin(self._partition) <= self.position <= self._log.end_offset(self._partition):
-            raise Retriable(f"{self._partition} has no offset {self.position}")
-        if self._log.stable_end(self._partition) <= self.position:
-            await self._log.wait(timeout_ms)
-        records = self._log.stored(self._partition, self.position)
-        self.position = max(self.position, self._log.stable_end(self._partition))
-        if records:
-            self.epoch = self._log.epoch_at(self._partition, records[-1].offset)
-        return records
-
-    async def close(self) -> None:
-        """Nothing to give back."""

@@ -102,7 +102,7 @@ def trade(
     """A fill; what it leaves open is the rest of the order unless said otherwise."""
     return report(
         of,
-        ExecType.TRADE,
+        fields.pop("exec_type", ExecType.TRADE),
         execution_id,
         last_qty=qty,
         last_price_e4=price_e4,

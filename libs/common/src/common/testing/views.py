@@ -7,7 +7,17 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from common.contracts.views import Envelope, Stamps, ViewModel, view_channel
+from common.contracts.views import (
+    CLOCKED_WRITERS,
+    VIEW_WRITERS,
+    WRITER_VIEW,
+    Envelope,
+    RedisState,
+    Stamps,
+    ViewModel,
+    WriterData,
+    view_channel,
+)
 
 
 class ViewWriter:
@@ -59,3 +69,21 @@ class ViewWriter:
             if not silent:
                 pipe.publish(channel, envelope)
         await pipe.execute()
+
+    async def beat(self, writer: str, *, partition: int = 0, partitions: int = 1, **said: Any) -> WriterData:
+        """Says of a writer's partition that it is current, or whatever ``said`` has of ``WriterData``."""
+        now_ns = time.time_ns()
+        usual = {"epoch": self.epoch, "state": "live", "as_of_ns": now_ns, "redis": RedisState.OK, "at_ns": now_ns}
+        usual["data_ns"] = now_ns if writer in CLOCKED_WRITERS else 0
+        data = WriterData(writer=writer, partition=partition, partitions=partitions, **(usual | said))
+        channel, payload = view_channel(WRITER_VIEW, writer), data.model_dump_json()
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hset(channel, str(partition), payload)
+        pipe.publish(channel, payload)
+        await pipe.execute()
+        return data
+
+    async def beat_all(self, **said: Any) -> None:
+        """The same for every writer there should be."""
+        for writer in sorted(set(VIEW_WRITERS.values())):
+            await self.beat(writer, **said)

@@ -1,14 +1,22 @@
-"""Routes of accounts: open, fund, withdraw, read."""
+"""Routes of accounts: open, fund, withdraw, resolve breaks, read."""
 
 from typing import Annotated, Any
 
 from common.contracts.events import CommandResult, ExecutionReport, LedgerEntry, OrderEvent, ReasonCode
-from common.contracts.values import AccountId
+from common.contracts.values import AccountId, BreakId
 from common.contracts.views import AccountData
 from fastapi import APIRouter, Path, Query, Response
 
 from orders.api.problems import Problem, problem_responses
-from orders.api.requests import AccountRequest, Before, FundRequest, SentNs, WithdrawRequest, sent_or_now
+from orders.api.requests import (
+    AccountRequest,
+    Before,
+    FundRequest,
+    ResolveBreakRequest,
+    SentNs,
+    WithdrawRequest,
+    sent_or_now,
+)
 from orders.desk import Desk
 from orders.queries import Page, Queries
 
@@ -48,6 +56,17 @@ def commands_router(desk: Desk) -> APIRouter:
         account_id: AccountPath, request: WithdrawRequest, response: Response, sent_ns: SentNs = None
     ) -> CommandResult:
         return _answered(await desk.command(request.command(account_id, sent_or_now(sent_ns))), response)
+
+    @router.post("/{account_id}/breaks/{break_id}", summary="Resolve an execution report that was refused", **_COMMAND)
+    async def resolve_break(
+        account_id: AccountPath,
+        break_id: Annotated[BreakId, Path()],
+        request: ResolveBreakRequest,
+        response: Response,
+        sent_ns: SentNs = None,
+    ) -> CommandResult:
+        command = request.command(account_id, break_id, sent_or_now(sent_ns))
+        return _answered(await desk.command(command), response)
 
     return router
 

@@ -3,7 +3,16 @@
 import time
 from typing import Annotated, Final
 
-from common.contracts.events import AccountStatus, Event, Fund, OrderIntent, SetAccount, Withdraw
+from common.contracts.events import (
+    AccountStatus,
+    BreakAction,
+    Event,
+    Fund,
+    OrderIntent,
+    ResolveBreak,
+    SetAccount,
+    Withdraw,
+)
 from common.contracts.values import (
     AccountId,
     CashE4,
@@ -17,7 +26,7 @@ from common.contracts.values import (
     TimestampNs,
 )
 from fastapi import Header, Query
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 SentNs = Annotated[
     TimestampNs | None,
@@ -93,3 +102,14 @@ class WithdrawRequest(Event):
 
     def command(self, account_id: str, sent_ns: int) -> Withdraw:
         return Withdraw(account_id=account_id, sent_ns=sent_ns, **self.model_dump())
+
+
+class ResolveBreakRequest(Event):
+    """What becomes of an execution report that was refused: BOOK what it says has happened, or BREAK it for good."""
+
+    command_id: ClientOrderId
+    action: BreakAction
+    note: Annotated[str, StringConstraints(min_length=1, max_length=500)] = Field(description="why, for the record")
+
+    def command(self, account_id: str, break_id: str, sent_ns: int) -> ResolveBreak:
+        return ResolveBreak(account_id=account_id, break_id=break_id, sent_ns=sent_ns, **self.model_dump())

@@ -10,7 +10,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from common.contracts.breaks import BreakResolution
 from common.contracts.events import (
+    BreakAction,
     Decision,
     ExecType,
     ExecutionReport,
@@ -20,6 +22,8 @@ from common.contracts.events import (
     VenueCancel,
     VenueOrder,
 )
+from common.contracts.values import INT64_MAX
+from common.executions import NO_EFFECT, OF_NO_ORDER, Effect, effect_of
 
 _S = OrderState
 
@@ -36,66 +40,79 @@ class Trigger(StrEnum):
     CANCEL = "cancel"
     REJECT = "reject"
     EXPIRE = "expire"
+    BUST = "bust, part filled after it"
+    BUST_UNFILLED = "bust, unfilled after it"
     CANCEL_REFUSED = "cancel refused, unfilled"
     CANCEL_REFUSED_FILLED = "cancel refused, part or all filled"
 
 
 _T = Trigger
 
+CLOSED: Final = frozenset({_S.DENIED, _S.FILLED, _S.CANCELED, _S.REJECTED, _S.EXPIRED})
+
+_REPORTED: Final = (
+    _T.ACKNOWLEDGE,
+    _T.PART_FILL,
+    _T.FILL,
+    _T.CANCEL,
+    _T.REJECT,
+    _T.EXPIRE,
+    _T.BUST,
+    _T.BUST_UNFILLED,
+    _T.CANCEL_REFUSED,
+    _T.CANCEL_REFUSED_FILLED,
+)
+_ENDS: Final = {_T.FILL: _S.FILLED, _T.CANCEL: _S.CANCELED, _T.REJECT: _S.REJECTED, _T.EXPIRE: _S.EXPIRED}
+
 TRANSITIONS: Final[Mapping[tuple[OrderState | None, Trigger], OrderState]] = MappingProxyType(
     {
         (None, _T.ACCEPT): _S.ACCEPTED,
         (None, _T.DENY): _S.DENIED,
+        # Whether a report can be true the judge has said (``common.executions``); here it only takes its step, whatever
+        # clients have asked for meanwhile.
+        **{(state, trigger): after for state in _S if state not in CLOSED for trigger, after in _ENDS.items()},
         (_S.ACCEPTED, _T.ACKNOWLEDGE): _S.WORKING,
-        (_S.ACCEPTED, _T.REJECT): _S.REJECTED,
+        (_S.ACCEPTED, _T.PART_FILL): _S.PARTIALLY_FILLED,
+        (_S.ACCEPTED, _T.BUST): _S.PARTIALLY_FILLED,
+        (_S.ACCEPTED, _T.BUST_UNFILLED): _S.WORKING,
         (_S.ACCEPTED, _T.CANCEL_REQUEST): _S.PENDING_CANCEL,
+        (_S.ACCEPTED, _T.CANCEL_REFUSED): _S.ACCEPTED,
+        (_S.ACCEPTED, _T.CANCEL_REFUSED_FILLED): _S.PARTIALLY_FILLED,
+        (_S.WORKING, _T.ACKNOWLEDGE): _S.WORKING,
         (_S.WORKING, _T.PART_FILL): _S.PARTIALLY_FILLED,
-        (_S.WORKING, _T.FILL): _S.FILLED,
+        (_S.WORKING, _T.BUST): _S.PARTIALLY_FILLED,
+        (_S.WORKING, _T.BUST_UNFILLED): _S.WORKING,
         (_S.WORKING, _T.CANCEL_REQUEST): _S.PENDING_CANCEL,
-        (_S.WORKING, _T.CANCEL): _S.CANCELED,
-        (_S.WORKING, _T.EXPIRE): _S.EXPIRED,
+        (_S.WORKING, _T.CANCEL_REFUSED): _S.WORKING,
+        (_S.WORKING, _T.CANCEL_REFUSED_FILLED): _S.PARTIALLY_FILLED,
+        (_S.PARTIALLY_FILLED, _T.ACKNOWLEDGE): _S.PARTIALLY_FILLED,
         (_S.PARTIALLY_FILLED, _T.PART_FILL): _S.PARTIALLY_FILLED,
-        (_S.PARTIALLY_FILLED, _T.FILL): _S.FILLED,
+        (_S.PARTIALLY_FILLED, _T.BUST): _S.PARTIALLY_FILLED,
+        (_S.PARTIALLY_FILLED, _T.BUST_UNFILLED): _S.WORKING,
         (_S.PARTIALLY_FILLED, _T.CANCEL_REQUEST): _S.PENDING_CANCEL,
-        (_S.PARTIALLY_FILLED, _T.CANCEL): _S.CANCELED,
-        (_S.PARTIALLY_FILLED, _T.EXPIRE): _S.EXPIRED,
+        (_S.PARTIALLY_FILLED, _T.CANCEL_REFUSED): _S.WORKING,
+        (_S.PARTIALLY_FILLED, _T.CANCEL_REFUSED_FILLED): _S.PARTIALLY_FILLED,
         # A cancel request may overtake the venue's word on the order; whatever the venue had said before still counts.
         (_S.PENDING_CANCEL, _T.ACKNOWLEDGE): _S.PENDING_CANCEL,
         (_S.PENDING_CANCEL, _T.PART_FILL): _S.PENDING_CANCEL,
-        (_S.PENDING_CANCEL, _T.FILL): _S.FILLED,
+        (_S.PENDING_CANCEL, _T.BUST): _S.PENDING_CANCEL,
+        (_S.PENDING_CANCEL, _T.BUST_UNFILLED): _S.PENDING_CANCEL,
         (_S.PENDING_CANCEL, _T.CANCEL_REQUEST): _S.PENDING_CANCEL,
-        (_S.PENDING_CANCEL, _T.CANCEL): _S.CANCELED,
-        (_S.PENDING_CANCEL, _T.EXPIRE): _S.EXPIRED,
-        (_S.PENDING_CANCEL, _T.REJECT): _S.REJECTED,
         (_S.PENDING_CANCEL, _T.CANCEL_REFUSED): _S.WORKING,
         (_S.PENDING_CANCEL, _T.CANCEL_REFUSED_FILLED): _S.PARTIALLY_FILLED,
-        # A closed order stays what it is; who asks to cancel it is told so by an event with a text.
-        (_S.DENIED, _T.CANCEL_REQUEST): _S.DENIED,
-        (_S.FILLED, _T.CANCEL_REQUEST): _S.FILLED,
-        (_S.FILLED, _T.CANCEL_REFUSED_FILLED): _S.FILLED,
-        (_S.CANCELED, _T.CANCEL_REQUEST): _S.CANCELED,
-        (_S.CANCELED, _T.CANCEL_REFUSED): _S.CANCELED,
-        (_S.CANCELED, _T.CANCEL_REFUSED_FILLED): _S.CANCELED,
-        (_S.REJECTED, _T.CANCEL_REQUEST): _S.REJECTED,
-        (_S.REJECTED, _T.CANCEL_REFUSED): _S.REJECTED,
-        (_S.EXPIRED, _T.CANCEL_REQUEST): _S.EXPIRED,
-        (_S.EXPIRED, _T.CANCEL_REFUSED): _S.EXPIRED,
-        (_S.EXPIRED, _T.CANCEL_REFUSED_FILLED): _S.EXPIRED,
+        # A closed order stays what it is: a bust, or a fill that an operator books, changes its quantities only. Who
+        # asks to cancel it is told so by an event with a text.
+        **{(state, trigger): state for state in _S if state in CLOSED for trigger in (_T.CANCEL_REQUEST, *_REPORTED)},
     }
 )
 """State before (None: no such order yet) and trigger → state after. A pair that is not listed is illegal."""
 
-CLOSED: Final = frozenset({_S.DENIED, _S.FILLED, _S.CANCELED, _S.REJECTED, _S.EXPIRED})
 CANCEL_REJECTED_TEXT: Final = "cancel rejected"
 """How the text of an event begins that answers a cancel request with no."""
 
 
 class IllegalTransitionError(ValueError):
     """The table has no such step."""
-
-
-class ImpossibleReportError(ValueError):
-    """The report contradicts the order: another account, symbol or side, or quantities that do not add up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,68 +203,80 @@ def on_cancel(order: OrderEvent, sent_ns: int, now_ns: int, text: str = "cancel 
     return Step(_revised(order, now_ns, state=state, text=text), to_venue)
 
 
-def on_report(order: OrderEvent, report: ExecutionReport, now_ns: int) -> Step:
-    """The venue has spoken. The caller has made sure that this ``execution_id`` was not applied before.
-
-    Raises IllegalTransitionError, or ImpossibleReportError where the report contradicts the order.
-    """
-    _check_identity(order, report)
-    state = next_state(order.state, trigger_of(order, report))
-    _check_quantities(order, report)
-    match report.exec_type:
-        case ExecType.TRADE:
-            changes = {
-                "cum_qty": report.cum_qty,
-                "leaves_qty": report.leaves_qty,
-                "notional_e4": order.notional_e4 + report.last_qty * report.last_price_e4,
-            }
-        case ExecType.CANCELED | ExecType.REJECTED | ExecType.EXPIRED:
-            changes = {"leaves_qty": 0}
-        case ExecType.NEW | ExecType.CANCEL_REJECTED:
-            changes = {}
+def on_report(order: OrderEvent, report: ExecutionReport, effect: Effect, now_ns: int) -> Step:
+    """The venue has spoken, and the judge has accepted it; ``effect`` is what it says has happened."""
     text = report.text
     if report.exec_type is ExecType.CANCEL_REJECTED:
         text = f"{CANCEL_REJECTED_TEXT}: {report.text}"
-    return Step(_revised(order, now_ns, state=state, text=text, **changes))
+    return Step(_moved(order, report.exec_type, effect, text, now_ns))
 
 
-def trigger_of(order: OrderEvent, report: ExecutionReport) -> Trigger:
-    """Names the step that a report takes."""
-    match report.exec_type:
+def on_resolution(order: OrderEvent, resolution: BreakResolution, now_ns: int) -> Step | None:
+    """An operator has resolved a break. None where that changes nothing of the order.
+
+    A report that was refused is counted when it is booked. One that was accepted, and parked only for its money, is
+    counted already; it is counted back when the venue is refused.
+    """
+    opened = resolution.resolved
+    books = resolution.action is BreakAction.BOOK
+    if opened.reason in OF_NO_ORDER or books is opened.parked:
+        return None
+    effect, report = effect_of(opened.effect), opened.report
+    if effect == NO_EFFECT:
+        return None
+    what = f"{report.exec_type.value} {report.execution_id}"
+    if books:
+        return Step(_moved(order, report.exec_type, effect, f"booked by hand: {what}: {resolution.note}", now_ns))
+    cum_qty = order.cum_qty - effect.fill_qty + effect.back_qty
+    notional_e4 = _within_64_bits(order.notional_e4 - _notional_e4(effect))
+    text = f"refused to the venue: {what}: {resolution.note}"
+    return Step(_revised(order, now_ns, cum_qty=cum_qty, notional_e4=notional_e4, text=text))
+
+
+def _moved(order: OrderEvent, exec_type: ExecType, effect: Effect, text: str, now_ns: int) -> OrderEvent:
+    """The order with the quantities and in the state that follow from what has happened."""
+    cum_qty = order.cum_qty + effect.fill_qty - effect.back_qty
+    leaves_qty = max(0, order.leaves_qty + effect.back_qty - effect.fill_qty)
+    if order.state in CLOSED or effect.ends:
+        leaves_qty = 0
+    state = next_state(order.state, _trigger(exec_type, cum_qty, leaves_qty))
+    return _revised(
+        order,
+        now_ns,
+        state=state,
+        text=text,
+        cum_qty=cum_qty,
+        leaves_qty=leaves_qty,
+        notional_e4=_within_64_bits(order.notional_e4 + _notional_e4(effect)),
+    )
+
+
+def _notional_e4(effect: Effect) -> int:
+    return effect.fill_qty * effect.fill_price_e4 - effect.back_qty * effect.back_price_e4
+
+
+def _within_64_bits(notional_e4: int) -> int:
+    """What operators book is bounded fill by fill, not by order; an event that nobody can read would help nobody."""
+    return max(-INT64_MAX, min(INT64_MAX, notional_e4))
+
+
+def _trigger(exec_type: ExecType, cum_qty: int, leaves_qty: int) -> Trigger:
+    """Names the step that a report takes; the quantities are those after it."""
+    match exec_type:
         case ExecType.NEW:
             return Trigger.ACKNOWLEDGE
-        case ExecType.TRADE:
-            return Trigger.PART_FILL if report.leaves_qty else Trigger.FILL
+        case ExecType.TRADE | ExecType.TRADE_CORRECT:
+            return Trigger.PART_FILL if leaves_qty else Trigger.FILL
         case ExecType.CANCELED:
             return Trigger.CANCEL
-        case ExecType.REJECTED:
-            return Trigger.REJECT
         case ExecType.EXPIRED:
             return Trigger.EXPIRE
+        case ExecType.REJECTED:
+            return Trigger.REJECT
+        case ExecType.TRADE_CANCEL:
+            return Trigger.BUST if cum_qty > 0 else Trigger.BUST_UNFILLED
         case ExecType.CANCEL_REJECTED:
-            return Trigger.CANCEL_REFUSED_FILLED if order.cum_qty else Trigger.CANCEL_REFUSED
-
-
-def _check_identity(order: OrderEvent, report: ExecutionReport) -> None:
-    named = (report.order_id, report.account_id, report.symbol, report.side)
-    if named != (order.order_id, order.account_id, order.symbol, order.side):
-        raise ImpossibleReportError(f"report {report.execution_id} names {named}, not order {order.order_id}")
-
-
-def _check_quantities(order: OrderEvent, report: ExecutionReport) -> None:
-    traded = report.exec_type is ExecType.TRADE
-    if traded and (report.last_qty <= 0 or report.last_price_e4 <= 0):
-        raise ImpossibleReportError(f"trade {report.execution_id} of {report.last_qty} at {report.last_price_e4}")
-    cum_qty = order.cum_qty + (report.last_qty if traded else 0)
-    ends = report.exec_type in (ExecType.CANCELED, ExecType.REJECTED, ExecType.EXPIRED)
-    leaves_qty = 0 if ends else order.qty - cum_qty
-    if report.exec_type is ExecType.CANCEL_REJECTED:
-        return
-    if cum_qty > order.qty or (report.cum_qty, report.leaves_qty) != (cum_qty, leaves_qty):
-        raise ImpossibleReportError(
-            f"report {report.execution_id} says cum {report.cum_qty} and leaves {report.leaves_qty}; "
-            f"order of {order.qty} has cum {cum_qty} and leaves {leaves_qty} after it"
-        )
+            return Trigger.CANCEL_REFUSED_FILLED if cum_qty else Trigger.CANCEL_REFUSED
 
 
 def _revised(order: OrderEvent, now_ns: int, **changes: object) -> OrderEvent:

@@ -4,7 +4,7 @@ import type { Link, LinkState } from "../link";
 import type { View } from "../painter";
 import type { Store } from "../store";
 
-const NAMES: Record<LinkState, string> = { connecting: "CONNECTING", live: "LIVE", stale: "STALE", offline: "OFFLINE" };
+const NAMES: Partial<Record<LinkState, string>> = { connecting: "CONNECTING", offline: "OFFLINE" };
 
 const QUIET_MS = 5000;
 
@@ -57,13 +57,14 @@ export class Header implements View {
   }
 
   paint(): void {
-    const { link, status } = this.store;
+    const { link } = this.store;
+    const { fresh } = this.link;
     document.documentElement.dataset["link"] = link;
-    const redisDown = link === "stale" && status?.redis.up === false;
-    this.state.set(redisDown ? "STALE · REDIS" : NAMES[link], `pill ${link}`);
+    this.state.set(NAMES[link] ?? fresh.text, `pill ${link}`);
     if (link === "live") this.liveAt = this.link.clock.ms();
-    const since = this.liveAt ? ` — as of ${clockTime(this.liveAt)}` : "";
-    const banner = link === "live" || link === "connecting" ? "" : `${redisDown ? "Redis is away" : NAMES[link]}${since}`;
+    const asOf = (link !== "offline" && fresh.asOfMs) || this.liveAt;
+    const since = asOf ? ` — as of ${clockTime(asOf)}` : "";
+    const banner = link === "live" || link === "connecting" ? "" : `${NAMES[link] ?? fresh.why}${since}`;
     if (this.banner.textContent !== banner) this.banner.textContent = banner;
     const quiet = this.store.quotedAt ? performance.now() - this.store.quotedAt : 0;
     this.feed.set(timeOfDay(this.store.feedNs), quiet > QUIET_MS ? "reading-value warn" : "reading-value");

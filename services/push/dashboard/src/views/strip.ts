@@ -1,6 +1,7 @@
 import { auditLamp } from "../audit";
 import { el, Text } from "../dom";
 import { ms } from "../format";
+import { DELAYED_MS, redisTrouble, writerAgeMs } from "../freshness";
 import type { Link } from "../link";
 import type { View } from "../painter";
 import type { Clock, Health, Path } from "../protocol";
@@ -51,18 +52,24 @@ export class Strip implements View {
 
   paint(): void {
     for (const [service, lamp] of this.lamps) this.paintLamp(service, lamp);
-    const up = this.store.status?.redis.up;
-    setLamp(this.redis.node, up === undefined ? "unknown" : up ? "ready" : "down");
-    this.redis.text.set("redis");
+    this.paintRedis();
     this.paintAudit();
     for (const [path] of PATHS) {
       for (const [clock] of CLOCKS) {
         const figures = this.store.status?.latency[path]?.[clock];
-        const text = figures?.n ? `${ms(figures.p50_ms)} / ${ms(figures.p99_ms)}` : "–";
+        const { p50_ms, p99_ms } = figures ?? { p50_ms: null, p99_ms: null };
+        const text = p50_ms === null || p99_ms === null ? (figures ? "no samples" : "–") : `${ms(p50_ms)} / ${ms(p99_ms)}`;
         this.figures.get(`${path} ${clock}`)?.set(text);
       }
     }
     this.connection.set(`rtt ${this.link.clock.rttMs.toFixed(1)} ms  ·  gaps ${this.link.gaps}`);
+  }
+
+  private paintRedis(): void {
+    const { status } = this.store;
+    const trouble = redisTrouble(status);
+    setLamp(this.redis.node, status === undefined ? "unknown" : trouble ? "down" : "ready");
+    this.redis.text.set(trouble ? `redis ${trouble}` : "redis");
   }
 
   private paintAudit(): void {
@@ -79,9 +86,16 @@ export class Strip implements View {
     const now = this.link.clock.ms();
     const heard = workers.filter((row) => now - row.at_ns / 1e6 < SILENT_MS);
     const ready = heard.filter((row) => row.ready).length;
-    setLamp(lamp.node, !heard.length ? (workers.length ? "down" : "unknown") : ready === heard.length ? "ready" : "waiting");
-    lamp.text.set(heard.length > 1 ? `${service} ${ready}/${heard.length}` : service);
-    const hint = workers.map(describe).join("\n") || `${service}: never heard of`;
+    const [writer, views] = Object.entries(this.store.status?.views ?? {}).find(([name]) => name.startsWith(`${service}.`)) ?? [];
+    const ageMs = views ? writerAgeMs(views, now) : 0;
+    const old = views !== undefined && views.state !== "unknown" && (views.state !== "live" || (ageMs ?? Infinity) >= DELAYED_MS);
+    const sound = ready === heard.length && !old;
+    setLamp(lamp.node, !heard.length ? (workers.length ? "down" : "unknown") : sound ? "ready" : "waiting");
+    const name = heard.length > 1 ? `${service} ${ready}/${heard.length}` : service;
+    const age = ageMs === undefined ? "" : ` ${Math.round(ageMs / 1000)} s`;
+    lamp.text.set(old ? `${name} ${views.state === "live" ? "views" : views.state}${age}` : name);
+    const said = views ? [`views of ${writer}: ${views.state}${age}, ${views.heard}/${views.partitions} partitions`] : [];
+    const hint = [...said, ...workers.map(describe)].join("\n") || `${service}: never heard of`;
     if (lamp.node.title !== hint) lamp.node.title = hint;
   }
 }

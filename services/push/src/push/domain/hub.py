@@ -140,6 +140,17 @@ class Hub:
             for mirror in channel.mirrors.values():
                 mirror.behind()
 
+    def doubt(self, views: Iterable[str]) -> list[Action]:
+        """Writers have written these views anew: every hash of theirs that is looked at is read again."""
+        actions: list[Action] = []
+        for topic, channel in self._channels.items():
+            if topic.name not in views or not self._online or topic in self._unconfirmed:
+                continue  # a channel that opens reads everything anyway
+            for mirror in channel.mirrors.values():
+                mirror.doubt()
+            actions += [ListScopes(topic)] if topic.whole else [Read(scope) for scope in channel.mirrors]
+        return actions
+
     def opened(self, topic: Topic) -> list[Action]:
         """Redis confirmed a subscription: from here on no change is missed, so the hash can be read."""
         waiting = self._unconfirmed[topic] = max(0, self._unconfirmed.get(topic, 0) - 1)

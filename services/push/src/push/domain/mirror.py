@@ -56,6 +56,12 @@ class Mirror:
         self._received = None
         self._pending.clear()
 
+    def doubt(self) -> None:
+        """The hash may have changed without a word on the channel: it is to be read, or read once more."""
+        self._live = False
+        if self._reading:
+            self._overflowed = True
+
     def receive(self, delta: Delta) -> Outcome:
         """Takes one change from the channel. GAP means: the scope is behind now, read the hash."""
         if self._live and self.scope.name not in UNNUMBERED_VIEWS:

@@ -7,8 +7,10 @@ grows only at its end, with a default, so that rows of an older version stay rea
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from common.contracts.events import AccountStatus, ReasonCode, RiskCommand
+from common.contracts.breaks import ExecutionBreak
+from common.contracts.events import AccountStatus, BreakAction, ReasonCode, RiskCommand
 from common.contracts.values import OrderType, RestingOrders, Side, TimeInForce
+from common.executions import End, Execution, OrderFacts, Progress
 
 from risk.domain.intent import Order
 
@@ -86,6 +88,17 @@ class OrderRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     touched_ns: int
     """Last decision or execution; the row may be forgotten some days after it, once nothing is open."""
 
+    def facts(self) -> OrderFacts:
+        """What the judge must know of an order that was answered."""
+        return OrderFacts(self.symbol, self.side, self.qty, self.price_e4, denied=self.reason is not None)
+
+    def progress(self) -> Progress:
+        """What the row alone says of an order's reports: of an older version's order, or before the first one."""
+        ended = None
+        if not self.leaves_qty:
+            ended = End.FILLED if self.cum_qty == self.qty else End.CANCELED
+        return Progress(acknowledged=self.cum_qty > 0, cum_qty=self.cum_qty, ended=ended)
+
 
 class CommandBody(NamedTuple):
     """A command without its id and its time: what a repeat must have in common."""
@@ -95,6 +108,9 @@ class CommandBody(NamedTuple):
     cash_e4: int = 0
     symbol: str | None = None
     qty: int = 0
+    break_id: str | None = None
+    action: BreakAction | None = None
+    note: str | None = None
     resting: RestingOrders = RestingOrders.CANCEL
 
 
@@ -110,10 +126,57 @@ class CommandRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class ExecutionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One execution id that was booked."""
+    """One execution id that the judge has seen on an order: ``common.executions.Execution``, and when."""
 
     account_seq: int
     touched_ns: int
+    digest: str = ""
+    qty: int = 0
+    price_e4: int = 0
+    taken_back: bool = False
+    """An operator has booked a bust of it, which the judge, who hears only the venue, does not know of."""
+    by_hand_qty: int = 0
+    """Shares that an operator has booked under the id, and that were not taken back."""
+
+    def seen(self) -> Execution:
+        """As the judge knows it."""
+        return Execution(self.digest, self.qty, self.price_e4)
+
+
+class ProgressRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """``common.executions.Progress`` of one order: written with its first report."""
+
+    acknowledged: bool
+    cum_qty: int
+    notional_e4: int
+    ended: End | None
+
+    def progress(self) -> Progress:
+        """As the judge knows it."""
+        return Progress(self.acknowledged, self.cum_qty, self.notional_e4, self.ended)
+
+
+class BreakRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One report that was refused."""
+
+    record: bytes
+    """The ``ExecutionBreak`` as JSON."""
+    held_qty: int
+    """Shares whose reservation waits with it, where it is parked."""
+    held_price_e4: int
+    touched_ns: int
+    resolved_by: str | None = None
+    """The command that resolved it; None: it is open."""
+
+    def opened(self) -> ExecutionBreak:
+        """The break as it was written."""
+        return ExecutionBreak.model_validate_json(self.record)
+
+
+class BreakCount(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How many breaks of one reason are open in the partition."""
+
+    open: int = 0
 
 
 def body_of(command: RiskCommand) -> CommandBody:

@@ -1,7 +1,7 @@
 """Commands on accounts: open, suspend, fund, withdraw. Denied whole or done whole."""
 
 import msgspec
-from common.contracts.events import AccountStatus, Fund, ReasonCode, RiskCommand, SetAccount, Withdraw
+from common.contracts.events import AccountStatus, Fund, ReasonCode, SetAccount, Withdraw
 from common.contracts.reference import Instrument
 from common.contracts.values import INT64_MAX
 
@@ -21,7 +21,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
 
 def carry_out(
-    command: RiskCommand,
+    command: SetAccount | Fund | Withdraw,
     account: AccountRow | None,
     position: PositionRow | None,
     instrument: Instrument | None,

@@ -1,47 +1,26 @@
 """Movements: each takes rows and gives the rows after it, with the balanced entry that says so.
 
-Double entry after TigerBeetle's two-phase transfers: RESERVE is pending, POST and VOID resolve it. Balances are the
-fold of the entries (``common.ledger``), and what the fold checks afterwards every movement checks before it is written.
+Double entry after TigerBeetle's two-phase transfers: RESERVE is pending, POST and VOID resolve it
+(``domain.settlement``). Balances are the fold of the entries (``common.ledger``), and what the fold checks afterwards
+every movement checks before it is written.
 """
 
 from typing import Final
 
 import msgspec
-from common.contracts.events import CASH, Book, EntryKind, ExecType, ExecutionReport, Fund, Withdraw
-from common.contracts.values import INT64_MAX, Side
+from common.contracts.events import CASH, Book, EntryKind, Fund, Withdraw
+from common.contracts.values import INT64_MAX
 
-from risk.domain.account import NO_POSITION, AccountRow, OrderRow, PositionRow
+from risk.domain.account import NO_POSITION, AccountRow, PositionRow
 
-_BUY: Final = Side.BUY
 _AVAILABLE: Final = Book.AVAILABLE
 _RESERVED: Final = Book.RESERVED
 _EXTERNAL: Final = Book.EXTERNAL
-_VENUE: Final = Book.VENUE
 _RESERVE: Final = EntryKind.RESERVE
 
 
 class LedgerError(Exception):
     """A movement that would break an invariant. Nothing of it may be written."""
-
-
-class ExecutionRefused(ValueError):
-    """An execution report that contradicts the books; it is set aside and no money moves."""
-
-
-class UnknownOrder(ExecutionRefused):
-    """No accepted order has this id."""
-
-
-class OrderEnded(ExecutionRefused):
-    """Nothing of the order is open any more."""
-
-
-class Overfill(ExecutionRefused):
-    """More was filled than is open."""
-
-
-class ReportMismatch(ExecutionRefused):
-    """The report's symbol, side, quantities or price do not fit the order."""
 
 
 class Leg(msgspec.Struct, frozen=True, gc=False):
@@ -74,15 +53,6 @@ class Booked(msgspec.Struct, frozen=True, gc=False):
     account: AccountRow
     position: PositionRow | None
     entry: Entry
-
-
-class Settled(msgspec.Struct, frozen=True, gc=False):
-    """Rows after an execution report, and its entries in their order."""
-
-    account: AccountRow
-    position: PositionRow | None
-    order: OrderRow
-    entries: tuple[Entry, ...]
 
 
 def move(
@@ -192,109 +162,3 @@ def reserve(
     if reserved_cash_e4:
         return move(account, None, entry, reserved_cash_e4=reserved_cash_e4)
     return move(account, position, entry, reserved_qty=reserved_qty)
-
-
-def settle(
-    account: AccountRow, position: PositionRow | None, order: OrderRow, report: ExecutionReport, now_ns: int
-) -> Settled:
-    """Books a TRADE, CANCELED or REJECTED report: POST what was filled, VOID what will not be any more.
-
-    Raises ExecutionRefused where the report contradicts the order.
-    """
-    _check_report(order, report)
-    fill_qty = report.last_qty if report.exec_type is ExecType.TRADE else 0
-    entries: list[Entry] = []
-    if fill_qty:
-        booked = _post(account, position, order, report, now_ns)
-        account, position = booked.account, booked.position
-        entries.append(booked.entry)
-    leaves_qty = order.leaves_qty - fill_qty
-    if leaves_qty and not report.leaves_qty:
-        booked = _void(account, position, order, report, leaves_qty, now_ns)
-        account, position = booked.account, booked.position
-        entries.append(booked.entry)
-        leaves_qty = 0
-    cum_qty = order.cum_qty + fill_qty
-    after = msgspec.structs.replace(order, leaves_qty=leaves_qty, cum_qty=cum_qty, touched_ns=now_ns)
-    return Settled(account, position, after, tuple(entries))
-
-
-def _check_report(order: OrderRow, report: ExecutionReport) -> None:
-    name = report.order_id
-    if report.symbol != order.symbol or report.side is not order.side:
-        raise ReportMismatch(f"{name}: reported {report.side} {report.symbol}, ordered {order.side} {order.symbol}")
-    if not order.leaves_qty:
-        raise OrderEnded(f"{name}: {report.exec_type} {report.last_qty} after its end at {order.cum_qty}")
-    if report.exec_type is not ExecType.TRADE:
-        if report.leaves_qty:
-            raise ReportMismatch(f"{name}: {report.exec_type} leaves {report.leaves_qty}")
-        return
-    if report.last_qty <= 0 or report.last_price_e4 <= 0:
-        raise ReportMismatch(f"{name}: trade of {report.last_qty} at {report.last_price_e4}")
-    if report.last_qty > order.leaves_qty:
-        raise Overfill(f"{name}: filled {report.last_qty} of {order.leaves_qty} that are open")
-    if report.cum_qty != order.cum_qty + report.last_qty:
-        raise ReportMismatch(f"{name}: cum {report.cum_qty} after {order.cum_qty} and a trade of {report.last_qty}")
-    if report.leaves_qty not in (0, order.leaves_qty - report.last_qty):
-        raise ReportMismatch(f"{name}: leaves {report.leaves_qty} of {order.leaves_qty} after {report.last_qty}")
-    if order.side is _BUY and report.last_price_e4 > order.price_e4:
-        raise ReportMismatch(f"{name}: bought at {report.last_price_e4}, reserved {order.price_e4}")
-    if order.side is not _BUY and report.last_price_e4 < (order.limit_price_e4 or 0):
-        raise ReportMismatch(f"{name}: sold at {report.last_price_e4}, limit {order.limit_price_e4}")
-
-
-def _post(
-    account: AccountRow, position: PositionRow | None, order: OrderRow, report: ExecutionReport, now_ns: int
-) -> Booked:
-    """POST: a fill is paid from what is reserved for it; what a better price saves becomes available again."""
-    qty = report.last_qty
-    paid_e4 = report.last_price_e4 * qty
-    symbol = order.symbol
-    if order.side is _BUY:
-        held_e4 = order.price_e4 * qty
-        legs = [Leg(_RESERVED, CASH, -held_e4), Leg(_VENUE, CASH, paid_e4)]
-        if held_e4 != paid_e4:
-            legs.append(Leg(_AVAILABLE, CASH, held_e4 - paid_e4))
-        legs += (Leg(_AVAILABLE, symbol, qty), Leg(_VENUE, symbol, -qty))
-        entry = _execution_entry(EntryKind.POST, account, report, tuple(legs), now_ns)
-        return move(account, position or NO_POSITION, entry, cash_e4=-paid_e4, reserved_cash_e4=-held_e4, qty=qty)
-    legs = [
-        Leg(_RESERVED, symbol, -qty),
-        Leg(_VENUE, symbol, qty),
-        Leg(_AVAILABLE, CASH, paid_e4),
-        Leg(_VENUE, CASH, -paid_e4),
-    ]
-    entry = _execution_entry(EntryKind.POST, account, report, tuple(legs), now_ns)
-    return move(account, position, entry, cash_e4=paid_e4, qty=-qty, reserved_qty=-qty)
-
-
-def _void(
-    account: AccountRow,
-    position: PositionRow | None,
-    order: OrderRow,
-    report: ExecutionReport,
-    leaves_qty: int,
-    now_ns: int,
-) -> Booked:
-    """VOID: what is reserved for the open rest becomes available again."""
-    buy = order.side is _BUY
-    asset, amount = (CASH, order.price_e4 * leaves_qty) if buy else (order.symbol, leaves_qty)
-    legs = (Leg(_RESERVED, asset, -amount), Leg(_AVAILABLE, asset, amount))
-    entry = _execution_entry(EntryKind.VOID, account, report, legs, now_ns)
-    if buy:
-        return move(account, position, entry, reserved_cash_e4=-amount)
-    return move(account, position, entry, reserved_qty=-amount)
-
-
-def _execution_entry(
-    kind: EntryKind, account: AccountRow, report: ExecutionReport, legs: tuple[Leg, ...], now_ns: int
-) -> Entry:
-    return Entry(
-        account_id=report.account_id,
-        seq=account.seq + 1,
-        kind=kind,
-        postings=legs,
-        order_id=report.order_id,
-        execution_id=report.execution_id,
-        booked_ns=now_ns,
-    )

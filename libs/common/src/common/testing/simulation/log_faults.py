@@ -9,7 +9,7 @@ from common.runtime import identity, restore, stage, task, transaction
 from common.runtime.errors import Refused
 from common.runtime.log import Log, Partition
 from common.runtime.store import Store
-from common.testing.memory_log import MemoryLog
+from common.testing.lineage import Lineage
 from common.testing.simulation import work
 from common.testing.simulation.replacing import replaced
 
@@ -122,7 +122,7 @@ def expired_input_is_skipped() -> AbstractContextManager[None]:
 def lost_end_is_read_over() -> AbstractContextManager[None]:
     """A reader goes on where it was in a log that lost its end and grew past it again."""
     return _all(
-        replaced(MemoryLog, "ends_lost", lambda *_: []),
+        replaced(Lineage, "ends_lost", lambda *_: []),
         replaced(identity, "_check_landmark", _nothing_soon),
     )
 

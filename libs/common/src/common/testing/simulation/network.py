@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from common.runtime.errors import Retriable
 from common.runtime.log import Partition, Records, StoredRecord
-from common.testing.memory_log import MemoryLog, MemoryProducer, MemoryReader
+from common.testing.memory_clients import MemoryProducer, MemoryReader
+from common.testing.memory_log import MemoryLog
 
 T = TypeVar("T")
 REQUEST_TIMEOUT_S = 2.0
@@ -100,10 +101,10 @@ class ProcessLog:
         return await self.call("high watermark", lambda: self.broker.end_offset(partition))
 
     async def identity(self, topic: str) -> str:
-        return self.broker.identity_of(topic)
+        return self.broker.lineage.identity(topic)
 
     async def low_watermark(self, partition: Partition) -> int:
-        return self.broker.begin(partition)
+        return self.broker.lineage.begin(partition)
 
     async def epoch_end(self, partition: Partition, epoch: int) -> int:
         return await self.call("epoch end", lambda: self.broker.end_of_epoch(partition, epoch))

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from common.runtime import lane, restore, store, task
 from common.runtime.log import Partition
-from common.testing.memory_log import MemoryReader
+from common.testing.memory_clients import MemoryReader
 from common.testing.simulation.network import ProcessLog, ProcessProducer
 from common.testing.simulation.replacing import replaced
 from common.testing.simulation.work import CHANGELOG, PARTITIONS

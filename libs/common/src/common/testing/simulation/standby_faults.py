@@ -10,7 +10,7 @@ from common.runtime.backoff import Backoff
 from common.runtime.log import Partition, StoredRecord
 from common.runtime.restore import ChangelogCopy
 from common.runtime.standby import Standby, Standbys
-from common.testing.memory_log import MemoryReader
+from common.testing.memory_clients import MemoryReader
 from common.testing.simulation.network import ProcessLog, ProcessReader
 from common.testing.simulation.replacing import replaced
 

@@ -1,0 +1,397 @@
+"""The judge of what a venue says: whether an execution report can be true of an order. Pure.
+
+Gate and lifecycle both ask it, each with its own tables, and must hear the same. So a verdict depends on nothing but
+the order's facts, which stand in the decision that accepted it, and on the reports on that order before this one, in
+the order of ``orders.executions``: never on cancel requests, clocks, balances, or what an operator made of a break.
+What is accepted or refused is remembered by execution id, so that a report that is sent again moves nothing twice.
+
+``RULES`` has a row for every ExecType. Quantities are FIX's: while an order is open, leaves = quantity - cum (FIX 4.4,
+volume 7, appendix D). Hence a trade that is busted on an open order is open again. An order that has ended never opens
+again: after its end a bust lowers cum and leaves stay 0, as FIX has it for an order that was canceled before the bust.
+
+An order that a venue says has ended has ended, whatever it says was traded: nothing more is held for it. Where the
+venue counts other shares than it told of, the end is accepted and doubted.
+
+A report that is refused is a break, and so is a doubt (``contracts.breaks``). The judge also says what such a report
+would move, so that whoever books it by hand moves the same in every place.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from common.contracts.breaks import BreakReason, ReportedEffect
+from common.contracts.events import ExecType, ExecutionReport
+from common.contracts.values import INT64_MAX, Side
+
+
+class Effect(NamedTuple):
+    """``contracts.breaks.ReportedEffect``, made for each report."""
+
+    fill_qty: int = 0
+    fill_price_e4: int = 0
+    back_qty: int = 0
+    back_price_e4: int = 0
+    ends: bool = False
+
+    def reported(self) -> ReportedEffect:
+        """As a break carries it."""
+        return ReportedEffect(**self._asdict())
+
+
+def effect_of(reported: ReportedEffect) -> Effect:
+    """What a break says is moved when it is booked."""
+    return Effect(**reported.model_dump())
+
+
+NO_EFFECT: Final = Effect()
+
+
+OF_NO_ORDER: Final = frozenset({BreakReason.ORDER_UNKNOWN, BreakReason.ORDER_MISMATCH})
+"""Reasons that leave no order which a fill could be counted on."""
+
+
+class End(StrEnum):
+    """How an order ended at the venue."""
+
+    FILLED = "FILLED"
+    CANCELED = "CANCELED"
+    REJECTED = "REJECTED"
+    EXPIRED = "EXPIRED"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFacts:
+    """What the decision on an order says of it, and never changes."""
+
+    symbol: str
+    side: Side
+    qty: int
+    worst_price_e4: int
+    """The worst price it may trade at: the limit, or for MARKET the protection."""
+    denied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What the accepted reports say of an order."""
+
+    acknowledged: bool = False
+    """The venue has said that it works on it: by NEW, or by trading it."""
+    cum_qty: int = 0
+    notional_e4: int = 0
+    """Sum of price times shares over the fills that stand."""
+    ended: End | None = None
+
+    def leaves_qty(self, facts: OrderFacts) -> int:
+        """Open at the venue."""
+        return 0 if self.ended else facts.qty - self.cum_qty
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """An execution id that was used on an order."""
+
+    digest: str
+    """Of the first report's body; empty: not known, and any body counts as the same."""
+    qty: int = 0
+    """Shares of the fill that stands under the id; 0 where there is none, or it was taken back."""
+    price_e4: int = 0
+
+
+Executions = Mapping[str, Execution]
+Register = Callable[[str], Execution | None]
+"""The executions of one order by id. A second body under a used id has an entry of its own (``reused_id``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """The report is true: the order after it, what it moves, and what must be remembered."""
+
+    progress: Progress
+    effect: Effect = NO_EFFECT
+    executions: Executions = field(default_factory=dict)
+    doubt: "Refusal | None" = None
+    """What of it cannot be true all the same: the order has ended, but the venue counts other shares than were told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """The report was judged before, or says nothing of an order; nothing changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """The report is refused: why, the numbers, what it would move, and what must be remembered."""
+
+    reason: BreakReason
+    compared: Mapping[str, int]
+    effect: Effect
+    executions: Executions
+
+
+Verdict = Accept | Repeat | Break
+
+
+def judge(facts: OrderFacts | None, progress: Progress, register: Register, report: ExecutionReport) -> Verdict:
+    """The verdict on a report that names this order. ``facts`` is None for an order that was never accepted."""
+    if report.exec_type is ExecType.CANCEL_REJECTED:
+        # FIX's OrderCancelReject is no execution: it has no ExecID, and moves nothing whatever became of the order.
+        return Accept(progress) if facts is not None and _is_of_its_account(report) else Repeat()
+    digest = digest_of(report)
+    seen = register(report.execution_id)
+    if seen is not None and (seen.digest in ("", digest) or register(reused_id(report, digest)) is not None):
+        return Repeat()
+    case = Case(facts, progress, report, register(report.ref_execution_id) if report.ref_execution_id else None)
+    rule = RULES[report.exec_type]
+    effect = rule.effect(case)
+    refusal = _refusal(case, effect, reused=seen is not None)
+    if refusal is not None:
+        key = report.execution_id if seen is None else reused_id(report, digest)
+        # Whether a refused fill is the last one of its order only those can tell who book it.
+        effect = effect._replace(ends=rule.end is not None)
+        return Break(refusal.reason, refusal.compared, effect, {key: Execution(digest)})
+    executions = {report.execution_id: Execution(digest, effect.fill_qty, effect.fill_price_e4)}
+    if effect.back_qty:
+        assert case.referred is not None and report.ref_execution_id is not None
+        executions[report.ref_execution_id] = Execution(case.referred.digest)
+    doubt = next((no for check in rule.doubts if (no := check(case, effect)) is not None), None)
+    return Accept(case.after(effect), effect, executions, doubt)
+
+
+def digest_of(report: ExecutionReport) -> str:
+    """Tells two reports under one id apart. When and with which words a venue said it does not count."""
+    r = report
+    # What a venue chooses freely stands last, so that no two bodies make the same text.
+    body = (
+        f"{r.exec_type} {r.symbol} {r.side} {r.last_qty} {r.last_price_e4} {r.cum_qty} {r.leaves_qty} "
+        f"{r.ref_execution_id}"
+    )
+    return blake2b(body.encode(), digest_size=16).hexdigest()
+
+
+def reused_id(report: ExecutionReport, digest: str) -> str:
+    """Under which another body of a used execution id is remembered."""
+    return f"{report.execution_id}\0{digest}"
+
+
+# --- rules --------------------------------------------------------------------------------------------------------
+
+
+class Refusal(NamedTuple):
+    """Why a report cannot be true, with the numbers."""
+
+    reason: BreakReason
+    compared: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A report beside what is known of its order."""
+
+    facts: OrderFacts | None
+    progress: Progress
+    report: ExecutionReport
+    referred: Execution | None
+    """The execution that a bust or a correction names."""
+
+    @property
+    def order(self) -> OrderFacts:
+        """The facts, once it is known that there are any."""
+        assert self.facts is not None
+        return self.facts
+
+    def after(self, effect: Effect) -> Progress:
+        """The order once the report is accepted."""
+        before = self.progress
+        cum_qty = before.cum_qty + effect.fill_qty - effect.back_qty
+        notional_e4 = (
+            before.notional_e4 + effect.fill_qty * effect.fill_price_e4 - effect.back_qty * effect.back_price_e4
+        )
+        ended = before.ended
+        if ended is None and effect.ends:
+            ended = RULES[self.report.exec_type].end or End.FILLED
+        return Progress(True, cum_qty, notional_e4, ended)
+
+
+def _is_of_its_account(report: ExecutionReport) -> bool:
+    return report.order_id.startswith(f"{report.account_id}.")
+
+
+Check = Callable[[Case, Effect], Refusal | None]
+
+
+def _refusal(case: Case, effect: Effect, *, reused: bool) -> Refusal | None:
+    """The first rule that the report breaks."""
+    facts, report = case.facts, case.report
+    if not _is_of_its_account(report):
+        return Refusal(BreakReason.ORDER_MISMATCH, {})
+    if facts is None:
+        return Refusal(BreakReason.ORDER_UNKNOWN, {})
+    if (report.symbol, report.side) != (facts.symbol, facts.side):
+        return Refusal(BreakReason.ORDER_MISMATCH, {})
+    if facts.denied:
+        return Refusal(BreakReason.ORDER_DENIED, {})
+    if reused:
+        return Refusal(BreakReason.EXECUTION_ID_REUSED, {})
+    return next((no for check in RULES[report.exec_type].checks if (no := check(case, effect)) is not None), None)
+
+
+def _trades_before_the_end(case: Case, _: Effect) -> Refusal | None:
+    if case.progress.ended is None:
+        return None
+    compared = {"last_qty": case.report.last_qty, "cum_qty": case.progress.cum_qty, "leaves_qty": 0}
+    return Refusal(BreakReason.FILL_AFTER_END, compared)
+
+
+def _said_before_the_end(case: Case, _: Effect) -> Refusal | None:
+    if case.progress.ended is None:
+        return None
+    return Refusal(BreakReason.REPORT_AFTER_END, {"cum_qty": case.progress.cum_qty, "order_qty": case.order.qty})
+
+
+def _rejected_before_acknowledged(case: Case, _: Effect) -> Refusal | None:
+    if not case.progress.acknowledged:
+        return None
+    return Refusal(BreakReason.REJECT_AFTER_ACKNOWLEDGE, {"cum_qty": case.progress.cum_qty})
+
+
+def _leaves_nothing(case: Case, _: Effect) -> Refusal | None:
+    if not case.report.leaves_qty:
+        return None
+    return Refusal(BreakReason.QUANTITIES_DISAGREE, {"reported_leaves_qty": case.report.leaves_qty, "leaves_qty": 0})
+
+
+def _amounts_positive(case: Case, effect: Effect) -> Refusal | None:
+    if effect.fill_qty > 0 and effect.fill_price_e4 > 0:
+        return None
+    compared = {"last_qty": case.report.last_qty, "last_price_e4": case.report.last_price_e4}
+    return Refusal(BreakReason.AMOUNT_NOT_POSITIVE, compared)
+
+
+def _within_quantity(case: Case, effect: Effect) -> Refusal | None:
+    cum_qty = case.progress.cum_qty + effect.fill_qty - effect.back_qty
+    if cum_qty <= case.order.qty:
+        return None
+    open_qty = case.order.qty - case.progress.cum_qty + effect.back_qty
+    compared = {"last_qty": effect.fill_qty, "open_qty": open_qty, "excess_qty": cum_qty - case.order.qty}
+    return Refusal(BreakReason.OVERFILL, compared)
+
+
+def _within_limit(case: Case, effect: Effect) -> Refusal | None:
+    price_e4, worst_e4 = effect.fill_price_e4, case.order.worst_price_e4
+    within = price_e4 <= worst_e4 if case.order.side is Side.BUY else price_e4 >= worst_e4
+    if within:
+        return None
+    return Refusal(BreakReason.PRICE_BEYOND_LIMIT, {"last_price_e4": price_e4, "worst_price_e4": worst_e4})
+
+
+def _quantities_agree(case: Case, effect: Effect) -> Refusal | None:
+    after, report = case.after(effect), case.report
+    leaves_qty = after.leaves_qty(case.order)
+    if (report.cum_qty, report.leaves_qty) == (after.cum_qty, leaves_qty):
+        return None
+    compared = {
+        "reported_cum_qty": report.cum_qty,
+        "cum_qty": after.cum_qty,
+        "reported_leaves_qty": report.leaves_qty,
+        "leaves_qty": leaves_qty,
+    }
+    return Refusal(BreakReason.QUANTITIES_DISAGREE, compared)
+
+
+def _fits_64_bits(case: Case, effect: Effect) -> Refusal | None:
+    notional_e4 = case.after(effect).notional_e4
+    if notional_e4 <= INT64_MAX:
+        return None
+    compared = {"last_qty": effect.fill_qty, "last_price_e4": effect.fill_price_e4, "notional_max_e4": INT64_MAX}
+    return Refusal(BreakReason.AMOUNT_OVERFLOW, compared)
+
+
+def _names_a_fill_that_stands(case: Case, _: Effect) -> Refusal | None:
+    if case.referred is not None and case.referred.qty > 0:
+        return None
+    return Refusal(BreakReason.BUST_UNKNOWN, {})
+
+
+def _takes_back_all_of_it(case: Case, effect: Effect) -> Refusal | None:
+    """A bust may leave the quantity out. One that names another quantity than was traded is about something else."""
+    if case.report.last_qty in (0, effect.back_qty):
+        return None
+    return Refusal(BreakReason.QUANTITIES_DISAGREE, {"last_qty": case.report.last_qty, "traded_qty": effect.back_qty})
+
+
+def _nothing(_: Case) -> Effect:
+    return NO_EFFECT
+
+
+def _end(_: Case) -> Effect:
+    return Effect(ends=True)
+
+
+def _fill(case: Case) -> Effect:
+    qty = case.report.last_qty
+    return Effect(fill_qty=qty, fill_price_e4=case.report.last_price_e4, ends=_completes(case, qty))
+
+
+def _bust(case: Case) -> Effect:
+    """Of a trade that is not known here, what the report itself says of it."""
+    qty, price_e4 = _referred(case)
+    return Effect(back_qty=qty, back_price_e4=price_e4)
+
+
+def _correction(case: Case) -> Effect:
+    """Of a trade that is not known here only the new fill can be told."""
+    known = case.referred is not None and case.referred.qty > 0
+    back_qty, back_price_e4 = _referred(case) if known else (0, 0)
+    return Effect(
+        fill_qty=case.report.last_qty,
+        fill_price_e4=case.report.last_price_e4,
+        back_qty=back_qty,
+        back_price_e4=back_price_e4,
+        ends=_completes(case, case.report.last_qty - back_qty),
+    )
+
+
+def _referred(case: Case) -> tuple[int, int]:
+    if case.referred is not None and case.referred.qty > 0:
+        return case.referred.qty, case.referred.price_e4
+    return case.report.last_qty, case.report.last_price_e4
+
+
+def _completes(case: Case, qty: int) -> bool:
+    """Whether so many shares more are the last ones of an open order."""
+    return case.facts is not None and case.progress.ended is None and case.progress.cum_qty + qty == case.facts.qty
+
+
+class Rule(NamedTuple):
+    """What a report of one type moves, what must hold, how the order ends by it, and what should hold besides."""
+
+    effect: Callable[[Case], Effect]
+    checks: tuple[Check, ...]
+    end: End | None = None
+    doubts: tuple[Check, ...] = ()
+
+
+_FILL_CHECKS: Final = (_amounts_positive, _within_quantity, _within_limit, _quantities_agree, _fits_64_bits)
+_END_CHECKS: Final = (_said_before_the_end, _leaves_nothing)
+_END_DOUBTS: Final = (_quantities_agree,)
+
+RULES: Final[Mapping[ExecType, Rule]] = MappingProxyType(
+    {
+        ExecType.NEW: Rule(_nothing, (_said_before_the_end, _quantities_agree)),
+        ExecType.TRADE: Rule(_fill, (_trades_before_the_end, *_FILL_CHECKS)),
+        ExecType.CANCELED: Rule(_end, _END_CHECKS, End.CANCELED, _END_DOUBTS),
+        ExecType.EXPIRED: Rule(_end, _END_CHECKS, End.EXPIRED, _END_DOUBTS),
+        ExecType.REJECTED: Rule(
+            _end, (_said_before_the_end, _rejected_before_acknowledged, _leaves_nothing), End.REJECTED, _END_DOUBTS
+        ),
+        ExecType.CANCEL_REJECTED: Rule(_nothing, ()),
+        ExecType.TRADE_CANCEL: Rule(_bust, (_names_a_fill_that_stands, _takes_back_all_of_it, _quantities_agree)),
+        ExecType.TRADE_CORRECT: Rule(_correction, (_names_a_fill_that_stands, *_FILL_CHECKS)),
+    }
+)
+"""What is checked, in this order, for each type of report; the first that does not hold is the reason of the break."""

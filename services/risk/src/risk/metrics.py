@@ -1,0 +1,8 @@
+"""Metrics of the gate."""
+
+from prometheus_client import Counter, Gauge
+
+BREAKS_OPEN = Gauge(
+    "tidemark_risk_breaks_open", "Execution reports that were refused and wait for a person", ("partition", "reason")
+)
+BREAKS = Counter("tidemark_risk_breaks_total", "Execution reports that were refused", ("reason",))
