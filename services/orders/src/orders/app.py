@@ -1,6 +1,7 @@
 """The orders worker: two stages, the HTTP API, the projection."""
 
 import asyncio
+from collections.abc import Sequence
 
 import mode
 from common.contracts.topics import (
@@ -11,12 +12,14 @@ from common.contracts.topics import (
 )
 from common.runtime.app import TidemarkApp
 from common.runtime.broker_watch import is_broker_away
+from common.runtime.message import Message
 
 from orders import projection, stages
 from orders.api.web import create_api
 from orders.database import Database
 from orders.desk import Desk
 from orders.queries import Queries
+from orders.recent import Recent
 from orders.settings import OrdersSettings
 from orders.venue import rows as venue_rows
 from orders.venue import stage as venue_stage
@@ -63,7 +66,14 @@ def build(settings: OrdersSettings) -> TidemarkApp:
     app.health.add("projection", lambda: (True, {"reading": projected.ready()[0]}))
 
     verdicts = Verdicts(settings.inflight_max)
-    tail = app.tail((RISK_DECISIONS, ORDERS_EVENTS), verdicts.on_messages)
+    recent = Recent(settings.orders_recent_max)
+
+    def on_tail(messages: Sequence[Message]) -> None:
+        # What a client is about to be told can be read from here on.
+        recent.on_messages(messages)
+        verdicts.on_messages(messages)
+
+    tail = app.tail((RISK_DECISIONS, ORDERS_EVENTS), on_tail, recent.on_started)
     desk = Desk(app.sender, verdicts, settings, lambda: tail.ready()[0] and not is_broker_away())
     app.serve(create_api(desk, Queries(reading), settings))
     app.run_service(Databases(reading, projecting))

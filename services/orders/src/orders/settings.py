@@ -17,6 +17,11 @@ class OrdersSettings(Settings):
     postgres_timeout_ms: int = Field(default=5_000, ge=100, description="connecting, or one statement of a read")
     verdict_timeout_ms: int = Field(default=5_000, ge=1, description="after this a request is answered with 503")
     inflight_max: int = Field(default=1_000, ge=1, description="requests that wait for a verdict at most")
+    orders_recent_max: int = Field(
+        default=20_000,
+        ge=1,
+        description="orders, and accounts, whose newest committed state is kept until the projection has it",
+    )
     http_requests_max: int = Field(
         default=2_000, ge=1, description="requests at a time, reads too; one more is answered with 503"
     )

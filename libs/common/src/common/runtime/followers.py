@@ -72,15 +72,23 @@ class Tail(_Follower):
     """Hands every record committed from now on to a callback; what an interruption held up comes after it."""
 
     def __init__(
-        self, settings: Settings, topics: Sequence[Topic], callback: Callable[[Sequence[Message]], None], **kwargs: Any
+        self,
+        settings: Settings,
+        topics: Sequence[Topic],
+        callback: Callable[[Sequence[Message]], None],
+        on_started: Callable[[Positions], None] | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(settings, topics, "tail", **kwargs)
         self._callback = callback
+        self._on_started = on_started
 
     async def _read(self, backoff: Backoff) -> None:
         reader = CommittedReader(self._settings, self._topics, positions=self._positions or None, client_id="tail")
         async with reader:
             self._positions = reader.positions
+            if self._on_started is not None:
+                self._on_started(self._positions)
             self._caught_up = True
             backoff.reset()
             async for messages in reader.batches():
