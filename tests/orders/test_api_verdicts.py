@@ -22,10 +22,9 @@ from common.contracts.topics import (
 from common.runtime.errors import Retriable
 from common.runtime.message import Message
 from orders.api.web import create_api
-from orders.database import Database
 from orders.desk import Desk
 from orders.domain.lifecycle import on_decision
-from orders.queries import Queries
+from orders.recent import Recent
 from orders.settings import OrdersSettings
 from orders.verdicts import Verdicts
 from pydantic import SecretStr
@@ -45,8 +44,9 @@ Answer = Callable[["Wire", Topic, Any, tuple[int, int]], None]
 class Wire:
     """The log between a replica and the stages. ``answer`` sees every message sent, before the sender is told."""
 
-    def __init__(self, verdicts: Verdicts, answer: Answer) -> None:
+    def __init__(self, verdicts: Verdicts, recent: Recent, answer: Answer) -> None:
         self.verdicts = verdicts
+        self.recent = recent
         self.answer = answer
         self.sent: list[tuple[Topic, Any]] = []
         self._offsets = itertools.count()
@@ -61,7 +61,9 @@ class Wire:
     def commit(self, topic: Topic, body: Any) -> None:
         value = body if isinstance(body, bytes) else topic.schema.encode(body)
         key = b"A" if isinstance(body, bytes) else body.account_id.encode()
-        self.verdicts.on_messages([Message(topic, 3, 0, key, value, 0)])
+        messages = [Message(topic, 3, next(self._offsets), key, value, 0)]
+        self.recent.on_messages(messages)
+        self.verdicts.on_messages(messages)
 
 
 class Client(httpx.AsyncClient):
@@ -77,9 +79,10 @@ async def connect(make: Any) -> AsyncIterator[Callable[..., Client]]:
         fields: dict[str, Any] = {"verdict_timeout_ms": 5_000, "postgres_dsn": away} | changes
         settings = OrdersSettings(**fields)
         verdicts = Verdicts(settings.inflight_max)
-        wire = Wire(verdicts, answer)
+        recent = Recent(settings.orders_recent_max)
+        wire = Wire(verdicts, recent, answer)
         desk = Desk(wire, verdicts, settings, lambda: tailing)
-        api = create_api(desk, Queries(Database(settings, 2)), settings)
+        api = create_api(desk, make.reads(settings, recent), settings)
         client = Client(transport=httpx.ASGITransport(api), base_url="http://orders")
         client.wire = wire
         clients.append(client)
@@ -311,7 +314,7 @@ async def test_command_when_denied_then_422_and_when_id_is_taken_then_409(connec
 @pytest.mark.parametrize("path", ["/v1/orders/A.1", "/v1/accounts/A", "/v1/accounts/A/orders", "/v1/accounts/A/ledger"])
 async def test_reads_when_postgres_is_away_then_503(connect: Any, path: str) -> None:
     response = await connect(silence).get(path)
-    assert (response.status_code, response.json()["type"]) == (503, "urn:tidemark:problem:reads-unavailable")
+    assert (response.status_code, response.json()["type"]) == (503, "urn:tidemark:problem:reads-degraded")
     assert response.headers["Retry-After"] == "1"
 
 

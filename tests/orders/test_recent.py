@@ -1,6 +1,7 @@
 """The overlay of recent orders: what the tail has brought and the projection has not passed."""
 
 import itertools
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from orders.domain.lifecycle import begun, on_cancel, on_decision
 from orders.recent import Recent
 
+EVENTS = (ORDERS_EVENTS.name, 1)
+
 
 class Feed:
     """One partition of each topic; hands records on as the tail does."""
@@ -20,7 +23,7 @@ class Feed:
     def __init__(self, orders_max: int = 100) -> None:
         self.recent = Recent(orders_max)
         self._offsets: dict[str, Iterator[int]] = {}
-        self.recent.on_started({(RISK_DECISIONS.name, 1): 0, (ORDERS_EVENTS.name, 1): 0})
+        self.recent.on_started({(RISK_DECISIONS.name, 1): 0, EVENTS: 0})
 
     def commit(self, topic: Topic, *bodies: Any) -> list[int]:
         offsets = self._offsets.setdefault(topic.name, itertools.count(0, 2))
@@ -70,13 +73,16 @@ def test_order_is_its_newest_event_until_the_projection_has_passed_it(feed: Feed
     _, offset = feed.commit(ORDERS_EVENTS, first, second)
     assert feed.recent.order("A.1") == second
     assert feed.recent.decided("A.1") == decision
-    feed.recent.on_projected({(ORDERS_EVENTS.name, 1): offset})
+    feed.recent.on_projected({EVENTS: offset})
     assert feed.recent.order("A.1") == second
     feed.recent.on_projected({(ORDERS_EVENTS.name, 0): offset + 100})
     assert feed.recent.order("A.1") == second
-    feed.recent.on_projected({(ORDERS_EVENTS.name, 1): offset + 1})
+    feed.recent.on_projected({EVENTS: offset + 1})
     assert feed.recent.order("A.1") is None
-    assert feed.recent.event_place("A") == ((ORDERS_EVENTS.name, 1), offset)
+    assert feed.recent.event_offset("A") == offset
+    # A database that is read anew may lack it.
+    assert not feed.recent.covers(EVENTS, offset, 0)
+    assert feed.recent.covers(EVENTS, offset + 1, 0)
 
 
 def test_orders_beyond_the_bound_are_forgotten_and_the_gap_is_known(make: Any) -> None:
@@ -84,16 +90,20 @@ def test_orders_beyond_the_bound_are_forgotten_and_the_gap_is_known(make: Any) -
     orders = [on_decision(None, make.decision(make.intent(str(number))), 7).order for number in range(5)]
     offsets = feed.commit(ORDERS_EVENTS, *orders)
     assert [feed.recent.order(order.order_id) for order in orders] == [None, None, *orders[2:]]
-    assert feed.recent.whole_from(1) == offsets[1] + 1
+    assert not feed.recent.covers(EVENTS, offsets[1], 0)
+    assert feed.recent.covers(EVENTS, offsets[1] + 1, 0)
 
 
 def test_tail_when_it_begins_late_then_earlier_orders_are_not_known(make: Any) -> None:
     feed = Feed()
-    feed.recent.on_started({(ORDERS_EVENTS.name, 1): 70})
-    assert feed.recent.whole_from(1) == 70
+    feed.recent.on_started({EVENTS: 70})
+    began_ns = time.time_ns()
     # Begun anew where it was: nothing is missing.
-    feed.recent.on_started({(ORDERS_EVENTS.name, 1): 70})
-    assert feed.recent.whole_from(1) == 70
+    feed.recent.on_started({EVENTS: 70})
+    assert not feed.recent.covers(EVENTS, 69, 0)
+    assert feed.recent.covers(EVENTS, 70, 0)
+    # The last offsets may be a transaction's marks, which nobody projects.
+    assert feed.recent.covers(EVENTS, 69, began_ns)
 
 
 def test_account_tells_its_newest_sequence_and_answer(feed: Feed, make: Any) -> None:
@@ -145,13 +155,13 @@ def test_property_what_is_neither_kept_nor_projected_lies_before_whole_from(
             newest[event.order_id] = (feed.commit(ORDERS_EVENTS, event)[0], event)
         if reached > projected:
             projected = reached
-            feed.recent.on_projected({(ORDERS_EVENTS.name, 1): projected})
+            feed.recent.on_projected({EVENTS: projected})
         kept = 0
         for order_id, (offset, last) in newest.items():
             found = feed.recent.event(order_id)
             kept += found is not None
             if found is None:
-                assert offset < projected or offset < feed.recent.whole_from(1)
+                assert not feed.recent.covers(EVENTS, offset, 0)
             else:
                 assert found == last
         assert kept <= orders_max

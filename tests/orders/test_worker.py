@@ -245,7 +245,10 @@ async def _killed_worker_loses_nothing(fleet: Fleet) -> None:
 async def _orders_are_taken_without_postgres(fleet: Fleet) -> None:
     await asyncio.to_thread(fleet.parts.kill, "postgres")
     assert (await fleet.submit("40", limit_price_e4=1)).status_code == 201
-    assert (await fleet.client.get("/v1/orders/A.40")).status_code == 503
+    read = await fleet.client.get("/v1/orders/A.40")
+    assert (read.status_code, read.json()["order_id"]) == (200, "A.40"), "from the tail"
+    assert read.headers["Tidemark-As-Of"].startswith("source=tail, time_ms=")
+    assert (await fleet.client.get("/v1/orders/A.2")).status_code == 503, "long projected, and not kept"
     assert (await fleet.client.delete("/v1/orders/A.40")).json()["state"] == "CANCELED"
     await asyncio.to_thread(fleet.parts.restart, "postgres")
     await fleet.until_state("A.40", "CANCELED")

@@ -2,6 +2,9 @@
 
 Rows and positions go into one database transaction, so a crash anywhere leaves both or neither. Several replicas may
 project side by side: who takes the lock on a partition's position first applies the records, the others find them done.
+
+Nothing that goes wrong here concerns anybody but readers: where PostgreSQL as a whole is in trouble, the records wait;
+where one record does not fit, its partition waits with it, and says which record it is.
 """
 
 import asyncio
@@ -11,12 +14,15 @@ from typing import Any, Final
 
 from common.contracts.events import CommandResult, Decision, ExecutionReport, LedgerEntry, OrderEvent
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER, Topic
+from common.runtime.followers import Positions
 from common.runtime.logs import get_logger
 from common.runtime.message import Message
 from prometheus_client import Counter, Gauge
 from pydantic import BaseModel
 
-from orders.database import Connection, Database, DatabaseAway
+from orders.database import Connection, Database
+from orders.stops import Place, Stops
+from orders.trouble import DatabaseAway, RowRefused, Trouble, of_whole_database
 
 _log = get_logger(__name__)
 
@@ -28,53 +34,154 @@ DECODED_AT_ONCE: Final = 100
 LAG = Gauge("tidemark_orders_projection_lag_seconds", "Age of the newest projected record", ["topic", "partition"])
 
 
-class LedgerGap(Exception):
-    """An account's entries are not 1, 2, 3, …: the log is broken, and a balance made from it would be wrong."""
+LOOK_S: Final = 2.0
+"""A projection without records looks this often whether PostgreSQL still has what it had, and takes writes."""
+
+
+class LedgerGap(RowRefused):
+    """An account's entries are not 1, 2, 3, …: a balance made from them would be wrong."""
 
 
 class ProjectionSink:
-    """See ``common.runtime.followers.Sink``."""
+    """See ``common.runtime.followers.Sink``. A partition of a topic whose next record does not fit stops alone."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, on_projected: Callable[[Positions], None] = lambda _reached: None) -> None:
         self._database = database
+        self._on_projected = on_projected
         self._migrated = False
-        self._reached: dict[tuple[str, int], int] = {}
+        self._moved = asyncio.Event()
+        self._looked_at = 0.0
+        self.reached: dict[Place, int] = {}
+        """Place → next offset, as it was committed last."""
+        self.stops = Stops()
 
-    async def positions(self) -> Mapping[tuple[str, int], int]:
+    async def positions(self) -> Mapping[Place, int]:
         """Brings the schema up to date first. Raises DatabaseAway."""
         if not self._migrated:
             await self._database.migrate()
             self._migrated = True
-        async with self._database.transaction() as connection:
-            rows = await connection.fetch("SELECT topic, partition, next_offset FROM projection_positions")
-        self._reached = {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
-        return dict(self._reached)
+        try:
+            stored = await self._database.transaction(_positions)
+        except DatabaseAway:
+            self._migrated = False
+            raise
+        self.stops.begin_anew(stored)
+        self.reached.clear()
+        self._has_reached(stored)
+        return dict(stored)
 
-    async def apply(self, messages: Sequence[Message], positions: Mapping[tuple[str, int], int]) -> None:
-        """One transaction. Raises DatabaseAway where nothing happened, LedgerGap where the log cannot be right."""
-        async with self._database.transaction() as connection:
-            stored = await _lock_positions(connection, sorted(positions))
-            for place, next_offset in stored.items():
-                if next_offset < self._reached.get(place, 0):
-                    self._migrated = False
-                    raise DatabaseAway(f"the database went back to {next_offset} on {place}: it must be read again")
-            fresh = [m for m in messages if m.offset >= stored[m.topic.name, m.partition]]
-            for topic in TOPICS:
-                records = await _decoded([m for m in fresh if m.topic.name == topic.name])
-                if records:
-                    await _WRITERS[topic.name](connection, records)
-                    ROWS.labels(topic.name).inc(len(records))
-            reached = {place: max(next_offset, stored[place]) for place, next_offset in positions.items()}
-            await connection.execute(_SET_POSITIONS, *_columns(reached), list(reached.values()))
-        self._reached.update(reached)
+    async def on_started(self, positions: Positions) -> None:
+        """Says what the topics do not keep any more: rows of those records can never be made."""
+        holes = [
+            (*place, self.reached.get(place, 0), start)
+            for place, start in positions.items()
+            if start > self.reached.get(place, 0)
+        ]
+        if holes:
+            _log.error("projection_hole", holes=[f"{topic}/{n}: {first} to {end}" for topic, n, first, end in holes])
+            await self._database.transaction(lambda connection: connection.executemany(_ADD_HOLE, holes))
+
+    async def wants_anew(self) -> bool:
+        """Whether a partition that stopped is to be tried again, or the rows are of an earlier time than they were.
+
+        Raises DatabaseAway where PostgreSQL could take no record now: it is better known before one comes.
+        """
+        if self.stops.is_due():
+            return True
+        if time.monotonic() - self._looked_at < LOOK_S:
+            return False
+        stored = await self._database.transaction(_positions)
+        self._looked_at = time.monotonic()
+        return any(stored.get(place, 0) < next_offset for place, next_offset in self.reached.items())
+
+    async def apply(self, messages: Sequence[Message], positions: Mapping[Place, int]) -> None:
+        """One transaction; where a record does not fit, one for each partition, and the one with it stops before it.
+
+        Raises DatabaseAway where nothing, or not everything, happened for want of the database.
+        """
+        going = {place: offset for place, offset in positions.items() if place not in self.stops.waiting}
+        records = [m for m in messages if _place(m) in going]
+        if not going:
+            return
+        try:
+            await self._apply(records, going)
+        except (RowRefused, DatabaseAway) as error:
+            if isinstance(error, DatabaseAway) and of_whole_database(error.trouble):
+                raise
+            for place, next_offset in going.items():
+                await self._apply_alone(place, [m for m in records if _place(m) == place], next_offset)
         for message in messages[-1:]:
             LAG.labels(message.topic.name, message.partition).set(time.time() - message.timestamp_ms / 1000)
+
+    async def _apply_alone(self, place: Place, messages: Sequence[Message], next_offset: int) -> None:
+        """Record after record where they do not fit together, until the one that does not fit at all."""
+        try:
+            await self._apply(messages, {place: next_offset})
+        except (RowRefused, DatabaseAway) as error:
+            if isinstance(error, DatabaseAway) and of_whole_database(error.trouble):
+                raise
+        else:
+            return
+        for message in messages:
+            try:
+                await self._apply([message], {place: message.offset + 1})
+            except (RowRefused, DatabaseAway) as error:
+                if isinstance(error, DatabaseAway) and of_whole_database(error.trouble):
+                    raise
+                self._migrated = False
+                self.stops.stop(place, message, str(error))
+                return
+
+    async def _apply(self, messages: Sequence[Message], positions: Mapping[Place, int]) -> None:
+        reached = await self._database.transaction(lambda connection: self._write(connection, messages, positions))
+        for place in reached:
+            self.stops.go_on(place)
+        self._has_reached(reached)
+
+    async def _write(
+        self, connection: Connection, messages: Sequence[Message], positions: Mapping[Place, int]
+    ) -> Mapping[Place, int]:
+        stored = await _lock_positions(connection, sorted(positions))
+        for place, next_offset in stored.items():
+            if next_offset < self.reached.get(place, 0):
+                self._migrated = False
+                text = f"the database went back to {next_offset} on {place}: it must be read again"
+                raise DatabaseAway(Trouble.AWAY, text)
+        fresh = [m for m in messages if m.offset >= stored[_place(m)]]
+        for topic in TOPICS:
+            records = await _decoded([m for m in fresh if m.topic.name == topic.name])
+            if records:
+                await _WRITERS[topic.name](connection, records)
+                ROWS.labels(topic.name).inc(len(records))
+        reached = {place: max(next_offset, stored[place]) for place, next_offset in positions.items()}
+        await connection.execute(_SET_POSITIONS, *_columns(reached), list(reached.values()))
+        return reached
+
+    def _has_reached(self, reached: Mapping[Place, int]) -> None:
+        self._looked_at = time.monotonic()
+        self.reached |= reached
+        self._on_projected(self.reached)
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def moved(self) -> None:
+        """Returns after the next transaction."""
+        await self._moved.wait()
+
+
+async def _positions(connection: Connection) -> dict[Place, int]:
+    if await connection.fetchval("SELECT current_setting('transaction_read_only')") == "on":
+        raise DatabaseAway(Trouble.READ_ONLY, "PostgreSQL takes no writes")
+    rows = await connection.fetch("SELECT topic, partition, next_offset FROM projection_positions")
+    return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
 
 
 Record = tuple[Message, Any]
 """A record and its decoded body."""
-Place = tuple[str, int]
-"""Topic and partition."""
+
+
+def _place(message: Message) -> Place:
+    return message.topic.name, message.partition
 
 
 def _columns(places: Iterable[Place]) -> tuple[list[str], list[int]]:
@@ -151,7 +258,7 @@ async def _write_ledger(connection: Connection, records: Sequence[Record]) -> No
     accounts = sorted({entry.account_id for entry in entries})
     rows = await connection.fetch(_LOCK_ACCOUNTS, accounts)
     reached = {row["account_id"]: row["ledger_seq"] for row in rows}
-    fresh = []
+    fresh, again = [], []
     for entry in entries:
         expected = reached[entry.account_id] + 1
         if entry.seq > expected:
@@ -159,11 +266,35 @@ async def _write_ledger(connection: Connection, records: Sequence[Record]) -> No
         if entry.seq == expected:
             reached[entry.account_id] = entry.seq
             fresh.append(entry)
+        else:
+            again.append(entry)
+    if again:
+        await _check_booked(connection, again)
     if fresh:
         await connection.execute(_BOOK_ENTRIES, _json_rows(fresh))
         await connection.execute(_SET_LEDGER_SEQ, list(reached), list(reached.values()))
 
 
+async def _check_booked(connection: Connection, entries: Sequence[LedgerEntry]) -> None:
+    """Entries that the account's sequence says were booked. Raises LedgerGap where one is not among the rows."""
+    keys = [entry.account_id for entry in entries], [entry.seq for entry in entries]
+    missing = await connection.fetchrow(_FIRST_NOT_BOOKED, *keys)
+    if missing is not None:
+        account_id, seq, stands_at = missing
+        raise LedgerGap(f"account {account_id}: entry {seq} is not among the rows, though it stands at {stands_at}")
+
+
+_FIRST_NOT_BOOKED: Final = """
+    SELECT account_id, asked.seq, accounts.ledger_seq
+    FROM unnest($1::text[], $2::bigint[]) AS asked (account_id, seq) JOIN accounts USING (account_id)
+    WHERE NOT EXISTS (
+        SELECT FROM ledger_entries AS booked WHERE (booked.account_id, booked.seq) = (asked.account_id, asked.seq)
+    ) LIMIT 1
+"""
+_ADD_HOLE: Final = """
+    INSERT INTO projection_holes (topic, partition, first_offset, end_offset) VALUES ($1, $2, $3, $4)
+    ON CONFLICT DO NOTHING
+"""
 _LOCK_POSITIONS: Final = """
     SELECT topic, partition, next_offset FROM projection_positions
     JOIN unnest($1::text[], $2::int[]) AS asked (topic, partition) USING (topic, partition)
@@ -179,7 +310,7 @@ _SET_POSITIONS: Final = """
     FROM unnest($1::text[], $2::int[], $3::bigint[]) AS reached (topic, partition, next_offset)
     WHERE stored.topic = reached.topic AND stored.partition = reached.partition
 """
-_ORDER_COLUMNS: Final = (
+ORDER_COLUMNS: Final = (
     "order_id, account_id, client_order_id, symbol, instrument_id, side, order_type, time_in_force, qty, "
     "limit_price_e4, state, cum_qty, leaves_qty, notional_e4, reason, text, revision, sent_ns, updated_ns"
 )
@@ -188,17 +319,17 @@ _ORDER_UPDATES: Final = ", ".join(
     for column in ("state", "cum_qty", "leaves_qty", "notional_e4", "reason", "text", "revision", "updated_ns")
 )
 _UPSERT_ORDERS: Final = f"""
-    INSERT INTO orders ({_ORDER_COLUMNS})
-    SELECT {_ORDER_COLUMNS} FROM jsonb_populate_recordset(NULL::orders, $1::jsonb) ORDER BY sent_ns, order_id
+    INSERT INTO orders ({ORDER_COLUMNS})
+    SELECT {ORDER_COLUMNS} FROM jsonb_populate_recordset(NULL::orders, $1::jsonb) ORDER BY sent_ns, order_id
     ON CONFLICT (order_id) DO UPDATE SET {_ORDER_UPDATES} WHERE orders.revision < excluded.revision
 """
-_EXECUTION_COLUMNS: Final = (
+EXECUTION_COLUMNS: Final = (
     "execution_id, exec_type, order_id, account_id, symbol, side, "
     "last_qty, last_price_e4, cum_qty, leaves_qty, venue_ns, text"
 )
 _INSERT_EXECUTIONS: Final = f"""
-    INSERT INTO executions ({_EXECUTION_COLUMNS})
-    SELECT {_EXECUTION_COLUMNS} FROM jsonb_populate_recordset(NULL::executions, $1::jsonb)
+    INSERT INTO executions ({EXECUTION_COLUMNS})
+    SELECT {EXECUTION_COLUMNS} FROM jsonb_populate_recordset(NULL::executions, $1::jsonb)
     ON CONFLICT DO NOTHING
 """
 _DECISION_COLUMNS: Final = (
@@ -208,6 +339,7 @@ _DECISION_COLUMNS: Final = (
 _INSERT_DECISIONS: Final = f"""
     INSERT INTO decisions ({_DECISION_COLUMNS})
     SELECT {_DECISION_COLUMNS} FROM jsonb_populate_recordset(NULL::decisions, $1::jsonb)
+    ON CONFLICT DO NOTHING
 """
 _RESULT_COLUMNS: Final = (
     "partition, record_offset, account_id, command_id, accepted, reason, compared, repeat, status, "
@@ -216,6 +348,7 @@ _RESULT_COLUMNS: Final = (
 _INSERT_COMMAND_RESULTS: Final = f"""
     INSERT INTO command_results ({_RESULT_COLUMNS})
     SELECT {_RESULT_COLUMNS} FROM jsonb_populate_recordset(NULL::command_results, $1::jsonb)
+    ON CONFLICT DO NOTHING
 """
 _SET_STATUSES: Final = """
     INSERT INTO accounts (account_id, status)
@@ -227,10 +360,10 @@ _LOCK_ACCOUNTS: Final = """
     ON CONFLICT (account_id) DO UPDATE SET ledger_seq = accounts.ledger_seq
     RETURNING account_id, ledger_seq
 """
-_ENTRY_COLUMNS: Final = "account_id, seq, kind, postings, order_id, command_id, execution_id, booked_ns"
+ENTRY_COLUMNS: Final = "account_id, seq, kind, postings, order_id, command_id, execution_id, booked_ns"
 _BOOK_ENTRIES: Final = f"""
-    WITH entries AS (SELECT {_ENTRY_COLUMNS} FROM jsonb_populate_recordset(NULL::ledger_entries, $1::jsonb)),
-    booked AS (INSERT INTO ledger_entries ({_ENTRY_COLUMNS}) SELECT {_ENTRY_COLUMNS} FROM entries)
+    WITH entries AS (SELECT {ENTRY_COLUMNS} FROM jsonb_populate_recordset(NULL::ledger_entries, $1::jsonb)),
+    booked AS (INSERT INTO ledger_entries ({ENTRY_COLUMNS}) SELECT {ENTRY_COLUMNS} FROM entries)
     INSERT INTO balances (account_id, book, asset, amount)
     SELECT account_id, posting.book, posting.asset, sum(posting.amount)
     FROM entries, jsonb_to_recordset(postings) AS posting (book text, asset text, amount numeric)

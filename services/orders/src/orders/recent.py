@@ -6,6 +6,7 @@ and decoded when they are asked for: most never are.
 """
 
 import re
+import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from common.runtime.message import Message
 from prometheus_client import Gauge
 
 from orders.domain.lifecycle import begun, concerns_no_order
+from orders.stops import Place
 
 _log = get_logger(__name__)
 
@@ -60,8 +62,8 @@ class Recent:
         self._decided: OrderedDict[str, Message] = OrderedDict()
         """Decisions whose order has no event here: the lifecycle has not handled them, or the tail is not that far."""
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
-        self._whole_from: dict[tuple[str, int], int] = {}
-        self._seen: dict[tuple[str, int], int] = {}
+        self._whole_from: dict[Place, tuple[int, int]] = {}
+        self._seen: dict[Place, int] = {}
         KEPT.set_function(lambda: self._count)
 
     # --- what the tail brings ----------------------------------------------------------------------------------------
@@ -70,7 +72,7 @@ class Recent:
         """The tail begins, or begins anew, at these places. What lies between, if anything, is not known here."""
         for place, position in positions.items():
             if self._seen.get(place, -1) < position:
-                self._whole_from[place] = position
+                self._lacks(place, position)
                 self._seen[place] = position
 
     def on_messages(self, messages: Sequence[Message]) -> None:
@@ -81,7 +83,8 @@ class Recent:
             is_event = message.topic.name == ORDERS_EVENTS.name
             account = self._account((message.key or b"").decode("utf-8", "replace"))
             if not is_event:
-                account.answer = message
+                if account.answer is None or CONCERNS_NO_ORDER[0] not in value:
+                    account.answer = message
                 if value.startswith(COMMAND_RESULT):
                     account.result = message
                     continue
@@ -100,7 +103,9 @@ class Recent:
             self._accounts.move_to_end(account_id)
             return known
         if len(self._accounts) >= self._orders_max:
-            self._accounts.popitem(last=False)
+            _, oldest = self._accounts.popitem(last=False)
+            if oldest.answer is not None:
+                self._lacks((RISK_DECISIONS.name, oldest.answer.partition), oldest.answer.offset + 1)
         self._accounts[account_id] = known = _Account()
         return known
 
@@ -115,9 +120,8 @@ class Recent:
         self._count += 1
         if self._count > self._orders_max:
             partition = max(self._orders, key=lambda number: len(self._orders[number]))
-            _, oldest = self._orders[partition].popitem(last=False)
-            self._count -= 1
-            self._whole_from[ORDERS_EVENTS.name, partition] = oldest.event.offset + 1
+            oldest_id, oldest = next(iter(self._orders[partition].items()))
+            self._forget(partition, oldest_id, oldest.event.offset)
 
     def _put_decision(self, order_id: str, message: Message) -> None:
         known = self._known(order_id)
@@ -130,16 +134,25 @@ class Recent:
 
     # --- what the projection has -------------------------------------------------------------------------------------
 
-    def on_projected(self, reached: Mapping[tuple[str, int], int]) -> None:
+    def on_projected(self, reached: Mapping[Place, int]) -> None:
         """Forgets the orders whose newest event the projection has passed: they are read from PostgreSQL."""
         for partition, orders in self._orders.items():
             next_offset = reached.get((ORDERS_EVENTS.name, partition), 0)
             while orders:
                 oldest = next(iter(orders))
-                if orders[oldest].event.offset >= next_offset:
+                offset = orders[oldest].event.offset
+                if offset >= next_offset:
                     break
-                del orders[oldest]
-                self._count -= 1
+                self._forget(partition, oldest, offset)
+
+    def _forget(self, partition: int, order_id: str, offset: int) -> None:
+        del self._orders[partition][order_id]
+        self._count -= 1
+        self._lacks((ORDERS_EVENTS.name, partition), offset + 1)
+
+    def _lacks(self, place: Place, offset: int) -> None:
+        """Records of the place before the offset may be missing here."""
+        self._whole_from[place] = max(self._whole_from.get(place, (0, 0))[0], offset), time.time_ns()
 
     # --- what is asked -----------------------------------------------------------------------------------------------
 
@@ -183,23 +196,27 @@ class Recent:
         result: CommandResult | None = _decoded(known.result)
         return result
 
-    def event_place(self, account_id: str) -> tuple[tuple[str, int], int] | None:
-        """(topic, partition) and offset of the newest order event of the account, where one is kept."""
+    def result_offset(self, account_id: str) -> int:
+        """Offset of that answer in ``risk.decisions``; -1 where none is kept."""
         known = self._accounts.get(account_id)
-        if known is None or known.event is None:
-            return None
-        return (known.event.topic.name, known.event.partition), known.event.offset
+        return known.result.offset if known is not None and known.result is not None else -1
+
+    def event_offset(self, account_id: str) -> int:
+        """Offset of the newest order event of the account, where one is kept; else -1."""
+        known = self._accounts.get(account_id)
+        return known.event.offset if known is not None and known.event is not None else -1
 
     def seen(self, partition: int, topic: str = RISK_DECISIONS.name) -> int:
         """The offset before which the tail has brought every record of the partition; 0 before it has begun."""
         return self._seen.get((topic, partition), 0)
 
-    def whole_from(self, partition: int) -> int:
-        """The offset of ``orders.events`` from which on every order of the partition is kept here, or is projected.
+    def covers(self, place: Place, next_offset: int, as_of_ns: int) -> bool:
+        """Whether what is missing here is projected, where the projection has the place up to the offset or the time.
 
-        A projection that is not yet there cannot say of an order that it does not exist.
+        Of a projection that has less nobody can say that an order, or an account, does not exist.
         """
-        return self._whole_from.get((ORDERS_EVENTS.name, partition), 0)
+        whole_from, since_ns = self._whole_from.get(place, (0, 0))
+        return next_offset >= whole_from or as_of_ns >= since_ns
 
     def _known(self, order_id: str) -> _Order | None:
         return next((orders[order_id] for orders in self._orders.values() if order_id in orders), None)

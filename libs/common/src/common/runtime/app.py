@@ -176,9 +176,9 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
         self.health.add("tail", tail.ready)
         return tail
 
-    def projection(self, topics: Sequence[Topic], sink: Sink) -> Projection:
+    def projection(self, topics: Sequence[Topic], sink: Sink, backoff_max_s: float | None = None) -> Projection:
         """Keeps ``sink`` equal to the log."""
-        projection = Projection(self.settings, topics, sink)
+        projection = Projection(self.settings, topics, sink, backoff_max_s)
         self.add_dependency(projection)
         return projection
 

@@ -1,4 +1,4 @@
-"""Routes of orders: submit, cancel, read."""
+"""Routes that change orders: submit, cancel."""
 
 import asyncio
 from typing import Annotated, Any, Final
@@ -9,10 +9,10 @@ from fastapi import APIRouter, Path, Response
 
 from orders.api.problems import Problem, problem_responses
 from orders.api.requests import OrderRequest, SentNs, sent_or_now
-from orders.database import DatabaseAway
 from orders.desk import Desk, NoVerdict
 from orders.domain.lifecycle import CLOSED
 from orders.queries import Queries
+from orders.trouble import DatabaseAway
 
 LOOKUP_S: Final = 0.25
 """What a cancel request waits for the read side at most before it goes to the log all the same."""
@@ -80,13 +80,6 @@ def orders_router(desk: Desk, queries: Queries) -> APIRouter:
             order.text or f"the order is {order.state.name}",
             order=order.model_dump(mode="json", exclude_none=True),
         )
-
-    @router.get("/{order_id}", summary="One order", responses=problem_responses(status_404="no such order"))
-    async def read(order_id: OrderPath) -> OrderEvent:
-        order = await queries.order(order_id)
-        if order is None:
-            raise _unknown(order_id)
-        return order
 
     return router
 
