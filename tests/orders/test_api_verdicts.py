@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from common.contracts.events import CommandResult, Decision, OrderEvent, OrderState, ReasonCode
+from common.contracts.events import TRANSIENT_REASONS, CommandResult, Decision, OrderEvent, OrderState, ReasonCode
 from common.contracts.topics import (
     ORDERS_CANCELS,
     ORDERS_EVENTS,
@@ -117,6 +117,27 @@ async def test_submit_when_accepted_then_201_with_the_committed_decision(connect
 async def test_submit_when_repeated_then_200_with_the_first_answer(connect: Any, make: Any) -> None:
     response = await connect(gate(make, repeat=True)).post("/v1/orders", json=ORDER)
     assert (response.status_code, response.json()["repeat"]) == (200, True)
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+@pytest.mark.parametrize("reason", ReasonCode)
+async def test_denial_tells_whether_asking_again_can_help(
+    connect: Any, make: Any, reason: ReasonCode, repeat: bool
+) -> None:
+    """A repeat under the same id gets the same answer, which says that the id is used up."""
+    if reason is ReasonCode.DUPLICATE_ID:
+        return  # a conflict over the id, 409
+    response = await connect(gate(make, accepted=False, reason=reason, repeat=repeat)).post("/v1/orders", json=ORDER)
+    body = response.json()
+    assert (response.status_code, body["reason"]) == (422, reason.value)
+    assert body["transient"] is (reason in TRANSIENT_REASONS)
+    assert ("Retry-After" in response.headers) is body["transient"]
+    assert ("new client_order_id" in body["detail"]) is body["transient"]
+    assert "used up" in body["detail"]
+
+
+def test_transient_reasons_are_about_the_market() -> None:
+    assert {reason.value for reason in TRANSIENT_REASONS} == {"INSTRUMENT_HALTED", "MARK_MISSING", "MARK_STALE"}
 
 
 async def test_submit_when_denied_then_422_with_reason_and_numbers(connect: Any, make: Any) -> None:

@@ -5,7 +5,7 @@ Keys are account ids (symbols on ``venue.orders``). Every ``*_ns`` is nanosecond
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -126,6 +126,16 @@ class ReasonCode(StrEnum):
     POSITION_INSUFFICIENT = "POSITION_INSUFFICIENT"
     DUPLICATE_ID = "DUPLICATE_ID"
     COMMAND_INVALID = "COMMAND_INVALID"
+
+
+TRANSIENT_REASONS: Final = frozenset(
+    {ReasonCode.INSTRUMENT_HALTED, ReasonCode.MARK_MISSING, ReasonCode.MARK_STALE},
+)
+"""Denials of the moment: they are about the market, not about the order or the account, and pass by themselves.
+
+The id is used up by the answer all the same, or a repeated request could trade twice: the same order under a new id may
+be accepted, under the same id it gets the same answer.
+"""
 
 
 class MarkRead(Event):

@@ -6,7 +6,7 @@ from common.contracts.events import CommandResult, ReasonCode
 from common.contracts.values import AccountId
 from fastapi import APIRouter, Path, Response
 
-from orders.api.problems import Problem, problem_responses
+from orders.api.problems import Problem, denial, problem_responses
 from orders.api.requests import AccountRequest, FundRequest, SentNs, WithdrawRequest, sent_or_now
 from orders.desk import Desk
 
@@ -59,5 +59,4 @@ def _answered(result: CommandResult, response: Response) -> CommandResult:
     if result.reason is ReasonCode.DUPLICATE_ID:
         detail = f"command {result.command_id} exists already, with another {result.conflict or 'body'}"
         raise Problem(409, "command-id-conflict", "The id is taken", detail, result=whole, **members)
-    reason = result.reason.value if result.reason else "unknown"
-    raise Problem(422, "command-denied", "The command was denied", reason, result=whole, **members)
+    raise denial("command-denied", "The command was denied", "command_id", result)

@@ -7,7 +7,7 @@ from common.contracts.events import Decision, OrderCancel, OrderEvent, OrderStat
 from common.contracts.values import OrderId
 from fastapi import APIRouter, Path, Response
 
-from orders.api.problems import Problem, problem_responses
+from orders.api.problems import Problem, denial, problem_responses
 from orders.api.requests import OrderRequest, SentNs, sent_or_now
 from orders.desk import Desk, NoVerdict
 from orders.domain.lifecycle import CLOSED
@@ -24,7 +24,8 @@ _SUBMIT_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     **problem_responses(
         status_400="malformed request",
         status_409="the id was used with another body; `conflict` names the first field that differs",
-        status_422="denied by the gate; `reason` and the numbers `compared` say why",
+        status_422="denied by the gate; `reason` and the numbers `compared` say why, `transient` whether the same "
+        "order can be accepted later, under another id (then with `Retry-After`)",
         status_503="no verdict in time, or not ready; see `type`",
     ),
 }
@@ -90,8 +91,7 @@ def _denied(decision: Decision) -> Problem:
     if decision.reason is ReasonCode.DUPLICATE_ID:
         detail = f"order {decision.order_id} exists already, with another {decision.conflict or 'body'}"
         return Problem(409, "client-order-id-conflict", "The id is taken", detail, decision=whole, **members)
-    reason = decision.reason.value if decision.reason else "unknown"
-    return Problem(422, "order-denied", "The order was denied", reason, decision=whole, **members)
+    return denial("order-denied", "The order was denied", "client_order_id", decision)
 
 
 def _unknown(order_id: str) -> Problem:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
+from common.contracts.events import TRANSIENT_REASONS, CommandResult, Decision
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -57,6 +58,19 @@ class Problem(Exception):
     def response(self) -> JSONResponse:
         content = self.details.model_dump(mode="json", exclude_none=True)
         return JSONResponse(content, self.details.status, self.headers, media_type=MEDIA_TYPE)
+
+
+def denial(slug: str, title: str, id_field: str, answer: Decision | CommandResult) -> Problem:
+    """422: the gate said no. Whether asking again can help, and how, is said with it."""
+    reason = answer.reason.value if answer.reason else "unknown"
+    transient = answer.reason in TRANSIENT_REASONS
+    detail = f"{reason}. The id is used up: this answer stays."
+    if transient:
+        detail = f"{reason}. The reason is of the moment, but the id is used up: ask again later with a new {id_field}."
+    whole = answer.model_dump(mode="json", exclude_none=True)
+    members = {name: whole[name] for name in ("reason", "compared", "conflict") if name in whole}
+    kind = "decision" if isinstance(answer, Decision) else "result"
+    return Problem(422, slug, title, detail, retry=transient, transient=transient, **members, **{kind: whole})
 
 
 def problem_responses(**descriptions: str) -> dict[int | str, dict[str, Any]]:
