@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "replay": ("replay", "Replay a recorded feed into a running fleet, or offline into CSV files."),
     "read": ("read", "Print the committed records of a topic as rows."),
     "audit": ("audit", "Fold the committed ledger anew and compare it with RocksDB, PostgreSQL and Redis."),
+    "projection": ("projection", "Show how far the rows in PostgreSQL are, or have them made anew from the log."),
     "auditor": ("auditor", "Compare every store with the committed log, all the time."),
     "chaos": (
         "chaos",

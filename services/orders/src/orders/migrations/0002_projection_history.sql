@@ -10,8 +10,8 @@ CREATE TABLE projection_holes (
     PRIMARY KEY (topic, partition, first_offset)
 );
 
--- Every time that somebody had the rows made anew from the log (`tidemark projection rebuild`).
-CREATE TABLE projection_rebuilds (
+-- Every time that somebody had the rows made anew from the log (`tidemark projection rebuild`); it outlives the rows.
+CREATE TABLE IF NOT EXISTS projection_rebuilds (
     began_at    timestamptz NOT NULL DEFAULT now() PRIMARY KEY,
     requested_by text       NOT NULL,
     reason      text        NOT NULL,
