@@ -12,6 +12,8 @@ from orders.projection import ProjectionSink
 from orders.stops import Place
 from orders.trouble import DatabaseAway, Trouble
 
+FRESH_S = 5.0
+"""A projection that is no older keeps up."""
 REASON_CHARS = 64
 """What the health view takes of a text."""
 AGE = Gauge("tidemark_orders_projection_age_seconds", "Age of what reads are answered from; -1: not known")
@@ -62,8 +64,10 @@ class ProjectedLog:
     def check(self) -> tuple[bool, dict[str, Any]]:
         """Never a reason to be not ready: orders are taken and answered all the same. What it says is the reason."""
         error, stops = self._projection.trouble, self._sink.stops.by_place
-        state = "degraded" if error is not None else "stopped" if stops else "ok"
-        detail: dict[str, Any] = {"state": state, "age_s": round(self.age_s(), 3)}
+        age_s = self.age_s()
+        state = "ok" if 0 <= age_s <= FRESH_S else "behind"
+        state = "degraded" if error is not None else "stopped" if stops else state
+        detail: dict[str, Any] = {"state": state, "age_s": round(age_s, 3)}
         if error is not None:
             trouble = self.trouble()
             detail |= {"reason": trouble.value if trouble else "", "error": str(error)}
