@@ -354,6 +354,22 @@ async def test_openapi_names_the_problems_and_the_contracts(connect: Any) -> Non
     assert "HTTPValidationError" not in str(document)
 
 
+async def test_openapi_declares_every_answer_of_a_read_and_as_of_when_it_is(connect: Any) -> None:
+    document = (await connect(silence).get("/openapi.json")).json()
+    reads = {
+        path: methods["get"]["responses"]
+        for path, methods in document["paths"].items()
+        if path.startswith("/v1/")
+        if "get" in methods
+    }
+    assert len(reads) == 5
+    for path, responses in reads.items():
+        is_one = path in ("/v1/orders/{order_id}", "/v1/accounts/{account_id}")
+        assert set(responses) == {"200", "400", "503", *(["404"] if is_one else [])}
+        for code in ("200", *(["404"] if is_one else [])):
+            assert "Tidemark-As-Of" in responses[code]["headers"]
+
+
 @pytest.mark.parametrize(("origin", "allowed"), [("http://localhost:5173", True), ("https://evil.example", False)])
 async def test_cors_is_for_the_operators_own_pages(connect: Any, origin: str, allowed: bool) -> None:
     headers = {

@@ -4,6 +4,7 @@ import time
 from functools import partial
 from typing import Any
 
+from common.runtime.errors import LogError
 from common.runtime.followers import Projection
 from prometheus_client import Gauge
 
@@ -57,7 +58,7 @@ class ProjectedLog:
     def trouble(self) -> Trouble | None:
         """The trouble of PostgreSQL as a whole, if it has one."""
         error = self._projection.trouble
-        if error is None:
+        if error is None or isinstance(error, LogError):
             return None
         return error.trouble if isinstance(error, DatabaseAway) else Trouble.UNEXPECTED
 
@@ -70,7 +71,7 @@ class ProjectedLog:
         detail: dict[str, Any] = {"state": state, "age_s": round(age_s, 3)}
         if error is not None:
             trouble = self.trouble()
-            detail |= {"reason": trouble.value if trouble else "", "error": str(error)}
+            detail |= {"reason": trouble.value if trouble else "log", "error": str(error)}
         elif stops:
             detail |= {"reason": f"{len(stops)} partitions stopped: a record does not fit"[:REASON_CHARS]}
         if stops:
