@@ -33,6 +33,8 @@ MIGRATION_LOCK: Final = 0x7469_6465_6D61_726B
 MIGRATION_S: Final = 120.0
 WAITING_PER_CONNECTION: Final = 16
 """Callers that wait for a connection, per connection there may be; one more is refused at once."""
+IDLE_MAX_S: Final = 120.0
+"""A connection that was not used for so long is made anew: what lies between may have forgotten it."""
 BREAK_MIN_S, BREAK_MAX_S = 0.25, 2.0
 """While PostgreSQL is in trouble, one reader tries in so many seconds; the others are refused at once."""
 
@@ -80,7 +82,8 @@ class Database:
         self._timeout_s = (timeout_ms or settings.postgres_timeout_ms) / 1000
         self._connections_max = connections_max
         self._slots = asyncio.Semaphore(connections_max)
-        self._idle: list[asyncpg.Connection[asyncpg.Record]] = []
+        self._idle: list[tuple[asyncpg.Connection[asyncpg.Record], float]] = []
+        """Open connections and when each was used last, the one used last at the end."""
         self._leases: dict[asyncio.Task[Any], _Lease] = {}
         self._breaker = _Breaker()
 
@@ -184,15 +187,18 @@ class Database:
             connection.terminate()
             raise
         if lease.held:
-            self._idle.append(connection)
+            self._idle.append((connection, time.monotonic()))
         else:
             connection.terminate()
         lease.connection = None
         return result
 
     def _take_idle(self) -> "asyncpg.Connection[asyncpg.Record] | None":
+        oldest = time.monotonic() - IDLE_MAX_S
+        while self._idle and self._idle[0][1] < oldest:
+            self._idle.pop(0)[0].terminate()
         while self._idle:
-            connection = self._idle.pop()
+            connection, _ = self._idle.pop()
             if not connection.is_closed():
                 return connection
         return None
@@ -208,7 +214,7 @@ class Database:
     def _cut_idle(self) -> None:
         """After trouble every connection is made anew: after a failover the address leads to another server."""
         while self._idle:
-            self._idle.pop().terminate()
+            self._idle.pop()[0].terminate()
 
     async def migrate(self) -> list[int]:
         """Brings the schema up to date; returns the versions applied. Processes that race here take turns.
@@ -224,7 +230,8 @@ class Database:
         """Ends every connection; one that does not end in time is cut."""
         for task, lease in list(self._leases.items()):
             self._abandon(task, lease)
-        idle, self._idle = self._idle, []
+        idle = [connection for connection, _ in self._idle]
+        self._idle.clear()
         if idle:
             closing = [asyncio.create_task(connection.close(timeout=self._timeout_s)) for connection in idle]
             _, late = await asyncio.wait(closing, timeout=self._timeout_s)
