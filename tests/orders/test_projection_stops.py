@@ -320,6 +320,10 @@ async def test_hole_in_the_log_is_recorded(history: History, sink: ProjectionSin
         await sink.on_started(starts)
     found = await database.transaction(state)
     assert found.holes == [(ORDERS_EVENTS.name, 0, 0, 6)]
+    assert sink.holes == 1
+    again = ProjectionSink(database)
+    await again.positions()
+    assert again.holes == 1, "it is still missing after a restart"
 
 
 async def test_position_when_its_row_is_deleted_then_the_rows_are_read_again_and_stay_the_same(

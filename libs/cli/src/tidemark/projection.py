@@ -21,6 +21,7 @@ T = TypeVar("T")
 CONNECT_S: Final = 10.0
 STATEMENT_S: Final = 120.0
 LOOK_S: Final = 0.5
+DEADLOCKS_MAX: Final = 5
 LogRange: TypeAlias = Mapping[Place, tuple[int, int]]
 """Topic and partition → the first offset that the log keeps, and its end."""
 
@@ -49,7 +50,7 @@ class ProjectionAdmin:
             await connection.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
             await rebuild.rebuild(connection, requested_by, reason, recreate=recreate)
 
-        await self._in_transaction(work, commit=True)
+        await self._in_transaction(work, commit=True, attempts=DEADLOCKS_MAX)
 
     async def until_reached(self, positions: Mapping[Place, int], timeout_s: float) -> None:
         """Returns once the rows are as far as the positions say. Raises CommandError where they are not in time."""
@@ -69,7 +70,9 @@ class ProjectionAdmin:
                 )
             await asyncio.sleep(LOOK_S)
 
-    async def _in_transaction(self, work: Callable[[Connection], Awaitable[T]], *, commit: bool) -> T:
+    async def _in_transaction(
+        self, work: Callable[[Connection], Awaitable[T]], *, commit: bool, attempts: int = 1
+    ) -> T:
         try:
             connection = await asyncpg.connect(self._dsn, timeout=CONNECT_S, command_timeout=STATEMENT_S)
             try:
@@ -79,6 +82,10 @@ class ProjectionAdmin:
                 return result
             finally:
                 connection.terminate()
+        except asyncpg.DeadlockDetectedError as error:
+            if attempts <= 1:
+                raise CommandError("readers of the rows were in the way again and again: try once more") from error
+            return await self._in_transaction(work, commit=commit, attempts=attempts - 1)
         except (*POSTGRES_AWAY, DatabaseAway) as error:
             raise CommandError(f"PostgreSQL gave no answer: {error or type(error).__name__}") from error
 

@@ -34,6 +34,7 @@ DECODED_AT_ONCE: Final = 100
 LAG = Gauge("tidemark_orders_projection_lag_seconds", "Age of the newest projected record", ["topic", "partition"])
 
 
+HOLES = Gauge("tidemark_orders_projection_holes", "Stretches of the log that had expired before they were projected")
 LOOK_S: Final = 2.0
 """A projection without records looks this often whether PostgreSQL still has what it had, and takes writes."""
 
@@ -54,6 +55,9 @@ class ProjectionSink:
         self.reached: dict[Place, int] = {}
         """Place → next offset, as it was committed last."""
         self.stops = Stops()
+        self.holes = 0
+        """Stretches of the log that it did not keep until they were read: their rows are missing."""
+        HOLES.set_function(lambda: self.holes)
 
     async def positions(self) -> Mapping[Place, int]:
         """Brings the schema up to date first. Raises DatabaseAway."""
@@ -65,6 +69,7 @@ class ProjectionSink:
         except DatabaseAway:
             self._migrated = False
             raise
+        self.holes = await self._database.transaction(_count_holes)
         self.stops.begin_anew(stored)
         self.reached.clear()
         self._has_reached(stored)
@@ -80,6 +85,7 @@ class ProjectionSink:
         if holes:
             _log.error("projection_hole", holes=[f"{topic}/{n}: {first} to {end}" for topic, n, first, end in holes])
             await self._database.transaction(lambda connection: connection.executemany(_ADD_HOLE, holes))
+            self.holes = await self._database.transaction(_count_holes)
 
     async def wants_anew(self) -> bool:
         """Whether a partition that stopped is to be tried again, or the rows are of an earlier time than they were.
@@ -167,6 +173,11 @@ class ProjectionSink:
     async def moved(self) -> None:
         """Returns after the next transaction."""
         await self._moved.wait()
+
+
+async def _count_holes(connection: Connection) -> int:
+    count: int = await connection.fetchval("SELECT count(*) FROM projection_holes")
+    return count
 
 
 async def _positions(connection: Connection) -> dict[Place, int]:

@@ -81,15 +81,16 @@ async def _wrong_columns(connection: Connection) -> list[str]:
 async def rebuild(connection: Connection, requested_by: str, reason: str, *, recreate: bool) -> None:
     """Within a transaction: empties the rows, or with ``recreate`` makes the tables anew, and records that it did.
 
-    What others have attached to the tables, grants and views, stays where they are only emptied.
+    What others have attached to the tables, grants and views, stays where they are only emptied. Raises what PostgreSQL
+    says; a deadlock, which readers of several tables may cause, is a reason to ask again.
     """
     await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_S}s'")
+    there = [name for name in tables() if await connection.fetchval("SELECT to_regclass($1)", name) is not None]
+    # Positions are made first, and projecting locks them first: whoever comes later waits there, and holds nothing.
+    if there:
+        await connection.execute(f"LOCK TABLE {', '.join(there)} IN ACCESS EXCLUSIVE MODE")
     before = await state(connection)
-    there = [name for name, count in before.rows.items() if count is not None and name != KEPT]
-    if "projection_positions" in there:
-        # As projecting does: positions first, in order, then the rows.
-        ask = "SELECT FROM projection_positions ORDER BY topic, partition FOR UPDATE"
-        await connection.execute(ask)
+    there = [name for name in there if name != KEPT]
     if recreate:
         await connection.execute(f"DROP TABLE IF EXISTS {', '.join([*there, MIGRATED])} CASCADE")
         await apply_migrations(connection)
