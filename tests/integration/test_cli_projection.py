@@ -4,20 +4,22 @@ import json
 from pathlib import Path
 
 import pytest
+from common.contracts.topics import ORDERS_EVENTS, RISK_LEDGER
 from orders.rebuild import State, tables
 from tidemark.commands import projection as command
 from tidemark.main import app
 from tidemark.projection import LogRange
 from typer.testing import CliRunner
 
+EVENTS, LEDGER = (ORDERS_EVENTS.name, 0), (RISK_LEDGER.name, 0)
 NOWHERE = "127.0.0.1:1"
-WHOLE: LogRange = {("orders.events", 0): (0, 90), ("risk.ledger", 0): (0, 40)}
-EXPIRED: LogRange = {("orders.events", 0): (70, 90), ("risk.ledger", 0): (0, 40)}
+WHOLE: LogRange = {EVENTS: (0, 90), LEDGER: (0, 40)}
+EXPIRED: LogRange = {EVENTS: (70, 90), LEDGER: (0, 40)}
 
 
 def state(*, missing: str = "", wrong: tuple[str, ...] = ()) -> State:
     rows = {name: None if name == missing else 7 for name in tables()}
-    return State(rows, {("orders.events", 0): 80}, [("orders.events", 0, 3, 9)], [("today", "me", "why")], wrong)
+    return State(rows, {EVENTS: 80}, [(*EVENTS, 3, 9)], [("today", "me", "why")], wrong)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +29,7 @@ def state(*, missing: str = "", wrong: tuple[str, ...] = ()) -> State:
         (state(missing="executions"), WHOLE, {}, "executions"),
         (state(missing="executions"), WHOLE, {"recreate": True}, ""),
         (state(wrong=("orders.text",)), WHOLE, {}, "orders.text"),
-        (state(), EXPIRED, {}, "orders.events/0 begins at 70"),
+        (state(), EXPIRED, {}, f"{ORDERS_EVENTS.name}/0 begins at 70"),
         (state(), EXPIRED, {"recreate": True}, "--accept-loss"),
         (state(), EXPIRED, {"accept_loss": True}, ""),
     ],
@@ -44,14 +46,14 @@ def test_show_as_json_has_places_rows_and_history(capsys: pytest.CaptureFixture[
     command._show(state(missing="orders"), EXPIRED, as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["places"][0] == {
-        "topic": "orders.events",
+        "topic": ORDERS_EVENTS.name,
         "partition": 0,
         "log_from": 70,
         "projected": 80,
         "log_to": 90,
     }
     assert (found["rows"]["orders"], found["rows"]["balances"]) == (None, 7)
-    assert found["holes"] == [{"topic": "orders.events", "partition": 0, "first": 3, "end": 9}]
+    assert found["holes"] == [{"topic": ORDERS_EVENTS.name, "partition": 0, "first": 3, "end": 9}]
     assert found["rebuilds"] == [{"at": "today", "by": "me", "reason": "why"}]
 
 

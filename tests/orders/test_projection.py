@@ -25,9 +25,9 @@ from common.testing.stack import LocalStack
 from orders import projection
 from orders.database import Database, migrations
 from orders.domain.lifecycle import on_cancel, on_decision
-from orders.projection import ProjectionSink
 from orders.queries import Queries
 from orders.settings import OrdersSettings
+from orders.sink import ProjectionSink
 from orders.trouble import DatabaseAway
 from pydantic import SecretStr
 

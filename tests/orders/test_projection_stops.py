@@ -1,30 +1,25 @@
 """Rows and tables that were changed by hand: what does not fit stops alone, is named, and is made anew on request."""
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import asyncpg
 import pytest
-from common.contracts.events import CASH, Book, EntryKind, ExecType, LedgerEntry, OrderEvent, Posting
+from common.contracts.events import OrderEvent
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER, Topic
-from common.runtime.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from orders import stops
 from orders.database import Database
-from orders.domain.lifecycle import on_decision
-from orders.projection import ProjectionSink
 from orders.queries import Queries
-from orders.rebuild import rebuild, state, tables
+from orders.rebuild import state
 from orders.settings import OrdersSettings
-from orders.stops import Place
+from orders.sink import ProjectionSink
 from orders.trouble import DatabaseAway, Trouble
 from pydantic import SecretStr
 
-PARTITIONS = 2
-DERIVED = [name for name in tables() if name not in ("projection_holes", "projection_rebuilds")]
+from tests.orders.projected_history import PARTITIONS, History, make_anew, rows, sql, stopped
 
 
 @pytest.fixture
@@ -32,62 +27,6 @@ async def database(postgres_dsn: str) -> AsyncIterator[Database]:
     opened = Database(OrdersSettings(postgres_dsn=SecretStr(postgres_dsn)), 4)
     yield opened
     await opened.close()
-
-
-async def sql(database: Database, statement: str) -> list[asyncpg.Record]:
-    """As an operator with psql."""
-    return await database.read(lambda connection: connection.fetch(statement))
-
-
-async def rows(database: Database) -> dict[str, list[tuple[Any, ...]]]:
-    """Everything that is derived from the log, without the numbers of rows."""
-    found = {}
-    for table in DERIVED:
-        records = await sql(database, f"SELECT * FROM {table}")
-        found[table] = sorted(
-            (tuple(str(value) for name, value in record.items() if name != "number") for record in records),
-        )
-    return found
-
-
-class History:
-    """A log of all projected topics, as the runtime hands it on: from the sink's own positions."""
-
-    def __init__(self, make: Any, accounts: int = 4, orders: int = 3) -> None:
-        self.messages: list[Message] = []
-        offsets: dict[Place, itertools.count[int]] = {}
-        for number in range(accounts):
-            account, partition = f"A{number}", number % PARTITIONS
-            for topic, body in self._of(make, account, orders):
-                offset = next(offsets.setdefault((topic.name, partition), itertools.count(0, 2)))
-                value = topic.schema.encode(body)
-                self.messages.append(Message(topic, partition, offset, account.encode(), value, 1_000))
-
-    @staticmethod
-    def _of(make: Any, account: str, orders: int) -> list[tuple[Topic, Any]]:
-        found: list[tuple[Topic, Any]] = []
-        for number in range(1, orders + 1):
-            decision = make.decision(make.intent(str(number), account_id=account), account_seq=number)
-            legs = (
-                Posting(book=Book.AVAILABLE, asset=CASH, amount=number),
-                Posting(book=Book.EXTERNAL, asset=CASH, amount=-number),
-            )
-            entry = LedgerEntry(account_id=account, seq=number, kind=EntryKind.FUND, postings=legs, booked_ns=number)
-            report = make.report(1, ExecType.NEW, order_id=decision.order_id, leaves_qty=100)
-            event = on_decision(None, decision, 7).order
-            found += [(RISK_DECISIONS, decision), (RISK_LEDGER, entry), (ORDERS_EVENTS, event)]
-            found += [(ORDERS_EXECUTIONS, report)]
-        return found
-
-    def place(self, topic: Topic, partition: int) -> list[Message]:
-        return [m for m in self.messages if (m.topic, m.partition) == (topic, partition)]
-
-    async def project(self, sink: ProjectionSink) -> None:
-        """All that the positions lack, as after the follower was opened anew."""
-        positions = await sink.positions()
-        due = [m for m in self.messages if m.offset >= positions.get((m.topic.name, m.partition), 0)]
-        if due:
-            await sink.apply(due, {(m.topic.name, m.partition): m.offset + 1 for m in due})
 
 
 @pytest.fixture
@@ -98,14 +37,6 @@ def history(make: Any) -> History:
 @pytest.fixture
 def sink(database: Database) -> ProjectionSink:
     return ProjectionSink(database)
-
-
-def stopped(sink: ProjectionSink) -> list[tuple[str, int, int, str]]:
-    return sorted((*place, stop.offset, stop.account_id) for place, stop in sink.stops.by_place.items())
-
-
-async def make_anew(database: Database, *, recreate: bool = False) -> None:
-    await database.transaction(lambda connection: rebuild(connection, "test", "by hand", recreate=recreate))
 
 
 async def test_row_when_it_does_not_fit_then_its_partition_stops_and_names_it(
@@ -193,13 +124,14 @@ async def test_account_when_its_sequence_was_edited_then_the_next_entry_is_named
 async def test_stop_is_tried_again_after_a_while_and_goes_on_where_it_was(
     history: History, sink: ProjectionSink, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stops, "RETRY_MIN_S", 0.2)
+    monkeypatch.setattr(stops, "RETRY_MIN_S", 2.0)
     await sink.positions()
     await sql(database, "ALTER TABLE executions RENAME TO away")
     await history.project(sink)
     assert not await sink.wants_anew()
-    await asyncio.sleep(0.3)
-    assert await sink.wants_anew()
+    async with asyncio.timeout(20):
+        while not await sink.wants_anew():
+            await asyncio.sleep(0.1)
     await sql(database, "ALTER TABLE away RENAME TO executions")
     await history.project(sink)
     assert stopped(sink) == [] and not await sink.wants_anew()
@@ -230,7 +162,7 @@ async def test_projection_when_the_whole_database_is_in_trouble_then_no_partitio
 async def test_database_when_read_only_then_it_is_known_before_a_record_comes(
     history: History, sink: ProjectionSink, database: Database, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orders.projection.LOOK_S", 0.0)
+    monkeypatch.setattr("orders.sink.LOOK_S", 0.0)
     await history.project(sink)
     name = (await sql(database, "SELECT current_database() AS name"))[0]["name"]
     await sql(database, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
@@ -271,7 +203,7 @@ _CUT_OTHERS = (
 async def test_rebuild_while_projecting_then_the_rows_are_the_same_and_it_is_recorded(
     history: History, sink: ProjectionSink, database: Database, recreate: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orders.projection.LOOK_S", 0.0)
+    monkeypatch.setattr("orders.sink.LOOK_S", 0.0)
     await history.project(sink)
     before = await rows(database)
     await sql(database, "UPDATE orders SET state = 'CANCELED' WHERE order_id = 'A0.1'")

@@ -27,11 +27,11 @@ from orders.api.problems import handle_problems
 from orders.api.reads import reads_router
 from orders.database import Database
 from orders.domain.lifecycle import begun, on_cancel
-from orders.projection import ProjectionSink
 from orders.queries import Queries
 from orders.reads import AsOf, Reads, Source
 from orders.recent import Recent
 from orders.settings import OrdersSettings
+from orders.sink import ProjectionSink
 from orders.stops import Place
 from pydantic import SecretStr
 

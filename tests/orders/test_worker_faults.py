@@ -19,9 +19,10 @@ from common.runtime.reader import CommittedReader
 from common.testing.forwarder import Forwarder
 from common.testing.stack import LocalStack
 from orders.database import Database
-from orders.projection import TOPICS, ProjectionSink
+from orders.projection import TOPICS
 from orders.rebuild import tables
 from orders.settings import OrdersSettings
+from orders.sink import ProjectionSink
 from pydantic import SecretStr
 
 from tests.orders.worker_fleet import Fleet, running

@@ -23,6 +23,7 @@ from orders.queries import Queries
 from orders.reads import Reads
 from orders.recent import Recent
 from orders.settings import OrdersSettings
+from orders.sink import ProjectionSink
 from orders.venue import rows as venue_rows
 from orders.venue import stage as venue_stage
 from orders.verdicts import Verdicts
@@ -72,7 +73,7 @@ def build(settings: OrdersSettings) -> TidemarkApp:
     tail = app.tail((RISK_DECISIONS, ORDERS_EVENTS), on_tail, recent.on_started)
     reading = Database(settings, settings.postgres_pool_max, settings.reads_timeout_ms)
     projecting = Database(settings, PROJECTION_CONNECTIONS)
-    sink = projection.ProjectionSink(projecting, recent.on_projected)
+    sink = ProjectionSink(projecting, recent.on_projected)
     follower = app.projection(projection.TOPICS, sink, settings.projection_backoff_max_s)
     projected = ProjectedLog(sink, follower, reading)
     # Told, not required: whatever PostgreSQL does, orders are taken and answered all the same.

@@ -9,7 +9,7 @@ from common.runtime.followers import Projection
 from prometheus_client import Gauge
 
 from orders.database import Database
-from orders.projection import ProjectionSink
+from orders.sink import ProjectionSink
 from orders.stops import Place
 from orders.trouble import DatabaseAway, Trouble
 

@@ -2,27 +2,22 @@
 
 Rows and positions go into one database transaction, so a crash anywhere leaves both or neither. Several replicas may
 project side by side: who takes the lock on a partition's position first applies the records, the others find them done.
-
-Nothing that goes wrong here concerns anybody but readers: where PostgreSQL as a whole is in trouble, the records wait;
-where one record does not fit, its partition waits with it, and says which record it is.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from common.contracts.events import CommandResult, Decision, ExecutionReport, LedgerEntry, OrderEvent
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER, Topic
-from common.runtime.followers import Positions
 from common.runtime.logs import get_logger
 from common.runtime.message import Message
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 from pydantic import BaseModel
 
-from orders.database import Connection, Database
-from orders.stops import Place, Stops
-from orders.trouble import DatabaseAway, RowRefused, Trouble, of_whole_database
+from orders.database import Connection
+from orders.stops import Place
+from orders.trouble import RowRefused
 
 _log = get_logger(__name__)
 
@@ -31,167 +26,31 @@ ROWS = Counter("tidemark_orders_projected_rows_total", "Records projected into P
 REFUSED = Counter("tidemark_orders_projection_refused_total", "Records that could not be decoded", ["topic"])
 DECODED_AT_ONCE: Final = 100
 """Records between which requests are let in: they share the event loop."""
-LAG = Gauge("tidemark_orders_projection_lag_seconds", "Age of the newest projected record", ["topic", "partition"])
-
-
-HOLES = Gauge("tidemark_orders_projection_holes", "Stretches of the log that had expired before they were projected")
-LOOK_S: Final = 2.0
-"""A projection without records looks this often whether PostgreSQL still has what it had, and takes writes."""
 
 
 class LedgerGap(RowRefused):
     """An account's entries are not 1, 2, 3, …: a balance made from them would be wrong."""
 
 
-class ProjectionSink:
-    """See ``common.runtime.followers.Sink``. A partition of a topic whose next record does not fit stops alone."""
-
-    def __init__(self, database: Database, on_projected: Callable[[Positions], None] = lambda _reached: None) -> None:
-        self._database = database
-        self._on_projected = on_projected
-        self._migrated = False
-        self._moved = asyncio.Event()
-        self._looked_at = 0.0
-        self.reached: dict[Place, int] = {}
-        """Place → next offset, as it was committed last."""
-        self.stops = Stops()
-        self.holes = 0
-        """Stretches of the log that it did not keep until they were read: their rows are missing."""
-        HOLES.set_function(lambda: self.holes)
-
-    async def positions(self) -> Mapping[Place, int]:
-        """Brings the schema up to date first. Raises DatabaseAway."""
-        if not self._migrated:
-            await self._database.migrate()
-            self._migrated = True
-        try:
-            stored = await self._database.transaction(_positions)
-        except DatabaseAway:
-            self._migrated = False
-            raise
-        self.holes = await self._database.transaction(_count_holes)
-        self.stops.begin_anew(stored)
-        self.reached.clear()
-        self._has_reached(stored)
-        return dict(stored)
-
-    async def on_started(self, positions: Positions) -> None:
-        """Says what the topics do not keep any more: rows of those records can never be made."""
-        holes = [
-            (*place, self.reached.get(place, 0), start)
-            for place, start in positions.items()
-            if start > self.reached.get(place, 0)
-        ]
-        if holes:
-            _log.error("projection_hole", holes=[f"{topic}/{n}: {first} to {end}" for topic, n, first, end in holes])
-            await self._database.transaction(lambda connection: connection.executemany(_ADD_HOLE, holes))
-            self.holes = await self._database.transaction(_count_holes)
-
-    async def wants_anew(self) -> bool:
-        """Whether a partition that stopped is to be tried again, or the rows are of an earlier time than they were.
-
-        Raises DatabaseAway where PostgreSQL could take no record now: it is better known before one comes.
-        """
-        if self.stops.is_due():
-            return True
-        if time.monotonic() - self._looked_at < LOOK_S:
-            return False
-        stored = await self._database.transaction(_positions)
-        self._looked_at = time.monotonic()
-        return any(stored.get(place, 0) < next_offset for place, next_offset in self.reached.items())
-
-    async def apply(self, messages: Sequence[Message], positions: Mapping[Place, int]) -> None:
-        """One transaction; where a record does not fit, one for each partition, and the one with it stops before it.
-
-        Raises DatabaseAway where nothing, or not everything, happened for want of the database.
-        """
-        going = {place: offset for place, offset in positions.items() if place not in self.stops.waiting}
-        records = [m for m in messages if _place(m) in going]
-        if not going:
-            return
-        try:
-            await self._apply(records, going)
-        except (RowRefused, DatabaseAway) as error:
-            if isinstance(error, DatabaseAway) and of_whole_database(error.trouble):
-                raise
-            for place, next_offset in going.items():
-                await self._apply_alone(place, [m for m in records if _place(m) == place], next_offset)
-        for message in messages[-1:]:
-            LAG.labels(message.topic.name, message.partition).set(time.time() - message.timestamp_ms / 1000)
-
-    async def _apply_alone(self, place: Place, messages: Sequence[Message], next_offset: int) -> None:
-        """Record after record where they do not fit together, until the one that does not fit at all."""
-        try:
-            await self._apply(messages, {place: next_offset})
-        except (RowRefused, DatabaseAway) as error:
-            if isinstance(error, DatabaseAway) and of_whole_database(error.trouble):
-                raise
-        else:
-            return
-        for message in messages:
-            try:
-                await self._apply([message], {place: message.offset + 1})
-            except (RowRefused, DatabaseAway) as error:
-                if isinstance(error, DatabaseAway) and of_whole_database(error.trouble):
-                    raise
-                self._migrated = False
-                self.stops.stop(place, message, str(error))
-                return
-
-    async def _apply(self, messages: Sequence[Message], positions: Mapping[Place, int]) -> None:
-        reached = await self._database.transaction(lambda connection: self._write(connection, messages, positions))
-        for place in reached:
-            self.stops.go_on(place)
-        self._has_reached(reached)
-
-    async def _write(
-        self, connection: Connection, messages: Sequence[Message], positions: Mapping[Place, int]
-    ) -> Mapping[Place, int]:
-        stored = await _lock_positions(connection, sorted(positions))
-        for place, next_offset in stored.items():
-            if next_offset < self.reached.get(place, 0):
-                self._migrated = False
-                text = f"the database went back to {next_offset} on {place}: it must be read again"
-                raise DatabaseAway(Trouble.AWAY, text)
-        fresh = [m for m in messages if m.offset >= stored[_place(m)]]
-        for topic in TOPICS:
-            records = await _decoded([m for m in fresh if m.topic.name == topic.name])
-            if records:
-                await _WRITERS[topic.name](connection, records)
-                ROWS.labels(topic.name).inc(len(records))
-        reached = {place: max(next_offset, stored[place]) for place, next_offset in positions.items()}
-        await connection.execute(_SET_POSITIONS, *_columns(reached), list(reached.values()))
-        return reached
-
-    def _has_reached(self, reached: Mapping[Place, int]) -> None:
-        self._looked_at = time.monotonic()
-        self.reached |= reached
-        self._on_projected(self.reached)
-        self._moved.set()
-        self._moved = asyncio.Event()
-
-    async def moved(self) -> None:
-        """Returns after the next transaction."""
-        await self._moved.wait()
+async def write_records(connection: Connection, messages: Sequence[Message]) -> None:
+    """Rows of records that were not projected before, topic after topic, each partition in order."""
+    for topic in TOPICS:
+        records = await _decoded([m for m in messages if m.topic.name == topic.name])
+        if records:
+            await _WRITERS[topic.name](connection, records)
+            ROWS.labels(topic.name).inc(len(records))
 
 
-async def _count_holes(connection: Connection) -> int:
-    count: int = await connection.fetchval("SELECT count(*) FROM projection_holes")
-    return count
-
-
-async def _positions(connection: Connection) -> dict[Place, int]:
-    if await connection.fetchval("SELECT current_setting('transaction_read_only')") == "on":
-        raise DatabaseAway(Trouble.READ_ONLY, "PostgreSQL takes no writes")
-    rows = await connection.fetch("SELECT topic, partition, next_offset FROM projection_positions")
-    return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+async def set_positions(connection: Connection, reached: Mapping[Place, int]) -> None:
+    """In the transaction that wrote the rows."""
+    await connection.execute(_SET_POSITIONS, *_columns(reached), list(reached.values()))
 
 
 Record = tuple[Message, Any]
 """A record and its decoded body."""
 
 
-def _place(message: Message) -> Place:
+def place_of(message: Message) -> Place:
     return message.topic.name, message.partition
 
 
@@ -200,7 +59,7 @@ def _columns(places: Iterable[Place]) -> tuple[list[str], list[int]]:
     return list(topics), list(partitions)
 
 
-async def _lock_positions(connection: Connection, places: Sequence[Place]) -> dict[Place, int]:
+async def lock_positions(connection: Connection, places: Sequence[Place]) -> dict[Place, int]:
     """Place → next offset. Locked in order, so that replicas wait for each other and never in a circle."""
     rows = await connection.fetch(_LOCK_POSITIONS, *_columns(places))
     if len(rows) < len(places):
@@ -301,10 +160,6 @@ _FIRST_NOT_BOOKED: Final = """
     WHERE NOT EXISTS (
         SELECT FROM ledger_entries AS booked WHERE (booked.account_id, booked.seq) = (asked.account_id, asked.seq)
     ) LIMIT 1
-"""
-_ADD_HOLE: Final = """
-    INSERT INTO projection_holes (topic, partition, first_offset, end_offset) VALUES ($1, $2, $3, $4)
-    ON CONFLICT DO NOTHING
 """
 _LOCK_POSITIONS: Final = """
     SELECT topic, partition, next_offset FROM projection_positions
