@@ -237,6 +237,8 @@ async def test_what_postgres_says_is_told_apart(database: Database, postgres_dsn
     for statement in ("INSERT INTO ledger_entries VALUES ('A', 0)", "SELECT 1 / 0"):
         with pytest.raises(RowRefused):
             await execute(database, statement)
+    with pytest.raises(DatabaseAway):
+        await database.read(lambda connection: connection.fetch("SELECT 1 / 0"))
 
 
 async def test_schema_when_it_is_newer_than_the_program_then_it_is_left_alone(database: Database) -> None:

@@ -17,7 +17,7 @@ from common.runtime.backoff import Backoff
 from common.runtime.logs import get_logger
 
 from orders.settings import OrdersSettings
-from orders.trouble import DatabaseAway, Trouble, of_whole_database, translated
+from orders.trouble import DatabaseAway, RowRefused, Trouble, of_whole_database, translated
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -100,6 +100,8 @@ class Database:
         except DatabaseAway as error:
             self._breaker.failed(error)
             raise
+        except RowRefused as error:
+            raise DatabaseAway(Trouble.UNEXPECTED, str(error)) from error
         else:
             self._breaker.succeeded()
             return result

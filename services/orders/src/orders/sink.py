@@ -131,6 +131,8 @@ class ProjectionSink:
         for place in reached:
             self.stops.go_on(place)
         self._has_reached(reached)
+        # Not what the rows' positions say: of a log that was made anew they know nothing.
+        self._on_projected(positions)
 
     async def _write(
         self, connection: Connection, messages: Sequence[Message], positions: Mapping[Place, int]
@@ -149,7 +151,6 @@ class ProjectionSink:
     def _has_reached(self, reached: Mapping[Place, int]) -> None:
         self._looked_at = time.monotonic()
         self.reached |= reached
-        self._on_projected(self.reached)
         self._moved.set()
         self._moved = asyncio.Event()
 
