@@ -64,6 +64,7 @@ async def test_row_when_it_does_not_fit_then_its_partition_stops_and_names_it(
     ("topic", "damage"),
     [
         (ORDERS_EXECUTIONS, "DROP TABLE executions"),
+        (ORDERS_EXECUTIONS, "ALTER TABLE executions RENAME TO was_executions"),
         (ORDERS_EXECUTIONS, "ALTER TABLE executions DROP COLUMN last_qty"),
         (ORDERS_EVENTS, "ALTER TABLE orders ALTER COLUMN limit_price_e4 TYPE smallint"),
         (RISK_DECISIONS, "ALTER TABLE decisions ADD COLUMN more int NOT NULL"),

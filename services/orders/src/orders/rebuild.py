@@ -20,6 +20,7 @@ KEPT: Final = "projection_rebuilds"
 MIGRATED: Final = "schema_migrations"
 LOCK_S: Final = 30
 _CREATED: Final = re.compile(r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
+_INDEXED: Final = re.compile(r"^CREATE INDEX (\w+)", re.MULTILINE)
 _PROBE: Final = "tidemark_expected_schema"
 
 
@@ -41,6 +42,10 @@ class State:
 def tables() -> list[str]:
     """Every table that the migrations make, in their order."""
     return [name for _, _, statements in migrations() for name in _CREATED.findall(statements)]
+
+
+def _indexes() -> list[str]:
+    return [name for _, _, statements in migrations() for name in _INDEXED.findall(statements)]
 
 
 async def state(connection: Connection) -> State:
@@ -93,6 +98,8 @@ async def rebuild(connection: Connection, requested_by: str, reason: str, *, rec
     there = [name for name in there if name != KEPT]
     if recreate:
         await connection.execute(f"DROP TABLE IF EXISTS {', '.join([*there, MIGRATED])} CASCADE")
+        # A table that was renamed keeps its indexes, and they keep their names.
+        await connection.execute(f"DROP INDEX IF EXISTS {', '.join(_indexes())}")
         await apply_migrations(connection)
     else:
         await connection.execute(f"TRUNCATE {', '.join(there)} RESTART IDENTITY")
