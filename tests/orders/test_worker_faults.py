@@ -30,7 +30,7 @@ from tests.orders.worker_fleet import Fleet, running
 pytestmark = pytest.mark.slow
 PAUSE_S = 0.04
 FAULT_S = 4.0
-ANSWER_MAX_S = 2.0
+ANSWER_MAX_S = 4.0
 """The machine may be busy. Were a fault not contained, an answer would take the five seconds of a verdict, or none."""
 
 
@@ -63,17 +63,18 @@ async def fleet(parts: LocalStack, tmp_path: Path, make: Any, forwarder: Forward
 class Trader:
     """Sends orders all the time and reads each at the place it was told."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, number: int) -> None:
         self._fleet = fleet
+        self._number = number
         self.submitted: Counter[int] = Counter()
         self.read: Counter[int] = Counter()
         self.longest_s = 0.0
         self.ids: list[str] = []
 
     async def trade(self) -> None:
-        number = 0
         while True:
-            number += 2  # the gate says yes to even ones
+            self._number += 2  # the gate says yes to even ones
+            number = self._number
             began = time.monotonic()
             response = await self._fleet.submit(str(number), limit_price_e4=1)
             self.longest_s = max(self.longest_s, time.monotonic() - began)
@@ -84,10 +85,10 @@ class Trader:
 
 
 @asynccontextmanager
-async def trading(fleet: Fleet) -> AsyncIterator[Trader]:
+async def trading(fleet: Fleet, number: int = 0) -> AsyncIterator[Trader]:
     """Asserts at the end that nothing but 201 in time was answered, by one and the same process."""
     assert fleet.worker is not None
-    trader = Trader(fleet)
+    trader = Trader(fleet, number)
     task = asyncio.create_task(trader.trade())
     try:
         yield trader
@@ -292,7 +293,7 @@ async def test_worker_when_it_starts_without_postgres_then_orders_are_taken(
     """Nothing listens there, and nothing ever has."""
     async with (
         running(Fleet(parts, tmp_path, make, "postgresql://nobody@127.0.0.1:1/nothing")) as fleet,
-        trading(fleet) as trader,
+        trading(fleet, number=1_000_000) as trader,
     ):
         await until_said(fleet, state="degraded", reason="away")
         while len(trader.ids) <= 100:
