@@ -1,4 +1,4 @@
-"""Routes of orders: submit, cancel, read."""
+"""Routes that change orders: submit, cancel."""
 
 import asyncio
 from typing import Annotated, Any, Final
@@ -7,12 +7,12 @@ from common.contracts.events import Decision, OrderCancel, OrderEvent, OrderStat
 from common.contracts.values import OrderId
 from fastapi import APIRouter, Path, Response
 
-from orders.api.problems import Problem, problem_responses
+from orders.api.problems import Problem, denial, problem_responses
 from orders.api.requests import OrderRequest, SentNs, sent_or_now
-from orders.database import DatabaseAway
 from orders.desk import Desk, NoVerdict
 from orders.domain.lifecycle import CLOSED
 from orders.queries import Queries
+from orders.trouble import DatabaseAway
 
 LOOKUP_S: Final = 0.25
 """What a cancel request waits for the read side at most before it goes to the log all the same."""
@@ -24,7 +24,8 @@ _SUBMIT_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     **problem_responses(
         status_400="malformed request",
         status_409="the id was used with another body; `conflict` names the first field that differs",
-        status_422="denied by the gate; `reason` and the numbers `compared` say why",
+        status_422="denied by the gate; `reason` and the numbers `compared` say why, `transient` whether the same "
+        "order can be accepted later, under another id (then with `Retry-After`)",
         status_503="no verdict in time, or not ready; see `type`",
     ),
 }
@@ -81,13 +82,6 @@ def orders_router(desk: Desk, queries: Queries) -> APIRouter:
             order=order.model_dump(mode="json", exclude_none=True),
         )
 
-    @router.get("/{order_id}", summary="One order", responses=problem_responses(status_404="no such order"))
-    async def read(order_id: OrderPath) -> OrderEvent:
-        order = await queries.order(order_id)
-        if order is None:
-            raise _unknown(order_id)
-        return order
-
     return router
 
 
@@ -97,8 +91,7 @@ def _denied(decision: Decision) -> Problem:
     if decision.reason is ReasonCode.DUPLICATE_ID:
         detail = f"order {decision.order_id} exists already, with another {decision.conflict or 'body'}"
         return Problem(409, "client-order-id-conflict", "The id is taken", detail, decision=whole, **members)
-    reason = decision.reason.value if decision.reason else "unknown"
-    return Problem(422, "order-denied", "The order was denied", reason, decision=whole, **members)
+    return denial("order-denied", "The order was denied", "client_order_id", decision)
 
 
 def _unknown(order_id: str) -> Problem:

@@ -14,6 +14,7 @@ from common.contracts.events import (
     Withdraw,
 )
 from common.contracts.values import (
+    INT64_MAX,
     AccountId,
     CashE4,
     ClientOrderId,
@@ -36,7 +37,8 @@ SentNs = Annotated[
         "Latency is measured from it.",
     ),
 ]
-Before = Annotated[int | None, Query(ge=0, description="`next` of the page before")]
+Before = Annotated[int | None, Query(ge=0, le=INT64_MAX, description="`next` of the page before")]
+After = Annotated[int, Query(ge=0, le=INT64_MAX, description="`next` of the page before")]
 
 
 def sent_or_now(sent_ns: int | None) -> int:
