@@ -1,5 +1,6 @@
 """Tables of the real overlay on a store in memory, and builders of messages."""
 
+import asyncio
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +26,12 @@ from common.runtime.message import Message, Output, View
 from common.runtime.tables import TableDeclaration
 from common.testing.stack import LocalStack
 from common.testing.tables import MemoryTables
+from orders.database import Database
+from orders.queries import Queries
+from orders.reads import Reads
+from orders.recent import Recent
+from orders.settings import OrdersSettings
+from orders.stops import Place
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -71,6 +78,22 @@ def bodies(handled: Iterable[Output | View], topic: Topic) -> list[Any]:
         for one in handled
         if isinstance(one, Output) and one.topic is topic
     ]
+
+
+class NoProjection:
+    """Implements ``orders.reads.Projected`` where nothing is projected."""
+
+    def reached(self, place: Place) -> int:
+        return 0
+
+    def as_of_ns(self, place: Place) -> int:
+        return 0
+
+    def is_going_on(self, place: Place) -> bool:
+        return False
+
+    async def moved(self) -> None:
+        await asyncio.Event().wait()
 
 
 class Make:
@@ -135,6 +158,10 @@ class Make:
     def venue_cancel(self, order_id: str = "A.1", **changes: Any) -> VenueCancel:
         fields = {"symbol": "AAPL", "instrument_id": 8, "side": Side.BUY, "sent_ns": 900}
         return VenueCancel(order_id=order_id, account_id=order_id.split(".")[0], **(fields | changes))
+
+    def reads(self, settings: OrdersSettings, recent: Recent | None = None) -> Reads:
+        """Reads of a process whose projection does not run."""
+        return Reads(Queries(Database(settings, 2)), recent or Recent(settings.orders_recent_max), NoProjection())
 
     def mark(
         self,

@@ -258,7 +258,7 @@ async def _beside(world: World, requests: list[Any], pauses: list[int]) -> None:
         assert answer.status_code in allowed, answer.text
     for order_id, entered in world.entered.items():
         named = [end for name, end in world.ends if name in (None, order_id)]
-        concerned = any(entered < end for end in named)
+        concerned = any(end is None or entered < end for end in named)
         denied = world.intents[entered].qty == 13
         assert world.state(order_id) is (
             OrderState.DENIED if denied else OrderState.CANCELED if concerned else OrderState.WORKING

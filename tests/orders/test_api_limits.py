@@ -8,9 +8,7 @@ import httpx
 from common.contracts.topics import Topic
 from orders.api.limits import LimitRequests
 from orders.api.web import create_api
-from orders.database import Database
 from orders.desk import Desk
-from orders.queries import Queries
 from orders.settings import OrdersSettings
 from orders.verdicts import Verdicts
 from starlette.responses import PlainTextResponse
@@ -62,10 +60,10 @@ class Unused:
         raise AssertionError(f"the end of {topic.name} was asked for")
 
 
-async def test_body_when_it_is_larger_than_allowed_then_413_told_or_not() -> None:
+async def test_body_when_it_is_larger_than_allowed_then_413_told_or_not(make: Any) -> None:
     settings = OrdersSettings(http_body_bytes_max=5_000)
     desk = Desk(Unused(), Verdicts(1), settings, lambda: True, Unused())
-    http = client(create_api(desk, Queries(Database(settings, 2)), settings))
+    http = client(create_api(desk, make.reads(settings), settings))
     sent: list[int] = []
 
     async def endless() -> AsyncIterator[bytes]:

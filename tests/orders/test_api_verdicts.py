@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from common.contracts.events import CommandResult, Decision, OrderEvent, OrderState, ReasonCode
+from common.contracts.events import TRANSIENT_REASONS, CommandResult, Decision, OrderEvent, OrderState, ReasonCode
 from common.contracts.topics import (
     ORDERS_CANCELS,
     ORDERS_EVENTS,
@@ -23,10 +23,9 @@ from common.contracts.topics import (
 from common.runtime.errors import Retriable
 from common.runtime.message import Message
 from orders.api.web import create_api
-from orders.database import Database
 from orders.desk import Desk
 from orders.domain.lifecycle import on_decision
-from orders.queries import Queries
+from orders.recent import Recent
 from orders.settings import OrdersSettings
 from orders.verdicts import Verdicts
 from pydantic import SecretStr
@@ -46,8 +45,9 @@ Answer = Callable[["Wire", Topic, Any, tuple[int, int]], None]
 class Wire:
     """The log between a replica and the stages. ``answer`` sees every message sent, before the sender is told."""
 
-    def __init__(self, verdicts: Verdicts, answer: Answer) -> None:
+    def __init__(self, verdicts: Verdicts, recent: Recent, answer: Answer) -> None:
         self.verdicts = verdicts
+        self.recent = recent
         self.answer = answer
         self.sent: list[tuple[Topic, Any]] = []
         self._offsets = itertools.count()
@@ -65,7 +65,9 @@ class Wire:
     def commit(self, topic: Topic, body: Any) -> None:
         value = body if isinstance(body, bytes) else topic.schema.encode(body)
         key = b"A" if isinstance(body, bytes) else body.account_id.encode()
-        self.verdicts.on_messages([Message(topic, 3, 0, key, value, 0)])
+        messages = [Message(topic, 3, next(self._offsets), key, value, 0)]
+        self.recent.on_messages(messages)
+        self.verdicts.on_messages(messages)
 
 
 class Client(httpx.AsyncClient):
@@ -81,9 +83,10 @@ async def connect(make: Any) -> AsyncIterator[Callable[..., Client]]:
         fields: dict[str, Any] = {"verdict_timeout_ms": 5_000, "postgres_dsn": away} | changes
         settings = OrdersSettings(**fields)
         verdicts = Verdicts(settings.inflight_max)
-        wire = Wire(verdicts, answer)
+        recent = Recent(settings.orders_recent_max)
+        wire = Wire(verdicts, recent, answer)
         desk = Desk(wire, verdicts, settings, lambda: tailing, wire)
-        api = create_api(desk, Queries(Database(settings, 2)), settings)
+        api = create_api(desk, make.reads(settings, recent), settings)
         client = Client(transport=httpx.ASGITransport(api), base_url="http://orders")
         client.wire = wire
         clients.append(client)
@@ -129,6 +132,27 @@ async def test_submit_when_the_senders_clock_cannot_be_then_our_own_is_taken(
 async def test_submit_when_repeated_then_200_with_the_first_answer(connect: Any, make: Any) -> None:
     response = await connect(gate(make, repeat=True)).post("/v1/orders", json=ORDER)
     assert (response.status_code, response.json()["repeat"]) == (200, True)
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+@pytest.mark.parametrize("reason", ReasonCode)
+async def test_denial_tells_whether_asking_again_can_help(
+    connect: Any, make: Any, reason: ReasonCode, repeat: bool
+) -> None:
+    """A repeat under the same id gets the same answer, which says that the id is used up."""
+    if reason is ReasonCode.DUPLICATE_ID:
+        return  # a conflict over the id, 409
+    response = await connect(gate(make, accepted=False, reason=reason, repeat=repeat)).post("/v1/orders", json=ORDER)
+    body = response.json()
+    assert (response.status_code, body["reason"]) == (422, reason.value)
+    assert body["transient"] is (reason in TRANSIENT_REASONS)
+    assert ("Retry-After" in response.headers) is body["transient"]
+    assert ("new client_order_id" in body["detail"]) is body["transient"]
+    assert "used up" in body["detail"]
+
+
+def test_transient_reasons_are_about_the_market() -> None:
+    assert {reason.value for reason in TRANSIENT_REASONS} == {"INSTRUMENT_HALTED", "MARK_MISSING", "MARK_STALE"}
 
 
 async def test_submit_when_denied_then_422_with_reason_and_numbers(connect: Any, make: Any) -> None:
@@ -326,7 +350,7 @@ async def test_command_when_denied_then_422_and_when_id_is_taken_then_409(connec
 @pytest.mark.parametrize("path", ["/v1/orders/A.1", "/v1/accounts/A", "/v1/accounts/A/orders", "/v1/accounts/A/ledger"])
 async def test_reads_when_postgres_is_away_then_503(connect: Any, path: str) -> None:
     response = await connect(silence).get(path)
-    assert (response.status_code, response.json()["type"]) == (503, "urn:tidemark:problem:reads-unavailable")
+    assert (response.status_code, response.json()["type"]) == (503, "urn:tidemark:problem:reads-degraded")
     assert response.headers["Retry-After"] == "1"
 
 
@@ -343,6 +367,22 @@ async def test_openapi_names_the_problems_and_the_contracts(connect: Any) -> Non
     schemas = document["components"]["schemas"]
     assert {"Decision", "OrderEvent", "ProblemDetails", "AccountData"} <= set(schemas)
     assert "HTTPValidationError" not in str(document)
+
+
+async def test_openapi_declares_every_answer_of_a_read_and_as_of_when_it_is(connect: Any) -> None:
+    document = (await connect(silence).get("/openapi.json")).json()
+    reads = {
+        path: methods["get"]["responses"]
+        for path, methods in document["paths"].items()
+        if path.startswith("/v1/")
+        if "get" in methods
+    }
+    assert len(reads) == 5
+    for path, responses in reads.items():
+        is_one = path in ("/v1/orders/{order_id}", "/v1/accounts/{account_id}")
+        assert set(responses) == {"200", "400", "503", *(["404"] if is_one else [])}
+        for code in ("200", *(["404"] if is_one else [])):
+            assert "Tidemark-As-Of" in responses[code]["headers"]
 
 
 @pytest.mark.parametrize(("origin", "allowed"), [("http://localhost:5173", True), ("https://evil.example", False)])

@@ -24,16 +24,22 @@ from common.contracts.values import RestingOrders
 from common.runtime.message import Message
 from common.testing.stack import LocalStack
 from orders import projection
-from orders.database import Database, DatabaseAway, migrations
+from orders.database import Database, migrations
 from orders.domain.lifecycle import on_cancel, on_decision
-from orders.projection import LedgerGap, ProjectionSink
 from orders.queries import Queries
 from orders.settings import OrdersSettings
+from orders.sink import ProjectionSink
+from orders.trouble import DatabaseAway
 from pydantic import SecretStr
 
 
 def open_database(dsn: str) -> Database:
     return Database(OrdersSettings(postgres_dsn=SecretStr(dsn), postgres_timeout_ms=5_000), 4)
+
+
+async def fetch(database: Database, statement: str) -> list[asyncpg.Record]:
+    """As an operator with psql."""
+    return await database.read(lambda connection: connection.fetch(statement))
 
 
 @pytest.fixture
@@ -133,9 +139,8 @@ async def test_every_kind_of_record_is_projected(log: Log, database: Database, m
     await log.project(log.records(RISK_DECISIONS, make.decision(make.intent()), denied, result))
     report = make.report(1, ExecType.NEW, leaves_qty=100)
     await log.project(log.records(ORDERS_EXECUTIONS, report, report))
-    async with database.transaction() as connection:
-        decisions = await connection.fetch("SELECT order_id, accepted, reason, compared FROM decisions ORDER BY 1")
-        results = await connection.fetch("SELECT command_id, status, resting FROM command_results")
+    decisions = await fetch(database, "SELECT order_id, accepted, reason, compared FROM decisions ORDER BY 1")
+    results = await fetch(database, "SELECT command_id, status, resting FROM command_results")
     assert [tuple(row) for row in decisions] == [
         ("A.1", True, None, "{}"),
         ("A.2", False, "CASH_INSUFFICIENT", '{"shortfall_cash_e4": 5}'),
@@ -179,18 +184,23 @@ async def test_balances_are_the_fold_of_the_ledger(log: Log, database: Database)
     assert (page.items, page.next) == (entries[:3], 3)
     page = await Queries(database).ledger("A", 3, 3)
     assert (page.items, page.next) == (entries[3:], None)
-    async with database.transaction() as connection:
-        sums = await connection.fetch("SELECT asset, sum(amount) AS total FROM balances GROUP BY asset")
+    sums = await fetch(database, "SELECT asset, sum(amount) AS total FROM balances GROUP BY asset")
     assert {row["total"] for row in sums} == {0}
 
 
-async def test_ledger_when_an_entry_is_missing_then_nothing_is_applied(log: Log, database: Database) -> None:
+async def test_ledger_when_an_entry_is_missing_then_the_partition_stops_before_it(
+    log: Log, database: Database, make: Any
+) -> None:
     await log.project(log.records(RISK_LEDGER, entry(1)))
-    before = await log.sink.positions()
-    with pytest.raises(LedgerGap, match="account A: entry 3 follows 1"):
-        await log.project(log.records(RISK_LEDGER, entry(3)))
-    assert await log.sink.positions() == before
-    assert len((await Queries(database).ledger("A", 0, 10)).items) == 1
+    reports = log.records(ORDERS_EXECUTIONS, make.report(1, ExecType.NEW, leaves_qty=100))
+    ledger = log.records(RISK_LEDGER, entry(1, account="B"), entry(3), entry(2, account="B"))
+    await log.sink.apply([*ledger, *reports], {(RISK_LEDGER.name, 0): 7, (ORDERS_EXECUTIONS.name, 0): 1})
+    assert await log.sink.positions() == {(RISK_LEDGER.name, 0): 3, (ORDERS_EXECUTIONS.name, 0): 1}
+    [(place, stop)] = log.sink.stops.by_place.items()
+    assert (place, stop.offset, stop.account_id) == ((RISK_LEDGER.name, 0), 4, "A")
+    assert "account A: entry 3 follows 1" in stop.text
+    assert [len((await Queries(database).ledger(account, 0, 10)).items) for account in "AB"] == [1, 1]
+    assert len((await Queries(database).executions("A", None, 10)).items) == 1
 
 
 async def test_record_when_undecodable_then_neighbours_are_projected(log: Log, database: Database, make: Any) -> None:
@@ -298,9 +308,8 @@ async def test_database_when_it_goes_back_in_time_then_it_is_read_again(log: Log
     """As after a restore from a backup: positions are asked anew, and the log is read from there."""
     records = log.records(RISK_LEDGER, *(entry(seq) for seq in range(1, 5)))
     await log.project(records[:3])
-    async with database.transaction() as connection:
-        for table in ("ledger_entries", "balances", "accounts", "projection_positions"):
-            await connection.execute(f"DELETE FROM {table}")
+    for table in ("ledger_entries", "balances", "accounts", "projection_positions"):
+        await fetch(database, f"DELETE FROM {table}")
     with pytest.raises(DatabaseAway, match="went back to 0"):
         await log.project(records[3:])
     assert await log.sink.positions() == {}

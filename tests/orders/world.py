@@ -33,20 +33,23 @@ from common.contracts.values import order_id_of
 from common.runtime.message import Message, Output
 from orders import stages
 from orders.api.web import create_api
-from orders.database import Connection, Database, DatabaseAway
+from orders.database import Database
 from orders.desk import Desk
 from orders.queries import Queries
+from orders.reads import Reads
+from orders.recent import Recent
 from orders.settings import OrdersSettings
+from orders.trouble import DatabaseAway, Trouble
 from orders.verdicts import Verdicts
+
+from tests.orders.conftest import NoProjection
 
 
 class AwayDatabase(Database):
     """Says at once that it is away, so that what happens beside a cancel is for the test to choose."""
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        raise DatabaseAway("it is away")
-        yield
+    async def transaction(self, work: Any, timeout_s: float | None = None) -> Any:
+        raise DatabaseAway(Trouble.AWAY, "it is away")
 
 
 class World:
@@ -60,11 +63,12 @@ class World:
         fields: dict[str, Any] = {"cancel_beside_ms": 0} | changes
         self.settings = OrdersSettings(**fields)
         self.verdicts = Verdicts(self.settings.inflight_max)
+        self.recent = Recent(self.settings.orders_recent_max)
         self.bench = make.bench(stages.handle, stages.TABLES)
         self.pauses: Iterator[int] = itertools.repeat(0)
         self.intents: list[Any] = []
-        self.ends: list[tuple[str | None, int]] = []
-        """Order of each cancel that was appended, and the place it carries."""
+        self.ends: list[tuple[str | None, int | None]] = []
+        """Order of each cancel that was appended, and the place it carries; none where the order was known."""
         self.gate_on = self.venue_on = True
         self.undecided: deque[int] = deque()
         self.commands: deque[tuple[int, SetAccount]] = deque()
@@ -74,6 +78,7 @@ class World:
         self.reports: deque[Any] = deque()
         self.entered: dict[str, int] = {}
         self._numbers = itertools.count(1)
+        self._offsets = itertools.count()
         self._command_offsets = itertools.count()
 
     async def pause(self) -> None:
@@ -196,7 +201,10 @@ class World:
 
     def _commit(self, topic: Topic, body: Any) -> None:
         key = body.account_id.encode()
-        self.verdicts.on_messages([Message(topic, 0, 0, key, topic.schema.encode(body), 0)])
+        message = Message(topic, 0, next(self._offsets), key, topic.schema.encode(body), 0)
+        if topic is not ORDERS_CANCEL_REPORTS:
+            self.recent.on_messages([message])
+        self.verdicts.on_messages([message])
 
     def state(self, order_id: str) -> OrderState:
         order: OrderEvent = self.bench.rows("orders")[order_id.encode()]
@@ -204,9 +212,9 @@ class World:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:
-        database = AwayDatabase(self.settings, 2)
+        reads = Reads(Queries(AwayDatabase(self.settings, 2)), self.recent, NoProjection())
         desk = Desk(self, self.verdicts, self.settings, lambda: True, self)
-        api = create_api(desk, Queries(database), self.settings)
+        api = create_api(desk, reads, self.settings)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://orders") as client:
             going_on = asyncio.create_task(self._go_on())
             try:

@@ -1,6 +1,7 @@
 """The orders worker: two stages, the HTTP API, the projection."""
 
 import asyncio
+from collections.abc import Sequence
 
 import mode
 from common.contracts.topics import (
@@ -13,13 +14,18 @@ from common.contracts.topics import (
 from common.runtime.app import TidemarkApp
 from common.runtime.broker_watch import is_broker_away
 from common.runtime.ends import LogEnds
+from common.runtime.message import Message
 
 from orders import projection, stages
 from orders.api.web import create_api
 from orders.database import Database
 from orders.desk import Desk
+from orders.projected import ProjectedLog
 from orders.queries import Queries
+from orders.reads import Reads
+from orders.recent import Recent
 from orders.settings import OrdersSettings
+from orders.sink import ProjectionSink
 from orders.venue import rows as venue_rows
 from orders.venue import stage as venue_stage
 from orders.venue.calendar_file import load_calendar
@@ -59,18 +65,29 @@ def build(settings: OrdersSettings) -> TidemarkApp:
         tables=venue_rows.TABLES,
     )(venue_stage.Venue(load_calendar(settings.venue_calendar)).handle)
 
-    reading = Database(settings, settings.postgres_pool_max)
-    projecting = Database(settings, PROJECTION_CONNECTIONS)
-    projected = app.projection(projection.TOPICS, projection.ProjectionSink(projecting))
-    # Told, not required: without PostgreSQL orders are taken and answered all the same.
-    app.health.add("projection", lambda: (True, {"reading": projected.ready()[0]}))
-
     verdicts = Verdicts(settings.inflight_max)
-    tail = app.tail((RISK_DECISIONS, ORDERS_EVENTS, ORDERS_CANCEL_REPORTS), verdicts.on_messages)
+    recent = Recent(settings.orders_recent_max)
+
+    def on_tail(messages: Sequence[Message]) -> None:
+        # What a client is about to be told can be read from here on.
+        recent.on_messages([message for message in messages if message.topic is not ORDERS_CANCEL_REPORTS])
+        verdicts.on_messages(messages)
+
+    tail = app.tail((RISK_DECISIONS, ORDERS_EVENTS, ORDERS_CANCEL_REPORTS), on_tail, recent.on_started)
+    reading = Database(settings, settings.postgres_pool_max, settings.reads_timeout_ms)
+    projecting = Database(settings, PROJECTION_CONNECTIONS)
+    sink = ProjectionSink(projecting, recent.on_projected)
+    follower = app.projection(projection.TOPICS, sink, settings.projection_backoff_max_s)
+    projected = ProjectedLog(sink, follower, reading)
+    # Told, not required: whatever PostgreSQL does, orders are taken and answered all the same.
+    app.health.add("projection", projected.check)
+    app.health.add("reads", projected.check_reads)
+    reads = Reads(Queries(reading), recent, projected, tail.as_of_ns)
+
     ends = LogEnds(settings, "orders")
     app.run_service(ends)
     desk = Desk(app.sender, verdicts, settings, lambda: tail.ready()[0] and not is_broker_away(), ends)
-    app.serve(create_api(desk, Queries(reading), settings))
+    app.serve(create_api(desk, reads, settings))
     app.run_service(Databases(reading, projecting))
     app.watch_dead_letters((*stages.INPUTS, *venue_stage.INPUTS))
     return app

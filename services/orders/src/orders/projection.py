@@ -5,7 +5,6 @@ project side by side: who takes the lock on a partition's position first applies
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -13,10 +12,12 @@ from common.contracts.events import CommandResult, Decision, ExecutionReport, Le
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER, Topic
 from common.runtime.logs import get_logger
 from common.runtime.message import Message
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 from pydantic import BaseModel
 
-from orders.database import Connection, Database, DatabaseAway
+from orders.database import Connection
+from orders.stops import Place
+from orders.trouble import RowRefused
 
 _log = get_logger(__name__)
 
@@ -25,56 +26,32 @@ ROWS = Counter("tidemark_orders_projected_rows_total", "Records projected into P
 REFUSED = Counter("tidemark_orders_projection_refused_total", "Records that could not be decoded", ["topic"])
 DECODED_AT_ONCE: Final = 100
 """Records between which requests are let in: they share the event loop."""
-LAG = Gauge("tidemark_orders_projection_lag_seconds", "Age of the newest projected record", ["topic", "partition"])
 
 
-class LedgerGap(Exception):
-    """An account's entries are not 1, 2, 3, …: the log is broken, and a balance made from it would be wrong."""
+class LedgerGap(RowRefused):
+    """An account's entries are not 1, 2, 3, …: a balance made from them would be wrong."""
 
 
-class ProjectionSink:
-    """See ``common.runtime.followers.Sink``."""
+async def write_records(connection: Connection, messages: Sequence[Message]) -> None:
+    """Rows of records that were not projected before, topic after topic, each partition in order."""
+    for topic in TOPICS:
+        records = await _decoded([m for m in messages if m.topic.name == topic.name])
+        if records:
+            await _WRITERS[topic.name](connection, records)
+            ROWS.labels(topic.name).inc(len(records))
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._migrated = False
-        self._reached: dict[tuple[str, int], int] = {}
 
-    async def positions(self) -> Mapping[tuple[str, int], int]:
-        """Brings the schema up to date first. Raises DatabaseAway."""
-        if not self._migrated:
-            await self._database.migrate()
-            self._migrated = True
-        async with self._database.transaction() as connection:
-            rows = await connection.fetch("SELECT topic, partition, next_offset FROM projection_positions")
-        self._reached = {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
-        return dict(self._reached)
-
-    async def apply(self, messages: Sequence[Message], positions: Mapping[tuple[str, int], int]) -> None:
-        """One transaction. Raises DatabaseAway where nothing happened, LedgerGap where the log cannot be right."""
-        async with self._database.transaction() as connection:
-            stored = await _lock_positions(connection, sorted(positions))
-            for place, next_offset in stored.items():
-                if next_offset < self._reached.get(place, 0):
-                    self._migrated = False
-                    raise DatabaseAway(f"the database went back to {next_offset} on {place}: it must be read again")
-            fresh = [m for m in messages if m.offset >= stored[m.topic.name, m.partition]]
-            for topic in TOPICS:
-                records = await _decoded([m for m in fresh if m.topic.name == topic.name])
-                if records:
-                    await _WRITERS[topic.name](connection, records)
-                    ROWS.labels(topic.name).inc(len(records))
-            reached = {place: max(next_offset, stored[place]) for place, next_offset in positions.items()}
-            await connection.execute(_SET_POSITIONS, *_columns(reached), list(reached.values()))
-        self._reached.update(reached)
-        for message in messages[-1:]:
-            LAG.labels(message.topic.name, message.partition).set(time.time() - message.timestamp_ms / 1000)
+async def set_positions(connection: Connection, reached: Mapping[Place, int]) -> None:
+    """In the transaction that wrote the rows."""
+    await connection.execute(_SET_POSITIONS, *_columns(reached), list(reached.values()))
 
 
 Record = tuple[Message, Any]
 """A record and its decoded body."""
-Place = tuple[str, int]
-"""Topic and partition."""
+
+
+def place_of(message: Message) -> Place:
+    return message.topic.name, message.partition
 
 
 def _columns(places: Iterable[Place]) -> tuple[list[str], list[int]]:
@@ -82,7 +59,7 @@ def _columns(places: Iterable[Place]) -> tuple[list[str], list[int]]:
     return list(topics), list(partitions)
 
 
-async def _lock_positions(connection: Connection, places: Sequence[Place]) -> dict[Place, int]:
+async def lock_positions(connection: Connection, places: Sequence[Place]) -> dict[Place, int]:
     """Place → next offset. Locked in order, so that replicas wait for each other and never in a circle."""
     rows = await connection.fetch(_LOCK_POSITIONS, *_columns(places))
     if len(rows) < len(places):
@@ -151,7 +128,7 @@ async def _write_ledger(connection: Connection, records: Sequence[Record]) -> No
     accounts = sorted({entry.account_id for entry in entries})
     rows = await connection.fetch(_LOCK_ACCOUNTS, accounts)
     reached = {row["account_id"]: row["ledger_seq"] for row in rows}
-    fresh = []
+    fresh, again = [], []
     for entry in entries:
         expected = reached[entry.account_id] + 1
         if entry.seq > expected:
@@ -159,11 +136,31 @@ async def _write_ledger(connection: Connection, records: Sequence[Record]) -> No
         if entry.seq == expected:
             reached[entry.account_id] = entry.seq
             fresh.append(entry)
+        else:
+            again.append(entry)
+    if again:
+        await _check_booked(connection, again)
     if fresh:
         await connection.execute(_BOOK_ENTRIES, _json_rows(fresh))
         await connection.execute(_SET_LEDGER_SEQ, list(reached), list(reached.values()))
 
 
+async def _check_booked(connection: Connection, entries: Sequence[LedgerEntry]) -> None:
+    """Entries that the account's sequence says were booked. Raises LedgerGap where one is not among the rows."""
+    keys = [entry.account_id for entry in entries], [entry.seq for entry in entries]
+    missing = await connection.fetchrow(_FIRST_NOT_BOOKED, *keys)
+    if missing is not None:
+        account_id, seq, stands_at = missing
+        raise LedgerGap(f"account {account_id}: entry {seq} is not among the rows, though it stands at {stands_at}")
+
+
+_FIRST_NOT_BOOKED: Final = """
+    SELECT account_id, asked.seq, accounts.ledger_seq
+    FROM unnest($1::text[], $2::bigint[]) AS asked (account_id, seq) JOIN accounts USING (account_id)
+    WHERE NOT EXISTS (
+        SELECT FROM ledger_entries AS booked WHERE (booked.account_id, booked.seq) = (asked.account_id, asked.seq)
+    ) LIMIT 1
+"""
 _LOCK_POSITIONS: Final = """
     SELECT topic, partition, next_offset FROM projection_positions
     JOIN unnest($1::text[], $2::int[]) AS asked (topic, partition) USING (topic, partition)
@@ -179,7 +176,7 @@ _SET_POSITIONS: Final = """
     FROM unnest($1::text[], $2::int[], $3::bigint[]) AS reached (topic, partition, next_offset)
     WHERE stored.topic = reached.topic AND stored.partition = reached.partition
 """
-_ORDER_COLUMNS: Final = (
+ORDER_COLUMNS: Final = (
     "order_id, account_id, client_order_id, symbol, instrument_id, side, order_type, time_in_force, qty, "
     "limit_price_e4, state, cum_qty, leaves_qty, notional_e4, reason, text, revision, sent_ns, updated_ns, "
     "decided_ns, intent_offset"
@@ -190,17 +187,17 @@ _ORDER_UPDATES: Final = ", ".join(
 )
 # Rows are numbered as they come, in the order of the log: no client's clock says which order is the newer one.
 _UPSERT_ORDERS: Final = f"""
-    INSERT INTO orders ({_ORDER_COLUMNS})
-    SELECT {_ORDER_COLUMNS} FROM jsonb_populate_recordset(NULL::orders, $1::jsonb)
+    INSERT INTO orders ({ORDER_COLUMNS})
+    SELECT {ORDER_COLUMNS} FROM jsonb_populate_recordset(NULL::orders, $1::jsonb)
     ON CONFLICT (order_id) DO UPDATE SET {_ORDER_UPDATES} WHERE orders.revision < excluded.revision
 """
-_EXECUTION_COLUMNS: Final = (
+EXECUTION_COLUMNS: Final = (
     "execution_id, exec_type, order_id, account_id, symbol, side, "
     "last_qty, last_price_e4, cum_qty, leaves_qty, venue_ns, text"
 )
 _INSERT_EXECUTIONS: Final = f"""
-    INSERT INTO executions ({_EXECUTION_COLUMNS})
-    SELECT {_EXECUTION_COLUMNS} FROM jsonb_populate_recordset(NULL::executions, $1::jsonb)
+    INSERT INTO executions ({EXECUTION_COLUMNS})
+    SELECT {EXECUTION_COLUMNS} FROM jsonb_populate_recordset(NULL::executions, $1::jsonb)
     ON CONFLICT DO NOTHING
 """
 _DECISION_COLUMNS: Final = (
@@ -210,6 +207,7 @@ _DECISION_COLUMNS: Final = (
 _INSERT_DECISIONS: Final = f"""
     INSERT INTO decisions ({_DECISION_COLUMNS})
     SELECT {_DECISION_COLUMNS} FROM jsonb_populate_recordset(NULL::decisions, $1::jsonb)
+    ON CONFLICT DO NOTHING
 """
 _RESULT_COLUMNS: Final = (
     "partition, record_offset, account_id, command_id, accepted, reason, compared, repeat, status, "
@@ -218,6 +216,7 @@ _RESULT_COLUMNS: Final = (
 _INSERT_COMMAND_RESULTS: Final = f"""
     INSERT INTO command_results ({_RESULT_COLUMNS})
     SELECT {_RESULT_COLUMNS} FROM jsonb_populate_recordset(NULL::command_results, $1::jsonb)
+    ON CONFLICT DO NOTHING
 """
 _SET_STATUSES: Final = """
     INSERT INTO accounts (account_id, status)
@@ -229,10 +228,10 @@ _LOCK_ACCOUNTS: Final = """
     ON CONFLICT (account_id) DO UPDATE SET ledger_seq = accounts.ledger_seq
     RETURNING account_id, ledger_seq
 """
-_ENTRY_COLUMNS: Final = "account_id, seq, kind, postings, order_id, command_id, execution_id, booked_ns"
+ENTRY_COLUMNS: Final = "account_id, seq, kind, postings, order_id, command_id, execution_id, booked_ns"
 _BOOK_ENTRIES: Final = f"""
-    WITH entries AS (SELECT {_ENTRY_COLUMNS} FROM jsonb_populate_recordset(NULL::ledger_entries, $1::jsonb)),
-    booked AS (INSERT INTO ledger_entries ({_ENTRY_COLUMNS}) SELECT {_ENTRY_COLUMNS} FROM entries)
+    WITH entries AS (SELECT {ENTRY_COLUMNS} FROM jsonb_populate_recordset(NULL::ledger_entries, $1::jsonb)),
+    booked AS (INSERT INTO ledger_entries ({ENTRY_COLUMNS}) SELECT {ENTRY_COLUMNS} FROM entries)
     INSERT INTO balances (account_id, book, asset, amount)
     SELECT account_id, posting.book, posting.asset, sum(posting.amount)
     FROM entries, jsonb_to_recordset(postings) AS posting (book text, asset text, amount numeric)

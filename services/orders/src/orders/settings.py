@@ -14,7 +14,15 @@ class OrdersSettings(Settings):
         default=SecretStr("postgresql://tidemark@127.0.0.1:5432/tidemark"), description="libpq URL of the projection"
     )
     postgres_pool_max: int = Field(default=8, ge=2, description="connections of this process at most")
-    postgres_timeout_ms: int = Field(default=5_000, ge=100, description="connecting, or one statement of a read")
+    postgres_timeout_ms: int = Field(
+        default=5_000, ge=100, description="connecting, or one transaction of the projection"
+    )
+    reads_timeout_ms: int = Field(
+        default=2_000, ge=100, description="what PostgreSQL may take for a read, waiting included"
+    )
+    projection_backoff_max_s: float = Field(
+        default=5.0, gt=0, description="the projection tries again this long after PostgreSQL refused it, at the latest"
+    )
     verdict_timeout_ms: int = Field(default=5_000, ge=1, description="after this a request is answered with 503")
     inflight_max: int = Field(default=1_000, ge=1, description="requests that wait for a verdict at most")
     cancel_beside_ms: int = Field(
@@ -22,6 +30,11 @@ class OrdersSettings(Settings):
     )
     unknown_cancels_max: int = Field(
         default=100, ge=1, description="cancels of orders that the read side does not know, at a time; more take turns"
+    )
+    orders_recent_max: int = Field(
+        default=20_000,
+        ge=1,
+        description="orders, and accounts, whose newest committed state is kept until the projection has it",
     )
     http_requests_max: int = Field(
         default=2_000, ge=1, description="requests at a time, reads too; one more is answered with 503"

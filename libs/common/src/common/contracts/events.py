@@ -5,7 +5,7 @@ Keys are account ids (symbols on ``venue.orders``). Every ``*_ns`` is nanosecond
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
@@ -145,6 +145,16 @@ class ReasonCode(StrEnum):
     COMMAND_INVALID = "COMMAND_INVALID"
     BREAK_UNKNOWN = "BREAK_UNKNOWN"
     BREAK_RESOLVED = "BREAK_RESOLVED"
+
+
+TRANSIENT_REASONS: Final = frozenset(
+    {ReasonCode.INSTRUMENT_HALTED, ReasonCode.MARK_MISSING, ReasonCode.MARK_STALE},
+)
+"""Denials of the moment: they are about the market, not about the order or the account, and pass by themselves.
+
+The id is used up by the answer all the same, or a repeated request could trade twice: the same order under a new id may
+be accepted, under the same id it gets the same answer.
+"""
 
 
 class MarkRead(Event):

@@ -22,7 +22,7 @@ from common.contracts.topics import STAGES, Topic
 from common.runtime import metrics
 from common.runtime.backoff import Backoff
 from common.runtime.broker_watch import is_broker_away, watch_brokers
-from common.runtime.followers import Callback, Projection, Sink, Tail
+from common.runtime.followers import Callback, Positions, Projection, Sink, Tail
 from common.runtime.handling import BatchHandler, Handler
 from common.runtime.health import HealthReporter
 from common.runtime.logs import configure_logs, get_logger
@@ -164,16 +164,21 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
 
         return register
 
-    def tail(self, topics: Sequence[Topic], callback: Callback) -> Tail:
-        """Calls back with every record committed from now on, of all partitions."""
-        tail = Tail(self.settings, topics, callback)
+    def tail(
+        self, topics: Sequence[Topic], callback: Callback, on_started: Callable[[Positions], None] | None = None
+    ) -> Tail:
+        """Calls back with every record committed from now on, of all partitions.
+
+        ``on_started`` is told where it begins, and begins anew after an interruption.
+        """
+        tail = Tail(self.settings, topics, callback, on_started)
         self.add_dependency(tail)
         self.health.add("tail", tail.ready)
         return tail
 
-    def projection(self, topics: Sequence[Topic], sink: Sink) -> Projection:
+    def projection(self, topics: Sequence[Topic], sink: Sink, backoff_max_s: float | None = None) -> Projection:
         """Keeps ``sink`` equal to the log."""
-        projection = Projection(self.settings, topics, sink)
+        projection = Projection(self.settings, topics, sink, backoff_max_s)
         self.add_dependency(projection)
         return projection
 

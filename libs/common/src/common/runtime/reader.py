@@ -1,6 +1,7 @@
 """Committed records of whole topics, outside any stage: for tails, projections, the audit and the command line."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
@@ -45,6 +46,8 @@ class CommittedReader:
         self._pace_s = pace_s
         self._queue: asyncio.Queue[_Batch | None] = asyncio.Queue(QUEUE_BATCHES_MAX)
         self._left: Sequence[Message] = ()
+        self._fresh_ns: dict[tuple[str, int], int] = {}
+        self._through_ns = 0
         self._pumps: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -94,14 +97,26 @@ class CommittedReader:
             if messages := await self._next(None):
                 yield messages
 
-    async def gather(self, records_max: int) -> Sequence[Message]:
+    def read_through_ns(self) -> int:
+        """Time since the epoch up to which every record that was committed has been handed out; 0: not known yet.
+
+        It stands still while something waits to be handed out, and where a broker does not answer.
+        """
+        if self._queue.empty() and not self._left:
+            self._through_ns = min((self._fresh_ns.get((topic.name, n), 0) for topic, n in self._readers), default=0)
+        return self._through_ns
+
+    async def gather(self, records_max: int, until_idle_s: float | None = None) -> Sequence[Message]:
         """Waits for a record, then takes what else has arrived: of several partitions, each in order, at most so many.
 
-        What is left over comes next time, so ``positions`` may be ahead of what was handed out.
+        What is left over comes next time, so ``positions`` may be ahead of what was handed out. Returns nothing where
+        nothing came for ``until_idle_s``.
         """
         gathered = list(self._left)
         while not gathered or (len(gathered) < records_max and not self._queue.empty()):
-            gathered += await self._next(None) or ()
+            if (batch := await self._next(until_idle_s)) is None:
+                break
+            gathered += batch
         self._left = gathered[records_max:]
         return gathered[:records_max]
 
@@ -139,7 +154,11 @@ class CommittedReader:
         place = (topic.name, number)
         position = reader.position
         while True:
+            asked_ns = time.time_ns()
             records = await reader.poll(POLL_MS)
+            # Of records only their own time is certain: more may lie behind those that one answer has room for.
+            fresh_ns = min(records[-1].timestamp * 1_000_000, time.time_ns()) if records else asked_ns
+            self._fresh_ns[place] = max(self._fresh_ns.get(place, 0), fresh_ns)
             if records or reader.position != position:
                 position = reader.position
                 messages = [Message(topic, number, r.offset, r.key, r.value, r.timestamp, r.headers) for r in records]

@@ -1,16 +1,14 @@
-"""Routes of accounts: open, fund, withdraw, resolve breaks, read."""
+"""Routes that change accounts: open, fund, withdraw, resolve breaks."""
 
 from typing import Annotated, Any
 
-from common.contracts.events import CommandResult, ExecutionReport, LedgerEntry, OrderEvent, ReasonCode
+from common.contracts.events import CommandResult, ReasonCode
 from common.contracts.values import AccountId, BreakId
-from common.contracts.views import AccountData
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Response
 
-from orders.api.problems import Problem, problem_responses
+from orders.api.problems import Problem, denial, problem_responses
 from orders.api.requests import (
     AccountRequest,
-    Before,
     FundRequest,
     ResolveBreakRequest,
     SentNs,
@@ -18,7 +16,6 @@ from orders.api.requests import (
     sent_or_now,
 )
 from orders.desk import Desk
-from orders.queries import Page, Queries
 
 AccountPath = Annotated[AccountId, Path()]
 _COMMAND: dict[str, Any] = {
@@ -80,39 +77,4 @@ def _answered(result: CommandResult, response: Response) -> CommandResult:
     if result.reason is ReasonCode.DUPLICATE_ID:
         detail = f"command {result.command_id} exists already, with another {result.conflict or 'body'}"
         raise Problem(409, "command-id-conflict", "The id is taken", detail, result=whole, **members)
-    reason = result.reason.value if result.reason else "unknown"
-    raise Problem(422, "command-denied", "The command was denied", reason, result=whole, **members)
-
-
-def accounts_router(queries: Queries, page_rows_max: int) -> APIRouter:
-    """What is known of an account. Lists of an account that never existed are empty."""
-    router = APIRouter(prefix="/v1/accounts", tags=["accounts"])
-    limits = Annotated[int, Query(ge=1, le=page_rows_max)]
-    first_rows = min(100, page_rows_max)
-
-    @router.get(
-        "/{account_id}", summary="Status, cash, positions", responses=problem_responses(status_404="no such account")
-    )
-    async def account(account_id: AccountPath) -> AccountData:
-        known = await queries.account(account_id)
-        if known is None:
-            raise Problem(404, "account-unknown", "No such account", account_id)
-        return known
-
-    @router.get("/{account_id}/orders", summary="Orders, newest first")
-    async def orders(account_id: AccountPath, before: Before = None, limit: limits = first_rows) -> Page[OrderEvent]:
-        return await queries.orders(account_id, before, limit)
-
-    @router.get("/{account_id}/executions", summary="Execution reports, newest first")
-    async def executions(
-        account_id: AccountPath, before: Before = None, limit: limits = first_rows
-    ) -> Page[ExecutionReport]:
-        return await queries.executions(account_id, before, limit)
-
-    @router.get("/{account_id}/ledger", summary="Ledger entries, by sequence")
-    async def ledger(
-        account_id: AccountPath, after: Annotated[int, Query(ge=0)] = 0, limit: limits = first_rows
-    ) -> Page[LedgerEntry]:
-        return await queries.ledger(account_id, after, limit)
-
-    return router
+    raise denial("command-denied", "The command was denied", "command_id", result)

@@ -1,4 +1,4 @@
-"""Routes of orders: submit, cancel, read."""
+"""Routes that change orders: submit, cancel."""
 
 import asyncio
 from typing import Annotated, Any, Final
@@ -9,12 +9,12 @@ from common.contracts.values import OrderId
 from fastapi import APIRouter, Path, Response
 
 from orders.api.cancels import PendingCancel, too_many_pending
-from orders.api.problems import Problem, problem_responses
+from orders.api.problems import Problem, denial, problem_responses
 from orders.api.requests import OrderRequest, SentNs, sent_or_now
-from orders.database import DatabaseAway
 from orders.desk import Desk
 from orders.domain.lifecycle import CLOSED
-from orders.queries import Queries
+from orders.reads import Reads
+from orders.trouble import DatabaseAway
 
 LOOKUP_S: Final = 0.25
 """What a cancel request waits for the read side at most before it goes to the log all the same."""
@@ -26,7 +26,8 @@ _SUBMIT_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     **problem_responses(
         status_400="malformed request",
         status_409="the id was used with another body; `conflict` names the first field that differs",
-        status_422="denied by the gate; `reason` and the numbers `compared` say why",
+        status_422="denied by the gate; `reason` and the numbers `compared` say why, `transient` whether the same "
+        "order can be accepted later, under another id (then with `Retry-After`)",
         status_503="no verdict in time, or not ready; see `type`",
     ),
 }
@@ -46,7 +47,7 @@ _CANCEL_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def orders_router(desk: Desk, queries: Queries) -> APIRouter:
+def orders_router(desk: Desk, reads: Reads) -> APIRouter:
     """The routes under ``/v1/orders``."""
     router = APIRouter(prefix="/v1/orders", tags=["orders"])
 
@@ -70,7 +71,7 @@ def orders_router(desk: Desk, queries: Queries) -> APIRouter:
         responses=_CANCEL_ANSWERS,
     )
     async def cancel(order_id: OrderPath, response: Response, sent_ns: SentNs = None) -> OrderEvent | PendingCancel:
-        order = await _projected(queries, order_id)
+        order = await _known(reads, order_id)
         if order is None or order.state not in CLOSED:
             account_id = order_id.split(".", 1)[0]
             answer = await desk.cancel(account_id, order_id, sent_or_now(sent_ns), known=order is not None)
@@ -91,13 +92,6 @@ def orders_router(desk: Desk, queries: Queries) -> APIRouter:
             order=order.model_dump(mode="json", exclude_none=True),
         )
 
-    @router.get("/{order_id}", summary="One order", responses=problem_responses(status_404="no such order"))
-    async def read(order_id: OrderPath) -> OrderEvent:
-        order = await queries.order(order_id)
-        if order is None:
-            raise _unknown(order_id)
-        return order
-
     return router
 
 
@@ -107,19 +101,20 @@ def _denied(decision: Decision) -> Problem:
     if decision.reason is ReasonCode.DUPLICATE_ID:
         detail = f"order {decision.order_id} exists already, with another {decision.conflict or 'body'}"
         return Problem(409, "client-order-id-conflict", "The id is taken", detail, decision=whole, **members)
-    reason = decision.reason.value if decision.reason else "unknown"
-    return Problem(422, "order-denied", "The order was denied", reason, decision=whole, **members)
+    return denial("order-denied", "The order was denied", "client_order_id", decision)
 
 
 def _unknown(order_id: str) -> Problem:
     return Problem(404, "order-unknown", "No such order", order_id)
 
 
-async def _projected(queries: Queries, order_id: str) -> OrderEvent | None:
-    """What the read side knows; nothing where it is away or slow, for canceling must work without it."""
+async def _known(reads: Reads, order_id: str) -> OrderEvent | None:
+    """The order by its newest event; nothing where PostgreSQL is away or slow, for canceling must work without it."""
+    if (order := reads.tail_event(order_id)) is not None:
+        return order
     try:
         async with asyncio.timeout(LOOKUP_S):
-            return await queries.order(order_id)
+            return await reads.queries.order(order_id)
     except (DatabaseAway, TimeoutError):
         return None
 

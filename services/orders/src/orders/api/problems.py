@@ -1,19 +1,35 @@
 """Errors as problem details (RFC 9457), one shape for all of them."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
+from common.contracts.events import TRANSIENT_REASONS, CommandResult, Decision
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from orders.database import DatabaseAway
 from orders.desk import NotReady, NoVerdict
+from orders.trouble import DatabaseAway, Trouble
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
+DEGRADED = Counter("tidemark_orders_reads_degraded_total", "Reads that were answered with 503, by why", ["trouble"])
+SAID_TO_CLIENTS: Final[Mapping[Trouble, str]] = {
+    Trouble.AWAY: "The read side is away",
+    Trouble.SLOW: "The read side did not answer in time",
+    Trouble.BUSY: "Too many reads wait for the read side",
+    Trouble.READ_ONLY: "The read side takes no writes",
+    Trouble.FULL: "The read side has no room left",
+    Trouble.FORBIDDEN: "The read side refuses this service",
+    Trouble.SCHEMA: "The read side has other tables than this service expects",
+    Trouble.NEWER: "The read side is of a later version than this service",
+    Trouble.UNEXPECTED: "The read side answered with an error",
+}
+"""What PostgreSQL itself says is for operators: it names hosts and roles. Other troubles name what was asked for."""
 
 
 class ProblemDetails(BaseModel):
@@ -42,6 +58,19 @@ class Problem(Exception):
     def response(self) -> JSONResponse:
         content = self.details.model_dump(mode="json", exclude_none=True)
         return JSONResponse(content, self.details.status, self.headers, media_type=MEDIA_TYPE)
+
+
+def denial(slug: str, title: str, id_field: str, answer: Decision | CommandResult) -> Problem:
+    """422: the gate said no. Whether asking again can help, and how, is said with it."""
+    reason = answer.reason.value if answer.reason else "unknown"
+    transient = answer.reason in TRANSIENT_REASONS
+    detail = f"{reason}. The id is used up: this answer stays."
+    if transient:
+        detail = f"{reason}. The reason is of the moment, but the id is used up: ask again later with a new {id_field}."
+    whole = answer.model_dump(mode="json", exclude_none=True)
+    members = {name: whole[name] for name in ("reason", "compared", "conflict") if name in whole}
+    kind = "decision" if isinstance(answer, Decision) else "result"
+    return Problem(422, slug, title, detail, retry=transient, transient=transient, **members, **{kind: whole})
 
 
 def problem_responses(**descriptions: str) -> dict[int | str, dict[str, Any]]:
@@ -75,9 +104,13 @@ def handle_problems(app: FastAPI) -> None:
         return answer
 
     @app.exception_handler(DatabaseAway)
-    async def database_away(_request: Request, _error: DatabaseAway) -> JSONResponse:
-        detail = "The read side is away; orders are still taken and answered."
-        return Problem(503, "reads-unavailable", "Reads are unavailable", detail, retry=True).response()
+    async def reads_degraded(_request: Request, error: DatabaseAway) -> JSONResponse:
+        DEGRADED.labels(error.trouble.value).inc()
+        text = SAID_TO_CLIENTS.get(error.trouble, str(error))
+        detail = f"{text}. Orders, cancels and commands are still taken and answered."
+        return Problem(
+            503, "reads-degraded", "Reads are degraded", detail, retry=True, trouble=error.trouble.value
+        ).response()
 
     @app.exception_handler(NotReady)
     async def not_ready(_request: Request, error: NotReady) -> JSONResponse:

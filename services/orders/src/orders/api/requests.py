@@ -14,6 +14,7 @@ from common.contracts.events import (
     Withdraw,
 )
 from common.contracts.values import (
+    INT64_MAX,
     AccountId,
     CashE4,
     ClientOrderId,
@@ -38,7 +39,8 @@ SentNs = Annotated[
         "earlier, is not believed.",
     ),
 ]
-Before = Annotated[int | None, Query(ge=0, description="`next` of the page before")]
+Before = Annotated[int | None, Query(ge=0, le=INT64_MAX, description="`next` of the page before")]
+After = Annotated[int, Query(ge=0, le=INT64_MAX, description="`next` of the page before")]
 
 
 SENT_AGE_MAX_NS: Final = 10_000_000_000

@@ -4,14 +4,15 @@ from common.runtime.web import NO_REQUEST_SPANS
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from orders.api.accounts import accounts_router, commands_router
+from orders.api.accounts import commands_router
 from orders.api.cancels import mass_cancels_router
 from orders.api.limits import LimitRequests
 from orders.api.orders import orders_router
 from orders.api.problems import ProblemDetails, handle_problems
+from orders.api.reads import AS_OF, reads_router
 from orders.api.traces import TraceRequests
 from orders.desk import Desk
-from orders.queries import Queries
+from orders.reads import Reads
 from orders.settings import OrdersSettings
 
 _DESCRIPTION = """
@@ -20,18 +21,18 @@ client's own, so every request can be repeated: it is carried out once and answe
 
 Prices and cash are integers in 1e-4 currency units (`_e4`), quantities whole shares, times nanoseconds since the epoch
 (`_ns`). Errors are problem details (RFC 9457). Reads come from a projection that trails the log by
-a tenth of a second or so.
+a tenth of a second or so, and orders that it lacks yet from the log itself; `Tidemark-As-Of` says which.
 """
 
 
-def create_api(desk: Desk, queries: Queries, settings: OrdersSettings) -> FastAPI:
+def create_api(desk: Desk, reads: Reads, settings: OrdersSettings) -> FastAPI:
     """Opens nothing."""
     api = FastAPI(title="Tidemark orders", version="1", description=_DESCRIPTION, telemetry=NO_REQUEST_SPANS)
     handle_problems(api)
-    api.include_router(orders_router(desk, queries))
+    api.include_router(orders_router(desk, reads))
     api.include_router(mass_cancels_router(desk))
     api.include_router(commands_router(desk))
-    api.include_router(accounts_router(queries, settings.page_rows_max))
+    api.include_router(reads_router(reads, settings.page_rows_max))
     api.add_middleware(TraceRequests)
     api.add_middleware(
         LimitRequests, requests_max=settings.http_requests_max, body_bytes_max=settings.http_body_bytes_max
@@ -41,7 +42,7 @@ def create_api(desk: Desk, queries: Queries, settings: OrdersSettings) -> FastAP
         allow_origin_regex=settings.cors_origin_regex,
         allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["Content-Type", "traceparent", "Tidemark-Sent-Ns"],
-        expose_headers=["Location", "Retry-After"],
+        expose_headers=["Location", "Retry-After", AS_OF],
     )
     _describe_problems(api)
     return api

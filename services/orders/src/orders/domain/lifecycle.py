@@ -141,9 +141,15 @@ def on_decision(order: OrderEvent | None, decision: Decision, now_ns: int) -> St
 
     Raises IllegalTransitionError where the order exists already, ValueError where an accepted one lacks what it needs.
     """
+    next_state(order.state if order else None, _trigger_of_decision(decision))
+    first = begun(decision, now_ns)
+    return Step(first, _venue_order(first, decision) if decision.accepted else None)
+
+
+def begun(decision: Decision, now_ns: int) -> OrderEvent:
+    """The order as its decision begins it: ACCEPTED or DENIED, revision 1."""
     intent = decision.intent
-    state = next_state(order.state if order else None, Trigger.ACCEPT if decision.accepted else Trigger.DENY)
-    begun = OrderEvent(
+    return OrderEvent(
         order_id=decision.order_id,
         account_id=decision.account_id,
         client_order_id=decision.client_order_id,
@@ -154,7 +160,7 @@ def on_decision(order: OrderEvent | None, decision: Decision, now_ns: int) -> St
         time_in_force=intent.time_in_force,
         qty=intent.qty,
         limit_price_e4=intent.limit_price_e4,
-        state=state,
+        state=next_state(None, _trigger_of_decision(decision)),
         leaves_qty=intent.qty if decision.accepted else 0,
         reason=decision.reason,
         revision=1,
@@ -163,7 +169,10 @@ def on_decision(order: OrderEvent | None, decision: Decision, now_ns: int) -> St
         decided_ns=decision.decided_ns,
         intent_offset=decision.intent_offset,
     )
-    return Step(begun, _venue_order(begun, decision) if decision.accepted else None)
+
+
+def _trigger_of_decision(decision: Decision) -> Trigger:
+    return Trigger.ACCEPT if decision.accepted else Trigger.DENY
 
 
 def _venue_order(order: OrderEvent, decision: Decision) -> VenueOrder:

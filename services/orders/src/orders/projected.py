@@ -1,0 +1,91 @@
+"""How the projection of this process is: for reads, for ``/health/ready`` and for the metrics."""
+
+import time
+from functools import partial
+from typing import Any
+
+from common.runtime.errors import LogError
+from common.runtime.followers import Projection
+from prometheus_client import Gauge
+
+from orders.database import Database
+from orders.sink import ProjectionSink
+from orders.stops import Place
+from orders.trouble import DatabaseAway, Trouble
+
+FRESH_S = 5.0
+"""A projection that is no older keeps up."""
+REASON_CHARS = 64
+"""What the health view takes of a text."""
+AGE = Gauge("tidemark_orders_projection_age_seconds", "Age of what reads are answered from; -1: not known")
+DEGRADED = Gauge("tidemark_orders_projection_degraded", "1 while PostgreSQL has this trouble", ["trouble"])
+
+
+class ProjectedLog:
+    """Implements ``reads.Projected`` on the sink and the follower that feeds it."""
+
+    def __init__(self, sink: ProjectionSink, projection: Projection, reading: Database) -> None:
+        self._sink = sink
+        self._projection = projection
+        self._reading = reading
+        AGE.set_function(self.age_s)
+        for trouble in Trouble:
+            DEGRADED.labels(trouble.value).set_function(partial(self._has, trouble))
+
+    def _has(self, trouble: Trouble) -> float:
+        return float(self.trouble() is trouble)
+
+    def reached(self, place: Place) -> int:
+        return self._sink.reached.get(place, 0)
+
+    def as_of_ns(self, place: Place) -> int:
+        as_of_ns = self._projection.as_of_ns()
+        stop = self._sink.stops.by_place.get(place)
+        return as_of_ns if stop is None else min(as_of_ns, stop.record_ns)
+
+    def is_going_on(self, place: Place) -> bool:
+        return self._projection.trouble is None and place not in self._sink.stops.by_place
+
+    async def moved(self) -> None:
+        await self._sink.moved()
+
+    def age_s(self) -> float:
+        """Age of the oldest of what is projected."""
+        stops = self._sink.stops.by_place.values()
+        as_of_ns = min([self._projection.as_of_ns(), *(stop.record_ns for stop in stops)])
+        return max(0.0, time.time() - as_of_ns / 1e9) if as_of_ns else -1.0
+
+    def trouble(self) -> Trouble | None:
+        """The trouble of PostgreSQL as a whole, if it has one."""
+        error = self._projection.trouble
+        if error is None or isinstance(error, LogError):
+            return None
+        return error.trouble if isinstance(error, DatabaseAway) else Trouble.UNEXPECTED
+
+    def check(self) -> tuple[bool, dict[str, Any]]:
+        """Never a reason to be not ready: orders are taken and answered all the same. What it says is the reason."""
+        error, stops = self._projection.trouble, self._sink.stops.by_place
+        age_s = self.age_s()
+        state = "ok" if 0 <= age_s <= FRESH_S else "behind"
+        state = "degraded" if error is not None else "stopped" if stops else state
+        detail: dict[str, Any] = {"state": state, "age_s": round(age_s, 3)}
+        if error is not None:
+            trouble = self.trouble()
+            detail |= {"reason": trouble.value if trouble else "log", "error": str(error)}
+        elif stops:
+            detail |= {"reason": f"{len(stops)} partitions stopped: a record does not fit"[:REASON_CHARS]}
+        elif self._sink.holes:
+            detail |= {"reason": f"{self._sink.holes} stretches of the log expired unread"}
+        if stops:
+            detail |= {
+                "stopped": {f"{topic}/{partition}": stop.described() for (topic, partition), stop in stops.items()},
+                "stopped_partitions": len(stops),
+            }
+        return True, detail
+
+    def check_reads(self) -> tuple[bool, dict[str, Any]]:
+        """Whether PostgreSQL answers readers."""
+        error = self._reading.trouble
+        if error is None:
+            return True, {"state": "ok"}
+        return True, {"state": "degraded", "reason": error.trouble.value, "error": str(error)}
