@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { parseNumber, rulesOf, typable } from "./number_field";
+import { parseNumber, rulesOf, typable, usableLocale } from "./number_field";
 
 const price = (typed: string, locale = "en-US") => parseNumber(typed, rulesOf(locale, "price", 4));
 const qty = (typed: string, locale = "en-US") => parseNumber(typed, rulesOf(locale, "quantity", 0));
@@ -85,6 +85,12 @@ describe("a quantity", () => {
     ["0", "en-US"],
     ["9223372036854775808", "en-US"],
   ])("refuses %s in %s", (typed, locale) => expect(qty(typed, locale).refusal).toMatch(/\w/));
+});
+
+it("takes the first language that numbers can be written in", () => {
+  expect(usableLocale(["en-US@posix", "C", "de-DE", "fr-FR"])).toBe("de-DE");
+  expect(usableLocale(["en-US@posix"])).toBe("en-US");
+  expect(usableLocale([])).toBe("en-US");
 });
 
 it("writes a value so that every language reads it back", () => {

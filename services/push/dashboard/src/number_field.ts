@@ -16,6 +16,18 @@ const INT64_MAX = 2n ** 63n - 1n;
 const SPACES = /[\u0020\u00a0\u2009\u202f]/g;
 const APOSTROPHES = /['\u2019]/g;
 
+/** The first of the languages that the browser can write numbers in; systems name some that it cannot. */
+export function usableLocale(languages: readonly string[]): string {
+  const usable = languages.find((one) => {
+    try {
+      return Intl.NumberFormat.supportedLocalesOf(one).length > 0;
+    } catch {
+      return false;
+    }
+  });
+  return usable ?? "en-US";
+}
+
 /** The separators of a language, as the browser writes its numbers. */
 export function rulesOf(locale: string, name: string, decimals: number): NumberRules {
   const parts = new Intl.NumberFormat(locale, { useGrouping: true, numberingSystem: "latn" }).formatToParts(-12_345_678.9);

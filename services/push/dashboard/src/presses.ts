@@ -6,10 +6,11 @@ export class Presses {
   private held = false;
   private last: { what: string; at: number } | undefined;
 
-  /** A key went down; false where it repeats or was never let go. */
-  keyDown(repeat: boolean): boolean {
+  /** A key went down at `at` (ms); false where it repeats or was never let go. */
+  keyDown(repeat: boolean, at: number): boolean {
     const fresh = !repeat && !this.held;
     this.held = true;
+    if (!fresh && this.last) this.last.at = at;
     return fresh;
   }
 
@@ -17,7 +18,7 @@ export class Presses {
     this.held = false;
   }
 
-  /** Whether a press at `at` (ms) that would send `what` is a decision of its own. Every press begins the time anew. */
+  /** Whether a press at `at` (ms) that would send `what` is a decision of its own. Every press, and every repeat, begins the time anew. */
   decides(what: string, at: number): boolean {
     const echo = this.last?.what === what && at - this.last.at < ECHO_MS;
     this.last = { what, at };

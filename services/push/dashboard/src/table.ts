@@ -173,13 +173,13 @@ export class Table<T> {
       const cell = el("span", column.className ?? "");
       cell.setAttribute("role", "columnheader");
       if (column.hint) cell.title = column.hint;
-      if (column.label) cell.setAttribute("aria-label", column.label);
       if (column.onHead) {
         const sort = el("button", "", column.title);
         sort.type = "button";
         sort.addEventListener("click", column.onHead);
         cell.append(sort);
-      } else cell.textContent = column.title;
+      } else if (column.label) cell.append(el("span", "visually-hidden", column.label));
+      else cell.textContent = column.title;
       this.heads.push(cell);
       head.append(cell);
     }

@@ -24,8 +24,9 @@ it("reads orders and fills of a frame exactly, the market as numbers, and a remo
     {"topic":"order:A","seq":2,"prev":1,"rows":{"A.1":{"qty":9007199254740993,"limit_price_e4":null,"sent_ns":1800000000000000001},"A.0":null}}]}`;
   const message = decode(text);
   if (message.op !== "frame") throw new Error("no frame");
-  expect(message.deltas[0]?.rows["X"]).toMatchObject({ bid_e4: 470000 });
+  expect(message.deltas[0]?.rows["X"]).toEqual({ bid_e4: 470000, event_ns: Number("1800000000000000001") });
   expect(message.deltas[1]?.rows).toMatchObject({ "A.1": { qty: 9007199254740993n, limit_price_e4: null }, "A.0": null });
+  expect((message.deltas[1]?.rows["A.1"] as Record<string, unknown>)["sent_ns"]).toBe(Number("1800000000000000001"));
 });
 
 it("writes and reads answers of the API without losing digits, and refuses what is not JSON", () => {

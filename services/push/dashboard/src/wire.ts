@@ -26,8 +26,12 @@ export function exactJson(value: unknown): string {
   return stringify(value) ?? "null";
 }
 
-/** The value with the amounts in it, named `…qty` or `…_e4`, as bigint. Throws where a double has lost digits of one. */
+/**
+ * The value with the amounts in it, named `…qty` or `…_e4`, as bigint and every other number as a double, which times in ns
+ * fit well enough. Throws where a double has lost digits of an amount.
+ */
 export function withAmounts(value: unknown): unknown {
+  if (typeof value === "bigint") return Number(value);
   if (Array.isArray(value)) return value.map(withAmounts);
   if (typeof value !== "object" || value === null) return value;
   const entries = Object.entries(value).map(([name, one]) => [name, AMOUNT.test(name) ? amount(one) : withAmounts(one)]);
@@ -45,21 +49,25 @@ function amount(value: unknown): unknown {
  * again digit by digit, which is rare, so that a stream of quotes costs what it always did.
  */
 export function decode(text: string): ServerMessage {
+  const message = JSON.parse(text) as ServerMessage;
   try {
-    return exact(JSON.parse(text) as ServerMessage);
+    takeAmounts(message, message);
   } catch (error) {
-    if (error instanceof DigitsLost) return exact(parseExact(text) as ServerMessage);
-    throw error;
+    if (!(error instanceof DigitsLost)) throw error;
+    takeAmounts(message, parseExact(text) as ServerMessage);
   }
-}
-
-function exact(message: ServerMessage): ServerMessage {
-  if (message.op === "snapshot") message.rows = exactRows(message.topic, message.rows);
-  else if (message.op === "frame") for (const delta of message.deltas) delta.rows = exactRows(delta.topic, delta.rows);
   return message;
 }
 
-function exactRows(topic: string, rows: Record<string, unknown>): Record<string, unknown> {
-  const view = topic.slice(0, topic.indexOf(":"));
-  return EXACT_VIEWS.has(view) ? (withAmounts(rows) as Record<string, unknown>) : rows;
+/** Puts the rows of the exact views into the message, from the same message as it was read by either parser. */
+function takeAmounts(message: ServerMessage, read: ServerMessage): void {
+  if (message.op === "snapshot" && read.op === "snapshot" && isExact(message.topic)) message.rows = exactRows(read.rows);
+  if (message.op !== "frame" || read.op !== "frame") return;
+  message.deltas.forEach((delta, index) => {
+    if (isExact(delta.topic)) delta.rows = exactRows(read.deltas[index]?.rows ?? {});
+  });
 }
+
+const isExact = (topic: string): boolean => EXACT_VIEWS.has(topic.slice(0, topic.indexOf(":")));
+
+const exactRows = (rows: Record<string, unknown>): Record<string, unknown> => withAmounts(rows) as Record<string, unknown>;

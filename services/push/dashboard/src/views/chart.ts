@@ -59,7 +59,6 @@ export class ChartView implements View {
     root.querySelector("h2")?.append(this.title.node);
     this.root = root;
     const canvas = el("div", "chart-canvas");
-    canvas.setAttribute("aria-hidden", "true"); // the legend says in words what the newest bar holds
     body.append(canvas, this.legend.node, this.note);
     this.chart = createChart(canvas, OPTIONS);
     this.candles = this.chart.addSeries(CandlestickSeries, {

@@ -1,5 +1,5 @@
 import { el, freshId, Text } from "../dom";
-import { parseNumber, type Parsed, rulesOf, typable } from "../number_field";
+import { parseNumber, type Parsed, rulesOf, typable, usableLocale } from "../number_field";
 
 export interface NumberInputOptions {
   label: string;
@@ -16,8 +16,6 @@ export interface NumberInputOptions {
   optional?: boolean;
 }
 
-const locale = (): string => navigator.languages[0] ?? navigator.language;
-
 /** A field for a number. Its value is what `parseNumber` reads in it; why there is none stands beside it. */
 export class NumberInput {
   readonly root: HTMLElement;
@@ -30,7 +28,7 @@ export class NumberInput {
     private readonly options: NumberInputOptions,
     private readonly edited: (byHand: boolean) => void,
   ) {
-    this.rules = rulesOf(locale(), options.name, options.decimals);
+    this.rules = rulesOf(usableLocale(navigator.languages), options.name, options.decimals);
     const { input, refusal } = this;
     input.inputMode = options.decimals ? "decimal" : "numeric";
     input.autocomplete = "off";

@@ -148,7 +148,7 @@ export class Ticket implements View {
     form.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || (event.target instanceof HTMLButtonElement && event.target !== this.submit)) return;
       event.preventDefault();
-      if (this.presses.keyDown(event.repeat)) void this.press();
+      if (this.presses.keyDown(event.repeat, performance.now())) void this.press();
     });
     window.addEventListener("keyup", (event) => {
       if (event.key === "Enter") this.presses.keyUp();
