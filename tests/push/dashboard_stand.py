@@ -1,4 +1,4 @@
-"""What the dashboard's browser tests stand on: a lively market, and an orders API whose answers a test can hold back."""
+"""Under the dashboard's browser tests: a lively market, and an orders API whose answers a test can hold back."""
 
 import asyncio
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.runtime.web import WebServer
+from common.testing.views import ViewWriter
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response
@@ -30,6 +31,24 @@ async def market(redis_url: str) -> AsyncIterator[None]:
     finally:
         process.kill()
         await process.wait()
+
+
+@asynccontextmanager
+async def beating(writer: ViewWriter, said: dict[str, dict[str, Any]]) -> AsyncIterator[None]:
+    """Writers that say twice a second how current they are; ``said``: what one of them says otherwise."""
+
+    async def beat() -> None:
+        while True:
+            for name in ("signals.market", "risk.gate", "orders.lifecycle"):
+                await writer.beat(name, **said.get(name, {}))
+            await asyncio.sleep(0.5)
+
+    beats = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beats.cancel()
+        await asyncio.gather(beats, return_exceptions=True)
 
 
 class StandInOrders:
@@ -99,7 +118,9 @@ def book(known: dict[str, dict[str, Any]], order: dict[str, Any], state: str) ->
     order_id = f"{order['account_id']}.{order['client_order_id']}"
     rest = {"cum_qty": 0, "leaves_qty": order["qty"], "notional_e4": 0, "text": "", "revision": 2}
     reason = "CASH_INSUFFICIENT" if state == "DENIED" else None
-    known[order_id] = order | rest | {"order_id": order_id, "state": state, "reason": reason, "sent_ns": 1, "updated_ns": 1}
+    known[order_id] = (
+        order | rest | {"order_id": order_id, "state": state, "reason": reason, "sent_ns": 1, "updated_ns": 1}
+    )
 
 
 @asynccontextmanager

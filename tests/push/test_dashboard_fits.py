@@ -87,7 +87,9 @@ async def test_page_fits_and_is_accessible(
         if PICTURES:
             await page.screenshot(Path(PICTURES) / f"{size[0]}x{size[1]}-{theme}.png")
         hidden = [
-            name for name, selector in IN_SIGHT.items() if not await page.evaluate(f"({WHOLLY_IN_SIGHT})({json.dumps(selector)})")
+            name
+            for name, selector in IN_SIGHT.items()
+            if not await page.evaluate(f"({WHOLLY_IN_SIGHT})({json.dumps(selector)})")
         ]
         assert not hidden
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from common.contracts.events import ExecType, ExecutionReport, OrderEvent, OrderState
 from common.contracts.values import OrderType, Side, TimeInForce
-from common.contracts.views import AccountData, PositionData, QuoteData
+from common.contracts.views import AccountData, BookData, PositionData, QuoteData
 from common.testing.page import Page, open_page
 from common.testing.views import ViewWriter
 from push.settings import built_dashboard
@@ -26,6 +26,21 @@ ECHO_S = 0.8
 """Longer than the time in which a second press of the same order counts as the first one's echo."""
 PRICE = "[aria-label='Limit price']"
 QTY = "[aria-label='Quantity']"
+QTY_COLUMN = """
+[...document.querySelectorAll('.orders .table-spacer .table-row:not([hidden])')]
+  .sort((a, b) => a.getAttribute('aria-rowindex') - b.getAttribute('aria-rowindex'))
+  .map((row) => row.children[3].textContent)
+"""
+"""What the orders table shows of its quantities, from above."""
+EXPORT = """
+new Promise((done) => {
+  const made = URL.createObjectURL;
+  URL.createObjectURL = (blob) => { blob.text().then(done); return made(blob); };
+  document.querySelector('.orders .export').click();
+})
+"""
+"""The text of the file that the orders table exports."""
+KEY_CODES = {"Delete": 46, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39}
 Desk = Callable[..., Any]
 
 
@@ -114,6 +129,12 @@ class Screen:
             "Input.dispatchKeyEvent", type=kind, key="Enter", windowsVirtualKeyCode=13, autoRepeat=repeat, **text
         )
 
+    async def named_key(self, key: str, times: int = 1) -> None:
+        for _ in range(times):
+            await self.page.call(
+                "Input.dispatchKeyEvent", type="keyDown", key=key, windowsVirtualKeyCode=KEY_CODES[key]
+            )
+
     async def language(self, tag: str) -> None:
         await self.page.call("Emulation.setUserAgentOverride", userAgent="Chromium", acceptLanguage=tag)
         await self.page.call("Emulation.setLocaleOverride", locale=tag.replace("-", "_"))
@@ -170,7 +191,9 @@ async def test_number_as_typed_then_the_button_says_it_and_that_is_sent(desk: De
             await screen.page.until("document.querySelector('.verdict:is(.accepted, .denied)')")
 
 
-async def test_number_that_is_none_or_ambiguous_then_it_is_refused_beside_its_field_and_nothing_is_sent(desk: Desk) -> None:
+async def test_number_that_is_none_or_ambiguous_then_it_is_refused_beside_its_field_and_nothing_is_sent(
+    desk: Desk,
+) -> None:
     async with desk() as screen:
         for language in ("en-US", "de-DE"):
             await screen.language(language)
@@ -180,9 +203,11 @@ async def test_number_that_is_none_or_ambiguous_then_it_is_refused_beside_its_fi
             for price, qty in [(one, "1") for one in REFUSED_PRICES] + [("47.00", one) for one in REFUSED_QTYS]:
                 await screen.type(price, qty)
                 field = PRICE if qty == "1" else QTY
-                reason = f"document.getElementById(document.querySelector(\"{field}\").getAttribute('aria-describedby'))"
+                reason = (
+                    f"document.getElementById(document.querySelector(\"{field}\").getAttribute('aria-describedby'))"
+                )
                 assert await screen.page.evaluate(f"{reason}.textContent"), (price, qty)
-                assert await screen.page.evaluate(f"document.querySelector(\"{field}\").ariaInvalid") == "true"
+                assert await screen.page.evaluate(f'document.querySelector("{field}").ariaInvalid') == "true"
                 assert await screen.page.evaluate("document.querySelector('.submit').disabled")
                 await screen.page.press("Enter")
                 await screen.page.click(".submit")
@@ -302,7 +327,9 @@ async def test_rows_move_between_press_and_release_then_the_cancel_is_the_aimed_
         await show_orders(writer, *(order_event("A1", number) for number in range(1, 4)))
         await screen.open()
         await page.until("document.querySelectorAll('.orders .cancel.active').length == 3")
-        box = await page.evaluate("(({x, y}) => [x + 4, y + 4])(document.querySelector('.orders .cancel.active').getBoundingClientRect())")
+        box = await page.evaluate(
+            "(({x, y}) => [x + 4, y + 4])(document.querySelector('.orders .cancel.active').getBoundingClientRect())"
+        )
         at = {"x": box[0], "y": box[1], "button": "left", "clickCount": 1}
         first = await page.evaluate(f"document.elementFromPoint({box[0]}, {box[1]}).getAttribute('aria-label')")
         await page.call("Input.dispatchMouseEvent", type="mousePressed", **at)
@@ -315,7 +342,9 @@ async def test_rows_move_between_press_and_release_then_the_cancel_is_the_aimed_
         # The pointer rests on the table, so the new rows stand below; once it leaves they come to the top.
         assert await page.evaluate("document.querySelector('.orders .cancel.active').ariaLabel") == first
         await page.call("Input.dispatchMouseEvent", type="mouseMoved", x=700, y=200)
-        await page.until("document.querySelector('.orders .table-row[aria-rowindex=\"2\"] .cancel').ariaLabel.endsWith('45.0009')")
+        await page.until(
+            "document.querySelector('.orders .table-row[aria-rowindex=\"2\"] .cancel').ariaLabel.endsWith('45.0009')"
+        )
         assert screen.api.canceled == ["A1.c3"]
 
 
@@ -328,7 +357,9 @@ async def test_amounts_beyond_two_to_the_53_then_every_digit_is_shown_and_sent(d
         await screen.ready()
         assert await page.text(".account .strong") == "922,337,203,685,477.58"
         assert "9,007,199,254,740,993" in await page.text(".estimate")
-        row = await page.until("[...document.querySelector('.orders .working').children].map((cell) => cell.textContent)")
+        row = await page.until(
+            "[...document.querySelector('.orders .working').children].map((cell) => cell.textContent)"
+        )
         assert row[3:5] == ["9,007,199,254,740,993", "900719925474.0993"]
         await screen.type("0.0001", "9007199254740993")
         assert await screen.button() == "Buy 9,007,199,254,740,993 AAPL @ 0.0001"
@@ -380,8 +411,6 @@ async def test_order_is_large_or_through_the_quote_then_it_is_asked_about_once_a
             await screen.key("keyUp")
             assert screen.sent == []
             await asyncio.sleep(ECHO_S)
-            await page.press("Enter") if not await page.evaluate("!!document.querySelector('dialog')") else None
-            await page.until("document.querySelector('dialog[open]')")
             assert why in await page.text(".cautions")
             await page.press("Escape")
             await page.until("!document.querySelector('dialog')")
@@ -391,8 +420,13 @@ async def test_order_is_large_or_through_the_quote_then_it_is_asked_about_once_a
         await page.until("document.querySelector('dialog[open]')")
         await page.click("dialog .submit")
         await screen.until_sent(1)
+
+
+async def test_limits_are_set_then_the_ticket_asks_by_them_also_after_a_reload(desk: Desk) -> None:
+    async with desk() as screen:
+        page = screen.page
+        await screen.open()
         await page.click(".settings-open")
-        await page.write("[data-limit=qty] input", "20.000")
         await page.write("[data-limit=qty] input", "20000")
         await page.write("[data-limit=through_e2] input", "")
         await page.press("Escape")
@@ -401,12 +435,12 @@ async def test_order_is_large_or_through_the_quote_then_it_is_asked_about_once_a
         await screen.type("470.10", "10001")
         await page.press("Enter")
         await page.until("document.querySelector('dialog[open]')")  # 4.7 million is above the largest amount still
-        assert "4,701,470.10 is more than 2,000,000.00" == await page.text(".cautions")
+        assert await page.text(".cautions") == "4,701,470.10 is more than 2,000,000.00"
         await page.press("Escape")
         await screen.type("100.00", "10001")
         await page.press("Enter")
-        await screen.until_sent(2)
-        assert (screen.sent[1]["limit_price_e4"], screen.sent[1]["qty"]) == (1_000_000, 10_001)
+        await screen.until_sent(1)
+        assert (screen.sent[0]["limit_price_e4"], screen.sent[0]["qty"]) == (1_000_000, 10_001)
 
 
 async def test_fill_and_verdict_then_they_are_announced(desk: Desk, writer: ViewWriter) -> None:
@@ -416,10 +450,14 @@ async def test_fill_and_verdict_then_they_are_announced(desk: Desk, writer: View
         await screen.ready()
         await screen.type("46.00", "100")
         await page.press("Enter")
-        await page.until("document.querySelector('[role=status]').textContent == 'Accepted: Buy 100 AAPL @ 46.00, account A1'")
+        await page.until(
+            "document.querySelector('[role=status]').textContent == 'Accepted: Buy 100 AAPL @ 46.00, account A1'"
+        )
         await screen.type("46.00", "5000")
         await page.press("Enter")
-        await page.until("document.querySelector('.announcer [role=alert]').textContent.startsWith('Denied: Buy 5,000 AAPL')")
+        await page.until(
+            "document.querySelector('.announcer [role=alert]').textContent.startsWith('Denied: Buy 5,000 AAPL')"
+        )
         fill = ExecutionReport(
             execution_id="x1",
             exec_type=ExecType.TRADE,
@@ -436,59 +474,77 @@ async def test_fill_and_verdict_then_they_are_announced(desk: Desk, writer: View
         await page.until("document.querySelector('[role=status]').textContent == 'Bought 100 AAPL @ 46.00'")
 
 
-async def test_blotter_by_keyboard_then_it_cancels_sorts_filters_exports_and_shows_history(
-    desk: Desk, writer: ViewWriter
-) -> None:
+@pytest.fixture
+async def four_orders(desk: Desk, writer: ViewWriter) -> AsyncIterator[Screen]:
+    """Three working orders, newest and largest first, and a filled one of MSFT."""
+    filled = {"state": OrderState.FILLED, "cum_qty": 100, "leaves_qty": 0, "notional_e4": 47_000_000}
+    async with desk() as screen:
+        await show_orders(writer, *(order_event("A1", number, qty=100 * number) for number in range(1, 4)))
+        await show_orders(writer, order_event("A1", 4, symbol="MSFT", **filled))
+        await screen.open()
+        await screen.page.until("document.querySelectorAll('.orders .cancel.active').length == 3")
+        await screen.page.evaluate("document.querySelector('.orders [role=grid]').focus()")
+        yield screen
+
+
+async def test_orders_by_keyboard_then_the_active_one_is_canceled(four_orders: Screen) -> None:
+    page, api = four_orders.page, four_orders.api
+    for key in ("ArrowDown", "ArrowDown"):
+        await page.press(key)
+    await four_orders.named_key("Delete")
+    await page.until("document.querySelector('[role=status]').textContent.startsWith('Canceled')")
+    assert api.canceled == ["A1.c2"]
+    await four_orders.named_key("ArrowRight", 9)
+    await page.press("ArrowDown")
+    await page.press("Enter")  # on the cell that cancels
+    await page.until("document.querySelector('[role=status]').textContent.includes('45.0001')")
+    assert api.canceled == ["A1.c2", "A1.c1"]
+
+
+async def test_orders_sorted_and_filtered_then_the_export_is_what_is_shown(four_orders: Screen) -> None:
+    page = four_orders.page
+    await page.evaluate("document.querySelectorAll('.orders .table-head button')[3].click()")
+    await page.until(f"{QTY_COLUMN}.join() == '300,200,100,100'")
+    await page.evaluate("document.querySelectorAll('.orders .table-head button')[3].click()")
+    await page.until(f"{QTY_COLUMN}.at(-1) == '300'")
+    await page.write(".orders .filter", "msft filled")
+    await page.until(f"{QTY_COLUMN}.length == 1")
+    lines = str(await page.evaluate(EXPORT)).splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == ["A1.c4"]
+
+
+async def test_row_is_opened_then_the_orders_history_shows(four_orders: Screen) -> None:
+    page, api = four_orders.page, four_orders.api
+    known = {"account_id": "A1", "client_order_id": "c3", "symbol": "AAPL", "side": "B", "qty": 300}
+    book(api.known, known | {"limit_price_e4": 450_003, "time_in_force": "DAY", "order_type": "LIMIT"}, "WORKING")
+    report = {"exec_type": "TRADE", "account_id": "A1", "last_qty": 100, "last_price_e4": 470_000, "cum_qty": 100}
+    report |= {"leaves_qty": 0, "venue_ns": time.time_ns()}
+    api.executions = [report | {"order_id": f"A1.c{number}", "text": f"of c{number}"} for number in (4, 3, 2)]
+    await page.press("ArrowDown")
+    await page.press("Enter")
+    await page.until("document.querySelector('.history-rows').textContent.includes('100 @ 47.00')")
+    told = await page.text(".history-rows")
+    assert "of c3" in told
+    assert "of c4" not in told
+    await page.press("Escape")
+    await page.until("!document.querySelector('dialog')")
+    assert api.canceled == []
+
+
+async def test_ladder_by_keyboard_then_the_price_is_in_the_ticket(desk: Desk, writer: ViewWriter) -> None:
     async with desk() as screen:
         page = screen.page
-        await show_orders(
-            writer,
-            *(order_event("A1", number, qty=100 * number) for number in range(1, 4)),
-            order_event("A1", 4, symbol="MSFT", state=OrderState.FILLED, cum_qty=100, leaves_qty=0, notional_e4=47_000_000),
-        )
+        asks = tuple((470_100 + 100 * level, 500) for level in range(10))
+        bids = tuple((470_000 - 100 * level, 500) for level in range(10))
+        await writer.write("book", "AAPL", {"depth": BookData(symbol="AAPL", bids=bids, asks=asks, event_ns=1)})
         await screen.open()
-        await page.until("document.querySelectorAll('.orders .cancel.active').length == 3")
-        await page.evaluate("document.querySelector('.orders [role=grid]').focus()")
-        for key in ("ArrowDown", "ArrowDown"):
-            await page.press(key)
-        await page.call("Input.dispatchKeyEvent", type="keyDown", key="Delete", windowsVirtualKeyCode=46)
-        await page.until("document.querySelector('[role=status]').textContent.startsWith('Canceled')")
-        assert screen.api.canceled == ["A1.c2"]
-        for _ in range(9):
-            await page.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowRight", windowsVirtualKeyCode=39)
-        await page.press("ArrowDown")
-        await page.press("Enter")  # on the cell that cancels
-        await page.until("document.querySelector('[role=status]').textContent.includes('45.0001')")
-        assert screen.api.canceled == ["A1.c2", "A1.c1"]
-
-        rows = "[...document.querySelectorAll('.orders .table-spacer .table-row:not([hidden])')].sort((a, b) => a.getAttribute('aria-rowindex') - b.getAttribute('aria-rowindex')).map((row) => row.children[3].textContent)"
-        await page.evaluate("document.querySelectorAll('.orders .table-head button')[3].click()")
-        await page.until(f"{rows}.join() == '300,200,100,100'")
-        await page.evaluate("document.querySelectorAll('.orders .table-head button')[3].click()")
-        await page.until(f"{rows}.at(-1) == '300'")
-        await page.write(".orders .filter", "msft filled")
-        await page.until(f"{rows}.length == 1")
-        exported = "new Promise((done) => { const made = URL.createObjectURL; URL.createObjectURL = (blob) => { blob.text().then(done); return made(blob); }; document.querySelector('.orders .export').click(); })"
-        text = str(await page.evaluate(exported))
-        assert text.splitlines()[1].split(",")[0] == "A1.c4"
-        assert len(text.splitlines()) == 2
-
-        known = {"account_id": "A1", "client_order_id": "c4", "symbol": "MSFT", "qty": 100}
-        book(screen.api.known, known, "FILLED")
-        screen.api.known["A1.c4"].update(revision=1)
-        report = {"exec_type": "TRADE", "order_id": "A1.c4", "account_id": "A1", "last_qty": 100, "last_price_e4": 470_000}
-        screen.api.executions = [report | {"cum_qty": 100, "leaves_qty": 0, "venue_ns": time.time_ns(), "text": "seen"}]
-        await page.evaluate("document.querySelector('.orders [role=grid]').focus()")
-        await page.press("ArrowDown")
-        await page.call("Input.dispatchKeyEvent", type="keyDown", key="Home", windowsVirtualKeyCode=36)
-        for _ in range(9):
-            await page.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowLeft", windowsVirtualKeyCode=37)
+        await page.until("document.querySelector('.ladder .bid .level').textContent == '47.00'")
+        await page.evaluate("document.querySelector('.rung[tabindex=\"0\"]').focus()")
+        for _ in range(2):
+            await page.press("ArrowDown")
         await page.press("Enter")
-        await page.until("document.querySelector('.history-rows').textContent.includes('100 @ 47.00')")
-        assert "seen" in await page.text(".history-rows")
-        await page.press("Escape")
-        await page.until("!document.querySelector('dialog')")
-        assert screen.api.canceled == ["A1.c2", "A1.c1"]
+        await page.until("document.querySelector('.submit').textContent == 'Buy 100 AAPL @ 46.98'")
+        assert screen.sent == []
 
 
 async def test_page_has_no_inline_script_or_style_that_a_strict_policy_would_refuse() -> None:
