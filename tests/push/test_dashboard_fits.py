@@ -96,3 +96,40 @@ async def test_page_fits_and_is_accessible(
         found = await findings(page)
         assert not found, "\n".join(found)
         assert page.problems == []
+
+
+@pytest.mark.parametrize("theme", THEMES)
+async def test_dialogs_verdicts_and_refusals_are_accessible(
+    theme: str, start_push: Callable[..., Any], shared_redis: str, redis: Any
+) -> None:
+    async with stand_in_orders() as orders, market(shared_redis), open_page(1280, 720) as page:
+        push = await start_push(static_dir=built_dashboard(), orders_url=orders.url)
+        await choose_theme(page, theme)
+        await page.goto(f"{push.url}/#symbol=AAPL&account=ACC0001&window=1000000000")
+        await filled(page)
+        found = {}
+
+        async def look(name: str) -> None:
+            if PICTURES:
+                await page.screenshot(Path(PICTURES) / f"{name}-{theme}.png")
+            found[name] = await findings(page)
+
+        await page.click(".settings-open")
+        await look("settings")
+        await page.press("Escape")
+        await page.click(".orders .history.active")
+        await page.until("document.querySelector('.history-row')")
+        await look("history")
+        await page.press("Escape")
+        for qty in ("5000", "100"):
+            await page.write("[aria-label='Quantity']", qty)
+            await page.press("Enter")
+            await page.until("document.querySelector('.verdict:first-child:is(.accepted, .denied)')")
+        await page.write("[aria-label='Limit price']", "1.234")
+        await look("refused")
+        await page.write("[aria-label='Limit price']", "999.00")
+        await page.press("Enter")
+        await page.until("document.querySelector('.confirm')")
+        await look("confirm")
+        assert not any(found.values()), found
+        assert [one for one in page.problems if "422" not in one and "404" not in one] == []
