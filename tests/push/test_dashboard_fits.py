@@ -93,6 +93,8 @@ async def test_page_fits_and_is_accessible(
         ]
         assert not hidden
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        # What is inline would need an exception in a strict content policy.
+        assert await page.evaluate("document.querySelectorAll('style, script:not([src])').length") == 0
         found = await findings(page)
         assert not found, "\n".join(found)
         assert page.problems == []
