@@ -1,4 +1,4 @@
-import { button, el, freshId } from "../dom";
+import { el, freshId } from "../dom";
 
 /** A modal dialog with a heading. It is in the page only while it is open; `closed` hears that it was left. */
 export function openDialog(title: string, className: string, content: (Node | string)[], closed?: () => void): HTMLDialogElement {
@@ -6,8 +6,12 @@ export function openDialog(title: string, className: string, content: (Node | st
   heading.id = freshId("heading");
   const dialog = el("dialog", `dialog ${className}`, el("header", "dialog-head", heading), ...content);
   dialog.setAttribute("aria-labelledby", heading.id);
-  // A key of the desk must not act behind the dialog; Escape closes it by the browser's own rule.
-  dialog.addEventListener("keydown", (event) => event.stopPropagation());
+  // A key of the desk must not act behind the dialog; Escape closes it by the browser's own rule. The key that opened it may
+  // still be down, and its repeats press no button.
+  dialog.addEventListener("keydown", (event) => {
+    event.stopPropagation();
+    if (event.key === "Enter" && event.repeat) event.preventDefault();
+  });
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog) dialog.close();
   });
@@ -18,8 +22,4 @@ export function openDialog(title: string, className: string, content: (Node | st
   document.body.append(dialog);
   dialog.showModal();
   return dialog;
-}
-
-export function closeButton(label: string, close: () => void): HTMLButtonElement {
-  return button("plain", label, close);
 }
