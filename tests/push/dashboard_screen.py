@@ -13,7 +13,7 @@ from common.testing.page import Page, open_page
 from common.testing.views import ViewWriter
 from push.settings import built_dashboard
 
-from tests.push.dashboard_stand import StandInOrders, stand_in_orders
+from tests.push.dashboard_stand import StandInOrders, beating, stand_in_orders
 
 ECHO_S: Final = 0.8
 """Longer than the time in which a second press of the same order counts as the first one's echo."""
@@ -92,7 +92,9 @@ class Screen:
         await self.page.until(f"document.querySelector('.ticket .head-note').textContent == '{symbol}'")
 
     async def ready(self) -> None:
+        """Waits until the ticket would send, and the picture is current enough not to be asked about."""
         await self.page.until("!document.querySelector('.submit').disabled")
+        await self.page.until("document.querySelector('.pill.live')")
 
     async def button(self) -> str:
         return await self.page.text(".submit")
@@ -131,7 +133,7 @@ class Screen:
 @asynccontextmanager
 async def open_screen(start_push: StartPush, writer: ViewWriter) -> AsyncIterator[Screen]:
     """Starts an orders API, a browser and push; nothing is chosen yet."""
-    async with stand_in_orders() as api, open_page(1600, 900) as page:
+    async with stand_in_orders() as api, beating(writer, {}), open_page(1600, 900) as page:
         await show_market(writer)
         push = await start_push(static_dir=built_dashboard(), orders_url=api.url)
         yield Screen(page, api, push.url)

@@ -215,7 +215,8 @@ export class Ticket implements View {
   }
 
   private async meant(order: OrderRequest): Promise<boolean> {
-    const found = cautions(order, this.store.quotes.get(order.symbol), this.store.link === "live", this.settings.now.ask);
+    const current = this.store.link === "live" || this.store.link === "delayed";
+    const found = cautions(order, this.store.quotes.get(order.symbol), current, this.settings.now.ask);
     if (!found.length) return true;
     this.asking = true;
     try {
