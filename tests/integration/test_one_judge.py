@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from common.contracts.breaks import BreakResolution, ExecutionBreak
+from common.contracts.cancels import OrderCancel
 from common.contracts.events import (
     BreakAction,
     CommandResult,
@@ -18,7 +19,6 @@ from common.contracts.events import (
     ExecType,
     ExecutionReport,
     LedgerEntry,
-    OrderCancel,
     OrderEvent,
     OrderIntent,
     OrderState,

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import structlog
+from common.contracts.cancels import MassCancel, OrderCancel
 from common.contracts.events import (
     Decision,
     ExecType,
     ExecutionReport,
-    OrderCancel,
     OrderIntent,
     ReasonCode,
     VenueCancel,
@@ -128,8 +128,12 @@ class Make:
         }
         return Decision(**(fields | changes))
 
-    def cancel(self, order_id: str = "A.1", sent_ns: int = 700) -> OrderCancel:
-        return OrderCancel(account_id=order_id.split(".")[0], order_id=order_id, sent_ns=sent_ns)
+    def cancel(self, order_id: str = "A.1", intents_offset: int | None = None, sent_ns: int = 700) -> OrderCancel:
+        account_id = order_id.split(".")[0]
+        return OrderCancel(account_id=account_id, order_id=order_id, sent_ns=sent_ns, intents_offset=intents_offset)
+
+    def mass_cancel(self, intents_offset: int, account_id: str = "A", **changes: Any) -> MassCancel:
+        return MassCancel(account_id=account_id, sent_ns=700, intents_offset=intents_offset, **changes)
 
     def report(self, number: int, exec_type: ExecType, *, order_id: str = "A.1", **changes: Any) -> ExecutionReport:
         fields = {"symbol": "AAPL", "side": Side.BUY, "venue_ns": 800, "account_id": order_id.split(".")[0]}
@@ -166,13 +170,22 @@ class Make:
         ask: tuple[int, int] = (1_000_000, 300),
         symbol: str = "AAPL",
         state: str = "T",
+        event_ns: int = 0,
     ) -> bytes:
         row = np.zeros(1, MARK)
         row[0]["symbol"] = symbol.encode()
         row[0]["instrument_id"] = 8
         row[0]["trading_state"] = ord(state)
+        row[0]["event_ns"] = event_ns
         row[0]["bid_e4"], row[0]["bid_size"] = bid
         row[0]["ask_e4"], row[0]["ask_size"] = ask
+        return encode_rows(row)
+
+    def clock(self, event_ns: int) -> bytes:
+        """The clock row of a partition of ``md.marks``."""
+        row = np.zeros(1, MARK)
+        row[0]["instrument_id"] = -1
+        row[0]["event_ns"] = event_ns
         return encode_rows(row)
 
 

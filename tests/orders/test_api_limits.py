@@ -56,10 +56,13 @@ class Unused:
     async def send(self, topic: Topic, key: bytes, body: Any) -> tuple[int, int]:
         raise AssertionError(f"{topic.name} got {body}")
 
+    async def end(self, topic: Topic, key: bytes) -> int:
+        raise AssertionError(f"the end of {topic.name} was asked for")
+
 
 async def test_body_when_it_is_larger_than_allowed_then_413_told_or_not(make: Any) -> None:
     settings = OrdersSettings(http_body_bytes_max=5_000)
-    desk = Desk(Unused(), Verdicts(1), settings, lambda: True)
+    desk = Desk(Unused(), Verdicts(1), settings, lambda: True, Unused())
     http = client(create_api(desk, make.reads(settings), settings))
     sent: list[int] = []
 

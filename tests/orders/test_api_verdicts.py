@@ -5,6 +5,7 @@ The log is a list in the process; what answers on it is told by each test.
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -58,6 +59,9 @@ class Wire:
         await asyncio.sleep(0)
         return place
 
+    async def end(self, topic: Topic, key: bytes) -> int:
+        return sum(sent is topic for sent, _ in self.sent)
+
     def commit(self, topic: Topic, body: Any) -> None:
         value = body if isinstance(body, bytes) else topic.schema.encode(body)
         key = b"A" if isinstance(body, bytes) else body.account_id.encode()
@@ -81,7 +85,7 @@ async def connect(make: Any) -> AsyncIterator[Callable[..., Client]]:
         verdicts = Verdicts(settings.inflight_max)
         recent = Recent(settings.orders_recent_max)
         wire = Wire(verdicts, recent, answer)
-        desk = Desk(wire, verdicts, settings, lambda: tailing)
+        desk = Desk(wire, verdicts, settings, lambda: tailing, wire)
         api = create_api(desk, make.reads(settings, recent), settings)
         client = Client(transport=httpx.ASGITransport(api), base_url="http://orders")
         client.wire = wire
@@ -106,12 +110,23 @@ def gate(make: Any, **changes: Any) -> Answer:
 
 async def test_submit_when_accepted_then_201_with_the_committed_decision(connect: Any, make: Any) -> None:
     client = connect(gate(make))
-    response = await client.post("/v1/orders", json=ORDER, headers={"Tidemark-Sent-Ns": "123"})
+    sent_ns = time.time_ns() - 1_000_000
+    response = await client.post("/v1/orders", json=ORDER, headers={"Tidemark-Sent-Ns": str(sent_ns)})
     assert response.status_code == 201, response.text
     decision = Decision.model_validate_json(response.content)
-    assert decision.order_id == "A.1" and decision.intent.sent_ns == 123
+    assert decision.order_id == "A.1" and decision.intent.sent_ns == sent_ns
     assert response.headers["Location"] == "/v1/orders/A.1"
     assert client.wire.sent == [(ORDERS_INTENTS, decision.intent)]
+
+
+@pytest.mark.parametrize("sent_ns", [0, 1, 2**63 - 1])
+async def test_submit_when_the_senders_clock_cannot_be_then_our_own_is_taken(
+    connect: Any, make: Any, sent_ns: int
+) -> None:
+    before_ns = time.time_ns()
+    response = await connect(gate(make)).post("/v1/orders", json=ORDER, headers={"Tidemark-Sent-Ns": str(sent_ns)})
+    assert response.status_code == 201
+    assert before_ns <= response.json()["intent"]["sent_ns"] <= time.time_ns()
 
 
 async def test_submit_when_repeated_then_200_with_the_first_answer(connect: Any, make: Any) -> None:

@@ -11,8 +11,6 @@ from common.contracts.events import (
     ExecutionReport,
     OrderState,
     ReasonCode,
-    VenueCancel,
-    VenueOrder,
 )
 from common.contracts.topics import (
     ORDERS_CANCELS,
@@ -68,7 +66,8 @@ def test_repeat_and_conflict_when_order_exists_then_it_is_untouched(stage: Any, 
     assert stage.rows("orders") == before
 
 
-def test_command_result_concerns_no_order(stage: Any) -> None:
+def test_command_result_concerns_no_order(stage: Any, make: Any) -> None:
+    _accept(stage, make)
     result = CommandResult(account_id="A", command_id="c", accepted=True, account_seq=1, decided_ns=1)
     assert stage.handle(RISK_DECISIONS, "A", result) == []
 
@@ -175,42 +174,10 @@ def _resolution(opened: ExecutionBreak, action: BreakAction) -> BreakResolution:
     )
 
 
-def test_cancel_when_it_overtakes_the_decision_then_it_waits_for_it(stage: Any, make: Any) -> None:
-    assert stage.handle(ORDERS_CANCELS, "A", make.cancel(sent_ns=700)) == []
-    handled = _accept(stage, make)
-    assert [type(body) for body in make.bodies(handled, VENUE_ORDERS)] == [VenueOrder, VenueCancel]
-    states = [order.state for order in make.bodies(handled, ORDERS_EVENTS)]
-    assert states == [OrderState.ACCEPTED, OrderState.PENDING_CANCEL]
-    assert stage.rows("accounts")[b"A"].early_cancels == ()
-
-
-def test_cancel_when_sent_before_the_order_was_then_it_does_not_concern_it(stage: Any, make: Any) -> None:
-    stage.handle(ORDERS_CANCELS, "A", make.cancel(sent_ns=499))
-    handled = _accept(stage, make)
-    assert [order.state for order in make.bodies(handled, ORDERS_EVENTS)] == [OrderState.ACCEPTED]
-    assert stage.rows("accounts")[b"A"].early_cancels == ()
-
-
 def test_cancel_when_order_was_denied_then_answered_with_no(stage: Any, make: Any) -> None:
     stage.handle(RISK_DECISIONS, "A", make.decision(make.intent(), ReasonCode.MARK_STALE))
     event = make.bodies(stage.handle(ORDERS_CANCELS, "A", make.cancel()), ORDERS_EVENTS)[0]
     assert (event.state, event.revision, event.text) == (OrderState.DENIED, 2, "cancel rejected: the order is DENIED")
-
-
-def test_cancel_when_it_names_anothers_order_then_poison(stage: Any, make: Any) -> None:
-    foreign = make.cancel().model_copy(update={"account_id": "B"})
-    with pytest.raises(ValueError, match="not an order of account B"):
-        stage.handle(ORDERS_CANCELS, "B", foreign)
-    _accept(stage, make)
-    with pytest.raises(ValueError, match="not an order of account B"):
-        stage.handle(ORDERS_CANCELS, "B", foreign)
-
-
-def test_early_cancels_are_bounded(stage: Any, make: Any) -> None:
-    for number in range(stages.EARLY_CANCELS_MAX + 5):
-        stage.handle(ORDERS_CANCELS, "A", make.cancel(f"A.{number}"))
-    waiting = stage.rows("accounts")[b"A"].early_cancels
-    assert [cancel.order_id for cancel in waiting] == [f"A.{n}" for n in range(5, stages.EARLY_CANCELS_MAX + 5)]
 
 
 def test_closed_orders_and_fills_are_bounded_and_views_follow(stage: Any, make: Any) -> None:

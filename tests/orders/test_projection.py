@@ -20,6 +20,7 @@ from common.contracts.events import (
     ReasonCode,
 )
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER, Topic
+from common.contracts.values import RestingOrders
 from common.runtime.message import Message
 from common.testing.stack import LocalStack
 from orders import projection
@@ -101,7 +102,7 @@ def test_migrations_are_numbered_without_a_gap() -> None:
 
 async def test_orders_keep_the_highest_revision(log: Log, database: Database, make: Any) -> None:
     first = on_decision(None, make.decision(make.intent()), 7).order
-    second = on_cancel(first, make.cancel(), 8).order
+    second = on_cancel(first, 700, 8).order
     closed = second.model_copy(update={"revision": 3, "state": OrderState.CANCELED, "leaves_qty": 0})
     await log.project(log.records(ORDERS_EVENTS, first, second))
     assert await Queries(database).order("A.1") == second
@@ -110,21 +111,41 @@ async def test_orders_keep_the_highest_revision(log: Log, database: Database, ma
     assert await Queries(database).order("A.2") is None
 
 
+async def test_orders_are_listed_in_the_order_of_the_log_whatever_their_senders_clocks_say(
+    log: Log, database: Database, make: Any
+) -> None:
+    clocks = (2**62, 1, 500, 2**62 - 1)
+    orders = [
+        on_decision(None, make.decision(make.intent(str(number), sent_ns=sent_ns), decided_ns=600 + number), 7).order
+        for number, sent_ns in enumerate(clocks)
+    ]
+    await log.project(log.records(ORDERS_EVENTS, *orders))
+    page = await Queries(database).orders("A", None, 10)
+    assert page.items == orders[::-1]
+    assert [order.decided_ns for order in page.items] == [603, 602, 601, 600]
+
+
 async def test_every_kind_of_record_is_projected(log: Log, database: Database, make: Any) -> None:
     denied = make.decision(make.intent("2"), ReasonCode.CASH_INSUFFICIENT, compared={"shortfall_cash_e4": 5})
     result = CommandResult(
-        account_id="A", command_id="c", accepted=True, status=AccountStatus.SUSPENDED, account_seq=0, decided_ns=1
+        account_id="A",
+        command_id="c",
+        accepted=True,
+        status=AccountStatus.SUSPENDED,
+        resting=RestingOrders.KEEP,
+        account_seq=0,
+        decided_ns=1,
     )
     await log.project(log.records(RISK_DECISIONS, make.decision(make.intent()), denied, result))
     report = make.report(1, ExecType.NEW, leaves_qty=100)
     await log.project(log.records(ORDERS_EXECUTIONS, report, report))
     decisions = await fetch(database, "SELECT order_id, accepted, reason, compared FROM decisions ORDER BY 1")
-    results = await fetch(database, "SELECT command_id, status FROM command_results")
+    results = await fetch(database, "SELECT command_id, status, resting FROM command_results")
     assert [tuple(row) for row in decisions] == [
         ("A.1", True, None, "{}"),
         ("A.2", False, "CASH_INSUFFICIENT", '{"shortfall_cash_e4": 5}'),
     ]
-    assert [tuple(row) for row in results] == [("c", "SUSPENDED")]
+    assert [tuple(row) for row in results] == [("c", "SUSPENDED", "keep")]
     assert (await Queries(database).executions("A", None, 10)).items == [report]
     account = await Queries(database).account("A")
     assert account is not None and account.status == "SUSPENDED"

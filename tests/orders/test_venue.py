@@ -9,7 +9,8 @@ from common.contracts.topics import MD_MARKS, ORDERS_EXECUTIONS, VENUE_ORDERS
 from common.contracts.values import OrderType, Side, TimeInForce
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from orders.venue import rows, stage
+from orders.venue import books, rows, stage
+from orders.venue.calendar_file import load_calendar
 
 NEW, TRADE, CANCELED, CANCEL_REJECTED = (
     ExecType.NEW,
@@ -24,7 +25,7 @@ class Floor:
 
     def __init__(self, make: Any) -> None:
         self.make = make
-        self.bench = make.bench(stage.handle, rows.TABLES)
+        self.bench = make.bench(stage.Venue(load_calendar("XNAS")).handle, rows.TABLES)
 
     def show(self, *, to_input: bool = True, **mark: Any) -> list[ExecutionReport]:
         value = self.make.mark(**mark)
@@ -145,7 +146,7 @@ def test_cancel_when_closed_or_unknown_then_refused(floor: Floor) -> None:
     floor.send("A.1")
     assert _said(floor.cancel("A.1")) == [("A.1", CANCEL_REJECTED, 0)]
     (unknown,) = floor.cancel("A.9", sent_ns=77)
-    assert (unknown.exec_type, unknown.execution_id) == (CANCEL_REJECTED, "A.9.unknown-77")
+    assert (unknown.exec_type, unknown.execution_id) == (CANCEL_REJECTED, "A.9.unknown-0-2")
 
 
 def test_arriving_order_when_it_meets_a_newer_mark_then_who_rests_is_served_first(floor: Floor) -> None:
@@ -193,7 +194,7 @@ def test_order_when_on_the_wrong_partition_then_poison(floor: Floor) -> None:
 
 
 def test_closed_orders_are_forgotten_in_the_order_they_closed(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "CLOSED_REMEMBERED", 2)
+    monkeypatch.setattr(books, "CLOSED_REMEMBERED", 2)
     floor.send("A.0", limit_price_e4=1)
     for number in range(1, 5):
         floor.send(f"A.{number}", time_in_force=TimeInForce.IOC)

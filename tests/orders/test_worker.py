@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ def _states(responses: Sequence[httpx.Response]) -> list[int]:
 async def test_orders_from_http_to_fill_through_kill_and_without_postgres(fleet: Fleet) -> None:
     await _verdicts(fleet)
     await _fills_and_reads(fleet)
+    await _cancels_before_beside_and_of_many(fleet)
+    await _the_day_ends(fleet)
     await _killed_worker_loses_nothing(fleet)
     await _orders_are_taken_without_postgres(fleet)
 
@@ -48,6 +51,39 @@ async def _verdicts(fleet: Fleet) -> None:
     assert _states([command, *responses, other]) == [201, 201, 200, 422, 409]
     assert (await fleet.client.delete("/v1/orders/A.2")).json()["state"] == "CANCELED"
     assert (await fleet.client.delete("/v1/orders/A.2")).status_code == 200
+
+
+async def _cancels_before_beside_and_of_many(fleet: Fleet) -> None:
+    """A clock one hour ahead, an order beside its cancel, an account at once, and an account that is suspended."""
+    ahead = {"Tidemark-Sent-Ns": str(time.time_ns() + 3_600 * 10**9)}
+    assert (await fleet.client.delete("/v1/orders/A.100", headers=ahead)).status_code == 404
+    low = {"limit_price_e4": 100}
+    assert (await fleet.submit("100", **low)).status_code == 201
+    submitted, canceled = await asyncio.gather(fleet.submit("102", **low), fleet.client.delete("/v1/orders/A.102"))
+    assert (submitted.status_code, canceled.status_code, canceled.json()["state"]) == (201, 200, "CANCELED")
+    assert (await fleet.submit("104", side="S", limit_price_e4=9_000_000)).status_code == 201
+    assert (await fleet.client.get("/v1/orders/A.100")).json()["state"] != "CANCELED"
+    sells = await fleet.client.delete("/v1/accounts/A/orders", params={"side": "S"})
+    assert (sells.status_code, sells.json()["canceled"]) == (200, ["A.104"])
+    rest = await fleet.client.delete("/v1/orders", params={"account_id": "A", "symbol": "AAPL"})
+    assert (rest.status_code, rest.json()["canceled"], rest.json()["complete"]) == (200, ["A.100"], True)
+    assert (await fleet.submit("106", **low)).status_code == 201
+    command = {"command_id": "stop", "status": "SUSPENDED"}
+    suspended = await fleet.client.post("/v1/accounts/A", json=command)
+    assert (suspended.status_code, suspended.json()["resting"]) == (201, "cancel")
+    await fleet.until_state("A.106", "CANCELED")
+
+
+async def _the_day_ends(fleet: Fleet) -> None:
+    """By the exchange's clock, and that of an order which nothing happens to."""
+    await fleet.clock("2019-12-30T15:00")
+    assert (await fleet.submit("110", limit_price_e4=100)).status_code == 201
+    await fleet.until_state("A.110", "WORKING")
+    await fleet.clock("2019-12-30T16:00")
+    expired = await fleet.until_state("A.110", "EXPIRED")
+    assert (expired["leaves_qty"], expired["text"]) == (0, "the session has ended")
+    refused = await fleet.client.delete("/v1/orders/A.110")
+    assert (refused.status_code, refused.json()["order"]["state"]) == (409, "EXPIRED")
 
 
 async def _fills_and_reads(fleet: Fleet) -> None:

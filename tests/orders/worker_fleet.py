@@ -4,8 +4,10 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 from common.contracts.events import (
@@ -19,7 +21,7 @@ from common.contracts.events import (
     Posting,
     ReasonCode,
 )
-from common.contracts.market import MARK, decode_rows
+from common.contracts.market import MARK, decode_rows, mark_clock_key
 from common.contracts.topics import (
     MD_MARKS,
     ORDERS_INTENTS,
@@ -45,6 +47,7 @@ ORDER = {
     "limit_price_e4": 1_000_000,
 }
 DEADLINE_S = 60
+EXCHANGE_TIME = ZoneInfo("America/New_York")
 
 
 class Gate:
@@ -60,11 +63,13 @@ class Gate:
         body, key = message.body, message.key
         assert key is not None
         if message.topic is RISK_COMMANDS:
+            suspends = getattr(body, "status", None) is AccountStatus.SUSPENDED
             answer: Any = CommandResult(
                 account_id=body.account_id,
                 command_id=body.command_id,
                 accepted=True,
-                status=AccountStatus.ACTIVE,
+                status=getattr(body, "status", None) or AccountStatus.ACTIVE,
+                resting=getattr(body, "resting", None) if suspends else None,
                 account_seq=1,
                 decided_ns=1,
                 command_partition=message.partition,
@@ -155,6 +160,12 @@ class Fleet:
 
     async def mark(self, **changes: Any) -> None:
         await self.sender.send(MD_MARKS, b"AAPL", decode_rows(MARK, self.make.mark(**changes)), partition=0)
+
+    async def clock(self, text: str) -> None:
+        """The exchange's clock, New York time."""
+        event_ns = int(datetime.fromisoformat(text).replace(tzinfo=EXCHANGE_TIME).timestamp()) * 10**9
+        row = decode_rows(MARK, self.make.clock(event_ns))
+        await self.sender.send(MD_MARKS, mark_clock_key(0), row, partition=0)
 
 
 @asynccontextmanager

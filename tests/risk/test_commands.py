@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import msgspec
 import pytest
-from common.contracts.events import AccountStatus, EntryKind, ReasonCode
-from common.contracts.values import E4
-from common.testing.orders import ACCOUNT, NOW_NS, fund, intent, set_account, withdraw
+from common.contracts.events import AccountStatus, EntryKind, ExecType, ReasonCode
+from common.contracts.values import E4, RestingOrders
+from common.testing.orders import ACCOUNT, NOW_NS, fund, intent, report, set_account, withdraw
 from risk.domain.account import AccountRow
 
 CASH_E4 = 10_000 * E4
@@ -29,6 +30,49 @@ def test_account_opened_suspended_and_opened_again(desk: Any) -> None:
     desk.send(set_account(command_id="go"))
     assert desk.decide(intent("b2")).accepted
     assert account(desk).cash_e4 == CASH_E4 + 1
+
+
+def test_account_when_the_command_names_no_status_then_it_stays_as_it_is_and_a_new_one_is_active(desk: Any) -> None:
+    plain = set_account().model_copy(update={"status": None})
+    assert desk.command(plain).status is AccountStatus.ACTIVE
+    desk.send(set_account(active=False, command_id="stop"))
+    again = desk.command(plain.model_copy(update={"command_id": "again"}))
+    assert (again.accepted, again.status, again.resting) == (True, AccountStatus.SUSPENDED, None)
+    assert account(desk).status is AccountStatus.SUSPENDED
+
+
+def test_suspension_says_what_becomes_of_open_orders_and_its_repeat_says_the_same(desk: Any) -> None:
+    assert desk.command(set_account()).resting is None
+    keep = set_account(active=False, command_id="keep").model_copy(update={"resting": RestingOrders.KEEP})
+    assert [desk.command(keep).resting for _ in range(2)] == [RestingOrders.KEEP] * 2
+    assert desk.results[-1].repeat
+    other = desk.command(keep.model_copy(update={"resting": RestingOrders.CANCEL}))
+    assert (other.reason, other.conflict, other.resting) == (ReasonCode.DUPLICATE_ID, "resting", None)
+    assert desk.command(set_account(active=False, command_id="cancel")).resting is RestingOrders.CANCEL
+    assert desk.command(fund(command_id="f", cash_e4=1)).resting is None, "the account is suspended, not by this"
+
+
+def test_command_in_a_store_of_before_is_repeated_not_in_conflict(desk: Any) -> None:
+    """Rows of commands had no word on open orders, and a suspension left them; to repeat it still answers."""
+    stop = set_account(active=False, command_id="stop")
+    desk.send(set_account())
+    desk.send(stop)
+    commands = desk.tables.changelogged("commands")
+    for key, raw in list(commands.rows.items()):
+        row = msgspec.msgpack.decode(raw)
+        row[0] = row[0][:5]
+        commands.rows[key] = msgspec.msgpack.encode(row)
+    assert desk.command(stop).repeat
+
+
+def test_expired_order_gives_its_reservation_back(desk: Any) -> None:
+    desk.send(set_account())
+    desk.send(fund(command_id="f", cash_e4=CASH_E4))
+    assert desk.decide(BUY).accepted
+    assert account(desk).reserved_cash_e4 == 10 * 100 * E4
+    desk.send(report(BUY, ExecType.EXPIRED, "x1"))
+    assert (account(desk).cash_e4, account(desk).reserved_cash_e4) == (CASH_E4, 0)
+    assert desk.ledger[-1].kind is EntryKind.VOID
 
 
 def test_fund_and_withdraw_then_balances_entries_and_result(desk: Any) -> None:

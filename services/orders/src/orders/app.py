@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import mode
 from common.contracts.topics import (
+    ORDERS_CANCEL_REPORTS,
     ORDERS_EVENTS,
     ORDERS_LIFECYCLE_CHANGELOG,
     ORDERS_VENUE_CHANGELOG,
@@ -12,6 +13,7 @@ from common.contracts.topics import (
 )
 from common.runtime.app import TidemarkApp
 from common.runtime.broker_watch import is_broker_away
+from common.runtime.ends import LogEnds
 from common.runtime.message import Message
 
 from orders import projection, stages
@@ -26,6 +28,7 @@ from orders.settings import OrdersSettings
 from orders.sink import ProjectionSink
 from orders.venue import rows as venue_rows
 from orders.venue import stage as venue_stage
+from orders.venue.calendar_file import load_calendar
 from orders.verdicts import Verdicts
 
 PROJECTION_CONNECTIONS = 2
@@ -60,17 +63,17 @@ def build(settings: OrdersSettings) -> TidemarkApp:
         outputs=venue_stage.OUTPUTS,
         changelog=ORDERS_VENUE_CHANGELOG,
         tables=venue_rows.TABLES,
-    )(venue_stage.handle)
+    )(venue_stage.Venue(load_calendar(settings.venue_calendar)).handle)
 
     verdicts = Verdicts(settings.inflight_max)
     recent = Recent(settings.orders_recent_max)
 
     def on_tail(messages: Sequence[Message]) -> None:
         # What a client is about to be told can be read from here on.
-        recent.on_messages(messages)
+        recent.on_messages([message for message in messages if message.topic is not ORDERS_CANCEL_REPORTS])
         verdicts.on_messages(messages)
 
-    tail = app.tail((RISK_DECISIONS, ORDERS_EVENTS), on_tail, recent.on_started)
+    tail = app.tail((RISK_DECISIONS, ORDERS_EVENTS, ORDERS_CANCEL_REPORTS), on_tail, recent.on_started)
     reading = Database(settings, settings.postgres_pool_max, settings.reads_timeout_ms)
     projecting = Database(settings, PROJECTION_CONNECTIONS)
     sink = ProjectionSink(projecting, recent.on_projected)
@@ -81,7 +84,9 @@ def build(settings: OrdersSettings) -> TidemarkApp:
     app.health.add("reads", projected.check_reads)
     reads = Reads(Queries(reading), recent, projected, tail.as_of_ns)
 
-    desk = Desk(app.sender, verdicts, settings, lambda: tail.ready()[0] and not is_broker_away())
+    ends = LogEnds(settings, "orders")
+    app.run_service(ends)
+    desk = Desk(app.sender, verdicts, settings, lambda: tail.ready()[0] and not is_broker_away(), ends)
     app.serve(create_api(desk, reads, settings))
     app.run_service(Databases(reading, projecting))
     app.watch_dead_letters((*stages.INPUTS, *venue_stage.INPUTS))

@@ -178,15 +178,17 @@ _SET_POSITIONS: Final = """
 """
 ORDER_COLUMNS: Final = (
     "order_id, account_id, client_order_id, symbol, instrument_id, side, order_type, time_in_force, qty, "
-    "limit_price_e4, state, cum_qty, leaves_qty, notional_e4, reason, text, revision, sent_ns, updated_ns"
+    "limit_price_e4, state, cum_qty, leaves_qty, notional_e4, reason, text, revision, sent_ns, updated_ns, "
+    "decided_ns, intent_offset"
 )
 _ORDER_UPDATES: Final = ", ".join(
     f"{column} = excluded.{column}"
     for column in ("state", "cum_qty", "leaves_qty", "notional_e4", "reason", "text", "revision", "updated_ns")
 )
+# Rows are numbered as they come, in the order of the log: no client's clock says which order is the newer one.
 _UPSERT_ORDERS: Final = f"""
     INSERT INTO orders ({ORDER_COLUMNS})
-    SELECT {ORDER_COLUMNS} FROM jsonb_populate_recordset(NULL::orders, $1::jsonb) ORDER BY sent_ns, order_id
+    SELECT {ORDER_COLUMNS} FROM jsonb_populate_recordset(NULL::orders, $1::jsonb)
     ON CONFLICT (order_id) DO UPDATE SET {_ORDER_UPDATES} WHERE orders.revision < excluded.revision
 """
 EXECUTION_COLUMNS: Final = (
@@ -209,7 +211,7 @@ _INSERT_DECISIONS: Final = f"""
 """
 _RESULT_COLUMNS: Final = (
     "partition, record_offset, account_id, command_id, accepted, reason, compared, repeat, status, "
-    "account_seq, decided_ns"
+    "resting, account_seq, decided_ns"
 )
 _INSERT_COMMAND_RESULTS: Final = f"""
     INSERT INTO command_results ({_RESULT_COLUMNS})

@@ -93,6 +93,10 @@ class Reads:
         self._projected = projected
         self._tail_as_of_ns = tail_as_of_ns
 
+    def tail_event(self, order_id: str) -> OrderEvent | None:
+        """The newest event of the order, where the tail has brought one that is not projected yet."""
+        return self._recent.event(order_id)
+
     async def order(self, order_id: str) -> Answer[OrderEvent | None]:
         """The order as the log has it; None where there is none for certain."""
         if (event := self._recent.event(order_id)) is not None:

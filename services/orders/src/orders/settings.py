@@ -25,6 +25,12 @@ class OrdersSettings(Settings):
     )
     verdict_timeout_ms: int = Field(default=5_000, ge=1, description="after this a request is answered with 503")
     inflight_max: int = Field(default=1_000, ge=1, description="requests that wait for a verdict at most")
+    cancel_beside_ms: int = Field(
+        default=100, ge=0, description="a cancel of an unknown order waits as long for the order to come beside it"
+    )
+    unknown_cancels_max: int = Field(
+        default=100, ge=1, description="cancels of orders that the read side does not know, at a time; more take turns"
+    )
     orders_recent_max: int = Field(
         default=20_000,
         ge=1,
@@ -34,6 +40,9 @@ class OrdersSettings(Settings):
         default=2_000, ge=1, description="requests at a time, reads too; one more is answered with 503"
     )
     http_body_bytes_max: int = Field(default=65_536, ge=1_024, description="size of a request's body at most")
+    venue_calendar: str = Field(
+        default="XNAS", description="sessions of the venue: a calendar of this package, or the path of a .json file"
+    )
     page_rows_max: int = Field(default=500, ge=1, description="rows of one page at most")
     cors_origin_regex: str = Field(
         default=r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?",

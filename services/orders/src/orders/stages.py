@@ -1,16 +1,6 @@
 """The lifecycle stage: decisions, cancel requests, reports and breaks in; order events and venue messages out.
 
-Adapts the runtime's messages and tables to ``domain/lifecycle.py``. Tables, all by account, hence co-partitioned:
-
-table     key                     row
-========  ======================  =======================================================================
-orders    order_id                OrderEvent: every open order and each account's newest closed ones
-reports   order_id, execution_id  Execution: the report was judged; kept as long as the order
-progress  order_id                ProgressRow: what the venue's reports say of the order; kept as long as it
-early     account_id              EarlyRow: what came before its order's decision, and ids that will have none
-accounts  account_id              AccountRow: counters of the two rings, cancels that came before their order
-closed    account_id, ring slot   order_id of a closed order
-fills     account_id, ring slot   ExecutionReport of a trade
+Adapts the runtime's messages and tables (``lifecycle_rows``) to ``domain/lifecycle.py``.
 
 A report is judged as the gate judges it (``common.executions``), from the decision and the reports before it. What is
 refused changes nothing here: the gate has made a break of it, whose resolution comes by ``risk.breaks``. Where the
@@ -19,42 +9,42 @@ break on an order that never was ends their waiting.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from common.contracts.breaks import BreakReason, BreakResolution, ExecutionBreak
+from common.contracts.cancels import MassCancel, OrderCancel
 from common.contracts.events import (
     BreakAction,
+    CommandResult,
     Decision,
     ExecType,
     ExecutionReport,
-    OrderCancel,
     OrderEvent,
     OrderState,
-    VenueCancel,
-    VenueOrder,
 )
 from common.contracts.topics import (
+    ORDERS_CANCEL_REPORTS,
     ORDERS_CANCELS,
     ORDERS_EVENTS,
     ORDERS_EXECUTIONS,
     RISK_BREAKS,
     RISK_DECISIONS,
     VENUE_ORDERS,
-    market_partition,
 )
 from common.contracts.values import INT64_MAX, Side
-from common.contracts.views import CLOSED_ORDERS_RETAINED, FILLS_RETAINED
+from common.contracts.views import FILLS_RETAINED
 from common.executions import OF_NO_ORDER, Accept, End, Execution, OrderFacts, Progress, Repeat, judge
-from common.runtime.message import Handled, Message, Output, View
-from common.runtime.tables import Changelogged, Tables
+from common.runtime.message import Handled, Message, View
+from common.runtime.tables import Tables
 from prometheus_client import Counter
 
-from orders.domain.lifecycle import CLOSED, Step, concerns_no_order, on_cancel, on_decision, on_report, on_resolution
-from orders.rows import EXECUTION_CODEC, TEXT_CODEC, json_codec, ring_key
-
-EARLY_CANCELS_MAX: Final = 32
-"""Cancel requests per account that wait for the decision on their order; the oldest gives way."""
+from orders import cancels
+from orders.domain.lifecycle import CLOSED, concerns_no_order, on_decision, on_report, on_resolution
+from orders.lifecycle_rows import TABLES as TABLES
+from orders.lifecycle_rows import EarlyRow as EarlyRow
+from orders.lifecycle_rows import ProgressRow, account_row, applied, keep_account
+from orders.rows import ring_key
 
 EARLY_REPORTS = Counter(
     "tidemark_orders_early_reports_total",
@@ -63,48 +53,8 @@ EARLY_REPORTS = Counter(
 EARLY_MAX: Final = 256
 """Reports and resolutions per account that wait for the decision on their order; the oldest gives way."""
 
-
-@dataclass(frozen=True, slots=True)
-class EarlyCancel:
-    """A cancel request whose order's decision this stage has not read yet: the two come by different topics."""
-
-    order_id: str
-    sent_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class AccountRow:
-    closed: int = 0
-    fills: int = 0
-    early_cancels: tuple[EarlyCancel, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ProgressRow:
-    worst_price_e4: int | None = None
-    """Of a MARKET order; of another its limit is the worst price."""
-    progress: Progress | None = None
-    """None: no report was judged yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class EarlyRow:
-    waiting: tuple[ExecutionReport | BreakResolution, ...] = ()
-    never: tuple[str, ...] = ()
-    """Order ids that a venue used before anybody was answered under them: the gate accepts no order under them."""
-
-
-TABLES: Final = (
-    Changelogged("orders", json_codec(OrderEvent)),
-    Changelogged("reports", EXECUTION_CODEC),
-    Changelogged("progress", json_codec(ProgressRow)),
-    Changelogged("early", json_codec(EarlyRow)),
-    Changelogged("accounts", json_codec(AccountRow)),
-    Changelogged("closed", TEXT_CODEC),
-    Changelogged("fills", json_codec(ExecutionReport)),
-)
 INPUTS: Final = (RISK_DECISIONS, ORDERS_CANCELS, ORDERS_EXECUTIONS, RISK_BREAKS)
-OUTPUTS: Final = (ORDERS_EVENTS, VENUE_ORDERS)
+OUTPUTS: Final = (ORDERS_EVENTS, ORDERS_CANCEL_REPORTS, VENUE_ORDERS)
 
 
 def handle(message: Message, tables: Tables, now_ns: int) -> Handled:
@@ -113,59 +63,41 @@ def handle(message: Message, tables: Tables, now_ns: int) -> Handled:
     match body:
         case Decision():
             return _decision(body, tables, now_ns)
+        case CommandResult():
+            return cancels.on_command_result(body, tables, now_ns)
         case OrderCancel():
-            return _cancel(body, tables, now_ns)
+            return cancels.on_order_cancel(body, message.offset, tables, now_ns)
+        case MassCancel():
+            return cancels.on_mass_cancel(body, message.offset, tables, now_ns)
         case ExecutionReport():
             return _report(body, tables, now_ns)
         case ExecutionBreak():
             return _break(body, tables)
         case BreakResolution():
             return _resolution(body, tables, now_ns)
-    return ()  # the answer to a command concerns no order
+    raise AssertionError(f"{message.topic.name} is no input of this stage")
 
 
 def _decision(decision: Decision, tables: Tables, now_ns: int) -> Handled:
-    if concerns_no_order(decision):
-        return
+    if not concerns_no_order(decision):
+        yield from _begun(decision, tables, now_ns)
+    yield from cancels.on_decided(decision.intent_offset, tables, now_ns)
+
+
+def _begun(decision: Decision, tables: Tables, now_ns: int) -> Handled:
     order_id = decision.order_id
-    step = on_decision(tables.changelogged("orders").get(order_id.encode()), decision, now_ns)
+    order: OrderEvent | None = tables.changelogged("orders").get(order_id.encode())
+    step = on_decision(order, decision, now_ns)
     if decision.accepted and decision.intent.limit_price_e4 is None:
         row = ProgressRow(decision.protection_price_e4)
         tables.changelogged("progress").put(order_id.encode(), row)
-    yield from _applied(tables, step, origin_ns=decision.intent.sent_ns, just_closed=step.order.state in CLOSED)
-    yield from _early_cancel(decision, tables, now_ns)
+    yield from applied(tables, step, origin_ns=decision.intent.sent_ns, just_closed=step.order.state in CLOSED)
+    yield from cancels.on_begun(step.order, tables, now_ns)
     for waited in _take_early(tables, decision.account_id, order_id):
         if isinstance(waited, ExecutionReport):
             yield from _report(waited, tables, now_ns)
         else:
             yield from _resolution(waited, tables, now_ns)
-
-
-def _early_cancel(decision: Decision, tables: Tables, now_ns: int) -> Handled:
-    """The cancel request that came before the decision on its order."""
-    order_id = decision.order_id
-    account = _account(tables, decision.account_id)
-    early = next((cancel for cancel in account.early_cancels if cancel.order_id == order_id), None)
-    if early is None:
-        return
-    others = tuple(cancel for cancel in account.early_cancels if cancel.order_id != order_id)
-    _keep_account(tables, decision.account_id, replace(account, early_cancels=others))
-    # A request from before the order was sent cannot have meant this order.
-    if early.sent_ns >= decision.intent.sent_ns:
-        request = OrderCancel(account_id=decision.account_id, order_id=order_id, sent_ns=early.sent_ns)
-        yield from _cancel(request, tables, now_ns)
-
-
-def _cancel(cancel: OrderCancel, tables: Tables, now_ns: int) -> Handled:
-    order: OrderEvent | None = tables.changelogged("orders").get(cancel.order_id.encode())
-    if order is None:
-        if not cancel.order_id.startswith(f"{cancel.account_id}."):
-            raise ValueError(f"order {cancel.order_id} is not an order of account {cancel.account_id}")
-        account = _account(tables, cancel.account_id)
-        waiting = (*account.early_cancels, EarlyCancel(cancel.order_id, cancel.sent_ns))
-        _keep_account(tables, cancel.account_id, replace(account, early_cancels=waiting[-EARLY_CANCELS_MAX:]))
-        return
-    yield from _applied(tables, on_cancel(order, cancel, now_ns), origin_ns=cancel.sent_ns, just_closed=False)
 
 
 def _report(report: ExecutionReport, tables: Tables, now_ns: int) -> Handled:
@@ -195,7 +127,7 @@ def _report(report: ExecutionReport, tables: Tables, now_ns: int) -> Handled:
         return
     step = on_report(order, report, verdict.effect, now_ns)
     closes = order.state not in CLOSED and step.order.state in CLOSED
-    yield from _applied(tables, step, origin_ns=0, just_closed=closes)
+    yield from applied(tables, step, origin_ns=0, just_closed=closes)
     if report.exec_type is ExecType.TRADE:
         yield from _fill(tables, report)
 
@@ -256,7 +188,7 @@ def _resolution(resolution: BreakResolution, tables: Tables, now_ns: int) -> Han
         # From now on the order shows what was booked by hand, and no longer what the venue alone has said.
         tables.changelogged("progress").put(order.order_id.encode(), replace(row, progress=_progress_shown_by(order)))
     closes = order.state not in CLOSED and step.order.state in CLOSED
-    yield from _applied(tables, step, origin_ns=0, just_closed=closes)
+    yield from applied(tables, step, origin_ns=0, just_closed=closes)
     if resolution.action is BreakAction.BOOK and opened.report.exec_type is ExecType.TRADE:
         yield from _fill(tables, opened.report)
 
@@ -294,57 +226,16 @@ def _order_named_by(message: ExecutionReport | BreakResolution) -> str:
     return message.order_id if isinstance(message, ExecutionReport) else message.resolved.order_id
 
 
-def _applied(tables: Tables, step: Step, *, origin_ns: int, just_closed: bool) -> Handled:
-    order = step.order
-    tables.changelogged("orders").put(order.order_id.encode(), order)
-    yield Output(ORDERS_EVENTS, order.account_id.encode(), order)
-    if step.to_venue is not None:
-        yield _venue_output(step.to_venue)
-    yield View("order", order.account_id, order.order_id, order, origin_ns)
-    if just_closed:
-        yield from _retain_closed(tables, order)
-
-
-def _venue_output(message: VenueOrder | VenueCancel) -> Output:
-    return Output(VENUE_ORDERS, message.symbol.encode(), message, partition=market_partition(message.instrument_id))
-
-
-def _retain_closed(tables: Tables, order: OrderEvent) -> Handled:
-    """The closed order takes a slot of its account's ring; the order that had it is forgotten, reports and all."""
-    account = _account(tables, order.account_id)
-    slot = ring_key(order.account_id, account.closed, CLOSED_ORDERS_RETAINED)
-    closed = tables.changelogged("closed")
-    forgotten: str | None = closed.get(slot)
-    closed.put(slot, order.order_id)
-    _keep_account(tables, order.account_id, replace(account, closed=account.closed + 1))
-    if forgotten is None:
-        return
-    tables.changelogged("orders").delete(forgotten.encode())
-    tables.changelogged("progress").delete(forgotten.encode())
-    reports = tables.changelogged("reports")
-    for key, _ in list(reports.prefix(forgotten.encode() + b"\0")):
-        reports.delete(key)
-    yield View("order", order.account_id, forgotten, None)
-
-
 def _fill(tables: Tables, report: ExecutionReport) -> Handled:
-    account = _account(tables, report.account_id)
+    account = account_row(tables, report.account_id)
     slot = ring_key(report.account_id, account.fills, FILLS_RETAINED)
     fills = tables.changelogged("fills")
     oldest: ExecutionReport | None = fills.get(slot)
     fills.put(slot, report)
-    _keep_account(tables, report.account_id, replace(account, fills=account.fills + 1))
+    keep_account(tables, report.account_id, replace(account, fills=account.fills + 1))
     if oldest is not None:
         yield View("fill", oldest.account_id, oldest.execution_id, None)
     yield View("fill", report.account_id, report.execution_id, report)
-
-
-def _account(tables: Tables, account_id: str) -> AccountRow:
-    return tables.changelogged("accounts").get(account_id.encode()) or AccountRow()
-
-
-def _keep_account(tables: Tables, account_id: str, row: AccountRow) -> None:
-    tables.changelogged("accounts").put(account_id.encode(), row)
 
 
 def views(tables: Tables) -> Iterator[View]:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from common.contracts.cancels import CancelReport
 from common.contracts.events import CommandResult, Decision, OrderEvent
 from common.runtime.logs import get_logger
 from common.runtime.message import Message
 
 _log = get_logger(__name__)
-Answer = Decision | CommandResult | OrderEvent
+Answer = Decision | CommandResult | OrderEvent | CancelReport
 
 
 class TooManyWaiting(Exception):

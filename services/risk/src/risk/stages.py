@@ -10,7 +10,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
-from common.contracts.events import CommandResult, Fund, ReasonCode, ResolveBreak, RiskCommand
+from common.contracts.events import AccountStatus, CommandResult, Fund, ReasonCode, ResolveBreak, RiskCommand
 from common.contracts.topics import (
     ORDERS_EXECUTIONS,
     ORDERS_INTENTS,
@@ -184,6 +184,7 @@ def _result(
         conflict=conflict,
         repeat=repeat,
         status=row.status,
+        resting=row.body.resting if row.body.status is AccountStatus.SUSPENDED and row.reason is None else None,
         account_seq=row.account_seq,
         decided_ns=row.touched_ns,
         command_partition=message.partition,

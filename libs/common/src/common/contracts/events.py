@@ -19,6 +19,7 @@ from common.contracts.values import (
     OrderType,
     PriceE4,
     Quantity,
+    RestingOrders,
     Sha256,
     Side,
     Symbol,
@@ -33,7 +34,7 @@ class Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-# --- orders.intents, orders.cancels -------------------------------------------------------------------------------
+# --- orders.intents -----------------------------------------------------------------------------------------------
 
 
 class OrderIntent(Event):
@@ -53,14 +54,6 @@ class OrderIntent(Event):
     sent_ns: TimestampNs = Field(description="when the sender meant to send it")
 
 
-class OrderCancel(Event):
-    """A client wants the open rest of an order gone (FIX OrderCancelRequest, 35=F). Key: account_id."""
-
-    account_id: AccountId
-    order_id: OrderId
-    sent_ns: TimestampNs
-
-
 # --- risk.commands ------------------------------------------------------------------------------------------------
 
 
@@ -70,12 +63,16 @@ class AccountStatus(StrEnum):
 
 
 class SetAccount(Event):
-    """Opens an account, or changes its status."""
+    """Opens an account, or changes its status. Without a status a new account is ACTIVE, and another stays as it is.
+
+    ``resting`` is for the account's open orders where it is suspended.
+    """
 
     type: Literal["set_account"] = "set_account"
     command_id: ClientOrderId
     account_id: AccountId
-    status: AccountStatus
+    status: AccountStatus | None = None
+    resting: RestingOrders = RestingOrders.CANCEL
     sent_ns: TimestampNs
 
 
@@ -215,6 +212,7 @@ class CommandResult(Event):
     conflict: str | None = Field(default=None, description="the first field that differs, with DUPLICATE_ID")
     repeat: bool = False
     status: AccountStatus | None = Field(default=None, description="of the account after it; absent if there is none")
+    resting: RestingOrders | None = Field(default=None, description="only in the answer to a suspension")
     account_seq: int
     decided_ns: TimestampNs
     command_partition: int = Field(default=-1, description="where the command stands in the log; -1: not said")
@@ -396,6 +394,8 @@ class OrderEvent(Event):
     revision: int = Field(ge=1)
     sent_ns: TimestampNs
     updated_ns: TimestampNs
+    decided_ns: TimestampNs = Field(default=0, description="by the gate's clock; orders are ordered by it. 0: not said")
+    intent_offset: int = Field(default=-1, description="where its intent stands in its partition; -1: not said")
 
 
 RISK_COMMAND: TypeAdapter[SetAccount | Fund | Withdraw | ResolveBreak] = TypeAdapter(RiskCommand)

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
-from common.contracts import breaks, events, market, reference, ticks
+from common.contracts import breaks, cancels, events, market, reference, ticks
 
 PARTITIONS: Final = 4
 DAY_MS: Final = 86_400_000
@@ -127,7 +127,11 @@ ORDERS_INTENTS: Final = Topic(
     "orders.intents", "account_id", _json("order-intent", events.OrderIntent), "orders", purpose="new orders"
 )
 ORDERS_CANCELS: Final = Topic(
-    "orders.cancels", "account_id", _json("order-cancel", events.OrderCancel), "orders", purpose="cancel requests"
+    "orders.cancels",
+    "account_id",
+    _json("order-cancel", cancels.CancelRequest, version=2),
+    "orders",
+    purpose="cancel requests",
 )
 RISK_COMMANDS: Final = Topic(
     "risk.commands",
@@ -180,6 +184,13 @@ ORDERS_EVENTS: Final = Topic(
     "orders",
     purpose="every transition of every order",
 )
+ORDERS_CANCEL_REPORTS: Final = Topic(
+    "orders.cancel-reports",
+    "account_id",
+    _json("cancel-report", cancels.CancelReport),
+    "orders",
+    purpose="answers to cancel requests that no event of an order gives",
+)
 
 STAGES: Final = Topic(
     "runtime.stages",
@@ -213,6 +224,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     VENUE_ORDERS,
     ORDERS_EXECUTIONS,
     ORDERS_EVENTS,
+    ORDERS_CANCEL_REPORTS,
     STAGES,
     INGEST_FEED_CHANGELOG,
     SIGNALS_MARKET_CHANGELOG,

@@ -53,6 +53,13 @@ class TimeInForce(StrEnum):
     IOC = "IOC"
 
 
+class RestingOrders(StrEnum):
+    """What a suspension does with the account's open orders."""
+
+    CANCEL = "cancel"
+    KEEP = "keep"
+
+
 def order_id_of(account_id: str, client_order_id: str) -> str:
     """The order id that every service derives alike."""
     return f"{account_id}.{client_order_id}"

@@ -3,15 +3,17 @@
 import asyncio
 from typing import Annotated, Any, Final
 
-from common.contracts.events import Decision, OrderCancel, OrderEvent, OrderState, ReasonCode
+from common.contracts.cancels import CancelOutcome, CancelReport
+from common.contracts.events import Decision, OrderEvent, OrderState, ReasonCode
 from common.contracts.values import OrderId
 from fastapi import APIRouter, Path, Response
 
+from orders.api.cancels import PendingCancel, too_many_pending
 from orders.api.problems import Problem, denial, problem_responses
 from orders.api.requests import OrderRequest, SentNs, sent_or_now
-from orders.desk import Desk, NoVerdict
+from orders.desk import Desk
 from orders.domain.lifecycle import CLOSED
-from orders.queries import Queries
+from orders.reads import Reads
 from orders.trouble import DatabaseAway
 
 LOOKUP_S: Final = 0.25
@@ -31,16 +33,21 @@ _SUBMIT_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 }
 _CANCEL_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "the order is canceled", "model": OrderEvent},
-    202: {"description": "the venue has been asked and has not answered yet", "model": OrderEvent},
+    202: {
+        "description": "the venue has been asked and has not answered yet; or the gate has yet to decide on orders "
+        "entered before, and the request is kept for it",
+        "model": OrderEvent | PendingCancel,
+    },
     **problem_responses(
-        status_404="no such order",
+        status_404="no such order was entered before this request came in; it has no later effect",
         status_409="the order cannot be canceled; `order` shows it",
+        status_429="as many cancels as are kept wait for the gate's decisions on this account's orders",
         status_503="no answer in time, or not ready; see `type`",
     ),
 }
 
 
-def orders_router(desk: Desk, queries: Queries) -> APIRouter:
+def orders_router(desk: Desk, reads: Reads) -> APIRouter:
     """The routes under ``/v1/orders``."""
     router = APIRouter(prefix="/v1/orders", tags=["orders"])
 
@@ -63,12 +70,15 @@ def orders_router(desk: Desk, queries: Queries) -> APIRouter:
         summary="Cancel what is open of an order",
         responses=_CANCEL_ANSWERS,
     )
-    async def cancel(order_id: OrderPath, response: Response, sent_ns: SentNs = None) -> OrderEvent:
-        order = await _projected(queries, order_id)
+    async def cancel(order_id: OrderPath, response: Response, sent_ns: SentNs = None) -> OrderEvent | PendingCancel:
+        order = await _known(reads, order_id)
         if order is None or order.state not in CLOSED:
             account_id = order_id.split(".", 1)[0]
-            request = OrderCancel(account_id=account_id, order_id=order_id, sent_ns=sent_or_now(sent_ns))
-            order = await _canceled(desk, queries, request)
+            answer = await desk.cancel(account_id, order_id, sent_or_now(sent_ns), known=order is not None)
+            if isinstance(answer, CancelReport):
+                response.status_code = 202
+                return _pending(answer, order_id)
+            order = answer
         if order.state is OrderState.CANCELED:
             return order
         if order.state is OrderState.PENDING_CANCEL:
@@ -98,23 +108,21 @@ def _unknown(order_id: str) -> Problem:
     return Problem(404, "order-unknown", "No such order", order_id)
 
 
-async def _projected(queries: Queries, order_id: str) -> OrderEvent | None:
-    """What the read side knows; nothing where it is away or slow, for canceling must work without it."""
+async def _known(reads: Reads, order_id: str) -> OrderEvent | None:
+    """The order by its newest event; nothing where PostgreSQL is away or slow, for canceling must work without it."""
+    if (order := reads.tail_event(order_id)) is not None:
+        return order
     try:
         async with asyncio.timeout(LOOKUP_S):
-            return await queries.order(order_id)
+            return await reads.queries.order(order_id)
     except (DatabaseAway, TimeoutError):
         return None
 
 
-async def _canceled(desk: Desk, queries: Queries, request: OrderCancel) -> OrderEvent:
-    try:
-        return await desk.cancel(request)
-    except NoVerdict:
-        # Silence is also what an unknown order answers with. Asked only now: the read side may lag behind the log.
-        try:
-            if await queries.order(request.order_id) is None:
-                raise _unknown(request.order_id) from None
-        except DatabaseAway:
-            pass
-        raise
+def _pending(report: CancelReport, order_id: str) -> PendingCancel:
+    """Raises Problem where the request has no effect."""
+    if report.outcome is CancelOutcome.PENDING:
+        return PendingCancel(order_id=order_id, account_id=report.account_id, requested_ns=report.reported_ns)
+    if report.outcome is CancelOutcome.TOO_MANY_PENDING:
+        raise too_many_pending()
+    raise _unknown(order_id)

@@ -1,7 +1,7 @@
 """Bodies of requests: the contracts' messages without what the path or the service itself says."""
 
 import time
-from typing import Annotated
+from typing import Annotated, Final
 
 from common.contracts.events import (
     AccountStatus,
@@ -20,6 +20,7 @@ from common.contracts.values import (
     ClientOrderId,
     OrderType,
     Quantity,
+    RestingOrders,
     Side,
     Symbol,
     TimeInForce,
@@ -34,16 +35,23 @@ SentNs = Annotated[
         alias="Tidemark-Sent-Ns",
         strict=False,
         description="When the sender meant to send it, ns since the epoch; default: on receipt. "
-        "Latency is measured from it.",
+        "Latency is measured from it, and nothing else; a time that is later than the receipt, or more than 10 s "
+        "earlier, is not believed.",
     ),
 ]
 Before = Annotated[int | None, Query(ge=0, le=INT64_MAX, description="`next` of the page before")]
 After = Annotated[int, Query(ge=0, le=INT64_MAX, description="`next` of the page before")]
 
 
+SENT_AGE_MAX_NS: Final = 10_000_000_000
+"""An answer takes half of that at most. Whoever says more has another clock, and the fleet's figures are not his."""
+
+
 def sent_or_now(sent_ns: int | None) -> int:
-    """The sender's own time where it gave one."""
-    return time.time_ns() if sent_ns is None else sent_ns
+    """The sender's own time where it gave one that can be, by the clock of this process."""
+    received_ns = time.time_ns()
+    believed = sent_ns is not None and received_ns - SENT_AGE_MAX_NS <= sent_ns <= received_ns
+    return sent_ns if believed and sent_ns is not None else received_ns
 
 
 class OrderRequest(Event):
@@ -63,10 +71,14 @@ class OrderRequest(Event):
 
 
 class AccountRequest(Event):
-    """Opens the account, or changes its status."""
+    """Opens the account, or changes its status. Without a status a new account is active, another stays as it is."""
 
     command_id: ClientOrderId
-    status: AccountStatus = AccountStatus.ACTIVE
+    status: AccountStatus | None = None
+    resting: RestingOrders = Field(
+        default=RestingOrders.CANCEL,
+        description="what a suspension does with the open orders; with `cancel` the answer waits until they are closed",
+    )
 
     def command(self, account_id: str, sent_ns: int) -> SetAccount:
         return SetAccount(account_id=account_id, sent_ns=sent_ns, **self.model_dump())

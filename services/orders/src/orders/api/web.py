@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from orders.api.accounts import commands_router
+from orders.api.cancels import mass_cancels_router
 from orders.api.limits import LimitRequests
 from orders.api.orders import orders_router
 from orders.api.problems import ProblemDetails, handle_problems
@@ -28,7 +29,8 @@ def create_api(desk: Desk, reads: Reads, settings: OrdersSettings) -> FastAPI:
     """Opens nothing."""
     api = FastAPI(title="Tidemark orders", version="1", description=_DESCRIPTION, telemetry=NO_REQUEST_SPANS)
     handle_problems(api)
-    api.include_router(orders_router(desk, reads.queries))
+    api.include_router(orders_router(desk, reads))
+    api.include_router(mass_cancels_router(desk))
     api.include_router(commands_router(desk))
     api.include_router(reads_router(reads, settings.page_rows_max))
     api.add_middleware(TraceRequests)

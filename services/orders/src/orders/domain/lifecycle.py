@@ -16,7 +16,6 @@ from common.contracts.events import (
     Decision,
     ExecType,
     ExecutionReport,
-    OrderCancel,
     OrderEvent,
     OrderState,
     ReasonCode,
@@ -167,6 +166,8 @@ def begun(decision: Decision, now_ns: int) -> OrderEvent:
         revision=1,
         sent_ns=intent.sent_ns,
         updated_ns=now_ns,
+        decided_ns=decision.decided_ns,
+        intent_offset=decision.intent_offset,
     )
 
 
@@ -191,13 +192,9 @@ def _venue_order(order: OrderEvent, decision: Decision) -> VenueOrder:
     )
 
 
-def on_cancel(order: OrderEvent, cancel: OrderCancel, now_ns: int) -> Step:
-    """A client wants the rest gone. One event answers each request; only the first of several reaches the venue.
-
-    Raises ValueError where the order is not the account's.
-    """
-    if cancel.account_id != order.account_id:
-        raise ValueError(f"order {order.order_id} is not an order of account {cancel.account_id}")
+def on_cancel(order: OrderEvent, sent_ns: int, now_ns: int, text: str = "cancel requested") -> Step:
+    """Somebody wants the rest gone, and the order is that account's. One event answers each request; only the first of
+    several reaches the venue. ``sent_ns`` is the request's, for the latency that is measured."""
     state = next_state(order.state, Trigger.CANCEL_REQUEST)
     if state in CLOSED:
         return Step(_revised(order, now_ns, text=f"{CANCEL_REJECTED_TEXT}: the order is {state.name}"))
@@ -210,9 +207,9 @@ def on_cancel(order: OrderEvent, cancel: OrderCancel, now_ns: int) -> Step:
         symbol=order.symbol,
         instrument_id=order.instrument_id,
         side=order.side,
-        sent_ns=cancel.sent_ns,
+        sent_ns=sent_ns,
     )
-    return Step(_revised(order, now_ns, state=state, text="cancel requested"), to_venue)
+    return Step(_revised(order, now_ns, state=state, text=text), to_venue)
 
 
 def on_report(order: OrderEvent, report: ExecutionReport, effect: Effect, now_ns: int) -> Step:

@@ -12,12 +12,13 @@ from common.contracts.events import ExecType, ExecutionReport, VenueCancel, Venu
 from common.contracts.market import MARK, Marks
 from common.contracts.values import INT64_MAX, OrderType, Side, TimeInForce
 
+DAY_NS: Final = 86_400_000_000_000
 TRADING_STATES: Final = frozenset({0, ord("T")})
 """Trading, or never told otherwise."""
 
 
 class Mark(NamedTuple):
-    """A symbol's best bid and offer, and where in its partition of ``md.marks`` it stands."""
+    """A symbol's best bid and offer, where in its partition of ``md.marks`` it stands, and its time at the exchange."""
 
     offset: int
     trading_state: int
@@ -25,6 +26,7 @@ class Mark(NamedTuple):
     bid_size: int
     ask_e4: int
     ask_size: int
+    event_ns: int = 0
 
 
 NO_MARK: Final = Mark(-1, 0, 0, 0, 0, 0)
@@ -83,13 +85,19 @@ class Market:
 
 @dataclass(frozen=True, slots=True)
 class Working:
-    """An order at the venue. ``reports`` counts what was said about it; ``sequence`` is its time priority."""
+    """An order at the venue. ``reports`` counts what was said about it; ``sequence`` is its time priority.
+
+    ``close_ns`` is the end of its session by the exchange's time; 0 where the exchange's time was not known when the
+    order came. Such an order ends a day after ``accepted_ns``, by the venue's own clock.
+    """
 
     order: VenueOrder
     sequence: int
     cum_qty: int = 0
     reports: int = 0
     open: bool = True
+    close_ns: int = 0
+    accepted_ns: int = 0
 
     @property
     def leaves_qty(self) -> int:
@@ -99,6 +107,12 @@ class Working:
     def rests(self) -> bool:
         """Whether what cannot trade at once stays in the book."""
         return self.order.time_in_force is TimeInForce.DAY and self.order.order_type is OrderType.LIMIT
+
+    def has_expired(self, event_ns: int, now_ns: int) -> bool:
+        """Whether its session is over at this time of the exchange, or of the venue where it knows no session."""
+        if self.close_ns:
+            return event_ns >= self.close_ns
+        return 0 < self.accepted_ns <= now_ns - DAY_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +144,19 @@ class SymbolBook:
         return tuple(side for side in Side if self.best(side) and self.market.crossed_by(side, self.best(side)))
 
 
-def accept(order: VenueOrder, sequence: int, now_ns: int) -> tuple[Working, ExecutionReport]:
-    """The venue takes the order. Raises ValueError for a quantity, or a price, that is not positive."""
+def accept(order: VenueOrder, sequence: int, now_ns: int, close_ns: int = 0) -> tuple[Working, ExecutionReport]:
+    """The venue takes the order until ``close_ns``. Raises ValueError for a quantity or price that is not positive."""
     if order.qty <= 0 or order.limit_price_e4 <= 0:
         raise ValueError(f"order {order.order_id} of {order.qty} shares at {order.limit_price_e4}")
-    return _reported(Working(order, sequence), ExecType.NEW, now_ns)
+    return _reported(Working(order, sequence, close_ns=close_ns, accepted_ns=now_ns), ExecType.NEW, now_ns)
 
 
 def trade(working: Working, market: Market, now_ns: int) -> tuple[Working, Market, ExecutionReport | None]:
-    """Trades as much as price and displayed size allow; no report where that is nothing."""
+    """Trades as much as price and displayed size allow; no report where that is nothing, or its session is over."""
     order = working.order
     if not market.crossed_by(order.side, order.limit_price_e4) or not working.leaves_qty:
+        return working, market, None
+    if working.has_expired(market.mark.event_ns, now_ns):
         return working, market, None
     price_e4, size = market.against(order.side)
     qty = min(size, working.leaves_qty)
@@ -160,15 +176,20 @@ def cancel(working: Working, now_ns: int, text: str = "") -> tuple[Working, Exec
     return _reported(replace(working, open=False), ExecType.CANCELED, now_ns, text=text)
 
 
+def expire(working: Working, now_ns: int) -> tuple[Working, ExecutionReport]:
+    """Ends what is open of a DAY order with its session."""
+    return _reported(replace(working, open=False), ExecType.EXPIRED, now_ns, text="the session has ended")
+
+
 def refuse_cancel(working: Working, now_ns: int) -> tuple[Working, ExecutionReport]:
     """The order had ended before the request came."""
     return _reported(working, ExecType.CANCEL_REJECTED, now_ns, text="nothing is open at the venue")
 
 
-def refuse_unknown(request: VenueCancel, now_ns: int) -> ExecutionReport:
-    """No such order. The report's id comes from the request, so that a replay says the same."""
+def refuse_unknown(request: VenueCancel, place: str, now_ns: int) -> ExecutionReport:
+    """No such order. The report's id comes from the request's ``place`` in the log, so that a replay says the same."""
     return ExecutionReport(
-        execution_id=f"{request.order_id}.unknown-{request.sent_ns}",
+        execution_id=f"{request.order_id}.unknown-{place}",
         exec_type=ExecType.CANCEL_REJECTED,
         order_id=request.order_id,
         account_id=request.account_id,

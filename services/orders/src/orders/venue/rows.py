@@ -7,6 +7,7 @@ books    symbol                              SymbolBook, where an order rests or
 resting  symbol, side, price rank, sequence  order_id; key order is the order of service
 closed   ring slot                           order_id of a closed order
 counts   ``closed``                          how many orders the partition has closed
+session  ``now``                             TradingSession that the exchange's clock was last seen in
 """
 
 from typing import Final
@@ -14,11 +15,14 @@ from typing import Final
 from common.contracts.topics import MD_MARKS
 from common.runtime.tables import Changelogged, Codec, Global
 
+from orders.domain.sessions import TradingSession
 from orders.domain.venue import SymbolBook, Working
 from orders.rows import TEXT_CODEC, json_codec
 
 CLOSED_REMEMBERED: Final = 50_000
 """Closed orders per partition whose ids are remembered, so that a repeated order is not taken for a new one."""
+
+SESSION_KEY: Final = b"now"
 
 TABLES: Final = (
     Changelogged("orders", json_codec(Working)),
@@ -26,5 +30,6 @@ TABLES: Final = (
     Changelogged("resting", TEXT_CODEC),
     Changelogged("closed", TEXT_CODEC),
     Changelogged("counts", Codec(lambda value: b"%d" % value, int)),
+    Changelogged("session", json_codec(TradingSession)),
     Global("marks", MD_MARKS),
 )

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from common.contracts.breaks import ExecutionBreak
 from common.contracts.events import AccountStatus, BreakAction, ReasonCode, RiskCommand
-from common.contracts.values import OrderType, Side, TimeInForce
+from common.contracts.values import OrderType, RestingOrders, Side, TimeInForce
 from common.executions import End, Execution, OrderFacts, Progress
 
 from risk.domain.intent import Order
@@ -120,6 +120,7 @@ class CommandBody(NamedTuple):
     break_id: str | None = None
     action: BreakAction | None = None
     note: str | None = None
+    resting: RestingOrders = RestingOrders.CANCEL
 
 
 class CommandRow(msgspec.Struct, frozen=True, array_like=True, gc=False):

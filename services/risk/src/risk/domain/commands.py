@@ -30,8 +30,8 @@ def carry_out(
     """Decides a command and does it. ``position`` and ``instrument`` are those of a Fund's symbol."""
     if isinstance(command, SetAccount):
         if account is None:
-            return Outcome(None, AccountRow(command.status))
-        return Outcome(None, msgspec.structs.replace(account, status=command.status))
+            return Outcome(None, AccountRow(command.status or AccountStatus.ACTIVE))
+        return Outcome(None, msgspec.structs.replace(account, status=command.status or account.status))
     if account is None:
         return Outcome(Denial(ReasonCode.ACCOUNT_UNKNOWN, {}), None)
     if isinstance(command, Fund):

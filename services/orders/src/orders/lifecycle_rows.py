@@ -1,0 +1,116 @@
+"""Tables of the lifecycle stage, all by account, hence co-partitioned, and what changes an order in them.
+
+table     key                     row
+========  ======================  =======================================================================
+orders    order_id                OrderEvent: every open order and each account's newest closed ones
+reports   order_id, execution_id  Execution: the report was judged; kept as long as the order
+progress  order_id                ProgressRow: what the venue's reports say of the order; kept as long as it
+early     account_id              EarlyRow: what came before its order's decision, and ids that will have none
+accounts  account_id              AccountRow: counters of the two rings, cancels that wait for the gate
+closed    account_id, ring slot   order_id of a closed order
+fills     account_id, ring slot   ExecutionReport of a trade
+waits     offset, account_id      the account has cancels that wait for the decisions before that offset
+decided   ``intents``             Decided: how far the gate's decisions have come
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from common.contracts.breaks import BreakResolution
+from common.contracts.events import ExecutionReport, OrderEvent, VenueCancel, VenueOrder
+from common.contracts.topics import ORDERS_EVENTS, VENUE_ORDERS, market_partition
+from common.contracts.views import CLOSED_ORDERS_RETAINED
+from common.executions import Progress
+from common.runtime.message import Handled, Output, View
+from common.runtime.tables import Changelogged, Tables
+
+from orders.domain.cancels import PendingCancel
+from orders.domain.lifecycle import Step
+from orders.rows import EXECUTION_CODEC, TEXT_CODEC, json_codec, ring_key
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    closed: int = 0
+    fills: int = 0
+    pending: tuple[PendingCancel, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressRow:
+    worst_price_e4: int | None = None
+    """Of a MARKET order; of another its limit is the worst price."""
+    progress: Progress | None = None
+    """None: no report was judged yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyRow:
+    waiting: tuple[ExecutionReport | BreakResolution, ...] = ()
+    never: tuple[str, ...] = ()
+    """Order ids that a venue used before anybody was answered under them: the gate accepts no order under them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """``before``: the gate's decision on every intent before this offset has been handled. ``waits``: rows there."""
+
+    before: int = 0
+    waits: int = 0
+
+
+TABLES: Final = (
+    Changelogged("orders", json_codec(OrderEvent)),
+    Changelogged("reports", EXECUTION_CODEC),
+    Changelogged("progress", json_codec(ProgressRow)),
+    Changelogged("early", json_codec(EarlyRow)),
+    Changelogged("accounts", json_codec(AccountRow)),
+    Changelogged("closed", TEXT_CODEC),
+    Changelogged("fills", json_codec(ExecutionReport)),
+    Changelogged("waits", TEXT_CODEC),
+    Changelogged("decided", json_codec(Decided)),
+)
+
+
+def applied(tables: Tables, step: Step, *, origin_ns: int, just_closed: bool) -> Handled:
+    """Keeps the order after a step, and says so to whoever follows it. ``origin_ns``: see ``View``."""
+    order = step.order
+    tables.changelogged("orders").put(order.order_id.encode(), order)
+    yield Output(ORDERS_EVENTS, order.account_id.encode(), order)
+    if step.to_venue is not None:
+        yield _venue_output(step.to_venue)
+    yield View("order", order.account_id, order.order_id, order, origin_ns)
+    if just_closed:
+        yield from _retain_closed(tables, order)
+
+
+def _venue_output(message: VenueOrder | VenueCancel) -> Output:
+    return Output(VENUE_ORDERS, message.symbol.encode(), message, partition=market_partition(message.instrument_id))
+
+
+def _retain_closed(tables: Tables, order: OrderEvent) -> Handled:
+    """The closed order takes a slot of its account's ring; the order that had it is forgotten, reports and all."""
+    row = account_row(tables, order.account_id)
+    slot = ring_key(order.account_id, row.closed, CLOSED_ORDERS_RETAINED)
+    closed = tables.changelogged("closed")
+    forgotten: str | None = closed.get(slot)
+    closed.put(slot, order.order_id)
+    keep_account(tables, order.account_id, replace(row, closed=row.closed + 1))
+    if forgotten is None:
+        return
+    tables.changelogged("orders").delete(forgotten.encode())
+    tables.changelogged("progress").delete(forgotten.encode())
+    reports = tables.changelogged("reports")
+    for key, _ in list(reports.prefix(forgotten.encode() + b"\0")):
+        reports.delete(key)
+    yield View("order", order.account_id, forgotten, None)
+
+
+def account_row(tables: Tables, account_id: str) -> AccountRow:
+    """The account's row; an empty one where it has none yet."""
+    return tables.changelogged("accounts").get(account_id.encode()) or AccountRow()
+
+
+def keep_account(tables: Tables, account_id: str, row: AccountRow) -> None:
+    """Writes the account's row."""
+    tables.changelogged("accounts").put(account_id.encode(), row)
