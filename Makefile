@@ -31,7 +31,7 @@ demo: web ## Runs parts, fleet, feed and trading clients; ARGS="--headless --sec
 	@$(RUN) tidemark demo $(ARGS)
 
 .PHONY: test
-test: web lint pytest ## Installs, lints, type-checks and runs every test that is not slow
+test: web web-test lint pytest ## Installs, lints, type-checks and runs every test that is not slow
 
 .PHONY: pytest
 pytest: sync
@@ -73,6 +73,10 @@ chaos: sync ## Strikes real faults at a fleet under load; ARGS="--seed 2 --secon
 .PHONY: web
 web: sync ## Builds the dashboard, with Node from PyPI
 	@if [ -f $(DASHBOARD)/package.json ]; then $(MAKE) --silent $(DASHBOARD)/dist/index.html; fi
+
+.PHONY: web-test
+web-test: web ## Runs the dashboard's unit tests
+	@$(NODE) npm run --silent --prefix $(DASHBOARD) test
 
 $(DASHBOARD)/dist/index.html: $(DASHBOARD)/node_modules/.package-lock.json $(shell git ls-files -co --exclude-standard $(DASHBOARD) 2> /dev/null)
 	@$(NODE) npm run --silent --prefix $(DASHBOARD) build

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 
 import pytest
 from common.contracts.values import E4, OrderType, Side, TimeInForce
@@ -12,6 +12,7 @@ from tidemark.load.driver import GatewayError, Load, Verdict
 from tidemark.load.latency import LatencyClock
 from tidemark.load.plan import (
     NS,
+    TURN_ACTIONS,
     WEIGHTS,
     WRONG,
     Action,
@@ -47,6 +48,17 @@ def test_plan_then_rate_and_mix_are_as_asked() -> None:
     )
 
 
+def test_plan_then_an_account_works_one_side_of_a_symbol_and_both_in_turn() -> None:
+    plan = list(itertools.islice(actions(1, HELD, 200.0), 4 * TURN_ACTIONS))
+    turns: defaultdict[tuple[str, str, int], set[Side]] = defaultdict(set)
+    for each in plan:
+        turns[each.account, each.symbol, each.number // TURN_ACTIONS].add(each.side)
+    assert {len(sides) for sides in turns.values()} == {1}
+    assert Counter(each.side for each in plan)[Side.BUY] == pytest.approx(len(plan) / 2, rel=0.1)
+    first, second = ({turns[account, "AAPL", turn].pop() for account in HELD} for turn in (1, 2))
+    assert first == second == set(Side)
+
+
 def test_holdings_when_few_symbols_then_every_account_holds_each_once() -> None:
     assert all(len(set(symbols)) == len(symbols) == 3 for symbols in HELD.values())
 
@@ -74,6 +86,13 @@ def test_order_when_limit_then_price_is_so_many_ticks_from_the_touch(
     assert body is not None
     assert body.limit_price_e4 == price_e4
     assert body.time_in_force is (TimeInForce.IOC if kind is ActionKind.IOC else TimeInForce.DAY)
+
+
+def test_order_when_below_one_unit_of_currency_then_its_ticks_are_finer() -> None:
+    """Three cents beyond an offer of five are no price that anybody means."""
+    body = order_of(action(ActionKind.AGGRESSIVE), Quote(bid_e4=490, ask_e4=500, last_e4=495))
+    assert body is not None
+    assert body.limit_price_e4 == 503
 
 
 def test_order_when_market_then_without_a_price() -> None:

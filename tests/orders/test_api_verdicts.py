@@ -307,6 +307,7 @@ COMMANDS = [
     ("/v1/accounts/A", {"command_id": "c", "status": "SUSPENDED"}),
     ("/v1/accounts/A/fund", {"command_id": "c", "cash_e4": 5}),
     ("/v1/accounts/A/fund", {"command_id": "c", "symbol": "AAPL", "qty": 5}),
+    ("/v1/accounts/A/breaks/2-117", {"command_id": "c", "action": "BOOK", "note": "seen on the venue's screen"}),
     ("/v1/accounts/A/withdraw", {"command_id": "c", "cash_e4": 5}),
 ]
 

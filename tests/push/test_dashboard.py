@@ -5,64 +5,25 @@ Needs the built dashboard (make web) and a Chromium (common.testing.browser find
 
 import asyncio
 import os
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from common.runtime.web import WebServer
 from common.testing.page import Page, open_page
 from common.testing.stack import LocalStack
 from common.testing.views import ViewWriter
-from fastapi import FastAPI, Request
-from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse
 from push.settings import built_dashboard
+
+from tests.push.dashboard_stand import beating, market, stand_in_orders
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not (built_dashboard() / "index.html").is_file(), reason="the dashboard is not built: make web"),
 ]
-DATA = Path(__file__).with_name("dashboard_data.py")
 PICTURES = os.environ.get("TIDEMARK_PICTURES")  # read now: tests run without the variables of ours
-ACCEPTED_QTY_MAX = 1_000
-
-
-@asynccontextmanager
-async def market(redis_url: str) -> AsyncIterator[None]:
-    """Generated data, changing until the block ends."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(DATA), "--redis", redis_url, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"ready\n"
-        yield
-    finally:
-        process.kill()
-        await process.wait()
-
-
-def verdicts() -> FastAPI:
-    """The orders API as far as the ticket sees it: small orders are accepted, large ones denied with the numbers."""
-    api = FastAPI()
-    api.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
-    api.state.orders = []
-
-    @api.post("/v1/orders")
-    async def submit(request: Request) -> JSONResponse:
-        order = await request.json()
-        api.state.orders.append((order, dict(request.headers)))
-        if order["qty"] <= ACCEPTED_QTY_MAX:
-            return JSONResponse({"accepted": True, "compared": {}}, 201)
-        compared = {"needed_cash_e4": order["qty"] * order["limit_price_e4"], "available_cash_e4": 1_234_500}
-        return JSONResponse({"title": "The order was denied", "reason": "CASH_INSUFFICIENT", "compared": compared}, 422)
-
-    return api
 
 
 async def keep_picture(page: Page, name: str) -> None:
@@ -113,12 +74,8 @@ async def test_auditor_that_stops_looking_then_the_strip_says_so(
 async def test_ticket_then_the_verdict_shows_with_its_numbers(
     start_push: Callable[..., Any], shared_redis: str, redis: Any
 ) -> None:
-    api = verdicts()
-    server = WebServer(api, "127.0.0.1", 0)
-    await server.start()
-    orders_url = f"http://127.0.0.1:{server.port}"
-    push = await start_push(static_dir=built_dashboard(), orders_url=orders_url)
-    try:
+    async with stand_in_orders() as api:
+        push = await start_push(static_dir=built_dashboard(), orders_url=api.url)
         async with market(shared_redis), open_page() as page:
             await page.goto(f"{push.url}/#symbol=AAPL&account=ACC0001")
             await page.until("document.querySelectorAll('.ladder .bid .level')[2].textContent")
@@ -134,9 +91,7 @@ async def test_ticket_then_the_verdict_shows_with_its_numbers(
             assert "CASH_INSUFFICIENT" in why
             assert "available cash 123.45" in why
             await keep_picture(page, "ticket")
-    finally:
-        await server.stop()
-    (first, headers), (second, _) = api.state.orders
+    (first, headers), (second, _) = api.orders
     assert first["side"] == "S"
     assert isinstance(first["limit_price_e4"], int)
     assert first["client_order_id"] != second["client_order_id"]
@@ -191,24 +146,6 @@ async def test_redis_and_push_go_away_then_the_picture_is_marked_stale_and_comes
 
 
 PILL = "document.querySelector('.pill').textContent"
-
-
-@asynccontextmanager
-async def beating(writer: ViewWriter, said: dict[str, dict[str, Any]]) -> AsyncIterator[None]:
-    """Writers that say twice a second how current they are; ``said``: what one of them says otherwise."""
-
-    async def beat() -> None:
-        while True:
-            for name in ("signals.market", "risk.gate", "orders.lifecycle"):
-                await writer.beat(name, **said.get(name, {}))
-            await asyncio.sleep(0.5)
-
-    beats = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        beats.cancel()
-        await asyncio.gather(beats, return_exceptions=True)
 
 
 async def test_data_that_grow_old_although_everything_answers_then_the_pill_tells_their_age(

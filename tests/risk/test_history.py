@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from common.contracts.breaks import ExecutionBreak
@@ -25,8 +26,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from risk.domain.gate import Limits
+from risk.domain.open_orders import LEVEL, PROCEEDS_FACTOR, rank_e4
 from risk.stages import VERIFY, account_views
-from risk.tables import order_key
+from risk.tables import order_key, position_key
 
 SYMBOLS = ("ACME", "CASH")  # a ticker of that name exists
 accounts = st.sampled_from(("a", "a", "b"))
@@ -34,6 +36,11 @@ symbols = st.sampled_from(SYMBOLS)
 dollars = st.integers(-1, 40).map(lambda dollars: dollars * E4)
 half_dollars = st.integers(1, 30) | st.integers(-1, 1)
 quantities = st.integers(1, 9) | st.integers(-1, 0)
+
+
+def levels(prices: list[int], side: Side) -> bytes:
+    """What a row says of open orders at these prices, which are sorted."""
+    return b"".join(LEVEL.pack(rank_e4(price, side), len(list(same))) for price, same in groupby(prices))
 
 
 @dataclass
@@ -66,6 +73,11 @@ class Account:
     def held_shares(self, symbol: str) -> int:
         return sum(o.leaves for o in self.orders.values() if not o.buys and o.intent.symbol == symbol)
 
+    def open_prices(self, symbol: str, buys: bool) -> list[int]:
+        """The best first."""
+        orders = (o for o in self.orders.values() if o.leaves and o.buys is buys and o.intent.symbol == symbol)
+        return sorted((order.price_e4 for order in orders), reverse=buys)
+
 
 class History(RuleBasedStateMachine):
     """Both worlds step together; ``check`` compares them after each step."""
@@ -86,7 +98,7 @@ class History(RuleBasedStateMachine):
         self.intents = 0
         self.reports = 0
         self.last_sent: OrderIntent | None = None
-        self.market(9, 10)
+        self.market(9, 10, 10)
 
     @initialize(cash=st.integers(0, 200), shares=st.integers(0, 20))
     def begin(self, cash: int, shares: int) -> None:
@@ -98,11 +110,11 @@ class History(RuleBasedStateMachine):
 
     # --- outside ---------------------------------------------------------------------------------------------------
 
-    @rule(bid=st.integers(0, 12), ask=st.integers(0, 12))
-    def market(self, bid: int, ask: int) -> None:
-        self.bid_e4, self.ask_e4 = bid * E4, ask * E4
+    @rule(bid=st.integers(0, 12), ask=st.integers(0, 12), last=st.integers(0, 12))
+    def market(self, bid: int, ask: int, last: int) -> None:
+        self.bid_e4, self.ask_e4, self.last_e4 = bid * E4, ask * E4, last * E4
         for symbol in SYMBOLS:
-            self.desk.mark(symbol, bid_e4=self.bid_e4, ask_e4=self.ask_e4)
+            self.desk.mark(symbol, bid_e4=self.bid_e4, ask_e4=self.ask_e4, last_e4=self.last_e4)
 
     def next_command(self) -> str:
         self.commands += 1
@@ -169,7 +181,9 @@ class History(RuleBasedStateMachine):
             and account.active
             and qty > 0
             and price_e4 > 0
+            and self.in_collar(order, price_e4)
             and self.affords(account, order, price_e4)
+            and not self.crosses(account, order, price_e4)
         )
         assert (decision.accepted, decision.repeat) == (ok, False)
         if account and ok:
@@ -194,6 +208,19 @@ class History(RuleBasedStateMachine):
         if order.limit_price_e4 is not None:
             return order.limit_price_e4
         return self.ask_e4 * 11 // 10 if order.side is Side.BUY else self.bid_e4 * 9 // 10
+
+    def in_collar(self, order: OrderIntent, price_e4: int) -> bool:
+        """A tenth."""
+        if order.side is Side.BUY:
+            return price_e4 <= (self.ask_e4 or self.last_e4) * 11 // 10
+        reference_e4 = self.bid_e4 or self.last_e4
+        return price_e4 >= reference_e4 * 9 // 10 > 0
+
+    @staticmethod
+    def crosses(account: Account, order: OrderIntent, price_e4: int) -> bool:
+        buys = order.side is Side.BUY
+        others = account.open_prices(order.symbol, not buys)
+        return bool(others) and (price_e4 >= others[0] if buys else price_e4 <= others[0])
 
     @staticmethod
     def affords(account: Account, order: OrderIntent, price_e4: int) -> bool:
@@ -317,6 +344,19 @@ class History(RuleBasedStateMachine):
             for order_id, order in account.orders.items():
                 kept = self.desk.tables.changelogged("orders").get(order_key(f"{account_id}.{order_id}"))
                 assert (kept.leaves_qty, kept.cum_qty) == (order.leaves, order.cum)
+
+    @invariant()
+    def open_orders_are_counted(self) -> None:
+        for account_id, account in self.model.items():
+            row = self.desk.tables.changelogged("accounts").get(account_id.encode())
+            sells = [order for order in account.orders.values() if not order.buys]
+            assert row.pending_cash_e4 == PROCEEDS_FACTOR * sum(order.price_e4 * order.leaves for order in sells)
+            bought = {symbol: account.open_prices(symbol, True) for symbol in SYMBOLS}
+            assert row.buy_prices == {symbol: levels(bought[symbol], Side.BUY) for symbol in SYMBOLS if bought[symbol]}
+            for symbol in SYMBOLS:
+                position = self.desk.tables.changelogged("positions").get(position_key(account_id.encode(), symbol))
+                sold = levels(account.open_prices(symbol, False), Side.SELL)
+                assert (b"" if position is None else position.sell_prices) == sold
 
     @invariant()
     def views_show_the_rows(self) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from risk.domain import ledger
 from risk.domain.account import NO_POSITION, AccountRow, PositionRow
 from risk.domain.ledger import Entry, LedgerError, Leg
+from risk.domain.open_orders import LEVEL, PROCEEDS_FACTOR
 from risk.domain.settlement import Reserved, Settled, Short, Source, settle
 from risk.wire import encode_entry
 
@@ -73,24 +74,26 @@ def test_withdraw_beyond_available_then_refused() -> None:
 
 
 def test_reserve_buy_then_cash_changes_books_and_stays_the_accounts() -> None:
-    booked = ledger.reserve(ACCOUNT, AccountRow(ACTIVE, 100, 0, 1), None, "acct-1.o", SYMBOL, 60, 0, NOW_NS)
-    assert (booked.account, booked.position) == (AccountRow(ACTIVE, 100, 60, 2), None)
+    booked = ledger.reserve(ACCOUNT, AccountRow(ACTIVE, 100, 0, 1), None, "acct-1.o", SYMBOL, 60, 0, 6, NOW_NS)
+    after = AccountRow(ACTIVE, 100, 60, 2, buy_prices={SYMBOL: LEVEL.pack(-6, 1)})
+    assert (booked.account, booked.position) == (after, None)
     assert legs(booked.entry) == {(Book.AVAILABLE, CASH): -60, (Book.RESERVED, CASH): 60}
 
 
 def test_reserve_sell_then_shares_change_books() -> None:
-    booked = ledger.reserve(ACCOUNT, AccountRow(ACTIVE), PositionRow(9, 2), "acct-1.o", SYMBOL, 0, 7, NOW_NS)
-    assert (booked.account, booked.position) == (AccountRow(ACTIVE, 0, 0, 1), PositionRow(9, 9))
+    booked = ledger.reserve(ACCOUNT, AccountRow(ACTIVE), PositionRow(9, 2), "acct-1.o", SYMBOL, 0, 7, 5, NOW_NS)
+    after = (AccountRow(ACTIVE, 0, 0, 1, 7 * 5 * PROCEEDS_FACTOR), PositionRow(9, 9, LEVEL.pack(5, 1)))
+    assert (booked.account, booked.position) == after
     assert legs(booked.entry) == {(Book.AVAILABLE, SYMBOL): -7, (Book.RESERVED, SYMBOL): 7}
 
 
 def test_reserve_beyond_what_is_free_then_refused() -> None:
     with pytest.raises(LedgerError, match="would leave 101 reserved of 100"):
-        ledger.reserve(ACCOUNT, AccountRow(ACTIVE, 100), None, "acct-1.o", SYMBOL, 101, 0, NOW_NS)
+        ledger.reserve(ACCOUNT, AccountRow(ACTIVE, 100), None, "acct-1.o", SYMBOL, 101, 0, 1, NOW_NS)
     with pytest.raises(LedgerError, match="would leave 8 reserved of 7"):
-        ledger.reserve(ACCOUNT, AccountRow(ACTIVE), PositionRow(7), "acct-1.o", SYMBOL, 0, 8, NOW_NS)
+        ledger.reserve(ACCOUNT, AccountRow(ACTIVE), PositionRow(7), "acct-1.o", SYMBOL, 0, 8, 1, NOW_NS)
     with pytest.raises(LedgerError, match="without a position"):
-        ledger.reserve(ACCOUNT, AccountRow(ACTIVE), None, "acct-1.o", SYMBOL, 0, 8, NOW_NS)
+        ledger.reserve(ACCOUNT, AccountRow(ACTIVE), None, "acct-1.o", SYMBOL, 0, 8, 1, NOW_NS)
 
 
 def test_partial_fill_at_the_limit_then_the_rest_stays_reserved() -> None:
@@ -203,7 +206,7 @@ def test_any_effect_on_any_account_then_booked_whole_or_short_in_numbers_and_nev
     ],
 )
 def test_movement_breaks_an_invariant_then_nothing_is_booked(
-    entry: dict[str, Any], changes: dict[str, int], why: str
+    entry: dict[str, Any], changes: dict[str, Any], why: str
 ) -> None:
     sound: dict[str, Any] = {
         "account_id": ACCOUNT,

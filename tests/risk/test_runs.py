@@ -4,34 +4,50 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
-from common.contracts.events import Fund, OrderIntent, SetAccount
+from common.contracts.events import ExecType, Fund, OrderIntent, SetAccount
 from common.contracts.market import mark_clock_key
-from common.contracts.topics import ORDERS_INTENTS, RISK_COMMANDS
+from common.contracts.topics import ORDERS_EXECUTIONS, ORDERS_INTENTS, RISK_COMMANDS
 from common.contracts.values import E4, INT64_MAX, OrderType, Side, TimeInForce
 from common.runtime.message import Message
-from common.testing.orders import NOW_NS, clock_row, fund, instrument, intent, mark_row, set_account
+from common.testing.orders import NOW_NS, clock_row, fund, instrument, intent, mark_row, report, set_account
 from common.testing.tables import MemoryTables, Said, message, said_at_once, said_one_by_one
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from risk import stages
 from risk.domain.gate import Limits
 from risk.domain.intent_kernel import read_intents
+from risk.domain.open_orders import LEVELS_MAX
 from risk.stages import Gate
 from risk.tables import DAY_NS, TABLES, order_key
 from risk.wire import decode_intent
 
 PARTITION = 2
-LIMITS = Limits(order_notional_max_e4=10**15)
+LIMITS = Limits(
+    order_qty_max=10**6,
+    order_notional_max_e4=10**15,
+    by_symbol={
+        "LOTS": Limits(limit_collar_bps=0, market_collar_bps=0, order_qty_max=200, self_cross_denied=False),
+        "DEAR": Limits(order_qty_max=INT64_MAX, order_notional_max_e4=INT64_MAX),
+    },
+)
 NOT_PLAIN = (b'{"account_id": "a"}', b"", b"{", b"null", b"\xff")
 
-accounts = st.sampled_from(("rich", "rich", "poor", "suspended", "nobody"))
-symbols = st.sampled_from(("ACME", "ACME", "LOTS", "DEAR", "HALTED", "STALE", "UNSEEN", "ONE.SIDED", "X"))
-quantities = st.one_of(st.integers(1, 400), st.sampled_from((-1, 0, 100, 200, INT64_MAX, -INT64_MAX)))
+accounts = st.sampled_from(("rich", "rich", "poor", "brim", "suspended", "nobody"))
+symbols = st.sampled_from(
+    ("ACME", "ACME", "LOTS", "DEAR", "HALTED", "STALE", "UNSEEN", "ONE.SIDED", "OTHER.SIDE", "NO.PRICE", "X")
+)
+quantities = st.one_of(
+    st.integers(1, 400),
+    st.sampled_from((-1, 0, 100, 200, 300, 9_999, 10_000, 10**6, 10**6 + 1, INT64_MAX, -INT64_MAX)),
+)
+BAND = tuple(price * 100 for price in (11_110, 11_111, 8_910, 8_909, 11_000, 11_001, 9_000, 8_999, 10_100, 9_900))
+"""The collars of a quote of 99.00 to 101.00 and of a last sale at 100.00, each with the tick beyond it; the quote."""
 prices = st.one_of(
     st.none(),
     st.integers(1, 300).map(lambda cents: cents * 100),
     st.integers(90, 110).map(lambda units: units * E4),
-    st.sampled_from((-100, 0, 1, E4 + 1, INT64_MAX)),
+    st.sampled_from((-100, 0, 1, E4 + 1, INT64_MAX, INT64_MAX - 7, 9 * 10**18)),
+    st.sampled_from(BAND),
 )
 plain = st.builds(
     OrderIntent,
@@ -51,11 +67,14 @@ records = st.one_of(
 )
 
 
+LISTED = ("ACME", "LOTS", "DEAR", "HALTED", "STALE", "UNSEEN", "ONE.SIDED", "OTHER.SIDE", "NO.PRICE")
+
+
 def world() -> tuple[Gate, MemoryTables]:
     """Accounts and a market of every kind."""
     tables = MemoryTables(TABLES, PARTITION)
     instruments, marks = tables.globals("instruments"), tables.globals("marks")
-    for number, symbol in enumerate(("ACME", "LOTS", "DEAR", "HALTED", "STALE", "UNSEEN", "ONE.SIDED")):
+    for number, symbol in enumerate(LISTED):
         instruments.put(symbol.encode(), instrument(symbol, number, lot_size=100 if symbol == "LOTS" else 1))
     marks.put(mark_clock_key(0), clock_row(), 0)
     marks.put(mark_clock_key(1), clock_row(NOW_NS - 10**12), 1)
@@ -65,6 +84,8 @@ def world() -> tuple[Gate, MemoryTables]:
         ("DEAR", mark_row("DEAR", ask_e4=INT64_MAX, bid_e4=INT64_MAX)),
         ("HALTED", mark_row("HALTED", state="H")),
         ("ONE.SIDED", mark_row("ONE.SIDED", bid_e4=0)),
+        ("OTHER.SIDE", mark_row("OTHER.SIDE", ask_e4=0)),
+        ("NO.PRICE", mark_row("NO.PRICE", bid_e4=0, ask_e4=0, last_e4=0)),
     ):
         marks.put(symbol.encode(), row, 0)
     marks.put(b"STALE", mark_row("STALE"), 1)
@@ -73,6 +94,12 @@ def world() -> tuple[Gate, MemoryTables]:
         set_account("rich"),
         fund("rich", command_id="cash", cash_e4=10**14),
         *(fund("rich", command_id=symbol, symbol=symbol, qty=1_000) for symbol in ("ACME", "LOTS", "DEAR")),
+        fund("rich", command_id="bidless", symbol="ONE.SIDED", qty=1_000),
+        fund("rich", command_id="askless", symbol="OTHER.SIDE", qty=1_000),
+        set_account("brim"),
+        fund("brim", command_id="cash", cash_e4=INT64_MAX - 100 * 100 * 100 * E4),
+        fund("brim", command_id="shares", symbol="ACME", qty=INT64_MAX - 100 * 100 * E4),
+        fund("brim", command_id="lots", symbol="LOTS", qty=1_000),
         set_account("poor"),
         fund("poor", command_id="cash", cash_e4=3_000 * E4),
         fund("poor", command_id="shares", symbol="ACME", qty=20),
@@ -130,6 +157,74 @@ def test_run_when_any_intents_then_answered_as_one_by_one(first: Any, second: An
     same_both_ways(intents_of(first), intents_of(second, 200))
 
 
+@st.composite
+def resting(draw: st.DrawFn, prices: int) -> OrderIntent:
+    """An order of one account in one symbol: at one of so many prices on a side that do not meet, or in the midst."""
+    side = draw(st.sampled_from(Side))
+    away = draw(st.integers(0, prices)) if draw(st.integers(0, 9)) else -draw(st.integers(1, 3))
+    price_e4 = (99 * E4 - away * 100) if side is Side.BUY else (100 * E4 + away * 100)
+    return intent(f"o{draw(st.integers(0, 10**6))}", "rich", side=side, qty=1, limit_price_e4=price_e4)
+
+
+def value_of(order: OrderIntent) -> tuple[bytes, bytes]:
+    return order.account_id.encode(), order.model_dump_json().encode()
+
+
+@settings(deadline=None, max_examples=100)
+@given(data=st.data(), prices=st.sampled_from((3, LEVELS_MAX - 1, 2 * LEVELS_MAX)))
+def test_run_when_orders_rest_and_end_then_prices_are_counted_as_one_by_one(data: Any, prices: int) -> None:
+    """Fewer prices than levels are kept, just as many, and more."""
+    orders = data.draw(st.lists(resting(prices), max_size=3 * LEVELS_MAX))
+    first, second = intents_of(map(value_of, orders)), data.draw(st.lists(resting(prices), max_size=20))
+    taken = [order for order, outputs in zip(orders, same_both_ways(first), strict=True) if len(outputs) == 2]
+    ends = data.draw(
+        st.lists(st.sampled_from(taken), unique_by=lambda order: order.client_order_id) if taken else st.just([])
+    )
+    reports = [report(order, ExecType.CANCELED, f"x{order.client_order_id}") for order in ends]
+    executions = [
+        message(ORDERS_EXECUTIONS, b"rich", each, partition=PARTITION, offset=at) for at, each in enumerate(reports)
+    ]
+    same_both_ways(first, executions, intents_of(map(value_of, second), 500))
+
+
+@pytest.mark.parametrize("side", Side)
+def test_run_when_more_prices_than_levels_then_merged_as_one_by_one(side: Side) -> None:
+    """In either order and from the middle."""
+    ticks = [*range(40, 0, -1), *range(41, 60), *range(60)]
+    sign = -1 if side is Side.BUY else 1
+    orders = [
+        intent(f"o{at}", "rich", side=side, qty=1, limit_price_e4=100 * E4 + sign * (100 + tick * 100))
+        for at, tick in enumerate(ticks)
+    ]
+    said = same_both_ways(intents_of(map(value_of, orders[:70])), intents_of(map(value_of, orders[70:]), 300))
+    assert {len(outputs) for outputs in said} == {2}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "accepted"),
+    [
+        (("rich", Side.BUY, 1_111_000, 1), ("rich", Side.BUY, 1_111_100, 1), [2, 1]),
+        (("rich", Side.SELL, 891_000, 1), ("rich", Side.SELL, 890_900, 1), [2, 1]),
+        (("rich", Side.BUY, 100, 10**6), ("rich", Side.BUY, 100, 10**6 + 1), [2, 1]),
+        (("rich", Side.SELL, 1_010_000, 1), ("rich", Side.BUY, 1_009_900, 1), [2, 2]),
+        (("rich", Side.SELL, 1_010_000, 1), ("rich", Side.BUY, 1_010_000, 1), [2, 1]),
+        (("rich", Side.BUY, 1_010_000, 1), ("rich", Side.SELL, 1_010_000, 1), [2, 1]),
+        (("brim", Side.SELL, 1_000_000, 99), ("brim", Side.SELL, 1_000_000, 1), [2, 2]),
+        (("brim", Side.SELL, 1_000_000, 99), ("brim", Side.SELL, 1_000_000, 2), [2, 1]),
+        (("brim", Side.BUY, 1_000_000, 99), ("brim", Side.BUY, 1_000_000, 10**6), [2, 2]),
+        (("brim", Side.BUY, 1_000_000, 100), ("brim", Side.BUY, 1_000_000, 1), [2, 1]),
+    ],
+)
+def test_run_when_an_order_is_at_a_limit_then_accepted_and_one_beyond_it_denied(
+    first: tuple[str, Side, int, int], second: tuple[str, Side, int, int], accepted: list[int]
+) -> None:
+    orders = [
+        intent(f"o{at}", account_id, side=side, limit_price_e4=price_e4, qty=qty)
+        for at, (account_id, side, price_e4, qty) in enumerate((first, second))
+    ]
+    assert [len(outputs) for outputs in same_both_ways(intents_of(map(value_of, orders)))] == accepted
+
+
 @settings(deadline=None)
 @given(sound=st.lists(records, min_size=1, max_size=20), refused=st.sampled_from(NOT_PLAIN), at=st.integers(0, 20))
 def test_run_when_one_is_no_intent_then_refused_at_its_place(sound: Any, refused: bytes, at: int) -> None:
@@ -175,7 +270,7 @@ def test_run_when_an_order_is_worth_the_limit_then_accepted_and_beyond_it_denied
     """Each of the two beyond it alone: by a share, and by a tick."""
     orders = [(1_000, 10**12), (1_001, 10**12), (1_000, 10**12 + 100)]
     sells = [
-        intent(f"o{n}", "rich", side=Side.SELL, symbol="DEAR", qty=qty // 100, limit_price_e4=price * 100)
+        intent(f"o{n}", "rich", side=Side.SELL, qty=qty // 100, limit_price_e4=price * 100)
         for n, (qty, price) in enumerate(orders)
     ]
     said = same_both_ways(intents_of((b"rich", sell.model_dump_json().encode()) for sell in sells))

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from common.contracts.events import (
     AccountStatus,
+    BreakAction,
     EntryKind,
     ExecType,
     MarkRead,
     ReasonCode,
+    ResolveBreak,
 )
 from common.contracts.topics import ORDERS_INTENTS
 from common.contracts.values import E4, OrderType, Side
@@ -29,7 +31,7 @@ from risk.domain.account import AccountRow, PositionRow
 from risk.domain.gate import Limits
 from risk.domain.ledger import LedgerError
 from risk.stages import VERIFY, Gate, KeyMismatch, account_views
-from risk.tables import DAY_NS, SLOTS, SWEEP_EVERY_INTENTS, order_key
+from risk.tables import DAY_NS, SLOTS, SWEEP_EVERY_INTENTS, order_key, order_of
 
 CASH_E4 = 10_000 * E4
 BUY = intent("b1", qty=10, limit_price_e4=100 * E4)
@@ -231,8 +233,15 @@ def test_retention_over_then_closed_ids_are_forgotten_and_open_orders_stay(new_d
     resting, ended = intent("resting"), intent("ended")
     assert desk.decide(resting).accepted and desk.decide(ended).accepted
     desk.send(report(ended, ExecType.CANCELED, "x1"))
-    kept = {name: len(desk.tables.changelogged(name).rows) for name in ("orders", "executions", "commands")}
-    assert kept == {"orders": 2, "executions": 1, "commands": 2}
+    desk.send(report(resting, ExecType.NEW, "n1", leaves_qty=10))
+    for number, action in ((3, BreakAction.BREAK), (4, None)):
+        (opened,) = desk.send(report(ended, ExecType.CANCELED, f"x{number}"))
+        if action is not None:
+            resolve = {"command_id": "r", "account_id": "acct-1", "break_id": opened.break_id, "note": "late"}
+            assert desk.command(ResolveBreak(**resolve, action=action, sent_ns=NOW_NS)).accepted
+    names = ("orders", "progress", "executions", "commands", "breaks")
+    kept = {name: len(desk.tables.changelogged(name).rows) for name in names}
+    assert kept == {"orders": 2, "progress": 2, "executions": 4, "commands": 3, "breaks": 2}
 
     def pass_a_day() -> None:
         """Enough intents to carry the cursor through all slots; they are repeats, so they leave no rows."""
@@ -246,8 +255,11 @@ def test_retention_over_then_closed_ids_are_forgotten_and_open_orders_stay(new_d
     assert desk.decide(ended).repeat
     pass_a_day()
     assert set(desk.tables.changelogged("orders").rows) == {order_key("acct-1.resting")}
-    assert not desk.tables.changelogged("executions").rows
+    resting_keys = {order_key("acct-1.resting")}
+    assert set(desk.tables.changelogged("progress").rows) == resting_keys
+    assert {order_of(key) for key in desk.tables.changelogged("executions").rows} == resting_keys
     assert not desk.tables.changelogged("commands").rows
+    assert [row.resolved_by for _, row in desk.tables.changelogged("breaks").prefix(b"")] == [None]
     assert account(desk).reserved_cash_e4 == 1_000 * E4
     (void,) = desk.send(report(resting, ExecType.CANCELED, "x2"))
     assert void.kind is EntryKind.VOID

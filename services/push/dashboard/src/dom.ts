@@ -10,6 +10,21 @@ export function el<K extends keyof HTMLElementTagNameMap>(
   return node;
 }
 
+let ids = 0;
+
+/** An id that no other element of the page has. */
+export function freshId(what: string): string {
+  ids += 1;
+  return `${what}-${ids}`;
+}
+
+export function button(className: string, label: string, pressed: () => void): HTMLButtonElement {
+  const node = el("button", className, label);
+  node.type = "button";
+  node.addEventListener("click", pressed);
+  return node;
+}
+
 /** An element whose text is written only when it differs, so that painting an unchanged screen touches nothing. */
 export class Text {
   private shown = "";

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 
-import { compact, compared, money, percent, price, timeOfDay } from "./format";
+import { compact, compared, money, percent, price, timeOfDay, whole } from "./format";
 
 it("writes prices and money from integers, without a float's rounding", () => {
   expect(price(5_853_300)).toBe("585.33");
@@ -8,6 +8,11 @@ it("writes prices and money from integers, without a float's rounding", () => {
   expect(price(0)).toBe("–");
   expect(money(12_345_678_900)).toBe("1,234,567.89");
   expect(money(-15_000)).toBe("−1.50");
+  expect(price(5_853_300n)).toBe("585.33");
+  expect(price(12_345n)).toBe("1.2345");
+  expect(price(90_071_992_547_409_93n)).toBe("900719925474.0993");
+  expect(money(2n ** 63n - 1n)).toBe("922,337,203,685,477.58");
+  expect(whole(2n ** 53n + 1n)).toBe("9,007,199,254,740,993");
 });
 
 it("writes the numbers behind a verdict by the unit in their name", () => {

@@ -1,4 +1,5 @@
-// Numbers as a desk reads them. Values come as integers in 1e-4 units, times in ns since the epoch.
+// Numbers as a desk reads them, written alike in every language: a comma before thousands, a point before decimals.
+// Values come as integers in 1e-4 units, times in ns since the epoch. A bigint is written to its last digit.
 
 const groups = new Intl.NumberFormat("en-US");
 const exchangeTime = new Intl.DateTimeFormat("en-GB", {
@@ -12,23 +13,29 @@ const exchangeDay = new Intl.DateTimeFormat("en-CA", { timeZone: "America/New_Yo
 const localTime = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
 /** The price increment of Reg NMS rule 612: a cent, and 1e-4 below one dollar. */
-export function tickE4(priceE4: number): number {
-  return priceE4 >= 10_000 ? 100 : 1;
+export function tickE4(priceE4: bigint): bigint {
+  return priceE4 >= 10_000n ? 100n : 1n;
 }
 
-export function price(e4: number | null | undefined): string {
+export function price(e4: number | bigint | null | undefined): string {
   if (!e4) return "–";
-  return (e4 / 10_000).toFixed(e4 % 100 === 0 ? 2 : 4);
+  if (typeof e4 === "number") return (e4 / 10_000).toFixed(e4 % 100 === 0 ? 2 : 4);
+  const fraction = e4 % 100n === 0n ? digits((e4 % 10_000n) / 100n, 2) : digits(e4 % 10_000n, 4);
+  return `${e4 / 10_000n}.${fraction}`;
 }
 
-export function money(e4: number): string {
-  const cents = Math.round(Math.abs(e4) / 100);
-  const fraction = String(cents % 100).padStart(2, "0");
-  return `${e4 < 0 ? "−" : ""}${groups.format(Math.floor(cents / 100))}.${fraction}`;
+export function money(e4: number | bigint): string {
+  const exact = typeof e4 === "bigint" ? e4 : BigInt(Math.round(e4));
+  const cents = ((exact < 0n ? -exact : exact) + 50n) / 100n;
+  return `${exact < 0n ? "−" : ""}${groups.format(cents / 100n)}.${digits(cents % 100n, 2)}`;
 }
 
-export function whole(value: number): string {
+export function whole(value: number | bigint): string {
   return groups.format(value);
+}
+
+function digits(value: bigint, width: number): string {
+  return value.toString().padStart(width, "0");
 }
 
 /** 1,234,567 as 1.23M: for columns that are scanned, not read. */
@@ -70,10 +77,10 @@ export function clockTime(msSinceEpoch: number): string {
 }
 
 /** The numbers behind a verdict: units are in their names. */
-export function compared(name: string, value: number): string {
+export function compared(name: string, value: number | bigint): string {
   const label = name.replace(/_(e4|ns|ms|qty)$/, "").replaceAll("_", " ");
   if (name.endsWith("_e4")) return `${label} ${money(value)}`;
-  if (name.endsWith("_ns")) return `${label} ${timeOfDayMs(value)}`;
+  if (name.endsWith("_ns")) return `${label} ${timeOfDayMs(Number(value))}`;
   if (name.endsWith("_ms")) return `${label} ${whole(value)} ms`;
   return `${label} ${whole(value)}`;
 }

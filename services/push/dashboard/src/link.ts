@@ -1,7 +1,8 @@
 import { ServerClock } from "./clock";
 import { type Freshness, freshness } from "./freshness";
-import type { Delta, PaintedSample, ServerMessage, Status } from "./protocol";
+import type { Delta, PaintedSample, Status } from "./protocol";
 import { Sequences } from "./sequences";
+import { decode } from "./wire";
 
 /** `delayed`: what is shown is some seconds old; `stale`: older, not complete, or nobody knows. */
 export type LinkState = "connecting" | "live" | "delayed" | "stale" | "offline";
@@ -101,7 +102,7 @@ export class Link {
 
   private receive(text: string, at: number): void {
     this.hear(at);
-    const message = JSON.parse(text) as ServerMessage;
+    const message = decode(text);
     switch (message.op) {
       case "hello":
         this.attempts = 0;

@@ -1,16 +1,27 @@
 import "@fontsource-variable/inter/wght.css";
-import "./style.css";
+import "./styles/index.css";
 
+import { AccountCheck } from "./account_check";
+import { Announcer } from "./announcer";
 import { el } from "./dom";
+import { price, whole } from "./format";
 import { Link } from "./link";
 import { OrdersApi } from "./orders_api";
 import { Painter } from "./painter";
+import type { Delta, Fill } from "./protocol";
+import { StoredSettings } from "./settings";
+import { storageOf } from "./storage";
 import { type Choice, Store } from "./store";
+import { followTheme } from "./theme";
 import { AccountView } from "./views/account";
-import { FillsTable, OrdersTable } from "./views/blotter";
 import { ChartView } from "./views/chart";
+import { FillsTable } from "./views/fills_table";
 import { Header } from "./views/header";
+import { openHistory } from "./views/history";
 import { Ladder } from "./views/ladder";
+import { OrdersTable } from "./views/orders_table";
+import { Segments } from "./views/segments";
+import { settingsButtons } from "./views/settings_menu";
 import { Strip } from "./views/strip";
 import { Ticket } from "./views/ticket";
 import { WatchList } from "./views/watchlist";
@@ -57,13 +68,20 @@ class Desk {
   private readonly watch: WatchList;
   private readonly ticket: Ticket;
   private readonly header: Header;
+  private readonly accountCheck: AccountCheck;
+  private readonly announcer: Announcer;
+  private readonly api: OrdersApi;
 
   constructor(root: HTMLElement, config: Config) {
     this.store = new Store((part) => this.painter.touch(part));
     this.link = new Link(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`, {
-      snapshot: (topic, rows) => this.store.snapshot(topic, rows),
+      snapshot: (topic, rows) => {
+        this.store.snapshot(topic, rows);
+        if (topic.startsWith("account:")) this.seeAccount();
+      },
       delta: (delta) => {
         this.store.delta(delta);
+        this.hear(delta);
         this.painter.expect(delta);
       },
       status: (status) => {
@@ -77,26 +95,37 @@ class Desk {
       problem: (reason) => console.warn(`push: ${reason}`),
     });
     this.painter = new Painter(this.link.clock, (samples) => this.link.painted(samples));
-    const api = new OrdersApi(config.orders_url.replace(/\/$/, ""), this.link.clock);
+    const settings = new StoredSettings(storageOf("localStorage"));
+    this.announcer = new Announcer(() => settings.now);
+    this.api = new OrdersApi(config.orders_url.replace(/\/$/, ""), this.link.clock);
+    this.accountCheck = new AccountCheck(
+      (account) => (this.api.available ? this.api.accountExists(account) : Promise.resolve("away")),
+      (state) => {
+        this.store.accountState = state;
+        this.store.touch("account");
+        this.store.touch("choice");
+      },
+    );
+    const announce = (text: string, tone: "good" | "bad"): void => this.announcer.say(text, tone);
     const choose = (symbol: string): void => this.choose({ symbol });
     this.watch = new WatchList(this.store, choose);
-    this.ticket = new Ticket(this.store, api);
+    this.ticket = new Ticket(this.store, this.api, settings, announce);
     this.header = new Header(this.store, this.link, (account) => this.choose({ account }));
     const chart = new ChartView(this.store, (windowNs) => this.choose({ windowNs }));
     const ladder = new Ladder(this.store, (priceE4) => this.ticket.setPrice(priceE4));
-    const orders = new OrdersTable(this.store, api, choose);
-    const fills = new FillsTable(this.store, choose);
+    const orders = new OrdersTable(this.store, this.api, choose, (order) => void openHistory(this.api, order), announce);
+    const fills = new FillsTable(this.store, choose, (orderId) => void this.openOrder(orderId));
     const account = new AccountView(this.store, choose);
     const strip = new Strip(this.store, this.link);
     const views = [this.header, this.watch, chart, ladder, this.ticket, orders, fills, account, strip];
-    root.append(
-      this.header.root,
-      this.watch.root,
-      el("main", "centre", chart.root, el("div", "blotters", orders.root, fills.root)),
-      el("aside", "right", ladder.root, this.ticket.root, account.root),
-      strip.root,
-    );
+    this.header.root.append(settingsButtons(settings));
+    this.watch.root.setAttribute("aria-label", "Watch list");
+    const trading = el("aside", "right", ladder.root, this.ticket.root, account.root);
+    trading.setAttribute("aria-label", "Trading");
+    const centre = el("main", "centre", chart.root, blotters(orders.root, fills.root));
+    root.append(this.header.root, this.watch.root, centre, trading, strip.root, this.announcer.root);
     for (const view of views) this.painter.add(view);
+    followTheme(settings, () => chart.recolour());
     document.addEventListener("keydown", (event) => this.key(event));
   }
 
@@ -111,6 +140,7 @@ class Desk {
   private choose(choice: Partial<Choice>): void {
     const before = topicsOf(this.store.choice);
     this.store.choose(choice);
+    this.accountCheck.choose(this.store.choice.account, performance.now());
     const after = topicsOf(this.store.choice);
     this.link.unsubscribe(before.filter((topic) => !after.includes(topic)));
     this.link.subscribe(after);
@@ -121,9 +151,34 @@ class Desk {
   /** What changes with time alone; and a first symbol, the busiest, where none was chosen. */
   private second(): void {
     for (const part of ["link", "health"] as const) this.store.touch(part);
+    this.seeAccount();
+    void this.accountCheck.tick(performance.now());
     if (this.store.choice.symbol || !this.store.quotes.size) return;
     const busiest = [...this.store.quotes.values()].reduce((a, b) => (b.volume > a.volume ? b : a));
     this.choose({ symbol: busiest.symbol });
+  }
+
+  private seeAccount(): void {
+    if (this.store.account) this.accountCheck.seen(this.store.account.account_id);
+  }
+
+  /** Says what was just filled; a snapshot tells of the past and is passed over. */
+  private hear(delta: Delta): void {
+    if (delta.topic.startsWith("account:")) this.seeAccount();
+    if (!delta.topic.startsWith("fill:")) return;
+    for (const fill of Object.values(delta.rows) as (Fill | null)[]) {
+      if (!fill) continue;
+      const side = fill.side === "B" ? "Bought" : "Sold";
+      this.announcer.fill(`${side} ${whole(fill.last_qty)} ${fill.symbol} @ ${price(fill.last_price_e4)}`);
+    }
+  }
+
+  private async openOrder(orderId: string): Promise<void> {
+    const order = this.store.orders.get(orderId);
+    if (order) return openHistory(this.api, order);
+    const found = await this.api.order(orderId);
+    if (found.kind === "found") await openHistory(this.api, found.value);
+    else this.announcer.say(`Order ${orderId} could not be read`, "bad");
   }
 
   private async findAccounts(): Promise<void> {
@@ -139,7 +194,7 @@ class Desk {
       if (document.activeElement instanceof HTMLElement) document.activeElement.blur();
       return;
     }
-    if (event.target instanceof HTMLInputElement || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target instanceof HTMLInputElement || document.querySelector("dialog[open]") || event.ctrlKey || event.metaKey || event.altKey) return;
     const does: Record<string, () => void> = {
       "/": () => this.watch.search.focus(),
       b: () => this.ticket.setSide("B"),
@@ -154,6 +209,19 @@ class Desk {
     event.preventDefault();
     action();
   }
+}
+
+/** Orders and fills: beside each other, or one at a time where the window is narrow. */
+function blotters(orders: HTMLElement, fills: HTMLElement): HTMLElement {
+  const root = el("div", "blotters");
+  const tabs = new Segments("Blotter", [["orders", "Orders"], ["fills", "Fills"]], "blotter-tabs", (shown) => choose(shown));
+  const choose = (shown: "orders" | "fills"): void => {
+    root.dataset["shown"] = shown;
+    tabs.set(shown);
+  };
+  choose("orders");
+  root.append(tabs.root, orders, fills);
+  return root;
 }
 
 const root = document.getElementById("desk");

@@ -1,28 +1,26 @@
 import type { ServerClock } from "./clock";
-import type { Side } from "./protocol";
-
-export interface OrderRequest {
-  account_id: string;
-  client_order_id: string;
-  symbol: string;
-  side: Side;
-  order_type: "LIMIT" | "MARKET";
-  time_in_force: "DAY" | "IOC";
-  qty: number;
-  limit_price_e4?: number;
-}
+import type { OrderRequest } from "./order_draft";
+import type { Fill, Order } from "./protocol";
+import { exactJson, parseExact, withAmounts } from "./wire";
 
 /** How a request ended: the gate's verdict, a refusal of the request itself, or no answer (safe to send again). */
 export interface Answer {
   kind: "accepted" | "denied" | "refused" | "unanswered";
   title: string;
-  compared: Record<string, number>;
+  compared: Record<string, number | bigint>;
   tookMs: number;
 }
 
-const TIMEOUT_MS = 15_000;
+/** What a read found; "away" where nobody could say. */
+export type Found<T> = { kind: "found"; value: T } | { kind: "unknown" } | { kind: "away" };
 
-/** The orders API. Every request begins a sampled trace, which ends when the change is painted. */
+const TIMEOUT_MS = 15_000;
+const READ_TIMEOUT_MS = 5_000;
+const EXECUTIONS_PAGE = 100;
+
+type Body = Record<string, unknown>;
+
+/** The orders API. Every command begins a sampled trace, which ends when the change is painted. */
 export class OrdersApi {
   constructor(
     private readonly base: string,
@@ -38,10 +36,24 @@ export class OrdersApi {
   }
 
   cancel(orderId: string): Promise<Answer> {
-    return this.ask("DELETE", `/v1/orders/${encodeURIComponent(orderId)}`);
+    return this.ask("DELETE", orderPath(orderId));
   }
 
-  private async ask(method: string, path: string, body?: unknown): Promise<Answer> {
+  async order(orderId: string): Promise<Found<Order>> {
+    return amounts<Order>(await this.read(orderPath(orderId)));
+  }
+
+  async accountExists(account: string): Promise<Found<unknown>["kind"]> {
+    return (await this.read(accountPath(account))).kind;
+  }
+
+  /** One page of an account's execution reports, newest first; `next` is where the following page begins. */
+  async executions(account: string, before?: number): Promise<Found<{ items: Fill[]; next?: number | null }>> {
+    const query = new URLSearchParams({ limit: String(EXECUTIONS_PAGE), ...(before === undefined ? {} : { before: String(before) }) });
+    return amounts(await this.read(`${accountPath(account)}/executions?${query.toString()}`));
+  }
+
+  private async ask(method: string, path: string, body?: OrderRequest): Promise<Answer> {
     const begun = performance.now();
     const headers: Record<string, string> = { "Tidemark-Sent-Ns": String(this.clock.ns(begun)), traceparent: traceparent() };
     if (body) headers["Content-Type"] = "application/json";
@@ -50,21 +62,50 @@ export class OrdersApi {
         method,
         headers,
         signal: AbortSignal.timeout(TIMEOUT_MS),
-        ...(body ? { body: JSON.stringify(body) } : {}),
+        ...(body ? { body: exactJson(body) } : {}),
       });
-      return read(response, await response.json().catch(() => ({})), performance.now() - begun);
+      return verdict(response, await bodyOf(response), performance.now() - begun);
     } catch (error) {
       const title = error instanceof DOMException && error.name === "TimeoutError" ? "No answer in time" : "Orders API unreachable";
       return { kind: "unanswered", title, compared: {}, tookMs: performance.now() - begun };
     }
   }
+
+  private async read(path: string): Promise<Found<unknown>> {
+    try {
+      const response = await fetch(this.base + path, { signal: AbortSignal.timeout(READ_TIMEOUT_MS) });
+      if (response.ok) return { kind: "found", value: parseExact(await response.text()) };
+      // What the API calls malformed cannot be the id of anything either.
+      return { kind: [400, 404, 422].includes(response.status) ? "unknown" : "away" };
+    } catch {
+      return { kind: "away" };
+    }
+  }
 }
 
-function read(response: Response, body: Record<string, unknown>, tookMs: number): Answer {
-  const compared = (body["compared"] ?? {}) as Record<string, number>;
+const orderPath = (orderId: string): string => `/v1/orders/${encodeURIComponent(orderId)}`;
+const accountPath = (account: string): string => `/v1/accounts/${encodeURIComponent(account)}`;
+
+function amounts<T>(found: Found<unknown>): Found<T> {
+  return found.kind === "found" ? { kind: "found", value: withAmounts(found.value) as T } : found;
+}
+
+async function bodyOf(response: Response): Promise<Body> {
+  try {
+    return parseExact(await response.text()) as Body;
+  } catch {
+    return {};
+  }
+}
+
+function verdict(response: Response, body: Body, tookMs: number): Answer {
+  const compared = (body["compared"] ?? {}) as Answer["compared"];
   if (response.ok) return { kind: "accepted", title: response.status === 202 ? "Asked the venue" : "", compared, tookMs };
   const reason = body["reason"] as string | undefined;
-  if (reason) return { kind: "denied", title: reason, compared, tookMs };
+  if (reason) {
+    const title = body["transient"] === true ? `${reason} (may pass if sent anew)` : reason;
+    return { kind: "denied", title, compared, tookMs };
+  }
   const title = [body["title"], body["detail"]].filter(Boolean).join(": ") || `HTTP ${response.status}`;
   return { kind: response.status >= 500 ? "unanswered" : "refused", title, compared, tookMs };
 }
@@ -79,5 +120,5 @@ function traceparent(): string {
 
 /** An id of our own, made before sending: a request that got no answer can be sent again as the same order. */
 export function clientOrderId(): string {
-  return `web-${Date.now().toString(36)}-${hex(3)}`;
+  return `web-${Date.now().toString(36)}-${hex(6)}`;
 }

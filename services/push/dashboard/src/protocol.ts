@@ -97,9 +97,9 @@ export interface Bar {
 export interface Account {
   account_id: string;
   status: string;
-  cash_e4: number;
-  reserved_cash_e4: number;
-  positions: { symbol: string; qty: number; reserved_qty: number }[];
+  cash_e4: bigint;
+  reserved_cash_e4: bigint;
+  positions: { symbol: string; qty: bigint; reserved_qty: bigint }[];
   seq: number;
 }
 
@@ -113,29 +113,33 @@ export interface Order {
   side: Side;
   order_type: "LIMIT" | "MARKET";
   time_in_force: "DAY" | "IOC";
-  qty: number;
-  limit_price_e4: number | null;
+  qty: bigint;
+  limit_price_e4?: bigint | null;
   state: string;
-  cum_qty: number;
-  leaves_qty: number;
-  notional_e4: number;
-  reason: string | null;
+  cum_qty: bigint;
+  leaves_qty: bigint;
+  notional_e4: bigint;
+  reason?: string | null;
   text: string;
   revision: number;
   sent_ns: number;
   updated_ns: number;
 }
 
+/** An execution report; those of the fill view are trades. */
 export interface Fill {
   execution_id: string;
+  exec_type: string;
   order_id: string;
+  account_id: string;
   symbol: string;
   side: Side;
-  last_qty: number;
-  last_price_e4: number;
-  cum_qty: number;
-  leaves_qty: number;
+  last_qty: bigint;
+  last_price_e4: bigint;
+  cum_qty: bigint;
+  leaves_qty: bigint;
   venue_ns: number;
+  text: string;
 }
 
 export interface Health {

@@ -1,3 +1,4 @@
+import type { AccountState } from "./account_check";
 import type { LinkState } from "./link";
 import type { Account, Bar, Book, Delta, Fill, Health, Order, Quote, Status } from "./protocol";
 
@@ -29,6 +30,7 @@ export class Store {
   readonly health = new Map<string, Health>();
   book: Book | undefined;
   account: Account | undefined;
+  accountState: AccountState = "none";
   status: Status | undefined;
   link: LinkState = "connecting";
   choice: Choice = { symbol: "", account: "", windowNs: 1e9 };

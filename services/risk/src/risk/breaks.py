@@ -15,6 +15,7 @@ from risk import metrics
 from risk.booking import book, keep
 from risk.domain.account import AccountRow, BreakCount, BreakRow, ExecutionRow, OrderRow, PositionRow
 from risk.domain.gate import Denial
+from risk.domain.open_orders import with_leaves
 from risk.domain.settlement import Reserved, Settled, Short, Source, settle
 from risk.tables import SLOT_BYTES, break_key, execution_key, order_key, position_key
 
@@ -130,6 +131,9 @@ def _moved(
         return Denial(_DENIALS.get(settled.reason, ReasonCode.COMMAND_INVALID), dict(settled.compared))
     if books:
         _note_by_hand(opened, tables)
+    if order is not None and not opened.parked:
+        kept, held = with_leaves(settled.account, settled.position, order, settled.leaves_qty)
+        settled = msgspec.structs.replace(settled, account=kept, position=held)
     if order is not None:
         change_qty = effect.fill_qty - effect.back_qty
         after = msgspec.structs.replace(order, touched_ns=now_ns)

@@ -12,6 +12,7 @@ from risk.domain.account import AccountRow, OrderRow, PositionRow, intent_confli
 from risk.domain.gate import AccountState, Limits, Market, Verdict, decide
 from risk.domain.intent import Intent
 from risk.domain.ledger import reserve
+from risk.domain.open_orders import opposite_e4
 from risk.market import MarketReader
 from risk.tables import order_key, position_key
 from risk.wire import DecisionTwin, encode_decision, encode_mark
@@ -32,10 +33,9 @@ def on_intent(
     if seen is not None:
         return [answer(message, on_repeat(message, intent, seen, account.seq if account else 0, now_ns))]
     market = markets.read(tables, intent.symbol)
-    position: PositionRow | None = None
-    if intent.side is not _BUY:
-        position = tables.changelogged("positions").get(position_key(account_key, intent.symbol))
-    verdict = decide(intent, AccountState(account, position), market, limits, now_ns)
+    position: PositionRow | None = tables.changelogged("positions").get(position_key(account_key, intent.symbol))
+    own_e4 = 0 if account is None else opposite_e4(account, position, intent.symbol, intent.side)
+    verdict = decide(intent, AccountState(account, position, own_e4), market, limits, now_ns)
     if verdict.denial is not None:
         account_seq = account.seq if account else 0
         return [answer(message, deny(message, intent, tables, verdict, market, account_seq, now_ns))]
@@ -48,6 +48,7 @@ def on_intent(
         intent.symbol,
         verdict.reserved_cash_e4,
         verdict.reserved_qty,
+        verdict.price_e4,
         now_ns,
     )
     row = _order_row(intent, verdict, market, booked.account.seq, now_ns)
@@ -92,6 +93,7 @@ def _order_row(intent: Intent, verdict: Verdict, market: Market, account_seq: in
         intent.qty if denial is None else 0,
         0,
         now_ns,
+        denial is None,
     )
 
 

@@ -28,8 +28,9 @@ REASONS: Final[dict[ReasonCode, Reason]] = {
         "the feed's last word on the symbol is not trading, or it never said one", ("trading_state",)
     ),
     ReasonCode.MARK_MISSING: Reason(
-        "the symbol has no mark, its partition no clock, or the side that a MARKET order needs is empty",
-        ("ask_e4", "bid_e4"),
+        "the symbol has no mark, its partition no clock, the side that a MARKET order needs is empty, or a LIMIT order "
+        "meets neither that side nor a last sale",
+        ("ask_e4", "bid_e4", "last_e4"),
     ),
     ReasonCode.MARK_STALE: Reason(
         "the clock of the mark's partition stands still, or is as far ahead of ours",
@@ -37,6 +38,7 @@ REASONS: Final[dict[ReasonCode, Reason]] = {
     ),
     ReasonCode.QTY_NOT_POSITIVE: Reason("zero or less", ("qty",)),
     ReasonCode.QTY_OFF_LOT: Reason("no multiple of the instrument's lot", ("qty", "lot_qty")),
+    ReasonCode.QTY_TOO_LARGE: Reason("the quantity is above the operator's limit", ("qty", "qty_max")),
     ReasonCode.PRICE_MISSING: Reason("a LIMIT order without a price"),
     ReasonCode.PRICE_UNEXPECTED: Reason("a MARKET order with a price", ("limit_price_e4",)),
     ReasonCode.PRICE_NOT_POSITIVE: Reason("zero or less", ("limit_price_e4",)),
@@ -44,7 +46,12 @@ REASONS: Final[dict[ReasonCode, Reason]] = {
         "no multiple of the increment, which is finer below one currency unit (Regulation NMS, rule 612)",
         ("limit_price_e4", "tick_e4"),
     ),
-    ReasonCode.QTY_TOO_LARGE: Reason(
+    ReasonCode.PRICE_OUTSIDE_COLLAR: Reason(
+        "a LIMIT BUY too far above the offer or a LIMIT SELL too far below the bid; above or below the last sale where "
+        "that side is empty",
+        ("limit_price_e4", "ask_e4", "bid_e4", "last_e4", "price_max_e4", "price_min_e4"),
+    ),
+    ReasonCode.NOTIONAL_TOO_LARGE: Reason(
         "price times quantity is above the operator's limit, which itself fits 64 bits",
         ("qty", "qty_max", "notional_max_e4"),
     ),
@@ -55,6 +62,23 @@ REASONS: Final[dict[ReasonCode, Reason]] = {
     ReasonCode.POSITION_INSUFFICIENT: Reason(
         "a SELL needs more shares than are available; nothing is sold short",
         ("required_qty", "available_qty", "shortfall_qty"),
+    ),
+    ReasonCode.SELF_CROSS: Reason(
+        "its worst price meets an open order of the same account on the other side", ("price_e4", "crossed_price_e4")
+    ),
+    ReasonCode.HEADROOM_INSUFFICIENT: Reason(
+        "cash or shares could pass 64 bits, were it and all open orders of the account filled; or a FUND could",
+        (
+            "proceeds_max_e4",
+            "cash_e4",
+            "held_cash_e4",
+            "pending_cash_e4",
+            "cash_max_e4",
+            "qty",
+            "held_qty",
+            "reserved_cash_e4",
+            "qty_max",
+        ),
     ),
     ReasonCode.COMMAND_INVALID: Reason(
         "amounts of a command, or of a break to be booked, that are negative, zero, contradictory, or beyond 64 bits "

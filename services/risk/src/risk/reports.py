@@ -13,6 +13,7 @@ from common.runtime.tables import Tables
 from risk.booking import book, keep
 from risk.breaks import open_break
 from risk.domain.account import AccountRow, ExecutionRow, OrderRow, PositionRow, ProgressRow
+from risk.domain.open_orders import with_leaves
 from risk.domain.settlement import Reserved, Settled, Short, Source, settle
 from risk.tables import execution_key, order_key, position_key
 
@@ -136,8 +137,9 @@ def _booked(
         row_key,
         msgspec.structs.replace(order, leaves_qty=settled.leaves_qty, cum_qty=cum_qty, touched_ns=now_ns),
     )
-    if settled.entries:
-        keep(tables, account_key, settled.account, order.symbol, position, settled.position)
+    account_after, position_after = with_leaves(settled.account, settled.position, order, settled.leaves_qty)
+    if (account_after, position_after) != (account, position):
+        keep(tables, account_key, account_after, order.symbol, position, position_after)
     for entry in settled.entries:
         yield book(message, tables, entry)
 

@@ -1,13 +1,27 @@
 """Settings of the risk service, read from ``TIDEMARK_*`` environment variables."""
 
-from common.contracts.values import INT64_MAX
+from dataclasses import replace
+
+from common.contracts.values import INT64_MAX, Symbol
 from common.runtime.settings import Settings
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from risk.domain.gate import Limits
 from risk.tables import DAY_NS
 
 NS_PER_MS = 1_000_000
+
+
+class SymbolLimits(BaseModel):
+    """Limits of one symbol, in place of the service's; absent: the service's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    market_collar_bps: int | None = Field(default=None, ge=0, lt=10_000)
+    limit_collar_bps: int | None = Field(default=None, ge=0, lt=10_000)
+    order_qty_max: int | None = Field(default=None, ge=1, le=INT64_MAX)
+    order_notional_max_e4: int | None = Field(default=None, ge=1, le=INT64_MAX)
+    self_cross_denied: bool | None = None
 
 
 class RiskSettings(Settings):
@@ -25,7 +39,17 @@ class RiskSettings(Settings):
     )
     mark_max_age_ms: int = Field(default=5_000, ge=1, description="a mark is stale when its clock is older than this")
     order_notional_max_e4: int = Field(
-        default=INT64_MAX, ge=1, le=INT64_MAX, description="price times quantity of one order at most"
+        default=500_000_000_000, ge=1, le=INT64_MAX, description="price times quantity of one order at most"
+    )
+    order_qty_max: int = Field(default=1_000_000, ge=1, le=INT64_MAX, description="quantity of one order at most")
+    limit_collar_bps: int = Field(
+        default=1_000, ge=0, lt=10_000, description="how far beyond the quote a LIMIT price may be, in 1/10,000"
+    )
+    self_cross_denied: bool = Field(
+        default=True, description="deny an order that could trade with an open one of the same account"
+    )
+    symbol_limits: dict[Symbol, SymbolLimits] = Field(
+        default={}, description="JSON: symbol to what of the five above is other for it"
     )
     id_retention_days: int = Field(
         default=7, ge=1, description="client order, command and execution ids are remembered this long, at least"
@@ -36,12 +60,20 @@ class RiskSettings(Settings):
 
     def limits(self) -> Limits:
         """The gate's limits."""
-        return Limits(
+        limits = Limits(
             market_collar_bps=self.market_collar_bps,
             mark_age_max_ns=self.mark_max_age_ms * NS_PER_MS,
             order_notional_max_e4=self.order_notional_max_e4,
             unsaid_state_trades=self.unsaid_state_trades,
+            limit_collar_bps=self.limit_collar_bps,
+            order_qty_max=self.order_qty_max,
+            self_cross_denied=self.self_cross_denied,
         )
+        own = {
+            symbol: replace(limits, **others.model_dump(exclude_none=True))
+            for symbol, others in self.symbol_limits.items()
+        }
+        return replace(limits, by_symbol=own)
 
     def id_retention_ns(self) -> int:
         return self.id_retention_days * DAY_NS

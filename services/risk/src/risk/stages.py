@@ -237,7 +237,7 @@ SHOWS: Final = {"accounts": account_view, "breaks": break_view}
 
 def verify_account(account_key: bytes, account: AccountRow) -> None:
     """Raises LedgerError where a restored account could not have come from the ledger."""
-    if not 0 <= account.reserved_cash_e4 <= account.cash_e4 or account.seq < 0:
+    if not 0 <= account.reserved_cash_e4 <= account.cash_e4 or account.seq < 0 or account.pending_cash_e4 < 0:
         raise LedgerError(f"account {account_key.decode()} was restored as {account}")
 
 

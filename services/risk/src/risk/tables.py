@@ -162,10 +162,10 @@ def sweep(tables: Tables, now_ns: int, retention_ns: int) -> None:
         table = tables.changelogged(name)
         for key in [key for key, row in table.prefix(prefix) if _forgettable(row, now_ns - retention_ns)]:
             table.delete(key)
-    orders = tables.changelogged("orders")
+    known = {key for key, _ in tables.changelogged("orders").prefix(prefix)}
     for name in OF_ORDERS:
         table = tables.changelogged(name)
-        for key in [key for key, _ in table.prefix(prefix) if orders.get(order_of(key)) is None]:
+        for key in [key for key, _ in table.prefix(prefix) if order_of(key) not in known]:
             table.delete(key)
     cursors.put(CURSOR_KEY, Sweep(max(today, cursor.day), slot + 1))
 

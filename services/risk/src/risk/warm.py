@@ -6,7 +6,7 @@ import numpy as np
 from common.columns import Column, RecordColumns
 
 from risk.domain.answer_kernel import ENTRY_CHARS, write_links
-from risk.domain.gate_kernel import ACCOUNT, MARKET, NOT_HELD, POSITION, RUN, Inputs, decide_all
+from risk.domain.gate_kernel import ACCOUNT, LEVEL, MARKET, POSITION, RUN, SIDE, Inputs, decide_all
 from risk.domain.intent_kernel import read_intents
 
 
@@ -21,8 +21,10 @@ def warm() -> None:
             np.ones(1, np.bool_),
             first,
             np.zeros(1, ACCOUNT),
-            np.full(1, NOT_HELD),
-            np.zeros(0, POSITION),
+            first,
+            np.zeros(1, POSITION),
+            np.zeros(2, SIDE),
+            np.zeros(0, LEVEL),
             first,
             np.zeros(1, MARKET),
             np.frombuffer(b"", np.uint8),

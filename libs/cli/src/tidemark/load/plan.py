@@ -56,6 +56,9 @@ WRONG: Final = frozenset(
 TOO_MANY_SHARES: Final = 1_000_000_000
 FIRST_ACCOUNT_BUSYNESS: Final = 20
 """How many times as often as any other the first account acts: the one to look at on the screen."""
+TURN_ACTIONS: Final = 1_000
+"""After so many actions of all, those who bought a symbol sell it and the other way round. An account that works both
+sides of a symbol at once crosses its own orders, and the gate denies that (SELF_CROSS)."""
 UNKNOWN_SYMBOL: Final = "NOSUCH.X"
 
 
@@ -113,6 +116,7 @@ def actions(seed: int, held: dict[str, tuple[str, ...]], rate_per_s: float) -> I
     """An endless plan. Equal arguments give equal actions. The first account is busier than the others."""
     chance = random.Random(seed)
     accounts = tuple(held)
+    numbers = range(len(accounts))
     busyness = (FIRST_ACCOUNT_BUSYNESS, *[1] * (len(accounts) - 1))
     kinds, weights = tuple(WEIGHTS), tuple(WEIGHTS.values())
     at_ns = 0
@@ -120,22 +124,30 @@ def actions(seed: int, held: dict[str, tuple[str, ...]], rate_per_s: float) -> I
     while True:
         at_ns += int(chance.expovariate(rate_per_s) * NS)
         number += 1
-        account = chance.choices(accounts, busyness)[0]
+        of = chance.choices(numbers, busyness)[0]
+        symbols = held[accounts[of]]
+        at = chance.randrange(len(symbols))
+        buys = (of + at + number // TURN_ACTIONS) % 2 == 0
         yield Action(
             at_ns=at_ns,
             number=number,
-            account=account,
+            account=accounts[of],
             kind=chance.choices(kinds, weights)[0],
-            symbol=chance.choice(held[account]),
-            side=chance.choice((Side.BUY, Side.SELL)),
+            symbol=symbols[at],
+            side=Side.BUY if buys else Side.SELL,
             qty=chance.randint(1, 50),
             ticks_away=chance.randint(1, 5),
         )
 
 
+def tick_of(price_e4: int) -> int:
+    """The price increment at ``price_e4`` (Reg NMS rule 612)."""
+    return TICK_E4 if price_e4 >= E4 else SUB_UNIT_TICK_E4
+
+
 def on_tick(price_e4: int, *, up: bool) -> int:
     """The nearest valid price increment at or beyond ``price_e4`` (Reg NMS rule 612), at least one."""
-    tick = TICK_E4 if price_e4 >= E4 else SUB_UNIT_TICK_E4
+    tick = tick_of(price_e4)
     whole = -(-price_e4 // tick) if up else price_e4 // tick
     return max(tick, whole * tick)
 
@@ -153,7 +165,7 @@ def order_of(action: Action, quote: Quote) -> OrderBody | None:
         touch, towards = (bid, -1) if buying else (ask, 1)
     else:
         touch, towards = (ask, 1) if buying else (bid, -1)
-    price = on_tick(max(1, touch + towards * action.ticks_away * TICK_E4), up=towards > 0)
+    price = on_tick(max(1, touch + towards * action.ticks_away * tick_of(touch)), up=towards > 0)
     body = OrderBody(action.symbol, action.side, OrderType.LIMIT, TimeInForce.DAY, action.qty, price)
     return _spoilt(action.kind, body, ask) if action.kind in WRONG else _shaped(action.kind, body)
 

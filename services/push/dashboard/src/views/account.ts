@@ -7,6 +7,8 @@ import { Table } from "../table";
 
 type Position = Account["positions"][number];
 
+const NO_POSITIONS = "No positions";
+
 /** Cash, what of it is held for open orders, and the positions at their last price. */
 export class AccountView implements View {
   readonly parts = ["account", "choice", "quotes"] as const;
@@ -30,16 +32,17 @@ export class AccountView implements View {
     const meter = el("div", "meter", this.used);
     meter.title = "Share of cash held for open orders";
     this.table = new Table<Position>({
+      name: "Positions",
       rowHeight: 21,
       keyOf: (position) => position.symbol,
-      empty: "No positions",
+      empty: NO_POSITIONS,
       onClick: (position) => choose(position.symbol),
       columns: [
         { title: "Position", className: "symbol", paint: (c, p) => void c.set(p.symbol) },
         { title: "Qty", className: "num", paint: (c, p) => void c.set(whole(p.qty)) },
         { title: "Reserved", className: "num dim", paint: (c, p) => void c.set(p.reserved_qty ? whole(p.reserved_qty) : "–") },
         { title: "Last", className: "num dim", paint: (c, p) => void c.set(price(this.last(p))) },
-        { title: "Value", className: "num", paint: (c, p) => void c.set(this.last(p) ? money(p.qty * this.last(p)) : "–") },
+        { title: "Value", className: "num", paint: (c, p) => void c.set(this.last(p) ? money(this.value(p)) : "–") },
       ],
     });
     body.append(sums, meter, this.table.root);
@@ -47,16 +50,23 @@ export class AccountView implements View {
 
   paint(): void {
     const account = this.store.account;
-    this.state.set(account ? account.status : "", account && account.status !== "ACTIVE" ? "head-note down" : "head-note");
+    const unknown = this.store.accountState === "unknown";
+    const bad = unknown || (account !== undefined && account.status !== "ACTIVE");
+    this.state.set(unknown ? "NO SUCH ACCOUNT" : (account?.status ?? ""), bad ? "head-note down" : "head-note");
+    this.table.empty = unknown ? "No such account" : NO_POSITIONS;
     this.cash.set(account ? money(account.cash_e4) : "–");
     this.reserved.set(account ? money(account.reserved_cash_e4) : "–");
     this.available.set(account ? money(account.cash_e4 - account.reserved_cash_e4) : "–");
     const positions = (account?.positions ?? []).filter((position) => position.qty || position.reserved_qty);
-    const value = positions.reduce((sum, position) => sum + position.qty * this.last(position), 0);
+    const value = positions.reduce((sum, position) => sum + this.value(position), 0n);
     this.equity.set(account ? money(account.cash_e4 + value) : "–");
-    const share = account && account.cash_e4 > 0 ? account.reserved_cash_e4 / account.cash_e4 : 0;
+    const share = account && account.cash_e4 > 0n ? Number(account.reserved_cash_e4) / Number(account.cash_e4) : 0;
     this.used.style.transform = `scaleX(${Math.min(1, share).toFixed(3)})`;
     this.table.show([...positions].sort((a, b) => (a.symbol < b.symbol ? -1 : 1)));
+  }
+
+  private value(position: Position): bigint {
+    return position.qty * BigInt(this.last(position));
   }
 
   private last(position: Position): number {

@@ -1,144 +1,90 @@
-import { panel, Text } from "../dom";
-import { price, timeOfDay, whole } from "../format";
-import type { OrdersApi } from "../orders_api";
-import type { View } from "../painter";
-import { type Fill, OPEN_STATES, type Order } from "../protocol";
-import type { Store } from "../store";
-import { Table } from "../table";
+import { csv, download } from "../csv";
+import { button, el, panel, Text } from "../dom";
+import { matches, pressedHead, sorted, type Sorting, type Value } from "../listing";
+import { type Column, Table, type TableOptions } from "../table";
 
-const CANCEL_COLUMN = 8;
-const STATE_NAMES: Record<string, string> = { PARTIALLY_FILLED: "PART FILLED", PENDING_CANCEL: "CANCELING" };
-const sideClass = (side: string): string => (side === "B" ? "side up" : "side down");
-const sideName = (side: string): string => (side === "B" ? "BUY" : "SELL");
-const shortId = (orderId: string): string => orderId.slice(orderId.indexOf(".") + 1);
-
-function stateClass(state: string): string {
-  if (state === "DENIED" || state === "REJECTED") return "state down";
-  if (state === "FILLED") return "state up";
-  return OPEN_STATES.has(state) ? "state open" : "state dim";
+/** A column that can also be sorted by and exported. */
+export interface BlotterColumn<T> extends Omit<Column<T>, "onHead"> {
+  value?: (row: T) => Value;
 }
 
-/** The account's orders, newest first, open ones on top; what is open can be canceled. */
-export class OrdersTable implements View {
-  readonly parts = ["orders", "choice"] as const;
+export interface BlotterOptions<T> extends Omit<TableOptions<T>, "columns" | "empty"> {
+  title: string;
+  columns: BlotterColumn<T>[];
+  empty: string;
+  /** What the filter looks through. */
+  texts(row: T): string[];
+  /** Heads and cells of the exported file. */
+  exported: { head: string[]; cells(row: T): Value[] };
+  /** Distinguishes the exported file: the account. */
+  fileName(): string;
+}
+
+/** A table of what happened: sorted by a press on a head, filtered by words, exported as shown. */
+export class Blotter<T> {
   readonly root: HTMLElement;
   private readonly count = new Text("count");
-  private readonly table: Table<Order>;
-  private readonly canceling = new Map<string, string>(); // order id → what became of the request
+  private readonly filter = el("input", "filter");
+  private readonly table: Table<T>;
+  private sorting: Sorting | undefined;
+  private all: readonly T[] = [];
+  private shown: readonly T[] = [];
 
-  constructor(
-    private readonly store: Store,
-    private readonly api: OrdersApi,
-    private readonly choose: (symbol: string) => void,
-  ) {
-    const { root, body } = panel("Orders", "orders", this.count.node);
+  constructor(private readonly options: BlotterOptions<T>) {
+    const { filter } = this;
+    filter.placeholder = "Filter";
+    filter.spellcheck = false;
+    filter.setAttribute("aria-label", `Filter ${options.title.toLowerCase()}`);
+    filter.addEventListener("input", () => this.arrange(true));
+    const save = button("plain export", "CSV", () => this.save());
+    save.title = `Save these ${options.title.toLowerCase()} as a file`;
+    const { root, body } = panel(options.title, options.name.toLowerCase(), this.count.node, el("div", "head-tools", filter, save));
     this.root = root;
-    this.table = this.build();
+    const columns = options.columns.map((column) => this.column(column));
+    this.table = new Table<T>({ ...options, columns });
     body.append(this.table.root);
   }
 
-  paint(): void {
-    const open: Order[] = [];
-    const closed: Order[] = [];
-    for (const order of this.store.orders.values()) (OPEN_STATES.has(order.state) ? open : closed).push(order);
-    const newest = (a: Order, b: Order): number => b.sent_ns - a.sent_ns;
-    this.count.set(`${open.length} open · ${open.length + closed.length}`);
-    this.table.show([...open.sort(newest), ...closed.sort(newest)]);
+  /** All rows, in the blotter's own order, and what its head says of them. */
+  show(rows: readonly T[], count: string): void {
+    this.all = rows;
+    this.count.set(count);
+    this.arrange(false);
   }
 
-  private async cancel(order: Order): Promise<void> {
-    if (!OPEN_STATES.has(order.state) || this.canceling.get(order.order_id) === "…") return;
-    this.canceling.set(order.order_id, "…");
-    this.store.touch("orders");
-    const answer = await this.api.cancel(order.order_id);
-    if (answer.kind === "accepted") this.canceling.delete(order.order_id);
-    else this.canceling.set(order.order_id, answer.title);
-    this.store.touch("orders");
+  set empty(text: string) {
+    this.options.empty = text;
   }
 
-  private build(): Table<Order> {
-    return new Table<Order>({
-      rowHeight: 21,
-      keyOf: (order) => order.order_id,
-      rowClass: (order) => (OPEN_STATES.has(order.state) ? "working" : "ended"),
-      empty: "No orders",
-      onClick: (order, column) => (column === CANCEL_COLUMN ? void this.cancel(order) : this.choose(order.symbol)),
-      columns: [
-        { title: "Time", className: "dim", paint: (c, o) => void c.set(timeOfDay(o.sent_ns)) },
-        { title: "Side", paint: (c, o) => void c.set(sideName(o.side), sideClass(o.side)) },
-        { title: "Symbol", className: "symbol", paint: (c, o) => void c.set(o.symbol) },
-        {
-          title: "Filled / Qty",
-          className: "num",
-          paint: (c, o) => void c.set(o.cum_qty && o.cum_qty < o.qty ? `${whole(o.cum_qty)} / ${whole(o.qty)}` : whole(o.qty)),
-        },
-        {
-          title: "Limit",
-          className: "num",
-          paint: (c, o) => void c.set(o.order_type === "MARKET" ? "MKT" : price(o.limit_price_e4)),
-        },
-        {
-          title: "Avg",
-          className: "num",
-          hint: "Average price of the fills",
-          paint: (c, o) => void c.set(o.cum_qty ? (o.notional_e4 / o.cum_qty / 10_000).toFixed(2) : "–"),
-        },
-        { title: "TIF", className: "dim", paint: (c, o) => void c.set(o.time_in_force) },
-        { title: "State", paint: (c, o) => this.paintState(c, o) },
-        { title: "", className: "cancel", paint: (c, o) => this.paintCancel(c, o) },
-      ],
+  private column(column: BlotterColumn<T>): Column<T> {
+    return column.value ? { ...column, onHead: () => this.sort(column.title) } : column;
+  }
+
+  private sort(title: string): void {
+    this.sorting = pressedHead(this.sorting, title);
+    this.options.columns.forEach((column, index) => {
+      const head = this.table.heads[index];
+      const down = column.title === this.sorting?.column ? this.sorting.down : undefined;
+      if (!head || !column.value) return;
+      head.dataset["sorted"] = down === undefined ? "" : down ? "down" : "up";
+      head.ariaSort = down === undefined ? "none" : down ? "descending" : "ascending";
     });
+    this.arrange(true);
   }
 
-  private paintState(cell: Text, order: Order): void {
-    const name = STATE_NAMES[order.state] ?? order.state;
-    const refusal = OPEN_STATES.has(order.state) ? this.canceling.get(order.order_id) : undefined;
-    const why = order.reason ?? order.text;
-    // A reason is a denial's better name; the column has room for one of them.
-    if (refusal && refusal !== "…") cell.set(refusal, "state refused");
-    else cell.set(order.reason?.replaceAll("_", " ") ?? name, stateClass(order.state));
-    const hint = [name, shortId(order.order_id), order.time_in_force, why].filter(Boolean).join(" · ");
-    if (cell.node.title !== hint) cell.node.title = hint;
+  private arrange(anew: boolean): void {
+    const words = this.filter.value.trim();
+    const { texts, columns, empty } = this.options;
+    let rows = words ? this.all.filter((row) => matches(words, texts(row))) : this.all;
+    const value = columns.find(({ title }) => title === this.sorting?.column)?.value;
+    if (value && this.sorting) rows = sorted(rows, value, this.sorting.down);
+    this.shown = rows;
+    this.table.empty = words && this.all.length ? "Nothing matches the filter" : empty;
+    this.table.show(rows, anew);
   }
 
-  private paintCancel(cell: Text, order: Order): void {
-    const open = OPEN_STATES.has(order.state) && this.api.available;
-    cell.set(!open ? "" : this.canceling.get(order.order_id) === "…" ? "…" : "✕", open ? "cancel active" : "cancel");
-  }
-}
-
-/** The account's fills, newest first. */
-export class FillsTable implements View {
-  readonly parts = ["fills", "choice"] as const;
-  readonly root: HTMLElement;
-  private readonly count = new Text("count");
-  private readonly table: Table<Fill>;
-
-  constructor(
-    private readonly store: Store,
-    choose: (symbol: string) => void,
-  ) {
-    const { root, body } = panel("Fills", "fills", this.count.node);
-    this.root = root;
-    this.table = new Table<Fill>({
-      rowHeight: 21,
-      keyOf: (fill) => fill.execution_id,
-      empty: "No fills",
-      onClick: (fill) => choose(fill.symbol),
-      columns: [
-        { title: "Time", className: "dim", paint: (c, f) => void c.set(timeOfDay(f.venue_ns)) },
-        { title: "Side", paint: (c, f) => void c.set(sideName(f.side), sideClass(f.side)) },
-        { title: "Symbol", className: "symbol", paint: (c, f) => void c.set(f.symbol) },
-        { title: "Qty", className: "num", paint: (c, f) => void c.set(whole(f.last_qty)) },
-        { title: "Price", className: "num", paint: (c, f) => void c.set(price(f.last_price_e4)) },
-      ],
-    });
-    body.append(this.table.root);
-  }
-
-  paint(): void {
-    const fills = [...this.store.fills.values()].sort((a, b) => b.venue_ns - a.venue_ns);
-    this.count.set(String(fills.length));
-    this.table.show(fills);
+  private save(): void {
+    const { exported, fileName } = this.options;
+    download(fileName(), csv(exported.head, this.shown.map((row) => exported.cells(row))));
   }
 }

@@ -18,9 +18,9 @@ import { compact, day, minuteOfDay, percent, price, timeOfDay } from "../format"
 import type { View } from "../painter";
 import type { Bar } from "../protocol";
 import type { Store } from "../store";
+import { colour } from "../theme";
+import { Segments } from "./segments";
 
-const UP = "#3fb68b";
-const DOWN = "#e5626a";
 const WINDOWS = [
   { label: "1 s", ns: 1e9, key: "1" },
   { label: "1 min", ns: 60e9, key: "2" },
@@ -43,39 +43,30 @@ export class ChartView implements View {
   private readonly last = new Text("chart-last");
   private readonly legend = new Text("chart-legend", "div");
   private readonly note = el("div", "chart-note", "Waiting for the first print");
-  private readonly buttons: HTMLButtonElement[] = [];
+  private readonly windows: Segments<string>;
   private bars: Bar[] = []; // by window start
   private sums: { notional: number; volume: number }[] = []; // running, for the average price
   private hovered: number | undefined;
+  private volumeColours = { up: "", down: "" };
 
   constructor(
     private readonly store: Store,
-    private readonly chooseWindow: (ns: number) => void,
+    chooseWindow: (ns: number) => void,
   ) {
-    const toggle = el("div", "segments");
-    for (const { label, ns } of WINDOWS) {
-      const button = el("button", "", label);
-      button.addEventListener("click", () => this.chooseWindow(ns));
-      this.buttons.push(button);
-      toggle.append(button);
-    }
-    const { root, body } = panel("", "chart", this.title.node, this.last.node, toggle);
+    const choices = WINDOWS.map(({ label, ns }): [string, string] => [String(ns), label]);
+    this.windows = new Segments("Candle width", choices, "", (ns) => chooseWindow(Number(ns)));
+    const { root, body } = panel("", "chart", this.last.node, this.windows.root);
+    root.querySelector("h2")?.append(this.title.node);
     this.root = root;
     const canvas = el("div", "chart-canvas");
-    body.append(canvas, this.legend.node, this.note);
+    body.append(canvas, this.legend.node, this.note, attribution());
     this.chart = createChart(canvas, OPTIONS);
     this.candles = this.chart.addSeries(CandlestickSeries, {
-      upColor: UP,
-      downColor: DOWN,
       borderVisible: false,
-      wickUpColor: UP,
-      wickDownColor: DOWN,
-      priceLineColor: "#5b6776",
       priceLineStyle: LineStyle.Dotted,
       priceFormat: { type: "price", precision: 2, minMove: 0.01 },
     });
     this.vwap = this.chart.addSeries(LineSeries, {
-      color: "#d8a657",
       lineWidth: 1,
       priceLineVisible: false,
       lastValueVisible: false,
@@ -93,10 +84,27 @@ export class ChartView implements View {
     this.chart.subscribeCrosshairMove((event) => this.hover(event));
   }
 
+  /** Takes the colours of the style sheet, which may have changed with the theme. */
+  recolour(): void {
+    const [up, down, line, dim] = [colour("--up"), colour("--down"), colour("--line"), colour("--dim")];
+    const crosshair = { color: dim, labelBackgroundColor: colour("--label") };
+    this.volumeColours = { up: colour("--up", 0.4), down: colour("--down", 0.4) };
+    this.chart.applyOptions({
+      layout: { background: { type: ColorType.Solid, color: colour("--panel") }, textColor: dim },
+      grid: { vertLines: { color: colour("--grid") }, horzLines: { color: colour("--grid") } },
+      crosshair: { vertLine: crosshair, horzLine: crosshair },
+      rightPriceScale: { borderColor: line },
+      timeScale: { borderColor: line },
+    });
+    this.candles.applyOptions({ upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, priceLineColor: dim });
+    this.vwap.applyOptions({ color: colour("--accent") });
+    this.redraw();
+  }
+
   paint(): void {
     const { symbol, windowNs } = this.store.choice;
     this.title.set(symbol || "–");
-    WINDOWS.forEach(({ ns }, index) => this.buttons[index]?.classList.toggle("on", ns === windowNs));
+    this.windows.set(String(windowNs));
     this.paintLast(symbol);
     if (this.store.barsReset) this.reload();
     else for (const bar of this.store.changedBars.values()) this.update(bar);
@@ -132,7 +140,7 @@ export class ChartView implements View {
     this.sums = [];
     for (const bar of this.bars) this.sums.push(this.sumAfter(bar, this.sums.at(-1)));
     this.candles.setData(this.bars.map(candle));
-    this.volume.setData(this.bars.map(column));
+    this.volume.setData(this.bars.map((bar) => this.column(bar)));
     this.vwap.setData(this.bars.map((bar, index) => ({ time: seconds(bar), value: this.average(index) })));
   }
 
@@ -158,7 +166,7 @@ export class ChartView implements View {
       return;
     }
     this.candles.update(candle(bar));
-    this.volume.update(column(bar));
+    this.volume.update(this.column(bar));
     this.vwap.update({ time: seconds(bar), value: this.average(this.bars.length - 1) });
   }
 
@@ -172,6 +180,11 @@ export class ChartView implements View {
   private average(index: number): number {
     const sum = this.sums[index];
     return sum?.volume ? sum.notional / sum.volume / 10_000 : (this.bars[index]?.close_e4 ?? 0) / 10_000;
+  }
+
+  private column(bar: Bar) {
+    const color = bar.close_e4 >= bar.open_e4 ? this.volumeColours.up : this.volumeColours.down;
+    return { time: seconds(bar), value: bar.volume, color };
   }
 
   private hover(event: MouseEventParams): void {
@@ -205,6 +218,15 @@ function stateName(state: string): string {
   return { H: "HALTED", P: "PAUSED", Q: "QUOTATION ONLY" }[state] ?? "";
 }
 
+/** The library's licence asks for its name and a link. */
+function attribution(): HTMLElement {
+  const link = el("a", "attribution", "TradingView Lightweight Charts™");
+  link.href = "https://www.tradingview.com/";
+  link.target = "_blank";
+  link.rel = "noopener";
+  return link;
+}
+
 function candle(bar: Bar) {
   return {
     time: seconds(bar),
@@ -215,28 +237,12 @@ function candle(bar: Bar) {
   };
 }
 
-function column(bar: Bar) {
-  const color = bar.close_e4 >= bar.open_e4 ? "rgba(63, 182, 139, 0.4)" : "rgba(229, 98, 106, 0.4)";
-  return { time: seconds(bar), value: bar.volume, color };
-}
-
 const OPTIONS = {
   autoSize: true,
-  layout: {
-    background: { type: ColorType.Solid, color: "#0d1116" },
-    textColor: "#7d8996",
-    fontFamily: "'Inter Variable', system-ui, sans-serif",
-    fontSize: 11,
-  },
-  grid: { vertLines: { color: "#151b22" }, horzLines: { color: "#151b22" } },
-  crosshair: {
-    mode: CrosshairMode.Normal,
-    vertLine: { color: "#4d5864", labelBackgroundColor: "#27303a" },
-    horzLine: { color: "#4d5864", labelBackgroundColor: "#27303a" },
-  },
-  rightPriceScale: { borderColor: "#1e252e" },
+  // The library's own logo brings an inline style sheet, which a strict content policy refuses; `attribution` stands for it.
+  layout: { attributionLogo: false, fontFamily: "'Inter Variable', system-ui, sans-serif", fontSize: 11 },
+  crosshair: { mode: CrosshairMode.Normal },
   timeScale: {
-    borderColor: "#1e252e",
     timeVisible: true,
     secondsVisible: true,
     rightOffset: 4,

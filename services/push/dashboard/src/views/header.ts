@@ -21,6 +21,7 @@ export class Header implements View {
   private readonly halted = new Text("reading-value");
   private readonly account = el("input", "account-choice");
   private readonly accounts = el("datalist");
+  private readonly accountNote = new Text("account-note");
   private readonly banner = el("div", "banner");
   private counted = { at: 0, rows: 0 };
   private readonly feeds = new Map<string, { at: number; ticks: number; rate: number | undefined }>();
@@ -37,9 +38,11 @@ export class Header implements View {
     this.account.placeholder = "Account";
     this.account.spellcheck = false;
     this.account.addEventListener("change", () => chooseAccount(this.account.value.trim()));
+    this.account.setAttribute("aria-describedby", "account-note");
+    this.accountNote.node.id = "account-note";
     this.account.addEventListener("focus", () => this.account.select());
     this.root.append(
-      el("div", "mark", mark(), "Tidemark"),
+      el("h1", "mark", mark(), "Tidemark"),
       this.state.node,
       reading("Feed", this.feed, this.feedDay),
       reading("Ticks/s", this.ticks),
@@ -47,9 +50,10 @@ export class Header implements View {
       reading("Up / down", this.breadth),
       reading("Halted", this.halted),
       el("div", "gap"),
-      el("label", "account-field", el("span", "", "Account"), this.account, this.accounts),
+      el("label", "account-field", el("span", "", "Account"), this.account, this.accounts, this.accountNote.node),
     );
-    document.body.append(this.banner);
+    this.banner.setAttribute("role", "alert");
+    this.root.append(this.banner);
   }
 
   offer(accounts: string[]): void {
@@ -72,6 +76,9 @@ export class Header implements View {
     this.feedDay.set(this.store.feedNs ? note : "");
     this.ticks.set(this.ticksPerS());
     this.count();
+    const unknown = this.store.accountState === "unknown";
+    this.accountNote.set(unknown ? "no such account" : this.store.accountState === "unconfirmed" ? "unconfirmed" : "");
+    if (this.account.ariaInvalid !== String(unknown)) this.account.ariaInvalid = String(unknown);
     if (document.activeElement !== this.account && this.account.value !== this.store.choice.account) {
       this.account.value = this.store.choice.account;
     }

@@ -1,4 +1,4 @@
-import { el, panel, Text } from "../dom";
+import { button, el, panel, Text } from "../dom";
 import { price, whole } from "../format";
 import type { View } from "../painter";
 import { OPEN_STATES } from "../protocol";
@@ -17,7 +17,10 @@ interface Rung {
   width: string;
 }
 
-/** Ten levels a side with their depth, our own open quantity beside them; a click takes the price into the ticket. */
+/**
+ * Ten levels a side with their depth, our own open quantity beside them; a click takes the price into the ticket. One of
+ * them is in the order of the tab key, the arrow keys lead to the others.
+ */
 export class Ladder implements View {
   readonly parts = ["book", "choice", "orders"] as const;
   readonly root: HTMLElement;
@@ -33,6 +36,9 @@ export class Ladder implements View {
   ) {
     const { root, body } = panel("Book", "ladder", this.symbol.node);
     this.root = root;
+    body.setAttribute("role", "group");
+    body.setAttribute("aria-label", "Price levels");
+    body.addEventListener("keydown", (event) => this.keyDown(event));
     const head = el("div", "rung rung-head", el("span", "", "Mine"), el("span", "", "Price"), el("span", "", "Size"), el("span", "", "Total"));
     body.append(head);
     for (let n = 0; n < LEVELS; n++) this.asks.unshift(this.rung(body, "ask"));
@@ -40,6 +46,7 @@ export class Ladder implements View {
     middle.title = "The bar shows the bids' share of the ten levels' size";
     body.append(middle);
     for (let n = 0; n < LEVELS; n++) this.bids.push(this.rung(body, "bid"));
+    this.reach(this.bids[0]);
   }
 
   paint(): void {
@@ -61,7 +68,7 @@ export class Ladder implements View {
     this.imbalance.style.width = `${share.toFixed(0)}%`;
   }
 
-  private side(rungs: Rung[], levels: [number, number][], most: number, own: Map<number, number>): number {
+  private side(rungs: Rung[], levels: [number, number][], most: number, own: Map<bigint, bigint>): number {
     let total = 0;
     rungs.forEach((rung, index) => {
       const level = levels[index];
@@ -70,26 +77,31 @@ export class Ladder implements View {
       rung.price.set(level ? price(level[0]) : "");
       rung.size.set(level ? whole(level[1]) : "");
       rung.total.set(level ? whole(total) : "");
-      rung.own.set(level ? (own.get(level[0])?.toString() ?? "") : "");
+      rung.own.set(level ? (own.get(BigInt(level[0]))?.toString() ?? "") : "");
       const width = level ? `scaleX(${(level[1] / most).toFixed(3)})` : "scaleX(0)";
       if (width !== rung.width) rung.bar.style.transform = rung.width = width;
     });
     return total;
   }
 
-  private ownQuantities(): Map<number, number> {
-    const own = new Map<number, number>();
+  private ownQuantities(): Map<bigint, bigint> {
+    const own = new Map<bigint, bigint>();
     for (const order of this.store.orders.values()) {
       if (order.symbol !== this.store.choice.symbol || !order.limit_price_e4 || !OPEN_STATES.has(order.state)) continue;
-      own.set(order.limit_price_e4, (own.get(order.limit_price_e4) ?? 0) + order.leaves_qty);
+      own.set(order.limit_price_e4, (own.get(order.limit_price_e4) ?? 0n) + order.leaves_qty);
     }
     return own;
   }
 
   private rung(body: HTMLElement, side: string): Rung {
-    const bar = el("div", "depth");
+    const bar = el("span", "depth");
+    let pressedE4 = 0; // what the level was when the pointer went down: a moving book does not change the choice
+    const take = (): void => {
+      if (pressedE4 || rung.priceE4) this.pick(pressedE4 || rung.priceE4);
+      pressedE4 = 0;
+    };
     const rung: Rung = {
-      node: el("div", `rung ${side}`),
+      node: button(`rung ${side}`, "", take),
       bar,
       own: new Text("own"),
       size: new Text(""),
@@ -99,10 +111,25 @@ export class Ladder implements View {
       width: "",
     };
     rung.node.append(bar, rung.own.node, rung.price.node, rung.size.node, rung.total.node);
-    rung.node.addEventListener("click", () => {
-      if (rung.priceE4) this.pick(rung.priceE4);
-    });
+    rung.node.tabIndex = -1;
+    rung.node.addEventListener("pointerdown", () => (pressedE4 = rung.priceE4));
+    rung.node.addEventListener("focus", () => this.reach(rung));
     body.append(rung.node);
     return rung;
+  }
+
+  /** Makes one level the one that the tab key comes to. */
+  private reach(rung: Rung | undefined): void {
+    for (const one of [...this.asks, ...this.bids]) one.node.tabIndex = one === rung ? 0 : -1;
+  }
+
+  private keyDown(event: KeyboardEvent): void {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const shown = [...this.asks].reverse().concat(this.bids).filter(({ node }) => node.offsetParent);
+    const at = shown.findIndex(({ node }) => node === document.activeElement);
+    if (!step || at < 0) return;
+    event.preventDefault();
+    event.stopPropagation();
+    shown[at + step]?.node.focus();
   }
 }

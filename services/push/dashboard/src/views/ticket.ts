@@ -1,226 +1,247 @@
 import { el, panel, Text } from "../dom";
-import { compared, money, price, tickE4, whole } from "../format";
-import { type Answer, clientOrderId, type OrderRequest, type OrdersApi } from "../orders_api";
+import { money, tickE4, whole } from "../format";
+import { cautions, describe, type Draft, notionalE4, type OrderRequest } from "../order_draft";
+import { clientOrderId, type OrdersApi } from "../orders_api";
 import type { View } from "../painter";
+import { Presses } from "../presses";
 import type { Side } from "../protocol";
+import type { StoredSettings } from "../settings";
+import { storageOf } from "../storage";
 import type { Store } from "../store";
+import { OPEN_MAX, type Submission, Submissions } from "../submissions";
+import { exactJson } from "../wire";
+import { confirmOrder } from "./confirm";
+import { NumberInput } from "./number_input";
+import { Segments } from "./segments";
+import { Verdicts, why } from "./verdicts";
 
-const VERDICTS_MAX = 4;
+/** What the button says, and what a press of it sends: nothing, a new order, or one without an answer once more. */
+interface Offer {
+  text: string;
+  send?: Draft | Submission;
+  /** An answer is out: the button waits, and keeps the focus. */
+  busy?: boolean;
+}
+
+const ECHO_NOTE_MS = 2_500;
+
+type Announce = (text: string, tone: "good" | "bad") => void;
 
 /** Where orders are entered, and where the gate's committed verdict on them is read. */
 export class Ticket implements View {
-  readonly parts = ["choice", "quotes", "account", "link"] as const;
+  readonly parts = ["choice", "quotes", "account", "link", "orders"] as const;
   readonly root: HTMLElement;
   private side: Side = "B";
   private type: "LIMIT" | "MARKET" = "LIMIT";
   private tif: "DAY" | "IOC" = "DAY";
+  /** The choice that is on the screen: a press between two frames sends what the eye still sees. */
+  private shown = { symbol: "", account: "" };
   private pricedFor = "";
-  private unanswered: OrderRequest | undefined;
-  private busy = false;
-  private readonly qty = input("100", "Quantity");
-  private readonly limit = input("", "Limit price");
+  private asking = false; // a dialog is open about an order
+  private offer: Offer = { text: "" };
+  private echoTimer = 0;
+  private readonly presses = new Presses();
+  private readonly qty: NumberInput;
+  private readonly limit: NumberInput;
   private readonly estimate = new Text("estimate");
   private readonly submit = el("button", "submit");
-  private readonly verdicts = el("ol", "verdicts");
   private readonly sides: Segments<Side>;
   private readonly types: Segments<"LIMIT" | "MARKET">;
   private readonly tifs: Segments<"DAY" | "IOC">;
   private readonly symbol = new Text("head-note");
+  private readonly submissions: Submissions;
+  private readonly verdicts: Verdicts;
 
   constructor(
     private readonly store: Store,
     private readonly api: OrdersApi,
+    private readonly settings: StoredSettings,
+    private readonly announce: Announce,
   ) {
     const { root, body } = panel("Order", "ticket", this.symbol.node);
     this.root = root;
-    this.sides = new Segments([["B", "Buy"], ["S", "Sell"]], "side", (side) => this.setSide(side));
-    this.types = new Segments([["LIMIT", "Limit"], ["MARKET", "Market"]], "", (type) => this.setType(type));
-    this.tifs = new Segments([["DAY", "Day"], ["IOC", "IOC"]], "", (tif) => this.setTif(tif));
-    const form = el("form", "ticket-form");
-    form.append(
-      this.sides.root,
-      el("div", "pair", this.types.root, this.tifs.root),
-      el("div", "pair", field("Quantity", this.qty), field("Price", this.limit)),
-      this.estimate.node,
-      this.submit,
-    );
-    this.submit.type = "submit";
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      void this.send();
+    this.submissions = new Submissions(api, storageOf("sessionStorage"), (submission) => this.settled(submission));
+    this.verdicts = new Verdicts(this.submissions);
+    this.sides = new Segments("Side", [["B", "Buy"], ["S", "Sell"]], "wide side", (side) => this.setSide(side));
+    this.types = new Segments("Type", [["LIMIT", "Limit"], ["MARKET", "Market"]], "wide", (type) => this.setType(type));
+    this.tifs = new Segments("Time in force", [["DAY", "Day"], ["IOC", "IOC"]], "wide", (tif) => this.setTif(tif));
+    this.qty = new NumberInput({ label: "Quantity", name: "quantity", decimals: 0, step: () => [100n, 1n] }, () => this.label());
+    const step = (value: bigint): [bigint, bigint] => [tickE4(value), tickE4(value)];
+    this.limit = new NumberInput({ label: "Limit price", caption: "Price", name: "price", decimals: 4, decimalsShown: 2, step }, (byHand) => {
+      if (byHand) this.pricedFor = this.shown.symbol;
+      this.label();
     });
-    for (const one of [this.qty, this.limit]) one.addEventListener("input", () => this.edited());
-    step(this.qty, () => 100, 1);
-    step(this.limit, () => tickE4(this.priceE4()) / 10_000, tickE4(10_000) / 10_000);
-    body.append(form, this.verdicts);
+    this.qty.set(100n);
+    body.append(this.form(), this.verdicts.root);
     this.setSide("B");
     this.setType("LIMIT");
     this.setTif("DAY");
+    this.verdicts.paint();
   }
 
   setSide(side: Side): void {
     this.side = side;
     this.sides.set(side);
     this.root.dataset["side"] = side;
-    this.edited();
+    this.label();
   }
 
   setPrice(priceE4: number): void {
     this.setType("LIMIT");
-    this.limit.value = price(priceE4);
-    this.edited();
+    this.pricedFor = this.shown.symbol;
+    this.limit.set(BigInt(priceE4));
   }
 
   paint(): void {
-    const { symbol } = this.store.choice;
+    const { symbol, account } = this.store.choice;
+    const moved = symbol !== this.shown.symbol;
+    this.shown = { symbol, account };
     this.symbol.set(symbol);
-    if (symbol !== this.pricedFor) {
-      const quote = this.store.quotes.get(symbol);
-      const near = this.side === "B" ? quote?.ask_e4 : quote?.bid_e4;
-      this.limit.value = near ? price(near) : "";
-      if (near || !symbol) this.pricedFor = symbol;
+    if (moved) {
+      this.pricedFor = "";
+      this.limit.set(undefined);
     }
+    this.suggestPrice();
+    this.submissions.observe(this.store.orders);
     this.label();
+  }
+
+  /** The touch, once for each symbol, unless a price was typed before a quote came. */
+  private suggestPrice(): void {
+    const { symbol } = this.shown;
+    if (symbol === this.pricedFor) return;
+    const quote = this.store.quotes.get(symbol);
+    const near = this.side === "B" ? quote?.ask_e4 : quote?.bid_e4;
+    if (!near) return;
+    this.pricedFor = symbol;
+    this.limit.set(BigInt(near));
   }
 
   private setType(type: "LIMIT" | "MARKET"): void {
     this.type = type;
     this.types.set(type);
     this.limit.disabled = type === "MARKET";
-    this.edited();
+    this.label();
   }
 
   private setTif(tif: "DAY" | "IOC"): void {
     this.tif = tif;
     this.tifs.set(tif);
-    this.edited();
-  }
-
-  private edited(): void {
-    this.unanswered = undefined;
     this.label();
   }
 
-  private priceE4(): number {
-    if (this.type === "LIMIT") return Math.round(Number(this.limit.value.replaceAll(",", "")) * 10_000) || 0;
-    const quote = this.store.quotes.get(this.store.choice.symbol);
-    return (this.side === "B" ? quote?.ask_e4 : quote?.bid_e4) ?? 0;
+  private form(): HTMLElement {
+    const form = el("form", "ticket-form");
+    this.submit.type = "submit";
+    form.append(
+      this.sides.root,
+      el("div", "pair", this.types.root, this.tifs.root),
+      el("div", "pair", this.qty.root, this.limit.root),
+      el("div", "ticket-notes", this.qty.refusal.node, this.limit.refusal.node, this.estimate.node),
+      this.submit,
+    );
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      void this.press();
+    });
+    // Enter sends once for each time the key goes down; the browser's own submission follows its repeats too.
+    form.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || (event.target instanceof HTMLButtonElement && event.target !== this.submit)) return;
+      event.preventDefault();
+      if (this.presses.keyDown(event.repeat, performance.now())) void this.press();
+    });
+    window.addEventListener("keyup", (event) => {
+      if (event.key === "Enter") this.presses.keyUp();
+    });
+    window.addEventListener("blur", () => this.presses.keyUp());
+    return form;
   }
 
-  private quantity(): number {
-    return Number(this.qty.value.replaceAll(",", "")) || 0;
+  /** The order that the fields stand for, where they stand for one. */
+  private draft(): Draft | undefined {
+    const { symbol, account } = this.shown;
+    const [qty, limit] = [this.qty.value, this.limit.value];
+    if (qty === undefined || (this.type === "LIMIT" && limit === undefined)) return undefined;
+    const draft = { account_id: account, symbol, side: this.side, order_type: this.type, time_in_force: this.tif, qty };
+    return limit === undefined ? draft : { ...draft, limit_price_e4: limit };
+  }
+
+  private offered(draft: Draft | undefined): Offer {
+    const { symbol, account } = this.shown;
+    if (!this.api.available) return { text: "No orders API configured" };
+    if (!account) return { text: "Choose an account" };
+    if (this.store.accountState === "unknown") return { text: `No such account: ${account}` };
+    if (this.store.accountState === "checking") return { text: "Checking the account …" };
+    if (!symbol) return { text: "Choose a symbol" };
+    if (this.submissions.waiting(account, symbol)) return { text: "Waiting for the verdict …", busy: true };
+    if (!draft) return { text: this.qty.refused ? "Check the quantity" : "Check the price" };
+    const same = this.submissions.unanswered(draft);
+    if (same) return { text: "No verdict · send the same order again", send: same };
+    if (this.submissions.open.length >= OPEN_MAX) return { text: "Too many orders without a verdict" };
+    return { text: describe(draft), send: draft };
   }
 
   private label(): void {
-    const { symbol, account } = this.store.choice;
-    const notional = this.priceE4() * this.quantity();
-    const holding = this.store.account?.positions.find((one) => one.symbol === symbol)?.qty ?? 0;
-    this.estimate.set(`${this.type === "MARKET" ? "≈ " : ""}${notional > 0 ? money(notional) : "–"}   ·   holding ${whole(holding)}`);
-    const verb = this.side === "B" ? "Buy" : "Sell";
-    const ready = this.api.available && symbol !== "" && account !== "";
-    this.submit.disabled = this.busy || !ready;
-    if (!this.api.available) this.submit.textContent = "No orders API configured";
-    else if (!account) this.submit.textContent = "Choose an account";
-    else if (this.busy) this.submit.textContent = "Waiting for the verdict …";
-    else if (this.unanswered) this.submit.textContent = "No verdict · send the same order again";
-    else {
-      const at = this.type === "MARKET" ? "at market" : `@ ${this.limit.value || "–"}`;
-      this.submit.textContent = `${verb} ${this.qty.value || "–"} ${symbol} ${at}`;
+    const draft = this.draft();
+    const { submit } = this;
+    this.offer = this.offered(draft);
+    if (submit.textContent !== this.offer.text) submit.textContent = this.offer.text;
+    submit.disabled = !this.offer.send && !this.offer.busy;
+    submit.setAttribute("aria-disabled", String(!this.offer.send));
+    this.paintEstimate(draft);
+  }
+
+  private paintEstimate(draft: Draft | undefined): void {
+    const { symbol } = this.shown;
+    if (this.echoTimer) return void this.estimate.set("Pressed again at once: sent only once", "estimate warn");
+    const holding = this.store.account?.positions.find((one) => one.symbol === symbol)?.qty ?? 0n;
+    const notional = draft ? notionalE4(draft, this.store.quotes.get(symbol)) : 0n;
+    const worth = notional > 0n ? money(notional) : "–";
+    const refused = this.qty.refused || this.limit.refused;
+    this.estimate.set(refused ? "" : `${this.type === "MARKET" ? "≈ " : ""}${worth}   ·   holding ${whole(holding)}`, "estimate");
+  }
+
+  /** Sends what the button says, after asking where the order is out of the ordinary. */
+  private async press(): Promise<void> {
+    const { send } = this.offer;
+    if (!send || this.asking) return;
+    const draft = "order" in send ? send.order : send;
+    const { client_order_id: _, ...what } = { client_order_id: "", ...draft };
+    if (!this.presses.decides(exactJson(what), performance.now())) return this.echo();
+    if ("order" in send) return this.submissions.again(send);
+    const order: OrderRequest = { ...send, client_order_id: clientOrderId() };
+    if (!(await this.meant(order))) return this.label();
+    await this.submissions.send(order);
+  }
+
+  private async meant(order: OrderRequest): Promise<boolean> {
+    const current = this.store.link === "live" || this.store.link === "delayed";
+    const found = cautions(order, this.store.quotes.get(order.symbol), current, this.settings.now.ask);
+    if (!found.length) return true;
+    this.asking = true;
+    try {
+      return await confirmOrder(order, found);
+    } finally {
+      this.asking = false;
     }
   }
 
-  private request(): OrderRequest {
-    const { symbol, account } = this.store.choice;
-    const limit = this.type === "LIMIT" ? { limit_price_e4: this.priceE4() } : {};
-    return {
-      account_id: account,
-      client_order_id: clientOrderId(),
-      symbol,
-      side: this.side,
-      order_type: this.type,
-      time_in_force: this.tif,
-      qty: this.quantity(),
-      ...limit,
-    };
-  }
-
-  private async send(): Promise<void> {
-    if (this.submit.disabled) return;
-    const order = this.unanswered ?? this.request();
-    this.busy = true;
+  private echo(): void {
+    clearTimeout(this.echoTimer);
+    this.echoTimer = window.setTimeout(() => {
+      this.echoTimer = 0;
+      this.label();
+    }, ECHO_NOTE_MS);
     this.label();
-    const answer = await this.api.submit(order);
-    this.busy = false;
-    this.unanswered = answer.kind === "unanswered" ? order : undefined;
-    this.tell(order, answer);
+  }
+
+  private settled(submission: Submission): void {
+    this.verdicts.paint();
     this.label();
+    const { order, phase } = submission;
+    const what = [describe(order), `account ${order.account_id}`, why(submission)].filter(Boolean).join(", ");
+    if (phase === "accepted") this.announce(`Accepted: ${what}`, "good");
+    else if (phase === "denied") this.announce(`Denied: ${what}`, "bad");
+    else if (phase !== "sent") this.announce(`${phase === "refused" ? "Failed" : "No verdict"}: ${what}`, "bad");
   }
-
-  private tell(order: OrderRequest, answer: Answer): void {
-    const at = order.limit_price_e4 === undefined ? "market" : price(order.limit_price_e4);
-    const what = `${order.side === "B" ? "Buy" : "Sell"} ${whole(order.qty)} ${order.symbol} @ ${at}`;
-    const numbers = Object.entries(answer.compared).map(([name, value]) => compared(name, value));
-    const node = el(
-      "li",
-      `verdict ${answer.kind}`,
-      el("span", "verdict-kind", answer.kind === "accepted" ? "Accepted" : answer.kind === "denied" ? "Denied" : "Failed"),
-      el("span", "verdict-what", what),
-      el("span", "verdict-took", `${answer.tookMs.toFixed(1)} ms`),
-    );
-    if (answer.title || numbers.length) node.append(el("span", "verdict-why", [answer.title, ...numbers].filter(Boolean).join("  ·  ")));
-    this.verdicts.prepend(node);
-    while (this.verdicts.children.length > VERDICTS_MAX) this.verdicts.lastElementChild?.remove();
-  }
-}
-
-class Segments<T extends string> {
-  readonly root: HTMLElement;
-  private readonly buttons = new Map<T, HTMLButtonElement>();
-
-  constructor(choices: [T, string][], className: string, chosen: (value: T) => void) {
-    this.root = el("div", `segments wide ${className}`);
-    for (const [value, label] of choices) {
-      const button = el("button", "", label);
-      button.type = "button";
-      button.dataset["value"] = value;
-      button.addEventListener("click", () => chosen(value));
-      this.buttons.set(value, button);
-      this.root.append(button);
-    }
-  }
-
-  set(value: T): void {
-    for (const [one, button] of this.buttons) {
-      button.classList.toggle("on", one === value);
-      button.setAttribute("aria-pressed", String(one === value));
-    }
-  }
-}
-
-function input(value: string, label: string): HTMLInputElement {
-  const node = el("input", "number");
-  node.value = value;
-  node.inputMode = "decimal";
-  node.autocomplete = "off";
-  node.setAttribute("aria-label", label);
-  return node;
-}
-
-function field(label: string, control: HTMLElement): HTMLElement {
-  return el("label", "field", el("span", "", label), control);
-}
-
-/** Arrow keys step a number: by a tick, or a round lot (with shift: one share, a cent). */
-function step(node: HTMLInputElement, by: () => number, fine: number): void {
-  node.addEventListener("keydown", (event) => {
-    const direction = { ArrowUp: 1, ArrowDown: -1 }[event.key];
-    if (!direction) return;
-    event.preventDefault();
-    event.stopPropagation();
-    const size = event.shiftKey ? fine : by();
-    const decimals = size < 0.01 ? 4 : size < 1 ? 2 : 0;
-    const value = (Number(node.value.replaceAll(",", "")) || 0) + direction * size;
-    node.value = Math.max(0, value).toFixed(decimals);
-    node.dispatchEvent(new Event("input"));
-  });
 }

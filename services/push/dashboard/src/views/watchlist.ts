@@ -80,7 +80,7 @@ export class WatchList implements View {
     this.search.setAttribute("aria-label", "Search symbols");
     this.search.addEventListener("input", () => {
       this.filter = this.search.value.trim().toUpperCase();
-      this.resort();
+      this.resort(true);
     });
     this.search.addEventListener("keydown", (event) => {
       const first = this.shown[0];
@@ -97,7 +97,7 @@ export class WatchList implements View {
   clear(): void {
     this.search.value = this.filter = "";
     this.search.blur();
-    this.resort();
+    this.resort(true);
   }
 
   /** Chooses the symbol `step` rows below the chosen one. */
@@ -116,7 +116,7 @@ export class WatchList implements View {
     else this.table.paint();
   }
 
-  private resort(): void {
+  private resort(anew = false): void {
     this.sortedAt = performance.now();
     this.sortedSize = this.store.quotes.size;
     const value = VALUE[this.sort.key];
@@ -128,13 +128,13 @@ export class WatchList implements View {
       .map((one) => one.symbol);
     const total = this.store.quotes.size;
     this.count.textContent = this.filter ? `${this.shown.length} of ${total}` : String(total);
-    this.table.show(this.shown);
+    this.table.show(this.shown, anew);
   }
 
   private sortBy(key: SortKey): void {
     this.sort = { key, down: this.sort.key === key ? !this.sort.down : key !== "symbol" };
     this.mark();
-    this.resort();
+    this.resort(true);
   }
 
   private mark(): void {
@@ -142,6 +142,7 @@ export class WatchList implements View {
     this.table.heads.forEach((head, index) => {
       const sorted = column[this.sort.key] === index;
       head.dataset["sorted"] = sorted ? (this.sort.down ? "down" : "up") : "";
+      if (head.firstElementChild) head.ariaSort = sorted ? (this.sort.down ? "descending" : "ascending") : "none";
     });
   }
 
@@ -160,6 +161,7 @@ export class WatchList implements View {
     });
     const percentage = (quote: Quote): string => (quote.open_e4 && quote.last_e4 ? percent(change(quote)) : "–");
     return new Table<string>({
+      name: "Symbols",
       rowHeight: 22,
       keyOf: (symbol) => symbol,
       rowClass: (symbol) => {
@@ -167,6 +169,7 @@ export class WatchList implements View {
         return (symbol === this.store.choice.symbol ? "chosen " : "") + (state && state !== "T" ? "halted" : "");
       },
       onClick: (symbol) => this.choose(symbol),
+      onActive: (symbol) => this.choose(symbol),
       empty: "No quotes yet",
       columns: [
         column("Symbol", (cell, quote) => void cell.set(quote.symbol), "symbol"),

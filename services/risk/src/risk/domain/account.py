@@ -23,6 +23,10 @@ class AccountRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reserved_cash_e4: int = 0
     seq: int = 0
     """Number of the account's last ledger entry."""
+    pending_cash_e4: int = 0
+    """What its open SELL orders bring at most, see ``open_orders``."""
+    buy_prices: dict[str, bytes] = {}
+    """Symbol → levels of its open BUY orders, see ``open_orders``; in the order of the symbols, none of them empty."""
 
     @property
     def available_cash_e4(self) -> int:
@@ -34,6 +38,8 @@ class PositionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     qty: int = 0
     reserved_qty: int = 0
+    sell_prices: bytes = b""
+    """Levels of its open SELL orders, see ``open_orders``."""
 
     @property
     def available_qty(self) -> int:
@@ -87,6 +93,9 @@ class OrderRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cum_qty: int
     touched_ns: int
     """Last decision or execution; the row may be forgotten some days after it, once nothing is open."""
+    counted: bool = False
+    """Whether its price and its proceeds are counted in the rows of account and position (``open_orders``). False where
+    denied, and in rows of a version that did not count."""
 
     def facts(self) -> OrderFacts:
         """What the judge must know of an order that was answered."""

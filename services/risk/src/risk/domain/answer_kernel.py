@@ -64,7 +64,7 @@ _HEX: Final = piece("0123456789abcdef")
 
 # --- the row ------------------------------------------------------------------------------------------------------
 
-_ARRAY_OF_16: Final = np.frombuffer(b"\xdc\x00\x10", np.uint8)
+_ARRAY_OF_17: Final = np.frombuffer(b"\xdc\x00\x11", np.uint8)
 _TEXT: Final = 0xA0
 """MessagePack's text of up to 31 bytes, plus its length."""
 _BUY_LIMIT: Final = np.frombuffer(b"\xa1B\xa5LIMIT", np.uint8)
@@ -75,8 +75,9 @@ _DAY: Final = np.frombuffer(b"\xa3DAY", np.uint8)
 _IOC: Final = np.frombuffer(b"\xa3IOC", np.uint8)
 _NIL: Final = 0xC0
 _EMPTY_MAP: Final = 0x80
+_TRUE: Final = 0xC3
 PACKED_INTEGER_BYTES: Final = 9
-ROW_BYTES: Final = 3 + 1 + SYMBOL_CHARS + len(_SELL_MARKET) + len(_DAY) + 2 + 9 * PACKED_INTEGER_BYTES
+ROW_BYTES: Final = 3 + 1 + SYMBOL_CHARS + len(_SELL_MARKET) + len(_DAY) + 3 + 9 * PACKED_INTEGER_BYTES
 """At most, without its mark."""
 
 
@@ -171,7 +172,7 @@ def write_links(text, ends, heads):  # type: ignore[no-untyped-def]
 @part
 def write_row(text, at, source, intent, order, market, marks, run):  # type: ignore[no-untyped-def]
     """``risk.domain.account.OrderRow``, field by field."""
-    at = write_piece(text, at, _ARRAY_OF_16, 0, _ARRAY_OF_16.size)
+    at = write_piece(text, at, _ARRAY_OF_17, 0, _ARRAY_OF_17.size)
     text[at] = _TEXT + intent.symbol_length
     at = write_piece(text, at + 1, source, intent.symbol_begin, intent.symbol_begin + intent.symbol_length)
     if intent.market:
@@ -197,4 +198,6 @@ def write_row(text, at, source, intent, order, market, marks, run):  # type: ign
     at = write_packed(text, at, run.now_ns)  # decided
     at = write_packed(text, at, intent.qty)  # leaves
     text[at] = 0  # cum
-    return write_packed(text, at + 1, run.now_ns)  # touched
+    at = write_packed(text, at + 1, run.now_ns)  # touched
+    text[at] = _TRUE  # counted
+    return at + 1

@@ -31,8 +31,7 @@ def carry_out(
     if isinstance(command, SetAccount):
         if account is None:
             return Outcome(None, AccountRow(command.status or AccountStatus.ACTIVE))
-        status = command.status or account.status
-        return Outcome(None, AccountRow(status, account.cash_e4, account.reserved_cash_e4, account.seq))
+        return Outcome(None, msgspec.structs.replace(account, status=command.status or account.status))
     if account is None:
         return Outcome(Denial(ReasonCode.ACCOUNT_UNKNOWN, {}), None)
     if isinstance(command, Fund):
@@ -68,6 +67,27 @@ def _fund_denial(
     held_qty = (position or NO_POSITION).qty
     if command.qty > INT64_MAX - held_qty:
         return Denial(ReasonCode.COMMAND_INVALID, {"qty": command.qty, "held_qty": held_qty, "qty_max": INT64_MAX})
+    return _headroom_denial(command, account, held_qty)
+
+
+def _headroom_denial(command: Fund, account: AccountRow, held_qty: int) -> Denial | None:
+    """What open orders may bring has to fit, too (``gate.headroom_sufficient``)."""
+    if command.cash_e4 > INT64_MAX - account.cash_e4 - account.pending_cash_e4:
+        compared = {
+            "cash_e4": command.cash_e4,
+            "held_cash_e4": account.cash_e4,
+            "pending_cash_e4": account.pending_cash_e4,
+            "cash_max_e4": INT64_MAX,
+        }
+        return Denial(ReasonCode.HEADROOM_INSUFFICIENT, compared)
+    if command.qty > INT64_MAX - held_qty - account.reserved_cash_e4:
+        compared = {
+            "qty": command.qty,
+            "held_qty": held_qty,
+            "reserved_cash_e4": account.reserved_cash_e4,
+            "qty_max": INT64_MAX,
+        }
+        return Denial(ReasonCode.HEADROOM_INSUFFICIENT, compared)
     return None
 
 

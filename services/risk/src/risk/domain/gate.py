@@ -1,7 +1,7 @@
 """The gate: an ordered tuple of pure checks. The first that objects decides; what is unknown is a denial."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -11,6 +11,7 @@ from common.contracts.values import E4, INT64_MAX, OrderType, Side
 
 from risk.domain.account import NO_POSITION, AccountRow, Mark, PositionRow
 from risk.domain.intent import Order
+from risk.domain.open_orders import PROCEEDS_FACTOR
 
 BPS: Final = 10_000
 TRADING: Final = ord("T")
@@ -27,9 +28,19 @@ class Limits:
     market_collar_bps: int = 500
     """How far beyond the quote a MARKET order may trade, in 1/10,000 of it."""
     mark_age_max_ns: int = 5_000_000_000
-    order_notional_max_e4: int = INT64_MAX
+    order_notional_max_e4: int = 500_000_000_000
     unsaid_state_trades: bool = False
     """Whether an instrument may trade of which the feed never said a trading state (some recordings never do)."""
+    limit_collar_bps: int = 1_000
+    """How far beyond the quote the price of a LIMIT order may be, in 1/10,000 of it."""
+    order_qty_max: int = 1_000_000
+    self_cross_denied: bool = True
+    by_symbol: Mapping[str, "Limits"] = field(default_factory=dict)
+    """All limits of the symbols that have some of their own."""
+
+    def of(self, symbol: str) -> "Limits":
+        """What counts for an order in ``symbol``."""
+        return self.by_symbol.get(symbol, self)
 
 
 class AccountState(msgspec.Struct, frozen=True, gc=False):
@@ -37,6 +48,8 @@ class AccountState(msgspec.Struct, frozen=True, gc=False):
 
     row: AccountRow | None
     position: PositionRow | None
+    opposite_e4: int = 0
+    """Best price of the account's own open orders on the other side, in the order's symbol; 0 where there is none."""
 
 
 class Market(msgspec.Struct, frozen=True, gc=False):
@@ -66,20 +79,21 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
 AccountCheck = Callable[[AccountState], Denial | None]
 MarketCheck = Callable[[Market, Limits, int], Denial | None]
 """The last argument is the time."""
-OrderCheck = Callable[[Order, Market], Denial | None]
+OrderCheck = Callable[[Order, Market, Limits], Denial | None]
 MoneyCheck = Callable[[Order, AccountState, Limits, int], Denial | None]
 """The last argument is the price that ``worst_price_e4`` found."""
 
 
 def decide(order: Order, account: AccountState, market: Market, limits: Limits, now_ns: int) -> Verdict:
     """Runs the checks in their order. Pure: the same arguments give the same verdict."""
+    limits = limits.of(order.symbol)
     for account_check in ACCOUNT_CHECKS:
         if (denial := account_check(account)) is not None:
             return Verdict(denial)
     if (denial := market_denial(market, limits, now_ns)) is not None:
         return Verdict(denial)
     for order_check in ORDER_CHECKS:
-        if (denial := order_check(order, market)) is not None:
+        if (denial := order_check(order, market, limits)) is not None:
             return Verdict(denial)
     price_e4 = worst_price_e4(order, market, limits)
     for money_check in MONEY_CHECKS:
@@ -114,16 +128,32 @@ def worst_price_e4(order: Order, market: Market, limits: Limits) -> int:
 
 
 def market_price_e4(side: Side, market: Market, limits: Limits) -> int:
-    """The opposite quote moved by the collar, rounded outwards to a tick, never below one tick."""
+    """The opposite quote moved by the collar, see ``collared_e4``."""
     assert market.instrument is not None and market.mark is not None
+    quote_e4 = market.mark.ask_e4 if side is _BUY else market.mark.bid_e4
+    return collared_e4(side, quote_e4, limits.market_collar_bps, market.instrument)
+
+
+def collared_e4(side: Side, reference_e4: int, collar_bps: int, instrument: Instrument) -> int:
+    """The reference moved against ``side`` by the collar, rounded outwards to a tick, never below one tick."""
     if side is _BUY:
-        price = -(-market.mark.ask_e4 * (BPS + limits.market_collar_bps) // BPS)
+        price = -(-reference_e4 * (BPS + collar_bps) // BPS)
         # Rounding up may cross one currency unit, where a coarser tick begins: rounding once more settles it.
-        price += -price % tick_e4(market.instrument, price)
-        return price + -price % tick_e4(market.instrument, price)
-    price = market.mark.bid_e4 * (BPS - limits.market_collar_bps) // BPS
-    tick = tick_e4(market.instrument, price)
-    return max(price - price % tick, market.instrument.sub_unit_tick_e4)
+        price += -price % tick_e4(instrument, price)
+        return price + -price % tick_e4(instrument, price)
+    price = reference_e4 * (BPS - collar_bps) // BPS
+    tick = tick_e4(instrument, price)
+    return max(price - price % tick, instrument.sub_unit_tick_e4)
+
+
+def limit_bound_e4(side: Side, market: Market, limits: Limits) -> int:
+    """Highest price of a LIMIT BUY, lowest of a LIMIT SELL; 0 where no quote and no sale bounds it."""
+    assert market.instrument is not None and market.mark is not None
+    quote_e4 = market.mark.ask_e4 if side is _BUY else market.mark.bid_e4
+    reference_e4 = quote_e4 if quote_e4 > 0 else market.mark.last_e4
+    if reference_e4 <= 0:
+        return 0
+    return min(collared_e4(side, reference_e4, limits.limit_collar_bps, market.instrument), INT64_MAX)
 
 
 # --- checks -------------------------------------------------------------------------------------------------------
@@ -169,19 +199,26 @@ def mark_fresh(market: Market, limits: Limits, now_ns: int) -> Denial | None:
     return Denial(ReasonCode.MARK_STALE, {"mark_age_ns": age_ns, "mark_age_max_ns": limits.mark_age_max_ns})
 
 
-def qty_positive(order: Order, _m: Market) -> Denial | None:
+def qty_positive(order: Order, _m: Market, _l: Limits) -> Denial | None:
     """QTY_NOT_POSITIVE."""
     return None if order.qty > 0 else Denial(ReasonCode.QTY_NOT_POSITIVE, {"qty": order.qty})
 
 
-def qty_on_lot(order: Order, market: Market) -> Denial | None:
+def qty_on_lot(order: Order, market: Market, _l: Limits) -> Denial | None:
     """QTY_OFF_LOT: not a multiple of the instrument's lot."""
     assert market.instrument is not None
     lot_qty = market.instrument.lot_size
     return Denial(ReasonCode.QTY_OFF_LOT, {"qty": order.qty, "lot_qty": lot_qty}) if order.qty % lot_qty else None
 
 
-def price_given(order: Order, market: Market) -> Denial | None:
+def qty_bounded(order: Order, _m: Market, limits: Limits) -> Denial | None:
+    """QTY_TOO_LARGE: more than one order may have."""
+    if order.qty <= limits.order_qty_max:
+        return None
+    return Denial(ReasonCode.QTY_TOO_LARGE, {"qty": order.qty, "qty_max": limits.order_qty_max})
+
+
+def price_given(order: Order, market: Market, _l: Limits) -> Denial | None:
     """PRICE_MISSING, PRICE_UNEXPECTED; MARK_MISSING where a MARKET order meets an empty side of the book."""
     if order.order_type is not _MARKET:
         return None if order.limit_price_e4 is not None else Denial(ReasonCode.PRICE_MISSING, {})
@@ -193,7 +230,7 @@ def price_given(order: Order, market: Market) -> Denial | None:
     return None if market.mark.bid_e4 > 0 else Denial(ReasonCode.MARK_MISSING, {"bid_e4": market.mark.bid_e4})
 
 
-def price_positive(order: Order, _m: Market) -> Denial | None:
+def price_positive(order: Order, _m: Market, _l: Limits) -> Denial | None:
     """PRICE_NOT_POSITIVE."""
     price_e4 = order.limit_price_e4
     if price_e4 is None or price_e4 > 0:
@@ -201,7 +238,7 @@ def price_positive(order: Order, _m: Market) -> Denial | None:
     return Denial(ReasonCode.PRICE_NOT_POSITIVE, {"limit_price_e4": price_e4})
 
 
-def price_on_tick(order: Order, market: Market) -> Denial | None:
+def price_on_tick(order: Order, market: Market, _l: Limits) -> Denial | None:
     """PRICE_OFF_TICK: not a multiple of the increment at that price (Regulation NMS, rule 612)."""
     price_e4 = order.limit_price_e4
     if price_e4 is None:
@@ -213,8 +250,32 @@ def price_on_tick(order: Order, market: Market) -> Denial | None:
     return Denial(ReasonCode.PRICE_OFF_TICK, {"limit_price_e4": price_e4, "tick_e4": tick})
 
 
-def qty_bounded(order: Order, _a: AccountState, limits: Limits, price_e4: int) -> Denial | None:
-    """QTY_TOO_LARGE: price times quantity is above the limit, which itself fits 64 bits."""
+def price_in_collar(order: Order, market: Market, limits: Limits) -> Denial | None:
+    """PRICE_OUTSIDE_COLLAR: a BUY far above the offer, a SELL far below the bid (SEC rule 15c3-5, erroneous orders).
+
+    The last sale stands in for a quote that is absent. A price that is far away and passive is no concern of this rule.
+    """
+    price_e4, mark = order.limit_price_e4, market.mark
+    if price_e4 is None:
+        return None
+    assert mark is not None
+    buys = order.side is _BUY
+    quote_e4 = mark.ask_e4 if buys else mark.bid_e4
+    if quote_e4 > 0 and (price_e4 <= quote_e4 if buys else price_e4 >= quote_e4):
+        return None  # most orders; the bound is beyond the quote
+    side = "ask_e4" if buys else "bid_e4"
+    bound_e4 = limit_bound_e4(order.side, market, limits)
+    if not bound_e4:
+        return Denial(ReasonCode.MARK_MISSING, {side: quote_e4, "last_e4": mark.last_e4})
+    if price_e4 <= bound_e4 if buys else price_e4 >= bound_e4:
+        return None
+    reference = {side: quote_e4} if quote_e4 > 0 else {"last_e4": mark.last_e4}
+    bound = {"price_max_e4" if buys else "price_min_e4": bound_e4}
+    return Denial(ReasonCode.PRICE_OUTSIDE_COLLAR, {"limit_price_e4": price_e4, **reference, **bound})
+
+
+def notional_bounded(order: Order, _a: AccountState, limits: Limits, price_e4: int) -> Denial | None:
+    """NOTIONAL_TOO_LARGE: price times quantity is above the limit, which itself fits 64 bits."""
     if price_e4 * order.qty <= limits.order_notional_max_e4:
         return None
     compared = {
@@ -222,7 +283,7 @@ def qty_bounded(order: Order, _a: AccountState, limits: Limits, price_e4: int) -
         "qty_max": limits.order_notional_max_e4 // price_e4,
         "notional_max_e4": limits.order_notional_max_e4,
     }
-    return Denial(ReasonCode.QTY_TOO_LARGE, compared)
+    return Denial(ReasonCode.NOTIONAL_TOO_LARGE, compared)
 
 
 def money_sufficient(order: Order, account: AccountState, _l: Limits, price_e4: int) -> Denial | None:
@@ -246,14 +307,61 @@ def money_sufficient(order: Order, account: AccountState, _l: Limits, price_e4: 
     return Denial(ReasonCode.POSITION_INSUFFICIENT, compared)
 
 
+def crosses_nothing_own(order: Order, account: AccountState, limits: Limits, price_e4: int) -> Denial | None:
+    """SELF_CROSS: it could trade with an open order of the same account (FIX SelfMatchPreventionID, tag 2362)."""
+    own_e4 = account.opposite_e4
+    if not own_e4 or not limits.self_cross_denied:
+        return None
+    if price_e4 < own_e4 if order.side is _BUY else price_e4 > own_e4:
+        return None
+    return Denial(ReasonCode.SELF_CROSS, {"price_e4": price_e4, "crossed_price_e4": own_e4})
+
+
+def headroom_sufficient(order: Order, account: AccountState, _l: Limits, price_e4: int) -> Denial | None:
+    """HEADROOM_INSUFFICIENT: were all open orders filled at the best for the account, an amount would not fit 64 bits.
+
+    What a SELL brings at most ``open_orders`` says. A share that is open for a BUY holds 0.0001 of cash at least, so no
+    more shares are open than ``reserved_cash_e4``.
+    """
+    assert account.row is not None
+    if order.side is _BUY:
+        held_qty = (account.position or NO_POSITION).qty
+        if order.qty <= INT64_MAX - held_qty - account.row.reserved_cash_e4:
+            return None
+        compared = {
+            "qty": order.qty,
+            "held_qty": held_qty,
+            "reserved_cash_e4": account.row.reserved_cash_e4,
+            "qty_max": INT64_MAX,
+        }
+        return Denial(ReasonCode.HEADROOM_INSUFFICIENT, compared)
+    proceeds_e4 = PROCEEDS_FACTOR * price_e4 * order.qty
+    if proceeds_e4 <= INT64_MAX - account.row.cash_e4 - account.row.pending_cash_e4:
+        return None
+    compared = {
+        "proceeds_max_e4": min(proceeds_e4, INT64_MAX),
+        "held_cash_e4": account.row.cash_e4,
+        "pending_cash_e4": account.row.pending_cash_e4,
+        "cash_max_e4": INT64_MAX,
+    }
+    return Denial(ReasonCode.HEADROOM_INSUFFICIENT, compared)
+
+
 ACCOUNT_CHECKS: Final[tuple[AccountCheck, ...]] = (account_known, account_active)
 MARKET_CHECKS: Final[tuple[MarketCheck, ...]] = (instrument_known, instrument_trading, mark_present, mark_fresh)
 ORDER_CHECKS: Final[tuple[OrderCheck, ...]] = (
     qty_positive,
     qty_on_lot,
+    qty_bounded,
     price_given,
     price_positive,
     price_on_tick,
+    price_in_collar,
 )
-MONEY_CHECKS: Final[tuple[MoneyCheck, ...]] = (qty_bounded, money_sufficient)
+MONEY_CHECKS: Final[tuple[MoneyCheck, ...]] = (
+    notional_bounded,
+    money_sufficient,
+    crosses_nothing_own,
+    headroom_sufficient,
+)
 """The order matters: a later check relies on what an earlier one has established, and these on there being a price."""

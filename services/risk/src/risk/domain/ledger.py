@@ -9,9 +9,10 @@ from typing import Final
 
 import msgspec
 from common.contracts.events import CASH, Book, EntryKind, Fund, Withdraw
-from common.contracts.values import INT64_MAX
+from common.contracts.values import INT64_MAX, Side
 
 from risk.domain.account import NO_POSITION, AccountRow, PositionRow
+from risk.domain.open_orders import pending_e4, with_price, with_symbols
 
 _AVAILABLE: Final = Book.AVAILABLE
 _RESERVED: Final = Book.RESERVED
@@ -64,19 +65,33 @@ def move(
     reserved_cash_e4: int = 0,
     qty: int = 0,
     reserved_qty: int = 0,
+    pending_cash_e4: int = 0,
+    buy_prices: dict[str, bytes] | None = None,
+    sell_prices: bytes | None = None,
 ) -> Booked:
-    """Applies changes of total and reserved amounts together with the entry that describes them.
+    """Applies changes of total, reserved and pending amounts together with the entry that describes them.
+
+    Prices of open orders are those after it; None: as before.
 
     Raises LedgerError where the sequence, a sign, the 64-bit range or the balance of the entry would break.
     """
     after = AccountRow(
-        account.status, account.cash_e4 + cash_e4, account.reserved_cash_e4 + reserved_cash_e4, account.seq + 1
+        account.status,
+        account.cash_e4 + cash_e4,
+        account.reserved_cash_e4 + reserved_cash_e4,
+        account.seq + 1,
+        account.pending_cash_e4 + pending_cash_e4,
+        account.buy_prices if buy_prices is None else buy_prices,
     )
     if entry.seq != after.seq:
         raise LedgerError(f"{entry.account_id}: entry {entry.seq} follows {account.seq}")
     _check_amounts(entry, after.cash_e4, after.reserved_cash_e4)
     if position is not None:
-        position = PositionRow(position.qty + qty, position.reserved_qty + reserved_qty)
+        position = PositionRow(
+            position.qty + qty,
+            position.reserved_qty + reserved_qty,
+            position.sell_prices if sell_prices is None else sell_prices,
+        )
         _check_amounts(entry, position.qty, position.reserved_qty)
     elif qty or reserved_qty:
         raise LedgerError(f"{entry.account_id}: entry {entry.seq} moves shares without a position")
@@ -147,9 +162,13 @@ def reserve(
     symbol: str,
     reserved_cash_e4: int,
     reserved_qty: int,
+    price_e4: int,
     now_ns: int,
 ) -> Booked:
-    """RESERVE: what an accepted order may cost leaves AVAILABLE, cash of a BUY or shares of a SELL."""
+    """RESERVE: what an accepted order may cost leaves AVAILABLE, cash of a BUY or shares of a SELL.
+
+    ``price_e4`` is the worst that it may trade at.
+    """
     asset, amount = (CASH, reserved_cash_e4) if reserved_cash_e4 else (symbol, reserved_qty)
     entry = Entry(
         account_id=account_id,
@@ -160,5 +179,9 @@ def reserve(
         booked_ns=now_ns,
     )
     if reserved_cash_e4:
-        return move(account, None, entry, reserved_cash_e4=reserved_cash_e4)
-    return move(account, position, entry, reserved_qty=reserved_qty)
+        buys = account.buy_prices
+        buys = with_symbols(buys, {symbol: with_price(buys.get(symbol, b""), price_e4, Side.BUY)})
+        return move(account, None, entry, reserved_cash_e4=reserved_cash_e4, buy_prices=buys)
+    sells = with_price(b"" if position is None else position.sell_prices, price_e4, Side.SELL)
+    pending_cash_e4 = pending_e4(price_e4, reserved_qty)
+    return move(account, position, entry, reserved_qty=reserved_qty, pending_cash_e4=pending_cash_e4, sell_prices=sells)
