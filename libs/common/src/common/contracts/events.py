@@ -63,10 +63,7 @@ class AccountStatus(StrEnum):
 
 
 class SetAccount(Event):
-    """Opens an account, or changes its status. Without a status a new account is ACTIVE, and another stays as it is.
-
-    ``resting`` is for the account's open orders where it is suspended.
-    """
+    """Opens an account, or changes its status. Without a status a new account is ACTIVE, and another stays as it is."""
 
     type: Literal["set_account"] = "set_account"
     command_id: ClientOrderId
