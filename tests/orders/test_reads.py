@@ -133,7 +133,7 @@ async def test_order_can_be_read_from_its_decision_on(world: World, make: Any) -
     code, body, as_of = await world.get("/v1/orders/A.1")
     assert (code, body["state"], as_of.split(",")[0]) == (200, "ACCEPTED", "source=tail")
     first = begun(decision, 7)
-    second = on_cancel(first, make.cancel(), 8).order
+    second = on_cancel(first, 700, 8).order
     world.commit(ORDERS_EVENTS, first, second)
     assert (await world.get("/v1/orders/A.1"))[1]["state"] == "PENDING_CANCEL"
     await world.project()
@@ -256,7 +256,7 @@ async def test_orders_of_an_account_have_what_was_committed(world: World, make: 
     first, second = (begun(make.decision(make.intent(number)), 7) for number in "12")
     world.commit(ORDERS_EVENTS, first)
     await world.project()
-    world.commit(ORDERS_EVENTS, second, on_cancel(first, make.cancel(), 8).order)
+    world.commit(ORDERS_EVENTS, second, on_cancel(first, 700, 8).order)
     asking = asyncio.create_task(world.get("/v1/accounts/A/orders"))
     await asyncio.sleep(0.1)
     assert not asking.done()
@@ -276,7 +276,7 @@ async def test_orders_of_an_account_when_the_projection_stands_still_then_newest
     world.commit(ORDERS_EVENTS, first)
     await world.project()
     world.projected.going_on = False
-    world.commit(ORDERS_EVENTS, second, on_cancel(first, make.cancel(), 8).order)
+    world.commit(ORDERS_EVENTS, second, on_cancel(first, 700, 8).order)
     _, body, as_of = await world.get("/v1/accounts/A/orders")
     assert [(order["order_id"], order["state"]) for order in body["items"]] == [("A.1", "PENDING_CANCEL")]
     assert as_of.endswith(", behind")

@@ -68,7 +68,7 @@ def test_decision_when_it_concerns_no_order_then_none_is_known(feed: Feed, make:
 def test_order_is_its_newest_event_until_the_projection_has_passed_it(feed: Feed, make: Any) -> None:
     decision = make.decision(make.intent())
     first = on_decision(None, decision, 7).order
-    second = on_cancel(first, make.cancel(), 8).order
+    second = on_cancel(first, 700, 8).order
     feed.commit(RISK_DECISIONS, decision)
     _, offset = feed.commit(ORDERS_EVENTS, first, second)
     assert feed.recent.order("A.1") == second
