@@ -64,12 +64,17 @@ async def test_enter_is_held_and_the_page_reloads_then_each_press_is_one_order(q
         (await http.post(f"/v1/accounts/{account}/fund", json=funds)).raise_for_status()
         await page.goto(f"{quiet.url('push')}/#symbol={symbol}&account={account}&window=1000000000")
         await page.until("!document.querySelector('.submit').disabled", WAIT_S)
-        await page.write("[aria-label='Limit price']", "1,00")
+        await page.until("document.querySelector('.pill.live')", WAIT_S)
+        # A twentieth below the quote: near enough for the gate's band, far enough to rest.
+        price = "document.querySelector('[aria-label=\"Limit price\"]').value"
+        price_e4 = int(await page.evaluate(f"Math.round({price} * 95) * 100"))
+        units, cents = divmod(price_e4 // 100, 100)
+        await page.write("[aria-label='Limit price']", f"{units},{cents:02}")
         await page.write("[aria-label='Quantity']", "100")
-        assert await page.text(".submit") == f"Buy 100 {symbol} @ 1.00"
+        assert await page.text(".submit") == f"Buy 100 {symbol} @ {units}.{cents:02}"
         await hold_enter(page, 30)
         (order,) = await until_orders(http, account, 1)
-        assert (order["limit_price_e4"], order["qty"]) == (10_000, 100)
+        assert (order["limit_price_e4"], order["qty"]) == (price_e4, 100)
         await asyncio.sleep(1)
         await hold_enter(page, 1)
         await until_orders(http, account, 2)

@@ -14,10 +14,11 @@ from common.contracts.events import (
     ResolveBreak,
 )
 from common.contracts.values import E4, INT64_MAX, Side
-from common.testing.orders import ACCOUNT, NOW_NS, fund, intent, report, trade
+from common.testing.orders import ACCOUNT, NOW_NS, fund, intent, report, trade, withdraw
 from risk import metrics
 from risk.breaks import break_views
 from risk.domain.account import AccountRow, OrderRow
+from risk.domain.open_orders import LEVEL, PROCEEDS_FACTOR
 from risk.tables import order_key
 
 CASH_E4 = 10_000 * E4
@@ -245,7 +246,9 @@ def test_correction_then_the_old_fill_back_and_the_new_one_posted_together(desk:
     corrected = trade(BUY, "x2", 3, 98 * E4, cum_qty=3, exec_type=ExecType.TRADE_CORRECT, ref_execution_id="x1")
     bust, post = desk.send(corrected)
     assert (bust.kind, post.kind, post.execution_id) == (EntryKind.BUST, EntryKind.POST, "x2")
-    assert account(desk) == AccountRow(AccountStatus.ACTIVE, CASH_E4 - 3 * 98 * E4, 700 * E4, post.seq)
+    prices = {"ACME": LEVEL.pack(-100 * E4, 1)}
+    after = AccountRow(AccountStatus.ACTIVE, CASH_E4 - 3 * 98 * E4, 700 * E4, post.seq, buy_prices=prices)
+    assert account(desk) == after
     desk.send(report(BUY, ExecType.TRADE_CANCEL, "x3", ref_execution_id="x2", leaves_qty=10))
     assert account(desk).cash_e4 == CASH_E4
 
@@ -346,17 +349,20 @@ def test_bust_booked_by_hand_then_the_venues_own_bust_of_it_moves_no_money_again
 
 
 def test_fill_that_does_not_fit_64_bits_then_its_reservation_waits_and_is_used_or_let_go(desk: Any) -> None:
-    desk.open(cash_e4=CASH_E4, shares=INT64_MAX)
-    desk.send(BUY)
-    (opened,) = desk.send(trade(BUY, "x1", 10, 100 * E4, cum_qty=10))
+    """Only a venue that pays more than any headroom is kept for can bring this about."""
+    room_e4 = PROCEEDS_FACTOR * 100 * E4 * 10
+    desk.open(cash_e4=INT64_MAX - room_e4, shares=10)
+    desk.send(SELL)
+    (opened,) = desk.send(trade(SELL, "x1", 10, (PROCEEDS_FACTOR + 1) * 100 * E4, cum_qty=10))
     assert (opened.reason, opened.parked) == (BreakReason.AMOUNT_OVERFLOW, True)
-    assert account(desk).reserved_cash_e4 == 1_000 * E4
+    assert (order_row(desk, SELL).leaves_qty, account(desk).pending_cash_e4) == (0, 0)
+    shown = [view for view in desk.views if view.name == "account"][-1].data["positions"]
+    assert shown == [{"symbol": "ACME", "qty": 10, "reserved_qty": 10}]
     assert desk.command(resolve(opened, BreakAction.BOOK, "r1")).reason is ReasonCode.COMMAND_INVALID
-    desk.send(intent("s", side=Side.SELL, qty=10, limit_price_e4=1 * E4))
-    desk.send(trade(intent("s", side=Side.SELL, qty=10, limit_price_e4=E4), "s1", 10, E4, cum_qty=10))
+    assert desk.command(withdraw(command_id="w", cash_e4=room_e4)).accepted
     assert desk.command(resolve(opened, BreakAction.BOOK, "r2")).accepted
-    assert account(desk).reserved_cash_e4 == 0
-    assert account(desk).cash_e4 == CASH_E4 - 1_000 * E4 + 10 * E4
+    assert account(desk).cash_e4 == INT64_MAX - room_e4 + 1_000 * E4
+    assert [view for view in desk.views if view.name == "account"][-1].data["positions"] == []
 
 
 def test_breaks_shown_while_open_and_counted(desk: Any) -> None:

@@ -383,18 +383,6 @@ def test_several_rules_broken_then_the_first_in_order_speaks() -> None:
         assert denied(intent(**fields), account, of)[0] is reason
 
 
-def test_limit_buy_accepted_then_cash_reserved_at_its_limit() -> None:
-    verdict = decide(intent(qty=10), FUNDED, market(), Limits(), NOW_NS)
-    assert verdict.denial is None
-    assert (verdict.price_e4, verdict.reserved_cash_e4, verdict.reserved_qty) == (100 * E4, 1_000 * E4, 0)
-
-
-def test_sell_accepted_then_shares_reserved_and_no_cash() -> None:
-    account = AccountState(AccountRow(AccountStatus.ACTIVE), PositionRow(10))
-    verdict = decide(intent(side=Side.SELL, qty=10), account, market(), Limits(), NOW_NS)
-    assert (verdict.denial, verdict.reserved_cash_e4, verdict.reserved_qty) == (None, 0, 10)
-
-
 @pytest.mark.parametrize("clock_ns", [NOW_NS - 5 * SECOND_NS, NOW_NS, NOW_NS + 5 * SECOND_NS])
 def test_clock_within_the_age_limit_then_accepted(clock_ns: int) -> None:
     assert decide(intent(), FUNDED, market(clock_ns=clock_ns), Limits(), NOW_NS).denial is None

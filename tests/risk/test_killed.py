@@ -59,6 +59,10 @@ class Killer:
         self._dead = False
 
 
+ABOVE: dict[str, Any] = {"side": Side.SELL, "limit_price_e4": 101 * E4}
+"""A SELL that does not cross the BUY orders of its account."""
+
+
 def inputs() -> list[tuple[Topic, Any]]:
     """Two accounts that trade both ways; a repeat, a conflict, a second report, one that is refused, and poison."""
     messages: list[tuple[Topic, Any]] = []
@@ -68,7 +72,7 @@ def inputs() -> list[tuple[Topic, Any]]:
             (RISK_COMMANDS, fund(account_id, command_id="f", cash_e4=3_000 * E4, symbol="ACME", qty=30)),
         ]
     orders = [
-        intent(f"o{number}", account_id, side=Side.SELL if number % 3 == 2 else Side.BUY)
+        intent(f"o{number}", account_id, **(ABOVE if number % 3 == 2 else {}))
         for number, account_id in itertools.product(range(6), ACCOUNTS)
     ]
     messages += [(ORDERS_INTENTS, order) for order in orders]

@@ -167,3 +167,15 @@ def test_any_order_then_a_verdict_whose_every_number_fits_64_bits(
         assert verdict.reserved_cash_e4 <= cash_e4
         assert verdict.reserved_qty <= held
         assert verdict.reserved_cash_e4 > 0 or verdict.reserved_qty > 0
+
+
+def test_limit_buy_accepted_then_cash_reserved_at_its_limit() -> None:
+    verdict = decide(intent(qty=10), FUNDED, market(), Limits(), NOW_NS)
+    assert verdict.denial is None
+    assert (verdict.price_e4, verdict.reserved_cash_e4, verdict.reserved_qty) == (100 * E4, 1_000 * E4, 0)
+
+
+def test_sell_accepted_then_shares_reserved_and_no_cash() -> None:
+    account = AccountState(AccountRow(AccountStatus.ACTIVE), PositionRow(10))
+    verdict = decide(intent(side=Side.SELL, qty=10), account, market(), Limits(), NOW_NS)
+    assert (verdict.denial, verdict.reserved_cash_e4, verdict.reserved_qty) == (None, 0, 10)

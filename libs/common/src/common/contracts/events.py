@@ -148,11 +148,8 @@ class ReasonCode(StrEnum):
     BREAK_RESOLVED = "BREAK_RESOLVED"
 
 
-TRANSIENT_REASONS: Final = frozenset(
-    {ReasonCode.INSTRUMENT_HALTED, ReasonCode.MARK_MISSING, ReasonCode.MARK_STALE},
-)
+TRANSIENT_REASONS: Final = frozenset({ReasonCode.INSTRUMENT_HALTED, ReasonCode.MARK_MISSING, ReasonCode.MARK_STALE})
 """Denials of the moment: they are about the market, not about the order or the account, and pass by themselves.
-
 The id is used up by the answer all the same, or a repeated request could trade twice: the same order under a new id may
 be accepted, under the same id it gets the same answer.
 """
