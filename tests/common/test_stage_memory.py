@@ -347,17 +347,21 @@ async def test_views_of_a_task_when_it_is_idle_then_they_are_as_of_now_and_when_
 
     log.put(Partition(INPUT.name, 0), Record(b"a", b"1", 7))
     await until_handled()
-    assert task.view_clock() == ViewClock(1_000, 7_000_000), "the data are of the newest record"
+    assert task._clock.read(task._todo, task._inbox) == ViewClock(1_000, 7_000_000), "the data are of the newest record"
     now_ns[0] = 2_000
-    assert task.view_clock().as_of_ns == 2_000, "nothing waits: what is committed is all there is"
+    assert task._clock.read(task._todo, task._inbox).as_of_ns == 2_000, (
+        "nothing waits: what is committed is all there is"
+    )
     may_commit.clear()
     log.put(Partition(INPUT.name, 0), Record(b"a", b"2", 9))
     for _ in range(100):
         await asyncio.sleep(0)
     now_ns[0] = 60_000_000_000
-    assert task.view_clock() == ViewClock(2_000, 7_000_000), "a record is under way, and nobody knows for how long"
+    assert task._clock.read(task._todo, task._inbox) == ViewClock(2_000, 7_000_000), (
+        "a record is under way, and nobody knows for how long"
+    )
     may_commit.set()
     await until_handled()
-    assert task.view_clock() == ViewClock(60_000_000_000, 9_000_000)
+    assert task._clock.read(task._todo, task._inbox) == ViewClock(60_000_000_000, 9_000_000)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

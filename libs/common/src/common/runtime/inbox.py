@@ -84,6 +84,11 @@ class Inbox:
         """Records received and not yet handed out."""
         return len(self._queues[topic].records)
 
+    @property
+    def holds_any(self) -> bool:
+        """Whether records of any topic wait."""
+        return any(queue.records for queue in self._queues.values())
+
     async def _pump(self, topic: Topic, reader: Reader) -> None:
         queue = self._queues[topic.name]
         try:
@@ -114,7 +119,7 @@ class Inbox:
         """Takes what is there, every topic its share first. Raises what a pump raised, once there is nothing left."""
         batch: list[Message] = []
         queues = self._queues.values()
-        if not any(queue.records for queue in queues):
+        if not self.holds_any:
             # A pump may have ended while the last batch was committed: it is asked before every wait.
             for pump in self._pumps:
                 if pump.done():

@@ -12,7 +12,6 @@ from typing import Any
 from common.contracts.topics import Topic
 from common.runtime import metrics
 from common.runtime.batch_size import BatchSize
-from common.runtime.broker_watch import is_broker_away
 from common.runtime.claims import release
 from common.runtime.errors import LogError, Refused, Retriable
 from common.runtime.failpoints import passing
@@ -39,8 +38,8 @@ from common.runtime.settings import Settings
 from common.runtime.snapshots import SnapshotDirectory
 from common.runtime.store import CorruptStore, RocksStore, Store, destroy, position_key, positions_of
 from common.runtime.tables import Changelogged, Global, GlobalTable, Snapshotted, TableDeclaration, Tables, Verify
+from common.runtime.task_clock import TaskClock
 from common.runtime.transaction import Committed, DeadLetter, Outcome, TaskParts, Work
-from common.runtime.view_task import ViewClock, ViewWriter
 from common.runtime.views import ViewPublisher
 
 _log = get_logger(__name__)
@@ -139,7 +138,6 @@ class Task:
 
     def __post_init__(self) -> None:
         self._labels = (self.stage.app, self.stage.name, str(self.partition))
-        self._input_names = [topic.name for topic in self.stage.inputs]
         self._path = self.stage.store_path(self.settings, self.partition).parent
         self._meter = Meter(self.stage.full_name, self.partition, self._show)
         self._todo: deque[Work] = deque()
@@ -147,8 +145,7 @@ class Task:
         self._snapshots: SnapshotDirectory | None = None
         self._snapshot_due_s = 0.0
         self._saving: asyncio.Task[None] | None = None
-        self._works_under_way = 0
-        self._view_clock = ViewClock(self.clock_ns(), 0)
+        self._clock = TaskClock(self.clock_ns)
         self._parts: TaskParts
         self._inbox: Inbox
 
@@ -197,8 +194,9 @@ class Task:
             metrics.OWNED.labels(*self._labels).set(1)
             metrics.REFUSED.labels(*self._labels).set(0)
             if self.publisher:
-                writer = ViewWriter(self.stage.changelog.partitions, self.view_clock) if self.stage.views else None
-                self.publisher.open(self._labels[1:], parts.tables.committed(), self._views, writer)
+                writer = self._clock.writer(self.stage.changelog.partitions, self._todo, self._inbox)
+                shown = (parts.tables.committed(), self._views, writer if self.stage.views else None)
+                self.publisher.open(self._labels[1:], *shown)
             await self._serve(lane, session)
         finally:
             metrics.OWNED.labels(*self._labels).set(0)
@@ -300,13 +298,6 @@ class Task:
         views = self.stage.views(committed)
         return list(views) if self._snapshots else views
 
-    def view_clock(self) -> ViewClock:
-        """How far the committed state has come: until now, where nothing waits and the broker would tell of more."""
-        behind = self._todo or self._works_under_way or any(map(self._inbox.waiting, self._input_names))
-        if not behind and not is_broker_away():
-            self._view_clock = self._view_clock._replace(as_of_ns=self.clock_ns())
-        return self._view_clock
-
     # --- running ---------------------------------------------------------------------------------------------------
 
     async def _serve(self, lane: Lane, session: Session) -> None:
@@ -332,10 +323,7 @@ class Task:
             self._saving = None
         if not self._todo and (batch := self._inbox.take_now(self._batch_size.current)):
             self._todo.extend(self._works(batch))
-        if not self._todo:
-            return None
-        self._works_under_way += 1
-        return self._todo.popleft()
+        return self._clock.hand_over(self._todo)
 
     def _works(self, batch: list[Message]) -> Iterator[Work]:
         """Bulk state has no undo, so known poison is cut out of a batch before it is handled."""
@@ -358,17 +346,14 @@ class Task:
 
     def done(self, work: Work, outcome: Outcome) -> None:
         """Takes note of a commit, or plans what is to be done instead. Raises what ends the task."""
-        self._works_under_way -= 1
+        self._clock.ends()
         if isinstance(outcome, PoisonError):
             self._todo.extendleft(reversed(self._around(work, outcome)))
             return
         if isinstance(outcome, Exception):
             raise outcome
         self._batch_size.note(len(work.batch), outcome.handling_s)
-        handled = [work.dead.message] if work.dead else work.batch
-        self._account(outcome, handled)
-        newest_ns = handled[-1].timestamp_ms * 1_000_000 if handled else 0
-        self._view_clock = ViewClock(self.clock_ns(), max(self._view_clock.data_ns, newest_ns))
+        self._account(outcome, [work.dead.message] if work.dead else work.batch)
         if work.dead:
             topic = work.dead.message.topic.name
             self.suspects.discard((topic, work.dead.message.offset))
@@ -392,6 +377,7 @@ class Task:
 
     def _account(self, committed: Committed, batch: Sequence[Message]) -> None:
         self.positions.update(committed.positions)
+        self._clock.committed(batch)
         metrics.BATCHES.labels(*self._labels).inc()
         for topic, position in committed.positions.items():
             metrics.POSITION.labels(*self._labels, topic).set(position)
