@@ -52,7 +52,6 @@ PROBLEMS: Final[dict[str, ProblemKind]] = {
         503, "No committed answer in time", "it may be in the log: ask again with the same id and body", True
     ),
     "reads-degraded": ProblemKind(503, "Reads are degraded", "`trouble` says why; orders and cancels go on", True),
-    "reads-unavailable": ProblemKind(503, "Reads are unavailable", "the read side is away; orders go on", True),
 }
 
 
