@@ -26,12 +26,17 @@ from common.runtime.message import Message, Output, View
 from common.runtime.tables import TableDeclaration
 from common.testing.stack import LocalStack
 from common.testing.tables import MemoryTables
+from fastapi import FastAPI
+from orders.api.web import create_api
 from orders.database import Database
+from orders.desk import Desk
 from orders.queries import Queries
 from orders.reads import Reads
 from orders.recent import Recent
 from orders.settings import OrdersSettings
 from orders.stops import Place
+from orders.verdicts import Verdicts
+from pydantic import SecretStr
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -104,6 +109,14 @@ class Make:
 
     def __init__(self) -> None:
         self._offsets = itertools.count()
+
+    def api(self, sender: Any, settings: OrdersSettings | None = None) -> tuple[FastAPI, Verdicts]:
+        """The API in front of ``sender``, without a PostgreSQL, and those who wait for an answer."""
+        away = SecretStr("postgresql://nobody@127.0.0.1:1/nothing")
+        settings = (settings or OrdersSettings()).model_copy(update={"postgres_dsn": away})
+        verdicts = Verdicts(settings.inflight_max)
+        desk = Desk(sender, verdicts, settings, lambda: True, sender)
+        return create_api(desk, self.reads(settings), settings), verdicts
 
     def intent(self, client_order_id: str = "1", *, account_id: str = "A", **changes: Any) -> OrderIntent:
         fields = {"symbol": "AAPL", "side": Side.BUY, "order_type": OrderType.LIMIT, "qty": 100, "sent_ns": 500}

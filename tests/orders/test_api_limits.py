@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
+import pytest
 from common.contracts.topics import Topic
+from common.runtime.http.shares import ShareLimits
 from orders.api.limits import LimitRequests
 from orders.api.web import create_api
 from orders.desk import Desk
@@ -33,13 +36,34 @@ def client(app: Any) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://orders")
 
 
-async def test_request_when_too_many_are_being_answered_then_503_and_operators_get_through() -> None:
+CORS = {"allow_origin_regex": r"http://localhost(:\d+)?"}
+LIMITS = ShareLimits(
+    total_max=4,
+    client_running_max=3,
+    account_running_max=2,
+    running_share=1,
+    busy_share=1.0,
+    waiting_share=1,
+    burst_s=0.0,
+    wait_s=0.3,
+)
+
+
+def limited(app: Any, limits: ShareLimits = LIMITS) -> LimitRequests:
+    return LimitRequests(app, limits, body_bytes_max=1_024, cors=CORS)
+
+
+def order(account: str) -> dict[str, str]:
+    return {"account_id": account}
+
+
+async def test_request_when_there_is_no_room_then_503_and_operators_get_through() -> None:
     slow = Slow()
-    async with client(LimitRequests(slow, requests_max=2, body_bytes_max=1_024)) as http:
-        waiting = [asyncio.create_task(http.post("/v1/orders", json={})) for _ in range(2)]
+    async with client(limited(slow, replace(LIMITS, total_max=2, waiting_share=9, wait_s=9))) as http:
+        waiting = [asyncio.create_task(http.post("/v1/orders", json=order(each))) for each in "AB"]
         while slow.begun < 2:
             await asyncio.sleep(0)
-        refused = await http.post("/v1/orders", json={})
+        refused = await http.post("/v1/orders", json=order("C"))
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
         assert refused.json()["type"] == "urn:tidemark:problem:overloaded"
         for path in ("/health/live", "/metrics"):
@@ -47,7 +71,58 @@ async def test_request_when_too_many_are_being_answered_then_503_and_operators_g
         assert slow.begun == 4, "what was refused was not begun"
         slow.go.set()
         assert [(await each).status_code for each in waiting] == [200, 200]
-        assert (await http.post("/v1/orders", json={})).status_code == 200
+        assert (await http.post("/v1/orders", json=order("C"))).status_code == 200
+
+
+async def test_account_when_it_asks_for_more_than_its_share_then_429_in_time_and_others_are_served() -> None:
+    slow = Slow()
+    async with client(limited(slow)) as http:
+        greedy = [asyncio.create_task(http.post("/v1/orders", json=order("A"))) for _ in range(3)]
+        while slow.begun < 2:
+            await asyncio.sleep(0)
+        other = asyncio.create_task(http.post("/v1/orders", json=order("B")))
+        while slow.begun < 3:
+            await asyncio.sleep(0.01)
+        origin = {"Origin": "http://localhost:5"}
+        refused = await http.post("/v1/orders", json=order("A"), headers=origin)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+        assert refused.json()["type"] == "urn:tidemark:problem:share-exceeded"
+        assert refused.headers["Access-Control-Allow-Origin"] == origin["Origin"], "or a page could not read why"
+        done, _ = await asyncio.wait(greedy, timeout=2, return_when=asyncio.FIRST_COMPLETED)
+        assert [task.result().status_code for task in done] == [429], "it waited for its turn in vain"
+        slow.go.set()
+        assert (await other).status_code == 200
+        assert sorted([(await task).status_code for task in greedy]) == [200, 200, 429]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v1/orders", b'{"account_id": "A"}'),
+        ("DELETE", "/v1/orders/A.1", b""),
+        ("GET", "/v1/orders/A.1", b""),
+        ("GET", "/v1/accounts/A/orders", b""),
+        ("POST", "/v1/accounts/A", b"{}"),
+    ],
+)
+async def test_request_then_it_counts_for_its_account(method: str, path: str, body: bytes) -> None:
+    go, begun = asyncio.Event(), 0
+
+    async def waiting(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal begun
+        begun += 1
+        await go.wait()
+        await PlainTextResponse("done")(scope, receive, send)
+
+    async with client(limited(waiting, replace(LIMITS, wait_s=9))) as http:
+        asked = [asyncio.create_task(http.request(method, path, content=body)) for _ in range(3)]
+        asked.append(asyncio.create_task(http.post("/v1/orders", json=order("B"))))
+        while begun < 3:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert begun == 3, "two of A's, which was alone, and B's; the third of A's waits"
+        go.set()
+        assert [(await each).status_code for each in asked] == [200] * 4
 
 
 class Unused:

@@ -363,7 +363,7 @@ async def test_unknown_path_is_a_problem_too(connect: Any) -> None:
 async def test_openapi_names_the_problems_and_the_contracts(connect: Any) -> None:
     document = (await connect(silence).get("/openapi.json")).json()
     submit = document["paths"]["/v1/orders"]["post"]["responses"]
-    assert set(submit) == {"200", "201", "400", "409", "422", "503"}
+    assert set(submit) >= {"200", "201", "400", "409", "422", "503"}
     assert "application/problem+json" in submit["422"]["content"]
     schemas = document["components"]["schemas"]
     assert {"Decision", "OrderEvent", "ProblemDetails", "AccountData"} <= set(schemas)
@@ -381,7 +381,8 @@ async def test_openapi_declares_every_answer_of_a_read_and_as_of_when_it_is(conn
     assert len(reads) == 5
     for path, responses in reads.items():
         is_one = path in ("/v1/orders/{order_id}", "/v1/accounts/{account_id}")
-        assert set(responses) == {"200", "400", "503", *(["404"] if is_one else [])}
+        assert set(responses) >= {"200", "400", "503"}
+        assert ("404" in responses) == is_one
         for code in ("200", *(["404"] if is_one else [])):
             assert "Tidemark-As-Of" in responses[code]["headers"]
 

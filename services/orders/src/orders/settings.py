@@ -37,7 +37,23 @@ class OrdersSettings(Settings):
         description="orders, and accounts, whose newest committed state is kept until the projection has it",
     )
     http_requests_max: int = Field(
-        default=2_000, ge=1, description="requests at a time, reads too; one more is answered with 503"
+        default=2_000, ge=1, description="requests that run or wait, reads too; one more is refused with 429 or 503"
+    )
+    share_requests: int = Field(
+        default=4,
+        ge=1,
+        description="requests of one account, or address, that always run; more up to twice the others'",
+    )
+    share_busy: float = Field(
+        default=0.25, gt=0, le=1, description="of the event loop's time, for one beside others; more up to twice theirs"
+    )
+    share_waiting: int = Field(
+        default=25, ge=1, description="requests that wait for their turn, of one that uses up its time; more get 429"
+    )
+    share_burst_ms: int = Field(default=500, ge=0, description="for so long more of them may wait")
+    share_wait_ms: int = Field(default=5_000, ge=1, description="a request that has no turn by then gets 429")
+    sent_ns_within_s: float = Field(
+        default=10.0, gt=0, description="a `Tidemark-Sent-Ns` further from the server's clock is not used"
     )
     http_body_bytes_max: int = Field(default=65_536, ge=1_024, description="size of a request's body at most")
     venue_calendar: str = Field(

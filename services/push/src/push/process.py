@@ -29,7 +29,7 @@ class PushProcess:
             build_web(self.service, settings, self._health),
             settings.http_host,
             settings.http_port,
-            settings.http_connections_max,
+            settings.http_limits(),
             ws=DroppableProtocol,
             ws_max_size=settings.message_bytes_max,
             ws_per_message_deflate=False,

@@ -142,7 +142,7 @@ class AuditorProcess:
         health.add("audit", self.auditor.audit_check)
         web = FastAPI(title="tidemark auditor", docs_url=None, redoc_url=None, telemetry=NO_REQUEST_SPANS)
         web.include_router(operations_router(health))
-        self._server = WebServer(web, settings.http_host, settings.http_port, settings.http_connections_max)
+        self._server = WebServer(web, settings.http_host, settings.http_port, settings.http_limits())
         self._reporter = HealthReporter("auditor", settings, health)
 
     async def serve(self) -> None:

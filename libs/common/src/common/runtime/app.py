@@ -219,7 +219,7 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
         configure_telemetry(self.service_name, self.settings)
         self._web.include_router(operations_router(self.health))
         self._web_server = WebServer(
-            self._web, self.settings.http_host, self.settings.http_port, self.settings.http_connections_max
+            self._web, self.settings.http_host, self.settings.http_port, self.settings.http_limits()
         )
         await self._web_server.start()
         _log.info("web_open", host=self.settings.http_host, port=self._web_server.port)

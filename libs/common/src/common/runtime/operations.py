@@ -7,8 +7,24 @@ from typing import Any
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
 
 Check = Callable[[], tuple[bool, Any]]
+
+
+class CheckReport(BaseModel):
+    """One check."""
+
+    ready: bool
+    detail: Any = None
+
+
+class Report(BaseModel):
+    """What ``/health/ready`` answers with."""
+
+    service: str
+    ready: bool
+    checks: dict[str, CheckReport]
 
 
 @dataclass
@@ -33,15 +49,20 @@ def operations_router(health: Health) -> APIRouter:
     """Live: the process answers. Ready: every check passes (else 503), with the details either way."""
     router = APIRouter(tags=["operations"])
 
-    @router.get("/metrics")
+    @router.get("/metrics", include_in_schema=False)  # Prometheus has a description of its own for what this is
     async def metrics() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
-    @router.get("/health/live")
+    @router.get("/health/live", summary="Whether the process answers")
     async def live() -> dict[str, str]:
         return {"service": health.service, "status": "live"}
 
-    @router.get("/health/ready")
+    @router.get(
+        "/health/ready",
+        summary="Whether every check passes, with their details",
+        response_class=JSONResponse,
+        responses={200: {"model": Report}, 503: {"model": Report, "description": "some check does not pass"}},
+    )
     async def ready() -> JSONResponse:
         ok, report = health.report()
         return JSONResponse(report, status_code=200 if ok else 503)

@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from common.runtime.http.limits import DEFAULT_HOSTS, HttpLimits
+
 
 def default_data_dir() -> Path:
     """Where stores live unless told otherwise: the user's state directory (XDG)."""
@@ -25,7 +27,20 @@ class Settings(BaseSettings):
     worker_id: str = Field(default_factory=socket.gethostname, description="stable name of this worker in its group")
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=0, ge=0, le=65535, description="0: a free port, printed in the log")
-    http_connections_max: int = Field(default=4_096, ge=1, description="one more is answered with 503")
+    http_hosts: str = Field(
+        default=DEFAULT_HOSTS,
+        description="name[,name…] that `Host` may hold, beside the address connected to; else 421",
+    )
+    http_connections_max: int = Field(
+        default=4_096, ge=1, description="and half of the files that the process may open; then the longest idle go"
+    )
+    http_address_share: float = Field(default=0.8, gt=0, le=1, description="of the connections, for one address")
+    http_head_bytes_max: int = Field(default=16_384, ge=1_024, description="request line and headers; else 431")
+    http_headers_max: int = Field(default=100, ge=10, description="headers of a request; else 431")
+    http_head_timeout_s: float = Field(default=10.0, gt=0, description="for a request's line and headers; else 408")
+    http_body_timeout_s: float = Field(default=10.0, gt=0, description="for a request's body; else 408")
+    http_idle_timeout_s: float = Field(default=30.0, gt=0, description="between two requests; then it is closed")
+    http_stall_timeout_s: float = Field(default=10.0, gt=0, description="an answer not read for so long is cut off")
     otlp_endpoint: str = Field(default="", description="OTLP/HTTP base URL, e.g. http://host:4318; empty: no export")
     trace_ratio: float = Field(default=0.01, ge=0, le=1, description="share of new traces that are sampled")
     trace_spans_per_s_max: float = Field(
@@ -70,3 +85,17 @@ class Settings(BaseSettings):
     views_retry_min_s: float = Field(default=0.5, gt=0, description="wait after a view could not be written to Redis")
     views_retry_max_s: float = Field(default=2.0, gt=0, description="the same, after several in a row")
     group_offsets_interval_s: float = Field(default=5.0, gt=0, description="how often lag tools see the position")
+
+    def http_limits(self) -> HttpLimits:
+        """What this service's server takes from its clients."""
+        return HttpLimits(
+            hosts=tuple(host.strip() for host in self.http_hosts.split(",") if host.strip()),
+            connections_max=self.http_connections_max,
+            address_share=self.http_address_share,
+            head_bytes_max=self.http_head_bytes_max,
+            headers_max=self.http_headers_max,
+            head_timeout_s=self.http_head_timeout_s,
+            body_timeout_s=self.http_body_timeout_s,
+            idle_timeout_s=self.http_idle_timeout_s,
+            stall_timeout_s=self.http_stall_timeout_s,
+        )

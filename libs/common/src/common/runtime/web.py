@@ -3,15 +3,28 @@
 import asyncio
 import contextlib
 import socket
+from functools import partial
 from typing import Any, Final
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.telemetry import TelemetryConfig
 
-CONNECTIONS_MAX: Final = 4_096
+from common.contracts.problems import PROBLEMS
+from common.runtime.http.answers import MEDIA_TYPE, problem_body
+from common.runtime.http.connections import Connections
+from common.runtime.http.guard import Guard
+from common.runtime.http.limits import HttpLimits
+from common.runtime.http.protocol import BoundedHttpProtocol
+
 NO_REQUEST_SPANS: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 """FastAPI would trace every request, scrapes and health checks too. Traces begin where a request changes something."""
+
+
+async def _internal_error(_request: Request, _error: Exception) -> Response:
+    """The framework's own answer is a line of text."""
+    body = problem_body("internal-error", "The request failed by a fault of the service.")
+    return Response(body, PROBLEMS["internal-error"].status, media_type=MEDIA_TYPE)
 
 
 class _Server(uvicorn.Server):
@@ -25,16 +38,26 @@ class _Server(uvicorn.Server):
 class WebServer:
     """Binds first, so that a busy port is an error at start and port 0 is known before the first request.
 
-    ``connections_max``: one more is answered with 503. ``options`` go to ``uvicorn.Config``; ``ws`` may name another
-    WebSocket protocol class.
+    ``limits`` bound what clients may take. ``options`` go to ``uvicorn.Config``; ``ws`` names a WebSocket protocol
+    class where the application has WebSockets.
     """
 
-    def __init__(
-        self, app: FastAPI, host: str, port: int, connections_max: int = CONNECTIONS_MAX, **options: Any
-    ) -> None:
-        self._app = app
-        ours = {"log_config": None, "access_log": False, "ws": "websockets-sansio", "lifespan": "on"}
-        self._options = ours | {"limit_concurrency": connections_max} | options
+    def __init__(self, app: FastAPI, host: str, port: int, limits: HttpLimits | None = None, **options: Any) -> None:
+        self._connections = Connections(limits or HttpLimits())
+        app.add_exception_handler(Exception, _internal_error)
+        self.application = app
+        self._guarded = Guard(app, self._connections.limits.hosts)
+        ours = {
+            "log_config": None,
+            "access_log": False,
+            "server_header": False,
+            # A client is who its connection comes from, whatever its headers say.
+            "proxy_headers": False,
+            "http": partial(BoundedHttpProtocol, self._connections),
+            "ws": "none",
+            "lifespan": "on",
+        }
+        self._options = ours | options
         self._host = host
         self._wanted_port = port
         self._server: uvicorn.Server | None = None
@@ -51,9 +74,10 @@ class WebServer:
             listener.close()
             raise
         self.port = listener.getsockname()[1]
-        config = uvicorn.Config(self._app, **self._options)
+        config = uvicorn.Config(self._guarded, **self._options)
         server = _Server(config)
         self._server = server
+        self._connections.start()
         self._serving = asyncio.create_task(server.serve(sockets=[listener]), name="web")
         while not server.started:
             if self._serving.done():
@@ -66,3 +90,4 @@ class WebServer:
         if self._server and self._serving:
             self._server.should_exit = True
             await self._serving
+            await self._connections.stop()

@@ -6,6 +6,7 @@ from common.contracts.events import CommandResult, ReasonCode
 from common.contracts.values import AccountId, BreakId
 from fastapi import APIRouter, Path, Response
 
+from orders.api.bodies import JsonRoute
 from orders.api.problems import Problem, denial, problem_responses
 from orders.api.requests import (
     AccountRequest,
@@ -34,7 +35,7 @@ _COMMAND: dict[str, Any] = {
 
 def commands_router(desk: Desk) -> APIRouter:
     """What changes an account."""
-    router = APIRouter(prefix="/v1/accounts", tags=["accounts"])
+    router = APIRouter(prefix="/v1/accounts", tags=["accounts"], route_class=JsonRoute)
 
     @router.post("/{account_id}", summary="Open an account, or change its status", **_COMMAND)
     async def set_account(

@@ -8,6 +8,7 @@ from common.contracts.events import Decision, OrderEvent, OrderState, ReasonCode
 from common.contracts.values import OrderId
 from fastapi import APIRouter, Path, Response
 
+from orders.api.bodies import JsonRoute
 from orders.api.cancels import PendingCancel, too_many_pending
 from orders.api.problems import Problem, denial, problem_responses
 from orders.api.requests import OrderRequest, SentNs, sent_or_now
@@ -49,7 +50,7 @@ _CANCEL_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 
 def orders_router(desk: Desk, reads: Reads) -> APIRouter:
     """The routes under ``/v1/orders``."""
-    router = APIRouter(prefix="/v1/orders", tags=["orders"])
+    router = APIRouter(prefix="/v1/orders", tags=["orders"], route_class=JsonRoute)
 
     @router.post(
         "",

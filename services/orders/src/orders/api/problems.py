@@ -1,22 +1,25 @@
 """Errors as problem details (RFC 9457), one shape for all of them."""
 
+import re
 from collections.abc import Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
 from common.contracts.events import TRANSIENT_REASONS, CommandResult, Decision
+from common.contracts.problems import PROBLEMS, problem_type
+from common.runtime.http.answers import MEDIA_TYPE, RETRY_AFTER_S
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from orders.desk import NotReady, NoVerdict
 from orders.trouble import DatabaseAway, Trouble
 
-MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_S = 1
 DEGRADED = Counter("tidemark_orders_reads_degraded_total", "Reads that were answered with 503, by why", ["trouble"])
 SAID_TO_CLIENTS: Final[Mapping[Trouble, str]] = {
     Trouble.AWAY: "The read side is away",
@@ -50,9 +53,7 @@ class Problem(Exception):
         self, status: int, slug: str, title: str, detail: str = "", *, retry: bool = False, **members: Any
     ) -> None:
         super().__init__(title)
-        self.details = ProblemDetails(
-            type=f"urn:tidemark:problem:{slug}", title=title, status=status, detail=detail, **members
-        )
+        self.details = ProblemDetails(type=problem_type(slug), title=title, status=status, detail=detail, **members)
         self.headers = {"Retry-After": str(RETRY_AFTER_S)} if retry else {}
 
     def response(self) -> JSONResponse:
@@ -84,6 +85,28 @@ def problem_responses(**descriptions: str) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def _kind_of(status: int) -> str:
+    """The kind of an error of the framework: by the status' own name, else the first that has the status."""
+    name = HTTPStatus(status).phrase.lower().replace(" ", "-")
+    same = [each for each, kind in PROBLEMS.items() if kind.status == status]
+    return name if name in same else next(iter(same), "bad-request")
+
+
+@lru_cache(maxsize=256)
+def _pattern(template: str) -> re.Pattern[str]:
+    return compile_path(template)[0]
+
+
+def _allowed(request: Request) -> list[str]:
+    """Every method that the description has for this path; the framework names those of the first route that fits."""
+    paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    found: set[str] = set()
+    for template, methods in paths.items():
+        if _pattern(template).match(request.url.path):
+            found |= {method.upper() for method in methods}
+    return sorted(found)
+
+
 def handle_problems(app: FastAPI) -> None:
     """Registers the one way errors are answered."""
 
@@ -97,10 +120,12 @@ def handle_problems(app: FastAPI) -> None:
         return Problem(400, "malformed-request", "The request is malformed", errors=errors).response()
 
     @app.exception_handler(HTTPException)
-    async def refused(_request: Request, error: HTTPException) -> JSONResponse:
-        title = HTTPStatus(error.status_code).phrase
-        answer = Problem(error.status_code, title.lower().replace(" ", "-"), title, str(error.detail)).response()
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        name = _kind_of(error.status_code)
+        answer = Problem(error.status_code, name, PROBLEMS[name].title, str(error.detail)).response()
         answer.headers.update(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (allowed := _allowed(request)):
+            answer.headers["Allow"] = ", ".join(allowed)
         return answer
 
     @app.exception_handler(DatabaseAway)

@@ -7,9 +7,10 @@ from common.contracts.events import ExecutionReport, LedgerEntry, OrderEvent
 from common.contracts.values import AccountId, OrderId
 from common.contracts.views import AccountData
 from fastapi import APIRouter, Path, Query, Response
+from pydantic import BeforeValidator, Field
 
 from orders.api.problems import Problem, problem_responses
-from orders.api.requests import After, Before
+from orders.api.requests import After, Before, digits
 from orders.queries import Page
 from orders.reads import Answer, AsOf, Reads
 
@@ -44,7 +45,7 @@ def _answers(**descriptions: str) -> dict[int | str, dict[str, Any]]:
 def reads_router(reads: Reads, page_rows_max: int) -> APIRouter:
     """What is known of orders and accounts. Lists of an account that never existed are empty."""
     router = APIRouter(prefix="/v1")
-    limits = Annotated[int, Query(ge=1, le=page_rows_max)]
+    limits = Annotated[int, Field(ge=1, le=page_rows_max), BeforeValidator(digits), Query()]
     first_rows = min(100, page_rows_max)
 
     @router.get(

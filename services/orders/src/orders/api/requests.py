@@ -1,7 +1,7 @@
 """Bodies of requests: the contracts' messages without what the path or the service itself says."""
 
 import time
-from typing import Annotated, Final
+from typing import Annotated, Any
 
 from common.contracts.events import (
     AccountStatus,
@@ -24,38 +24,57 @@ from common.contracts.values import (
     Side,
     Symbol,
     TimeInForce,
-    TimestampNs,
 )
 from fastapi import Header, Query
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
+
+def digits(value: Any) -> Any:
+    """Only the usual form of an integer: pydantic would also take ``1_000``, `` 12`` and digits of other scripts."""
+    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+        raise ValueError("digits only")
+    return value
+
+
+_Digits = Annotated[int, Field(ge=0, le=INT64_MAX), BeforeValidator(digits)]
 SentNs = Annotated[
-    TimestampNs | None,
+    _Digits | None,
     Header(
         alias="Tidemark-Sent-Ns",
-        strict=False,
         description="When the sender meant to send it, ns since the epoch; default: on receipt. "
-        "Latency is measured from it, and nothing else; a time that is later than the receipt, or more than 10 s "
-        "earlier, is not believed.",
+        "Latency is measured from it, and nothing else. Later than the receipt, it counts as the receipt; further than "
+        "the bound from the server's clock, it is not used.",
     ),
 ]
-Before = Annotated[int | None, Query(ge=0, le=INT64_MAX, description="`next` of the page before")]
-After = Annotated[int, Query(ge=0, le=INT64_MAX, description="`next` of the page before")]
-
-
-SENT_AGE_MAX_NS: Final = 10_000_000_000
-"""An answer takes half of that at most. Whoever says more has another clock, and the fleet's figures are not his."""
+Before = Annotated[_Digits | None, Query(description="`next` of the page before")]
+After = Annotated[_Digits, Query(description="`next` of the page before; exclusive")]
 
 
 def sent_or_now(sent_ns: int | None) -> int:
-    """The sender's own time where it gave one that can be, by the clock of this process."""
+    """The sender's own time where it gave one, but none after now. ``BoundSentTime`` has dropped what is far off."""
     received_ns = time.time_ns()
-    believed = sent_ns is not None and received_ns - SENT_AGE_MAX_NS <= sent_ns <= received_ns
-    return sent_ns if believed and sent_ns is not None else received_ns
+    return received_ns if sent_ns is None else min(sent_ns, received_ns)
 
 
 class OrderRequest(Event):
     """An order. `client_order_id` is the client's own and makes a retry safe: it stays the same order."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "account_id": "ACC0001",
+                    "client_order_id": "order-1",
+                    "symbol": "AAPL",
+                    "side": "B",
+                    "order_type": "LIMIT",
+                    "time_in_force": "DAY",
+                    "qty": 100,
+                    "limit_price_e4": 1_500_000,
+                }
+            ]
+        }
+    )
 
     account_id: AccountId
     client_order_id: ClientOrderId
@@ -73,6 +92,8 @@ class OrderRequest(Event):
 class AccountRequest(Event):
     """Opens the account, or changes its status. Without a status a new account is active, another stays as it is."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"command_id": "open-1", "status": "ACTIVE"}]})
+
     command_id: ClientOrderId
     status: AccountStatus | None = None
     resting: RestingOrders = Field(
@@ -87,6 +108,8 @@ class AccountRequest(Event):
 class FundRequest(Event):
     """Cash, or a position in `symbol`, from outside."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"command_id": "fund-1", "cash_e4": 1_000_000_000}]})
+
     command_id: ClientOrderId
     cash_e4: CashE4 = 0
     symbol: Symbol | None = None
@@ -99,6 +122,8 @@ class FundRequest(Event):
 class WithdrawRequest(Event):
     """Free cash goes out; denied, never partial, where it is short."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"command_id": "withdraw-1", "cash_e4": 10_000}]})
+
     command_id: ClientOrderId
     cash_e4: CashE4
 
@@ -108,6 +133,12 @@ class WithdrawRequest(Event):
 
 class ResolveBreakRequest(Event):
     """What becomes of an execution report that was refused: BOOK what it says has happened, or BREAK it for good."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"command_id": "break-1", "action": "BOOK", "note": "told by the venue's desk"}]
+        }
+    )
 
     command_id: ClientOrderId
     action: BreakAction

@@ -1,14 +1,20 @@
 """The HTTP API put together."""
 
+from typing import Any
+
 from common.runtime.web import NO_REQUEST_SPANS
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from orders.api.accounts import commands_router
 from orders.api.cancels import mass_cancels_router
-from orders.api.limits import LimitRequests
+from orders.api.clocks import BoundSentTime
+from orders.api.description import describe, operation_id
+from orders.api.limits import LimitRequests, share_limits
 from orders.api.orders import orders_router
-from orders.api.problems import ProblemDetails, handle_problems
+from orders.api.origins import RefuseForeignPages
+from orders.api.page import add_page
+from orders.api.problems import handle_problems
 from orders.api.reads import AS_OF, reads_router
 from orders.api.traces import TraceRequests
 from orders.desk import Desk
@@ -27,42 +33,33 @@ a tenth of a second or so, and orders that it lacks yet from the log itself; `Ti
 
 def create_api(desk: Desk, reads: Reads, settings: OrdersSettings) -> FastAPI:
     """Opens nothing."""
-    api = FastAPI(title="Tidemark orders", version="1", description=_DESCRIPTION, telemetry=NO_REQUEST_SPANS)
+    api = FastAPI(
+        title="Tidemark orders",
+        version="1",
+        description=_DESCRIPTION,
+        telemetry=NO_REQUEST_SPANS,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=operation_id,
+    )
     handle_problems(api)
     api.include_router(orders_router(desk, reads))
     api.include_router(mass_cancels_router(desk))
     api.include_router(commands_router(desk))
     api.include_router(reads_router(reads, settings.page_rows_max))
     api.add_middleware(TraceRequests)
+    api.add_middleware(BoundSentTime, within_s=settings.sent_ns_within_s)
+    api.add_middleware(RefuseForeignPages, allow_origin_regex=settings.cors_origin_regex)
+    cors: dict[str, Any] = {
+        "allow_origin_regex": settings.cors_origin_regex,
+        "allow_methods": ["GET", "POST", "DELETE"],
+        "allow_headers": ["Content-Type", "traceparent", "Tidemark-Sent-Ns"],
+        "expose_headers": ["Location", "Retry-After", AS_OF, "Tidemark-Clock-Off-Ns"],
+    }
+    api.add_middleware(CORSMiddleware, **cors)
     api.add_middleware(
-        LimitRequests, requests_max=settings.http_requests_max, body_bytes_max=settings.http_body_bytes_max
+        LimitRequests, limits=share_limits(settings), body_bytes_max=settings.http_body_bytes_max, cors=cors
     )
-    api.add_middleware(
-        CORSMiddleware,
-        allow_origin_regex=settings.cors_origin_regex,
-        allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=["Content-Type", "traceparent", "Tidemark-Sent-Ns"],
-        expose_headers=["Location", "Retry-After", AS_OF],
-    )
-    _describe_problems(api)
+    describe(api)
+    add_page(api)
     return api
-
-
-def _describe_problems(api: FastAPI) -> None:
-    """Names the one error model in the OpenAPI document, and leaves out the framework's own that is never sent."""
-    generate = api.openapi
-
-    def openapi() -> dict[str, object]:
-        document = generate()
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas["ProblemDetails"] = ProblemDetails.model_json_schema()
-        for operations in document["paths"].values():
-            for operation in operations.values():
-                described = operation["responses"].get("422", {}).get("content", {})
-                if "application/json" in described and len(described) == 1:
-                    del operation["responses"]["422"]
-        schemas.pop("HTTPValidationError", None)
-        schemas.pop("ValidationError", None)
-        return document
-
-    api.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,257 @@
+"""Fair shares: while several want something, nobody gets much more of it than the others do.
+
+A request belongs to a client and to an account. Alone, each may use nearly everything there is. Beside others it may
+have ``running_share`` requests and ``busy_share`` of the event loop's time, and beyond these at most ``GREED`` times
+the mean of the others: those who all want the same are never slowed down by this, whatever they want. What is over its
+share waits for its turn in a queue of its own; where that stays long, the newest is turned away. No clock is read here:
+``now_s`` comes in.
+"""
+
+import asyncio
+import heapq
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+GREED: Final = 2.0
+BUSY: Final = 0.5
+"""Of its share of time; who uses more for long and has a long queue is turned away, not only made to wait."""
+ACTIVE_S: Final = 1.0
+"""Who asked for nothing in so long does not count among the others."""
+MEMORY_S: Final = 1.0
+"""Time constant by which used time is forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShareLimits:
+    """``*_max``: of all together, or of one who is alone; ``*_share``: of one beside others."""
+
+    total_max: int
+    """Requests that run or wait."""
+    client_running_max: int
+    account_running_max: int
+    """Of one that is alone, at a time. The rest up to ``client_running_max`` is for accounts that have few."""
+    running_share: int
+    busy_share: float
+    """Seconds of the event loop in a second."""
+    waiting_share: int
+    burst_s: float
+    """More than ``waiting_share`` may wait for so long."""
+    wait_s: float
+
+
+class TooMuch(Exception):
+    """Turned away: who asks is over his share (``is_greedy``), or there is no room for anybody."""
+
+    def __init__(self, detail: str, *, is_greedy: bool) -> None:
+        super().__init__(detail)
+        self.is_greedy = is_greedy
+
+
+class _Party:
+    """One client, or one account."""
+
+    __slots__ = ("at_s", "queued_s", "running", "used_s", "waiting")
+
+    def __init__(self, now_s: float) -> None:
+        self.running = 0
+        self.used_s = 0.0
+        self.at_s = now_s
+        self.waiting: deque[Ticket] = deque()
+        self.queued_s = now_s
+        """Since when some wait."""
+
+    @property
+    def asked(self) -> int:
+        return self.running + len(self.waiting)
+
+
+class _Level:
+    """All clients, or all accounts."""
+
+    def __init__(self, limits: ShareLimits, running_max: int) -> None:
+        self._limits = limits
+        self._running_max = running_max
+        self.parties: dict[str, _Party] = {}
+        self._running = 0
+        self._used_s = 0.0
+        self._at_s = 0.0
+
+    def party(self, name: str, now_s: float) -> _Party:
+        """The party, which is active from now on."""
+        self._forget(now_s)
+        found = self.parties.setdefault(name, _Party(now_s))
+        found.used_s *= math.exp((found.at_s - now_s) / MEMORY_S)
+        found.at_s = now_s
+        return found
+
+    def may_run(self, name: str, now_s: float) -> bool:
+        """Whether one more of its requests fits in its share."""
+        party, others = self.party(name, now_s), len(self.parties) - 1
+        if self._running >= self._running_max and party.running >= self._limits.running_share:
+            return False
+        if not others:
+            return True
+        running = GREED * (self._running - party.running) / others
+        return party.running < max(self._limits.running_share, running) and self._load(party) < 1
+
+    def is_busy(self, name: str, now_s: float) -> bool:
+        """Whether it uses up its share of time beside others. Who only waits for a slow fleet does not."""
+        return self.is_contended and self._load(self.party(name, now_s)) > BUSY
+
+    def _load(self, party: _Party) -> float:
+        """The time that it used, as a part of its share."""
+        others_s = GREED * (self._used_s - party.used_s) / (len(self.parties) - 1)
+        return party.used_s / max(self._limits.busy_share * MEMORY_S, others_s)
+
+    @property
+    def is_contended(self) -> bool:
+        return len(self.parties) > 1
+
+    def began(self, name: str) -> None:
+        self.parties[name].running += 1
+        self._running += 1
+
+    def ended(self, name: str, used_s: float, now_s: float) -> None:
+        party = self.party(name, now_s)
+        party.running -= 1
+        party.used_s += used_s
+        self._running -= 1
+        self._used_s += used_s
+
+    def _forget(self, now_s: float) -> None:
+        self._used_s *= math.exp((self._at_s - now_s) / MEMORY_S)
+        self._at_s = now_s
+
+    def drop_idle(self, now_s: float) -> None:
+        """Forgets who has not asked for a while."""
+        for name in [n for n, p in self.parties.items() if not p.asked and now_s - p.at_s > ACTIVE_S]:
+            del self.parties[name]
+
+
+class Ticket:
+    """A request that runs, or waits for its turn."""
+
+    __slots__ = ("account", "client", "since_s", "turn")
+
+    def __init__(self, client: str, account: str, since_s: float, turn: "asyncio.Future[None]") -> None:
+        self.client = client
+        self.account = account
+        self.since_s = since_s
+        self.turn = turn
+
+
+class FairShares:
+    """Who may run now. Whoever enters leaves; ``settle`` is called a few times a second."""
+
+    def __init__(self, limits: ShareLimits) -> None:
+        self._limits = limits
+        self._clients = _Level(limits, limits.client_running_max)
+        self._accounts = _Level(limits, limits.account_running_max)
+        self._total = 0
+        self._queued: dict[str, _Party] = {}
+        """The accounts of which some requests wait."""
+
+    @property
+    def total(self) -> int:
+        """Requests that run or wait."""
+        return self._total
+
+    @property
+    def is_waited_for(self) -> bool:
+        return bool(self._queued)
+
+    def enter(self, client: str, account: str, now_s: float) -> Ticket:
+        """A ticket; it runs once its ``turn`` is done, which it may be already. Raises TooMuch.
+
+        An account is told apart by client, so that nobody uses up another's share under his name.
+        """
+        account = f"{client} {account}"
+        if self._total >= self._limits.total_max:
+            self._turn_one_away(account, now_s)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ticket = Ticket(client, account, now_s, turn)
+        party = self._accounts.party(account, now_s)
+        self._clients.party(client, now_s)
+        if not party.waiting and self._may_run(ticket, now_s):
+            self._begin(ticket)
+        elif self._is_queue_long(account, party, now_s):
+            raise TooMuch(f"{len(party.waiting)} requests wait already, and others are there", is_greedy=True)
+        else:
+            if not party.waiting:
+                party.queued_s = now_s
+            party.waiting.append(ticket)
+            self._queued[account] = party
+        self._total += 1
+        return ticket
+
+    def leave(self, ticket: Ticket, used_s: float, now_s: float) -> None:
+        """The request has ended, or does not want its turn any more."""
+        self._total -= 1
+        if ticket.turn.done() and not ticket.turn.cancelled() and ticket.turn.exception() is None:
+            self._clients.ended(ticket.client, used_s, now_s)
+            self._accounts.ended(ticket.account, used_s, now_s)
+            self._give_turns(now_s)
+        elif (party := self._queued.get(ticket.account)) and ticket in party.waiting:
+            party.waiting.remove(ticket)
+            self._unqueue(ticket.account)
+
+    def settle(self, now_s: float) -> None:
+        """Forgets who is gone, turns away who waited for too long, and gives turns that time has made free."""
+        self._clients.drop_idle(now_s)
+        self._accounts.drop_idle(now_s)
+        for name, party in list(self._queued.items()):
+            while party.waiting and now_s - party.waiting[0].since_s > self._limits.wait_s:
+                self._refuse(party.waiting.popleft(), f"no turn within {self._limits.wait_s:g} s")
+            self._unqueue(name)
+        self._give_turns(now_s)
+
+    def _is_queue_long(self, account: str, party: _Party, now_s: float) -> bool:
+        return (
+            self._accounts.is_busy(account, now_s)
+            and len(party.waiting) >= self._limits.waiting_share
+            and now_s - party.queued_s > self._limits.burst_s
+        )
+
+    def _may_run(self, ticket: Ticket, now_s: float) -> bool:
+        return self._accounts.may_run(ticket.account, now_s) and self._clients.may_run(ticket.client, now_s)
+
+    def _begin(self, ticket: Ticket) -> None:
+        self._clients.began(ticket.client)
+        self._accounts.began(ticket.account)
+        ticket.turn.set_result(None)
+
+    def _give_turns(self, now_s: float) -> None:
+        """Those with the fewest running first."""
+        queues = [(party.running, name) for name, party in self._queued.items()]
+        heapq.heapify(queues)
+        while queues:
+            _, name = heapq.heappop(queues)
+            party = self._queued[name]
+            if party.waiting and self._may_run(party.waiting[0], now_s):
+                ticket = party.waiting.popleft()
+                if not ticket.turn.done():
+                    self._begin(ticket)
+                heapq.heappush(queues, (party.running, name))
+            else:
+                self._unqueue(name)
+
+    def _turn_one_away(self, account: str, now_s: float) -> None:
+        """There is no room: the newest of the account that asked for most goes, if it asked for more than this one."""
+        asking = self._accounts.party(account, now_s)
+        greediest = max(self._queued, key=lambda name: self._queued[name].asked, default=account)
+        if greediest != account and self._queued[greediest].asked > asking.asked + 1:
+            self._refuse(self._queued[greediest].waiting.pop(), "others want a part, too")
+            self._unqueue(greediest)
+            return
+        mean = self._total / len(self._accounts.parties)
+        raise TooMuch(f"{self._total} requests run or wait", is_greedy=asking.asked > mean)
+
+    def _refuse(self, ticket: Ticket, detail: str) -> None:
+        if not ticket.turn.done():
+            ticket.turn.set_exception(TooMuch(detail, is_greedy=True))
+
+    def _unqueue(self, account: str) -> None:
+        if account in self._queued and not self._queued[account].waiting:
+            del self._queued[account]

@@ -1,0 +1,148 @@
+"""What every server of ours is wrapped in: names, headers of every answer, and faults as problems."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import pytest
+import websockets
+from common.contracts.problems import PROBLEMS, problem_type
+from common.runtime.http.answers import SECURITY_HEADERS
+from common.runtime.http.identity import client_of, client_of_address
+from common.runtime.http.limits import HttpLimits
+from common.runtime.settings import Settings
+from common.runtime.web import WebServer
+from common.testing.raw_http import HOST, get, talk
+from common.testing.raw_http import serving as serving_any
+from fastapi import FastAPI, Response, WebSocket
+
+LIMITS = HttpLimits(idle_timeout_s=0.5)
+KEY = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+
+
+def application() -> FastAPI:
+    web = FastAPI(docs_url=None, redoc_url=None)
+
+    @web.get("/ok")
+    async def ok() -> dict[str, bool]:
+        return {"ok": True}
+
+    @web.get("/fault")
+    async def fault() -> None:
+        raise ZeroDivisionError
+
+    @web.get("/own-policy")
+    async def own_policy() -> Response:
+        return Response("", headers={"Content-Security-Policy": "default-src 'none'"})
+
+    @web.websocket("/ws")
+    async def socket(connection: WebSocket) -> None:
+        await connection.accept()
+        await connection.send_text("hello")
+        await connection.close()
+
+    return web
+
+
+def serving(limits: HttpLimits = LIMITS, **options: Any) -> AbstractAsyncContextManager[WebServer]:
+    return serving_any(application(), limits, **options)
+
+
+# --- names --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", [b"localhost", b"LOCALHOST:1", b"localhost.", b"127.0.0.1:80", b"[::1]", b"[::1]:80"])
+async def test_host_when_it_is_a_name_of_ours_then_served(host: bytes) -> None:
+    async with serving() as server:
+        request = b"GET /ok HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"
+        assert (await talk(server, request)).statuses == [200]
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        (b"Host: evil.example\r\n", 421),
+        (b"Host: evil.example:8001\r\n", 421),
+        (b"Host: localhost.evil.example\r\n", 421),
+        (b"Host: 127.0.0.2\r\n", 421),
+        (b"Host: 127.0.0.1@evil.example\r\n", 400),
+        (b"Host: localhost, evil.example\r\n", 400),
+        (b"Host:\r\n", 400),
+        (b"", 400),
+        (HOST * 2, 400),
+        (HOST + b"X-Forwarded-Host: evil.example\r\n", 200),
+    ],
+)
+async def test_host_when_it_is_foreign_missing_or_doubled_then_refused(host: bytes, status: int) -> None:
+    async with serving(ws="websockets-sansio") as server:
+        assert (await talk(server, b"GET /ok HTTP/1.1\r\n" + host + b"\r\n")).statuses == [status]
+        upgrade = b"GET /ws HTTP/1.1\r\n" + host + b"Connection: Upgrade\r\nUpgrade: websocket\r\n" + KEY + b"\r\n"
+        answer = await talk(server, upgrade, until=lambda answer: bool(answer.statuses))
+        assert answer.statuses[0] == (101 if status == 200 else status)
+
+
+async def test_host_when_it_is_the_address_connected_to_then_served() -> None:
+    async with serving(HttpLimits(hosts=("orders",), idle_timeout_s=0.5)) as server:
+        assert (await talk(server, b"GET /ok HTTP/1.1\r\nHost: 127.0.0.1:7\r\n\r\n")).statuses == [200]
+        assert (await talk(server, b"GET /ok HTTP/1.1\r\nHost: localhost\r\n\r\n")).statuses == [421]
+
+
+async def test_websocket_when_the_server_has_them_then_served() -> None:
+    async with (
+        serving(ws="websockets-sansio") as server,
+        websockets.connect(f"ws://localhost:{server.port}/ws") as socket,
+    ):
+        assert await socket.recv() == "hello"
+
+
+def test_client_when_headers_claim_another_address_then_it_is_the_peer() -> None:
+    scope = {"client": ("10.0.0.1", 5), "headers": [(b"x-forwarded-for", b"10.9.9.9")]}
+    assert client_of(scope) == "10.0.0.1"
+    assert client_of_address("2001:db8:1:2:3::4") == client_of_address("2001:db8:1:2:ffff::") == "2001:db8:1:2::/64"
+
+
+async def test_settings_then_hosts_are_names_between_commas() -> None:
+    limits = Settings(http_hosts="orders, localhost,", http_idle_timeout_s=3).http_limits()
+    assert (limits.hosts, limits.idle_timeout_s) == (("orders", "localhost"), 3)
+
+
+# --- answers ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (get(b"/ok"), 200),
+        (get(b"/nothing"), 404),
+        (get(b"/fault"), 500),
+        (b"GET /ok HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421),
+        (b"garbage\r\n\r\n", 400),
+    ],
+)
+async def test_every_answer_then_it_may_not_be_framed_and_its_type_is_not_guessed(request_: bytes, status: int) -> None:
+    async with serving() as server:
+        answer = await talk(server, request_)
+        assert answer.statuses == [status]
+        for name, value in SECURITY_HEADERS:
+            assert answer.raw.lower().count(name + b": " + value.lower()) == 1
+        assert b"server: " not in answer.raw
+
+
+async def test_policy_of_the_application_then_frames_are_refused_beside_it() -> None:
+    async with serving() as server:
+        answer = await talk(server, get(b"/own-policy"))
+        assert b"content-security-policy: default-src 'none'; frame-ancestors 'none'\r\n" in answer.raw
+
+
+async def test_fault_of_the_application_then_a_problem_and_the_connection_goes_on() -> None:
+    async with serving() as server:
+        answer = await talk(server, get(b"/fault") + get(b"/ok"))
+        assert answer.statuses == [500, 200]
+        assert problem_type("internal-error").encode() in answer.raw
+        assert b"application/problem+json" in answer.raw
+
+
+def test_table_of_problems_then_statuses_are_errors_and_titles_are_ascii() -> None:
+    for name, kind in PROBLEMS.items():
+        assert 400 <= kind.status <= 599, name
+        assert kind.title.isascii()
+        assert kind.meaning

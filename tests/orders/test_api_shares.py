@@ -1,0 +1,102 @@
+"""One account with a hundred connections, by bytes on the wire: it is slowed down, and the others are not."""
+
+import asyncio
+import itertools
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+from common.contracts.events import ReasonCode
+from common.contracts.topics import RISK_DECISIONS, Topic
+from common.runtime.message import Message
+from common.testing.raw_http import HOST, read, serving
+from orders.settings import OrdersSettings
+from orders.verdicts import Verdicts
+
+SECONDS = 3.0
+CONNECTIONS = 100
+GATE_S = 0.02
+
+
+class Gate:
+    """Denies every order after a while, and counts how many of each account it has at a time."""
+
+    verdicts: Verdicts
+
+    def __init__(self, make: Any) -> None:
+        self.most: Counter[str] = Counter()
+        self._running: Counter[str] = Counter()
+        self._make = make
+        self._offsets = itertools.count()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def send(self, topic: Topic, key: bytes, body: Any) -> tuple[int, int]:
+        place = (3, next(self._offsets))
+        task = asyncio.create_task(self._answer(body, place))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return place
+
+    async def _answer(self, intent: Any, place: tuple[int, int]) -> None:
+        account = intent.account_id
+        self._running[account] += 1
+        self.most[account] = max(self.most[account], self._running[account])
+        await asyncio.sleep(GATE_S)
+        self._running[account] -= 1
+        found = {"intent_partition": place[0], "intent_offset": place[1]}
+        decision = self._make.decision(intent, ReasonCode.CASH_INSUFFICIENT, **found)
+        value = RISK_DECISIONS.schema.encode(decision)
+        self.verdicts.on_messages([Message(RISK_DECISIONS, 3, 0, account.encode(), value, 0)])
+
+
+def order(account: str) -> bytes:
+    body = {
+        "account_id": account,
+        "client_order_id": "1",
+        "symbol": "AAPL",
+        "side": "B",
+        "order_type": "MARKET",
+        "qty": 1,
+    }
+    text = json.dumps(body).encode()
+    head = b"POST /v1/orders HTTP/1.1\r\n%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % (HOST, len(text)) + text
+
+
+async def trade(port: int, account: str, pause_s: float, seen: Counter[int]) -> None:
+    """One order after the other on one connection, whatever the answers are."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        while True:
+            writer.write(order(account))
+            answer = await read(reader, lambda so_far: so_far.raw.rstrip().endswith(b"}"))
+            seen[answer.statuses[0]] += 1
+            assert (answer.statuses[0] == 429) == (b"retry-after: 1" in answer.raw)
+            await asyncio.sleep(pause_s)
+    finally:
+        writer.close()
+
+
+@pytest.mark.timeout(60)
+async def test_account_with_many_connections_then_it_waits_and_is_refused_and_its_neighbour_notices_nothing(
+    make: Any,
+) -> None:
+    settings = OrdersSettings(share_busy=0.1)
+    gate = Gate(make)
+    api, gate.verdicts = make.api(gate, settings)
+    noisy, quiet = Counter[int](), Counter[int]()
+    async with serving(api, settings.http_limits()) as server:
+        tasks = [asyncio.create_task(trade(server.port, "quiet", 0.05, quiet))]
+        await asyncio.sleep(0.3)
+        tasks += [asyncio.create_task(trade(server.port, "noisy", 0, noisy)) for _ in range(CONNECTIONS)]
+        await asyncio.sleep(SECONDS)
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(each, asyncio.CancelledError) for each in ended), ended
+    assert set(quiet) == {422}, "never refused"
+    assert quiet[422] > SECONDS / (0.05 + 5 * GATE_S), "and not slower than a few times the gate"
+    assert gate.most["noisy"] <= settings.share_requests
+    assert noisy[422] > 20, "it trades on within its share"
+    assert 0 < noisy[429] <= CONNECTIONS * (SECONDS + 1), "a refused connection is not read for a second"
