@@ -88,6 +88,7 @@ class Auditor:
                 caught_up = self.is_caught_up
                 await self._advance(reader, time.monotonic() - (self._settings.audit_hold_s if caught_up else 0.0))
                 if caught_up:
+                    self.truth.matched.knows_every_trade = True
                     await self.watch.look(reader.ends)
                 await asyncio.wait({pump}, timeout=self._settings.audit_interval_s if caught_up else CATCHING_UP_S)
         finally:
