@@ -109,7 +109,7 @@ async def test_gate_that_stands_still_then_timeouts_the_service_and_its_views_ri
         assert await ringing.submit("while-it-stands") == 503
         await ringing.alerts.fires("VerdictTimeouts", 30)
         await ringing.alerts.fires("ServiceDown", 60, service="risk")
-        await ringing.alerts.fires("ViewsStale", 60, writer="risk")
+        await ringing.alerts.fires("ViewsStale", 60, writer="risk.gate")
     finally:
         ringing.signal("risk", signal.SIGCONT)
     await ringing.alerts.ends("ServiceDown")
