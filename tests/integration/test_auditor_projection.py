@@ -27,8 +27,8 @@ from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECIS
 from common.contracts.values import OrderType, Side, TimeInForce
 from common.runtime.message import Message
 from orders.database import Database
-from orders.projection import ProjectionSink
 from orders.settings import OrdersSettings
+from orders.sink import ProjectionSink
 from pydantic import SecretStr
 from tidemark.auditor.compare import Comparer
 from tidemark.auditor.projection import Asked, ProjectionRows
