@@ -13,7 +13,7 @@ import yaml
 from common.testing.stack.errors import PartsError
 from common.testing.stack.native import HOST, NativePart
 
-INTERVAL: Final = "1s"
+INTERVAL: Final = "2s"
 """Of scrapes and evaluations; a rule's own durations stay as they are."""
 POLL_S: Final = 0.2
 
