@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.asyncio(lo
 QUIET = "quiet"
 """An account that is funded and does not trade: nobody but the test writes its rows."""
 STORES = ("log", "rocksdb", "postgres", "redis")
-NOTICED_S = 5.0
+NOTICED_S = 8.0
 GONE_S = 30.0
 
 
@@ -143,6 +143,7 @@ async def test_clean_run_with_kills_then_nothing_was_said_and_everything_was_com
 
 
 ENDED = "SELECT min(order_id) FROM orders WHERE state = 'FILLED'"
+TRADE = "SELECT min(execution_id) FROM executions WHERE exec_type = 'TRADE'"
 CASH = "asset = '@CASH' AND book = 'AVAILABLE'"
 CHANGES = {
     "balance": ("UPDATE balances SET amount = amount + {by} WHERE account_id = $1 AND " + CASH),
@@ -150,7 +151,38 @@ CHANGES = {
     "entry": """UPDATE ledger_entries SET postings = jsonb_set(postings, '{{0,amount}}',
                 to_jsonb((postings #>> '{{0,amount}}')::bigint + {by})) WHERE account_id = $1 AND seq = 1""",
     "order": "UPDATE orders SET cum_qty = cum_qty + {by} WHERE order_id = (" + ENDED + ")",
+    "order's time": "UPDATE orders SET updated_ns = updated_ns + {by} WHERE order_id = (" + ENDED + ")",
+    "execution": "UPDATE executions SET last_price_e4 = last_price_e4 + {by} WHERE execution_id = (" + TRADE + ")",
+    "execution's time": "UPDATE executions SET venue_ns = venue_ns + {by} WHERE execution_id = (" + TRADE + ")",
+    "decision": "UPDATE decisions SET decided_ns = decided_ns + {by} WHERE order_id = (" + ENDED + ")",
+    "command result": "UPDATE command_results SET decided_ns = decided_ns + {by} WHERE account_id = $1",
+    "entry's time": "UPDATE ledger_entries SET booked_ns = booked_ns + {by} WHERE account_id = $1 AND seq = 1",
 }
+SWAPS = {
+    "status": ("UPDATE accounts SET status = '{to}' WHERE account_id = $1", "SUSPENDED", "ACTIVE"),
+    "order's state": ("UPDATE orders SET state = '{to}' WHERE order_id = (" + ENDED + ")", "CANCELED", "FILLED"),
+    "order's account": ("UPDATE orders SET account_id = '{to}' WHERE order_id = $2", "OTHER", "split_part($2, '.', 1)"),
+    "order's text": ("UPDATE orders SET text = '{to}' WHERE order_id = $2", "paid", ""),
+    "order's reason": ("UPDATE orders SET reason = nullif('{to}', '') WHERE order_id = $2", "CASH_INSUFFICIENT", ""),
+    "execution's text": ("UPDATE executions SET text = '{to}' WHERE execution_id = $3", "paid", ""),
+    "decision's verdict": ("UPDATE decisions SET accepted = {to} WHERE order_id = $2", "false", "true"),
+    "command's verdict": ("UPDATE command_results SET accepted = {to} WHERE account_id = $1", "false", "true"),
+    "entry's kind": ("UPDATE ledger_entries SET kind = '{to}' WHERE account_id = $1 AND seq = 1", "WITHDRAW", "FUND"),
+    "entry's command": (
+        "UPDATE ledger_entries SET command_id = {to} WHERE account_id = $1 AND seq = 1",
+        "command_id || 'x'",
+        "left(command_id, -1)",
+    ),
+}
+TABLES = {
+    "orders": "order_id = (" + ENDED + ")",
+    "executions": "execution_id = (" + TRADE + ")",
+    "decisions": "order_id = (" + ENDED + ")",
+    "command_results": "account_id = $1 AND command_id = (SELECT min(command_id) FROM command_results"
+    " WHERE account_id = $1)",
+    "ledger_entries": "account_id = $1 AND seq = 1",
+}
+"""Rows to be deleted, one of each table."""
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -169,6 +201,94 @@ async def test_row_changed_in_postgres_then_noticed_and_gone_once_undone(
         await audited.until(audited.is_quiet, GONE_S)
     finally:
         await connection.close()
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+async def test_text_changed_in_postgres_then_noticed_and_gone_once_undone(audited: Audited, swap: str) -> None:
+    statement, wrong, right = SWAPS[swap]
+    connection = await asyncpg.connect(audited.deployment.addresses.postgres_dsn)
+    try:
+        known = [QUIET, await connection.fetchval(ENDED), await connection.fetchval(TRADE)]
+        if right.startswith("split_part"):
+            right = known[1].partition(".")[0]
+        for place, value in enumerate(known, 1):
+            statement = statement.replace(f"${place}", f"'{value}'")
+        report = await audited.notices("postgres", lambda: connection.execute(statement.format(to=wrong)))
+        assert report["first"].startswith("postgres ")
+        await connection.execute(statement.format(to=right))
+        await audited.until(audited.is_quiet, GONE_S)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_row_deleted_in_postgres_then_noticed_and_gone_once_it_is_back(audited: Audited, table: str) -> None:
+    connection = await asyncpg.connect(audited.deployment.addresses.postgres_dsn)
+    try:
+        where = TABLES[table].replace("$1", f"'{QUIET}'")
+        await connection.execute(f"CREATE TEMP TABLE kept AS SELECT * FROM {table} WHERE {where}")
+        (columns,) = await connection.fetch(
+            "SELECT string_agg(column_name, ', ') FROM information_schema.columns"
+            " WHERE table_name = $1 AND is_identity = 'NO'",
+            table,
+        )
+        report = await audited.notices("postgres", lambda: connection.execute(f"DELETE FROM {table} WHERE {where}"))
+        assert report["first"].startswith("postgres ")
+        await connection.execute(f"INSERT INTO {table} ({columns[0]}) SELECT {columns[0]} FROM kept")
+        await audited.until(audited.is_quiet, GONE_S)
+    finally:
+        await connection.close()
+
+
+async def test_execution_that_the_venue_never_said_then_noticed(audited: Audited) -> None:
+    connection = await asyncpg.connect(audited.deployment.addresses.postgres_dsn)
+    try:
+        columns = (
+            "exec_type, order_id, account_id, symbol, side, last_qty, last_price_e4, cum_qty, leaves_qty, venue_ns"
+        )
+        forged = (
+            f"INSERT INTO executions (execution_id, {columns}, text) SELECT 'forged', {columns}, text"
+            f" FROM executions WHERE execution_id = ({TRADE})"
+        )
+        report = await audited.notices("postgres", lambda: connection.execute(forged))
+        assert report["first"].startswith("postgres execution forged")
+        await connection.execute("DELETE FROM executions WHERE execution_id = 'forged'")
+        await audited.until(audited.is_quiet, GONE_S)
+    finally:
+        await connection.close()
+
+
+async def test_fill_changed_or_deleted_in_redis_then_noticed_and_gone_once_undone(audited: Audited) -> None:
+    connection = await asyncpg.connect(audited.deployment.addresses.postgres_dsn)
+    newest = await connection.fetchrow(
+        "SELECT execution_id, account_id FROM executions WHERE exec_type = 'TRADE' ORDER BY number DESC LIMIT 1"
+    )
+    await connection.close()
+    assert newest is not None
+    channel, key = view_channel("fill", newest["account_id"]), newest["execution_id"]
+    async with Redis.from_url(audited.deployment.addresses.redis_url) as redis:
+        before = await redis.hget(channel, key)
+        assert before is not None
+        envelope = json.loads(before)
+        envelope["data"]["last_price_e4"] //= 2
+        for tamper in (partial(redis.hset, channel, key, json.dumps(envelope)), partial(redis.hdel, channel, key)):
+            report = await audited.notices("redis", tamper)
+            assert report["first"].startswith(f"redis execution {key}")
+            await redis.hset(channel, key, before)
+            await audited.until(audited.is_quiet, GONE_S)
+
+
+async def test_status_changed_in_redis_then_noticed_and_gone_once_undone(audited: Audited) -> None:
+    channel = view_channel("account", QUIET)
+    async with Redis.from_url(audited.deployment.addresses.redis_url) as redis:
+        before = await redis.hget(channel, "account")
+        assert before is not None
+        envelope = json.loads(before)
+        envelope["data"]["status"] = "SUSPENDED"
+        report = await audited.notices("redis", lambda: redis.hset(channel, "account", json.dumps(envelope)))
+        assert report["first"] == f"redis account {QUIET}: status is SUSPENDED, the log says ACTIVE"[:64]
+        await redis.hset(channel, "account", before)
+        await audited.until(audited.is_quiet, GONE_S)
 
 
 async def test_view_changed_in_redis_then_noticed_and_gone_once_undone(audited: Audited) -> None:

@@ -124,11 +124,12 @@ def test_line_when_the_session_ends_then_ended_after_everything_before() -> None
     assert not report.counts
 
 
-def test_line_when_another_session_begins_then_from_its_first_message() -> None:
+def test_line_when_its_session_has_ended_and_another_begins_then_from_its_first_message() -> None:
     report = Report()
     line = _line(report)
     first, second = _datagrams(6)
     line.receive(first, 0)
+    line.receive(end_packet(SESSION, 4), 0)
     other = list(packets("S2", _frames(4), 1, 20))
     runs = [run for datagram in other for run in line.receive(datagram, 0)]
     assert _numbers(runs) == [1, 2, 3, 4]

@@ -1,153 +1,40 @@
 """The live auditor's parts on real stores: what is noticed, what is no reason for alarm, and when."""
 
-import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from common.contracts.events import CASH, Book, CommandResult, EntryKind, LedgerEntry, OrderEvent, OrderState, Posting
-from common.contracts.topics import RISK_DECISIONS, RISK_LEDGER
+from common.contracts.events import (
+    CASH,
+    AccountStatus,
+    Book,
+    CommandResult,
+    EntryKind,
+    LedgerEntry,
+    OrderEvent,
+    OrderState,
+    Posting,
+)
+from common.contracts.topics import ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER
 from common.contracts.values import OrderType, Side, TimeInForce
 from common.contracts.views import Envelope, HealthData
+from common.runtime.log import Partition, Record
 from common.runtime.message import Message
-from common.runtime.store import RocksStore, StoreFollower, read_store
+from common.testing.memory_log import MemoryLog
 from tidemark.audit.chain import chained, genesis
 from tidemark.audit.fold import Balance
 from tidemark.auditor.compare import ACCOUNT, ORDER, Comparer, Look, Seen
-from tidemark.auditor.files import StoreFiles
-from tidemark.auditor.projection import _EntryWalk
-from tidemark.auditor.truth import AccountTruth, LogTruth, OrderTruth, Place
-from tidemark.auditor.views import Calm
+from tidemark.auditor.dead_letters import DeadLetterCount
+from tidemark.auditor.place import Place
+from tidemark.auditor.statuses import StatusRow, StatusTruth
+from tidemark.auditor.truth import AccountTruth, LogTruth, OrderTruth
+from tidemark.auditor.views import Calm, StatusWatch
+from tidemark.auditor.walks import EntryFold
 from tidemark.auditor.watch import Sweep
 
 INTERVAL_S = 3.0
+EXCUSE_S = 20.0
 ENDS = {(RISK_LEDGER.name, 0): 10}
-
-# --- files --------------------------------------------------------------------------------------------------------
-
-
-class Disk:
-    """A store with table files and a log, its watch, and a clock of the test's own."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.store = RocksStore(path)
-        self.files = StoreFiles(path, "store")
-        self.now_s = 0.0
-        self.offset = 0
-
-    def write(self, rows: int = 50) -> None:
-        self.offset += 1
-        self.store.write([(b"t/%d" % n, os.urandom(300)) for n in range(rows)], self.offset)
-
-    def flush(self) -> None:
-        self.store._db.flush()
-
-    def look(self, after_s: float = 1.0) -> dict[str, str]:
-        self.now_s += after_s
-        self.files.look(INTERVAL_S, 1 << 30, self.now_s)
-        return self.files.damaged
-
-    def file(self, suffix: str) -> Path:
-        return max(
-            (path for path in self.path.iterdir() if path.suffix == suffix), key=lambda path: path.stat().st_size
-        )
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    disk = Disk(tmp_path / "store")
-    disk.write()
-    disk.flush()
-    disk.write()
-    assert disk.look() == {}
-    yield disk
-    disk.store.close()
-
-
-def flip(path: Path, at: int) -> None:
-    with path.open("r+b") as file:
-        file.seek(at)
-        byte = file.read(1)[0]
-        file.seek(at)
-        file.write(bytes([byte ^ 0x10]))
-
-
-@pytest.mark.parametrize("suffix", [".sst", ".log"])
-@pytest.mark.parametrize("at", [0, 100, -1])
-def test_byte_of_a_file_flipped_then_damaged_at_the_next_look_and_sound_once_it_is_back(
-    disk: Disk, suffix: str, at: int
-) -> None:
-    path = disk.file(suffix)
-    place = at % path.stat().st_size
-    flip(path, place)
-    assert list(disk.look()) == [path.name]
-    assert list(disk.look()) == [path.name]
-    flip(path, place)
-    assert disk.look() == {}
-
-
-def test_byte_flipped_in_a_log_that_goes_on_growing_then_damaged_within_the_interval(disk: Disk) -> None:
-    path = disk.file(".log")
-    flip(path, 60)
-    disk.write()
-    assert list(disk.look(INTERVAL_S)) == [path.name]
-
-
-def test_file_cut_short_then_damaged(disk: Disk) -> None:
-    path = disk.file(".sst")
-    os.truncate(path, path.stat().st_size - 1)
-    assert "1 bytes shorter" in disk.look()[path.name]
-
-
-def test_byte_rotten_without_a_trace_then_damaged_within_the_interval(disk: Disk) -> None:
-    path = disk.file(".sst")
-    known = disk.files._files[path.name]
-    flip(path, 100)
-    status = path.stat()
-    known.stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    assert disk.look(INTERVAL_S / 2) == {}
-    assert list(disk.look(INTERVAL_S)) == [path.name]
-
-
-def test_store_written_flushed_compacted_reopened_and_wiped_then_never_damaged(disk: Disk) -> None:
-    for _ in range(4):
-        disk.write(2_000)
-        assert disk.look(INTERVAL_S) == {}
-        disk.flush()
-        assert disk.look() == {}
-    disk.store._db.compact_range(None, None)
-    assert disk.look() == {}
-    disk.store.close()
-    disk.store = RocksStore(disk.path)
-    disk.write()
-    assert disk.look(INTERVAL_S) == {}
-    disk.store.wipe()
-    disk.write()
-    assert disk.look(INTERVAL_S) == {}
-    assert disk.files.begun == 1
-
-
-def test_follower_sees_what_the_owner_wrote_when_it_catches_up(disk: Disk, tmp_path: Path) -> None:
-    follower = StoreFollower(disk.path, tmp_path / "scratch")
-    disk.store.write([(b"t/1", b"new"), (b"u/1", b"other")], 9)
-    assert follower.get(b"t/1") != b"new"
-    follower.catch_up()
-    assert follower.get(b"t/1") == b"new"
-    assert list(follower.prefix(b"u/")) == [(b"u/1", b"other")]
-    assert next(key for key, _ in follower.prefix(b"t/", b"t/9")) == b"t/9"
-    follower.close()
-
-
-def test_follower_of_a_file_with_a_wrong_checksum_then_an_error_of_the_system(disk: Disk, tmp_path: Path) -> None:
-    flip(disk.file(".sst"), 100)
-    follower = StoreFollower(disk.path, tmp_path / "scratch")
-    with pytest.raises(OSError, match="Corruption"):
-        list(follower.prefix(b"t/"))
-    with pytest.raises(OSError, match="Corruption"):
-        list(read_store(disk.path))
-
 
 # --- rows ---------------------------------------------------------------------------------------------------------
 
@@ -166,7 +53,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.truth = AccountTruth()
-        self.comparer = Comparer({ACCOUNT: self.truth}, grace_s=2.0)
+        self.comparer = Comparer({ACCOUNT: self.truth}, lambda _, key: self.truth.places[key], 2.0, EXCUSE_S)
         self.now_s = 0.0
 
     def book(self, *seqs: int) -> None:
@@ -247,6 +134,24 @@ def test_view_behind_the_fold_that_moves_then_the_grace_begins_anew(ledger: Ledg
         assert ledger.see(seq - 1, balance(seq - 1), reached=None) == []
 
 
+@pytest.mark.parametrize("reached", [False, None])
+def test_row_behind_for_longer_than_any_excuse_then_divergent_whatever_its_store_says(
+    ledger: Ledger, reached: bool | None
+) -> None:
+    """A projection that stands still for ever, or a view whose writer restarts for ever."""
+    ledger.comparer.grace_s = 1e9
+    for _ in range(int(EXCUSE_S)):
+        assert ledger.see(1, balance(1), reached=reached) == []
+    assert ledger.see(1, balance(1), reached=reached) == [f"stands at 1, the log at 2, for {EXCUSE_S:.0f} s"]
+    assert ledger.see(2, balance(2)) == []
+
+
+def test_row_that_is_always_behind_and_comes_on_then_excused(ledger: Ledger) -> None:
+    for seq in range(3, 3 + 2 * int(EXCUSE_S)):
+        ledger.book(seq)
+        assert ledger.see(seq - 1, balance(seq - 1), reached=False) == []
+
+
 def order(order_id: str, revision: int, state: OrderState) -> OrderEvent:
     return OrderEvent(
         order_id=order_id,
@@ -270,7 +175,7 @@ def test_orders_that_ended_long_ago_then_forgotten_and_not_judged() -> None:
         truth.apply(order(f"a.{number}", 1, OrderState.WORKING))
         truth.apply(order(f"a.{number}", 2, OrderState.FILLED))
     assert list(truth.known()) == ["a.3", "a.4"]
-    comparer = Comparer({ORDER: truth}, grace_s=0.0)
+    comparer = Comparer({ORDER: truth}, lambda _, key: truth.places[key], 0.0)
     comparer.take(Look("store", [Seen(ORDER, "a.0", 2, None)], lambda *_: True), ENDS, 1.0)
     comparer.settle(ENDS)
     assert comparer.divergent == {}
@@ -318,20 +223,38 @@ def test_records_held_back_then_folded_when_they_are_old_enough() -> None:
     assert truth.accounts.newest("a") == 1
 
 
+async def test_dead_letters_then_counted_by_topic_markers_and_aborted_ones_left_out() -> None:
+    topic = ORDERS_EXECUTIONS
+    log = MemoryLog({topic.dead_letters: topic.partitions, "other": 1})
+    count = DeadLetterCount((topic,))
+    await count.look(log)
+    assert (count.total, count.counts) == (0, {topic.name: 0})
+    producer = await log.fence("gate")
+    place = Partition(topic.dead_letters, 1)
+    for end in (producer.commit, producer.abort, producer.commit):
+        await producer.begin()
+        await producer.append(place, [Record(b"k", b"v", 0)])
+        await end()
+        await count.look(log)
+    assert count.counts == {topic.name: 2}
+    await count.look(log)
+    assert count.total == 2
+
+
 # --- what the stores say ------------------------------------------------------------------------------------------
 
 
 def test_projection_s_own_ledger_then_folded_account_by_account() -> None:
-    walk = _EntryWalk()
     postings = '[{"book":"AVAILABLE","asset":"@CASH","amount":5},{"book":"EXTERNAL","asset":"@CASH","amount":-5}]'
-    assert walk.take("a", 1, postings) is None
-    assert walk.take("a", 2, postings) is None
-    done = walk.take("b", 2, postings)
-    assert done is not None
-    assert (done.key, done.version, done.row) == ("a", 2, balance(2))
-    last = walk.finished()
-    assert last is not None
-    assert last.row == "entry 2 follows 0"
+    first, second = EntryFold("a"), EntryFold("b")
+    assert EntryFold("").seen() == []
+    first.take(1, postings, 7)
+    first.take(2, postings, 8)
+    second.take(2, postings, 9)
+    folded, rows = first.seen()
+    assert (folded.key, folded.version, folded.row) == ("a", 2, balance(2))
+    assert (rows.key, rows.version, rows.row) == ("a", 2, (2, 15))
+    assert second.seen()[0].row == "entry 2 follows 0"
 
 
 def health(worker: str, epoch: int, at_ns: int, ready: bool = True) -> Envelope:
@@ -360,6 +283,42 @@ def test_views_are_judged_only_while_their_writer_is_as_it_was(
     later_ns = start_ns + 10_000_000_000
     writer.take(change(later_ns), later_ns, 10.0)
     assert writer.is_calm is calm
+
+
+def test_writer_that_restarts_for_ever_then_it_excuses_its_views_no_longer_than_the_bound() -> None:
+    writer, now_s = Calm(calm_s=30.0, excuse_max_s=60.0), 0.0
+    for epoch in range(100):
+        writer.take([health("r1", epoch, int(now_s * 1e9))], int(now_s * 1e9), now_s)
+        assert writer.is_calm is (epoch == 0 or now_s >= 61.0)
+        now_s += 1.0
+
+
+def test_redis_that_comes_and_goes_then_it_excuses_views_no_longer_than_the_bound() -> None:
+    writer = Calm(calm_s=30.0, excuse_max_s=60.0)
+    for now_s in range(200):
+        writer.disturb(float(now_s))
+        assert writer.is_calm is (now_s >= 60)
+
+
+def test_status_of_a_view_then_it_may_be_late_for_the_grace_and_no_longer() -> None:
+    watch = StatusWatch(grace_s=2.0)
+    assert watch.take("a", "ACTIVE", "ACTIVE", 0.0) == ""
+    assert watch.take("a", "SUSPENDED", "ACTIVE", 1.0) == ""
+    assert watch.take("a", "SUSPENDED", "ACTIVE", 2.0) == ""
+    assert watch.take("a", "SUSPENDED", "ACTIVE", 3.0) == "status is SUSPENDED, the log says ACTIVE"
+    assert watch.take("a", "SUSPENDED", "SUSPENDED", 4.0) == ""
+    assert watch.take("b", "ACTIVE", None, 9.0) == ""
+
+
+def test_status_of_an_account_then_that_of_the_place_to_which_a_copy_was_read() -> None:
+    truth = StatusTruth()
+    fields: dict[str, Any] = {"account_id": "a", "command_id": "c", "accepted": True, "account_seq": 1, "decided_ns": 1}
+    for offset, status in ((2, AccountStatus.ACTIVE), (4, None), (8, AccountStatus.SUSPENDED)):
+        truth.apply(0, offset, CommandResult(**fields, status=status))
+    said = [truth.at("a", version) for version in (0, 2, 3, 8, 9)]
+    assert said == [StatusRow(s) for s in ("UNKNOWN", "UNKNOWN", "ACTIVE", "ACTIVE", "SUSPENDED")]
+    truth.begin({(RISK_DECISIONS.name, 0): 1})
+    assert truth.at("a", 2) is None
 
 
 def test_sweep_then_every_key_comes_by_in_a_round_and_new_ones_in_the_next() -> None:

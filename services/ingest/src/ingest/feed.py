@@ -82,13 +82,16 @@ class Feed:
         self._progress = progress
         self._state = "opening"
         self._session: Session | None = None
+        self._line: LineSession | None = None
+        self._grown = metrics.ReportMetrics()
+        metrics.LINE_QUIET.set_function(self.line_quiet_s)
 
     async def run(self, stored: bytes | None) -> AsyncGenerator[SourceBatch, None]:
         """Batches from the stored position on. A feed that cannot be read on ends, and says so: health, log, metric."""
         settings = self.settings
         known = await (self._known() if self._known else instruments_on_kafka(settings))
         self.report = Report()
-        grown = metrics.ReportMetrics()
+        self._grown = metrics.ReportMetrics()
         logged = 0
         session = Session(settings, self._position(stored), known, self.report, self._clock)
         self._session = session
@@ -97,7 +100,7 @@ class Feed:
         try:
             async with aclosing(self._batches(session)) as batches:
                 async for batch in batches:
-                    grown.update(self.report, self.queue.dropped if self.queue else 0)
+                    self._publish()
                     _gauges(session)
                     for anomaly in self.report.examples[logged:]:
                         _log.warning("feed_anomaly", kind=anomaly.kind.value, at=str(anomaly))
@@ -106,17 +109,29 @@ class Feed:
             self._state = "ended"
         except FramingError as error:
             self.failure, self._state = error, "refused"
-            grown.update(self.report)
+            self._publish()
             _log.error("feed_refused", feed=settings.feed_identity(), error=str(error), offset=error.offset)
         _log.info("feed_over", messages=self.report.messages, ticks=self.report.ticks, **_counts(self.report))
 
     def ready(self) -> tuple[bool, Any]:
-        """Not ready where the feed was refused."""
+        """Not ready where the feed was refused, or where a line has brought nothing useful for too long."""
         sequence = self._session.position.sequence if self._session else 0
         detail = {"state": self._state, "next_message": sequence, **_counts(self.report)}
         if self.failure:
             detail["failure"] = str(self.failure)
-        return self.failure is None, detail
+        self._publish()  # a line of strays alone makes no batch, and they count all the same
+        quiet_s = self.line_quiet_s()
+        is_quiet = quiet_s * 1_000 > self.settings.feed_udp_silent_ms
+        if is_quiet:
+            detail["failure"] = f"nothing useful has arrived on the line for {quiet_s:.1f} s"
+        return self.failure is None and not is_quiet, detail
+
+    def _publish(self) -> None:
+        self._grown.update(self.report, self.queue.dropped if self.queue else 0)
+
+    def line_quiet_s(self) -> float:
+        """For how long nothing useful has arrived on the packet line; 0 where there is none, or it is over."""
+        return self._line.quiet_ns() / 1e9 if self._line else 0.0
 
     def _position(self, stored: bytes | None) -> Position:
         """The stored one if it is this feed's, else the start."""
@@ -136,9 +151,11 @@ class Feed:
                 buffer_bytes=self.settings.feed_udp_buffer_bytes,
             )
             try:
-                async for batch in LineSession(session, self.queue).batches():
+                self._line = LineSession(session, self.queue)
+                async for batch in self._line.batches():
                     yield batch
             finally:
+                self._line = None
                 self.queue.close()
             return
         stream = StreamSession(

@@ -8,6 +8,7 @@ from common.runtime.source import SourceBatch
 
 from ingest.domain.framing import packet_block
 from ingest.domain.moldudp64 import Line, Run, joined, request_packet
+from ingest.domain.strays import Ownership
 from ingest.session import MILLISECOND_NS, Session
 from ingest.udp import DatagramQueue
 
@@ -25,13 +26,21 @@ class LineSession:
     def __init__(self, session: Session, queue: DatagramQueue) -> None:
         self._session = session
         self._queue = queue
-        position = session.position
-        self._line = Line(session.report, session=position.line, next_sequence=position.sequence)
+        self._line = _line(session)
+        self._opened_ns = session.clock.steady_ns()
+        self._past_line, self._past_decoder = "", session.decoder
         self._arrived_ns = 0
         self._arrived_steady_ns = 0
         self._live = False
         self._requested = 0
         self._server = _address(session.settings.feed_udp_request)
+
+    def quiet_ns(self) -> int:
+        """For how long nothing useful has arrived; 0 once the session is over, which is the sender's last word."""
+        if self._session.position.closed or self._line.ended:
+            return 0
+        since_ns = self._opened_ns if self._line.useful_ns is None else self._line.useful_ns
+        return max(0, self._session.clock.steady_ns() - since_ns)
 
     async def batches(self) -> AsyncGenerator[SourceBatch, None]:
         """Batches of what has arrived, without a timer; ends with the sender's end of session."""
@@ -64,7 +73,7 @@ class LineSession:
     def _decode(self, run: Run) -> SourceBatch:
         session = self._session
         if run.session != session.position.line:
-            session.decoder = session.new_decoder()
+            self._change_decoder(run.session)
         block = packet_block(run.payload, run.count, run.first_sequence)
         ticks = session.decoder.decode(block)
         session.report.bytes_read += len(run.payload)
@@ -72,6 +81,13 @@ class LineSession:
         batch = session.batch(ticks)
         self._live = abs(self._arrived_ns - session.last_event_ns) < LIVE_WITHIN_NS
         return batch
+
+    def _change_decoder(self, line: str) -> None:
+        """Locate codes are a session's own. Those of the session before are kept: the line may go back to it."""
+        session = self._session
+        decoder = self._past_decoder if line == self._past_line else session.new_decoder()
+        self._past_line, self._past_decoder = session.position.line, session.decoder
+        session.decoder = decoder
 
     def _feed_time_ns(self) -> int:
         """In a quiet moment of a live line, event time goes on from the last arrival, a margin behind the clock.
@@ -87,6 +103,20 @@ class LineSession:
         if missing and self._server and missing[0] != self._requested:
             self._requested = missing[0]
             self._queue.send(request_packet(self._line.session, *missing), self._server)
+
+
+def _line(session: Session) -> Line:
+    """Where the committed position ended, or at the start of the session that the operator names."""
+    settings, position = session.settings, session.position
+    ownership = Ownership(
+        pinned=bool(settings.feed_udp_session),
+        agreeing_packets=settings.feed_udp_agreeing_packets,
+        silent_ns=settings.feed_udp_silent_ms * MILLISECOND_NS,
+        gap_messages_max=settings.feed_udp_gap_max,
+    )
+    named = settings.feed_udp_session or position.line
+    sequence = position.sequence if named == position.line else 1
+    return Line(session.report, session=named, next_sequence=sequence, ownership=ownership)
 
 
 def _address(text: str) -> tuple[str, int] | None:

@@ -37,6 +37,20 @@ class IngestSettings(Settings):
     feed_udp_port: int = Field(default=0, ge=0, le=65535)
     feed_udp_group: str = Field(default="", description="multicast group to join; empty: unicast")
     feed_udp_request: str = Field(default="", description="host:port of a re-request server; empty: none")
+    feed_udp_session: str = Field(
+        default="", max_length=10, description="MoldUDP64 session to follow, and no other; empty: the first that speaks"
+    )
+    feed_udp_agreeing_packets: int = Field(
+        default=3, ge=1, description="packets in a row that agree before another session, or a jump, is followed"
+    )
+    feed_udp_silent_ms: int = Field(
+        default=3_000,
+        ge=1,
+        description="nothing useful for so long: not ready, and another session may be followed",
+    )
+    feed_udp_gap_max: int = Field(
+        default=10_000, ge=1, description="messages; a packet further ahead is no evidence of a gap by itself"
+    )
     feed_udp_queue_max: int = Field(default=65_536, ge=1, description="datagrams waiting at most")
     feed_udp_buffer_bytes: int = Field(default=8 << 20, ge=4096, description="the socket's receive buffer, asked for")
 

@@ -19,6 +19,13 @@ test("rows that differ and entries out of sequence are counted together", () => 
   expect(lamp).toEqual({ state: "down", text: "audit 3 divergent · 1 s" });
 });
 
+test("open breaks and dead letters are as loud as rows that differ", () => {
+  const lamp = auditLamp([row({ "audit.breaks_open": 1, "audit.dead_letters": 2 })], NOW_MS);
+  expect(lamp).toEqual({ state: "down", text: "audit 1 break open, 2 dead letters · 1 s" });
+  const both = auditLamp([row({ "audit.divergent": 4, "audit.breaks_open": 2, "audit.unreadable": 1 })], NOW_MS);
+  expect(both.text).toBe("audit 4 divergent, 2 breaks open, 1 unread · 1 s");
+});
+
 test("an auditor that has not looked for ten seconds is silent, whatever it said last", () => {
   expect(auditLamp([row({}, 10_001)], NOW_MS)).toEqual({ state: "down", text: "audit silent" });
   const still = row({ "audit.looked_ns": (NOW_MS - 11_000) * 1e6 }, 500);

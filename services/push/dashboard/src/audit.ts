@@ -19,10 +19,16 @@ export function auditLamp(rows: Iterable<Health>, nowMs: number): AuditLamp {
   if (!lookedMs) return { state: "waiting", text: "audit starting" };
   const wrong = number(row!, "divergent") + number(row!, "sequence_errors");
   const age = `${Math.max(0, Math.round(ageMs / 1000))} s`;
-  if (wrong) return { state: "down", text: `audit ${wrong} divergent · ${age}` };
+  const breaks = number(row!, "breaks_open");
+  const dead = number(row!, "dead_letters");
   const unread = number(row!, "unreadable");
-  if (unread) return { state: "waiting", text: `audit ${unread} unread · ${age}` };
-  return { state: "ready", text: `audit ok · ${age}` };
+  const waiting = [
+    breaks && `${breaks} ${breaks === 1 ? "break" : "breaks"} open`,
+    dead && `${dead} dead ${dead === 1 ? "letter" : "letters"}`,
+  ].filter(Boolean);
+  const said = [wrong && `${wrong} divergent`, ...waiting, unread && `${unread} unread`].filter(Boolean);
+  if (!said.length) return { state: "ready", text: `audit ok · ${age}` };
+  return { state: wrong || waiting.length ? "down" : "waiting", text: `audit ${said.join(", ")} · ${age}` };
 }
 
 function number(row: Health, name: string): number {

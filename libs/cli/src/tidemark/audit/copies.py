@@ -19,8 +19,9 @@ from risk.tables import CHAIN_KEY, TABLES
 
 from tidemark.audit.chain import Head
 from tidemark.audit.checks import Copies
+from tidemark.audit.digests import COMMAND_RESULTS, DECISIONS, LEDGER_ENTRIES, Rows, digest_sql
 from tidemark.audit.fold import Balance, nonzero
-from tidemark.audit.rows import ExecutionRow, OrderRow, execution_row, order_row
+from tidemark.audit.rows import ExecutionRow, OrderRow, execution_row, order_row, stored_order
 from tidemark.console import CommandError
 from tidemark.log_end import read_committed
 from tidemark.postgres import POSTGRES_AWAY
@@ -141,6 +142,10 @@ class PostgresCopies:
         """Account → number of its entries and the highest sequence among them."""
         self.orders: Copies = {}
         self.executions: Copies = {}
+        self.entry_rows: Copies = {}
+        """Account → every column of its ledger entries."""
+        self.answers: Copies = {}
+        """Partition of ``risk.decisions`` and kind of answer → every column of those rows."""
 
     async def read(self) -> None:
         """Raises CommandError where PostgreSQL does not answer."""
@@ -174,9 +179,14 @@ class PostgresCopies:
             "SELECT account_id, count(*) AS entries, max(seq) AS last FROM ledger_entries GROUP BY account_id"
         )
         self.entries = {row["account_id"]: (row["entries"], row["last"]) for row in counted}
+        self.entry_rows = await _summed(connection, "account_id", "ledger_entries", LEDGER_ENTRIES)
+        decided = await _summed(connection, "'decisions ' || partition", "decisions", DECISIONS)
+        self.answers = decided | await _summed(
+            connection, "'command results ' || partition", "command_results", COMMAND_RESULTS
+        )
         columns = ", ".join(OrderRow._fields)
         self.orders = {
-            row[0]: (row[1], OrderRow._make([*map(_shared, row[2:9]), int(row[9])]))
+            row[0]: (row[1], stored_order(row[2:]))
             async for row in connection.cursor(f"SELECT order_id, revision, {columns} FROM orders", prefetch=5_000)
         }
         columns = ", ".join(ExecutionRow._fields)
@@ -191,6 +201,14 @@ class PostgresCopies:
             count, last = self.entries.get(account_id, (0, 0))
             if not seq == count == last:
                 yield f"{account_id}: {count} entries up to {last}, the account stands at {seq}"
+
+
+async def _summed(
+    connection: "asyncpg.Connection[asyncpg.Record]", key: str, table: str, columns: tuple[str, ...]
+) -> dict[str, tuple[int, Any]]:
+    """Key → number of rows, and what they come to (``digests.Rows``)."""
+    rows = await connection.fetch(f"SELECT {key}, count(*), sum({digest_sql(columns)}) FROM {table} GROUP BY 1")
+    return {row[0]: (row[1], Rows.of(row[1], int(row[2]))) for row in rows}
 
 
 class RedisCopies:

@@ -144,6 +144,9 @@ class LedgerFold:
 
     # --- Truth -----------------------------------------------------------------------------------------------------
 
+    is_historic: Final = False
+    is_complete: Final = True
+
     def want(self, key: str, version: int) -> None:
         """Remember the balance at this sequence when it comes by."""
         if version > self.newest(key):

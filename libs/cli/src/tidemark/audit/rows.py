@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from sys import intern
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from common.contracts.breaks import BreakResolution, ExecutionBreak
 from common.contracts.events import ExecType, ExecutionReport, OrderEvent, OrderState
@@ -24,6 +24,15 @@ class OrderRow(NamedTuple):
     cum_qty: int
     leaves_qty: int
     notional_e4: int
+    client_order_id: str
+    instrument_id: int | None
+    order_type: str
+    time_in_force: str
+    limit_price_e4: int | None
+    reason: str | None
+    text: str
+    sent_ns: int
+    updated_ns: int
 
 
 class ExecutionRow(NamedTuple):
@@ -38,6 +47,8 @@ class ExecutionRow(NamedTuple):
     last_price_e4: int
     cum_qty: int
     leaves_qty: int
+    venue_ns: int = 0
+    text: str = ""
 
     @property
     def is_trade(self) -> bool:
@@ -71,6 +82,15 @@ def order_row(event: OrderEvent) -> OrderRow:
         event.cum_qty,
         event.leaves_qty,
         event.notional_e4,
+        event.client_order_id,
+        event.instrument_id,
+        event.order_type.value,
+        event.time_in_force.value,
+        event.limit_price_e4,
+        event.reason.value if event.reason is not None else None,
+        intern(event.text),
+        event.sent_ns,
+        event.updated_ns,
     )
 
 
@@ -86,7 +106,16 @@ def execution_row(report: ExecutionReport) -> ExecutionRow:
         report.last_price_e4,
         report.cum_qty,
         report.leaves_qty,
+        report.venue_ns,
+        intern(report.text),
     )
+
+
+def stored_order(columns: Iterable[Any]) -> OrderRow:
+    """The row of an order in PostgreSQL, from its columns in the order of ``OrderRow``. ``notional_e4`` is numeric."""
+    values = [intern(value) if isinstance(value, str) else value for value in columns]
+    row = OrderRow._make(values)
+    return row._replace(notional_e4=int(row.notional_e4))
 
 
 class OrderFold:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.contracts.events import CommandResult, Decision
+from common.contracts.events import CommandResult, Decision, LedgerEntry
 from common.contracts.topics import (
     ORDERS_EVENTS,
     ORDERS_EXECUTIONS,
@@ -35,6 +35,7 @@ from tidemark.audit.checks import (
     violations,
 )
 from tidemark.audit.copies import PostgresCopies, RedisCopies, gate_stores, read_gate_changelog, read_gate_stores
+from tidemark.audit.digests import RowSums, digest_of
 from tidemark.audit.fold import Findings, LedgerFold
 from tidemark.audit.rows import BreakFold, ExecutionFold, OrderFold
 from tidemark.console import CommandError
@@ -64,6 +65,10 @@ class Folds:
     commands: Answers = field(default_factory=lambda: Answers("every command answered exactly once"))
     accepted: int = 0
     denied: int = 0
+    entry_rows: RowSums = field(default_factory=RowSums)
+    """By account: every column of its ledger entries."""
+    answers: RowSums = field(default_factory=RowSums)
+    """By partition and kind: every column of the gate's answers."""
     unreadable: Findings = field(default_factory=Findings)
     records: int = 0
 
@@ -95,6 +100,7 @@ class Folds:
             if topic is RISK_LEDGER:
                 self.chain.apply_message(message)
             self._fact(message, body)
+            self._sum(message, body)
 
     def _request(self, message: Message) -> None:
         is_intent = message.topic is ORDERS_INTENTS
@@ -122,6 +128,17 @@ class Folds:
         elif isinstance(body, CommandResult):
             place = (body.command_partition, body.command_offset)
             self.commands.answer(place, f"{body.account_id}.{body.command_id}")
+
+    def _sum(self, message: Message, body: Any) -> None:
+        """What a table has a row of; PostgreSQL has no place for NUL in a text, so such a record has none."""
+        if b"\\u0000" in (message.value or b""):
+            return
+        if isinstance(body, LedgerEntry):
+            self.entry_rows.add(body.account_id, digest_of(body))
+        elif isinstance(body, Decision):
+            self.answers.add(f"decisions {message.partition}", digest_of(body))
+        elif isinstance(body, CommandResult):
+            self.answers.add(f"command results {message.partition}", digest_of(body))
 
     def is_settled(self) -> bool:
         """Nothing is under way between the gate and the venue that a later record could complete."""
@@ -195,6 +212,8 @@ class Audit:
                     CopyCheck("PostgreSQL balances = ledger fold", ledger),
                     CopyCheck("PostgreSQL orders = order events", orders),
                     CopyCheck("PostgreSQL executions = executions", executions),
+                    CopyCheck("PostgreSQL ledger entries = ledger, every column", self.folds.entry_rows),
+                    CopyCheck("PostgreSQL decisions and command results = decisions, every column", self.folds.answers),
                 ),
             ),
             Source(
@@ -250,7 +269,13 @@ class Audit:
 
     async def _read_postgres(self) -> Sequence[Copies]:
         await self._postgres.read()
-        return [self._postgres.accounts, self._postgres.orders, self._postgres.executions]
+        return [
+            self._postgres.accounts,
+            self._postgres.orders,
+            self._postgres.executions,
+            self._postgres.entry_rows,
+            self._postgres.answers,
+        ]
 
     async def _read_redis(self) -> Sequence[Copies]:
         try:

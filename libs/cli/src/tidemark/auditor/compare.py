@@ -10,11 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
 from tidemark.audit.checks import describe
-from tidemark.auditor.truth import Place, Positions
+from tidemark.auditor.place import Place, Positions
 
 ACCOUNT: Final = "account"
 ENTRIES: Final = "entries"
+ENTRY_ROWS: Final = "entry rows"
 ORDER: Final = "order"
+EXECUTION: Final = "execution"
+DECISIONS: Final = "decisions"
+RESULTS: Final = "command results"
+STATUS: Final = "status"
 
 
 class Seen(NamedTuple):
@@ -38,10 +43,15 @@ class Look:
 
 
 class Fold(Protocol):
-    """What is compared with."""
+    """What is compared with. One that ``is_historic`` knows the row at every version up to its newest; of one that is
+    not ``is_complete`` a key that it does not know says nothing.
+    """
 
     @property
-    def places(self) -> Mapping[str, Place]: ...
+    def is_historic(self) -> bool: ...
+
+    @property
+    def is_complete(self) -> bool: ...
 
     def want(self, key: str, version: int) -> None: ...
 
@@ -70,11 +80,17 @@ class Comparer:
     """Keeps what differs now."""
 
     folds: Mapping[str, Fold]
+    places: Callable[[str, str], Place]
+    """Where the newest record of (kind, key) stands."""
     grace_s: float
+    excuse_max_s: float = 60.0
+    """Whatever a store says of itself, it must reach in this time what the log has now."""
     divergent: dict[Id, str] = field(default_factory=dict)
     _compared: int = 0
     _ahead: dict[Id, _Ahead] = field(default_factory=dict)
     _still: dict[Id, tuple[int, float]] = field(default_factory=dict)
+    _excused: dict[Id, tuple[int, float]] = field(default_factory=dict)
+    """Row that is behind → what it has to reach, and since when it has to."""
     _again: set[Id] = field(default_factory=set)
 
     def again(self, store: str, kind: str) -> set[str]:
@@ -89,8 +105,8 @@ class Comparer:
             self._again.discard(place)
             fold = self.folds[seen.kind]
             newest = fold.newest(seen.key)
-            if not newest and seen.kind == ORDER:
-                continue  # it ended, and was forgotten since it was asked for
+            if not newest and not fold.is_complete:
+                continue  # it was forgotten since it was asked for
             if seen.row is None and not (seen.required and newest):
                 self._equal(place)
             elif isinstance(seen.row, str):
@@ -98,10 +114,10 @@ class Comparer:
             elif seen.version > newest:
                 fold.want(seen.key, seen.version)
                 self._ahead[place] = _Ahead(seen.version, seen.row, ends)
-            elif seen.version == newest:
+            elif seen.version == newest or fold.is_historic:
                 self._judge(place, seen.version, seen.row)
             else:
-                self._behind(place, seen, look.reached(seen.kind, fold.places[seen.key]), now_s)
+                self._behind(place, seen, look.reached(seen.kind, self.places(seen.kind, seen.key)), now_s)
 
     def settle(self, positions: Positions) -> None:
         """Compares what the fold has come to since, or ought to have."""
@@ -112,7 +128,7 @@ class Comparer:
                 del self._ahead[place]
                 self._judge(place, ahead.version, ahead.row)
                 fold.forget(key, ahead.version)
-            elif kind == ORDER and not fold.newest(key):
+            elif not fold.is_complete and not fold.newest(key):
                 del self._ahead[place]
             elif all(positions.get(at, 0) >= end for at, end in ahead.ends.items()):
                 del self._ahead[place]
@@ -134,10 +150,15 @@ class Comparer:
     def _equal(self, place: Id) -> None:
         self.divergent.pop(place, None)
         self._still.pop(place, None)
+        self._excused.pop(place, None)
 
     def _behind(self, place: Id, seen: Seen, reached: bool | None, now_s: float) -> None:
         newest = self.folds[seen.kind].newest(seen.key)
         text = f"stands at {seen.version}, the log at {newest}" if seen.row is not None else "missing"
+        if self._is_beyond_excuse(place, seen.version, newest, now_s):
+            self.divergent[place] = f"{text}, for {self.excuse_max_s:.0f} s"
+            self._again.add(place)
+            return
         if reached is None:
             version, since_s = self._still.setdefault(place, (seen.version, now_s))
             if version != seen.version:
@@ -151,6 +172,14 @@ class Comparer:
                 self.divergent[place] = text
                 return
         self._again.add(place)
+
+    def _is_beyond_excuse(self, place: Id, version: int, newest: int, now_s: float) -> bool:
+        """Whether the row has still not come to what the log had so long ago, however much it moves."""
+        wanted, since_s = self._excused.setdefault(place, (newest, now_s))
+        if version >= wanted:
+            self._excused[place] = (newest, now_s)
+            return False
+        return now_s - since_s >= self.excuse_max_s
 
     def clear(self, store: str) -> None:
         """The store cannot be read: what was said of its rows is not known any more."""

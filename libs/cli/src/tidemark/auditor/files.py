@@ -3,18 +3,24 @@
 Table files are written once. The write-ahead log and the manifest only grow. None of that needs the store to be open,
 so a byte that RocksDB has cached, or will not read for days, is noticed as well. Names are not used twice while a store
 lives; a store that was begun anew has another IDENTITY.
+
+RocksDB itself deletes files that it has done with, so a file that is gone is damage only if the store still needs it:
+the manifest that CURRENT names, the log that is written to (the newest one), and the tables that the manifest lists. A
+process that has files open does not notice that they were deleted; its next start does.
 """
 
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 
 PATTERNS: Final = ("*.sst", "*.log", "MANIFEST-*")
 PIECE: Final = 1024 * 1024
+GONE_GRACE_S: Final = 3.0
+_IS_GONE: Final = "is gone"
 
 
 @dataclass(slots=True)
@@ -40,7 +46,12 @@ class StoreFiles:
     """How often the store was begun anew since it is watched."""
     damaged: dict[str, str] = field(default_factory=dict)
     """File → what is wrong with it."""
+    live_tables: Callable[[Path], Collection[str]] | None = None
+    """Names of the table files that a store needs. Raises OSError where the store cannot be opened."""
     _files: dict[str, _File] = field(default_factory=dict)
+    _gone_tables: set[str] = field(default_factory=set)
+    _newest_log: str = ""
+    _missing_before: set[str] = field(default_factory=set)
 
     def look(self, interval_s: float, bytes_max: int, now_s: float) -> None:
         """Reads what is new, what grew (each ``interval_s``), what was touched, and up to ``bytes_max`` of the rest."""
@@ -50,14 +61,48 @@ class StoreFiles:
                 self.begun += 1
             self.identity = identity
             self._files.clear()
+            self._gone_tables.clear()
             self.damaged.clear()
+            self._newest_log = ""
+            self._missing_before.clear()
         present = {file.name: file for pattern in PATTERNS for file in self.path.glob(pattern)}
         for gone in self._files.keys() - present.keys():
             del self._files[gone]
             self.damaged.pop(gone, None)
+            if gone.endswith(".sst"):
+                self._gone_tables.add(gone)
+        self._look_for_missing(present)
         left = bytes_max
         for name, file in sorted(present.items(), key=lambda item: self._last_read_s(item[0])):
             left -= self._look_at(name, file, interval_s, left, now_s)
+
+    def _look_for_missing(self, present: Mapping[str, Path]) -> None:
+        """Of the files that are not there: those that the store still needs."""
+        manifest = _content(self.path / "CURRENT").decode("ascii", "replace").strip()
+        missing = {"CURRENT"} if not manifest and self._files else {manifest} - {*present, ""}
+        logs = sorted((name for name in present if name.endswith(".log")), key=_number)
+        if self._newest_log and (not logs or _number(logs[-1]) < _number(self._newest_log)):
+            missing.add(self._newest_log)
+        elif logs:
+            self._newest_log = logs[-1]
+        missing |= self._missing_tables(present)
+        for name in [name for name, text in self.damaged.items() if text.endswith(_IS_GONE)]:
+            del self.damaged[name]
+        # Twice in a row: a store that is begun anew, or merges its tables, is not whole for a moment.
+        self.damaged |= {name: f"{self.name}/{name} {_IS_GONE}" for name in missing & self._missing_before}
+        self._missing_before = missing
+
+    def _missing_tables(self, present: Mapping[str, Path]) -> set[str]:
+        """Tables are merged and deleted all the time; the store is asked only when some have gone."""
+        self._gone_tables -= present.keys()
+        if not self._gone_tables or self.live_tables is None:
+            return set()
+        try:
+            live = self.live_tables(self.path)
+        except OSError:
+            return set(self._gone_tables)  # a store whose files are all there can be opened
+        self._gone_tables &= set(live)
+        return set(self._gone_tables)
 
     def _last_read_s(self, name: str) -> float:
         known = self._files.get(name)
@@ -117,11 +162,28 @@ def _content(path: Path) -> bytes:
         return b""
 
 
-class FleetFiles:
-    """The stores of every stage on this machine."""
+def _number(name: str) -> int:
+    """A log's number; RocksDB counts them."""
+    digits = name.partition(".")[0]
+    return int(digits) if digits.isdigit() else -1
 
-    def __init__(self, data_dir: Path, interval_s: float, bytes_max: int) -> None:
+
+class FleetFiles:
+    """The stores of every stage on this machine. A directory that was there must stay, or come back within the grace:
+    the worker that finds its store damaged begins it anew.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        interval_s: float,
+        bytes_max: int,
+        live_tables: Callable[[Path], Collection[str]] | None = None,
+    ) -> None:
         self._data_dir = data_dir
+        self._live_tables = live_tables
+        self._gone_since_s: dict[Path, float] = {}
+        self._gone: dict[str, str] = {}
         self._interval_s = interval_s
         self._bytes_max = bytes_max
         self._stores: dict[Path, StoreFiles] = {}
@@ -129,11 +191,24 @@ class FleetFiles:
     def look(self) -> None:
         """Looks at every store once. Raises OSError where the disk refuses."""
         found = sorted(self._data_dir.glob("*/*/*/store"))
-        for gone in self._stores.keys() - set(found):
-            del self._stores[gone]
+        now_s = time.monotonic()
+        self._look_for_gone(set(found), now_s)
         for path in found:
-            store = self._stores.setdefault(path, StoreFiles(path, str(path.relative_to(self._data_dir))))
-            store.look(self._interval_s, self._bytes_max // len(found), time.monotonic())
+            name = str(path.relative_to(self._data_dir))
+            store = self._stores.setdefault(path, StoreFiles(path, name, live_tables=self._live_tables))
+            store.look(self._interval_s, self._bytes_max // len(found), now_s)
+
+    def _look_for_gone(self, found: Collection[Path], now_s: float) -> None:
+        for path in found:
+            self._gone_since_s.pop(path, None)
+        for path in self._stores.keys() - found:
+            self._stores[path].begun += 1  # whatever is there next is another store
+            self._gone_since_s.setdefault(path, now_s)
+        self._gone = {
+            self._stores[path].name: f"{self._stores[path].name}: the directory {_IS_GONE}"
+            for path, since_s in self._gone_since_s.items()
+            if now_s - since_s >= GONE_GRACE_S
+        }
 
     def begun(self, path: Path) -> int:
         """How often the store of this path was begun anew."""
@@ -142,4 +217,5 @@ class FleetFiles:
 
     def damaged(self) -> dict[str, str]:
         """Path of a file below the data directory → what is wrong with it."""
-        return {f"{s.name}/{name}": text for s in self._stores.values() for name, text in s.damaged.items()}
+        found = {f"{s.name}/{name}": text for s in self._stores.values() for name, text in s.damaged.items()}
+        return found | self._gone

@@ -11,7 +11,7 @@ from risk.domain.account import AccountRow, PositionRow
 from tidemark.audit.chain import Head
 from tidemark.audit.copies import ACCOUNTS, CHAIN, POSITIONS, balance_of, decoded, gate_stores, head_of
 from tidemark.auditor.compare import ACCOUNT, Look, Seen
-from tidemark.auditor.truth import Place
+from tidemark.auditor.place import Place
 
 STORE = "rocksdb"
 FAILING_MAX_S = 3.0

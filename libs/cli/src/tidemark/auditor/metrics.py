@@ -10,6 +10,13 @@ SEQUENCE_ERRORS = Counter(
     "tidemark_auditor_sequence_errors_total", "Ledger entries out of their account's sequence, requests answered twice"
 )
 LEDGER_SUM = Gauge("tidemark_auditor_ledger_sum_e4", "Sum of all cash postings; 0 in a sound ledger")
+BREAKS_OPEN = Gauge("tidemark_auditor_breaks_open", "Breaks on risk.breaks that nobody has resolved")
+DEAD_LETTERS = Gauge(
+    "tidemark_auditor_dead_letters", "Dead letters that are kept, by the topic they came from", ["topic"]
+)
+FILLS_OVERDUE = Gauge(
+    "tidemark_auditor_fills_overdue", "Trades that are in no ledger entry and in no break, postings without a trade"
+)
 RECORDS = Counter("tidemark_auditor_records_total", "Committed records folded")
 ROWS = Counter("tidemark_auditor_rows_compared_total", "Rows of stores compared with the log")
 LAG = Gauge("tidemark_auditor_lag_records", "Records between the fold and the end of the log, as of the last look")

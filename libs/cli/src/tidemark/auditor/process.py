@@ -19,8 +19,10 @@ from common.runtime.web import NO_REQUEST_SPANS, WebServer
 from fastapi import FastAPI
 
 from tidemark.auditor import metrics
+from tidemark.auditor.dead_letters import DeadLetterCount, watch_dead_letters
+from tidemark.auditor.place import Positions
 from tidemark.auditor.settings import AuditorSettings
-from tidemark.auditor.truth import HELD_MESSAGES_MAX, TOPICS, LogTruth, Positions
+from tidemark.auditor.truth import HELD_MESSAGES_MAX, TOPICS, LogTruth
 from tidemark.auditor.watch import Verdict, Watch
 
 _log = get_logger(__name__)
@@ -33,12 +35,13 @@ class Auditor:
 
     def __init__(self, settings: AuditorSettings, scratch: Path) -> None:
         self._settings = settings
-        self.truth = LogTruth(settings.audit_orders_max)
+        self.truth = LogTruth(settings.audit_orders_max, settings.audit_executions_max)
         self.watch = Watch(settings, self.truth, scratch)
         self._goal: Positions | None = None
         self._reading = False
         self._room = asyncio.Event()
         self._errors_counted = 0
+        self.dead_letters = DeadLetterCount()
 
     @property
     def verdict(self) -> Verdict:
@@ -50,6 +53,12 @@ class Auditor:
 
     async def run(self) -> None:
         """For ever. While the broker is away the stores are not judged; reading goes on where the fold stands."""
+        watching = watch_dead_letters(self.dead_letters, self._settings, self._settings.audit_dead_letters_interval_s)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(watching, name="auditor-dead-letters")
+            tasks.create_task(self._fold(), name="auditor-fold")
+
+    async def _fold(self) -> None:
         backoff = Backoff(self._settings.restart_backoff_min_s, self._settings.restart_backoff_max_s)
         while True:
             try:
@@ -69,6 +78,7 @@ class Auditor:
 
     async def _follow(self, reader: CommittedReader) -> None:
         if self._goal is None:
+            self.truth.begin(reader.positions)
             self._goal = await reader.ends()
         pump = asyncio.create_task(self._pump(reader), name="auditor-pump")
         try:
@@ -78,6 +88,7 @@ class Auditor:
                 caught_up = self.is_caught_up
                 await self._advance(reader, time.monotonic() - (self._settings.audit_hold_s if caught_up else 0.0))
                 if caught_up:
+                    self.truth.matched.knows_every_trade = True
                     await self.watch.look(reader.ends)
                 await asyncio.wait({pump}, timeout=self._settings.audit_interval_s if caught_up else CATCHING_UP_S)
         finally:
@@ -99,7 +110,7 @@ class Auditor:
             await asyncio.sleep(0)  # answers of the broker must not wait for a whole backlog
         self._room.set()
         if not truth.waiting:
-            truth.positions = reader.positions
+            truth.reach(reader.positions)
         metrics.SEQUENCE_ERRORS.inc(truth.sequence_errors - self._errors_counted)
         self._errors_counted = truth.sequence_errors
 
@@ -121,6 +132,8 @@ class Auditor:
         return verdict.looks > 0, {
             "divergent": verdict.total,
             "unreadable": len(verdict.unreadable),
+            "breaks_open": verdict.breaks_open,
+            "dead_letters": self.dead_letters.total,
             "sequence_errors": truth.sequence_errors,
             "ledger_sum_e4": truth.accounts.ledger_sum_e4,
             "accounts": len(truth.accounts.accounts),

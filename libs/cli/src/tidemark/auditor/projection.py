@@ -1,147 +1,141 @@
 """Rows of the projection in PostgreSQL. Each look is one transaction, and sees how far the rows are complete."""
 
-import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import asyncpg
-from common.contracts.topics import ORDERS_EVENTS, RISK_LEDGER
+from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER
 
 from tidemark.audit.fold import Balance, nonzero
-from tidemark.audit.rows import OrderRow
-from tidemark.auditor.compare import ACCOUNT, ENTRIES, ORDER, Look, Seen
-from tidemark.auditor.truth import Place
+from tidemark.audit.rows import ExecutionRow, OrderRow, stored_order
+from tidemark.auditor.compare import (
+    ACCOUNT,
+    DECISIONS,
+    ENTRIES,
+    ENTRY_ROWS,
+    EXECUTION,
+    ORDER,
+    RESULTS,
+    STATUS,
+    Look,
+    Seen,
+)
+from tidemark.auditor.place import Place, Positions
+from tidemark.auditor.statuses import StatusRow
+from tidemark.auditor.truth import LogTruth
+from tidemark.auditor.walks import Connection, EntryWalk, answer_walks
 from tidemark.postgres import POSTGRES_AWAY
 
 STORE = "postgres"
 TIMEOUT_S = 5.0
-TOPIC_OF = {ACCOUNT: RISK_LEDGER.name, ENTRIES: RISK_LEDGER.name, ORDER: ORDERS_EVENTS.name}
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+TOPIC_OF = {
+    ACCOUNT: RISK_LEDGER.name,
+    ENTRIES: RISK_LEDGER.name,
+    ENTRY_ROWS: RISK_LEDGER.name,
+    ORDER: ORDERS_EVENTS.name,
+    EXECUTION: ORDERS_EXECUTIONS.name,
+    DECISIONS: RISK_DECISIONS.name,
+    RESULTS: RISK_DECISIONS.name,
+}
 
-_ACCOUNTS = "SELECT account_id, ledger_seq FROM accounts WHERE account_id = ANY($1)"
+_ACCOUNTS = "SELECT account_id, ledger_seq, status FROM accounts WHERE account_id = ANY($1)"
 _BALANCES = "SELECT account_id, book, asset, amount FROM balances WHERE account_id = ANY($1)"
 _ORDERS = f"SELECT order_id, revision, {', '.join(OrderRow._fields)} FROM orders WHERE order_id = ANY($1)"
+_EXECUTIONS = f"SELECT execution_id, {', '.join(ExecutionRow._fields)} FROM executions WHERE execution_id = ANY($1)"
+_EXECUTION_PAGE = "SELECT execution_id FROM executions WHERE execution_id > $1 ORDER BY execution_id LIMIT $2"
 _ACCOUNT_PAGE = "SELECT account_id FROM accounts WHERE account_id > $1 ORDER BY account_id LIMIT $2"
-_ENTRY_PAGE = """
-    SELECT account_id, seq, postings FROM ledger_entries WHERE (account_id, seq) > ($1, $2)
-    ORDER BY account_id, seq LIMIT $3
-"""
 
 
-class _EntryWalk:
-    """Folds the projection's own copy of the ledger, page after page, and says what each account comes to."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which rows a look asks for; the walks come by on their own."""
 
-    def __init__(self) -> None:
-        self.account_id = ""
-        self.seq = 0
-        self._broken = ""
-        self._amounts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-
-    def take(self, account_id: str, seq: int, postings: str) -> Seen | None:
-        """Takes the next entry; returns the account before where another begins."""
-        done = self.finished() if account_id != self.account_id else None
-        if done is not None or account_id != self.account_id:
-            self._begin(account_id)
-        if seq != self.seq + 1 and not self._broken:
-            self._broken = f"entry {seq} follows {self.seq}"
-        self.seq = seq
-        try:
-            for posting in json.loads(postings):
-                self._amounts[posting["book"]][posting["asset"]] += posting["amount"]
-        except (ValueError, TypeError, KeyError) as error:
-            self._broken = self._broken or f"entry {seq} has other postings: {error!r}"
-        return done
-
-    def finished(self) -> Seen | None:
-        """The account that was walked through."""
-        if not self.account_id:
-            return None
-        balance = Balance(self.seq, nonzero(self._amounts["AVAILABLE"]), nonzero(self._amounts["RESERVED"]))
-        return Seen(ENTRIES, self.account_id, self.seq, self._broken or balance)
-
-    def _begin(self, account_id: str) -> None:
-        self.account_id, self.seq, self._broken = account_id, 0, ""
-        self._amounts.clear()
+    accounts: Iterable[str]
+    orders: Iterable[str]
+    executions: Iterable[str]
+    rows_max: int
+    walk_rows_max: int = 5_000
 
 
 class ProjectionRows:
     """Keeps a connection, and how far the walks through the tables are."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, truth: LogTruth) -> None:
         self._dsn = dsn
+        self._truth = truth
         self._connection: Connection | None = None
-        self._cursor = ""
-        self._walk = _EntryWalk()
+        self._account_cursor = self._execution_cursor = ""
+        self._entries = EntryWalk(truth.entries)
+        self._answers = answer_walks(truth.decisions, truth.results)
 
     async def close(self) -> None:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
 
-    async def look(
-        self, accounts: Iterable[str], orders: Iterable[str], known: Callable[[str], bool], rows_max: int
-    ) -> Look:
+    async def look(self, asked: Asked) -> Look:
         """Raises OSError where PostgreSQL does not answer, or has no projection yet."""
         try:
             if self._connection is None:
                 self._connection = await asyncpg.connect(self._dsn, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
             connection = self._connection
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                reached = await connection.fetch("SELECT topic, partition, next_offset FROM projection_positions")
-                rows = await self._accounts(connection, list(accounts), known, rows_max)
-                rows += await self._orders(connection, list(orders))
-                rows += await self._entries(connection, rows_max)
+                stood = await connection.fetch("SELECT topic, partition, next_offset FROM projection_positions")
+                positions = {(row["topic"], row["partition"]): row["next_offset"] for row in stood}
+
+                def reached(kind: str, place: Place) -> bool:
+                    return bool(positions.get((TOPIC_OF[kind], place.partition), 0) > place.offset)
+
+                rows = await self._accounts(connection, list(asked.accounts), positions, asked.rows_max)
+                rows += await self._orders(connection, list(asked.orders))
+                rows += await self._executions(connection, list(asked.executions), asked.rows_max)
+                rows += await self._entries.look(connection, asked.walk_rows_max, reached)
+                for walk in self._answers:
+                    rows += await walk.look(connection, asked.walk_rows_max, reached, self._truth.starts)
         except POSTGRES_AWAY as error:
             await self.close()
             raise OSError(f"PostgreSQL gave no answer: {error or type(error).__name__}") from error
-        positions = {(row["topic"], row["partition"]): row["next_offset"] for row in reached}
-        return Look(STORE, rows, lambda kind, place: _has(positions, kind, place))
+        return Look(STORE, rows, reached)
 
     async def _accounts(
-        self, connection: Connection, keys: list[str], known: Callable[[str], bool], rows_max: int
+        self, connection: Connection, keys: list[str], positions: Positions, rows_max: int
     ) -> list[Seen]:
-        page = [row["account_id"] for row in await connection.fetch(_ACCOUNT_PAGE, self._cursor, rows_max)]
-        self._cursor = page[-1] if len(page) == rows_max else ""
-        keys = list({*keys, *(key for key in page if not known(key))})
+        page = [row["account_id"] for row in await connection.fetch(_ACCOUNT_PAGE, self._account_cursor, rows_max)]
+        self._account_cursor = page[-1] if len(page) == rows_max else ""
+        keys = list({*keys, *(key for key in page if key not in self._truth.accounts.accounts)})
         amounts: dict[str, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
         for row in await connection.fetch(_BALANCES, keys):
             amounts[row["account_id"]][row["book"]][row["asset"]] = int(row["amount"])
-        seqs = {row["account_id"]: row["ledger_seq"] for row in await connection.fetch(_ACCOUNTS, keys)}
-        return [
-            Seen(ACCOUNT, key, seqs[key], _balance(seqs[key], amounts[key]))
-            if key in seqs
-            else Seen(ACCOUNT, key, 0, None)
-            for key in keys
-        ]
+        stored = {row["account_id"]: row for row in await connection.fetch(_ACCOUNTS, keys)}
+        seen = []
+        for key in keys:
+            if key not in stored:
+                seen.append(Seen(ACCOUNT, key, 0, None))
+                continue
+            seq = stored[key]["ledger_seq"]
+            seen.append(Seen(ACCOUNT, key, seq, _balance(seq, amounts[key])))
+            partition = self._truth.statuses.partition_of(key)
+            if partition is not None:
+                read_to = positions.get((RISK_DECISIONS.name, partition), 0)
+                seen.append(Seen(STATUS, key, read_to, StatusRow(stored[key]["status"])))
+        return seen
 
     async def _orders(self, connection: Connection, keys: list[str]) -> list[Seen]:
         rows = {row[0]: row for row in await connection.fetch(_ORDERS, keys)} if keys else {}
         return [
-            Seen(ORDER, key, rows[key][1], OrderRow._make([*rows[key][2:9], int(rows[key][9])]))
-            if key in rows
-            else Seen(ORDER, key, 0, None)
+            Seen(ORDER, key, rows[key][1], stored_order(rows[key][2:])) if key in rows else Seen(ORDER, key, 0, None)
             for key in keys
         ]
 
-    async def _entries(self, connection: Connection, rows_max: int) -> list[Seen]:
-        seen: list[Seen] = []
-        page = await connection.fetch(_ENTRY_PAGE, self._walk.account_id, self._walk.seq, rows_max)
-        for row in page:
-            done = self._walk.take(row["account_id"], row["seq"], row["postings"])
-            if done is not None:
-                seen.append(done)
-        if len(page) < rows_max:
-            last = self._walk.finished()
-            if last is not None:
-                seen.append(last)
-            self._walk = _EntryWalk()
-        return seen
+    async def _executions(self, connection: Connection, keys: list[str], rows_max: int) -> list[Seen]:
+        """The rows of the keys, and of those among the next ones that the log does not know."""
+        page = [row[0] for row in await connection.fetch(_EXECUTION_PAGE, self._execution_cursor, rows_max)]
+        self._execution_cursor = page[-1] if len(page) == rows_max else ""
+        keys = list({*keys, *(key for key in page if key not in self._truth.executions)})
+        rows = {row[0]: ExecutionRow._make(row[1:]) for row in await connection.fetch(_EXECUTIONS, keys)}
+        return [Seen(EXECUTION, key, int(key in rows), rows.get(key)) for key in keys]
 
 
 def _balance(seq: int, amounts: Mapping[str, Mapping[str, int]]) -> Balance:
     return Balance(seq, nonzero(amounts.get("AVAILABLE", {})), nonzero(amounts.get("RESERVED", {})))
-
-
-def _has(positions: Mapping[tuple[Any, Any], int], kind: str, place: Place) -> bool:
-    return positions.get((TOPIC_OF[kind], place.partition), 0) > place.offset

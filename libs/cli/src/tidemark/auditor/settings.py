@@ -15,6 +15,9 @@ class AuditorSettings(Settings):
         default=1.0, ge=0, description="the fold stays so far behind the log that stores stand at or before it"
     )
     audit_rows_max: int = Field(default=2_000, ge=1, description="rows that a look takes of each store at most")
+    audit_walk_rows_max: int = Field(
+        default=5_000, ge=1, description="rows that a look takes of each append-only table of the projection"
+    )
     audit_files_interval_s: float = Field(default=3.0, gt=0, description="how often a file that grows is read again")
     audit_file_bytes_max: int = Field(
         default=32 * 1024 * 1024, ge=1, description="bytes of unchanged store files that a look reads again"
@@ -23,4 +26,14 @@ class AuditorSettings(Settings):
     audit_calm_s: float = Field(
         default=30.0, ge=0, description="views are not expected to be complete before risk has been up so long"
     )
+    audit_excuse_max_s: float = Field(
+        default=60.0, gt=0, description="no store, view or writer is excused for longer, whatever it says of itself"
+    )
+    audit_fill_max_s: float = Field(
+        default=30.0, gt=0, description="a trade must be posted, or be a break, within this time"
+    )
+    audit_dead_letters_interval_s: float = Field(
+        default=3.0, gt=0, description="how often the topics of dead letters are asked whether there are new ones"
+    )
+    audit_executions_max: int = Field(default=200_000, ge=1, description="executions remembered, the newest")
     audit_orders_max: int = Field(default=200_000, ge=1, description="ended orders remembered, the newest")

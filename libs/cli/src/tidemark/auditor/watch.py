@@ -2,21 +2,35 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from common.runtime.logs import get_logger
+from common.runtime.store import live_tables
 
 from tidemark.auditor import gate, metrics, projection, views
-from tidemark.auditor.compare import ACCOUNT, ENTRIES, ORDER, Comparer, Look
+from tidemark.auditor.compare import (
+    ACCOUNT,
+    DECISIONS,
+    ENTRIES,
+    ENTRY_ROWS,
+    EXECUTION,
+    ORDER,
+    RESULTS,
+    STATUS,
+    Comparer,
+    Fold,
+    Look,
+)
 from tidemark.auditor.files import FleetFiles
 from tidemark.auditor.gate import GateStores
-from tidemark.auditor.projection import ProjectionRows
+from tidemark.auditor.place import Positions
+from tidemark.auditor.projection import Asked, ProjectionRows
 from tidemark.auditor.settings import AuditorSettings
-from tidemark.auditor.truth import LogTruth, Positions
+from tidemark.auditor.truth import LogTruth
 from tidemark.auditor.views import ViewRows
 
 _log = get_logger(__name__)
@@ -33,6 +47,8 @@ class Verdict:
     texts: tuple[str, ...] = ()
     """The same in words, the log's own faults first."""
     unreadable: dict[str, str] = field(default_factory=dict)
+    breaks_open: int = 0
+    """Reports that the books refuse, and nobody has resolved yet."""
     looked_ns: int = 0
     looks: int = 0
 
@@ -57,21 +73,41 @@ class Sweep:
         return page
 
 
+def folds(truth: LogTruth) -> Mapping[str, Fold]:
+    """What the rows of each kind are compared with."""
+    return {
+        ACCOUNT: truth.accounts,
+        ENTRIES: truth.accounts,
+        ENTRY_ROWS: truth.entries,
+        ORDER: truth.orders,
+        EXECUTION: truth.executions,
+        DECISIONS: truth.decisions,
+        RESULTS: truth.results,
+        STATUS: truth.statuses,
+    }
+
+
 class Watch:
     """The stores, the comparer and the verdict."""
 
     def __init__(self, settings: AuditorSettings, truth: LogTruth, scratch: Path) -> None:
         self._settings = settings
         self._truth = truth
-        self._comparer = Comparer(
-            {ACCOUNT: truth.accounts, ENTRIES: truth.accounts, ORDER: truth.orders}, settings.audit_grace_s
+        self._comparer = Comparer(folds(truth), truth.place, settings.audit_grace_s, settings.audit_excuse_max_s)
+        self._files = FleetFiles(
+            settings.data_dir,
+            settings.audit_files_interval_s,
+            settings.audit_file_bytes_max,
+            live_tables,
         )
-        self._files = FleetFiles(settings.data_dir, settings.audit_files_interval_s, settings.audit_file_bytes_max)
         self._gate = GateStores(settings.data_dir, scratch)
-        self._projection = ProjectionRows(settings.postgres_dsn.get_secret_value())
-        self._views = ViewRows(settings.redis_url, settings.audit_calm_s)
-        self._account_sweep, self._order_sweep = Sweep(), Sweep()
+        self._projection = ProjectionRows(settings.postgres_dsn.get_secret_value(), truth)
+        self._views = ViewRows(
+            settings.redis_url, settings.audit_calm_s, settings.audit_excuse_max_s, settings.audit_grace_s
+        )
+        self._account_sweep, self._order_sweep, self._execution_sweep = Sweep(), Sweep(), Sweep()
         self._said: frozenset[str] = frozenset()
+        self._began_s: float | None = None
         self.verdict = Verdict()
 
     async def close(self) -> None:
@@ -85,6 +121,8 @@ class Watch:
         looks, unreadable = await self._read()
         known_ends = await ends()
         now_s = time.monotonic()
+        if self._began_s is None:
+            self._began_s = now_s
         self._comparer.settle(self._truth.positions)
         for look in looks:
             self._comparer.take(look, known_ends, now_s)
@@ -97,6 +135,8 @@ class Watch:
         truth, comparer, most = self._truth, self._comparer, self._settings.audit_rows_max
         accounts = {*_take(truth.changed_accounts, most), *self._account_sweep.next(truth.accounts.known(), most)}
         orders = {*_take(truth.changed_orders, most), *self._order_sweep.next(truth.orders.known(), most)}
+        executions = {*_take(truth.executions.changed, most)}
+        executions |= {*self._execution_sweep.next(truth.executions.known(), most)}
 
         def wanted(store: str, kind: str, keys: set[str]) -> set[str]:
             return keys | comparer.again(store, kind)
@@ -109,9 +149,21 @@ class Watch:
         answers: dict[str, Awaitable[Look]] = {
             gate.STORE: asyncio.to_thread(self._look_at_disk, wanted(gate.STORE, ACCOUNT, accounts)),
             projection.STORE: self._projection.look(
-                wanted(projection.STORE, ACCOUNT, accounts), wanted(projection.STORE, ORDER, orders), self._known, most
+                Asked(
+                    wanted(projection.STORE, ACCOUNT, accounts) | comparer.again(projection.STORE, STATUS),
+                    wanted(projection.STORE, ORDER, orders),
+                    wanted(projection.STORE, EXECUTION, executions),
+                    most,
+                    self._settings.audit_walk_rows_max,
+                )
             ),
-            views.STORE: self._views.look(wanted(views.STORE, ACCOUNT, accounts), shown, self._known),
+            views.STORE: self._views.look(
+                wanted(views.STORE, ACCOUNT, accounts),
+                shown,
+                self._fills_shown(wanted(views.STORE, EXECUTION, executions)),
+                self._known,
+                truth.statuses.now,
+            ),
         }
         results = await asyncio.gather(*answers.values(), return_exceptions=True)
         looks, unreadable = [], {}
@@ -127,6 +179,19 @@ class Watch:
 
     def _known(self, account_id: str) -> bool:
         return account_id in self._truth.accounts.accounts
+
+    def _fills_shown(self, executions: set[str]) -> list[tuple[str, str]]:
+        """Execution id and account of those that the view of their account must have."""
+        truth = self._truth.executions
+        shown: dict[str, set[str]] = {}
+        found = []
+        for key in executions:
+            account = truth.account_of(key)
+            if account not in shown:
+                shown[account] = set(truth.shown(account))
+            if key in shown[account]:
+                found.append((key, account))
+        return found
 
     def _look_at_disk(self, accounts: set[str]) -> Look:
         """In a thread: the fold stands still meanwhile."""
@@ -152,14 +217,20 @@ class Watch:
     def _conclude(self, unreadable: dict[str, str], ends: Positions) -> None:
         truth, comparer = self._truth, self._comparer
         damaged = {**self._files.damaged(), **self._gate.unreadable}
-        faults = truth.faults()
+        overdue, late = truth.matched.overdue(
+            time.monotonic(), self._settings.audit_fill_max_s, self._began_s or time.monotonic()
+        )
+        faults = [*truth.faults(), *late]
         counts = comparer.by_store(STORES)
         counts[gate.STORE] += len(damaged)
-        counts[LOG] = len(faults)
+        counts[LOG] = len(faults) + overdue - len(late)
         texts = [f"{LOG}: {text}" for text in faults]
         texts += [f"{gate.STORE}: {text}" for text in damaged.values()]
         texts += [f"{store} {kind} {key}: {text}" for (store, kind, key), text in comparer.divergent.items()]
-        self.verdict = Verdict(counts, tuple(texts), unreadable, time.time_ns(), self.verdict.looks + 1)
+        breaks_open = len(truth.matched.open_breaks)
+        self.verdict = Verdict(counts, tuple(texts), unreadable, breaks_open, time.time_ns(), self.verdict.looks + 1)
+        metrics.BREAKS_OPEN.set(breaks_open)
+        metrics.FILLS_OVERDUE.set(overdue)
         self._say(frozenset(texts))
         for store in STORES:
             metrics.DIVERGENCE.labels(store).set(counts[store])

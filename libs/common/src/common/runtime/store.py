@@ -216,6 +216,22 @@ def read_store(path: Path) -> Iterator[tuple[bytes, bytes]]:
         db.close()
 
 
+def live_tables(path: Path) -> set[str]:
+    """Names of the table files that a store, which another process may have open, is made of now.
+
+    Raises OSError where it cannot be opened, also because one of them is missing: a follower would go back to an older
+    version of the store and say nothing.
+    """
+    try:
+        db = Rdict(str(path), _options(), access_type=AccessType.read_only(False))
+    except Exception as error:  # rocksdict raises bare Exception
+        raise OSError(f"cannot open the store {path}: {error}") from error
+    try:
+        return {str(file["name"]).removeprefix("/") for file in db.live_files()}
+    finally:
+        db.close()
+
+
 class StoreFollower:
     """A store that another process writes, as it was at the last ``catch_up``.
 

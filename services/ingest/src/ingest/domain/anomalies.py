@@ -18,6 +18,7 @@ class AnomalyKind(StrEnum):
     BROKEN_ARCHIVE = "broken_archive"  # the compressed stream ends early
     SEQUENCE_GAP = "sequence_gap"  # messages that the line never delivered
     DUPLICATE = "duplicate"  # messages that arrived again
+    STRAY_PACKET = "stray_packet"  # of another session, or further ahead than a gap; counted in packets
     MALFORMED_PACKET = "malformed_packet"
 
 

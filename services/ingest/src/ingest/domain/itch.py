@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from common.contracts.reference import Instrument
-from common.contracts.ticks import NO_INSTRUMENT, TICK, TickFlag, TickKind, Ticks
+from common.contracts.ticks import NO_INSTRUMENT, TICK, TickFlag, TickKind, Ticks, symbol_to_ref
 from numba import njit
 
 from ingest.domain.anomalies import Anomaly, AnomalyKind, Report
@@ -58,6 +58,11 @@ _ROUND_LOTS_ONLY: Final = int(TickFlag.ROUND_LOTS_ONLY)
 _YES: Final = ord("Y")
 _BUY: Final = ord("B")
 _SELL: Final = ord("S")
+_SPACE: Final = np.uint64(ord(" "))
+_PADDING: Final = b"\0 "
+"""The specification pads symbols with spaces on the right; senders that fill with NUL are read the same."""
+NONE_KNOWN: Final = -1
+"""No directory message of the block was registered yet."""
 _ROUND_LOTS_ONLY_AT: Final = int(MESSAGES[TickKind.STOCK_DIRECTORY].fields["round_lots_only"][1])  # type: ignore[index]
 
 
@@ -88,6 +93,19 @@ def _byte_swapped(word: Any) -> Any:
         0x0000FFFF0000FFFF
     )
     return word << np.uint64(32) | word >> np.uint64(32)
+
+
+@njit(inline="always")
+def _padded(symbol: Any) -> Any:
+    """A symbol (first letter in the low byte) with spaces after its last letter, whether NUL or spaces stood there."""
+    shift = np.uint64(56)
+    for _ in range(8):
+        letter = symbol >> shift & np.uint64(0xFF)
+        if letter != np.uint64(0) and letter != _SPACE:
+            break
+        symbol = symbol & ~(np.uint64(0xFF) << shift) | _SPACE << shift
+        shift -= np.uint64(8)
+    return symbol
 
 
 @njit(inline="always")
@@ -124,13 +142,15 @@ def _special(kind: Any, reference: Any, auxiliary: Any, price: Any, quantity: An
 
 @njit(cache=True, nogil=True)
 def decode_messages(
-    data: Any, starts: Any, lengths: Any, index: int, stop: int, base: Any, rows: Any, row: int, state: DecoderState
+    data: Any, starts: Any, lengths: Any, span: Any, base: Any, rows: Any, row: int, state: DecoderState
 ) -> tuple[int, int]:
-    """Decodes messages ``index`` to ``stop`` into ``rows`` (int64, one line of 7 words per tick) from line ``row``.
+    """Decodes messages into ``rows`` (int64, one line of 7 words per tick) from line ``row``.
 
-    ``base``: (sequence of message 0, session midnight in ns). Returns (index reached, lines written). Short of
-    ``stop``, the message reached is an R that says something new.
+    ``span``: (first message, stop, a message that was registered before); ``base``: (sequence of message 0, session
+    midnight in ns). Returns (index reached, lines written). Short of ``stop``, the message reached is an R that says
+    something new, and never the one registered before: each call comes further than the last, whatever the bytes are.
     """
+    index, stop, known = span
     fields, masks = state.fields, state.masks
     while index < stop:
         start = np.uint64(starts[index])
@@ -150,8 +170,9 @@ def decode_messages(
         detail = np.uint64(data[start + np.uint64(fields[kind, COL_DETAIL])] & fields[kind, COL_DETAIL + 1])
         flags = np.uint64(fields[kind, COL_FLAGS])
         if kind == _R:
-            reference = _byte_swapped(reference)
-            if state.locate_symbols[locate] != reference or state.locate_lots[locate] != quantity:
+            reference = _padded(_byte_swapped(reference))
+            is_new = state.locate_symbols[locate] != reference or state.locate_lots[locate] != quantity
+            if is_new and index != known:
                 break
             if data[start + np.uint64(_ROUND_LOTS_ONLY_AT)] == _YES:
                 flags = np.uint64(_ROUND_LOTS_ONLY)
@@ -263,7 +284,7 @@ class Decoder:
         self._packed_locates: bytes | None = None
         for locate, instrument_id in (locates or {}).items():
             instrument = registry.by_id(instrument_id)
-            self._assign(locate, instrument, _symbol_word(instrument.symbol), instrument.round_lot_size)
+            self._assign(locate, instrument, symbol_to_ref(instrument.symbol), instrument.round_lot_size)
 
     def decode(self, block: Block, start: int = 0, stop: int | None = None) -> Ticks:
         """Ticks of messages ``start`` to ``stop``, in order. What becomes no tick is counted and reported."""
@@ -271,15 +292,15 @@ class Decoder:
         ticks = np.empty(stop - start, TICK)
         rows = ticks.view(np.int64).reshape(-1, _TICK_WORDS)
         base = (block.first_sequence, self.session_ns)
-        index, row = start, 0
-        while True:
+        index, row, known = start, 0, NONE_KNOWN
+        while index < stop:
             index, row = decode_messages(
-                block.data, block.starts, block.lengths, index, stop, base, rows, row, self._state
+                block.data, block.starts, block.lengths, (index, stop, known), base, rows, row, self._state
             )
-            if index == stop:
-                break
-            if not self._register(block, index):
-                index += 1
+            if index < stop:
+                known = index
+                if not self._register(block, index):
+                    index += 1
         if self._state.anomalies.any():
             self._report_anomalies(block)
         self.report.messages += stop - start
@@ -306,18 +327,18 @@ class Decoder:
         dtype = MESSAGES[TickKind.STOCK_DIRECTORY]
         start = int(block.starts[index])
         message = block.data[start : start + dtype.itemsize].view(dtype)[0]
-        stock, lot = bytes(message["stock"]).ljust(8), int(message["round_lot_size"])
+        symbol, lot = bytes(message["stock"]).rstrip(_PADDING), int(message["round_lot_size"])
         try:
-            instrument, announce = self.registry.register(stock.decode("ascii").rstrip(), lot)
+            instrument, announce = self.registry.register(symbol.decode("ascii"), lot)
         except ValueError:
             anomaly = Anomaly(
-                AnomalyKind.BAD_SYMBOL, block.offset(index), block.first_sequence + index, f"stock {stock!r}"
+                AnomalyKind.BAD_SYMBOL, block.offset(index), block.first_sequence + index, f"stock {symbol!r}"
             )
             self.report.add(anomaly)
             return False
         if announce:
             self._announcements.append(instrument)
-        self._assign(int(message["stock_locate"]), instrument, int.from_bytes(stock, "little"), lot)
+        self._assign(int(message["stock_locate"]), instrument, symbol_to_ref(instrument.symbol), lot)
         return True
 
     def _assign(self, locate: int, instrument: Instrument, symbol_word: int, lot: int) -> None:
@@ -342,7 +363,3 @@ class Decoder:
             if rest:
                 self.report.counts[_ANOMALY_KINDS[code]] += rest
         counts[:] = 0
-
-
-def _symbol_word(symbol: str) -> int:
-    return int.from_bytes(symbol.encode("ascii").ljust(8), "little")

@@ -2,7 +2,8 @@
 
 A packet says its session, the sequence number of its first message and how many follow. Packets may be lost, come twice
 or overtake each other. A packet from ahead is held back for a short time, in case what is missing is only late; then
-the gap is counted and reported, and the line goes on after it.
+the gap is counted and reported, and the line goes on after it. A packet of another session, or from further ahead than
+a gap, is a stray: see ``strays``.
 """
 
 import struct
@@ -13,30 +14,19 @@ from typing import Final
 import numpy as np
 
 from ingest.domain.anomalies import Anomaly, AnomalyKind, Report
-from ingest.domain.framing import scan_message_blocks
+from ingest.domain.framing import PREFIX, scan_message_blocks
+from ingest.domain.packet import Packet
+from ingest.domain.strays import Ownership, Strays
 
 HEADER: Final = struct.Struct(">10sQH")
 END_OF_SESSION: Final = 0xFFFF
 PAYLOAD_MAX: Final = 1_400
 """Bytes of a packet that cross an Ethernet without being cut up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Packet:
-    """One datagram, with only whole message blocks in its payload.
-
-    ``count`` 0: a heartbeat. ``sequence`` is that of the first message, or of the next one if there is none.
-    """
-
-    session: str
-    sequence: int
-    count: int
-    payload: bytes
-    end_of_session: bool = False
-
-    @property
-    def next_sequence(self) -> int:
-        return self.sequence + self.count
+SEQUENCE_MAX: Final = (1 << 63) - 1
+"""What the sequence of a tick can hold. A packet that says more is never believed."""
+JOINED_BYTES_MAX: Final = 4 << 20
+"""Payload that is decoded at once."""
+_OWNERSHIP: Final = Ownership()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +45,7 @@ def parse_packet(datagram: bytes, report: Report) -> Packet | None:
         report.add(Anomaly(AnomalyKind.MALFORMED_PACKET, -1, 0, f"{len(datagram)} bytes"))
         return None
     session, sequence, count = HEADER.unpack_from(datagram)
-    name = session.decode("ascii", "replace").strip()
+    name = session.decode("latin-1").strip(" \0")
     if count in (0, END_OF_SESSION):
         return Packet(name, sequence, 0, b"", count == END_OF_SESSION)
     whole, size = _blocks(datagram[HEADER.size :], count)
@@ -98,6 +88,7 @@ class Line:
     """One receiver. Give it every datagram, from either of two redundant lines, and the time.
 
     ``session`` and ``next_sequence`` say what comes next; a line that begins after message 1 has lost what was before.
+    A line belongs to its session until that session ends, or ``Ownership`` allows another one to be followed.
     """
 
     def __init__(
@@ -108,43 +99,52 @@ class Line:
         next_sequence: int = 1,
         held_packets_max: int = 64,
         hold_ns: int = 20_000_000,
+        ownership: Ownership = _OWNERSHIP,
     ) -> None:
         self.session = session
         self.next_sequence = next_sequence
+        self.has_session = bool(session) or next_sequence > 1
         self.ended = False
         """The sender said so, and everything before that is delivered or given up."""
+        self.useful_ns: int | None = None
+        """When a packet last brought the line on, or said that it is where it should be. None: never yet."""
         self._report = report
         self._held_packets_max = held_packets_max
         self._hold_ns = hold_ns
+        self._ownership = ownership
         self._held: dict[int, Packet] = {}
         self._held_since_ns = 0
-        self._past_session = ""
+        self._strays = Strays(ownership)
+        self._in_step = ownership.agreeing_packets if self.has_session else 0
+        """Packets that continued the line, up to as many as it takes to be sure of its session."""
+        self._heard_ns: int | None = None
+        """When the session, or anything at all on a line that was resumed, was last heard."""
+        self._past: tuple[str, int, bool] = ("", 1, False)
+        """The session before this one, its next message, and whether it had ended."""
 
     def receive(self, datagram: bytes, now_ns: int) -> list[Run]:
         """Takes a datagram; returns what can be decoded now, in order."""
         packet = parse_packet(datagram, self._report)
         if packet is None:
             return []
+        if self._heard_ns is None:
+            self._heard_ns = now_ns
         runs: list[Run] = []
-        if packet.session != self.session:
-            if packet.session == self._past_session:
-                self._duplicate(packet, packet.count)
-                return []
-            runs = self._begin_session(packet.session)
-        if packet.sequence <= self.next_sequence:
-            runs += self._deliver(packet)
-        elif packet.sequence in self._held and packet.count <= self._held[packet.sequence].count:
-            self._duplicate(packet, packet.count)
+        if self._succeeds(packet):
+            runs += self._begin_session(packet.session)
+        if self._belongs(packet):
+            self._heard_ns = now_ns
+            self._strays.clear()
+            runs += self._take(packet, now_ns)
         else:
-            if not self._held:
-                self._held_since_ns = now_ns
-            self._held[packet.sequence] = packet
-        runs += self._release()
+            self._set_aside(packet)
         return runs + self.expire(now_ns)
 
     def expire(self, now_ns: int) -> list[Run]:
-        """Gives up what is missing if it was waited for long enough, or if too much is held back for it."""
-        runs: list[Run] = []
+        """Follows strays that agree, and gives up what is missing if it was waited for long enough, or if too much is
+        held back for it.
+        """
+        runs: list[Run] = self._follow(now_ns) if self._may_follow(now_ns) else []
         while self._held and (
             now_ns - self._held_since_ns >= self._hold_ns or len(self._held) > self._held_packets_max
         ):
@@ -156,21 +156,102 @@ class Line:
         """(first sequence, count) of what is being waited for."""
         return (self.next_sequence, min(self._held) - self.next_sequence) if self._held else None
 
+    def _belongs(self, packet: Packet) -> bool:
+        """Whether a packet is of the line's session, and not from further ahead than a gap."""
+        reach = min(SEQUENCE_MAX, self.next_sequence + self._ownership.gap_messages_max)
+        return self.has_session and packet.session == self.session and packet.next_sequence <= reach
+
+    def _succeeds(self, packet: Packet) -> bool:
+        """Whether a packet may begin a session by itself: on a line that has none, or whose own has ended."""
+        is_known = self.has_session and packet.session in (self.session, self._past[0])
+        if is_known or packet.end_of_session or self._ownership.pinned:
+            return False
+        reach = 1 + self._ownership.gap_messages_max
+        return (self.ended or not self.has_session) and packet.next_sequence <= reach
+
+    def _set_aside(self, packet: Packet) -> None:
+        """Counts a stray; what may be the line's next session, or its own after a long outage, is kept."""
+        past, _, past_ended = self._past
+        if packet.session == past and past_ended:
+            self._duplicate(packet, packet.count)
+            return
+        detail = f"session {packet.session!r}, message {packet.sequence}; the line: {self.session!r}"
+        self._report.add(Anomaly(AnomalyKind.STRAY_PACKET, -1, min(packet.sequence, SEQUENCE_MAX), detail))
+        is_foreign = self.has_session and packet.session != self.session
+        is_possible = packet.next_sequence <= SEQUENCE_MAX and not (is_foreign and self._ownership.pinned)
+        if is_possible and not (is_foreign and packet.end_of_session):
+            self._strays.add(packet)
+
+    def _may_follow(self, now_ns: int) -> bool:
+        if not self._strays.agree():
+            return False
+        if self._in_step < self._ownership.agreeing_packets:
+            return True
+        if self.ended or self._strays.session == self.session:
+            return True
+        return now_ns - (self._heard_ns or 0) >= self._ownership.silent_ns
+
+    def _follow(self, now_ns: int) -> list[Run]:
+        """The line goes on with the strays: in their session, and after the gap before them."""
+        packets = self._strays.take()
+        self._heard_ns = now_ns
+        session, first = packets[0].session, packets[0].sequence
+        is_same = self.has_session and session == self.session
+        runs = self._release_all() if is_same else self._begin_session(session)
+        if first - self.next_sequence > self._ownership.gap_messages_max:
+            self._give_up(first)
+        for packet in packets:
+            runs += self._take(packet, now_ns)
+        return runs
+
     def _begin_session(self, session: str) -> list[Run]:
+        runs = self._release_all()
+        past, past_next, past_ended = self._past
+        if self.has_session:
+            self._past = (self.session, self.next_sequence, self.ended)
+        self.session, self.has_session = session, True
+        self.next_sequence = past_next if session == past and not past_ended else 1
+        self.ended = False
+        self._in_step = 0
+        return runs
+
+    def _take(self, packet: Packet, now_ns: int) -> list[Run]:
+        """A packet of the line: delivered if it is next, held if it is ahead."""
+        before = self.next_sequence
+        runs: list[Run] = []
+        if packet.sequence <= before:
+            runs += self._deliver(packet)
+            if packet.sequence == before or self.next_sequence > before:
+                # What continues the line contradicts a packet that is held as the end of a gap.
+                self._held_since_ns = now_ns
+                self._in_step = min(self._in_step + 1, self._ownership.agreeing_packets)
+                self.useful_ns = now_ns
+        elif packet.sequence in self._held and packet.count <= self._held[packet.sequence].count:
+            self._duplicate(packet, packet.count)
+        else:
+            if not self._held:
+                self._held_since_ns = now_ns
+            self._held[packet.sequence] = packet
+            self.useful_ns = now_ns
+        return runs + self._release()
+
+    def _release_all(self) -> list[Run]:
+        """Delivers everything that is held, over all gaps."""
         runs: list[Run] = []
         while self._held:
             runs += self._skip_gap()
-        self._past_session, self.session = self.session, session
-        self.next_sequence = 1
-        self.ended = False
         return runs
 
     def _skip_gap(self) -> list[Run]:
-        first, after = self.next_sequence, min(self._held)
+        self._give_up(min(self._held))
+        return self._release()
+
+    def _give_up(self, after: int) -> None:
+        """Counts what is missing before message ``after``, from where the line goes on."""
+        first = self.next_sequence
         detail = f"messages {first} to {after - 1} of session {self.session!r} never came"
         self._report.add(Anomaly(AnomalyKind.SEQUENCE_GAP, -1, first, detail), after - first)
         self.next_sequence = after
-        return self._release()
 
     def _release(self) -> list[Run]:
         """Delivers held packets that are next by now."""
@@ -199,26 +280,31 @@ class Line:
 
 
 def joined(runs: list[Run]) -> list[Run]:
-    """Puts runs together that follow each other, so that they are decoded at once."""
+    """Puts runs together that follow each other, so that they are decoded at once, up to ``JOINED_BYTES_MAX``."""
     out: list[Run] = []
-    parts: list[bytes] = []
+    parts: list[list[bytes]] = []
+    size = 0
     for run in runs:
         last = out[-1] if out else None
-        if last and last.session == run.session and last.first_sequence + last.count == run.first_sequence:
+        follows = last and last.session == run.session and last.first_sequence + last.count == run.first_sequence
+        if last and follows and size + len(run.payload) <= JOINED_BYTES_MAX:
             out[-1] = Run(last.session, last.first_sequence, last.count + run.count, b"")
-            parts[-1] += run.payload
+            parts[-1].append(run.payload)
+            size += len(run.payload)
         else:
             out.append(run)
-            parts.append(run.payload)
-    return [Run(run.session, run.first_sequence, run.count, payload) for run, payload in zip(out, parts, strict=True)]
+            parts.append([run.payload])
+            size = len(run.payload)
+    return [Run(run.session, run.first_sequence, run.count, b"".join(of)) for run, of in zip(out, parts, strict=True)]
 
 
 def _name(session: str) -> bytes:
-    return session.encode("ascii").ljust(10)[:10]
+    return session.encode("latin-1").ljust(10)[:10]
 
 
 def _blocks(payload: bytes, count: int) -> tuple[int, int]:
     """(whole blocks, their bytes) among the first ``count``."""
+    count = min(count, len(payload) // PREFIX)
     if not count:
         return 0, 0
     starts, lengths = np.empty(count, np.int32), np.empty(count, np.uint16)

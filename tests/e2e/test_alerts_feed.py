@@ -1,0 +1,77 @@
+"""The alerts of the feed on the real Prometheus: a real line that is quiet, has strays, loses packets."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+from common.testing.prometheus import Alerts, Prometheus, find_prometheus
+from common.testing.stack.errors import PartsError
+from common.testing.stack.ports import free_port
+from ingest.domain.moldudp64 import heartbeat_packet, packets
+from ingest.feed import Feed
+from ingest.settings import IngestSettings
+from prometheus_client import start_http_server
+
+RULES = Path(__file__).parents[2] / "compose" / "alerts.yml"
+SESSION = "20240102A"
+
+
+@pytest.fixture
+def line_feed() -> Feed:
+    async def known() -> list[object]:
+        return []
+
+    settings = IngestSettings(feed="udp", feed_date=date(2024, 1, 2), feed_linger=False)
+    return Feed(settings, known=known)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def alerts(tmp_path: Path) -> AsyncIterator[Alerts]:
+    """A Prometheus that reads this process, in which the feed runs."""
+    try:
+        find_prometheus()
+    except PartsError as error:
+        pytest.skip(str(error))
+    port = free_port()
+    server, thread = start_http_server(port, "127.0.0.1")
+    prometheus = Prometheus(tmp_path / "prometheus", {"ingest": f"127.0.0.1:{port}"}, RULES)
+    await asyncio.to_thread(prometheus.start)
+    found = Alerts(prometheus.address)
+    yield found
+    await found.close()
+    await asyncio.to_thread(prometheus.stop)
+    server.shutdown()
+    thread.join()
+
+
+async def test_line_that_is_quiet_has_strays_and_loses_packets_then_each_rings(alerts: Alerts, line_feed: Feed) -> None:
+    async def take() -> None:
+        async for _ in line_feed.run(None):
+            pass
+
+    life = asyncio.create_task(take())
+    frames = b"".join(b"\0\x0cS\0\0\0\0" + (34_200 * 10**9 + n).to_bytes(6, "big") + b"O" for n in range(30))
+    sent = list(packets(SESSION, frames, 1, 14))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        while line_feed.queue is None:
+            await asyncio.sleep(0.01)
+        address = ("127.0.0.1", line_feed.queue.port)
+        for datagram in sent[:10]:
+            sender.sendto(datagram, address)
+        await alerts.scraped("tidemark_ingest_anomalies_total")
+        sender.sendto(heartbeat_packet("ANOTHER", 1), address)
+        await alerts.fires("FeedLineQuiet", 20)
+        assert not line_feed.ready()[0]
+        await alerts.fires("FeedStrays", 20)
+        for datagram in sent[12:]:
+            sender.sendto(datagram, address)
+        await alerts.fires("FeedMessagesLost", 20)
+        while "FeedLineQuiet" in await alerts.ringing():
+            sender.sendto(heartbeat_packet(SESSION, 31), address)
+            await asyncio.sleep(0.5)
+    assert line_feed.ready()[0]
+    life.cancel()
+    await asyncio.gather(life, return_exceptions=True)
