@@ -198,6 +198,29 @@ async def test_absent_order_when_marks_of_transactions_follow_then_404(world: Wo
     assert (await world.get("/v1/orders/A.1"))[0] == 404
 
 
+async def test_id_is_absent_for_certain_only_once_every_intent_before_the_cancel_is_decided(
+    world: World, make: Any
+) -> None:
+    assert not await world.reads.is_absent("A.1", 1), "no decision was seen"
+    decided = make.decision(make.intent("2")).model_copy(update={"intent_offset": 4})
+    world.commit(RISK_DECISIONS, decided)
+    await world.project()
+    assert await world.reads.is_absent("A.1", 5)
+    assert not await world.reads.is_absent("A.1", 6), "an intent is not decided yet: it may be this one"
+    assert not await world.reads.is_absent("A.2", 5), "it is decided, and its first event is still to come"
+
+
+async def test_id_is_absent_for_certain_only_where_the_projection_has_what_the_tail_lacks(
+    world: World, cut_off: World, make: Any
+) -> None:
+    decided = make.decision(make.intent("2")).model_copy(update={"intent_offset": 4})
+    for each in (world, cut_off):
+        each.commit(RISK_DECISIONS, decided)
+    assert not await cut_off.reads.is_absent("A.1", 5), "PostgreSQL cannot be asked"
+    world.recent.on_started({(RISK_DECISIONS.name, PARTITION): 9})
+    assert not await world.reads.is_absent("A.1", 5), "decisions went past that neither the tail nor the projection has"
+
+
 async def test_account_can_be_read_from_its_opening_on(world: World) -> None:
     world.commit(RISK_DECISIONS, result(0))
     code, body, as_of = await world.get("/v1/accounts/A")

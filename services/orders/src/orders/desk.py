@@ -4,7 +4,7 @@ A request that gets no answer in time is not lost: its message is in the log, or
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 
@@ -63,6 +63,10 @@ Place = tuple[int, int]
 """Partition and offset of the request's own record."""
 Answers = Callable[[Any, Place, asyncio.Timeout], bool]
 """Whether a record answers the request; the deadline may be moved."""
+
+
+IsAbsent = Callable[[str, int], Awaitable[bool]]
+"""Whether no intent before that offset has this order id, for certain."""
 
 
 class NoVerdict(Exception):
@@ -142,9 +146,12 @@ class Desk:
 
     # --- cancels -----------------------------------------------------------------------------------------------------
 
-    async def cancel(self, account_id: str, order_id: str, sent_ns: int, *, known: bool) -> OrderEvent | CancelReport:
+    async def cancel(
+        self, account_id: str, order_id: str, sent_ns: int, *, known: bool, is_absent: IsAbsent
+    ) -> OrderEvent | CancelReport | None:
         """The order once it is closed, or once its cancel is refused; still PENDING_CANCEL where the venue takes long.
         A report where no such order was in the log when the request came in, or the gate has yet to decide on it.
+        None where the read side is sure that none was: then nothing is put on the log.
 
         ``known``: an event of the order has been seen. Where none was, the order may be on its way: a request takes
         effect at some moment between its arrival and its answer, and it is the later one here. Raises NoVerdict where
@@ -155,6 +162,9 @@ class Desk:
         await self._entering.arrives(account_id, order_id, self._beside_s)
         async with self._turn():
             offset = await self._arrival(account_id, order_id)
+            if await is_absent(order_id, offset):
+                REQUESTS.labels("cancel", "unknown").inc()
+                return None
             request = OrderCancel(account_id=account_id, order_id=order_id, sent_ns=sent_ns, intents_offset=offset)
             return await self._cancel(request)
 

@@ -93,6 +93,19 @@ class Reads:
         self._projected = projected
         self._tail_as_of_ns = tail_as_of_ns
 
+    async def is_absent(self, order_id: str, intents_offset: int) -> bool:
+        """Whether no intent before that offset has this id, for certain: each is decided, and no order came of it."""
+        decisions = _place(RISK_DECISIONS.name, order_id.split(".", 1)[0])
+        reached, as_of_ns = self._projected.reached(decisions), self._projected.as_of_ns(decisions)
+        if self._recent.decided_upto(decisions[1]) < intents_offset:
+            return False
+        if not self._recent.covers(decisions, reached, as_of_ns):
+            return False
+        try:
+            return (await self.order(order_id)).value is None
+        except DatabaseAway:
+            return False
+
     def tail_event(self, order_id: str) -> OrderEvent | None:
         """The newest event of the order, where the tail has brought one that is not projected yet."""
         return self._recent.event(order_id)

@@ -64,6 +64,7 @@ class Recent:
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
         self._whole_from: dict[Place, tuple[int, int]] = {}
         self._seen: dict[Place, int] = {}
+        self._newest_decision: dict[int, Message] = {}
         KEPT.set_function(lambda: self._count)
 
     # --- what the tail brings ----------------------------------------------------------------------------------------
@@ -88,6 +89,7 @@ class Recent:
                 if value.startswith(COMMAND_RESULT):
                     account.result = message
                     continue
+                self._newest_decision[message.partition] = message
             if not (found := ORDER_ID.search(value)):
                 continue
             order_id = found[1].decode("ascii")
@@ -209,6 +211,12 @@ class Recent:
     def seen(self, partition: int, topic: str = RISK_DECISIONS.name) -> int:
         """The offset before which the tail has brought every record of the partition; 0 before it has begun."""
         return self._seen.get((topic, partition), 0)
+
+    def decided_upto(self, partition: int) -> int:
+        """The offset before which the tail has brought the decision on every intent of the partition; 0: not known."""
+        newest = self._newest_decision.get(partition)
+        decision: Decision | None = _decoded(newest) if newest is not None else None
+        return decision.intent_offset + 1 if decision is not None else 0
 
     def covers(self, place: Place, next_offset: int, as_of_ns: int) -> bool:
         """Whether what is missing here is projected, where the projection has the place up to the offset or the time.

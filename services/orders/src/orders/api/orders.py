@@ -75,7 +75,11 @@ def orders_router(desk: Desk, reads: Reads) -> APIRouter:
         order = await _known(reads, order_id)
         if order is None or order.state not in CLOSED:
             account_id = order_id.split(".", 1)[0]
-            answer = await desk.cancel(account_id, order_id, sent_or_now(sent_ns), known=order is not None)
+            answer = await desk.cancel(
+                account_id, order_id, sent_or_now(sent_ns), known=order is not None, is_absent=reads.is_absent
+            )
+            if answer is None:
+                raise _unknown(order_id)
             if isinstance(answer, CancelReport):
                 response.status_code = 202
                 return _pending(answer, order_id)
