@@ -32,6 +32,7 @@ DECISIONS: Final = (
 )
 COMMAND_RESULTS: Final = (
     *("account_id", "command_id", "accepted", "reason", "compared", "repeat", "status", "account_seq", "decided_ns"),
+    "resting",
 )
 COLUMNS: Final[Mapping[type[BaseModel], tuple[str, ...]]] = {
     ExecutionReport: EXECUTIONS,

@@ -33,6 +33,8 @@ class OrderRow(NamedTuple):
     text: str
     sent_ns: int
     updated_ns: int
+    decided_ns: int
+    intent_offset: int
 
 
 class ExecutionRow(NamedTuple):
@@ -91,6 +93,8 @@ def order_row(event: OrderEvent) -> OrderRow:
         intern(event.text),
         event.sent_ns,
         event.updated_ns,
+        event.decided_ns,
+        event.intent_offset,
     )
 
 
