@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +13,14 @@ from common.runtime.settings import Settings
 from common.runtime.stage import StageRunner
 from common.runtime.standby import Standby
 from common.runtime.store import position_key, positions_of
+from common.runtime.task import Task
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
 from common.testing.simulation.network import Killed, Process, ProcessLog, Weather
 from common.testing.simulation.work import CHANGELOG, INPUTS, PARTITIONS, fold, make_stage
 
 Producers = Literal["task", "process"]
+Refuse = Callable[[Task, str, str], None]
 SESSION_TIMEOUT_S = 6.0
 NOTICE_S = 1.0
 """A member learns of a new assignment within its heartbeat: until then two of them may believe to own a partition."""
@@ -46,8 +48,12 @@ class Seat:
 class Worker:
     """One process and its disk. The disk stays when the process dies."""
 
-    def __init__(self, name: str, broker: MemoryLog, weather: Weather, settings: Settings) -> None:
+    def __init__(
+        self, name: str, broker: MemoryLog, weather: Weather, settings: Settings, struck: Collection[int] = ()
+    ) -> None:
         self.name = name
+        self.refused_without_cause: list[str] = []
+        self._struck = struck
         self.disk: dict[str, MemoryStore] = {}
         self.process = Process(name, alive=False)
         self.seat = Seat()
@@ -76,8 +82,19 @@ class Worker:
         loop = asyncio.get_running_loop()
         clock = lambda: int(loop.time() * 1e9)  # noqa: E731
         runner = StageRunner(make_stage(), self._settings, log, {}, None, self._open_store, clock)
+        runner._refuse = self._noting(runner._refuse)  # type: ignore[method-assign,assignment]
         self.runner = runner
         self._main = asyncio.create_task(self._run(runner), name=self.name)
+
+    def _noting(self, refuse: Refuse) -> Refuse:
+        """Only a partition that an operator has touched may be refused, be it for a moment."""
+
+        def noted(task: Task, reason: str, before: str) -> None:
+            if task.partition not in self._struck:
+                self.refused_without_cause.append(reason)
+            refuse(task, reason, before)
+
+        return noted
 
     async def _run(self, runner: StageRunner) -> None:
         try:
@@ -150,13 +167,13 @@ class Cluster:
         self.weather.broker_up.set()
         self.broker = broker
         self.group = Group(rng)
+        self.struck: set[int] = set()
+        """Partitions with a topic that an operator has touched."""
         self.workers = [
-            Worker(f"worker-{n}", broker, self.weather, settings.model_copy(update={"producers": kind}))
+            Worker(f"worker-{n}", broker, self.weather, settings.model_copy(update={"producers": kind}), self.struck)
             for n, kind in enumerate(producers)
         ]
         self._stopped: dict[str, asyncio.TimerHandle] = {}
-        self.struck: set[int] = set()
-        """Partitions with a topic that an operator has touched."""
 
     def members(self) -> list[Worker]:
         """Those whom the group counts in."""

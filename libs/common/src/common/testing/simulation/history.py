@@ -268,18 +268,27 @@ async def _calm(cluster: Cluster) -> list[Wrong]:
         _handled(cluster, p) or _rests(cluster, p) for p in range(PARTITIONS)
     ):
         await asyncio.sleep(WATCH_S)
-        for worker in cluster.workers:
-            if worker.crashed is not None:
-                return [Wrong("crash", f"{worker.name}: {worker.crashed!r}")]
+        if wrong := _failed(cluster):
+            return wrong
         if loop.time() > until:
             return [Wrong("stuck", f"not everything is handled {CALM_S:.0f} s after the storm")]
-    wrong: list[Wrong] = []
+    wrong = _failed(cluster)
     for partition in range(PARTITIONS):
         wrong += work.check_ledger(cluster.broker, partition)
         if cluster.refused(partition):
             continue
         wrong += work.check_end(cluster.broker, partition, cluster.store_of(partition))
     return wrong + await _stale_standbys(cluster)
+
+
+def _failed(cluster: Cluster) -> list[Wrong]:
+    """Processes that ended, and partitions that were refused though nobody had touched their topics."""
+    for worker in cluster.workers:
+        if worker.crashed is not None:
+            return [Wrong("crash", f"{worker.name}: {worker.crashed!r}")]
+        if worker.refused_without_cause:
+            return [Wrong("refused", f"{worker.name}: {worker.refused_without_cause[0]}")]
+    return []
 
 
 async def _stale_standbys(cluster: Cluster) -> list[Wrong]:

@@ -95,7 +95,7 @@ def store_ahead_begins_anew() -> AbstractContextManager[None]:
     right = identity.check_changelog
     return _all(
         replaced(restore, "check_changelog", wrong),
-        replaced(task.Task, "_check_beginning", _nothing_soon),
+        replaced(task, "check_beginning", _nothing_soon),
         replaced(task, "check_identity", _nothing),
     )
 
