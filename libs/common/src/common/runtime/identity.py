@@ -19,7 +19,7 @@ What does not fit is Refused before anything is read or written; see ADR 0027.
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
-from typing import Final
+from typing import Final, NamedTuple
 from zlib import crc32
 
 from common.runtime.errors import Refused, Retriable
@@ -30,6 +30,13 @@ from common.runtime.store import LANDMARK_KEY, Store
 LOG_KEY: Final = b"@log"
 TAIL_OFFSETS: Final = 64
 """How many offsets from its end a partition is read first for its last record; eight times as many each time after."""
+
+
+class Patience(NamedTuple):
+    """How long markers are waited for, and how the transactional ids begin that may then be shut out for them."""
+
+    settle_s: float
+    ids: str
 
 
 def log_key(topic: str) -> bytes:
@@ -88,7 +95,10 @@ async def _check_landmark(log: Log, changelog: Partition, mark: bytes | None, be
     lost = Refused(f"{changelog} lacks the row at {offset} that the store was made from: it was written anew")
     if 0 <= epoch_end <= offset:
         raise lost
-    async for record in _records(log, changelog, offset, await log.last_stable_offset(changelog)):
+    stable = await log.last_stable_offset(changelog)
+    if stable <= offset:  # its marker is on its way, and nothing can be said of it
+        return
+    async for record in _records(log, changelog, offset, stable):
         if record.offset == offset and _checksum(record.key, record.value) != int(checksum):
             raise lost
         if record.offset == offset or record.key == key or epoch_end > offset:
@@ -122,9 +132,9 @@ async def unrecorded(log: Log, store: Store, inputs: Collection[str]) -> dict[by
     return {log_key(topic): (await log.identity(topic)).encode() for topic in unknown}
 
 
-async def check_beginning(log: Log, register: Partition, key: bytes, changelog: Partition, settle_s: float) -> None:
+async def check_beginning(log: Log, register: Partition, key: bytes, changelog: Partition, patience: Patience) -> None:
     """Whether a changelog without a row may be taken for that of a stage that was never there. Raises Refused."""
-    end = await _settled(log, register, settle_s)
+    end = await _settled(log, register, patience)
     async for record in _records(log, register, await log.low_watermark(register), end):
         if record.key == key and record.value is not None:
             raise Refused(
@@ -132,9 +142,9 @@ async def check_beginning(log: Log, register: Partition, key: bytes, changelog: 
             )
 
 
-async def last_record(log: Log, partition: Partition, settle_s: float) -> StoredRecord | None:
+async def last_record(log: Log, partition: Partition, patience: Patience) -> StoredRecord | None:
     """The last committed record of a partition that nobody else writes to now; None where there is none."""
-    begin, end = await log.low_watermark(partition), await _settled(log, partition, settle_s)
+    begin, end = await log.low_watermark(partition), await _settled(log, partition, patience)
     reach = TAIL_OFFSETS
     while True:
         start = max(begin, end - reach)
@@ -144,15 +154,19 @@ async def last_record(log: Log, partition: Partition, settle_s: float) -> Stored
         reach *= 8
 
 
-async def _settled(log: Log, partition: Partition, settle_s: float) -> int:
+async def _settled(log: Log, partition: Partition, patience: Patience) -> int:
     """The partition's end, once all before it can be read: markers of those who have given it up may be on their way.
 
-    Raises Retriable where that takes longer than ``settle_s``.
+    A broker may have forgotten them. Whoever they stand in for is shut out then, which has them written; raises
+    Retriable.
     """
     loop = asyncio.get_running_loop()
-    until, end = loop.time() + settle_s, await log.high_watermark(partition)
+    until, end = loop.time() + patience.settle_s, await log.high_watermark(partition)
     while (stable := await log.last_stable_offset(partition)) < end:
         if loop.time() > until:
+            for transactional_id in await log.blocked_by(partition):
+                if transactional_id.startswith(patience.ids):
+                    await (await log.fence(transactional_id, [partition])).close()
             raise Retriable(f"{partition} can be read up to {stable} only, its end is {end}")
         await asyncio.sleep(RESTORE_POLL_MS / 1000)
     return end

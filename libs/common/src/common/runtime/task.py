@@ -13,21 +13,14 @@ from common.contracts.topics import Topic
 from common.runtime import metrics
 from common.runtime.batch_size import BatchSize
 from common.runtime.claims import release
-from common.runtime.errors import LogError, Refused, Retriable
+from common.runtime.continuity import check_restored
+from common.runtime.errors import LogError, Retriable
 from common.runtime.failpoints import passing
-from common.runtime.handling import NS_PER_MS, BatchHandler, Handler, PoisonError
-from common.runtime.identity import (
-    LOG_KEY,
-    check_beginning,
-    check_identity,
-    check_input,
-    last_record,
-    log_key,
-    unrecorded,
-)
+from common.runtime.handling import BatchHandler, Handler, PoisonError
+from common.runtime.identity import check_input, log_key
 from common.runtime.inbox import Inbox
 from common.runtime.lane import Lane, Session
-from common.runtime.log import Log, Partition, Record, StoredRecord
+from common.runtime.log import Log, Partition, StoredRecord
 from common.runtime.logs import get_logger
 from common.runtime.message import Message, View
 from common.runtime.overlay import TaskTables
@@ -222,33 +215,13 @@ class Task:
             await rebuild.run(bulk, self._snapshots, self.positions)
             self._snapshot_due_s = time.monotonic() + bulk.interval_s
         passing("open.3.restored")
-        await self._check_logs()
+        await check_restored(self.log, self.stage, parts, self.positions, self.settings.settle_timeout_ms / 1000)
         passing("open.4.verified")
         seconds = time.monotonic() - began
         metrics.RESTORED_ROWS.labels(*self._labels).inc(rows)
         metrics.RESTORE_SECONDS.labels(*self._labels).set(seconds)
         _log.info("task_open", stage=parts.name, partition=self.partition, rows=rows, seconds=round(seconds, 3))
         return taking
-
-    async def _check_logs(self) -> None:
-        """What was restored must belong to this changelog, and what it will write must continue what is there."""
-        parts, stage, settle_s = self._parts, self.stage, self.settings.settle_timeout_ms / 1000
-        parts.identity = await self.log.identity(stage.changelog.name)
-        check_identity(stage.changelog.name, parts.store.get(LOG_KEY), parts.identity)
-        if stage.register and not parts.store.get(LOG_KEY):
-            # Nobody has committed here yet, or a release that wrote no identity: only then there are positions.
-            register, key = Partition(stage.register.name, 0), stage.task_id(self.partition).encode()
-            if not self.positions:
-                await check_beginning(self.log, register, key, parts.changelog, settle_s)
-            parts.register = register, Record(key, parts.identity.encode(), parts.clock_ns() // NS_PER_MS)
-        parts.unrecorded.update(await unrecorded(self.log, parts.store, [topic.name for topic in stage.inputs]))
-        for topic, continues in stage.continues.items():
-            where = Partition(topic.name, self.partition)
-            last = await last_record(self.log, where, settle_s)
-            try:
-                continues(parts.tables, last)
-            except ValueError as error:
-                raise Refused(f"{where} does not end where the state of {parts.name} does: {error}") from error
 
     async def _take(self, lane: Lane, session: Session) -> tuple[Taking, int]:
         """Takes the changelog over and copies it. Returns how many rows were copied, too."""

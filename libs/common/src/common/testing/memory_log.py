@@ -112,9 +112,10 @@ class MemoryLog:
         """
         self._forgets = turn
 
-    def markers_owed(self) -> bool:
-        """Whether readers are stopped by a transaction that has ended."""
-        return any(identity.owing for identity in self._identities.values())
+    def markers_owed(self, besides: str = "") -> bool:
+        """Whether readers are stopped by a transaction that has ended, in any topic but one."""
+        owing = [transaction for identity in self._identities.values() for transaction in identity.owing]
+        return any(partition.topic != besides for transaction in owing for partition in transaction.owed)
 
     def end(self, identity: Identity, state: Ended) -> None:
         """Ends the open transaction of a producer and writes its markers."""

@@ -264,7 +264,8 @@ async def _calm(cluster: Cluster) -> list[Wrong]:
         cluster.start(index)
     loop = asyncio.get_running_loop()
     until = loop.time() + CALM_S
-    while cluster.broker.markers_owed() or not all(
+    # Who reads the register, an opening task, has its markers written by itself.
+    while cluster.broker.markers_owed(besides=work.REGISTER.name) or not all(
         _handled(cluster, p) or _rests(cluster, p) for p in range(PARTITIONS)
     ):
         await asyncio.sleep(WATCH_S)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from common.runtime import identity, restore, stage, task, transaction
+from common.runtime import continuity, identity, restore, stage, task, transaction
 from common.runtime.errors import Refused
 from common.runtime.log import Log, Partition
 from common.runtime.store import Store
@@ -44,7 +44,7 @@ def trimmed_changelog_is_believed() -> AbstractContextManager[None]:
 
 def another_log_is_believed() -> AbstractContextManager[None]:
     """A topic is known by its name."""
-    return _all(replaced(identity, "check_identity", _nothing), replaced(task, "check_identity", _nothing))
+    return _all(replaced(identity, "check_identity", _nothing), replaced(continuity, "check_identity", _nothing))
 
 
 def what_was_meant_is_not_read() -> AbstractContextManager[None]:
@@ -57,7 +57,7 @@ def what_was_meant_is_not_read() -> AbstractContextManager[None]:
     return _all(
         replaced(transaction, "meant_for", wrong),
         replaced(identity, "check_identity", _nothing),
-        replaced(task, "check_identity", _nothing),
+        replaced(continuity, "check_identity", _nothing),
     )
 
 
@@ -95,14 +95,14 @@ def store_ahead_begins_anew() -> AbstractContextManager[None]:
     right = identity.check_changelog
     return _all(
         replaced(restore, "check_changelog", wrong),
-        replaced(task, "check_beginning", _nothing_soon),
-        replaced(task, "check_identity", _nothing),
+        replaced(continuity, "check_beginning", _nothing_soon),
+        replaced(continuity, "check_identity", _nothing),
     )
 
 
 def empty_changelog_is_a_beginning() -> AbstractContextManager[None]:
     """Nobody asks whether the stage was ever there."""
-    return replaced(task, "check_beginning", _nothing_soon)
+    return replaced(continuity, "check_beginning", _nothing_soon)
 
 
 def outputs_are_not_continued() -> AbstractContextManager[None]:
