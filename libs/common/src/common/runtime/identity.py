@@ -95,14 +95,16 @@ async def _check_landmark(log: Log, changelog: Partition, mark: bytes | None, be
     lost = Refused(f"{changelog} lacks the row at {offset} that the store was made from: it was written anew")
     if 0 <= epoch_end <= offset:
         raise lost
-    stable = await log.last_stable_offset(changelog)
-    if stable <= offset:  # its marker is on its way, and nothing can be said of it
-        return
-    async for record in _records(log, changelog, offset, stable):
-        if record.offset == offset and _checksum(record.key, record.value) != int(checksum):
-            raise lost
-        if record.offset == offset or record.key == key or epoch_end > offset:
+    stable = -1
+    # Compaction may take a row for one that was written while this read on: then there is more to read.
+    while stable < (stable := await log.last_stable_offset(changelog)):
+        if stable <= offset:  # its marker is on its way, and nothing can be said of it
             return
+        async for record in _records(log, changelog, offset, stable):
+            if record.offset == offset and _checksum(record.key, record.value) != int(checksum):
+                raise lost
+            if record.offset == offset or record.key == key or epoch_end > offset:
+                return
     if epoch_end < 0:
         raise lost
 
