@@ -13,11 +13,11 @@ from common.runtime.settings import Settings
 from common.runtime.stage import StageRunner
 from common.runtime.standby import Standby
 from common.runtime.store import position_key, positions_of
-from common.runtime.task import Task
+from common.runtime.task import Stage, Task
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
 from common.testing.simulation.network import Killed, Process, ProcessLog, Weather
-from common.testing.simulation.work import CHANGELOG, INPUTS, PARTITIONS, fold, make_stage
+from common.testing.simulation.work import CHANGELOG, INPUTS, PARTITIONS, fold
 
 Producers = Literal["task", "process"]
 Refuse = Callable[[Task, str, str], None]
@@ -49,9 +49,16 @@ class Worker:
     """One process and its disk. The disk stays when the process dies."""
 
     def __init__(
-        self, name: str, broker: MemoryLog, weather: Weather, settings: Settings, struck: Collection[int] = ()
+        self,
+        name: str,
+        broker: MemoryLog,
+        weather: Weather,
+        settings: Settings,
+        stage: Stage,
+        struck: Collection[int] = (),
     ) -> None:
         self.name = name
+        self._stage = stage
         self.refused_without_cause: list[str] = []
         self._struck = struck
         self.disk: dict[str, MemoryStore] = {}
@@ -81,7 +88,7 @@ class Worker:
         log = ProcessLog(self._broker, self._weather, self.process)
         loop = asyncio.get_running_loop()
         clock = lambda: int(loop.time() * 1e9)  # noqa: E731
-        runner = StageRunner(make_stage(), self._settings, log, {}, None, self._open_store, clock)
+        runner = StageRunner(self._stage, self._settings, log, {}, None, self._open_store, clock)
         runner._refuse = self._noting(runner._refuse)  # type: ignore[method-assign,assignment]
         self.runner = runner
         self._main = asyncio.create_task(self._run(runner), name=self.name)
@@ -160,7 +167,7 @@ class Cluster:
     """Everything that runs, and what can be done to it."""
 
     def __init__(
-        self, broker: MemoryLog, rng: random.Random, settings: Settings, producers: Sequence[Producers]
+        self, broker: MemoryLog, rng: random.Random, settings: Settings, producers: Sequence[Producers], stage: Stage
     ) -> None:
         self.rng = rng
         self.weather = Weather(rng)
@@ -170,7 +177,14 @@ class Cluster:
         self.struck: set[int] = set()
         """Partitions with a topic that an operator has touched."""
         self.workers = [
-            Worker(f"worker-{n}", broker, self.weather, settings.model_copy(update={"producers": kind}), self.struck)
+            Worker(
+                f"worker-{n}",
+                broker,
+                self.weather,
+                settings.model_copy(update={"producers": kind}),
+                stage,
+                self.struck,
+            )
             for n, kind in enumerate(producers)
         ]
         self._stopped: dict[str, asyncio.TimerHandle] = {}

@@ -77,7 +77,8 @@ def continues(tables: Tables, last: StoredRecord | None) -> None:
         raise ValueError(f"the ledger ends with order {said}, the book with {known}")
 
 
-def make_stage() -> Stage:
+def make_stage(guarded: bool) -> Stage:
+    """``guarded``: what it writes must continue what its output ends with."""
     return Stage(
         "simulation",
         "book",
@@ -86,7 +87,7 @@ def make_stage() -> Stage:
         (LEDGER,),
         CHANGELOG,
         TABLES,
-        continues={LEDGER: continues},
+        continues={LEDGER: continues} if guarded else {},
         register=REGISTER,
     )
 
