@@ -17,11 +17,13 @@ would move, so that whoever books it by hand moves the same in every place.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Final, NamedTuple
+
+import msgspec
 
 from common.contracts.breaks import BreakReason, ReportedEffect
 from common.contracts.events import ExecType, ExecutionReport
@@ -63,8 +65,7 @@ class End(StrEnum):
     EXPIRED = "EXPIRED"
 
 
-@dataclass(frozen=True, slots=True)
-class OrderFacts:
+class OrderFacts(msgspec.Struct, frozen=True, gc=False):
     """What the decision on an order says of it, and never changes."""
 
     symbol: str
@@ -107,24 +108,21 @@ Register = Callable[[str], Execution | None]
 """The executions of one order by id. A second body under a used id has an entry of its own (``reused_id``)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accept:
+class Accept(msgspec.Struct, frozen=True, gc=False):
     """The report is true: the order after it, what it moves, and what must be remembered."""
 
     progress: Progress
     effect: Effect = NO_EFFECT
-    executions: Executions = field(default_factory=dict)
+    executions: Executions = {}
     doubt: "Refusal | None" = None
     """What of it cannot be true all the same: the order has ended, but the venue counts other shares than were told."""
 
 
-@dataclass(frozen=True, slots=True)
-class Repeat:
+class Repeat(msgspec.Struct, frozen=True, gc=False):
     """The report was judged before, or says nothing of an order; nothing changes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Break:
+class Break(msgspec.Struct, frozen=True, gc=False):
     """The report is refused: why, the numbers, what it would move, and what must be remembered."""
 
     reason: BreakReason
@@ -148,7 +146,8 @@ def judge(facts: OrderFacts | None, progress: Progress, register: Register, repo
     case = Case(facts, progress, report, register(report.ref_execution_id) if report.ref_execution_id else None)
     rule = RULES[report.exec_type]
     effect = rule.effect(case)
-    refusal = _refusal(case, effect, reused=seen is not None)
+    after = case.after(effect)
+    refusal = _refusal(case, effect, after, reused=seen is not None)
     if refusal is not None:
         key = report.execution_id if seen is None else reused_id(report, digest)
         # Whether a refused fill is the last one of its order only those can tell who book it.
@@ -158,8 +157,7 @@ def judge(facts: OrderFacts | None, progress: Progress, register: Register, repo
     if effect.back_qty:
         assert case.referred is not None and report.ref_execution_id is not None
         executions[report.ref_execution_id] = Execution(case.referred.digest)
-    doubt = next((no for check in rule.doubts if (no := check(case, effect)) is not None), None)
-    return Accept(case.after(effect), effect, executions, doubt)
+    return Accept(after, effect, executions, _first(rule.doubts, case, effect, after))
 
 
 def digest_of(report: ExecutionReport) -> str:
@@ -188,8 +186,7 @@ class Refusal(NamedTuple):
     compared: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(msgspec.Struct, frozen=True, gc=False):
     """A report beside what is known of its order."""
 
     facts: OrderFacts | None
@@ -221,67 +218,74 @@ def _is_of_its_account(report: ExecutionReport) -> bool:
     return report.order_id.startswith(f"{report.account_id}.")
 
 
-Check = Callable[[Case, Effect], Refusal | None]
+Check = Callable[[Case, Effect, Progress], Refusal | None]
+"""What the report would move, and the order after it."""
 
 
-def _refusal(case: Case, effect: Effect, *, reused: bool) -> Refusal | None:
+def _first(checks: tuple[Check, ...], case: Case, effect: Effect, after: Progress) -> Refusal | None:
+    for check in checks:
+        if (refusal := check(case, effect, after)) is not None:
+            return refusal
+    return None
+
+
+def _refusal(case: Case, effect: Effect, after: Progress, *, reused: bool) -> Refusal | None:
     """The first rule that the report breaks."""
     facts, report = case.facts, case.report
     if not _is_of_its_account(report):
         return Refusal(BreakReason.ORDER_MISMATCH, {})
     if facts is None:
         return Refusal(BreakReason.ORDER_UNKNOWN, {})
-    if (report.symbol, report.side) != (facts.symbol, facts.side):
+    if report.symbol != facts.symbol or report.side is not facts.side:
         return Refusal(BreakReason.ORDER_MISMATCH, {})
     if facts.denied:
         return Refusal(BreakReason.ORDER_DENIED, {})
     if reused:
         return Refusal(BreakReason.EXECUTION_ID_REUSED, {})
-    return next((no for check in RULES[report.exec_type].checks if (no := check(case, effect)) is not None), None)
+    return _first(RULES[report.exec_type].checks, case, effect, after)
 
 
-def _trades_before_the_end(case: Case, _: Effect) -> Refusal | None:
+def _trades_before_the_end(case: Case, _e: Effect, _a: Progress) -> Refusal | None:
     if case.progress.ended is None:
         return None
     compared = {"last_qty": case.report.last_qty, "cum_qty": case.progress.cum_qty, "leaves_qty": 0}
     return Refusal(BreakReason.FILL_AFTER_END, compared)
 
 
-def _said_before_the_end(case: Case, _: Effect) -> Refusal | None:
+def _said_before_the_end(case: Case, _e: Effect, _a: Progress) -> Refusal | None:
     if case.progress.ended is None:
         return None
     return Refusal(BreakReason.REPORT_AFTER_END, {"cum_qty": case.progress.cum_qty, "order_qty": case.order.qty})
 
 
-def _rejected_before_acknowledged(case: Case, _: Effect) -> Refusal | None:
+def _rejected_before_acknowledged(case: Case, _e: Effect, _a: Progress) -> Refusal | None:
     if not case.progress.acknowledged:
         return None
     return Refusal(BreakReason.REJECT_AFTER_ACKNOWLEDGE, {"cum_qty": case.progress.cum_qty})
 
 
-def _leaves_nothing(case: Case, _: Effect) -> Refusal | None:
+def _leaves_nothing(case: Case, _e: Effect, _a: Progress) -> Refusal | None:
     if not case.report.leaves_qty:
         return None
     return Refusal(BreakReason.QUANTITIES_DISAGREE, {"reported_leaves_qty": case.report.leaves_qty, "leaves_qty": 0})
 
 
-def _amounts_positive(case: Case, effect: Effect) -> Refusal | None:
+def _amounts_positive(case: Case, effect: Effect, _a: Progress) -> Refusal | None:
     if effect.fill_qty > 0 and effect.fill_price_e4 > 0:
         return None
     compared = {"last_qty": case.report.last_qty, "last_price_e4": case.report.last_price_e4}
     return Refusal(BreakReason.AMOUNT_NOT_POSITIVE, compared)
 
 
-def _within_quantity(case: Case, effect: Effect) -> Refusal | None:
-    cum_qty = case.progress.cum_qty + effect.fill_qty - effect.back_qty
-    if cum_qty <= case.order.qty:
+def _within_quantity(case: Case, effect: Effect, after: Progress) -> Refusal | None:
+    if after.cum_qty <= case.order.qty:
         return None
     open_qty = case.order.qty - case.progress.cum_qty + effect.back_qty
-    compared = {"last_qty": effect.fill_qty, "open_qty": open_qty, "excess_qty": cum_qty - case.order.qty}
+    compared = {"last_qty": effect.fill_qty, "open_qty": open_qty, "excess_qty": after.cum_qty - case.order.qty}
     return Refusal(BreakReason.OVERFILL, compared)
 
 
-def _within_limit(case: Case, effect: Effect) -> Refusal | None:
+def _within_limit(case: Case, effect: Effect, _a: Progress) -> Refusal | None:
     price_e4, worst_e4 = effect.fill_price_e4, case.order.worst_price_e4
     within = price_e4 <= worst_e4 if case.order.side is Side.BUY else price_e4 >= worst_e4
     if within:
@@ -289,10 +293,10 @@ def _within_limit(case: Case, effect: Effect) -> Refusal | None:
     return Refusal(BreakReason.PRICE_BEYOND_LIMIT, {"last_price_e4": price_e4, "worst_price_e4": worst_e4})
 
 
-def _quantities_agree(case: Case, effect: Effect) -> Refusal | None:
-    after, report = case.after(effect), case.report
+def _quantities_agree(case: Case, _e: Effect, after: Progress) -> Refusal | None:
+    report = case.report
     leaves_qty = after.leaves_qty(case.order)
-    if (report.cum_qty, report.leaves_qty) == (after.cum_qty, leaves_qty):
+    if report.cum_qty == after.cum_qty and report.leaves_qty == leaves_qty:
         return None
     compared = {
         "reported_cum_qty": report.cum_qty,
@@ -303,21 +307,20 @@ def _quantities_agree(case: Case, effect: Effect) -> Refusal | None:
     return Refusal(BreakReason.QUANTITIES_DISAGREE, compared)
 
 
-def _fits_64_bits(case: Case, effect: Effect) -> Refusal | None:
-    notional_e4 = case.after(effect).notional_e4
-    if notional_e4 <= INT64_MAX:
+def _fits_64_bits(_c: Case, effect: Effect, after: Progress) -> Refusal | None:
+    if after.notional_e4 <= INT64_MAX:
         return None
     compared = {"last_qty": effect.fill_qty, "last_price_e4": effect.fill_price_e4, "notional_max_e4": INT64_MAX}
     return Refusal(BreakReason.AMOUNT_OVERFLOW, compared)
 
 
-def _names_a_fill_that_stands(case: Case, _: Effect) -> Refusal | None:
+def _names_a_fill_that_stands(case: Case, _e: Effect, _a: Progress) -> Refusal | None:
     if case.referred is not None and case.referred.qty > 0:
         return None
     return Refusal(BreakReason.BUST_UNKNOWN, {})
 
 
-def _takes_back_all_of_it(case: Case, effect: Effect) -> Refusal | None:
+def _takes_back_all_of_it(case: Case, effect: Effect, _a: Progress) -> Refusal | None:
     """A bust may leave the quantity out. One that names another quantity than was traded is about something else."""
     if case.report.last_qty in (0, effect.back_qty):
         return None

@@ -27,8 +27,11 @@ def on_execution(message: Message, report: ExecutionReport, tables: Tables, now_
     order: OrderRow | None = tables.changelogged("orders").get(row_key)
     progress_row: ProgressRow | None = tables.changelogged("progress").get(row_key)
 
+    asked: dict[str, ExecutionRow | None] = {}
+
     def register(execution_id: str) -> Execution | None:
         row: ExecutionRow | None = executions.get(execution_key(row_key, execution_id))
+        asked[execution_id] = row
         return None if row is None else row.seen()
 
     facts = facts_of(order)
@@ -43,10 +46,11 @@ def on_execution(message: Message, report: ExecutionReport, tables: Tables, now_
     account: AccountRow | None = tables.changelogged("accounts").get(report.account_id.encode())
     account_seq = account.seq if account else 0
     for execution_id, seen in verdict.executions.items():
-        key = execution_key(row_key, execution_id)
-        before: ExecutionRow | None = executions.get(key)
+        # The judge remembers nothing under an id that it has not asked for.
+        before = asked[execution_id]
         by_hand = (False, 0) if before is None else (before.taken_back, before.by_hand_qty)
-        executions.put(key, ExecutionRow(account_seq, now_ns, seen.digest, seen.qty, seen.price_e4, *by_hand))
+        row = ExecutionRow(account_seq, now_ns, seen.digest, seen.qty, seen.price_e4, *by_hand)
+        executions.put(execution_key(row_key, execution_id), row)
     if isinstance(verdict, Break):
         if progress_row is None and facts is not None:
             tables.changelogged("progress").put(row_key, progress_row_of(progress))
@@ -61,9 +65,9 @@ def on_execution(message: Message, report: ExecutionReport, tables: Tables, now_
     if verdict.doubt is not None:
         doubted = Break(verdict.doubt.reason, verdict.doubt.compared, NO_EFFECT, {})
         yield open_break(message, report, doubted, tables, now_ns, held=(0, 0))
-    yield from _booked(
-        message, report, order, account, verdict, reopens=progress.ended is None, tables=tables, now_ns=now_ns
-    )
+    if verdict.effect != NO_EFFECT:
+        reopens = progress.ended is None
+        yield from _booked(message, report, order, account, verdict, reopens=reopens, tables=tables, now_ns=now_ns)
 
 
 def facts_of(order: OrderRow | None) -> OrderFacts | None:
@@ -115,8 +119,6 @@ def _booked(
 ) -> Iterator[Output]:
     """Moves the money of an accepted report, or parks it: the order moves on, and the money waits for a person."""
     effect = verdict.effect
-    if not (effect.fill_qty or effect.back_qty or effect.ends):
-        return
     account_key, row_key = report.account_id.encode(), order_key(report.order_id)
     position: PositionRow | None = tables.changelogged("positions").get(position_key(account_key, order.symbol))
     source = Source(report.account_id, report.order_id, report.execution_id)

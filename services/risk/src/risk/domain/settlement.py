@@ -201,7 +201,7 @@ def _entry(kind: EntryKind, account: AccountRow, source: Source, legs: list[Leg]
         account_id=source.account_id,
         seq=account.seq + 1,
         kind=kind,
-        postings=tuple(leg for leg in legs if leg.amount),
+        postings=tuple([leg for leg in legs if leg.amount]),
         order_id=source.order_id,
         command_id=source.command_id,
         execution_id=source.execution_id,
