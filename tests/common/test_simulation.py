@@ -48,9 +48,10 @@ def is_found(fault: str, mode: str) -> bool:
 def hunts(request: pytest.FixtureRequest) -> Iterator[Mapping[tuple[str, str], Future[bool]]]:
     """The hunts for all faults of this run, on every core."""
     items = [item for item in request.session.items if isinstance(item, pytest.Function)]
-    asked = [item.callspec.params for item in items if "hunts" in item.fixturenames]
+    params = [item.callspec.params for item in items if "hunts" in item.fixturenames]
+    asked = [(str(one["fault"]), str(one["mode"])) for one in params]
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        yield {(one["fault"], one["mode"]): pool.submit(is_found, one["fault"], one["mode"]) for one in asked}
+        yield {(fault, mode): pool.submit(is_found, fault, mode) for fault, mode in asked}
         pool.shutdown(cancel_futures=True)
 
 
