@@ -112,7 +112,7 @@ def test_report_when_refused_then_nothing_changes_until_it_is_booked_by_hand(sta
     order = stage.rows("orders")
     fill = make.report(2, ExecType.TRADE, **(FILL | {"last_qty": 120, "cum_qty": 120}))
     assert stage.handle(ORDERS_EXECUTIONS, "A", fill) == []
-    opened = _break(fill, BreakReason.OVERFILL, fill_qty=120, fill_price_e4=990_000)
+    opened = _break(fill, BreakReason.OVERFILL, fill_qty=120, fill_price_e4=990_000, ends=True)
     assert stage.handle(RISK_BREAKS, "A", opened) == []
     assert stage.rows("orders") == order
     handled = stage.handle(RISK_BREAKS, "A", _resolution(opened, BreakAction.BOOK))

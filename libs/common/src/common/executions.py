@@ -14,10 +14,13 @@ venue counts other shares than it told of, the end is accepted and doubted.
 
 A report that is refused is a break, and so is a doubt (``contracts.breaks``). The judge also says what such a report
 would move, so that whoever books it by hand moves the same in every place.
+
+A venue goes on counting what was refused to it. So a break remembers by how much the venue's count differs from the one
+here, and a later report may count on from either: a difference is said once, whatever a person makes of it and when.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import blake2b
 from types import MappingProxyType
@@ -54,6 +57,8 @@ NO_EFFECT: Final = Effect()
 
 OF_NO_ORDER: Final = frozenset({BreakReason.ORDER_UNKNOWN, BreakReason.ORDER_MISMATCH})
 """Reasons that leave no order which a fill could be counted on."""
+NOT_OF_THE_ORDER: Final = OF_NO_ORDER | {BreakReason.ORDER_DENIED}
+"""Reasons of a report whose quantities are not about the order that it names."""
 
 
 class End(StrEnum):
@@ -86,10 +91,18 @@ class Progress:
     notional_e4: int = 0
     """Sum of price times shares over the fills that stand."""
     ended: End | None = None
+    excess_qty: int = 0
+    """Shares that the venue counts beyond ``cum_qty``, as it said last; below zero where it counts fewer."""
 
-    def leaves_qty(self, facts: OrderFacts) -> int:
-        """Open at the venue."""
-        return 0 if self.ended else facts.qty - self.cum_qty
+
+def leaves_qty(qty: int, cum_qty: int, refused_qty: int) -> int:
+    """Open shares of an order of ``qty`` that has not ended, with what operators have booked in ``cum_qty``.
+
+    ``refused_qty`` are shares of accepted fills that an operator has refused to the venue: not traded, and not open.
+    The sequence in which reports and operators have moved the order makes no difference to any of the three numbers,
+    and so none to what is open.
+    """
+    return max(0, min(qty, qty - cum_qty - refused_qty))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +142,8 @@ class Break(msgspec.Struct, frozen=True, gc=False):
     compared: Mapping[str, int]
     effect: Effect
     executions: Executions
+    progress: Progress
+    """The order after it: nothing has moved, but the venue has said how much it counts."""
 
 
 Verdict = Accept | Repeat | Break
@@ -150,9 +165,10 @@ def judge(facts: OrderFacts | None, progress: Progress, register: Register, repo
     refusal = _refusal(case, effect, after, reused=seen is not None)
     if refusal is not None:
         key = report.execution_id if seen is None else reused_id(report, digest)
-        # Whether a refused fill is the last one of its order only those can tell who book it.
-        effect = effect._replace(ends=rule.end is not None)
-        return Break(refusal.reason, refusal.compared, effect, {key: Execution(digest)})
+        # Whoever books a refused fill believes it whole: it ends the order where it says that nothing is left.
+        effect = effect._replace(ends=rule.end is not None or (effect.fill_qty > 0 and report.leaves_qty == 0))
+        progress = case.progress_refused(refusal.reason)
+        return Break(refusal.reason, refusal.compared, effect, {key: Execution(digest)}, progress)
     executions = {report.execution_id: Execution(digest, effect.fill_qty, effect.fill_price_e4)}
     if effect.back_qty:
         assert case.referred is not None and report.ref_execution_id is not None
@@ -211,7 +227,22 @@ class Case(msgspec.Struct, frozen=True, gc=False):
         ended = before.ended
         if ended is None and effect.ends:
             ended = RULES[self.report.exec_type].end or End.FILLED
-        return Progress(True, cum_qty, notional_e4, ended)
+        return Progress(True, cum_qty, notional_e4, ended, self._counted_by_the_venue() - cum_qty)
+
+    def progress_refused(self, reason: BreakReason) -> Progress:
+        """The order once the report is refused. A report that is not about this order says nothing of its count."""
+        if self.facts is None or reason in NOT_OF_THE_ORDER:
+            return self.progress
+        return replace(self.progress, excess_qty=self._counted_by_the_venue() - self.progress.cum_qty)
+
+    def _counted_by_the_venue(self) -> int:
+        return max(0, self.report.cum_qty)
+
+    def counted_on_qty(self, change_qty: int) -> int:
+        """The excess, where the report counts on from what the venue said last and not from the count here."""
+        own_qty = self.progress.cum_qty + change_qty
+        excess_qty = self.progress.excess_qty
+        return excess_qty if self.report.cum_qty == own_qty + excess_qty else 0
 
 
 def _is_of_its_account(report: ExecutionReport) -> bool:
@@ -293,16 +324,21 @@ def _within_limit(case: Case, effect: Effect, _a: Progress) -> Refusal | None:
     return Refusal(BreakReason.PRICE_BEYOND_LIMIT, {"last_price_e4": price_e4, "worst_price_e4": worst_e4})
 
 
-def _quantities_agree(case: Case, _e: Effect, after: Progress) -> Refusal | None:
+def _quantities_agree(case: Case, effect: Effect, after: Progress) -> Refusal | None:
     report = case.report
-    leaves_qty = after.leaves_qty(case.order)
-    if report.cum_qty == after.cum_qty and report.leaves_qty == leaves_qty:
+    own_leaves_qty = 0 if after.ended else case.order.qty - after.cum_qty
+    if report.cum_qty == after.cum_qty and report.leaves_qty == own_leaves_qty:
+        return None
+    if counted_on_qty := case.counted_on_qty(effect.fill_qty - effect.back_qty):
+        open_qty = 0 if after.ended else case.order.qty - after.cum_qty - counted_on_qty
+        if report.leaves_qty == open_qty >= 0:
+            return None
         return None
     compared = {
         "reported_cum_qty": report.cum_qty,
         "cum_qty": after.cum_qty,
         "reported_leaves_qty": report.leaves_qty,
-        "leaves_qty": leaves_qty,
+        "leaves_qty": own_leaves_qty,
     }
     return Refusal(BreakReason.QUANTITIES_DISAGREE, compared)
 
@@ -366,8 +402,10 @@ def _referred(case: Case) -> tuple[int, int]:
 
 
 def _completes(case: Case, qty: int) -> bool:
-    """Whether so many shares more are the last ones of an open order."""
-    return case.facts is not None and case.progress.ended is None and case.progress.cum_qty + qty == case.facts.qty
+    """Whether so many shares more are the last ones of an open order, by the count here or the venue's."""
+    if case.facts is None or case.progress.ended is not None:
+        return False
+    return case.progress.cum_qty + qty + case.counted_on_qty(qty) == case.facts.qty
 
 
 class Rule(NamedTuple):

@@ -42,6 +42,8 @@ class ProgressRow:
     """Of a MARKET order; of another its limit is the worst price."""
     progress: Progress | None = None
     """None: no report was judged yet."""
+    refused_qty: int = 0
+    """Shares of accepted fills that an operator has refused to the venue."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ from common.runtime.tables import Tables
 from prometheus_client import Counter
 
 from orders import cancels
-from orders.domain.lifecycle import CLOSED, concerns_no_order, on_decision, on_report, on_resolution
+from orders.domain.lifecycle import CLOSED, concerns_no_order, on_decision, on_report, on_resolution, refused_by
 from orders.lifecycle_rows import TABLES as TABLES
 from orders.lifecycle_rows import EarlyRow as EarlyRow
 from orders.lifecycle_rows import ProgressRow, account_row, applied, keep_account
@@ -120,12 +120,12 @@ def _report(report: ExecutionReport, tables: Tables, now_ns: int) -> Handled:
         return
     for execution_id, seen in verdict.executions.items():
         reports.put(key + execution_id.encode(), seen)
-    after = replace(row, progress=verdict.progress if isinstance(verdict, Accept) else progress)
+    after = replace(row, progress=verdict.progress)
     if verdict.executions and after != row:
         tables.changelogged("progress").put(report.order_id.encode(), after)
     if not isinstance(verdict, Accept):
         return
-    step = on_report(order, report, verdict.effect, now_ns)
+    step = on_report(order, report, verdict.effect, now_ns, row.refused_qty)
     closes = order.state not in CLOSED and step.order.state in CLOSED
     yield from applied(tables, step, origin_ns=0, just_closed=closes)
     if report.exec_type is ExecType.TRADE:
@@ -180,13 +180,15 @@ def _resolution(resolution: BreakResolution, tables: Tables, now_ns: int) -> Han
     if order is None:
         _wait(tables, resolution.account_id, resolution)
         return
-    step = on_resolution(order, resolution, now_ns)
+    row = _progress_row(tables, order)
+    refused_qty = row.refused_qty + refused_by(resolution)
+    step = on_resolution(order, resolution, now_ns, refused_qty)
     if step is None:
         return
-    row = _progress_row(tables, order)
-    if row.progress is None:
-        # From now on the order shows what was booked by hand, and no longer what the venue alone has said.
-        tables.changelogged("progress").put(order.order_id.encode(), replace(row, progress=_progress_shown_by(order)))
+    # From now on the order shows what was booked by hand, and no longer what the venue alone has said.
+    after = replace(row, progress=row.progress or _progress_shown_by(order), refused_qty=refused_qty)
+    if after != row:
+        tables.changelogged("progress").put(order.order_id.encode(), after)
     closes = order.state not in CLOSED and step.order.state in CLOSED
     yield from applied(tables, step, origin_ns=0, just_closed=closes)
     if resolution.action is BreakAction.BOOK and opened.report.exec_type is ExecType.TRADE:

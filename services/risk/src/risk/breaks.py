@@ -7,13 +7,22 @@ import msgspec
 from common.contracts.breaks import BreakReason, BreakResolution, ExecutionBreak
 from common.contracts.events import BreakAction, ExecutionReport, ReasonCode, ResolveBreak
 from common.contracts.topics import RISK_BREAKS
-from common.executions import OF_NO_ORDER, Break, Effect, effect_of
+from common.executions import OF_NO_ORDER, Effect, Refusal, effect_of
 from common.runtime.message import Message, Output, View
 from common.runtime.tables import Tables
 
 from risk import metrics
 from risk.booking import book, keep
-from risk.domain.account import AccountRow, BreakCount, BreakRow, ExecutionRow, OrderRow, PositionRow
+from risk.domain.account import (
+    NO_PROGRESS,
+    AccountRow,
+    BreakCount,
+    BreakRow,
+    ExecutionRow,
+    OrderRow,
+    PositionRow,
+    ProgressRow,
+)
 from risk.domain.gate import Denial
 from risk.domain.open_orders import with_leaves
 from risk.domain.settlement import Reserved, Settled, Short, Source, settle
@@ -32,7 +41,8 @@ _WITHOUT_HOLD: Final = (0, 0)
 def open_break(
     message: Message,
     report: ExecutionReport,
-    refused: Break,
+    refusal: Refusal,
+    effect: Effect,
     tables: Tables,
     now_ns: int,
     held: tuple[int, int] | None = None,
@@ -42,10 +52,10 @@ def open_break(
         break_id=f"{message.partition}-{message.offset}",
         account_id=report.account_id,
         order_id=report.order_id,
-        reason=refused.reason,
-        compared=dict(refused.compared),
+        reason=refusal.reason,
+        compared=dict(refusal.compared),
         parked=held is not None,
-        effect=refused.effect.reported(),
+        effect=effect.reported(),
         report=report,
         opened_ns=now_ns,
     )
@@ -116,12 +126,13 @@ def _moved(
     order: OrderRow | None = None
     if opened.reason not in OF_NO_ORDER:
         order = tables.changelogged("orders").get(order_row_key)
-    if books and (denial := _denial(opened, order, tables)) is not None:
+    progress: ProgressRow = tables.changelogged("progress").get(order_row_key) or NO_PROGRESS
+    if books and (denial := _denial(opened, order, progress, tables)) is not None:
         return denial
     account_key = command.account_id.encode()
     position: PositionRow | None = tables.changelogged("positions").get(position_key(account_key, report.symbol))
     source = Source(command.account_id, report.order_id, report.execution_id, command.command_id)
-    reserved = _reserved(row, opened, order)
+    reserved = _reserved(row, opened, order, progress)
     moves = effect
     if opened.parked:
         # The order has moved: what was held for the report is used up, or let go.
@@ -131,37 +142,62 @@ def _moved(
         return Denial(_DENIALS.get(settled.reason, ReasonCode.COMMAND_INVALID), dict(settled.compared))
     if books:
         _note_by_hand(opened, tables)
-    if order is not None and not opened.parked:
-        kept, held = with_leaves(settled.account, settled.position, order, settled.leaves_qty)
-        settled = msgspec.structs.replace(settled, account=kept, position=held)
     if order is not None:
-        change_qty = effect.fill_qty - effect.back_qty
-        after = msgspec.structs.replace(order, touched_ns=now_ns)
-        if not opened.parked:
-            after = msgspec.structs.replace(after, cum_qty=order.cum_qty + change_qty, leaves_qty=settled.leaves_qty)
-        elif not books:
-            after = msgspec.structs.replace(after, cum_qty=order.cum_qty - change_qty)
-        tables.changelogged("orders").put(order_row_key, after)
+        order_after, progress_after = _resolved(opened, order, progress, settled.leaves_qty, books=books)
+        kept, held = with_leaves(settled.account, settled.position, order, order_after.leaves_qty)
+        settled = msgspec.structs.replace(settled, account=kept, position=held)
+        tables.changelogged("orders").put(order_row_key, msgspec.structs.replace(order_after, touched_ns=now_ns))
+        if progress_after != progress:
+            tables.changelogged("progress").put(order_row_key, progress_after)
     if settled.entries:
         keep(tables, account_key, settled.account, report.symbol, position, settled.position)
     return settled
 
 
-def _reserved(row: BreakRow, opened: ExecutionBreak, order: OrderRow | None) -> Reserved:
-    report = opened.report
+def _resolved(
+    opened: ExecutionBreak, order: OrderRow, progress: ProgressRow, reserved_qty: int, *, books: bool
+) -> tuple[OrderRow, ProgressRow]:
+    """The order's rows after it. ``reserved_qty`` is what is left of the reservation that it was booked from."""
+    effect = opened.effect
+    change_qty = effect.fill_qty - effect.back_qty
+    if not opened.parked:
+        after = msgspec.structs.replace(order, cum_qty=order.cum_qty + change_qty, leaves_qty=reserved_qty)
+        ends = effect.ends or progress.ended_by_hand
+        return after, msgspec.structs.replace(progress, ended_by_hand=ends)
+    waited = _waited(opened, progress)
+    if books:
+        return msgspec.structs.replace(order, leaves_qty=order.leaves_qty + reserved_qty), waited
+    after = msgspec.structs.replace(order, cum_qty=order.cum_qty - change_qty)
+    return after, msgspec.structs.replace(waited, refused_qty=progress.refused_qty + max(0, change_qty))
+
+
+def _waited(opened: ExecutionBreak, progress: ProgressRow) -> ProgressRow:
+    """The order's progress without what of it has waited for this break."""
+    waiting_qty = max(0, opened.effect.back_qty - opened.effect.fill_qty)
+    return msgspec.structs.replace(progress, waiting_qty=max(0, progress.waiting_qty - waiting_qty))
+
+
+def _reserved(row: BreakRow, opened: ExecutionBreak, order: OrderRow | None, progress: ProgressRow) -> Reserved:
+    report, effect = opened.report, opened.effect
     if opened.parked:
-        return Reserved(report.symbol, report.side, row.held_price_e4, row.held_qty)
+        reopen_to_qty = 0
+        if order is not None and progress.is_open(order):
+            # The order has moved. A fill that is taken back is open again only now, and reserved again.
+            opens_qty = _waited(opened, progress).open_qty(order, order.cum_qty) - order.leaves_qty
+            reopen_to_qty = max(0, opens_qty + effect.fill_qty)
+        return Reserved(report.symbol, report.side, row.held_price_e4, row.held_qty, reopen_to_qty)
     if order is None:
         return Reserved(report.symbol, report.side, 0, 0)
-    return Reserved(order.symbol, order.side, order.price_e4, order.leaves_qty, order.leaves_qty > 0)
+    reopen_to_qty = progress.open_qty(order, order.cum_qty - effect.back_qty)
+    return Reserved(order.symbol, order.side, order.price_e4, order.leaves_qty, reopen_to_qty)
 
 
-def _denial(opened: ExecutionBreak, order: OrderRow | None, tables: Tables) -> Denial | None:
+def _denial(opened: ExecutionBreak, order: OrderRow | None, progress: ProgressRow, tables: Tables) -> Denial | None:
     """Why a break cannot be booked, whatever there is to pay it with."""
     effect = opened.effect
     cum_qty = 0 if order is None else order.cum_qty + effect.fill_qty - effect.back_qty
     amounts = (effect.fill_qty, effect.fill_price_e4, effect.back_qty, effect.back_price_e4)
-    moves = effect.fill_qty or effect.back_qty or (effect.ends and order is not None and order.leaves_qty)
+    moves = effect.fill_qty or effect.back_qty or (effect.ends and order is not None and progress.is_open(order))
     if not moves or any(amount < 0 for amount in amounts) or (cum_qty < 0 and not opened.parked):
         compared = dict(zip(("fill_qty", "fill_price_e4", "back_qty", "back_price_e4"), amounts, strict=True))
         return Denial(ReasonCode.COMMAND_INVALID, compared)
@@ -174,12 +210,13 @@ def _denial(opened: ExecutionBreak, order: OrderRow | None, tables: Tables) -> D
 
 def _stands(opened: ExecutionBreak, tables: Tables) -> bool:
     """Whether the trade that a bust names is on the books. One that nobody here has heard of is the operator's word."""
-    if opened.parked:
-        return opened.reason is not BreakReason.BUST_UNKNOWN
     referred = _execution(opened, opened.report.ref_execution_id, tables)
     if referred is None:
         return True
-    return (referred.qty > 0 and not referred.taken_back) or referred.by_hand_qty >= opened.effect.back_qty
+    if opened.parked:
+        return not (referred.taken_back or referred.unbooked)
+    is_booked = referred.qty > 0 and not referred.taken_back and not referred.unbooked
+    return is_booked or referred.by_hand_qty >= opened.effect.back_qty
 
 
 def _execution(opened: ExecutionBreak, execution_id: str | None, tables: Tables) -> ExecutionRow | None:
@@ -202,8 +239,9 @@ def _note_by_hand(opened: ExecutionBreak, tables: Tables) -> None:
             after = msgspec.structs.replace(referred, by_hand_qty=max(0, referred.by_hand_qty - effect.back_qty))
         executions.put(execution_key(order_key(opened.order_id), report.ref_execution_id), after)
     own = _execution(opened, report.execution_id, tables)
-    if own is not None and effect.fill_qty and not opened.parked:
-        after = msgspec.structs.replace(own, by_hand_qty=own.by_hand_qty + effect.fill_qty)
+    if own is not None and effect.fill_qty:
+        by_hand_qty = own.by_hand_qty if opened.parked else own.by_hand_qty + effect.fill_qty
+        after = msgspec.structs.replace(own, by_hand_qty=by_hand_qty, unbooked=False)
         executions.put(execution_key(order_key(opened.order_id), report.execution_id), after)
 
 

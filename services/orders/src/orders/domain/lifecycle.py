@@ -23,7 +23,7 @@ from common.contracts.events import (
     VenueOrder,
 )
 from common.contracts.values import INT64_MAX
-from common.executions import NO_EFFECT, OF_NO_ORDER, Effect, effect_of
+from common.executions import NO_EFFECT, OF_NO_ORDER, Effect, effect_of, leaves_qty
 
 _S = OrderState
 
@@ -212,19 +212,31 @@ def on_cancel(order: OrderEvent, sent_ns: int, now_ns: int, text: str = "cancel 
     return Step(_revised(order, now_ns, state=state, text=text), to_venue)
 
 
-def on_report(order: OrderEvent, report: ExecutionReport, effect: Effect, now_ns: int) -> Step:
-    """The venue has spoken, and the judge has accepted it; ``effect`` is what it says has happened."""
+def on_report(order: OrderEvent, report: ExecutionReport, effect: Effect, now_ns: int, refused_qty: int = 0) -> Step:
+    """The venue has spoken, and the judge has accepted it; ``effect`` is what it says has happened.
+
+    ``refused_qty``: see ``common.executions.leaves_qty``.
+    """
     text = report.text
     if report.exec_type is ExecType.CANCEL_REJECTED:
         text = f"{CANCEL_REJECTED_TEXT}: {report.text}"
-    return Step(_moved(order, report.exec_type, effect, text, now_ns))
+    return Step(_moved(order, report.exec_type, effect, text, now_ns, refused_qty))
 
 
-def on_resolution(order: OrderEvent, resolution: BreakResolution, now_ns: int) -> Step | None:
+def refused_by(resolution: BreakResolution) -> int:
+    """Shares of an accepted fill that the operator refuses to the venue with it."""
+    opened = resolution.resolved
+    if resolution.action is BreakAction.BOOK or not opened.parked or opened.reason in OF_NO_ORDER:
+        return 0
+    return max(0, opened.effect.fill_qty - opened.effect.back_qty)
+
+
+def on_resolution(order: OrderEvent, resolution: BreakResolution, now_ns: int, refused_qty: int = 0) -> Step | None:
     """An operator has resolved a break. None where that changes nothing of the order.
 
     A report that was refused is counted when it is booked. One that was accepted, and parked only for its money, is
-    counted already; it is counted back when the venue is refused.
+    counted already; it is counted back when the venue is refused. ``refused_qty``, this resolution's in it: see
+    ``common.executions.leaves_qty``.
     """
     opened = resolution.resolved
     books = resolution.action is BreakAction.BOOK
@@ -235,27 +247,33 @@ def on_resolution(order: OrderEvent, resolution: BreakResolution, now_ns: int) -
         return None
     what = f"{report.exec_type.value} {report.execution_id}"
     if books:
-        return Step(_moved(order, report.exec_type, effect, f"booked by hand: {what}: {resolution.note}", now_ns))
+        text = f"booked by hand: {what}: {resolution.note}"
+        return Step(_moved(order, report.exec_type, effect, text, now_ns, refused_qty))
     cum_qty = order.cum_qty - effect.fill_qty + effect.back_qty
     notional_e4 = _within_64_bits(order.notional_e4 - _notional_e4(effect))
+    open_qty = 0 if order.state in CLOSED else leaves_qty(order.qty, cum_qty, refused_qty)
     text = f"refused to the venue: {what}: {resolution.note}"
-    return Step(_revised(order, now_ns, cum_qty=cum_qty, notional_e4=notional_e4, text=text))
+    return Step(_revised(order, now_ns, cum_qty=cum_qty, leaves_qty=open_qty, notional_e4=notional_e4, text=text))
 
 
-def _moved(order: OrderEvent, exec_type: ExecType, effect: Effect, text: str, now_ns: int) -> OrderEvent:
-    """The order with the quantities and in the state that follow from what has happened."""
+def _moved(
+    order: OrderEvent, exec_type: ExecType, effect: Effect, text: str, now_ns: int, refused_qty: int
+) -> OrderEvent:
+    """The order with the quantities and in the state that follow from what has happened.
+
+    An order ends by the word of its venue, or of an operator who books such a word. One whose shares an operator has
+    booked, all of them, stays open until then: the venue may still trade it, and it can be canceled.
+    """
     cum_qty = order.cum_qty + effect.fill_qty - effect.back_qty
-    leaves_qty = max(0, order.leaves_qty + effect.back_qty - effect.fill_qty)
-    if order.state in CLOSED or effect.ends:
-        leaves_qty = 0
-    state = next_state(order.state, _trigger(exec_type, cum_qty, leaves_qty))
+    ended = order.state in CLOSED or effect.ends
+    state = next_state(order.state, _trigger(exec_type, cum_qty, ends=effect.ends))
     return _revised(
         order,
         now_ns,
         state=state,
         text=text,
         cum_qty=cum_qty,
-        leaves_qty=leaves_qty,
+        leaves_qty=0 if ended else leaves_qty(order.qty, cum_qty, refused_qty),
         notional_e4=_within_64_bits(order.notional_e4 + _notional_e4(effect)),
     )
 
@@ -269,13 +287,13 @@ def _within_64_bits(notional_e4: int) -> int:
     return max(-INT64_MAX, min(INT64_MAX, notional_e4))
 
 
-def _trigger(exec_type: ExecType, cum_qty: int, leaves_qty: int) -> Trigger:
-    """Names the step that a report takes; the quantities are those after it."""
+def _trigger(exec_type: ExecType, cum_qty: int, *, ends: bool) -> Trigger:
+    """Names the step that a report takes; ``cum_qty`` is that after it."""
     match exec_type:
         case ExecType.NEW:
             return Trigger.ACKNOWLEDGE
         case ExecType.TRADE | ExecType.TRADE_CORRECT:
-            return Trigger.PART_FILL if leaves_qty else Trigger.FILL
+            return Trigger.FILL if ends else Trigger.PART_FILL
         case ExecType.CANCELED:
             return Trigger.CANCEL
         case ExecType.EXPIRED:

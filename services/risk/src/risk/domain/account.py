@@ -10,7 +10,7 @@ import msgspec
 from common.contracts.breaks import ExecutionBreak
 from common.contracts.events import AccountStatus, BreakAction, ReasonCode, RiskCommand
 from common.contracts.values import OrderType, RestingOrders, Side, TimeInForce
-from common.executions import End, Execution, OrderFacts, Progress
+from common.executions import End, Execution, OrderFacts, Progress, leaves_qty
 
 from risk.domain.intent import Order
 
@@ -146,6 +146,8 @@ class ExecutionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An operator has booked a bust of it, which the judge, who hears only the venue, does not know of."""
     by_hand_qty: int = 0
     """Shares that an operator has booked under the id, and that were not taken back."""
+    unbooked: bool = False
+    """It was accepted, but its money could not be booked and no operator has booked it: no bust of it moves any."""
 
     def seen(self) -> Execution:
         """As the judge knows it."""
@@ -159,10 +161,42 @@ class ProgressRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cum_qty: int
     notional_e4: int
     ended: End | None
+    excess_qty: int = 0
+    refused_qty: int = 0
+    """Shares of accepted fills that an operator has refused to the venue."""
+    ended_by_hand: bool = False
+    """An operator has booked a report that ends the order."""
+    waiting_qty: int = 0
+    """Shares of accepted busts whose money waits in a break: until then they are not open, and not reserved."""
 
     def progress(self) -> Progress:
         """As the judge knows it."""
-        return Progress(self.acknowledged, self.cum_qty, self.notional_e4, self.ended)
+        return Progress(self.acknowledged, self.cum_qty, self.notional_e4, self.ended, self.excess_qty)
+
+    def after(self, progress: Progress) -> "ProgressRow":
+        """The row once the judge knows more; what operators have said stays."""
+        p = progress
+        return ProgressRow(
+            p.acknowledged,
+            p.cum_qty,
+            p.notional_e4,
+            p.ended,
+            p.excess_qty,
+            self.refused_qty,
+            self.ended_by_hand,
+            self.waiting_qty,
+        )
+
+    def is_open(self, order: OrderRow) -> bool:
+        """Whether the order was accepted, and neither the venue nor an operator has ended it."""
+        return order.reason is None and self.ended is None and not self.ended_by_hand
+
+    def open_qty(self, order: OrderRow, cum_qty: int) -> int:
+        """Open shares of the order once ``cum_qty`` of it is traded, by the venue's reports and by operators."""
+        return leaves_qty(order.qty, cum_qty + self.waiting_qty, self.refused_qty) if self.is_open(order) else 0
+
+
+NO_PROGRESS: Final = ProgressRow(False, 0, 0, None)
 
 
 class BreakRow(msgspec.Struct, frozen=True, array_like=True, gc=False):

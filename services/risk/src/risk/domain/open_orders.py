@@ -103,14 +103,17 @@ def with_leaves(
 ) -> tuple[AccountRow, PositionRow | None]:
     """Account and position after ``leaves_qty`` of ``order`` is open; its price goes with the last share.
 
-    More is open than before where a fill was taken back. An order that has ended never opens again.
+    More is open than before where a fill was taken back: then an order of which nothing was open, but that has not
+    ended, has its price here again.
     """
     if not order.counted or order.leaves_qty == leaves_qty:
         return account, position
+    is_open_as_before = bool(order.leaves_qty) is bool(leaves_qty)
+    changed = with_price if leaves_qty else without_price
     if order.side is _BUY:
-        if leaves_qty:
+        if is_open_as_before:
             return account, position
-        levels = without_price(account.buy_prices.get(order.symbol, b""), order.price_e4, _BUY)
+        levels = changed(account.buy_prices.get(order.symbol, b""), order.price_e4, _BUY)
         prices = with_symbols(account.buy_prices, {order.symbol: levels})
         if not levels:
             del prices[order.symbol]
@@ -118,9 +121,9 @@ def with_leaves(
     assert position is not None, "what is reserved is held"
     gone_e4 = pending_e4(order.price_e4, order.leaves_qty - leaves_qty)
     account = _account(account, account.pending_cash_e4 - gone_e4, account.buy_prices)
-    if leaves_qty:
+    if is_open_as_before:
         return account, position
-    levels = without_price(position.sell_prices, order.price_e4, Side.SELL)
+    levels = changed(position.sell_prices, order.price_e4, Side.SELL)
     return account, PositionRow(position.qty, position.reserved_qty, levels)
 
 

@@ -32,8 +32,8 @@ class Reserved(NamedTuple):
     """Per share of a BUY."""
     qty: int
     """Shares that are still open, and reserved."""
-    reopens: bool = False
-    """Shares of a fill that is taken back are open again, and reserved again."""
+    reopen_to_qty: int = 0
+    """Once a fill is taken back, so many shares are open, and reserved again; 0: the order has ended."""
 
 
 class Source(NamedTuple):
@@ -77,7 +77,7 @@ def settle(
     entries: list[Entry] = []
     leaves_qty = reserved.qty
     if effect.back_qty:
-        reopened = effect.back_qty if reserved.reopens else 0
+        reopened = min(effect.back_qty, max(0, reserved.reopen_to_qty - leaves_qty))
         taken = _take_back(account, position or NO_POSITION, reserved, effect, reopened, source, now_ns)
         if isinstance(taken, Short):
             return taken
