@@ -378,9 +378,9 @@ async def test_openapi_declares_every_answer_of_a_read_and_as_of_when_it_is(conn
         if path.startswith("/v1/")
         if "get" in methods
     }
-    assert len(reads) == 5
+    assert len(reads) == 6
     for path, responses in reads.items():
-        is_one = path in ("/v1/orders/{order_id}", "/v1/accounts/{account_id}")
+        is_one = path in ("/v1/orders/{order_id}", "/v1/orders/{order_id}/events", "/v1/accounts/{account_id}")
         assert set(responses) >= {"200", "400", "503"}
         assert ("404" in responses) == is_one
         for code in ("200", *(["404"] if is_one else [])):

@@ -26,7 +26,7 @@ from fastapi import FastAPI
 from orders.api.problems import handle_problems
 from orders.api.reads import reads_router
 from orders.database import Database
-from orders.domain.lifecycle import begun, on_cancel
+from orders.domain.lifecycle import begun, on_cancel, on_decision
 from orders.queries import Queries
 from orders.reads import AsOf, Reads, Source
 from orders.recent import Recent
@@ -345,3 +345,30 @@ async def test_pages_while_orders_are_projected_have_every_order_once(world: Wor
         world.commit(ORDERS_EVENTS, begun(next(left), 7))
         await world.project()
     assert seen == [f"A.{number}" for number in range(29, 9, -1)]
+
+
+async def test_events_of_an_order_from_its_decision_on_and_until_postgres_is_away(
+    world: World, cut_off: World, make: Any
+) -> None:
+    path = "/v1/orders/A.1/events"
+    assert (await world.get(path))[0] == 404
+    decision = make.decision(make.intent())
+    first = on_decision(None, decision, 7).order
+    second = on_cancel(first, 5, 8).order
+    for one in (world, cut_off):
+        one.commit(RISK_DECISIONS, decision)
+        status, page, as_of = await one.get(path)
+        assert (status, [event["revision"] for event in page["items"]]) == (200, [1])
+        assert as_of.startswith("source=tail")
+        one.commit(ORDERS_EVENTS, first, second)
+    status, page, as_of = await cut_off.get(path)
+    assert (status, [event["revision"] for event in page["items"]]) == (200, [2])
+    assert as_of.endswith("behind")
+    await world.project()
+    status, page, as_of = await world.get(f"{path}?limit=1")
+    assert (status, [OrderEvent.model_validate(event) for event in page["items"]]) == (200, [first])
+    assert as_of.startswith("source=projection")
+    status, page, _ = await world.get(f"{path}?after={page['next']}")
+    assert [OrderEvent.model_validate(event) for event in page["items"]] == [second]
+    status, page, _ = await world.get(f"{path}?after=2")
+    assert (status, page["items"]) == (200, [])

@@ -103,10 +103,13 @@ async def _write_orders(connection: Connection, records: Sequence[Record]) -> No
         if order.order_id not in newest or newest[order.order_id].revision < order.revision:
             newest[order.order_id] = order
     await connection.execute(_UPSERT_ORDERS, _json_rows(list(newest.values())))
+    await connection.execute(_INSERT_EVENTS, _json_rows([order for _, order in records]))
 
 
 async def _write_executions(connection: Connection, records: Sequence[Record]) -> None:
     reports: list[ExecutionReport] = [report for _, report in records]
+    if referring := [report for report in reports if report.ref_execution_id is not None]:
+        await connection.execute(_COMPLETE_EXECUTIONS, _json_rows(referring))
     await connection.execute(_INSERT_EXECUTIONS, _json_rows(reports))
 
 
@@ -191,10 +194,28 @@ _UPSERT_ORDERS: Final = f"""
     SELECT {ORDER_COLUMNS} FROM jsonb_populate_recordset(NULL::orders, $1::jsonb)
     ON CONFLICT (order_id) DO UPDATE SET {_ORDER_UPDATES} WHERE orders.revision < excluded.revision
 """
+EVENT_COLUMNS: Final = "order_id, revision, state, cum_qty, leaves_qty, notional_e4, reason, text, updated_ns"
+"""What an event changes of its order."""
+_INSERT_EVENTS: Final = f"""
+    INSERT INTO order_events ({EVENT_COLUMNS})
+    SELECT {EVENT_COLUMNS} FROM jsonb_populate_recordset(NULL::order_events, $1::jsonb)
+    ON CONFLICT DO NOTHING
+"""
 EXECUTION_COLUMNS: Final = (
     "execution_id, exec_type, order_id, account_id, symbol, side, "
-    "last_qty, last_price_e4, cum_qty, leaves_qty, venue_ns, text"
+    "last_qty, last_price_e4, cum_qty, leaves_qty, venue_ns, text, ref_execution_id"
 )
+_OF_ONE_REPORT: Final = "execution_id, order_id, account_id, exec_type, last_qty, last_price_e4, cum_qty, leaves_qty"
+# Rows of busts that were made before there was a column for what they refer to, when they are read once more.
+_COMPLETE_EXECUTIONS: Final = f"""
+    UPDATE executions AS stored SET ref_execution_id = said.ref_execution_id
+    FROM (
+        SELECT DISTINCT ON ({_OF_ONE_REPORT}) * FROM jsonb_populate_recordset(NULL::executions, $1::jsonb)
+    ) AS said
+    WHERE stored.ref_execution_id IS NULL AND stored.exec_type IN ('TRADE_CANCEL', 'TRADE_CORRECT')
+    AND ({", ".join("stored." + name for name in _OF_ONE_REPORT.split(", "))})
+        = ({", ".join("said." + name for name in _OF_ONE_REPORT.split(", "))})
+"""
 _INSERT_EXECUTIONS: Final = f"""
     INSERT INTO executions ({EXECUTION_COLUMNS})
     SELECT {EXECUTION_COLUMNS} FROM jsonb_populate_recordset(NULL::executions, $1::jsonb)

@@ -13,7 +13,7 @@ from common.runtime.logs import get_logger
 from pydantic import BaseModel
 
 from orders.database import Database
-from orders.projection import ENTRY_COLUMNS, EXECUTION_COLUMNS, ORDER_COLUMNS
+from orders.projection import ENTRY_COLUMNS, EVENT_COLUMNS, EXECUTION_COLUMNS, ORDER_COLUMNS
 from orders.trouble import DatabaseAway, Trouble
 
 _log = get_logger(__name__)
@@ -56,6 +56,17 @@ class Queries:
         """Newest first; ``before`` is the ``next`` of the page before."""
         rows = await self._newest("orders", ORDER_COLUMNS, account_id, before, limit)
         return _page([_read("order", row, "order_id", _order) for row in rows], rows, "number", limit)
+
+    async def order_events(self, order_id: str, after: int, limit: int) -> Page[OrderEvent]:
+        """Every event of an order, by ``revision``, from ``after`` (exclusive) on."""
+        rows = await self._fetch(
+            f"SELECT {_EVENT_OF_ORDER} FROM order_events AS event JOIN orders USING (order_id)"
+            " WHERE order_id = $1 AND event.revision > $2 ORDER BY event.revision LIMIT $3",
+            order_id,
+            min(after, _REVISION_MAX),
+            limit,
+        )
+        return _page([_read("event of order", row, "order_id", _order) for row in rows], rows, "revision", limit)
 
     async def executions(self, account_id: str, before: int | None, limit: int) -> Page[ExecutionReport]:
         """Newest first; ``before`` is the ``next`` of the page before."""
@@ -102,6 +113,11 @@ class Queries:
         return await self._database.read(lambda connection: connection.fetch(statement, *arguments))
 
 
+_REVISION_MAX: Final = 2**31 - 1
+_EVENT_OF_ORDER: Final = ", ".join(
+    name if name == "order_id" else f"{'event' if name in EVENT_COLUMNS.split(', ') else 'orders'}.{name}"
+    for name in ORDER_COLUMNS.split(", ")
+)
 _ABSENCE: Final = """
     SELECT NOT EXISTS (SELECT FROM orders WHERE order_id = $1) AS is_absent,
         EXISTS (

@@ -7,7 +7,7 @@ next: an order at once from the tail; lists and balances after the projection ha
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -160,6 +160,31 @@ class Reads:
     def _newest(self, order: OrderEvent) -> OrderEvent:
         known = self._recent.event(order.order_id)
         return known if known is not None and known.revision > order.revision else order
+
+    async def order_events(self, order_id: str, after: int, limit: int) -> Answer[Page[OrderEvent] | None]:
+        """A page of an order's events, by revision; None where there is no such order.
+
+        Of an order that is not projected yet the newest event is all there is, and the answer says that it is behind.
+        """
+        account_id = order_id.split(".", 1)[0]
+        place = _place(ORDERS_EVENTS.name, account_id)
+        is_caught_up = await self._caught_up(place, self._recent.event_offset(account_id))
+        as_of = self._projection(place, not (is_caught_up and self._covers(place)))
+        try:
+            page = await self.queries.order_events(order_id, after, limit)
+        except DatabaseAway:
+            if self._recent.order(order_id) is None:
+                raise
+            page = Page(items=[])
+        if page.items:
+            return Answer(page, as_of)
+        known = await self.order(order_id)
+        if known.value is None:
+            return Answer(None, known.as_of)
+        if known.value.revision <= after:
+            return Answer(page, as_of)
+        is_first = known.value.revision == after + 1
+        return Answer(Page(items=[known.value]), replace(known.as_of, behind=not is_first))
 
     async def executions(self, account_id: str, before: int | None, limit: int) -> Answer[Page[ExecutionReport]]:
         """A page of the account's execution reports, newest first."""

@@ -65,11 +65,10 @@ class ProjectionSink:
 
     async def on_started(self, positions: Positions) -> None:
         """Says what the topics do not keep any more: rows of those records can never be made."""
-        holes = [
-            (*place, self.reached.get(place, 0), start)
-            for place, start in positions.items()
-            if start > self.reached.get(place, 0)
-        ]
+        read = {place: self.reached.get(place, 0) for place in positions}
+        if any(start > read[place] for place, start in positions.items()):
+            read |= await self._database.transaction(_read_before)
+        holes = [(*place, read[place], start) for place, start in positions.items() if start > read[place]]
         if holes:
             _log.error("projection_hole", holes=[f"{topic}/{n}: {first} to {end}" for topic, n, first, end in holes])
             await self._database.transaction(lambda connection: connection.executemany(_ADD_HOLE, holes))
@@ -162,6 +161,14 @@ class ProjectionSink:
 async def _count_holes(connection: Connection) -> int:
     count: int = await connection.fetchval("SELECT count(*) FROM projection_holes")
     return count
+
+
+async def _read_before(connection: Connection) -> dict[Place, int]:
+    """Places that are read once more → how far rows were made of them before."""
+    rows = await connection.fetch(
+        "SELECT topic, partition, read_before FROM projection_positions WHERE read_before > next_offset"
+    )
+    return {(row["topic"], row["partition"]): row["read_before"] for row in rows}
 
 
 async def _positions(connection: Connection) -> dict[Place, int]:

@@ -112,6 +112,31 @@ class CopyCheck:
         return Comparison(self.name, len(self._done) + len(self._wrong), findings)
 
 
+class ExecutionCheck(CopyCheck):
+    """Copies of executions. A copy has the rows under an id: more than one where it was used with several bodies."""
+
+    def __init__(self, name: str, executions: ExecutionFold, required: Callable[[str], bool] = lambda _: True) -> None:
+        super().__init__(name, executions, required)
+        self._executions = executions
+
+    def compare(self, copies: Copies) -> None:
+        """Pairs each row with what the log says in the same words, and what is left with what is left."""
+        paired: dict[str, tuple[int, Any]] = {}
+        for execution_id, (version, rows) in copies.items():
+            keys = list(self._executions.keys_of(execution_id)) or [execution_id]
+            strange = []
+            for row in rows:
+                key = next((key for key in keys if self._executions.at(key, 1) == row), None)
+                if key is None:
+                    strange.append(row)
+                else:
+                    keys.remove(key)
+                    paired[key] = (version, row)
+            keys += [f"{execution_id} (row {number} too many)" for number in range(len(strange))]
+            paired |= {key: (version, row) for key, row in zip(keys, strange, strict=False)}
+        super().compare(paired)
+
+
 def describe(row: Any, truth: Any) -> str:
     """The first column, or book and asset, in which two rows differ."""
     if isinstance(truth, Balance):

@@ -142,6 +142,7 @@ class PostgresCopies:
         """Account → number of its entries and the highest sequence among them."""
         self.orders: Copies = {}
         self.executions: Copies = {}
+        """Execution id → the rows under it."""
         self.entry_rows: Copies = {}
         """Account → every column of its ledger entries."""
         self.answers: Copies = {}
@@ -190,10 +191,11 @@ class PostgresCopies:
             async for row in connection.cursor(f"SELECT order_id, revision, {columns} FROM orders", prefetch=5_000)
         }
         columns = ", ".join(ExecutionRow._fields)
-        self.executions = {
-            row[0]: (1, ExecutionRow._make(map(_shared, row[1:])))
-            async for row in connection.cursor(f"SELECT execution_id, {columns} FROM executions", prefetch=5_000)
-        }
+        executions: dict[str, tuple[int, Any]] = {}
+        async for row in connection.cursor(f"SELECT execution_id, {columns} FROM executions", prefetch=5_000):
+            _, others = executions.get(row[0], (1, ()))
+            executions[row[0]] = (1, (*others, ExecutionRow._make(map(_shared, row[1:]))))
+        self.executions = executions
 
     def entry_gaps(self) -> Iterator[str]:
         """Accounts whose entries are not as many as the highest sequence says, or whose account row says otherwise."""
@@ -219,6 +221,7 @@ class RedisCopies:
         self.accounts: Copies = {}
         self.orders: Copies = {}
         self.fills: Copies = {}
+        """Execution id → the fills under it."""
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -238,7 +241,11 @@ class RedisCopies:
         orders = [OrderEvent.model_validate(e.data) for e in await self._envelopes("order")]
         self.orders = {order.order_id: (order.revision, order_row(order)) for order in orders}
         fills = [ExecutionReport.model_validate(e.data) for e in await self._envelopes("fill")]
-        self.fills = {fill.execution_id: (1, execution_row(fill)) for fill in fills}
+        found: dict[str, tuple[int, Any]] = {}
+        for fill in fills:
+            _, others = found.get(fill.execution_id, (1, ()))
+            found[fill.execution_id] = (1, (*others, execution_row(fill)))
+        self.fills = found
 
     async def _envelopes(self, name: str) -> list[Envelope]:
         found: list[Envelope] = []

@@ -51,6 +51,12 @@ class ExecutionRow(NamedTuple):
     leaves_qty: int
     venue_ns: int = 0
     text: str = ""
+    ref_execution_id: str | None = None
+
+    @property
+    def body(self) -> "ExecutionRow":
+        """The row without the time and the words of the venue: a report that is sent again may say other ones."""
+        return self._replace(venue_ns=0, text="")
 
     @property
     def is_trade(self) -> bool:
@@ -112,6 +118,7 @@ def execution_row(report: ExecutionReport) -> ExecutionRow:
         report.leaves_qty,
         report.venue_ns,
         intern(report.text),
+        report.ref_execution_id,
     )
 
 
@@ -160,27 +167,37 @@ class OrderFold:
         return self._remembered.get((key, version))
 
 
+def other_body(execution_id: str, number: int) -> str:
+    """The key of a report under an id that was used with another body before."""
+    return f"{execution_id} #{number}"
+
+
 class ExecutionFold:
-    """A ``Truth`` of execution reports, the first one under each id; they never change, so the version is always 1."""
+    """A ``Truth`` of execution reports; they never change, so the version is always 1.
+
+    The first report under an id has the id as its key, one with another body ``other_body``.
+    """
 
     def __init__(self) -> None:
         self.rows: dict[str, ExecutionRow] = {}
+        """The first report under each id."""
+        self._more: dict[str, list[ExecutionRow]] = {}
         self.refers: dict[str, str] = {}
         """The execution that a bust or a correction is about."""
         self.others: dict[str, tuple[str, ExecutionRow]] = {}
         """Place of a report under an id that was used with another body before: the id, and what it says."""
         self.places: dict[str, str] = {}
         """Where a report that moves shares stands first, ``{partition}-{offset}``, by its id."""
-        self._bodies: set[tuple[str, ExecutionRow]] = set()
 
     def apply(self, report: ExecutionReport, place: str = "") -> None:
         row = execution_row(report)
         first = self.rows.setdefault(report.execution_id, row)
         if first is not row:
-            is_new = first != row and (report.execution_id, row) not in self._bodies
-            if is_new and (row.is_trade or row.takes_back):
-                self._bodies.add((report.execution_id, row))
-                self.others[place] = (report.execution_id, row)
+            more = self._more.get(report.execution_id, [])
+            if all(row.body != known.body for known in (first, *more)):
+                self._more[report.execution_id] = [*more, row]
+                if row.is_trade or row.takes_back:
+                    self.others[place] = (report.execution_id, row)
             return
         if row.is_trade or row.takes_back:
             self.places[report.execution_id] = place
@@ -190,14 +207,27 @@ class ExecutionFold:
     def want(self, key: str, version: int) -> None:
         pass  # every row is kept
 
+    def keys_of(self, execution_id: str) -> Iterable[str]:
+        """Of every report under the id."""
+        if execution_id in self.rows:
+            yield execution_id
+        for number in range(len(self._more.get(execution_id, ()))):
+            yield other_body(execution_id, number + 1)
+
     def known(self) -> Iterable[str]:
-        return self.rows.keys()
+        yield from self.rows
+        for execution_id, more in self._more.items():
+            yield from (other_body(execution_id, number) for number in range(1, len(more) + 1))
 
     def newest(self, key: str) -> int:
-        return 1 if key in self.rows else 0
+        return 1 if self.at(key, 1) is not None else 0
 
     def at(self, key: str, version: int) -> ExecutionRow | None:
-        return self.rows.get(key)
+        if key in self.rows:
+            return self.rows[key]
+        execution_id, _, number = key.rpartition(" #")
+        more = self._more.get(execution_id, ())
+        return more[int(number) - 1] if number.isdigit() and 0 < int(number) <= len(more) else None
 
 
 class BreakFold:

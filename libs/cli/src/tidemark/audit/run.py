@@ -30,6 +30,7 @@ from tidemark.audit.checks import (
     Comparison,
     Copies,
     CopyCheck,
+    ExecutionCheck,
     Fills,
     ledger_itself,
     violations,
@@ -211,7 +212,7 @@ class Audit:
                 (
                     CopyCheck("PostgreSQL balances = ledger fold", ledger),
                     CopyCheck("PostgreSQL orders = order events", orders),
-                    CopyCheck("PostgreSQL executions = executions", executions),
+                    ExecutionCheck("PostgreSQL executions = executions", executions),
                     CopyCheck("PostgreSQL ledger entries = ledger, every column", self.folds.entry_rows),
                     CopyCheck("PostgreSQL decisions and command results = decisions, every column", self.folds.answers),
                 ),
@@ -221,7 +222,7 @@ class Audit:
                 (
                     CopyCheck("Redis accounts = ledger fold", ledger),
                     CopyCheck("Redis orders = order events", orders, lambda key: not orders.has_ended(key)),
-                    CopyCheck("Redis fills = executions", executions, lambda _: False),
+                    ExecutionCheck("Redis fills = executions", executions, lambda _: False),
                 ),
             ),
         )

@@ -133,7 +133,11 @@ class ProjectionRows:
         page = [row[0] for row in await connection.fetch(_EXECUTION_PAGE, self._execution_cursor, rows_max)]
         self._execution_cursor = page[-1] if len(page) == rows_max else ""
         keys = list({*keys, *(key for key in page if key not in self._truth.executions)})
-        rows = {row[0]: ExecutionRow._make(row[1:]) for row in await connection.fetch(_EXECUTIONS, keys)}
+        rows: dict[str, ExecutionRow] = {}
+        for row in await connection.fetch(_EXECUTIONS, keys):
+            found = ExecutionRow._make(row[1:])
+            if row[0] not in rows or found == self._truth.executions.at(row[0], 1):
+                rows[row[0]] = found
         return [Seen(EXECUTION, key, int(key in rows), rows.get(key)) for key in keys]
 
 

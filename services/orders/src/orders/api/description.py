@@ -29,7 +29,7 @@ _HEADERS: Final[dict[str, Document]] = {
         "schema": _INTEGER,
     },
 }
-_EXAMPLES: Final = {"account_id": "ACC0001", "order_id": "ACC0001.order-1"}
+_EXAMPLES: Final = {"account_id": "ACC0001", "order_id": "ACC0001.order-1", "break_id": "2-1041"}
 _TRACEPARENT: Final = {
     "name": "traceparent",
     "in": "header",

@@ -56,6 +56,18 @@ def reads_router(reads: Reads, page_rows_max: int) -> APIRouter:
         return _found(answer, response, Problem(404, "order-unknown", "No such order", order_id))
 
     @router.get(
+        "/orders/{order_id}/events",
+        tags=["orders"],
+        summary="Every event of an order, by revision",
+        responses=_answers(status_404="no such order"),
+    )
+    async def order_events(
+        order_id: OrderPath, response: Response, after: After = 0, limit: limits = first_rows
+    ) -> Page[OrderEvent]:
+        answer = await reads.order_events(order_id, after, limit)
+        return _found(answer, response, Problem(404, "order-unknown", "No such order", order_id))
+
+    @router.get(
         "/accounts/{account_id}",
         tags=["accounts"],
         summary="Status, cash, positions",
