@@ -16,6 +16,7 @@ from common.contracts.events import (
     CommandResult,
     EntryKind,
     LedgerEntry,
+    OrderEvent,
     OrderState,
     Posting,
 )

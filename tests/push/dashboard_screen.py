@@ -24,7 +24,7 @@ StartPush = Callable[..., Any]
 
 
 def order_event(account: str, number: int, **changes: Any) -> OrderEvent:
-    """A working order of 100 shares; higher numbers are newer."""
+    """A working order of 100 shares; higher numbers are newer, whatever their senders' clocks say."""
     given: dict[str, Any] = {
         "order_id": f"{account}.c{number}",
         "account_id": account,
@@ -38,7 +38,8 @@ def order_event(account: str, number: int, **changes: Any) -> OrderEvent:
         "state": OrderState.WORKING,
         "leaves_qty": 100,
         "revision": 2,
-        "sent_ns": 1_800_000_000_000_000_000 + number * 1_000_000_000,
+        "sent_ns": 1_800_000_000_000_000_000 - number * 1_000_000_000,
+        "decided_ns": 1_800_000_000_000_000_000 + number * 1_000_000_000,
         "updated_ns": 1_800_000_000_000_000_000,
     }
     return OrderEvent(**(given | changes))

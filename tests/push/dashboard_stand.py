@@ -66,7 +66,8 @@ class StandInOrders:
         self.known: dict[str, dict[str, Any]] = {}
         """What GET of an order answers, by id."""
         self.accounts: set[str] = set()
-        self.executions: list[dict[str, Any]] = []
+        self.events: dict[str, list[dict[str, Any]]] = {}
+        """Events of an order, by its id; two of them are a page."""
         self.answering = asyncio.Event()
         self.answering.set()
         self.silent = False
@@ -79,7 +80,7 @@ class StandInOrders:
         api.delete("/v1/orders/{order_id}")(self.cancel)
         api.get("/v1/orders/{order_id}")(self.order)
         api.get("/v1/accounts/{account_id}")(self.account)
-        api.get("/v1/accounts/{account_id}/executions")(self.reports)
+        api.get("/v1/orders/{order_id}/events")(self.events_of)
         return api
 
     async def submit(self, request: Request) -> Response:
@@ -109,8 +110,12 @@ class StandInOrders:
             return JSONResponse({"account_id": account_id})
         return JSONResponse({"title": "No such account"}, 404)
 
-    async def reports(self, account_id: str) -> Response:
-        return JSONResponse({"items": [one for one in self.executions if one["account_id"] == account_id]})
+    async def events_of(self, order_id: str, after: int = 0) -> Response:
+        if order_id not in self.events:
+            return JSONResponse({"title": "No such order"}, 404)
+        later = [event for event in self.events[order_id] if event["revision"] > after]
+        page = {"items": later[:2]} | ({"next": later[1]["revision"]} if len(later) > 2 else {})
+        return JSONResponse(page)
 
 
 def book(known: dict[str, dict[str, Any]], order: dict[str, Any], state: str) -> None:

@@ -28,7 +28,7 @@ IN_SIGHT = {
     "the account": ".account-choice",
     "a cancel": ".orders .cancel.active",
     "the strip": ".strip",
-    "the last lamp": ".lamp.audit",
+    "the last lamp": ".lamp.breaks",
     "the button that sends": ".submit",
     "the best bid": ".ladder .bid .level",
     "a position": ".account .table-spacer .table-row",
@@ -122,6 +122,10 @@ async def test_dialogs_verdicts_and_refusals_are_accessible(
         await page.click(".orders .history.active")
         await page.until("document.querySelector('.history-row')")
         await look("history")
+        await page.press("Escape")
+        await page.click(".lamp.breaks")
+        await page.until("document.querySelectorAll('.break-row').length == 2")
+        await look("breaks")
         await page.press("Escape")
         for qty in ("5000", "100"):
             await page.write("[aria-label='Quantity']", qty)

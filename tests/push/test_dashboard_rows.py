@@ -1,5 +1,6 @@
 """Rows of the dashboard: what is done to one is done to its order, by pointer and by keyboard. In a real browser."""
 
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -8,11 +9,13 @@ import pytest
 from common.contracts.events import ExecType, ExecutionReport, OrderState
 from common.contracts.values import Side
 from common.contracts.views import BookData
+from common.testing.page import open_page
 from common.testing.views import ViewWriter
 from push.settings import built_dashboard
 
-from tests.push.dashboard_screen import Screen, open_screen, order_event, show_orders
-from tests.push.dashboard_stand import book
+from tests.push.dashboard_data import refused
+from tests.push.dashboard_screen import Screen, open_screen, order_event, show_market, show_orders
+from tests.push.dashboard_stand import beating, stand_in_orders
 
 pytestmark = [
     pytest.mark.slow,
@@ -138,17 +141,20 @@ async def test_orders_sorted_and_filtered_then_the_export_is_what_is_shown(four_
 
 async def test_row_is_opened_then_the_orders_history_shows(four_orders: Screen) -> None:
     page, api = four_orders.page, four_orders.api
-    known = {"account_id": "A1", "client_order_id": "c3", "symbol": "AAPL", "side": "B", "qty": 300}
-    book(api.known, known | {"limit_price_e4": 450_003, "time_in_force": "DAY", "order_type": "LIMIT"}, "WORKING")
-    report = {"exec_type": "TRADE", "account_id": "A1", "last_qty": 100, "last_price_e4": 470_000, "cum_qty": 100}
-    report |= {"leaves_qty": 0, "venue_ns": time.time_ns()}
-    api.executions = [report | {"order_id": f"A1.c{number}", "text": f"of c{number}"} for number in (4, 3, 2)]
+    part = {"cum_qty": 100, "leaves_qty": 200, "notional_e4": 47_000_000, "state": OrderState.PARTIALLY_FILLED}
+    steps: list[dict[str, Any]] = [
+        {"revision": 1, "state": OrderState.ACCEPTED},
+        {"revision": 2},
+        {"revision": 3, "text": "of the venue", **part},
+    ]
+    events = [order_event("A1", 3, qty=300, **step) for step in steps]
+    api.events["A1.c3"] = [event.model_dump(mode="json", exclude_none=True) for event in events]
     await page.press("ArrowDown")
     await page.press("Enter")
-    await page.until("document.querySelector('.history-rows').textContent.includes('100 @ 47.00')")
+    await page.until("document.querySelectorAll('.history-row').length == 4")
     told = await page.text(".history-rows")
-    assert "of c3" in told
-    assert "of c4" not in told
+    assert "100 @ 47.00 · filled 100 · open 200 · of the venue" in told
+    assert await page.text(".history-dialog > .note") == ""
     await page.press("Escape")
     await page.until("!document.querySelector('dialog')")
     assert api.canceled == []
@@ -167,3 +173,46 @@ async def test_ladder_by_keyboard_then_the_price_is_in_the_ticket(screen: Screen
     await page.press("Enter")
     await page.until("document.querySelector('.submit').textContent == 'Buy 100 AAPL @ 46.98'")
     assert screen.sent == []
+
+
+async def test_breaks_then_counted_listed_with_their_command_and_gone_once_resolved(
+    screen: Screen, writer: ViewWriter
+) -> None:
+    page = screen.page
+    await screen.open()
+    await page.until("document.querySelector('.lamp.breaks').textContent == 'breaks 0'")
+    first, second = refused("A1", time.time_ns())
+    await writer.write("break", "A1", {first.break_id: first.model_dump(mode="json")})
+    await page.until("document.querySelector('.lamp.breaks[data-state=down]').textContent == 'breaks 1'")
+    await page.until("document.querySelector('.announcer [role=alert]').textContent.includes('OVERFILL')")
+    await page.evaluate("location.reload()")
+    await page.until("document.querySelector('.lamp.breaks[data-state=down]')?.textContent == 'breaks 1'")
+    await page.click(".lamp.breaks")
+    told = await page.text(".break-row")
+    for what in (first.order_id, "OVERFILL", "BUY 700 AAPL @ 271.40", "tidemark breaks resolve 2-1041 --book --note"):
+        assert what in told, told
+    await writer.write("break", "A1", {second.break_id: second.model_dump(mode="json")})
+    await page.until("document.querySelectorAll('.break-row').length == 2")
+    await writer.write("break", "A1", {first.break_id: None, second.break_id: None})
+    await page.until("document.querySelector('.break-rows').textContent == 'No open breaks'")
+    assert await page.text(".lamp.breaks") == "breaks 0"
+
+
+EMPTY = "[...document.querySelectorAll('.orders, .fills, .account')].map((p) => p.querySelector('.table-empty').textContent)"
+
+
+async def test_view_that_is_not_live_then_nothing_is_said_to_be_not_there(
+    start_push: Callable[..., Any], writer: ViewWriter
+) -> None:
+    said: dict[str, dict[str, Any]] = {"orders.lifecycle": {"state": "filling"}}
+    async with stand_in_orders() as api, beating(writer, said), open_page(1600, 900) as page:
+        api.accounts.add("A9")
+        await show_market(writer)
+        push = await start_push(static_dir=built_dashboard(), orders_url=api.url)
+        await page.goto(f"{push.url}/#symbol=AAPL&account=A9")
+        unknown, known = ["Not known yet"] * 2, ["No orders", "No fills"]
+        await page.until(f"JSON.stringify({EMPTY}) == JSON.stringify({json.dumps([*unknown, 'No positions'])})")
+        assert await page.text(".lamp.breaks") == "breaks 0"
+        said["orders.lifecycle"], said["risk.gate"] = {}, {"state": "filling"}
+        await page.until(f"JSON.stringify({EMPTY}) == JSON.stringify({json.dumps([*known, 'Not known yet'])})")
+        assert await page.text(".lamp.breaks") == "breaks ?"

@@ -31,6 +31,12 @@ export function writerAgeMs(writer: WriterStatus, nowMs: number): number | undef
   return writer.as_of_ns ? Math.max(0, nowMs - writer.as_of_ns / 1e6) : undefined;
 }
 
+/** Whether every row of a view is there and new enough to be believed. */
+export function isLive(status: Status | undefined, view: string, nowMs: number): boolean {
+  const writer = Object.values(status?.views ?? {}).find(({ views }) => views.includes(view));
+  return writer?.state === "live" && (writerAgeMs(writer, nowMs) ?? Infinity) < STALE_MS && !redisTrouble(status);
+}
+
 /** Of the views that are looked at (`views`: their names), the worst one speaks. A push that says nothing of them is old. */
 export function freshness(status: Status | undefined, views: ReadonlySet<string>, nowMs: number): Freshness {
   const parts = Object.entries(status?.views ?? {})

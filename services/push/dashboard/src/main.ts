@@ -8,12 +8,13 @@ import { price, whole } from "./format";
 import { Link } from "./link";
 import { OrdersApi } from "./orders_api";
 import { Painter } from "./painter";
-import type { Delta, Fill } from "./protocol";
+import type { Break, Delta, Fill } from "./protocol";
 import { StoredSettings } from "./settings";
 import { storageOf } from "./storage";
 import { type Choice, Store } from "./store";
 import { followTheme } from "./theme";
 import { AccountView } from "./views/account";
+import { Breaks } from "./views/breaks";
 import { ChartView } from "./views/chart";
 import { FillsTable } from "./views/fills_table";
 import { Header } from "./views/header";
@@ -44,7 +45,7 @@ async function json<T>(path: string, otherwise: T): Promise<T> {
 /** What a choice listens to. */
 function topicsOf({ symbol, account, windowNs }: Choice): string[] {
   const market = symbol ? [`book:${symbol}`, `bar:${symbol}:${windowNs}`] : [];
-  return account ? [...market, `account:${account}`, `order:${account}`, `fill:${account}`] : market;
+  return account ? [...market, `account:${account}`, `order:${account}`, `fill:${account}`, `break:${account}`] : market;
 }
 
 /** The choice in the address, so that a reload or a sent link shows the same. */
@@ -108,16 +109,18 @@ class Desk {
     );
     const announce = (text: string, tone: "good" | "bad"): void => this.announcer.say(text, tone);
     const choose = (symbol: string): void => this.choose({ symbol });
+    const nowMs = (): number => this.link.clock.ms();
     this.watch = new WatchList(this.store, choose);
     this.ticket = new Ticket(this.store, this.api, settings, announce);
     this.header = new Header(this.store, this.link, (account) => this.choose({ account }));
     const chart = new ChartView(this.store, (windowNs) => this.choose({ windowNs }));
     const ladder = new Ladder(this.store, (priceE4) => this.ticket.setPrice(priceE4));
-    const orders = new OrdersTable(this.store, this.api, choose, (order) => void openHistory(this.api, order), announce);
-    const fills = new FillsTable(this.store, choose, (orderId) => void this.openOrder(orderId));
-    const account = new AccountView(this.store, choose);
-    const strip = new Strip(this.store, this.link);
-    const views = [this.header, this.watch, chart, ladder, this.ticket, orders, fills, account, strip];
+    const orders = new OrdersTable(this.store, this.api, choose, (order) => void openHistory(this.api, order), announce, nowMs);
+    const fills = new FillsTable(this.store, choose, (orderId) => void this.openOrder(orderId), nowMs);
+    const account = new AccountView(this.store, choose, nowMs);
+    const breaks = new Breaks(this.store, nowMs);
+    const strip = new Strip(this.store, this.link, breaks.lamp);
+    const views = [this.header, this.watch, chart, ladder, this.ticket, orders, fills, account, breaks, strip];
     this.header.root.append(settingsButtons(settings));
     this.watch.root.setAttribute("aria-label", "Watch list");
     const trading = el("aside", "right", ladder.root, this.ticket.root, account.root);
@@ -162,9 +165,14 @@ class Desk {
     if (this.store.account) this.accountCheck.seen(this.store.account.account_id);
   }
 
-  /** Says what was just filled; a snapshot tells of the past and is passed over. */
+  /** Says what was just filled or refused to the venue; a snapshot tells of the past and is passed over. */
   private hear(delta: Delta): void {
     if (delta.topic.startsWith("account:")) this.seeAccount();
+    if (delta.topic.startsWith("break:")) {
+      for (const one of Object.values(delta.rows) as (Break | null)[]) {
+        if (one) this.announcer.say(`The venue's report on order ${one.order_id} is refused: ${one.reason.replaceAll("_", " ")}`, "bad");
+      }
+    }
     if (!delta.topic.startsWith("fill:")) return;
     for (const fill of Object.values(delta.rows) as (Fill | null)[]) {
       if (!fill) continue;

@@ -1,6 +1,6 @@
 import type { ServerClock } from "./clock";
 import type { OrderRequest } from "./order_draft";
-import type { Fill, Order } from "./protocol";
+import type { Order } from "./protocol";
 import { exactJson, parseExact, withAmounts } from "./wire";
 
 /** How a request ended: the gate's verdict, a refusal of the request itself, or no answer (safe to send again). */
@@ -16,7 +16,7 @@ export type Found<T> = { kind: "found"; value: T } | { kind: "unknown" } | { kin
 
 const TIMEOUT_MS = 15_000;
 const READ_TIMEOUT_MS = 5_000;
-const EXECUTIONS_PAGE = 100;
+const EVENTS_PAGE = 100;
 
 type Body = Record<string, unknown>;
 
@@ -47,10 +47,9 @@ export class OrdersApi {
     return (await this.read(accountPath(account))).kind;
   }
 
-  /** One page of an account's execution reports, newest first; `next` is where the following page begins. */
-  async executions(account: string, before?: number): Promise<Found<{ items: Fill[]; next?: number | null }>> {
-    const query = new URLSearchParams({ limit: String(EXECUTIONS_PAGE), ...(before === undefined ? {} : { before: String(before) }) });
-    return amounts(await this.read(`${accountPath(account)}/executions?${query.toString()}`));
+  /** One page of an order's events, each the whole order after it, oldest first; `next` is where the following page begins. */
+  async orderEvents(orderId: string, after: number): Promise<Found<{ items: Order[]; next?: number | null }>> {
+    return amounts(await this.read(`${orderPath(orderId)}/events?limit=${EVENTS_PAGE}&after=${after}`));
   }
 
   private async ask(method: string, path: string, body?: OrderRequest): Promise<Answer> {

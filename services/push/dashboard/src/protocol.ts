@@ -124,6 +124,8 @@ export interface Order {
   revision: number;
   sent_ns: number;
   updated_ns: number;
+  decided_ns?: number; // by the gate's clock; 0: not said
+  intent_offset?: number; // place of the order in its account's log; -1: not said
 }
 
 /** An execution report; those of the fill view are trades. */
@@ -140,6 +142,19 @@ export interface Fill {
   leaves_qty: bigint;
   venue_ns: number;
   text: string;
+}
+
+/** An execution report that the books refuse, until an operator resolves it. */
+export interface Break {
+  break_id: string;
+  account_id: string;
+  order_id: string;
+  reason: string;
+  compared: Record<string, number | bigint>;
+  parked: boolean; // the order has moved, only its money waits
+  effect: { fill_qty: bigint; fill_price_e4: bigint; back_qty: bigint; back_price_e4: bigint; ends: boolean };
+  report: Fill;
+  opened_ns: number;
 }
 
 export interface Health {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 
+import type { Status, WriterState } from "./protocol";
 import { type Part, Store } from "./store";
 
 const quote = (symbol: string, last_e4: number) => ({ symbol, last_e4, event_ns: last_e4 });
@@ -34,5 +35,29 @@ describe("store", () => {
     expect(store.fills.size).toBe(1);
     store.choose({ account: "A2" });
     expect(store.fills.size).toBe(0);
+  });
+
+  it("knows what is not there only after a snapshot, and while the writer is live and heard", () => {
+    const store = new Store(() => undefined);
+    const views = (state: WriterState, asOfMs: number) => {
+      const writer = { state, as_of_ns: asOfMs * 1e6, epoch: 1, partitions: 1, heard: 1, redis: "ok" as const, views: ["order"] };
+      return { redis: { up: true, since_ns: 0, behind: 0 }, views: { "orders.lifecycle": writer } } as unknown as Status;
+    };
+    store.choose({ account: "A1" });
+    store.link = "live";
+    store.status = views("live", 1000);
+    expect(store.knows("order", 1000)).toBe(false);
+    store.snapshot("order:A1", {});
+    expect(store.knows("order", 1000)).toBe(true);
+    expect(store.knows("order", 20_000)).toBe(false);
+    expect(store.knows("fill", 1000)).toBe(false);
+    store.status = views("filling", 1000);
+    expect(store.knows("order", 1000)).toBe(false);
+    store.status = views("live", 1000);
+    store.link = "offline";
+    expect(store.knows("order", 1000)).toBe(false);
+    store.link = "live";
+    store.choose({ account: "A2" });
+    expect(store.knows("order", 1000)).toBe(false);
   });
 });

@@ -1,9 +1,10 @@
 import type { AccountState } from "./account_check";
+import { isLive } from "./freshness";
 import type { LinkState } from "./link";
-import type { Account, Bar, Book, Delta, Fill, Health, Order, Quote, Status } from "./protocol";
+import type { Account, Bar, Book, Break, Delta, Fill, Health, Order, Quote, Status } from "./protocol";
 
 /** Parts of the screen that are painted independently of each other. */
-export type Part = "quotes" | "book" | "bars" | "orders" | "fills" | "account" | "health" | "status" | "link" | "choice";
+export type Part = "quotes" | "book" | "bars" | "orders" | "fills" | "breaks" | "account" | "health" | "status" | "link" | "choice";
 
 const PART_OF: Record<string, Part> = {
   quote: "quotes",
@@ -11,6 +12,7 @@ const PART_OF: Record<string, Part> = {
   bar: "bars",
   order: "orders",
   fill: "fills",
+  break: "breaks",
   account: "account",
   health: "health",
 };
@@ -27,6 +29,7 @@ export class Store {
   readonly bars = new Map<string, Bar>();
   readonly orders = new Map<string, Order>();
   readonly fills = new Map<string, Fill>();
+  readonly breaks = new Map<string, Break>();
   readonly health = new Map<string, Health>();
   book: Book | undefined;
   account: Account | undefined;
@@ -41,6 +44,8 @@ export class Store {
   /** Bars changed since the chart was last painted; `barsReset` means: all of them. */
   readonly changedBars = new Map<string, Bar>();
   barsReset = true;
+  /** Views of the choice of which a snapshot has come. */
+  private readonly given = new Set<string>();
 
   constructor(private readonly touched: (part: Part) => void) {}
 
@@ -61,8 +66,16 @@ export class Store {
       this.account = undefined;
       this.orders.clear();
       this.fills.clear();
+      this.breaks.clear();
+      this.given.clear();
     }
-    for (const part of ["choice", "book", "bars", "orders", "fills", "account", "quotes"] as const) this.touch(part);
+    for (const part of ["choice", "book", "bars", "orders", "fills", "breaks", "account", "quotes"] as const) this.touch(part);
+  }
+
+  /** Whether what is not among the rows of a view of the account is not there: all of them have come, and they are current. */
+  knows(view: string, nowMs: number): boolean {
+    const connected = this.link !== "connecting" && this.link !== "offline";
+    return connected && this.given.has(view) && isLive(this.status, view, nowMs);
   }
 
   /** A topic from scratch. */
@@ -78,6 +91,7 @@ export class Store {
       this.barsReset = true;
     }
     for (const key in rows) this.row(name, key, rows[key]);
+    this.given.add(name);
     this.changed(name);
   }
 
@@ -100,6 +114,7 @@ export class Store {
       bar: this.bars,
       order: this.orders,
       fill: this.fills,
+      break: this.breaks,
       health: this.health,
     };
     return maps[name];

@@ -5,7 +5,7 @@ import { parse, stringify } from "lossless-json";
 import type { ServerMessage } from "./protocol";
 
 /** Views whose rows hold amounts as bigint. Market data stays in doubles: an exchange's sizes and prices have 32 bits. */
-const EXACT_VIEWS: ReadonlySet<string> = new Set(["account", "order", "fill"]);
+const EXACT_VIEWS: ReadonlySet<string> = new Set(["account", "order", "fill", "break"]);
 const AMOUNT = /(^|_)(qty|e4)$/;
 
 /** Thrown when a number that was read as a double may have lost digits. */

@@ -38,6 +38,7 @@ VIEW_WRITERS: Final = {
     "book": "signals.market",
     "bar": "signals.market",
     "account": "risk.gate",
+    "break": "risk.gate",
     "order": "orders.lifecycle",
     "fill": "orders.lifecycle",
 }

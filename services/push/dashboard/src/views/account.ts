@@ -4,14 +4,13 @@ import type { View } from "../painter";
 import type { Account } from "../protocol";
 import type { Store } from "../store";
 import { Table } from "../table";
+import { nothing } from "./order_words";
 
 type Position = Account["positions"][number];
 
-const NO_POSITIONS = "No positions";
-
 /** Cash, what of it is held for open orders, and the positions at their last price. */
 export class AccountView implements View {
-  readonly parts = ["account", "choice", "quotes"] as const;
+  readonly parts = ["account", "choice", "quotes", "status", "link"] as const;
   readonly root: HTMLElement;
   private readonly state = new Text("head-note");
   private readonly cash = new Text("num");
@@ -24,6 +23,7 @@ export class AccountView implements View {
   constructor(
     private readonly store: Store,
     choose: (symbol: string) => void,
+    private readonly nowMs: () => number,
   ) {
     const { root, body } = panel("Account", "account", this.state.node);
     this.root = root;
@@ -35,7 +35,7 @@ export class AccountView implements View {
       name: "Positions",
       rowHeight: 21,
       keyOf: (position) => position.symbol,
-      empty: NO_POSITIONS,
+      empty: "",
       onClick: (position) => choose(position.symbol),
       columns: [
         { title: "Position", className: "symbol", paint: (c, p) => void c.set(p.symbol) },
@@ -53,7 +53,7 @@ export class AccountView implements View {
     const unknown = this.store.accountState === "unknown";
     const bad = unknown || (account !== undefined && account.status !== "ACTIVE");
     this.state.set(unknown ? "NO SUCH ACCOUNT" : (account?.status ?? ""), bad ? "head-note down" : "head-note");
-    this.table.empty = unknown ? "No such account" : NO_POSITIONS;
+    this.table.empty = nothing(this.store, "account", "No positions", this.nowMs());
     this.cash.set(account ? money(account.cash_e4) : "–");
     this.reserved.set(account ? money(account.reserved_cash_e4) : "–");
     this.available.set(account ? money(account.cash_e4 - account.reserved_cash_e4) : "–");

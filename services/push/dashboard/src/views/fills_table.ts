@@ -3,24 +3,25 @@ import type { View } from "../painter";
 import type { Fill } from "../protocol";
 import type { Store } from "../store";
 import { Blotter } from "./blotter";
-import { decimalE4, isoTime, shortId, sideClass, sideWord } from "./order_words";
+import { decimalE4, isoTime, nothing, shortId, sideClass, sideWord } from "./order_words";
 
 /** The account's fills, newest first. */
 export class FillsTable implements View {
-  readonly parts = ["fills", "choice"] as const;
+  readonly parts = ["fills", "choice", "account", "status", "link"] as const;
   private readonly blotter: Blotter<Fill>;
 
   constructor(
     private readonly store: Store,
     choose: (symbol: string) => void,
     open: (orderId: string) => void,
+    private readonly nowMs: () => number,
   ) {
     this.blotter = new Blotter<Fill>({
       title: "Fills",
       name: "Fills",
       rowHeight: 21,
       keyOf: (fill) => fill.execution_id,
-      empty: "No fills",
+      empty: "",
       onClick: (fill) => choose(fill.symbol),
       onOpen: (fill) => open(fill.order_id),
       columns: [
@@ -47,6 +48,7 @@ export class FillsTable implements View {
 
   paint(): void {
     const fills = [...this.store.fills.values()].sort((a, b) => b.venue_ns - a.venue_ns);
+    this.blotter.empty = nothing(this.store, "fill", "No fills", this.nowMs());
     this.blotter.show(fills, String(fills.length));
   }
 }

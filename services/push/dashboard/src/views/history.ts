@@ -2,16 +2,16 @@ import { button, el } from "../dom";
 import { day, money, price, timeOfDayMs, whole } from "../format";
 import { describe } from "../order_draft";
 import type { OrdersApi } from "../orders_api";
-import type { Fill, Order } from "../protocol";
+import type { Order } from "../protocol";
 import { openDialog } from "./dialog";
-import { averageE4, shortId, stateClass, stateWord } from "./order_words";
+import { averageE4, isOpen, shortId, stateClass, stateWord } from "./order_words";
 
-/** Pages of the account's execution reports that are looked through for those of one order. */
+/** Pages of an order's events that are shown. */
 const PAGES_MAX = 10;
 
 type Row = [at: string, what: string, detail: string];
 
-/** An order and what the venue said of it, in a dialog that follows the order's row no further. */
+/** An order and all that happened to it, in a dialog that follows the order's row no further. */
 export async function openHistory(api: OrdersApi, known: Order): Promise<void> {
   const list = el("div", "history-rows");
   list.tabIndex = 0;
@@ -21,46 +21,47 @@ export async function openHistory(api: OrdersApi, known: Order): Promise<void> {
   const facts = el("dl", "facts");
   const dialog = openDialog(title(known), "history-dialog", [facts, list, note, el("div", "dialog-buttons", button("plain", "Close", () => dialog.close()))]);
   showFacts(facts, known);
-  showRows(list, rowsOf(known, []));
+  showRows(list, rowsOf([known]));
   if (!api.available) return void (note.textContent = "No orders API configured: only what the screen knows is shown");
-  const [found, read] = await Promise.all([api.order(known.order_id), reports(api, known)]);
-  const order = found.kind === "found" && found.value.revision >= known.revision ? found.value : known;
-  showFacts(facts, order);
-  showRows(list, rowsOf(order, read.reports));
-  note.textContent = read.complete ? "" : "Not every event could be read";
+  const { events, complete } = await read(api, known);
+  showFacts(facts, events.at(-1) ?? known);
+  showRows(list, rowsOf(events));
+  note.textContent = complete ? "" : "Not every event could be read";
+}
+
+/** Every event up to the one that the screen knows, at least. */
+async function read(api: OrdersApi, known: Order): Promise<{ events: Order[]; complete: boolean }> {
+  const events: Order[] = [];
+  let next: number | null | undefined = 0;
+  for (let page = 0; page < PAGES_MAX && typeof next === "number"; page++) {
+    const answer = await api.orderEvents(known.order_id, next);
+    if (answer.kind !== "found") break;
+    events.push(...answer.value.items);
+    next = answer.value.next;
+  }
+  if ((events.at(-1)?.revision ?? 0) < known.revision) events.push(known);
+  return { events, complete: events.every(({ revision }, index) => revision === index + 1) };
 }
 
 function title({ limit_price_e4, ...order }: Order): string {
   return describe(limit_price_e4 === undefined || limit_price_e4 === null ? order : { ...order, limit_price_e4 });
 }
 
-/** The order's execution reports, oldest first. */
-async function reports(api: OrdersApi, order: Order): Promise<{ reports: Fill[]; complete: boolean }> {
-  const found: Fill[] = [];
-  let before: number | undefined;
-  for (let page = 0; page < PAGES_MAX; page++) {
-    const answer = await api.executions(order.account_id, before);
-    if (answer.kind !== "found") return { reports: found.reverse(), complete: false };
-    found.push(...answer.value.items.filter((report) => report.order_id === order.order_id));
-    const oldest = answer.value.items.at(-1);
-    const next = answer.value.next;
-    // Reports of an order come after it was sent: a page that ends before that moment was the last one of interest.
-    if (next === undefined || next === null || !oldest || oldest.venue_ns < order.sent_ns - 60e9) return { reports: found.reverse(), complete: true };
-    before = next;
-  }
-  return { reports: found.reverse(), complete: false };
+function rowsOf(events: Order[]): Row[] {
+  const [first] = events;
+  if (!first) return [];
+  const sent: Row = [timeOfDayMs(first.sent_ns), "Sent", `${first.order_type} · ${first.time_in_force} · ${whole(first.qty)}`];
+  return [sent, ...events.map((event, index): Row => [timeOfDayMs(event.updated_ns), stateWord(event.state), detail(event, events[index - 1])])];
 }
 
-function rowsOf(order: Order, found: Fill[]): Row[] {
-  const rows: Row[] = [[timeOfDayMs(order.sent_ns), "Sent", `${order.order_type} · ${order.time_in_force} · ${whole(order.qty)}`]];
-  for (const report of found) rows.push([timeOfDayMs(report.venue_ns), stateWord(report.exec_type), detail(report)]);
-  rows.push([timeOfDayMs(order.updated_ns), stateWord(order.state), [order.reason?.replaceAll("_", " "), order.text].filter(Boolean).join(" · ") || `revision ${order.revision}`]);
-  return rows;
-}
-
-function detail(report: Fill): string {
-  const traded = report.last_qty ? `${whole(report.last_qty)} @ ${price(report.last_price_e4)}` : "";
-  return [traded, `filled ${whole(report.cum_qty)}`, `open ${whole(report.leaves_qty)}`, report.text].filter(Boolean).join(" · ");
+/** What the event says, and what has changed since the one before. */
+function detail(event: Order, before: Order | undefined): string {
+  const next = before?.revision === event.revision - 1 ? before : undefined;
+  const qty = next ? event.cum_qty - next.cum_qty : 0n;
+  const traded = next && qty ? `${whole(qty)} @ ${price(averageE4({ notional_e4: event.notional_e4 - next.notional_e4, cum_qty: qty }))}` : "";
+  const filled = event.cum_qty ? `filled ${whole(event.cum_qty)}` : "";
+  const open = isOpen(event) ? `open ${whole(event.leaves_qty)}` : "";
+  return [traded, filled, open, event.reason?.replaceAll("_", " "), event.text].filter(Boolean).join(" · ") || `revision ${event.revision}`;
 }
 
 function showRows(list: HTMLElement, rows: Row[]): void {

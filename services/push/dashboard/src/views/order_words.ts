@@ -1,6 +1,7 @@
 // How orders and fills are put into words and classes.
 
 import { OPEN_STATES, type Order, type Side } from "../protocol";
+import type { Store } from "../store";
 
 const STATE_NAMES: Record<string, string> = { PARTIALLY_FILLED: "PART FILLED", PENDING_CANCEL: "CANCELING" };
 
@@ -10,6 +11,19 @@ export const shortId = (orderId: string): string => orderId.slice(orderId.indexO
 export const stateWord = (state: string): string => STATE_NAMES[state] ?? state.replaceAll("_", " ");
 export const isOpen = (order: Order): boolean => OPEN_STATES.has(order.state);
 
+/** When the gate decided on it. Nobody's clock but the servers' orders anything; an older version did not say it. */
+export const decidedNs = (order: Order): number => order.decided_ns || order.updated_ns;
+/** By the gate's clock, and within its resolution by the log. */
+export const newestFirst = (a: Order, b: Order): number =>
+  decidedNs(b) - decidedNs(a) || (b.intent_offset ?? -1) - (a.intent_offset ?? -1);
+
+/** Stands in an empty list of the account: that there is nothing is said only where it is known. */
+export function nothing(store: Store, view: string, none: string, nowMs: number): string {
+  if (!store.choice.account) return "No account chosen";
+  if (store.accountState === "unknown") return "No such account";
+  return store.knows(view, nowMs) ? none : "Not known yet";
+}
+
 export function stateClass(state: string): string {
   if (state === "DENIED" || state === "REJECTED") return "state down";
   if (state === "FILLED") return "state up";
@@ -17,7 +31,7 @@ export function stateClass(state: string): string {
 }
 
 /** The average price of the fills in 1e-4 units, rounded; 0 where nothing was filled. */
-export function averageE4(order: Order): bigint {
+export function averageE4(order: Pick<Order, "notional_e4" | "cum_qty">): bigint {
   return order.cum_qty ? (order.notional_e4 + order.cum_qty / 2n) / order.cum_qty : 0n;
 }
 

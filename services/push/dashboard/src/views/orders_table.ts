@@ -6,18 +6,17 @@ import type { View } from "../painter";
 import type { Order } from "../protocol";
 import type { Store } from "../store";
 import { Blotter, type BlotterColumn } from "./blotter";
-import { averageE4, decimalE4, isoTime, isOpen, shortId, sideClass, sideWord, stateClass, stateWord } from "./order_words";
+import { averageE4, decidedNs, decimalE4, isoTime, isOpen, newestFirst, nothing, shortId, sideClass, sideWord, stateClass, stateWord } from "./order_words";
 
-const NO_ORDERS = "No orders";
 const EXPORTED = [
-  "order_id", "sent", "updated", "symbol", "side", "type", "time_in_force", "qty", "cum_qty", "leaves_qty", "limit_price", "average_price", "state", "reason", "text",
+  "order_id", "decided", "sent", "updated", "symbol", "side", "type", "time_in_force", "qty", "cum_qty", "leaves_qty", "limit_price", "average_price", "state", "reason", "text",
 ];
 
 type Announce = (text: string, tone: "good" | "bad") => void;
 
-/** The account's orders, newest first, open ones on top; what is open can be canceled. */
+/** The account's orders, by the time at which the gate decided on them, open ones on top; what is open can be canceled. */
 export class OrdersTable implements View {
-  readonly parts = ["orders", "choice", "account"] as const;
+  readonly parts = ["orders", "choice", "account", "status", "link"] as const;
   private readonly blotter: Blotter<Order>;
   private readonly canceling = new Map<string, string>(); // order id → what became of the request
 
@@ -27,6 +26,7 @@ export class OrdersTable implements View {
     choose: (symbol: string) => void,
     private readonly open: (order: Order) => void,
     private readonly announce: Announce,
+    private readonly nowMs: () => number,
   ) {
     this.blotter = new Blotter<Order>({
       title: "Orders",
@@ -34,7 +34,7 @@ export class OrdersTable implements View {
       rowHeight: 21,
       keyOf: (order) => order.order_id,
       rowClass: (order) => (isOpen(order) ? "working" : "ended"),
-      empty: NO_ORDERS,
+      empty: "",
       onClick: (order) => choose(order.symbol),
       onOpen: open,
       onDelete: (order) => void this.cancel(order),
@@ -54,9 +54,8 @@ export class OrdersTable implements View {
     const closed: Order[] = [];
     for (const order of this.store.orders.values()) (isOpen(order) ? open : closed).push(order);
     for (const id of this.canceling.keys()) if (!this.store.orders.has(id)) this.canceling.delete(id);
-    const newest = (a: Order, b: Order): number => b.sent_ns - a.sent_ns;
-    this.blotter.empty = this.store.accountState === "unknown" ? "No such account" : NO_ORDERS;
-    this.blotter.show([...open.sort(newest), ...closed.sort(newest)], `${open.length} open · ${open.length + closed.length}`);
+    this.blotter.empty = nothing(this.store, "order", "No orders", this.nowMs());
+    this.blotter.show([...open.sort(newestFirst), ...closed.sort(newestFirst)], `${open.length} open · ${open.length + closed.length}`);
   }
 
   private async cancel(order: Order): Promise<void> {
@@ -77,7 +76,7 @@ export class OrdersTable implements View {
 
   private columns(): BlotterColumn<Order>[] {
     return [
-      { title: "Time", className: "dim time", paint: (c, o) => void c.set(timeOfDay(o.sent_ns)), value: (o) => o.sent_ns },
+      { title: "Time", className: "dim time", hint: "When the gate decided on it", paint: (c, o) => void c.set(timeOfDay(decidedNs(o))), value: decidedNs },
       { title: "Side", paint: (c, o) => void c.set(sideWord(o.side), sideClass(o.side)), value: (o) => o.side },
       { title: "Symbol", className: "symbol", paint: (c, o) => void c.set(o.symbol), value: (o) => o.symbol },
       {
@@ -137,7 +136,7 @@ function describeOrder({ limit_price_e4, ...order }: Order): string {
 
 function exportedCells(order: Order): (string | bigint)[] {
   return [
-    order.order_id, isoTime(order.sent_ns), isoTime(order.updated_ns), order.symbol, sideWord(order.side), order.order_type, order.time_in_force,
+    order.order_id, isoTime(decidedNs(order)), isoTime(order.sent_ns), isoTime(order.updated_ns), order.symbol, sideWord(order.side), order.order_type, order.time_in_force,
     order.qty, order.cum_qty, order.leaves_qty, decimalE4(order.limit_price_e4), order.cum_qty ? decimalE4(averageE4(order)) : "",
     order.state, order.reason ?? "", order.text,
   ];

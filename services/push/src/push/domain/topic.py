@@ -18,6 +18,7 @@ SCOPES: Final = {
     "account": re.compile(ACCOUNT),
     "order": re.compile(ACCOUNT),
     "fill": re.compile(ACCOUNT),
+    "break": re.compile(ACCOUNT),
 }
 PATHS: Final = {
     "quote": "market",
@@ -26,6 +27,7 @@ PATHS: Final = {
     "account": "orders",
     "order": "orders",
     "fill": "orders",
+    "break": "orders",
 }
 """Which path's latency a view belongs to; health belongs to none."""
 
