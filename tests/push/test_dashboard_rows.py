@@ -198,7 +198,7 @@ async def test_breaks_then_counted_listed_with_their_command_and_gone_once_resol
     assert await page.text(".lamp.breaks") == "breaks 0"
 
 
-EMPTY = "[...document.querySelectorAll('.orders, .fills, .account')].map((p) => p.querySelector('.table-empty').textContent)"
+EMPTY = "[...document.querySelectorAll(':is(.orders, .fills, .account) .table-empty')].map((note) => note.textContent)"
 
 
 async def test_view_that_is_not_live_then_nothing_is_said_to_be_not_there(

@@ -47,7 +47,7 @@ export class Breaks implements View {
 }
 
 function row(one: Break): HTMLElement {
-  const numbers = Object.entries(one.compared).map(([name, value]) => `${name} ${value}`);
+  const numbers = Object.entries(one.compared).map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`);
   return el(
     "div",
     "break-row",
