@@ -10,7 +10,8 @@ import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from common.contracts.events import (
     CASH,
     Book,
@@ -22,6 +23,7 @@ from common.contracts.events import (
 )
 from common.contracts.topics import ORDERS_EXECUTIONS, ORDERS_INTENTS, RISK_LEDGER, Topic
 from common.contracts.values import Side
+from common.runtime.partitioner import partition_of
 from common.testing.prometheus import Alerts, Prometheus, find_prometheus
 from common.testing.stack.errors import PartsError
 from redis.asyncio import Redis
@@ -218,6 +220,21 @@ def forged(account: str, seq: int, *amounts: int) -> bytes:
     return RISK_LEDGER.schema.encode(
         LedgerEntry(account_id=account, seq=seq, kind=EntryKind.FUND, postings=legs, booked_ns=1)
     )
+
+
+async def test_records_that_are_gone_before_they_were_handled_then_the_refusal_rings(ringing: Ringing) -> None:
+    """Near the end: the gate's partition stands still from now on."""
+    partition = partition_of(ACCOUNT.encode(), ORDERS_EXECUTIONS.partitions)
+    place = TopicPartition(ORDERS_EXECUTIONS.name, partition)
+    ringing.signal("risk", signal.SIGSTOP)
+    try:
+        await ringing.produce(ORDERS_EXECUTIONS, report(f"{ACCOUNT}.known", "gone-1"))
+        where = ringing.deployment.addresses.kafka_bootstrap
+        async with AIOKafkaAdminClient(bootstrap_servers=where) as administration:
+            await administration.delete_records({place: RecordsToDelete(-1)})
+    finally:
+        ringing.signal("risk", signal.SIGCONT)
+    await ringing.alerts.fires("StageRefused", 60, app="risk", stage="gate", partition=str(partition))
 
 
 async def test_ledger_that_contradicts_itself_then_it_rings(ringing: Ringing) -> None:

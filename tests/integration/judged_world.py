@@ -34,8 +34,8 @@ from common.contracts.topics import (
     Topic,
 )
 from common.contracts.values import E4, Side
-from common.executions import Execution, Progress
 from common.ledger import Balances
+from common.reported import Execution, Progress
 from common.runtime.message import Output
 from common.testing.orders import (
     ACCOUNT,

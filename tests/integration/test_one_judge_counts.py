@@ -18,7 +18,8 @@ ORDERS = st.sampled_from([BUY, SELL])
 
 
 def order_of(world: World) -> OrderEvent:
-    order: OrderEvent = world.lifecycle.changelogged("orders").get(f"{ACCOUNT}.o".encode())
+    order: OrderEvent | None = world.lifecycle.changelogged("orders").get(f"{ACCOUNT}.o".encode())
+    assert order is not None
     return order
 
 

@@ -14,7 +14,8 @@ from common.contracts.events import (
     VenueOrder,
 )
 from common.contracts.values import OrderType, Side
-from common.executions import NO_EFFECT, Accept, Execution, OrderFacts, Progress, judge
+from common.executions import Accept, judge
+from common.reported import NO_EFFECT, Execution, OrderFacts, Progress
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from orders.domain import lifecycle

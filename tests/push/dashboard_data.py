@@ -12,7 +12,6 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.contracts.breaks import BreakReason, ExecutionBreak, ReportedEffect
 from common.contracts.events import (
     ExecType,
     ExecutionReport,
@@ -242,43 +241,6 @@ def changed(order: OrderEvent, state: OrderState, now_ns: int, **fields: int) ->
     return order.model_copy(update=update)
 
 
-def refused(account_id: str, now_ns: int) -> list[ExecutionBreak]:
-    """What a venue has said twice and the books refuse."""
-    order_id = f"{account_id}.c000003"
-    report = ExecutionReport(
-        execution_id="XV-20417",
-        exec_type=ExecType.TRADE,
-        order_id=order_id,
-        account_id=account_id,
-        symbol="AAPL",
-        side=Side.BUY,
-        last_qty=700,
-        last_price_e4=2_714_000,
-        cum_qty=1_100,
-        venue_ns=now_ns,
-    )
-    bust = report.model_copy(
-        update={"execution_id": "XV-20431", "exec_type": ExecType.TRADE_CANCEL, "ref_execution_id": "XV-19877"}
-    )
-    found = [
-        (BreakReason.OVERFILL, {"last_qty": 700, "open_qty": 600, "excess_qty": 100}, report, "fill"),
-        (BreakReason.BUST_UNKNOWN, {}, bust, "back"),
-    ]
-    return [
-        ExecutionBreak(
-            break_id=f"2-{1_041 + number}",
-            account_id=account_id,
-            order_id=order_id,
-            reason=reason,
-            compared=compared,
-            effect=ReportedEffect(**{f"{what}_qty": 700, f"{what}_price_e4": 2_714_000}),
-            report=said,
-            opened_ns=now_ns - number * NS,
-        )
-        for number, (reason, compared, said, what) in enumerate(found)
-    ]
-
-
 class Market:
     """Writes everything, heartbeat by heartbeat."""
 
@@ -323,8 +285,6 @@ class Market:
             await self.orders(self.accounts[0])
         for account in self.accounts:
             await self._writer.write("account", account.id, {"account": account.data()})
-        breaks = {one.break_id: one.model_dump(mode="json") for one in refused(self.accounts[0].id, time.time_ns())}
-        await self._writer.write("break", self.accounts[0].id, breaks)
 
     def _past_minute(self, instrument: Instrument, now_ns: int, minute: int) -> BarData:
         start = (now_ns // (60 * NS) + minute) * 60 * NS

@@ -5,14 +5,17 @@ Pictures are kept in the directory that TIDEMARK_PICTURES names.
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from common.testing.page import Page, open_page
+from common.testing.views import ViewWriter
 from push.settings import built_dashboard
 
+from tests.push.dashboard_breaks import refused
 from tests.push.dashboard_stand import market, stand_in_orders
 
 AXE = built_dashboard().parent / "node_modules" / "axe-core" / "axe.min.js"
@@ -77,10 +80,12 @@ async def findings(page: Page) -> list[str]:
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize("theme", THEMES)
 async def test_page_fits_and_is_accessible(
-    size: tuple[int, int], theme: str, start_push: Callable[..., Any], shared_redis: str, redis: Any
+    size: tuple[int, int], theme: str, start_push: Callable[..., Any], shared_redis: str, writer: ViewWriter
 ) -> None:
     async with stand_in_orders() as orders, market(shared_redis), open_page(*size) as page:
         push = await start_push(static_dir=built_dashboard(), orders_url=orders.url)
+        breaks = {one.break_id: one.model_dump(mode="json") for one in refused("ACC0001", time.time_ns())}
+        await writer.write("break", "ACC0001", breaks)
         await choose_theme(page, theme)
         await page.goto(f"{push.url}/#symbol=AAPL&account=ACC0001&window=1000000000")
         await filled(page)
@@ -102,10 +107,12 @@ async def test_page_fits_and_is_accessible(
 
 @pytest.mark.parametrize("theme", THEMES)
 async def test_dialogs_verdicts_and_refusals_are_accessible(
-    theme: str, start_push: Callable[..., Any], shared_redis: str, redis: Any
+    theme: str, start_push: Callable[..., Any], shared_redis: str, writer: ViewWriter
 ) -> None:
     async with stand_in_orders() as orders, market(shared_redis), open_page(1280, 720) as page:
         push = await start_push(static_dir=built_dashboard(), orders_url=orders.url)
+        breaks = {one.break_id: one.model_dump(mode="json") for one in refused("ACC0001", time.time_ns())}
+        await writer.write("break", "ACC0001", breaks)
         await choose_theme(page, theme)
         await page.goto(f"{push.url}/#symbol=AAPL&account=ACC0001&window=1000000000")
         await filled(page)

@@ -13,7 +13,7 @@ from common.testing.page import open_page
 from common.testing.views import ViewWriter
 from push.settings import built_dashboard
 
-from tests.push.dashboard_data import refused
+from tests.push.dashboard_breaks import refused
 from tests.push.dashboard_screen import Screen, open_screen, order_event, show_market, show_orders
 from tests.push.dashboard_stand import beating, stand_in_orders
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from common.contracts.events import CASH, AccountStatus, Book, EntryKind, LedgerEntry
 from common.contracts.values import E4, INT64_MAX, Side
-from common.executions import Effect
+from common.reported import Effect
 from common.testing.orders import ACCOUNT, NOW_NS, SYMBOL, fund, withdraw
 from hypothesis import given
 from hypothesis import strategies as st

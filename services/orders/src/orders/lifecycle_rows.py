@@ -20,7 +20,7 @@ from common.contracts.breaks import BreakResolution
 from common.contracts.events import ExecutionReport, OrderEvent, VenueCancel, VenueOrder
 from common.contracts.topics import ORDERS_EVENTS, VENUE_ORDERS, market_partition
 from common.contracts.views import CLOSED_ORDERS_RETAINED
-from common.executions import Progress
+from common.reported import Progress
 from common.runtime.message import Handled, Output, View
 from common.runtime.tables import Changelogged, Tables
 

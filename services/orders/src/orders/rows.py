@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.executions import Execution
+from common.reported import Execution
 from common.runtime.tables import Codec
 from pydantic import TypeAdapter
 

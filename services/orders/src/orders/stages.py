@@ -34,7 +34,8 @@ from common.contracts.topics import (
 )
 from common.contracts.values import INT64_MAX, Side
 from common.contracts.views import FILLS_RETAINED
-from common.executions import OF_NO_ORDER, Accept, End, Execution, OrderFacts, Progress, Repeat, judge
+from common.executions import Accept, Repeat, judge
+from common.reported import OF_NO_ORDER, End, Execution, OrderFacts, Progress
 from common.runtime.message import Handled, Message, View
 from common.runtime.tables import Tables
 from prometheus_client import Counter

@@ -7,7 +7,8 @@ import msgspec
 from common.contracts.breaks import BreakReason, BreakResolution, ExecutionBreak
 from common.contracts.events import BreakAction, ExecutionReport, ReasonCode, ResolveBreak
 from common.contracts.topics import RISK_BREAKS
-from common.executions import OF_NO_ORDER, Effect, Refusal, effect_of
+from common.executions import Refusal
+from common.reported import OF_NO_ORDER, Effect, effect_of
 from common.runtime.message import Message, Output, View
 from common.runtime.tables import Tables
 

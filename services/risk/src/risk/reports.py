@@ -6,7 +6,8 @@ import msgspec
 from common.contracts.breaks import BreakReason
 from common.contracts.events import ExecType, ExecutionReport, ReasonCode
 from common.contracts.values import OrderType, TimeInForce
-from common.executions import NO_EFFECT, Break, Effect, Execution, OrderFacts, Refusal, Repeat, judge
+from common.executions import Break, Refusal, Repeat, judge
+from common.reported import NO_EFFECT, Effect, Execution, OrderFacts
 from common.runtime.message import Message, Output
 from common.runtime.tables import Tables
 
@@ -119,14 +120,7 @@ def _booked(
         held_qty = min(order.leaves_qty, max(0, effect.fill_qty - effect.back_qty))
         short = Refusal(settled.reason, settled.compared)
         yield open_break(message, report, short, effect, tables, now_ns, held=(held_qty, order.price_e4))
-        if effect.fill_qty:
-            executions, key = tables.changelogged("executions"), execution_key(row_key, report.execution_id)
-            executions.put(key, msgspec.structs.replace(executions.get(key), unbooked=True))
-        waiting_qty = max(0, effect.back_qty - effect.fill_qty)
-        if waiting_qty:
-            progress = tables.changelogged("progress")
-            row: ProgressRow = progress.get(row_key)
-            progress.put(row_key, msgspec.structs.replace(row, waiting_qty=row.waiting_qty + waiting_qty))
+        _note_waiting(report.execution_id, effect, row_key, tables)
         rest = reserved._replace(qty=order.leaves_qty - held_qty)
         settled = settle(account, position, rest, Effect(ends=effect.ends), source, now_ns)
         assert isinstance(settled, Settled), "to release is always possible"
@@ -140,6 +134,19 @@ def _booked(
         keep(tables, account_key, account_after, order.symbol, position, position_after)
     for entry in settled.entries:
         yield book(message, tables, entry)
+
+
+def _note_waiting(execution_id: str, effect: Effect, row_key: bytes, tables: Tables) -> None:
+    """The money of an accepted report waits: its fill is not on the books, and what it takes back is not open yet."""
+    executions, progress = tables.changelogged("executions"), tables.changelogged("progress")
+    key = execution_key(row_key, execution_id)
+    execution: ExecutionRow | None = executions.get(key)
+    known: ProgressRow | None = progress.get(row_key)
+    assert execution is not None and known is not None, "what the judge remembers was kept before"
+    if effect.fill_qty:
+        executions.put(key, msgspec.structs.replace(execution, unbooked=True))
+    if (waiting_qty := effect.back_qty - effect.fill_qty) > 0:
+        progress.put(row_key, msgspec.structs.replace(known, waiting_qty=known.waiting_qty + waiting_qty))
 
 
 def _not_on_the_books(report: ExecutionReport, row_key: bytes, tables: Tables) -> Short | None:

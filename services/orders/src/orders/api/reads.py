@@ -27,6 +27,8 @@ AS_OF_HEADER: Final[dict[str, Any]] = {
     }
 }
 AccountPath = Annotated[AccountId, Path()]
+FIRST_ROWS: Final = 100
+"""Rows of a page where the client does not say how many."""
 OrderPath = Annotated[OrderId, Path(description="`{account_id}.{client_order_id}`")]
 
 
@@ -45,8 +47,14 @@ def _answers(**descriptions: str) -> dict[int | str, dict[str, Any]]:
 def reads_router(reads: Reads, page_rows_max: int) -> APIRouter:
     """What is known of orders and accounts. Lists of an account that never existed are empty."""
     router = APIRouter(prefix="/v1")
+    _add_orders(router, reads, page_rows_max)
+    _add_accounts(router, reads, page_rows_max)
+    return router
+
+
+def _add_orders(router: APIRouter, reads: Reads, page_rows_max: int) -> None:
     limits = Annotated[int, Field(ge=1, le=page_rows_max), BeforeValidator(digits), Query()]
-    first_rows = min(100, page_rows_max)
+    first_rows = min(FIRST_ROWS, page_rows_max)
 
     @router.get(
         "/orders/{order_id}", tags=["orders"], summary="One order", responses=_answers(status_404="no such order")
@@ -66,6 +74,11 @@ def reads_router(reads: Reads, page_rows_max: int) -> APIRouter:
     ) -> Page[OrderEvent]:
         answer = await reads.order_events(order_id, after, limit)
         return _found(answer, response, Problem(404, "order-unknown", "No such order", order_id))
+
+
+def _add_accounts(router: APIRouter, reads: Reads, page_rows_max: int) -> None:
+    limits = Annotated[int, Field(ge=1, le=page_rows_max), BeforeValidator(digits), Query()]
+    first_rows = min(FIRST_ROWS, page_rows_max)
 
     @router.get(
         "/accounts/{account_id}",
@@ -103,8 +116,6 @@ def reads_router(reads: Reads, page_rows_max: int) -> APIRouter:
         account_id: AccountPath, response: Response, after: After = 0, limit: limits = first_rows
     ) -> Page[LedgerEntry]:
         return _said(await reads.ledger(account_id, after, limit), response)
-
-    return router
 
 
 def _header(as_of: AsOf) -> str:

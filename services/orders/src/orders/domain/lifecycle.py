@@ -23,7 +23,7 @@ from common.contracts.events import (
     VenueOrder,
 )
 from common.contracts.values import INT64_MAX
-from common.executions import NO_EFFECT, OF_NO_ORDER, Effect, effect_of, leaves_qty
+from common.reported import NO_EFFECT, OF_NO_ORDER, Effect, effect_of, leaves_qty
 
 _S = OrderState
 
@@ -215,7 +215,7 @@ def on_cancel(order: OrderEvent, sent_ns: int, now_ns: int, text: str = "cancel 
 def on_report(order: OrderEvent, report: ExecutionReport, effect: Effect, now_ns: int, refused_qty: int = 0) -> Step:
     """The venue has spoken, and the judge has accepted it; ``effect`` is what it says has happened.
 
-    ``refused_qty``: see ``common.executions.leaves_qty``.
+    ``refused_qty``: see ``common.reported.leaves_qty``.
     """
     text = report.text
     if report.exec_type is ExecType.CANCEL_REJECTED:
@@ -236,7 +236,7 @@ def on_resolution(order: OrderEvent, resolution: BreakResolution, now_ns: int, r
 
     A report that was refused is counted when it is booked. One that was accepted, and parked only for its money, is
     counted already; it is counted back when the venue is refused. ``refused_qty``, this resolution's in it: see
-    ``common.executions.leaves_qty``.
+    ``common.reported.leaves_qty``.
     """
     opened = resolution.resolved
     books = resolution.action is BreakAction.BOOK

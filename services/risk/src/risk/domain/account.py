@@ -10,7 +10,7 @@ import msgspec
 from common.contracts.breaks import ExecutionBreak
 from common.contracts.events import AccountStatus, BreakAction, ReasonCode, RiskCommand
 from common.contracts.values import OrderType, RestingOrders, Side, TimeInForce
-from common.executions import End, Execution, OrderFacts, Progress, leaves_qty
+from common.reported import End, Execution, OrderFacts, Progress, leaves_qty
 
 from risk.domain.intent import Order
 
@@ -135,7 +135,7 @@ class CommandRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class ExecutionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One execution id that the judge has seen on an order: ``common.executions.Execution``, and when."""
+    """One execution id that the judge has seen on an order: ``common.reported.Execution``, and when."""
 
     account_seq: int
     touched_ns: int
@@ -155,7 +155,7 @@ class ExecutionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class ProgressRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """``common.executions.Progress`` of one order: written with its first report."""
+    """``common.reported.Progress`` of one order: written with its first report."""
 
     acknowledged: bool
     cum_qty: int

@@ -12,7 +12,7 @@ import msgspec
 from common.contracts.breaks import BreakReason
 from common.contracts.events import CASH, Book, EntryKind
 from common.contracts.values import INT64_MAX, Side
-from common.executions import Effect
+from common.reported import Effect
 
 from risk.domain.account import NO_POSITION, AccountRow, PositionRow
 from risk.domain.ledger import Booked, Entry, Leg, move

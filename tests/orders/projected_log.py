@@ -1,0 +1,35 @@
+"""A log of one partition of each projected topic, and a database to project it into."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from common.contracts.topics import Topic
+from common.runtime.message import Message
+from orders.database import Database
+from orders.settings import OrdersSettings
+from orders.sink import ProjectionSink
+from pydantic import SecretStr
+
+
+def open_database(dsn: str) -> Database:
+    return Database(OrdersSettings(postgres_dsn=SecretStr(dsn), postgres_timeout_ms=5_000), 4)
+
+
+class Log:
+    """One partition of each projected topic; ``project`` hands records on as the runtime does."""
+
+    def __init__(self, sink: ProjectionSink) -> None:
+        self.sink = sink
+        self._offsets: dict[str, Iterator[int]] = {}
+
+    def records(self, topic: Topic, *bodies: Any) -> list[Message]:
+        offsets = self._offsets.setdefault(topic.name, itertools.count(0, 2))  # markers take offsets too
+        return [
+            Message(topic, 0, next(offsets), b"A", body if isinstance(body, bytes) else topic.schema.encode(body), 0)
+            for body in bodies
+        ]
+
+    async def project(self, records: Sequence[Message]) -> None:
+        last = records[-1]
+        await self.sink.apply(records, {(last.topic.name, last.partition): last.offset + 1})
