@@ -72,9 +72,9 @@ def test_refill_then_its_views_are_read_again_once_it_has_ended() -> None:
     assert fresh.heard(said()) == []
     assert fresh.heard(said(epoch=6, state="filling")) == []
     assert fresh.status(NOW_NS)[GATE].state is WriterState.FILLING
-    assert fresh.heard(said(epoch=6)) == ["account"]
+    assert fresh.heard(said(epoch=6)) == ["account", "break"]
     assert fresh.heard(said(epoch=6)) == []
-    assert fresh.heard(said(epoch=7)) == ["account"], "its filling was not heard of"
+    assert fresh.heard(said(epoch=7)) == ["account", "break"], "its filling was not heard of"
 
 
 def test_hash_that_no_longer_has_what_was_said_then_redis_has_lost_it_until_the_writer_speaks_of_it() -> None:

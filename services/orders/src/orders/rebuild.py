@@ -20,7 +20,7 @@ KEPT: Final = "projection_rebuilds"
 MIGRATED: Final = "schema_migrations"
 LOCK_S: Final = 30
 _CREATED: Final = re.compile(r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
-_INDEXED: Final = re.compile(r"^CREATE INDEX (\w+)", re.MULTILINE)
+_INDEXED: Final = re.compile(r"^CREATE (?:UNIQUE )?INDEX (\w+)", re.MULTILINE)
 _PROBE: Final = "tidemark_expected_schema"
 
 

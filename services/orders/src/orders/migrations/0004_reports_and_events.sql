@@ -3,14 +3,19 @@
 -- A report is known by its order, its id and its body, as the judge knows it (common.executions): a venue may use an id
 -- again, for another order or with another body. The same report sent again is one row.
 ALTER TABLE executions ADD COLUMN ref_execution_id text;
-ALTER TABLE executions ADD COLUMN body text NOT NULL GENERATED ALWAYS AS (
-    md5(
-        exec_type || ' ' || symbol || ' ' || side || ' ' || last_qty || ' ' || last_price_e4 || ' ' || cum_qty || ' '
-        || leaves_qty || ' ' || coalesce(ref_execution_id, '')
+-- The key's name is another one where a table of the same name was renamed and is still there.
+DO $$
+DECLARE key text;
+BEGIN
+    SELECT conname INTO STRICT key FROM pg_constraint WHERE conrelid = 'executions'::regclass AND contype = 'p';
+    EXECUTE format('ALTER TABLE executions DROP CONSTRAINT %I', key);
+END $$;
+CREATE UNIQUE INDEX executions_by_report ON executions (
+    execution_id, order_id, account_id, md5(
+        exec_type || ' ' || symbol || ' ' || side || ' ' || last_qty::text || ' ' || last_price_e4::text || ' '
+        || cum_qty::text || ' ' || leaves_qty::text || ' ' || coalesce(ref_execution_id, '')
     )
-) STORED;
-ALTER TABLE executions DROP CONSTRAINT executions_pkey;
-ALTER TABLE executions ADD PRIMARY KEY (execution_id, order_id, account_id, body);
+);
 
 -- What an event changes of its order; the rest stands in orders.
 CREATE TABLE order_events (
