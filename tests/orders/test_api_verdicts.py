@@ -151,7 +151,7 @@ async def test_denial_tells_whether_asking_again_can_help(
     assert "used up" in body["detail"]
 
 
-def test_transient_reasons_are_about_the_market() -> None:
+def test_transient_reasons_are_about_the_market_not_a_collar_a_self_cross_or_headroom() -> None:
     assert {reason.value for reason in TRANSIENT_REASONS} == {"INSTRUMENT_HALTED", "MARK_MISSING", "MARK_STALE"}
 
 

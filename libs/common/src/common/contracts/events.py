@@ -149,9 +149,10 @@ class ReasonCode(StrEnum):
 
 
 TRANSIENT_REASONS: Final = frozenset({ReasonCode.INSTRUMENT_HALTED, ReasonCode.MARK_MISSING, ReasonCode.MARK_STALE})
-"""Denials of the moment: they are about the market, not about the order or the account, and pass by themselves.
-The id is used up by the answer all the same, or a repeated request could trade twice: the same order under a new id may
-be accepted, under the same id it gets the same answer.
+"""Denials of the moment: they are about the market, not about the order or the account, and pass by themselves. The id is
+used up by the answer all the same, or a repeated request could trade twice: only under a new id may it be accepted. Not
+PRICE_OUTSIDE_COLLAR: to ask until the quote lets a price through would undo the band. Not SELF_CROSS: what is in the way
+is the account's own order, and the account's to cancel. Not HEADROOM_INSUFFICIENT: it is about sizes, which do not pass.
 """
 
 
