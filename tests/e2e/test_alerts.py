@@ -229,9 +229,12 @@ async def test_records_that_are_gone_before_they_were_handled_then_the_refusal_r
     ringing.signal("risk", signal.SIGSTOP)
     try:
         await ringing.produce(ORDERS_EXECUTIONS, report(f"{ACCOUNT}.known", "gone-1"))
-        where = ringing.deployment.addresses.kafka_bootstrap
-        async with AIOKafkaAdminClient(bootstrap_servers=where) as administration:
+        administration = AIOKafkaAdminClient(bootstrap_servers=ringing.deployment.addresses.kafka_bootstrap)
+        await administration.start()
+        try:
             await administration.delete_records({place: RecordsToDelete(-1)})
+        finally:
+            await administration.close()
     finally:
         ringing.signal("risk", signal.SIGCONT)
     await ringing.alerts.fires("StageRefused", 60, app="risk", stage="gate", partition=str(partition))

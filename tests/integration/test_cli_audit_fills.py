@@ -15,7 +15,7 @@ from common.contracts.events import (
     Posting,
 )
 from common.contracts.values import Side
-from tidemark.audit.checks import Fills
+from tidemark.audit.checks import ExecutionCheck, Fills
 from tidemark.audit.fold import LedgerFold
 from tidemark.audit.rows import BreakFold, ExecutionFold, execution_row
 
@@ -108,6 +108,34 @@ def test_fills_when_refused_repeated_or_said_anew_under_a_used_id_then_each_is_a
         "x of a.o1: said again with another body at 0-3, and no break",
     ]
     assert found(reports, entries, broken("0-0", refused), broken("0-3", again)) == []
+
+
+def test_fills_when_an_id_is_used_for_two_orders_then_each_is_posted_or_found() -> None:
+    one = trade("x")
+    other = one.model_copy(update={"order_id": "a.o2"})
+    entries = [moved(1, EntryKind.POST, "x")]
+    assert found([one, other], entries) == ["x of a.o2 is not in the ledger"]
+    assert found([one, other], [*entries, moved(2, EntryKind.POST, "x").model_copy(update={"order_id": "a.o2"})]) == []
+
+
+def test_copies_when_an_id_has_several_bodies_then_each_row_is_compared_with_its_own() -> None:
+    first, second = trade("x"), trade("x", 20)
+    other = first.model_copy(update={"order_id": "a.o2"})
+    fold = ExecutionFold()
+    for number, report in enumerate((first, second, other, first)):
+        fold.apply(report, f"0-{number}")
+
+    def differences(*rows: ExecutionReport) -> list[str]:
+        check = ExecutionCheck("rows", fold)
+        check.compare({"x": (1, tuple(execution_row(row) for row in rows))})
+        return check.result().findings.examples
+
+    assert differences(other, second, first) == []
+    assert differences(first, other) == ["x #1: missing"]
+    edited = second.model_copy(update={"last_qty": 21})
+    (found_edit,) = differences(first, other, edited)
+    assert "last_qty" in found_edit
+    assert differences(first, second, other, edited) == ["x (row 0 too many): stands at 1, the log at 0"]
 
 
 def test_fills_when_booked_by_hand_then_as_its_break_says_or_found() -> None:

@@ -5,13 +5,13 @@ version. Beyond being right where it stands, it must reach the version that the 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from common.contracts.values import Side
 
-from tidemark.audit.fold import Balance, Findings, LedgerFold, Posted
+from tidemark.audit.fold import Balance, ExecutionKey, Findings, LedgerFold, Posted
 from tidemark.audit.rows import BreakFold, ExecutionFold, ExecutionRow
 
 Place = tuple[int, int]
@@ -232,7 +232,7 @@ class Fills:
         self._executions = executions
         self._ledger = ledger
         self._breaks = breaks
-        self._required: set[str] | None = None
+        self._required: set[Hashable] | None = None
 
     def require(self) -> None:
         """Everything that was said or posted until now must have its counterpart."""
@@ -248,44 +248,45 @@ class Fills:
         compared = len(self._executions.places) + len(self._executions.others)
         return Comparison("every fill posted or a break, every posting a fill", compared, findings)
 
-    def _moved(self) -> Iterable[str]:
+    def _moved(self) -> Iterable[Hashable]:
         ledger = self._ledger
         return {*ledger.posted, *ledger.busted, *ledger.by_hand}
 
-    def _is_required(self, key: str) -> bool:
+    def _is_required(self, key: Hashable) -> bool:
         return self._required is None or key in self._required
 
     def _findings(self) -> Iterator[str]:
         executions, ledger, opened = self._executions, self._ledger, self._breaks.opened
-        for execution_id, place in executions.places.items():
-            if self._is_required(execution_id):
-                yield from self._unbooked(execution_id, executions.rows[execution_id], place)
+        for key, place in executions.places.items():
+            if self._is_required(key):
+                yield from self._unbooked(key, executions.of_orders[key], place)
         for place, (execution_id, row) in executions.others.items():
             if place not in opened and self._is_required(place):
                 yield f"{execution_id} of {row.order_id}: said again with another body at {place}, and no break"
-        for execution_id in (*ledger.posted, *ledger.busted):
-            if execution_id not in executions.rows and self._is_required(execution_id):
-                yield f"{execution_id} is in the ledger, but the venue never said it"
+        for key in (*ledger.posted, *ledger.busted):
+            if key not in executions.of_orders and self._is_required(key):
+                yield f"{key[1]} is in the ledger, but the venue never said it"
         for command_id, postings in ledger.by_hand.items():
             if self._is_required(command_id):
                 yield from self._not_by_hand(command_id, postings)
 
-    def _unbooked(self, execution_id: str, row: ExecutionRow, place: str) -> Iterator[str]:
+    def _unbooked(self, key: ExecutionKey, row: ExecutionRow, place: str) -> Iterator[str]:
         """What of a report is not in the ledger, or otherwise."""
         if place in self._breaks.opened:
             return
+        execution_id = key[1]
         if row.is_trade:
-            entry = self._ledger.posted.get(execution_id)
+            entry = self._ledger.posted.get(key)
             if entry is None:
                 yield f"{execution_id} of {row.order_id} is not in the ledger"
-            elif (entry.order_id, entry.shares, entry.cash_e4) != (row.order_id, row.shares, row.cash_e4):
+            elif (entry.shares, entry.cash_e4) != (row.shares, row.cash_e4):
                 yield (
                     f"{execution_id}: traded {row.shares} shares for {row.cash_e4} e4 on {row.order_id}, "
                     f"posted {entry.shares} for {entry.cash_e4} on {entry.order_id}"
                 )
         if row.takes_back:
-            taken = self._ledger.busted.get(execution_id)
-            of = self._ledger.posted.get(self._executions.refers.get(execution_id, ""))
+            taken = self._ledger.busted.get(key)
+            of = self._ledger.posted.get(self._executions.refers.get(key, ("", "")))
             if taken is None or of is None:
                 yield f"{execution_id} of {row.order_id} takes back a trade, and nothing was taken back"
             elif (taken.shares, taken.cash_e4) != (-of.shares, -of.cash_e4):

@@ -68,6 +68,10 @@ def nonzero(amounts: Mapping[str, int]) -> dict[str, int]:
     return {asset: amount for asset, amount in amounts.items() if amount}
 
 
+ExecutionKey = tuple[str, str]
+"""Order and execution id: a venue may use an id again for another order, for instance on another day."""
+
+
 class LedgerFold:
     """Applies entries in the order of each account and keeps what the comparisons need.
 
@@ -79,9 +83,9 @@ class LedgerFold:
         self.entries = 0
         self.total: dict[str, int] = defaultdict(int)
         self.remembered: dict[tuple[str, int], Balance] = {}
-        self.posted: dict[str, Posted] = {}
+        self.posted: dict[ExecutionKey, Posted] = {}
         """Fills by execution."""
-        self.busted: dict[str, Posted] = {}
+        self.busted: dict[ExecutionKey, Posted] = {}
         """Fills that were taken back, by the execution that says so."""
         self.by_hand: dict[str, list[Posted]] = {}
         """Fills, and what was taken back, that an operator has booked; by command."""
@@ -138,9 +142,10 @@ class LedgerFold:
             self.by_hand.setdefault(entry.command_id, []).append(posted)
             return
         moved = self.posted if entry.kind is EntryKind.POST else self.busted
-        if entry.execution_id in moved:
+        key = (posted.order_id, entry.execution_id)
+        if key in moved:
             self.posted_twice.add(f"{entry.account_id} entry {entry.seq}: {entry.execution_id} is posted again")
-        moved[entry.execution_id] = posted
+        moved[key] = posted
 
     # --- Truth -----------------------------------------------------------------------------------------------------
 

@@ -182,27 +182,32 @@ class ExecutionFold:
         self.rows: dict[str, ExecutionRow] = {}
         """The first report under each id."""
         self._more: dict[str, list[ExecutionRow]] = {}
-        self.refers: dict[str, str] = {}
-        """The execution that a bust or a correction is about."""
+        self.of_orders: dict[tuple[str, str], ExecutionRow] = {}
+        """The first report under each id of each order."""
+        self.refers: dict[tuple[str, str], tuple[str, str]] = {}
+        """The execution that a bust or a correction is about, by order and id."""
         self.others: dict[str, tuple[str, ExecutionRow]] = {}
-        """Place of a report under an id that was used with another body before: the id, and what it says."""
-        self.places: dict[str, str] = {}
-        """Where a report that moves shares stands first, ``{partition}-{offset}``, by its id."""
+        """Place of a report under an id that its order used with another body before: the id, and what it says."""
+        self.places: dict[tuple[str, str], str] = {}
+        """Where a report that moves shares stands first, ``{partition}-{offset}``, by its order and id."""
 
     def apply(self, report: ExecutionReport, place: str = "") -> None:
-        row = execution_row(report)
+        row, key = execution_row(report), (report.order_id, report.execution_id)
         first = self.rows.setdefault(report.execution_id, row)
         if first is not row:
             more = self._more.get(report.execution_id, [])
-            if all(row.body != known.body for known in (first, *more)):
-                self._more[report.execution_id] = [*more, row]
-                if row.is_trade or row.takes_back:
-                    self.others[place] = (report.execution_id, row)
+            if any(row.body == known.body for known in (first, *more)):
+                return  # sent again
+            self._more[report.execution_id] = [*more, row]
+        moves = row.is_trade or row.takes_back
+        if self.of_orders.setdefault(key, row) is not row:
+            if moves:
+                self.others[place] = (report.execution_id, row)
             return
-        if row.is_trade or row.takes_back:
-            self.places[report.execution_id] = place
+        if moves:
+            self.places[key] = place
         if report.ref_execution_id is not None:
-            self.refers[report.execution_id] = report.ref_execution_id
+            self.refers[key] = (report.order_id, report.ref_execution_id)
 
     def want(self, key: str, version: int) -> None:
         pass  # every row is kept

@@ -310,7 +310,7 @@ class Audit:
             accounts=len(folds.ledger.accounts),
             orders_accepted=folds.accepted,
             orders_denied=folds.denied,
-            fills=sum(row.is_trade for row in folds.executions.rows.values()),
+            fills=sum(row.is_trade for row in folds.executions.of_orders.values()),
             breaks_open=folds.breaks.open,
             ledger_sum_e4=folds.ledger.ledger_sum_e4,
         )

@@ -149,10 +149,10 @@ class ReasonCode(StrEnum):
 
 
 TRANSIENT_REASONS: Final = frozenset({ReasonCode.INSTRUMENT_HALTED, ReasonCode.MARK_MISSING, ReasonCode.MARK_STALE})
-"""Denials of the moment: they are about the market, not about the order or the account, and pass by themselves. The id is
-used up by the answer all the same, or a repeated request could trade twice: only under a new id may it be accepted. Not
-PRICE_OUTSIDE_COLLAR: to ask until the quote lets a price through would undo the band. Not SELF_CROSS: what is in the way
-is the account's own order, and the account's to cancel. Not HEADROOM_INSUFFICIENT: it is about sizes, which do not pass.
+"""Denials of the moment: they are about the market, not about the order or the account, and pass by themselves. The id
+is used up by the answer all the same, or a repeated request could trade twice: a new id may be accepted. Not among them:
+PRICE_OUTSIDE_COLLAR, for asking until the quote lets the price through would undo the collar; SELF_CROSS, for it is the
+account's to cancel its own order; HEADROOM_INSUFFICIENT, for sizes do not pass.
 """
 
 
