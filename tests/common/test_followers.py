@@ -4,6 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -89,6 +90,10 @@ class Unheard(Exception):
     """Of no kind that anybody knows."""
 
 
+def has_trouble(projection: Projection, error: Exception) -> bool:
+    return projection.trouble is error
+
+
 async def test_projection_when_its_sink_raises_anything_then_it_goes_on_where_it_was(
     settings: Settings, topic: Topic, sender: Sender
 ) -> None:
@@ -105,7 +110,7 @@ async def test_projection_when_its_sink_raises_anything_then_it_goes_on_where_it
 
             sink.raises = fail
             await write(sender, topic, [100, 101])
-            await until(lambda error=error: projection.trouble is error)  # type: ignore[misc]
+            await until(partial(has_trouble, projection, error))
             stopped_ns = projection.as_of_ns()
             await asyncio.sleep(0.3)
             assert projection.as_of_ns() == stopped_ns, "it grows old"
@@ -116,6 +121,10 @@ async def test_projection_when_its_sink_raises_anything_then_it_goes_on_where_it
             assert sink.values[number] == [*range(number, 10, PARTITIONS), *[100 + number] * 5]
     finally:
         await projection.stop()
+
+
+def has_come_to(projection: Projection, time_ns: int) -> bool:
+    return projection.as_of_ns() >= time_ns
 
 
 async def test_projection_knows_up_to_when_everything_is_applied(
@@ -130,7 +139,7 @@ async def test_projection_knows_up_to_when_everything_is_applied(
         for number in range(30):
             await write(sender, topic, [number])
             committed_ns = time.time_ns()
-            await until(lambda committed_ns=committed_ns: projection.as_of_ns() >= committed_ns)  # type: ignore[misc]
+            await until(partial(has_come_to, projection, committed_ns))
             assert number in sink.values[number % PARTITIONS]
         idle_ns = projection.as_of_ns()
         await until(lambda: projection.as_of_ns() > idle_ns + 1_000_000_000)

@@ -110,7 +110,10 @@ async def test_process_when_stopped_past_its_session_then_it_writes_nothing_afte
             worker(stack, prefix, tmp_path, "a", first) as zombie,
             worker(stack, prefix, tmp_path, "b", "process") as other,
         ):
-            alive = lambda: zombie.poll() is None and other.poll() is None  # noqa: E731
+
+            def alive() -> bool:
+                return zombie.poll() is None and other.poll() is None
+
             await until(alive, log, output, 50)
             zombie.send_signal(signal.SIGSTOP)
             await until(alive, log, output, feed.sent + 50)  # more than was there: the other one has taken over

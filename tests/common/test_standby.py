@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,10 @@ async def test_followed_partition_when_it_is_assigned_then_only_the_tail_is_rest
 ) -> None:
     log = make_log()
     disks: dict[str, MemoryStore] = {}
-    stores = lambda path: disks.setdefault(path.parent.name, MemoryStore())  # noqa: E731
+
+    def stores(path: Path) -> MemoryStore:
+        return disks.setdefault(path.parent.name, MemoryStore())
+
     accounts = [Record(row_key("accounts", b"account-%d" % n), b"1", 0) for n in range(5_000)]
     writer = await log.fence("followed.count.worker.gone")
     await writer.begin()
@@ -244,7 +248,10 @@ async def test_standby_when_its_disk_is_full_then_tasks_are_not_disturbed_and_it
     tmp_path: Path,
 ) -> None:
     log, full, sound = make_log(), FullDisk(), MemoryStore()
-    stores = lambda path: full if path.parent.name == "1" else sound  # noqa: E731
+
+    def stores(path: Path) -> MemoryStore:
+        return full if path.parent.name == "1" else sound
+
     writer = await log.fence("writer")
     await writer.begin()
     await writer.append(FOLLOWED, [Record(row_key("accounts", b"a"), b"1", 0)])
@@ -284,6 +291,10 @@ async def test_standby_when_its_files_are_torn_then_it_begins_anew_and_has_every
     store.close()
 
 
+def has_served(log: MemoryLog, outputs: int) -> bool:
+    return len(log.committed(Partition(OUTPUT.name, 1))) == outputs
+
+
 async def test_task_when_its_files_are_torn_then_its_store_is_filled_from_the_log_again(tmp_path: Path) -> None:
     log, wanted = make_log(), make_settings(tmp_path)
     path = make_stage().store_path(wanted, 1)
@@ -291,7 +302,7 @@ async def test_task_when_its_files_are_torn_then_its_store_is_filled_from_the_lo
         log.put(Partition(INPUT.name, 1), Record(b"a", b"x", 0))
         runner = StageRunner(make_stage(), wanted, log, {}, None, RocksStore)
         await runner.serve(frozenset({1}))
-        await until(lambda: len(log.committed(Partition(OUTPUT.name, 1))) == served)  # noqa: B023
+        await until(partial(has_served, log, served))
         await runner.close()
         (manifest,) = path.glob("MANIFEST-*")
         manifest.write_bytes(manifest.read_bytes()[: manifest.stat().st_size // 2])

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -127,14 +128,15 @@ def symbol(fleet: Fleet) -> str:
     return eventually(offered, "a quote in Redis")
 
 
+def succeeds(fleet: Fleet, path: str, body: dict[str, Any]) -> bool:
+    return fleet.post(path, body).is_success
+
+
 def open_account(fleet: Fleet) -> str:
     account = f"acc-{uuid.uuid4().hex[:8]}"
     for path, body in ((account, {"status": "ACTIVE"}), (f"{account}/fund", {"cash_e4": CASH_E4})):
         command = {"command_id": uuid.uuid4().hex, **body}
-        eventually(
-            lambda path=path, command=command: fleet.post(f"/v1/accounts/{path}", command).is_success,  # type: ignore[misc]
-            f"POST accounts/{path}",
-        )
+        eventually(partial(succeeds, fleet, f"/v1/accounts/{path}", command), f"POST accounts/{path}")
     return account
 
 

@@ -144,13 +144,12 @@ async def test_projection_when_the_whole_database_is_in_trouble_then_no_partitio
 ) -> None:
     await sink.positions()
     for sqlstate, trouble in [("53100", Trouble.FULL), ("25006", Trouble.READ_ONLY), ("57P01", Trouble.AWAY)]:
-        await database.transaction(
-            lambda connection, code=sqlstate: connection.execute(  # type: ignore[misc]
-                "CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
-                f" $$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = '{code}'; END $$;"
-                "CREATE OR REPLACE TRIGGER fails BEFORE INSERT ON executions EXECUTE FUNCTION fail()"
-            )
+        await sql(
+            database,
+            "CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = '{sqlstate}'; END $$",
         )
+        await sql(database, "CREATE OR REPLACE TRIGGER fails BEFORE INSERT ON executions EXECUTE FUNCTION fail()")
         with pytest.raises(DatabaseAway) as raised:
             await history.project(sink)
         assert raised.value.trouble is trouble
@@ -303,7 +302,7 @@ async def test_property_after_any_edits_a_rebuild_makes_the_rows_what_they_were(
     try:
         await history.project(sink)
         for edit in edits:
-            await database.transaction(lambda connection, sql=edit: connection.execute(sql))  # type: ignore[misc]
+            await sql(database, edit)
         history.messages = whole
         for _ in range(2):
             try:

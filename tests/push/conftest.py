@@ -83,6 +83,22 @@ class Client:
             while not condition():
                 await self.receive()
 
+    async def has(self, topic: str) -> None:
+        """Reads until the topic's snapshot has come."""
+        await self.until(lambda: topic in self.rows)
+
+    async def has_begun(self, topic: str, times: int) -> None:
+        """Reads until so many snapshots of the topic have come."""
+        await self.until(lambda: self.snapshots.count(topic) == times)
+
+    async def shows(self, topic: str, key: str, row: Any) -> None:
+        """Reads until the row is this one."""
+        await self.until(lambda: self.rows[topic].get(key) == row)
+
+    async def shows_only(self, topic: str, rows: Any) -> None:
+        """Reads until the topic has these rows and no other."""
+        await self.until(lambda: self.rows[topic] == rows)
+
 
 class Push:
     """A running push process."""

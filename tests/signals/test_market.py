@@ -1,5 +1,6 @@
 """The whole market of a partition: what it tells depends on the ticks alone, and survives a snapshot bit for bit."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
@@ -32,7 +33,7 @@ def told(effects: Effects) -> list[bytes]:
     return rows
 
 
-def outputs(market: MarketState, ticks: Ticks, cuts: list[int] = []) -> tuple[bytes, list[bytes]]:  # noqa: B006
+def outputs(market: MarketState, ticks: Ticks, cuts: Sequence[int] = ()) -> tuple[bytes, list[bytes]]:
     """All bars and all that heartbeats tell."""
     edges = [0, *sorted(cut % (len(ticks) + 1) for cut in cuts), len(ticks)]
     frames = [market.apply(ticks[begin:end], 7) for begin, end in pairwise(edges)]

@@ -86,11 +86,8 @@ class Invariants:
 
     def _entry(self, entry: LedgerEntry) -> None:
         by_venue = entry.command_id is None
-        if (
-            entry.kind is EntryKind.POST
-            and by_venue
-            and (entry.order_id or "", entry.execution_id) in self.ledger.posted
-        ):
+        key = (entry.order_id or "", entry.execution_id or "")
+        if entry.kind is EntryKind.POST and by_venue and key in self.ledger.posted:
             own = [p.amount for p in entry.postings if p.asset == CASH and p.book in (Book.AVAILABLE, Book.RESERVED)]
             self.doubled_e4 += abs(sum(own))
         self.ledger.apply(entry)

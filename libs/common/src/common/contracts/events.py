@@ -150,7 +150,7 @@ class ReasonCode(StrEnum):
 
 TRANSIENT_REASONS: Final = frozenset({ReasonCode.INSTRUMENT_HALTED, ReasonCode.MARK_MISSING, ReasonCode.MARK_STALE})
 """Denials of the moment: they are about the market, not about the order or the account, and pass by themselves. The id
-is used up by the answer all the same, or a repeated request could trade twice: a new id may be accepted. Not among them:
+is used up by the answer all the same, or a repeated request could trade twice: a new id may pass. Not among them:
 PRICE_OUTSIDE_COLLAR, for asking until the quote lets the price through would undo the collar; SELF_CROSS, for it is the
 account's to cancel its own order; HEADROOM_INSUFFICIENT, for sizes do not pass.
 """
