@@ -298,13 +298,13 @@ def _fill(case: Case) -> Effect:
 
 
 def _bust(case: Case) -> Effect:
-    """Of a trade that is not known here, what the report itself says of it."""
+    """The fill that is taken back: as it was accepted, or where it is not known here, as the report says."""
     qty, price_e4 = _referred(case)
     return Effect(back_qty=qty, back_price_e4=price_e4)
 
 
 def _correction(case: Case) -> Effect:
-    """Of a trade that is not known here only the new fill can be told."""
+    """The new fill, and the one that it replaces where that is known here."""
     known = case.referred is not None and case.referred.qty > 0
     back_qty, back_price_e4 = _referred(case) if known else (0, 0)
     return Effect(

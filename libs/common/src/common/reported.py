@@ -88,7 +88,7 @@ class Execution:
     """An execution id that was used on an order."""
 
     digest: str
-    """Of the first report's body; empty: not known, and any body counts as the same."""
+    """Digest of the first report's body; empty: not known, and any body counts as the same."""
     qty: int = 0
     """Shares of the fill that stands under the id; 0 where there is none, or it was taken back."""
     price_e4: int = 0

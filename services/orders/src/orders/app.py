@@ -32,7 +32,7 @@ from orders.venue.calendar_file import load_calendar
 from orders.verdicts import Verdicts
 
 PROJECTION_CONNECTIONS = 2
-"""Of its own, so that readers cannot hold the projection up."""
+"""Connections that only the projection uses, so that readers cannot hold it up."""
 
 
 class Databases(mode.Service):  # type: ignore[misc]

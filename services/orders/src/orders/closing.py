@@ -20,7 +20,7 @@ class Closing:
         self.affected: dict[str, None] = {}
         self.affected_count = 0
         self.outcome: CancelOutcome | None = None
-        """Of the newest report; None before the first."""
+        """The outcome that the newest report says; None before the first."""
         self._settled: dict[str, OrderState] = {}
 
     @staticmethod

@@ -39,7 +39,7 @@ class AccountRow:
 @dataclass(frozen=True, slots=True)
 class ProgressRow:
     worst_price_e4: int | None = None
-    """Of a MARKET order; of another its limit is the worst price."""
+    """The protection price of a MARKET order. None: the limit is the worst price."""
     progress: Progress | None = None
     """None: no report was judged yet."""
     refused_qty: int = 0

@@ -135,7 +135,7 @@ class PushService:
         }
 
     def views(self) -> dict[str, Any]:
-        """Of each writer how old its views are, and whether they are complete; and what Redis does."""
+        """The age of each writer's views, whether they are complete, and what Redis does."""
         now_ns = time.time_ns()
         status = self.feed.freshness.status(now_ns)
         ages = {

@@ -42,7 +42,7 @@ from risk.wire import decode_intent, encode_mark
 
 EVERY: Final = slice(None)
 STOOD: Final = ("reserved_cash_e4", "account_seq", "reserved_qty", "pending_cash_e4", "opposite_e4")
-"""Of ``gate_kernel.ORDER``: what the account was like before the order."""
+"""Columns of ``gate_kernel.ORDER`` with the account before the order."""
 _ACTIVE: Final = AccountStatus.ACTIVE
 _pack: Final = msgspec.msgpack.Encoder().encode
 
@@ -187,7 +187,7 @@ class _Markets:
 
 
 def _price_e4(side: Side, quote_e4: int, market: Market, limits: Limits) -> int:
-    """Of a MARKET order; 0 where there is no quote, or where no quantity at this price is within 64 bits."""
+    """The worst price of a MARKET order; 0 without a quote, or where no quantity at that price fits 64 bits."""
     price_e4 = market_price_e4(side, market, limits) if quote_e4 > 0 else 0
     return price_e4 if price_e4 <= INT64_MAX else 0
 

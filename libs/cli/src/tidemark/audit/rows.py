@@ -213,7 +213,7 @@ class ExecutionFold:
         pass  # every row is kept
 
     def keys_of(self, execution_id: str) -> Iterable[str]:
-        """Of every report under the id."""
+        """The keys of all reports under the id."""
         if execution_id in self.rows:
             yield execution_id
         for number in range(len(self._more.get(execution_id, ()))):

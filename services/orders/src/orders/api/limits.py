@@ -32,7 +32,7 @@ cannot be told apart by account, so it is added to each. An order takes 2.4 ms o
 
 
 def share_limits(settings: OrdersSettings) -> ShareLimits:
-    """Of all that may wait for a verdict, one account gets four fifths when it is alone."""
+    """One account that is alone may have four fifths of all that may wait for a verdict."""
     return ShareLimits(
         total_max=settings.http_requests_max,
         client_running_max=settings.inflight_max,

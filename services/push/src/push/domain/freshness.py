@@ -25,7 +25,7 @@ class WriterState(StrEnum):
     FILLING = "filling"
     """Not every row is in Redis yet."""
     PARTIAL = "partial"
-    """Of some partitions nothing was heard."""
+    """Nothing was heard of some partitions."""
     LOST = "lost"
     """Redis has lost what was written; the writer has not noticed yet."""
     SILENT = "silent"

@@ -27,7 +27,7 @@ _Key = tuple[str, float, float]
 
 
 class Paints:
-    """Of one connection."""
+    """The paints that one connection may report, each once."""
 
     def __init__(self) -> None:
         self._sent: OrderedDict[_Key, list[tuple[int, StampsNs, str]]] = OrderedDict()

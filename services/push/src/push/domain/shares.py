@@ -10,7 +10,7 @@ IPV6_NETWORK_BITS: Final = 64
 
 
 class TokenBucket:
-    """So many at once, so many per second in the long run."""
+    """Grants a burst at once, and a rate per second in the long run."""
 
     def __init__(self, per_s: float, burst: int, now_s: float) -> None:
         self._per_s = per_s
@@ -49,7 +49,7 @@ class TokenBucket:
 
 
 class Share:
-    """Of one address."""
+    """The budgets of one client address."""
 
     def __init__(self, handshakes: TokenBucket, subscriptions: TokenBucket, snapshot_rows: TokenBucket) -> None:
         self.handshakes = handshakes

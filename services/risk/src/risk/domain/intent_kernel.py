@@ -174,7 +174,7 @@ class Intents(NamedTuple):
     """INTENT[n]."""
     symbols: list[bytes]
     row_keys: list[bytes]
-    """Of ``orders``."""
+    """Keys of the intents' rows in ``orders``."""
     slots: Array
     """uint16[n]: what the row keys begin with."""
 

@@ -12,7 +12,7 @@ Array = npt.NDArray[Any]
 NOT_THERE: Final = -1
 """What a reader returns in place of the position after what it read."""
 INTEGER_CHARS: Final = 20
-"""Of the longest int64, with its sign."""
+"""Characters of the longest int64, with its sign."""
 _DIGITS_MAX: Final = 19
 _ZERO: Final = ord("0")
 _NINE: Final = ord("9")

@@ -8,7 +8,7 @@ from signals.domain.layout import Array
 from signals.kernels import kernel, part
 
 INTEGER_CHARS: Final = 20
-"""Of the longest int64, with its sign."""
+"""Characters of the longest int64, with its sign."""
 _ZERO: Final = ord("0")
 _MINUS: Final = ord("-")
 _COMMA: Final = ord(",")
