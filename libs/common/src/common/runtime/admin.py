@@ -9,25 +9,17 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from common.contracts.topics import STAGE_INPUTS, TOPICS, Topic
+from common.contracts.topic_settings import settings_of
+from common.contracts.topics import TOPICS, Topic, with_dead_letters
 from common.runtime.client_errors import translated
 from common.runtime.errors import Fatal
-
-DEAD_LETTER_RETENTION_MS = 30 * 86_400_000
-ANY_CLOCK = {"message.timestamp.after.max.ms": str(2**63 - 1)}
-"""Brokers refuse a record that is an hour ahead of their clock: a worker whose clock is wrong would stand still."""
 
 
 def _new_topics(topics: Sequence[Topic], replication: int) -> list[NewTopic]:
     wanted = []
-    for topic in topics:
-        config = {"cleanup.policy": topic.cleanup, "retention.ms": str(topic.retention_ms)}
-        config |= {**ANY_CLOCK, **dict(topic.config)}
+    for topic in with_dead_letters(topics):
+        config = {setting.name: setting.value for setting in settings_of(topic, replication)}
         wanted.append(NewTopic(topic.name, topic.partitions, replication, topic_configs=config))
-    for topic in topics:
-        if topic in STAGE_INPUTS:
-            config = {"cleanup.policy": "delete", "retention.ms": str(DEAD_LETTER_RETENTION_MS), **ANY_CLOCK}
-            wanted.append(NewTopic(topic.dead_letters, topic.partitions, replication, topic_configs=config))
     return wanted
 
 
