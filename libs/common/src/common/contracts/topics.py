@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
-from common.contracts import breaks, cancels, events, market, reference, ticks
+from common.contracts import breaks, cancels, events, market, operations, reference, ticks
 
 PARTITIONS: Final = 4
 DAY_MS: Final = 86_400_000
@@ -223,6 +223,16 @@ STAGES: Final = Topic(
     purpose="stages' partitions that were ever worked on, and the identity of the changelog then",
 )
 
+OPERATIONS: Final = Topic(
+    "runtime.operations",
+    "command",
+    _json("operator-action", operations.OperatorAction),
+    "tidemark",
+    partitions=1,
+    retention_ms=-1,
+    purpose="what operators did to topics and stages by hand, and why",
+)
+
 INGEST_FEED_CHANGELOG: Final = _changelog("ingest", "feed")
 SIGNALS_MARKET_CHANGELOG: Final = _changelog("signals", "market")
 RISK_GATE_CHANGELOG: Final = _changelog("risk", "gate")
@@ -246,6 +256,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ORDERS_EVENTS,
     ORDERS_CANCEL_REPORTS,
     STAGES,
+    OPERATIONS,
     INGEST_FEED_CHANGELOG,
     SIGNALS_MARKET_CHANGELOG,
     RISK_GATE_CHANGELOG,

@@ -22,6 +22,8 @@ from common.runtime.logs import get_logger
 _log = get_logger(__name__)
 UUID_CHARS: Final = 36
 JOIN_AGAIN_S: Final = 1.0
+LOOKS_MAX: Final = 20
+LOOK_AGAIN_S: Final = 0.1
 
 
 class GroupMember(NamedTuple):
@@ -39,16 +41,15 @@ class GroupMember(NamedTuple):
 class GroupGuard:
     """Stands between a static member's coordinator and its next attempt to join."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, group: str, instance: str, client_id: str) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, group: str, instance: str) -> None:
         self._consumer = consumer
         self._group = group
         self._instance = instance
-        self._client_id = client_id
         self._lost: str | None = None
         self._join: Callable[[Any, Any], Any]
         self._forget: Callable[[], None]
-        self.replaced: asyncio.Future[GroupMember] = asyncio.get_running_loop().create_future()
-        """Set to the process that has joined with this member's name."""
+        self.replaced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done once another process has joined with this member's name."""
         self.trouble = ""
         """Why the last attempt to join failed."""
         self.heard_s = time.monotonic()
@@ -92,14 +93,22 @@ class GroupGuard:
         return joined
 
     async def _is_replaced(self) -> bool:
-        for member in await self.members():
+        """Whether another process has joined with this one's name; else the session has ended."""
+        for _ in range(LOOKS_MAX):
             # The coordinator makes a static member's id of its name and a UUID.
-            is_namesake = member.member_id[:-UUID_CHARS] == f"{self._instance}-"
-            # A join of this process whose answer was lost has its client id, which no other process has.
-            if is_namesake and member.client_id != self._client_id:
+            namesakes = {
+                member.member_id
+                for member in await self.members()
+                if member.member_id[:-UUID_CHARS] == f"{self._instance}-"
+            }
+            if namesakes - {self._lost}:
                 if not self.replaced.done():
-                    self.replaced.set_result(member)
+                    self.replaced.set_result(None)
                 return True
+            if not namesakes:
+                return False
+            # The coordinator describes what is written to its log, and judges heartbeats by what is about to be.
+            await asyncio.sleep(LOOK_AGAIN_S)
         return False
 
     async def members(self) -> list[GroupMember]:

@@ -7,7 +7,6 @@ are for lag tools; the positions that count are in the changelog.
 
 import asyncio
 import contextlib
-import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
@@ -43,10 +42,9 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         """Who else is in the group, that is no worker of the stage."""
         self._assignor = StandbyAssignor(settings.worker_id, settings.standbys)
         instance = f"{group}-{settings.worker_id}"
-        client_id = f"{instance}-{secrets.token_hex(4)}"
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.kafka_bootstrap,
-            client_id=client_id,
+            client_id=instance,
             group_id=group,
             group_instance_id=instance,  # static: a quick restart causes no rebalance
             partition_assignment_strategy=(self._assignor,),
@@ -59,7 +57,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             request_timeout_ms=settings.session_timeout_ms + 5_000,
             retry_backoff_ms=100,
         )
-        self._guard = GroupGuard(self._consumer, group, instance, client_id)
+        self._guard = GroupGuard(self._consumer, group, instance)
 
     async def start(self) -> None:
         """Joins the group; returns before the first assignment."""
@@ -93,8 +91,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             changing.cancel()
         if self._guard.replaced.done():
             raise Fatal(
-                f"another process has joined group {self._group} as worker {self._settings.worker_id!r} "
-                f"({self._guard.replaced.result()}): this one ends; give each its own TIDEMARK_WORKER_ID"
+                f"another process has joined group {self._group} as worker {self._settings.worker_id!r}: "
+                "this one ends; give each its own TIDEMARK_WORKER_ID"
             )
         self._changed.clear()
         return self.assigned

@@ -269,13 +269,14 @@ class StageService(mode.Service):  # type: ignore[misc]
             stopping = asyncio.ensure_future(self._topics.until_stopped())
             try:
                 await asyncio.wait([following, stopping], return_when="FIRST_COMPLETED")
-                if following.done():
-                    following.result()
             finally:
-                following.cancel()
                 stopping.cancel()
+                if not following.done():
+                    following.cancel()
                 await asyncio.gather(following, stopping, return_exceptions=True)
-            await self._runner.serve(frozenset())
+            await self._runner.serve(frozenset())  # at once: another process may have the worker's id, and serve
+            if not following.cancelled():
+                following.result()
 
     def _refuse_all(self, *, is_refused: bool) -> None:
         for number in range(self.stage.changelog.partitions):
