@@ -4,17 +4,24 @@ from dataclasses import replace
 
 import pytest
 from common.contracts.topic_settings import FoundTopic, drifts, settings_of
-from common.contracts.topics import RISK_GATE_CHANGELOG, RISK_LEDGER, STAGES, TOPICS, Topic, with_dead_letters
+from common.contracts.topics import (
+    MD_MARKS,
+    ORDERS_INTENTS,
+    RISK_GATE_CHANGELOG,
+    RISK_LEDGER,
+    STAGES,
+    TOPICS,
+    Topic,
+    with_dead_letters,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 EVERY = with_dead_letters(TOPICS)
-CHANGELOG, LEDGER = RISK_GATE_CHANGELOG, RISK_LEDGER
-(INPUT,) = (topic for topic in TOPICS if topic.name == "orders.intents")
-(MARKS,) = (topic for topic in TOPICS if topic.name == "md.marks")
+CHANGELOG, LEDGER, INPUT, MARKS = RISK_GATE_CHANGELOG, RISK_LEDGER, ORDERS_INTENTS, MD_MARKS
 
 
-def as_created(topic: Topic, replicas: int = 1, **other: str) -> FoundTopic:
+def as_created(topic: Topic, replicas: int = 1, /, **other: str) -> FoundTopic:
     settings = {setting.name: setting.value for setting in settings_of(topic, replicas)}
     return FoundTopic(
         topic.partitions, replicas, settings | {key.replace("_", "."): value for key, value in other.items()}
@@ -53,7 +60,7 @@ def test_setting_that_differs_when_it_is_set_then_nothing_differs(topic: Topic, 
     ],
 )
 def test_setting_that_loses_rows_or_entries_then_it_endangers_money(topic: Topic, found: dict[str, str]) -> None:
-    (drift,) = drifts(topic, as_created(topic, **found), 1)
+    (drift,) = drifts(topic, as_created(topic, 1, **found), 1)
     assert drift.endangers
     assert "`tidemark topics fix`" in str(drift)
 
@@ -70,7 +77,7 @@ def test_setting_that_loses_rows_or_entries_then_it_endangers_money(topic: Topic
     ],
 )
 def test_setting_that_loses_nothing_yet_then_it_is_a_warning(topic: Topic, found: dict[str, str]) -> None:
-    (drift,) = drifts(topic, as_created(topic, **found), 1)
+    (drift,) = drifts(topic, as_created(topic, 1, **found), 1)
     assert not drift.endangers
 
 
