@@ -45,9 +45,12 @@ class BlockWatch:
 
     async def keep_looking(self) -> None:
         """Until cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            await self.look()
+        try:
+            while True:
+                await asyncio.sleep(LOOK_EVERY_S)
+                await self.look()
+        finally:
+            self._show({}, 0.0)
 
     async def look(self) -> None:
         now_s = time.monotonic()
