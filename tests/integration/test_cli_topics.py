@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from common.contracts.operations import OperatorAction
-from common.contracts.topics import OPERATIONS, RISK_GATE_CHANGELOG, RISK_LEDGER, TOPICS
+from common.contracts.topics import RISK_GATE_CHANGELOG, RISK_LEDGER, TOPICS
 from common.runtime.kafka import KafkaLog
 from common.runtime.settings import Settings
 from common.testing.stack import LocalStack
 from tidemark.commands.topics import topics
-from tidemark.log_end import read_committed
+from tidemark.operations import Operation, done_before
 from typer.testing import CliRunner
 
 RUNNER = CliRunner()
@@ -46,10 +45,13 @@ def alter(bootstrap: str, settings: dict[str, dict[str, str]]) -> None:
     asyncio.run(main())
 
 
-def kept(bootstrap: str) -> list[OperatorAction]:
-    async def main() -> list[OperatorAction]:
-        reading = read_committed(Settings(kafka_bootstrap=bootstrap), [OPERATIONS])
-        return [message.body async for messages in reading for message in messages]
+def kept(bootstrap: str) -> list[Operation]:
+    async def main() -> list[Operation]:
+        log = KafkaLog(Settings(kafka_bootstrap=bootstrap), "test-topics")
+        await log.start()
+        found = await done_before(log)
+        await log.stop()
+        return list(found.values())
 
     return asyncio.run(main())
 
@@ -95,7 +97,7 @@ def test_topics_from_nothing_then_created_drifted_shown_and_set(bootstrap: str) 
     code, out, err = call(bootstrap, "fix", "--yes", "--reason", "set by mistake")
     assert code == 0
     until_nothing_differs(bootstrap)
-    (action,) = kept(bootstrap)
-    assert (action.command, action.reason) == ("topics fix", "set by mistake")
-    assert action.changes == (f"{RISK_LEDGER.name}: retention.ms from 3600000 to -1",)
+    (operation,) = kept(bootstrap)
+    assert (operation.what, operation.reason) == ("topics fix", "set by mistake")
+    assert operation.details == {"changes": [f"{RISK_LEDGER.name}: retention.ms from 3600000 to -1"]}
     assert "nothing to set" in call(bootstrap, "fix", "--yes")[2]

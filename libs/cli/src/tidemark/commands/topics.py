@@ -2,8 +2,10 @@
 
 import json
 import sys
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Annotated, Final
 
 import typer
@@ -16,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tidemark import console
-from tidemark.operations import record
+from tidemark.operations import Operation, carry_out, have_operations
 from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
 from tidemark.state import StateDir
 
@@ -86,7 +88,7 @@ def fix(
     if not yes:
         console.err.print("nothing was done; --yes sets these")
         return
-    refused = console.run(_set(settings, differences, reason, found))
+    refused = console.run(_set(settings, differences, reason))
     for name, why in refused.items():
         console.err.print(f"[bold red]{escape(name)}[/] was not set: {escape(why)}")
     if refused:
@@ -98,13 +100,19 @@ def _settings(bootstrap: str | None, state_dir: StateDirOption) -> Settings:
     return reader_settings(addresses(StateDir(state_dir), kafka_bootstrap=bootstrap))
 
 
-async def _look(settings: Settings) -> FoundTopics:
+@asynccontextmanager
+async def _connected(settings: Settings) -> AsyncIterator[KafkaLog]:
     log = KafkaLog(settings, "tidemark-cli")
     await log.start()
     try:
-        return await log.found_topics([topic.name for topic in with_dead_letters(TOPICS)])
+        yield log
     finally:
         await log.stop()
+
+
+async def _look(settings: Settings) -> FoundTopics:
+    async with _connected(settings) as log:
+        return await log.found_topics([topic.name for topic in with_dead_letters(TOPICS)])
 
 
 def differing(found: FoundTopics) -> Iterable[Drift]:
@@ -121,19 +129,17 @@ def _of(topic: Topic, found: FoundTopics) -> Iterable[Drift]:
     return drifts(topic, there, found.brokers)
 
 
-async def _set(settings: Settings, differences: list[Drift], reason: str, found: FoundTopics) -> Mapping[str, str]:
+async def _set(settings: Settings, differences: list[Drift], reason: str) -> Mapping[str, str]:
+    """Recorded first: a setting is no part of a transaction. Returns topic → why, of those that were not set."""
     wanted: dict[str, dict[str, str]] = defaultdict(dict)
     for each in differences:
         wanted[each.topic][each.setting] = each.wanted
     changes = [f"{each.topic}: {each.setting} from {each.found} to {each.wanted}" for each in differences]
-    replicas = max(there.replicas for there in found.topics.values())
-    await record(settings, "topics fix", changes, reason, replicas)
-    log = KafkaLog(settings, "tidemark-cli")
-    await log.start()
-    try:
+    async with _connected(settings) as log:
+        beside = next(topic for topic in with_dead_letters(TOPICS) if topic.name == differences[0].topic)
+        await have_operations(log, settings, beside)
+        await carry_out(log, Operation(f"topics fix {time.time_ns()}", "topics fix", reason, {"changes": changes}), {})
         return await log.set_topics(wanted)
-    finally:
-        await log.stop()
 
 
 def _show(differences: list[Drift], *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
-from common.contracts import breaks, cancels, events, market, operations, reference, ticks
+from common.contracts import breaks, cancels, events, market, reference, ticks
 
 PARTITIONS: Final = 4
 DAY_MS: Final = 86_400_000
@@ -222,15 +222,15 @@ STAGES: Final = Topic(
     retention_ms=-1,
     purpose="stages' partitions that were ever worked on, and the identity of the changelog then",
 )
-
-OPERATIONS: Final = Topic(
+RUNTIME_OPERATIONS: Final = Topic(
     "runtime.operations",
-    "command",
-    _json("operator-action", operations.OperatorAction),
-    "tidemark",
+    "operation",
+    RAW_SCHEMA,
+    "the tidemark command",
     partitions=1,
+    cleanup="compact",
     retention_ms=-1,
-    purpose="what operators did to topics and stages by hand, and why",
+    purpose="what operators did to stages and dead letters, by whom and why",
 )
 
 INGEST_FEED_CHANGELOG: Final = _changelog("ingest", "feed")
@@ -256,7 +256,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ORDERS_EVENTS,
     ORDERS_CANCEL_REPORTS,
     STAGES,
-    OPERATIONS,
+    RUNTIME_OPERATIONS,
     INGEST_FEED_CHANGELOG,
     SIGNALS_MARKET_CHANGELOG,
     RISK_GATE_CHANGELOG,
