@@ -22,7 +22,7 @@ SEEDS = {
     "laggard": 200,
     "standby": 500,
     "operator": 300,
-    "strangers": 300,
+    "strangers": 200,
 }
 CHUNKS = 10
 FAULT_SEEDS = 500
