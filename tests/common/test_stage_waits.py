@@ -12,7 +12,9 @@ import pytest
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from common.runtime.admin import create_topics
 from common.runtime.errors import Fatal
@@ -84,14 +86,20 @@ class Beside:
         return measured(metric, app=self.prefix, stage="count", **labels)
 
     @asynccontextmanager
-    async def stage(self, worker: str = "one", where: str = "") -> AsyncIterator[StageService]:
+    async def stage_later(self, worker: str = "one", where: str = "") -> AsyncIterator[StageService]:
+        """A stage that is stopped at the end of the block; to be started inside."""
         settings = self.settings(worker).model_copy(update={"data_dir": self.path / (where or worker)})
         service = StageService(counting_worker.counting_stage(self.prefix), settings, None)
-        await service.start()
         try:
             yield service
         finally:
             await service.stop()
+
+    @asynccontextmanager
+    async def stage(self, worker: str = "one", where: str = "") -> AsyncIterator[StageService]:
+        async with self.stage_later(worker, where) as service:
+            await service.start()
+            yield service
 
     async def feed(self, count: int, partitions: int = counting_worker.PARTITIONS) -> None:
         """Some of each partition, outside any transaction."""
@@ -118,7 +126,7 @@ class Beside:
         assert len({(record.key, record.value) for record in found}) == len(found) == wanted
 
     @asynccontextmanager
-    async def consumer(self, assignor: type[RangePartitionAssignor]) -> AsyncIterator[AIOKafkaConsumer]:
+    async def consumer(self, assignor: type[AbstractPartitionAssignor]) -> AsyncIterator[AIOKafkaConsumer]:
         """Reads along with the stage's group id."""
         reading = AIOKafkaConsumer(
             self.topics["input"].name,
@@ -263,6 +271,19 @@ async def test_stranger_that_leads_the_group_then_the_worker_is_not_ready_until_
         assert not ready(service)
         await until(lambda: "aiokafka" in str(detail(service, "strangers")), "the stranger is not named")
         assert beside.measured("tidemark_group_trouble") == 1
+
+
+async def test_group_that_a_stranger_has_with_another_protocol_then_the_stage_says_that_it_cannot_join(
+    beside: Beside,
+) -> None:
+    async with beside.stage_later() as service:
+        async with beside.consumer(RoundRobinPartitionAssignor):
+            await service.start()
+            await until(lambda: "cannot join group" in detail(service, "group"), "no reason is given")
+            assert not ready(service)
+        await beside.feed(4)
+        await beside.until_outputs(4)
+        await until(lambda: ready(service), "not ready once the stranger is gone")
 
 
 async def test_group_offsets_that_somebody_sets_then_it_is_said_that_they_have_no_effect(beside: Beside) -> None:

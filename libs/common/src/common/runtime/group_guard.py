@@ -22,7 +22,7 @@ from common.runtime.logs import get_logger
 _log = get_logger(__name__)
 UUID_CHARS: Final = 36
 JOIN_AGAIN_S: Final = 1.0
-LOOKS_MAX: Final = 20
+LOOKS_MAX: Final = 10
 LOOK_AGAIN_S: Final = 0.1
 
 
