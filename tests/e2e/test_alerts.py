@@ -11,6 +11,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from common.contracts.events import (
     CASH,
     Book,
@@ -222,6 +223,7 @@ async def test_stranger_in_a_group_then_it_rings_and_again_where_it_leads_the_gr
         MD_TICKS.name,
         bootstrap_servers=ringing.deployment.addresses.kafka_bootstrap,
         group_id="signals.market",
+        partition_assignment_strategy=(RangePartitionAssignor,),  # another could not join
         enable_auto_commit=False,
     )
     async with stranger:
