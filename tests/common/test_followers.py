@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.runtime.followers import Positions, Projection, Tail
@@ -183,3 +184,27 @@ async def test_tail_tells_where_it_begins_and_up_to_when_it_has_called_back(
         assert found == [7]
     finally:
         await tail.stop()
+
+
+async def test_projection_when_a_transaction_stays_open_then_it_says_whose_and_grows_old(
+    settings: Settings, topic: Topic
+) -> None:
+    projection = Projection(settings.model_copy(update={"blocked_after_s": 0.5}), [topic], ListSink())
+    stranger = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap, transactional_id="somebody-elses-job")
+    async with stranger:
+        await stranger.begin_transaction()
+        await stranger.send_and_wait(topic.name, b"0", partition=0)
+        await projection.start()
+        try:
+            await until(projection.blocked)
+            (who,) = projection.blocked().values()
+            assert "somebody-elses-job" in who
+            assert not projection.ready()[0]
+            stopped_ns = projection.as_of_ns()
+            await asyncio.sleep(0.5)
+            assert projection.as_of_ns() == stopped_ns, "it grows old"
+            await stranger.abort_transaction()
+            await until(lambda: not projection.blocked() and projection.as_of_ns() > stopped_ns)
+            assert projection.ready()[0]
+        finally:
+            await projection.stop()

@@ -14,7 +14,16 @@ from common.testing.simulation.__main__ import quiet
 from common.testing.simulation.faults import FAULTS, MODES_OF
 from common.testing.simulation.history import MODES, plan, shortest, simulate
 
-SEEDS = {"task": 2_000, "process": 2_000, "mixed": 500, "race": 300, "laggard": 200, "standby": 500, "operator": 300}
+SEEDS = {
+    "task": 2_000,
+    "process": 2_000,
+    "mixed": 500,
+    "race": 300,
+    "laggard": 200,
+    "standby": 500,
+    "operator": 300,
+    "strangers": 200,
+}
 CHUNKS = 10
 FAULT_SEEDS = 500
 README = Path(simulation.__file__).parent / "README.md"

@@ -10,8 +10,9 @@ import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from common.contracts.events import (
     CASH,
     Book,
@@ -21,9 +22,18 @@ from common.contracts.events import (
     LedgerEntry,
     Posting,
 )
-from common.contracts.topics import ORDERS_EXECUTIONS, ORDERS_INTENTS, RISK_LEDGER, Topic
+from common.contracts.topics import (
+    MD_TICKS,
+    ORDERS_EXECUTIONS,
+    ORDERS_INTENTS,
+    RISK_LEDGER,
+    SIGNALS_MARKET_CHANGELOG,
+    Topic,
+)
 from common.contracts.values import Side
+from common.runtime.kafka import KafkaLog
 from common.runtime.partitioner import partition_of
+from common.runtime.settings import Settings
 from common.testing.prometheus import Alerts, Prometheus, find_prometheus
 from common.testing.stack.errors import PartsError
 from redis.asyncio import Redis
@@ -173,6 +183,63 @@ async def test_row_that_was_edited_then_the_divergence_rings(ringing: Ringing) -
         await ringing.alerts.ends("LedgerDivergence")
     finally:
         await connection.close()
+
+
+async def test_transaction_that_somebody_leaves_open_then_who_waits_for_it_rings(ringing: Ringing) -> None:
+    bootstrap = ringing.deployment.addresses.kafka_bootstrap
+    stranger = AIOKafkaProducer(
+        bootstrap_servers=bootstrap, transactional_id="somebody-elses-job", transaction_timeout_ms=600_000
+    )
+    async with stranger:
+        await stranger.begin_transaction()
+        await stranger.send_and_wait(ORDERS_INTENTS.name, b"{}", ACCOUNT.encode(), partition=0)
+        try:
+            await ringing.alerts.fires("ReaderBlocked", 60, reader="risk.gate", topic=ORDERS_INTENTS.name)
+            async with httpx.AsyncClient(base_url=ringing.deployment.url("risk")) as http:
+                page = await http.get("/health/ready")
+            assert page.status_code == httpx.codes.SERVICE_UNAVAILABLE
+            assert "transactional id somebody-elses-job" in page.text
+        finally:
+            await stranger.abort_transaction()
+    await ringing.alerts.ends("ReaderBlocked")
+
+
+async def test_changelog_that_deletes_then_it_rings_and_a_stage_that_starts_on_it_is_refused(ringing: Ringing) -> None:
+    changelog = SIGNALS_MARKET_CHANGELOG.name
+    log = KafkaLog(Settings(kafka_bootstrap=ringing.deployment.addresses.kafka_bootstrap), "test-alerts")
+    await log.start()
+    try:
+        await log.set_topics({changelog: {"cleanup.policy": "delete"}})
+        await ringing.alerts.fires("TopicDrift", 30, topic=changelog, setting="cleanup.policy")
+        ringing.signal("signals", signal.SIGKILL)
+        await ringing.alerts.fires("StageRefused", 60, app="signals", stage="market")
+    finally:
+        await log.set_topics({changelog: {"cleanup.policy": "compact"}})
+        await log.stop()
+    await ringing.alerts.ends("TopicDrift")
+    await ringing.alerts.ends("StageRefused")
+
+
+async def test_stranger_in_a_group_then_it_rings_and_again_where_it_leads_the_group(ringing: Ringing) -> None:
+    stranger = AIOKafkaConsumer(
+        MD_TICKS.name,
+        bootstrap_servers=ringing.deployment.addresses.kafka_bootstrap,
+        group_id="signals.market",
+        partition_assignment_strategy=(RangePartitionAssignor,),  # another could not join
+        enable_auto_commit=False,
+    )
+    async with stranger:
+        await ringing.alerts.fires("GroupStrangers", 60, app="signals", stage="market")
+        ringing.signal("signals", signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(60):
+                while not stranger.assignment():  # it leads once the worker's session has ended
+                    await asyncio.sleep(0.2)
+        finally:
+            ringing.signal("signals", signal.SIGCONT)
+        await ringing.alerts.fires("GroupTrouble", 60, app="signals", stage="market")
+    await ringing.alerts.ends("GroupTrouble")
+    await ringing.alerts.ends("GroupStrangers")
 
 
 async def test_poison_then_the_dead_letter_rings(ringing: Ringing) -> None:

@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "read": ("read", "Print the committed records of a topic as rows."),
     "audit": ("audit", "Fold the committed ledger anew and compare it with RocksDB, PostgreSQL and Redis."),
     "breaks": ("breaks", "Execution reports that the books refuse: list them, book or refuse each."),
+    "topics": ("topics", "What the topics should be: create what is missing, show what differs, set what can be set."),
     "projection": ("projection", "Show how far the rows in PostgreSQL are, or have them made anew from the log."),
     "auditor": ("auditor", "Compare every store with the committed log, all the time."),
     "chaos": (

@@ -74,6 +74,8 @@ class ProjectedLog:
             detail |= {"reason": trouble.value if trouble else "log", "error": str(error)}
         elif stops:
             detail |= {"reason": f"{len(stops)} partitions stopped: a record does not fit"[:REASON_CHARS]}
+        elif blocked := self._projection.blocked():
+            detail |= {"reason": f"{len(blocked)} partitions wait for an open transaction", "blocked": blocked}
         elif self._sink.holes:
             detail |= {"reason": f"{self._sink.holes} stretches of the log expired unread"}
         if stops:

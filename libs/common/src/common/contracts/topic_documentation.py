@@ -15,8 +15,8 @@ FILE: Final = Path(__file__).parents[5] / "docs" / "topics.md"
 _HEAD: Final = """# Topics
 
 Generated from `libs/common/src/common/contracts/topics.py` by `make schemas`; a test keeps it current.
-Every topic is created from that table. Partition counts of a running fleet are frozen: a stage refuses to start on
-others.
+Every topic is created from that table and held to it (`topic_settings.py`, ADR 0030); `tidemark topics diff` shows what
+differs. Partition counts of a running fleet are frozen: a stage serves nothing on others.
 """
 
 _LAYOUTS: Final = {

@@ -4,7 +4,7 @@ Topics of one co-partitioning group have the same number of partitions, and a ke
 the same partition number in each. Partition counts of a running fleet are frozen: a stage refuses to start on others.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -15,6 +15,7 @@ from common.contracts import breaks, cancels, events, market, reference, ticks
 
 PARTITIONS: Final = 4
 DAY_MS: Final = 86_400_000
+DEAD_LETTER_RETENTION_MS: Final = 30 * DAY_MS
 Cleanup = Literal["delete", "compact"]
 
 
@@ -55,6 +56,7 @@ def _bytes(value: bytes) -> bytes:
 FRAME_SCHEMA: Final = Schema("tick-frame-1", ticks.decode_frame, _bytes)
 """Decodes to ``ticks.Frame``; encodes what ``ticks.encode_frame`` made."""
 CHANGELOG_SCHEMA: Final = Schema("changelog", _bytes, _bytes)
+REGISTER_SCHEMA: Final = Schema("register", _bytes, _bytes)
 RAW_SCHEMA: Final = Schema("raw", _bytes, _bytes)
 
 
@@ -76,6 +78,24 @@ class Topic:
     def dead_letters(self) -> str:
         """Name of the topic that takes this topic's poison messages."""
         return f"{self.name}.dlq"
+
+    @property
+    def dead_letter_topic(self) -> "Topic":
+        """The topic of that name: a poison message is set aside on the partition that it came from."""
+        return Topic(
+            self.dead_letters,
+            self.key,
+            RAW_SCHEMA,
+            self.owner,
+            self.partitions,
+            retention_ms=DEAD_LETTER_RETENTION_MS,
+            purpose=f"what of {self.name} could not be handled",
+        )
+
+    @property
+    def holds_state(self) -> bool:
+        """Whether a stage is restored from it: rows of it must never be lost, deletions included."""
+        return self.schema is CHANGELOG_SCHEMA or self.schema is REGISTER_SCHEMA
 
 
 def _changelog(app: str, stage: str) -> Topic:
@@ -195,12 +215,22 @@ ORDERS_CANCEL_REPORTS: Final = Topic(
 STAGES: Final = Topic(
     "runtime.stages",
     "stage.partition",
-    RAW_SCHEMA,
+    REGISTER_SCHEMA,
     "every service with a stage",
     partitions=1,
     cleanup="compact",
     retention_ms=-1,
     purpose="stages' partitions that were ever worked on, and the identity of the changelog then",
+)
+RUNTIME_OPERATIONS: Final = Topic(
+    "runtime.operations",
+    "operation",
+    RAW_SCHEMA,
+    "the tidemark command",
+    partitions=1,
+    cleanup="compact",
+    retention_ms=-1,
+    purpose="what operators did to stages and dead letters, by whom and why",
 )
 
 INGEST_FEED_CHANGELOG: Final = _changelog("ingest", "feed")
@@ -226,6 +256,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ORDERS_EVENTS,
     ORDERS_CANCEL_REPORTS,
     STAGES,
+    RUNTIME_OPERATIONS,
     INGEST_FEED_CHANGELOG,
     SIGNALS_MARKET_CHANGELOG,
     RISK_GATE_CHANGELOG,
@@ -246,6 +277,12 @@ STAGE_INPUTS: Final[tuple[Topic, ...]] = (
     ORDERS_EXECUTIONS,
 )
 """Topics that somebody reads, and that therefore have a dead-letter topic."""
+
+
+def with_dead_letters(topics: Iterable[Topic]) -> list[Topic]:
+    """The topics, and after them the dead-letter topics of those that a stage reads."""
+    chosen = list(topics)
+    return [*chosen, *(topic.dead_letter_topic for topic in chosen if topic in STAGE_INPUTS)]
 
 
 def market_partition(instrument_id: int, partitions: int = PARTITIONS) -> int:

@@ -9,25 +9,19 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from common.contracts.topics import STAGE_INPUTS, TOPICS, Topic
+from common.contracts.topic_settings import Drift, drifts, settings_of
+from common.contracts.topics import TOPICS, Topic, with_dead_letters
 from common.runtime.client_errors import translated
 from common.runtime.errors import Fatal
-
-DEAD_LETTER_RETENTION_MS = 30 * 86_400_000
-ANY_CLOCK = {"message.timestamp.after.max.ms": str(2**63 - 1)}
-"""Brokers refuse a record that is an hour ahead of their clock: a worker whose clock is wrong would stand still."""
+from common.runtime.kafka import KafkaLog
+from common.runtime.settings import Settings
 
 
 def _new_topics(topics: Sequence[Topic], replication: int) -> list[NewTopic]:
     wanted = []
-    for topic in topics:
-        config = {"cleanup.policy": topic.cleanup, "retention.ms": str(topic.retention_ms)}
-        config |= {**ANY_CLOCK, **dict(topic.config)}
+    for topic in with_dead_letters(topics):
+        config = {setting.name: setting.value for setting in settings_of(topic, replication)}
         wanted.append(NewTopic(topic.name, topic.partitions, replication, topic_configs=config))
-    for topic in topics:
-        if topic in STAGE_INPUTS:
-            config = {"cleanup.policy": "delete", "retention.ms": str(DEAD_LETTER_RETENTION_MS), **ANY_CLOCK}
-            wanted.append(NewTopic(topic.dead_letters, topic.partitions, replication, topic_configs=config))
     return wanted
 
 
@@ -87,13 +81,32 @@ async def _partitions(bootstrap: str, topic: str) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Command line of the topics job."""
+    """Command line of the topics job: creates what is missing, and says what is not as it should be.
+
+    Ends with 1 where a difference endangers money: nothing that depends on the job starts then.
+    """
     parser = argparse.ArgumentParser(prog="python -m common.runtime.admin", description=__doc__)
     parser.add_argument("--bootstrap", default="127.0.0.1:9092", help="host:port[,host:port…] (default %(default)s)")
     parser.add_argument("--replication", type=int, default=1, help="replicas of each partition (default %(default)s)")
     options = parser.parse_args()
-    created = asyncio.run(create_topics(options.bootstrap, TOPICS, options.replication))
+    created, differing = asyncio.run(_create_and_check(options.bootstrap, options.replication))
     sys.stdout.write("".join(f"created {name}\n" for name in created) or "every topic exists\n")
+    sys.stdout.write("".join(f"{'DANGER' if drift.endangers else 'warning'}: {drift}\n" for drift in differing))
+    sys.exit(int(any(drift.endangers for drift in differing)))
+
+
+async def _create_and_check(bootstrap: str, replication: int) -> tuple[list[str], list[Drift]]:
+    created = await create_topics(bootstrap, TOPICS, replication)
+    log = KafkaLog(Settings(kafka_bootstrap=bootstrap), "tidemark-admin")
+    await log.start()
+    try:
+        found = await log.found_topics([topic.name for topic in with_dead_letters(TOPICS)])
+    finally:
+        await log.stop()
+    every = {topic.name: topic for topic in with_dead_letters(TOPICS)}
+    return created, [
+        drift for name, there in found.topics.items() for drift in drifts(every[name], there, found.brokers)
+    ]
 
 
 if __name__ == "__main__":

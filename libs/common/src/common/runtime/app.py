@@ -171,14 +171,14 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
 
         ``on_started`` is told where it begins, and begins anew after an interruption.
         """
-        tail = Tail(self.settings, topics, callback, on_started)
+        tail = Tail(self.settings, topics, callback, on_started, app=self.service_name)
         self.add_dependency(tail)
         self.health.add("tail", tail.ready)
         return tail
 
     def projection(self, topics: Sequence[Topic], sink: Sink, backoff_max_s: float | None = None) -> Projection:
         """Keeps ``sink`` equal to the log."""
-        projection = Projection(self.settings, topics, sink, backoff_max_s)
+        projection = Projection(self.settings, topics, sink, backoff_max_s, app=self.service_name)
         self.add_dependency(projection)
         return projection
 

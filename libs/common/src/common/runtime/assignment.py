@@ -49,6 +49,8 @@ class StandbyAssignor(RangePartitionAssignor):  # type: ignore[misc]
     def __init__(self, worker_id: str, standbys: int) -> None:
         self.followed: frozenset[int] = frozenset()
         self.workers: frozenset[str] = frozenset()
+        self.strangers: tuple[str, ...] = ()
+        self.led_by_worker = True
         self._worker_id = worker_id
         self._standbys = standbys
 
@@ -57,22 +59,40 @@ class StandbyAssignor(RangePartitionAssignor):  # type: ignore[misc]
         return ConsumerProtocolMemberMetadata(self.version, list(topics), self._worker_id.encode())
 
     def assign(self, cluster: ClusterMetadata, members: Mapping[str, ConsumerProtocolMemberMetadata]) -> dict[str, Any]:
-        """As the leader, for every member."""
+        """As the leader, for every member. Only workers of the stage are dealt partitions."""
+        workers = {member: metadata for member, metadata in members.items() if is_worker(metadata)}
 
         def deal(present: Sequence[str]) -> dict[str, set[int]]:
             dealt = RangePartitionAssignor.assign(cluster, {member: members[member] for member in present})
             return {member: {tp.partition for tp in share.partitions()} for member, share in dealt.items()}
 
-        followed = heirs(deal, sorted(members), self._standbys)
-        workers = sorted(metadata.user_data.decode() for metadata in members.values())
-        told = {member: {"followed": sorted(followed[member]), "workers": workers} for member in members}
-        return {
+        followed = heirs(deal, sorted(workers), self._standbys)
+        names = sorted(metadata.user_data.decode() for metadata in workers.values())
+        strangers = sorted(members.keys() - workers.keys())
+        told = {
+            member: {"followed": sorted(followed[member]), "workers": names, "strangers": strangers}
+            for member in workers
+        }
+        nothing = ConsumerProtocolMemberAssignment(self.version, [], b"")
+        return dict.fromkeys(strangers, nothing) | {
             member: ConsumerProtocolMemberAssignment(share.version, share.assignment, json.dumps(told[member]).encode())
-            for member, share in RangePartitionAssignor.assign(cluster, members).items()
+            for member, share in RangePartitionAssignor.assign(cluster, workers).items()
         }
 
     def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
-        """Takes note. A leader of another version may say nothing."""
-        told = json.loads(assignment.user_data or b"{}")
+        """Takes note. A leader that says nothing is no worker of the stage."""
+        try:
+            told = json.loads(assignment.user_data or b"{}")
+        except ValueError:
+            told = None
+        if not isinstance(told, dict):  # some other assignor's
+            told = {}
+        self.led_by_worker = "workers" in told
         self.followed = frozenset(told.get("followed", ()))
         self.workers = frozenset(told.get("workers", ()))
+        self.strangers = tuple(told.get("strangers", ()))
+
+
+def is_worker(metadata: ConsumerProtocolMemberMetadata) -> bool:
+    """Workers say who they are when they join. Whoever reads along with the stage's group id says nothing there."""
+    return bool(metadata.user_data)

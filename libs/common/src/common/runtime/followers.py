@@ -1,7 +1,8 @@
 """Long-running readers inside a worker: the committed tail for callbacks, and projections into another database."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import mode
@@ -9,6 +10,7 @@ import mode
 from common.contracts.topics import Topic
 from common.runtime.backoff import Backoff
 from common.runtime.errors import Retriable
+from common.runtime.held_back import BlockWatch
 from common.runtime.logs import get_logger
 from common.runtime.message import Message
 from common.runtime.reader import CommittedReader
@@ -51,8 +53,10 @@ class Sink(Protocol):
 class _Follower(mode.Service):  # type: ignore[misc]
     """Reads for ever, and begins anew after an interruption."""
 
-    def __init__(self, settings: Settings, topics: Sequence[Topic], name: str, **kwargs: Any) -> None:
+    def __init__(self, settings: Settings, topics: Sequence[Topic], name: str, app: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._app = app
+        self._blocks: BlockWatch | None = None
         self._settings = settings
         self._topics = tuple(topics)
         self._name = name
@@ -76,9 +80,26 @@ class _Follower(mode.Service):  # type: ignore[misc]
     async def _read(self, backoff: Backoff) -> None:
         raise NotImplementedError
 
+    @contextlib.asynccontextmanager
+    async def _watched(self, reader: CommittedReader) -> AsyncIterator[None]:
+        """For as long as it reads, who holds it back is looked for."""
+        self._blocks = blocks = reader.blocks(self._app, self._name, self._settings.blocked_after_s)
+        watching = asyncio.create_task(blocks.keep_looking(), name=f"blocks of {self._name}")
+        try:
+            yield
+        finally:
+            self._blocks = None
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    def blocked(self) -> dict[str, str]:
+        """Partition → whose open transaction holds it back."""
+        return self._blocks.of({topic.name for topic in self._topics}) if self._blocks else {}
+
     def ready(self) -> tuple[bool, Any]:
-        """Ready while reading."""
-        return self._caught_up, {"topics": [topic.name for topic in self._topics]}
+        """Ready while reading, and not held back."""
+        blocked = self.blocked()
+        return self._caught_up and not blocked, {"topics": [topic.name for topic in self._topics], "blocked": blocked}
 
 
 class Tail(_Follower):
@@ -99,7 +120,7 @@ class Tail(_Follower):
 
     async def _read(self, backoff: Backoff) -> None:
         reader = CommittedReader(self._settings, self._topics, positions=self._positions or None, client_id="tail")
-        async with reader:
+        async with reader, self._watched(reader):
             self._positions = reader.positions
             if self._on_started is not None:
                 self._on_started(self._positions)
@@ -159,7 +180,7 @@ class Projection(_Follower):
         reader = CommittedReader(
             self._settings, self._topics, positions=positions, client_id="projection", pace_s=GATHER_S
         )
-        async with reader:
+        async with reader, self._watched(reader):
             await self._sink.on_started(reader.positions)
             self._reader = reader
             self._caught_up = True

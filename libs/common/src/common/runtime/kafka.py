@@ -2,15 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import CloseReason
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, for_code
 
+from common.contracts.topic_settings import FoundTopic, FoundTopics
 from common.runtime.backoff import Backoff
+from common.runtime.blockers import Blocker, HeldBack
 from common.runtime.broker_watch import broker_answers
 from common.runtime.client_errors import NOT_DONE, UNKNOWN_TOPIC_OR_PARTITION, refusal, translated
 from common.runtime.errors import Fatal, Refused, Retriable
@@ -32,7 +34,15 @@ from common.runtime.read_requests import (
     TopicIdentity,
 )
 from common.runtime.settings import Settings
-from common.runtime.transaction_requests import DescribeProducers, Listed, ListTransactions, OpenProducers
+from common.runtime.topic_requests import AlterConfigs, Altered, DescribeConfigs, TopicSettings
+from common.runtime.transaction_requests import (
+    DescribeProducers,
+    DescribeTransactions,
+    Listed,
+    ListTransactions,
+    OpenProducers,
+    Transaction,
+)
 from common.runtime.wire import Request
 
 FETCH_BYTES_MAX: Final = 2 * 1024 * 1024
@@ -94,10 +104,19 @@ class Leaders:
 class KafkaReader:
     """See ``log.Reader``. Each has a connection of its own: a fetch that waits for one partition delays no other."""
 
-    def __init__(self, leaders: Leaders, partition: Partition, start: int, purpose: str) -> None:
+    def __init__(
+        self,
+        leaders: Leaders,
+        partition: Partition,
+        start: int,
+        purpose: str,
+        on_close: Callable[["KafkaReader"], None] = lambda _reader: None,
+    ) -> None:
         self._leaders = leaders
-        self._partition = partition
+        self.partition = partition
         self._purpose = purpose
+        self._on_close = on_close
+        self.held_back: HeldBack | None = None
         self._backoff = Backoff(LEADER_AWAY_S, LEADER_AWAY_MAX_S)
         self._topic_id: bytes | None = None
         self.epoch = -1
@@ -112,11 +131,21 @@ class KafkaReader:
             return ()
         self._backoff.reset()
         if fetched.diverged:
-            raise Refused(f"{self._partition} lost records before {self.position}, which were read already")
+            raise Refused(f"{self.partition} lost records before {self.position}, which were read already")
         self.epoch = last_leader_epoch(fetched.data, self.epoch)
-        with translated(f"read {self._partition}"):
+        with translated(f"read {self.partition}"):
             records, self.position = committed_records(fetched, self.position)
+        self._note_held_back(fetched)
         return records
+
+    def _note_held_back(self, fetched: Fetched) -> None:
+        before = self.held_back
+        if not self.position >= fetched.stable < fetched.end:
+            self.held_back = None
+        elif before is None or before.stable != fetched.stable:
+            self.held_back = HeldBack(fetched.stable, fetched.end, time.monotonic())
+        else:
+            self.held_back = before._replace(end=fetched.end)
 
     async def _fetch(self, wait_ms: int) -> Fetched | None:
         """None where the topic is not identified yet, or its leader is away."""
@@ -124,26 +153,27 @@ class KafkaReader:
             await self._identify()
         if self._topic_id is None:
             return None
-        request = Fetch(self._topic_id, self._partition.number, self.position, wait_ms, FETCH_BYTES_MAX, self.epoch)
-        fetched: Fetched | None = await self._leaders.ask(self._partition, request, self._purpose)
+        request = Fetch(self._topic_id, self.partition.number, self.position, wait_ms, FETCH_BYTES_MAX, self.epoch)
+        fetched: Fetched | None = await self._leaders.ask(self.partition, request, self._purpose)
         return fetched
 
     async def _identify(self) -> None:
         """Raises Refused where the name stands for another topic than when the reader began, or for none any more."""
-        found = await self._leaders.identify(self._partition.topic)
+        found = await self._leaders.identify(self.partition.topic)
         if found is None:
             return
         if found.error:
             self._gone_looks += found.error == UNKNOWN_TOPIC_OR_PARTITION
             if self._topic_id is not None and self._gone_looks >= GONE_LOOKS:
-                raise Refused(f"topic {self._partition.topic} was deleted while it was read")
+                raise Refused(f"topic {self.partition.topic} was deleted while it was read")
             return
         self._gone_looks = 0
         if self._topic_id not in (None, found.topic_id):
-            raise Refused(f"topic {self._partition.topic} was deleted and created again while it was read")
+            raise Refused(f"topic {self.partition.topic} was deleted and created again while it was read")
         self._topic_id = found.topic_id
 
     async def close(self) -> None:
+        self._on_close(self)
         self._leaders.hang_up(self._purpose)
 
 
@@ -155,6 +185,7 @@ class KafkaLog:
         self._client_id = client_id
         self._client: AIOKafkaClient | None = None
         self._readers = 0
+        self._open_readers: set[KafkaReader] = set()
         self._fencing: dict[str, asyncio.Lock] = {}
 
     def _make_client(self, client_id: str) -> AIOKafkaClient:
@@ -194,6 +225,29 @@ class KafkaLog:
         if not numbers:
             raise Fatal(f"topic {topic} does not exist; `tidemark up` or the topics job creates it")
         return len(numbers)
+
+    async def found_topics(self, topics: Collection[str]) -> FoundTopics:
+        """The topics as the brokers have them; one that is not there is left out.
+
+        Raises Retriable where no broker answers.
+        """
+        client = self._connected()
+        with translated("settings of topics"):
+            cluster = await client.fetch_all_metadata()
+            told: TopicSettings = await client.send(client.get_random_node(), DescribeConfigs(topics))
+        found = {}
+        for topic in topics:
+            if numbers := cluster.partitions_for_topic(topic):
+                replicas = min(len(cluster._partitions[topic][number].replicas) for number in numbers)
+                found[topic] = FoundTopic(len(numbers), replicas, told.settings.get(topic, {}))
+        return FoundTopics(len(cluster.brokers()), found)
+
+    async def set_topics(self, settings: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
+        """Sets these settings of topics; returns topic → why, of those where the broker does not."""
+        client = self._connected()
+        with translated("set topics"):
+            answer: Altered = await client.send(client.get_random_node(), AlterConfigs(settings))
+        return {topic: f"{for_code(code).__name__} {words}".rstrip() for topic, (code, words) in answer.refused.items()}
 
     async def identity(self, topic: str) -> str:
         leaders = Leaders(self._connected())
@@ -242,18 +296,32 @@ class KafkaLog:
         return answer.offset
 
     async def blocked_by(self, partition: Partition) -> Collection[str]:
+        return {each.transactional_id for each in await self.blockers(partition) if each.transactional_id}
+
+    async def blockers(self, partition: Partition) -> list[Blocker]:
+        """Transactions that hold the last stable offset back, with all that the brokers know of them (KIP-664)."""
         found: OpenProducers = await self._ask_leader(partition, DescribeProducers(*partition))
-        if not found.producer_ids:
-            return ()
+        if not found.producers:
+            return []
         client = self._connected()
-        ids: set[str] = set()
+        ids: dict[int, tuple[str, Transaction]] = {}
         with translated(f"transactions that are open in {partition}"):
             for broker in (await client.fetch_all_metadata()).brokers():
-                listed: Listed = await client.send(broker.nodeId, ListTransactions(found.producer_ids))
+                wanted = [producer.producer_id for producer in found.producers]
+                listed: Listed = await client.send(broker.nodeId, ListTransactions(wanted))
                 if listed.error:
                     raise refusal(f"ListTransactions of broker {broker.nodeId}", listed.error)
-                ids.update(listed.transactional_ids)
-        return ids
+                for producer_id, transactional_id in listed.transactional_ids.items():
+                    ids[producer_id] = (
+                        transactional_id,
+                        await client.send(broker.nodeId, DescribeTransactions(transactional_id)),
+                    )
+        unknown = ("", Transaction(0, ""))
+        return [Blocker.of(producer, *ids.get(producer.producer_id, unknown)) for producer in found.producers]
+
+    def held_back(self) -> dict[Partition, HeldBack]:
+        """Where readers have arrived at the last stable offset and the log goes on behind it."""
+        return {reader.partition: reader.held_back for reader in self._open_readers if reader.held_back is not None}
 
     async def _ask_leader(self, partition: Partition, request: Request) -> Any:
         leaders = Leaders(self._connected())
@@ -266,4 +334,8 @@ class KafkaLog:
 
     async def read(self, partition: Partition, start: int) -> KafkaReader:
         self._readers += 1
-        return KafkaReader(Leaders(self._connected()), partition, start, f"reader {self._readers}")
+        reader = KafkaReader(
+            Leaders(self._connected()), partition, start, f"reader {self._readers}", self._open_readers.discard
+        )
+        self._open_readers.add(reader)
+        return reader

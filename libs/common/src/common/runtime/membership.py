@@ -7,15 +7,25 @@ are for lag tools; the positions that count are in the changelog.
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka import errors as kafka_errors
+from aiokafka.structs import OffsetAndMetadata
 
 from common.runtime.assignment import Assignment, StandbyAssignor
 from common.runtime.client_errors import translated
+from common.runtime.errors import Fatal
+from common.runtime.group_guard import GroupGuard
 from common.runtime.log import Partition
+from common.runtime.logs import get_logger
 from common.runtime.settings import Settings
+
+_log = get_logger(__name__)
+REPORTED: Final = "tidemark"
+"""Metadata of the offsets that a stage reports: others' have other words there, or none."""
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -25,14 +35,18 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._topics = list(topics)
         self._changed = asyncio.Event()
         self._settings = settings
+        self._group = group
         self.assigned = Assignment(frozenset())
         self.joined = False
+        self.strangers: tuple[str, ...] = ()
+        """Who else is in the group, that is no worker of the stage."""
         self._assignor = StandbyAssignor(settings.worker_id, settings.standbys)
+        instance = f"{group}-{settings.worker_id}"
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.kafka_bootstrap,
-            client_id=f"{group}-{settings.worker_id}",
+            client_id=instance,
             group_id=group,
-            group_instance_id=f"{group}-{settings.worker_id}",  # static: a quick restart causes no rebalance
+            group_instance_id=instance,  # static: a quick restart causes no rebalance
             partition_assignment_strategy=(self._assignor,),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -43,12 +57,14 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             request_timeout_ms=settings.session_timeout_ms + 5_000,
             retry_backoff_ms=100,
         )
+        self._guard = GroupGuard(self._consumer, group, instance)
 
     async def start(self) -> None:
         """Joins the group; returns before the first assignment."""
         with translated("join the group"):
             try:
                 await self._consumer.start()
+                self._guard.stand()
                 self._consumer.subscribe(self._topics, listener=self)
             except BaseException:
                 await self._consumer.stop()
@@ -66,15 +82,49 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             await asyncio.wait_for(self._consumer.stop(), 2.0)
 
     async def changed(self) -> Assignment:
-        """Waits for the next assignment and returns it."""
-        await self._changed.wait()
+        """Waits for the next assignment and returns it. Raises Fatal where another process has this worker's id."""
+        changing = asyncio.ensure_future(self._changed.wait())
+        waiters: list[asyncio.Future[Any]] = [changing, self._guard.replaced]
+        try:
+            await asyncio.wait(waiters, return_when="FIRST_COMPLETED")
+        finally:
+            changing.cancel()
+        if self._guard.replaced.done():
+            raise Fatal(
+                f"another process has joined group {self._group} as worker {self._settings.worker_id!r}: "
+                "this one ends; give each its own TIDEMARK_WORKER_ID"
+            )
         self._changed.clear()
         return self.assigned
+
+    def repeat(self) -> None:
+        """Lets ``changed`` return the current assignment once more."""
+        if self.joined:
+            self._changed.set()
+
+    def trouble(self) -> str:
+        """Why the assignment cannot be relied on; empty where it can."""
+        if self._guard.trouble:
+            return self._guard.trouble
+        if self.joined and not self._assignor.led_by_worker:
+            return f"group {self._group} is led by a stranger, who deals the partitions out: {self.strangers}"
+        silent_s = time.monotonic() - self._guard.heard_s
+        if self.joined and silent_s * 1000 > self._settings.session_timeout_ms:
+            return f"the coordinator of group {self._group} has not answered for {silent_s:.0f} s"
+        return ""
 
     async def report(self, positions: Mapping[Partition, int]) -> None:
         """Tells the group where the stage is, for lag tools. Raises Retriable during a rebalance."""
         with translated("report offsets"):
-            await self._consumer.commit({TopicPartition(*p): offset for p, offset in positions.items()})
+            offsets = {TopicPartition(*p): OffsetAndMetadata(offset, REPORTED) for p, offset in positions.items()}
+            await self._consumer.commit(offsets)
+
+    async def set_by_others(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """Offsets of the group that no worker has reported: somebody has reset them. Raises Retriable."""
+        wanted = [TopicPartition(*partition) for partition in partitions]
+        with translated("offsets of the group"):
+            found = await self._consumer._coordinator.fetch_committed_offsets(wanted)
+        return {Partition(*place): kept.offset for place, kept in found.items() if kept.metadata != REPORTED}
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
         """Nothing: who loses a partition is told by the assignment that follows, and held off by fencing until then."""
@@ -86,3 +136,19 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self.assigned = Assignment(served, self._assignor.followed, self._assignor.workers)
         self.joined = True
         self._changed.set()
+        await self._note_strangers()
+
+    async def _note_strangers(self) -> None:
+        strangers: tuple[str, ...] = self._assignor.strangers
+        if not self._assignor.led_by_worker:
+            with contextlib.suppress(kafka_errors.KafkaError, OSError, TimeoutError):
+                strangers = tuple(str(each) for each in await self._guard.members() if not each.user_data)
+        if strangers and strangers != self.strangers:
+            kept = "the partitions stay with the workers" if self._assignor.led_by_worker else "it deals them out"
+            _log.error(
+                "group_has_strangers",
+                group=self._group,
+                members=strangers,
+                reason=f"{kept}; give whoever reads along a group id of its own, or none",
+            )
+        self.strangers = strangers

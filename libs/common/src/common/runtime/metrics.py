@@ -20,6 +20,23 @@ INBOX = Gauge("tidemark_stage_inbox_records", "Input records waiting", (*_TASK, 
 POSITION = Gauge("tidemark_stage_position_records", "Next offset to read, as committed", (*_TASK, "topic"))
 STANDBY_LAG = Gauge("tidemark_stage_standby_lag_records", "Changelog offsets that the standby is behind", _TASK)
 REFUSED = Gauge("tidemark_stage_refused", "1 while the partition stands still: its state and the log disagree", _TASK)
+UNSTABLE = Gauge(
+    "tidemark_unstable_records",
+    "Offsets from the last stable one to the end, where a reader waits",
+    ("app", "reader", "topic", "partition"),
+)
+BLOCKED = Gauge(
+    "tidemark_blocked_seconds",
+    "For how long a reader has waited for an open transaction",
+    ("app", "reader", "topic", "partition"),
+)
+STRANGERS = Gauge("tidemark_group_strangers", "Members of the stage's group that are no workers", ("app", "stage"))
+GROUP_TROUBLE = Gauge("tidemark_group_trouble", "1 while the group's assignment cannot be relied on", ("app", "stage"))
+TOPIC_DRIFT = Gauge(
+    "tidemark_topic_drift",
+    "1 where a topic is not as the topic table says",
+    ("app", "stage", "topic", "setting", "kind"),
+)
 OWNED = Gauge("tidemark_stage_owned", "1 while this process serves the partition", _TASK)
 VIEWS = Counter("tidemark_views_published_total", "Envelopes written to Redis", ("app",))
 VIEWS_LOST = Counter("tidemark_views_dropped_total", "Envelopes dropped; a refill follows", ("app",))

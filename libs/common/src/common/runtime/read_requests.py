@@ -16,13 +16,16 @@ class Fetched(NamedTuple):
     """Fetch v13 of one partition: whole record batches and perhaps part of one more.
 
     ``aborted``: (producer id, first offset) of each aborted transaction that reaches into them. ``diverged``: the log
-    does not hold any more what was read last (KIP-320); there are no records then.
+    does not hold any more what was read last (KIP-320); there are no records then. ``end``: the high watermark;
+    ``stable``: the last stable offset, where read_committed stops.
     """
 
     error: int
     aborted: list[tuple[int, int]]
     data: bytes
     diverged: bool = False
+    end: int = 0
+    stable: int = 0
 
     @classmethod
     def decode(cls, response: BytesIO) -> Self:
@@ -32,14 +35,14 @@ class Fetched(NamedTuple):
             return cls(error or _NO_SUCH_PARTITION, [], b"")
         cursor.take(_UUID_BYTES)
         cursor.length()
-        _number, error, _high, _stable, _low = cursor.read(_PARTITION)
+        _number, error, end, stable, _low = cursor.read(_PARTITION)
         aborted = []
         for _ in range(max(cursor.length(), 0)):
             aborted.append(cursor.read(_ABORTED))
             cursor.tags()
         cursor.read(_REPLICA)
         data = cursor.take(max(cursor.length(), 0))
-        return cls(error, aborted, data, _DIVERGING_EPOCH in cursor.tags())
+        return cls(error, aborted, data, _DIVERGING_EPOCH in cursor.tags(), end, stable)
 
 
 class Fetch(Request):

@@ -7,13 +7,16 @@ from types import TracebackType
 from typing import Self
 
 from common.contracts.topics import Topic
-from common.runtime.kafka import KafkaLog
-from common.runtime.log import Partition, Reader
+from common.runtime.held_back import BlockWatch
+from common.runtime.kafka import KafkaLog, KafkaReader
+from common.runtime.log import Partition
 from common.runtime.message import Message
 from common.runtime.settings import Settings
 
 POLL_MS = 200
 QUEUE_BATCHES_MAX = 16
+HELD_BACK_S = 1.0
+"""What waits longer than this for an open transaction may lack what others have committed behind it."""
 _Batch = tuple[tuple[str, int], int, list[Message]]
 """(topic, partition), the position after what was read there, the records."""
 
@@ -41,7 +44,7 @@ class CommittedReader:
         self._topics = tuple(topics)
         self._from_beginning = from_beginning or positions is not None
         self._starts = positions or {}
-        self._readers: dict[tuple[Topic, int], Reader] = {}
+        self._readers: dict[tuple[Topic, int], KafkaReader] = {}
         self._positions: dict[tuple[str, int], int] = {}
         self._pace_s = pace_s
         self._queue: asyncio.Queue[_Batch | None] = asyncio.Queue(QUEUE_BATCHES_MAX)
@@ -73,6 +76,10 @@ class CommittedReader:
             await reader.close()
         await self._log.stop()
 
+    def blocks(self, app: str, name: str, after_s: float) -> BlockWatch:
+        """Who holds this reader back."""
+        return BlockWatch(self._log, app, name, after_s)
+
     @property
     def positions(self) -> dict[tuple[str, int], int]:
         """(topic, partition) → offset after everything that was handed out, markers and aborted records included."""
@@ -100,7 +107,8 @@ class CommittedReader:
     def read_through_ns(self) -> int:
         """Time since the epoch up to which every record that was committed has been handed out; 0: not known yet.
 
-        It stands still while something waits to be handed out, and where a broker does not answer.
+        It stands still while something waits to be handed out, where a broker does not answer, and where an open
+        transaction holds a partition back.
         """
         if self._queue.empty() and not self._left:
             self._through_ns = min((self._fresh_ns.get((topic.name, n), 0) for topic, n in self._readers), default=0)
@@ -150,7 +158,7 @@ class CommittedReader:
         if not self._queue.full():
             self._queue.put_nowait(None)
 
-    async def _pump(self, topic: Topic, number: int, reader: Reader) -> None:
+    async def _pump(self, topic: Topic, number: int, reader: KafkaReader) -> None:
         place = (topic.name, number)
         position = reader.position
         while True:
@@ -158,7 +166,9 @@ class CommittedReader:
             records = await reader.poll(POLL_MS)
             # Of records only their own time is certain: more may lie behind those that one answer has room for.
             fresh_ns = min(records[-1].timestamp * 1_000_000, time.time_ns()) if records else asked_ns
-            self._fresh_ns[place] = max(self._fresh_ns.get(place, 0), fresh_ns)
+            held = reader.held_back
+            if records or held is None or time.monotonic() - held.since_s < HELD_BACK_S:
+                self._fresh_ns[place] = max(self._fresh_ns.get(place, 0), fresh_ns)
             if records or reader.position != position:
                 position = reader.position
                 messages = [Message(topic, number, r.offset, r.key, r.value, r.timestamp, r.headers) for r in records]

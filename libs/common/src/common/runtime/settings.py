@@ -84,6 +84,12 @@ class Settings(BaseSettings):
     views_queue_max: int = Field(default=50_000, ge=1, description="view rows waiting to be shown at most")
     views_retry_min_s: float = Field(default=0.5, gt=0, description="wait after a view could not be written to Redis")
     views_retry_max_s: float = Field(default=2.0, gt=0, description="the same, after several in a row")
+    blocked_after_s: float = Field(
+        default=5.0, gt=0, description="what waits so long for an open transaction says for whose"
+    )
+    topics_interval_s: float = Field(
+        default=5.0, gt=0, description="how often a stage looks whether its topics are as they should be"
+    )
     group_offsets_interval_s: float = Field(default=5.0, gt=0, description="how often lag tools see the position")
 
     def http_limits(self) -> HttpLimits:

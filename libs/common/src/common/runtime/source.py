@@ -22,9 +22,9 @@ from common.runtime.logs import get_logger
 from common.runtime.message import Output
 from common.runtime.partitioner import partition_of
 from common.runtime.settings import Settings
-from common.runtime.stage import check_partitions
 from common.runtime.store import position_key
 from common.runtime.telemetry import continued_span, current_traceparent
+from common.runtime.topic_check import Expected, TopicCheck
 
 _log = get_logger(__name__)
 AHEAD_BATCHES_MAX = 2
@@ -108,11 +108,14 @@ class SourceService(mode.Service):  # type: ignore[misc]
         self._settings = settings
         self._kafka = KafkaLog(settings, f"{source.full_name}-{settings.worker_id}")
         self._state = "opening"
+        expected = [*map(Expected, source.outputs), Expected(source.changelog, holds_state=True)]
+        self._topics = TopicCheck(source.app, source.name, expected, self._kafka, settings.topics_interval_s)
 
     async def on_start(self) -> None:
         await self._kafka.start()
-        await check_partitions(self._kafka, (*self._source.outputs, self._source.changelog))
+        await self._topics.look()
         self.add_future(self._keep())
+        self.add_future(self._topics.keep_looking())
 
     async def on_stop(self) -> None:
         await self._kafka.stop()
@@ -121,6 +124,7 @@ class SourceService(mode.Service):  # type: ignore[misc]
         backoff = Backoff(self._settings.restart_backoff_min_s, self._settings.restart_backoff_max_s)
         while not self.should_stop:
             try:
+                await self._topics.until_safe()
                 await self._run(backoff)
                 self._state = "finished"
                 _log.info("source_finished", source=self._source.full_name)
@@ -168,5 +172,6 @@ class SourceService(mode.Service):  # type: ignore[misc]
             metrics.OUTPUTS.labels(*labels, "0").inc(len(batch.outputs))
 
     def ready(self) -> tuple[bool, Any]:
-        """Ready once it feeds, and when everything was fed."""
-        return self._state != "opening", {"state": self._state}
+        """Ready once it feeds, and when everything was fed; not while its topics endanger what it feeds."""
+        detail = {"state": self._state, "topics": self._topics.page()}
+        return self._state != "opening" and not self._topics.dangers, detail

@@ -17,28 +17,23 @@ from common.runtime.assignment import Assignment
 from common.runtime.backoff import Backoff
 from common.runtime.errors import Fatal, Fenced, LogError, Refused, Retriable
 from common.runtime.globals import GlobalFollower
+from common.runtime.held_back import BlockWatch
 from common.runtime.kafka import KafkaLog
 from common.runtime.lane import Lane
 from common.runtime.log import Log, Partition
 from common.runtime.logs import get_logger
 from common.runtime.membership import Membership
 from common.runtime.progress import Progress
+from common.runtime.resets import ResetWatch
 from common.runtime.settings import Settings
 from common.runtime.standby import Standby, Standbys
 from common.runtime.store import RocksStore, Store
 from common.runtime.tables import GlobalTable
 from common.runtime.task import Stage, Task
+from common.runtime.topic_check import Expected, TopicCheck
 from common.runtime.views import ViewPublisher
 
 _log = get_logger(__name__)
-
-
-async def check_partitions(log: Log, topics: tuple[Topic, ...]) -> None:
-    """Partition counts of a running stage are frozen. Raises Fatal on any other than the topic table's."""
-    for topic in topics:
-        found = await log.partition_count(topic.name)
-        if found != topic.partitions:
-            raise Fatal(f"topic {topic.name} has {found} partitions, the topic table says {topic.partitions}")
 
 
 class Assignments(Protocol):
@@ -215,20 +210,26 @@ class StageService(mode.Service):  # type: ignore[misc]
         self._followers = [GlobalFollower(table, self._kafka) for table in stage.globals()]
         shared = {follower.view.declaration.name: follower.view for follower in self._followers}
         self._runner = StageRunner(stage, settings, self._kafka, shared, publisher)
+        self._topics = TopicCheck(stage.app, stage.name, topics_of(stage), self._kafka, settings.topics_interval_s)
+        self._blocks = BlockWatch(self._kafka, stage.app, stage.full_name, settings.blocked_after_s)
+        self._resets = ResetWatch(stage.full_name)
 
     async def on_start(self) -> None:
         await self._kafka.start()
         stage = self.stage
-        shared = tuple(table.topic for table in stage.globals())
-        await check_partitions(self._kafka, (*stage.inputs, *stage.outputs, stage.changelog, *shared))
         await self._have_register()
+        await self._topics.look()
         self._runner.stage = replace(stage, missing=await self._missing_dead_letters())
         for follower in self._followers:
             follower.start()
-        self._membership = Membership(self._settings, stage.full_name, [topic.name for topic in stage.inputs])
-        await self._membership.start()
-        self.add_future(self._follow(self._membership))
-        self.add_future(self._report_positions(self._membership))
+        self._membership = membership = Membership(self._settings, stage.full_name, [t.name for t in stage.inputs])
+        metrics.STRANGERS.labels(stage.app, stage.name).set_function(lambda: len(membership.strangers))
+        metrics.GROUP_TROUBLE.labels(stage.app, stage.name).set_function(lambda: bool(membership.trouble()))
+        await membership.start()
+        self.add_future(self._follow(membership))
+        self.add_future(self._report_positions(membership))
+        self.add_future(self._topics.keep_looking())
+        self.add_future(self._blocks.keep_looking())
 
     async def _have_register(self) -> None:
         """The register is the runtime's own: it is made where an older topics job did not."""
@@ -256,9 +257,33 @@ class StageService(mode.Service):  # type: ignore[misc]
         await self._kafka.stop()
 
     async def _follow(self, membership: Membership) -> None:
+        """Serves what is assigned; nothing while the topics are not such that it is safe to."""
         for follower in self._followers:
             await follower.complete.wait()
-        await self._runner.follow(membership)
+        while True:
+            self._refuse_all(is_refused=bool(self._topics.dangers))
+            await self._topics.until_safe()
+            self._refuse_all(is_refused=False)
+            membership.repeat()
+            following = asyncio.ensure_future(self._runner.follow(membership))
+            stopping = asyncio.ensure_future(self._topics.until_stopped())
+            try:
+                await asyncio.wait([following, stopping], return_when="FIRST_COMPLETED")
+            finally:
+                stopping.cancel()
+                if not following.done():
+                    following.cancel()
+                await asyncio.gather(following, stopping, return_exceptions=True)
+            await self._runner.serve(frozenset())  # at once: another process may have the worker's id, and serve
+            if not following.cancelled():
+                following.result()
+
+    def _refuse_all(self, *, is_refused: bool) -> None:
+        for number in range(self.stage.changelog.partitions):
+            metrics.REFUSED.labels(self.stage.app, self.stage.name, str(number)).set(int(is_refused))
+        if is_refused:
+            reasons = [str(each) for each in self._topics.dangers]
+            _log.error("stage_refused", stage=self.stage.full_name, reasons=reasons)
 
     async def _report_positions(self, membership: Membership) -> None:
         while not self.should_stop:
@@ -271,6 +296,7 @@ class StageService(mode.Service):  # type: ignore[misc]
             }
             if positions:
                 with contextlib.suppress(LogError):
+                    await self._resets.look(membership, positions)
                     await membership.report(positions)
 
     def tasks(self) -> list[Task]:
@@ -278,13 +304,41 @@ class StageService(mode.Service):  # type: ignore[misc]
         return list(self._runner.tasks.values())
 
     def ready(self) -> tuple[bool, Any]:
-        """Ready once the globals are complete and every assigned partition is served."""
+        """Ready once the globals are complete and every assigned partition is served.
+
+        Not ready either where the topics are not safe, the group cannot be relied on, or an input is held back.
+        """
         waiting = [f.view.declaration.name for f in self._followers if not f.complete.is_set()]
         tasks = self._runner.tasks
         partitions = {str(number): task.progress.page() for number, task in sorted(tasks.items())}
         membership = self._membership
         joined = membership is not None and membership.joined
+        trouble = membership.trouble() if membership else ""
         wanted = membership.assigned.served if membership else frozenset()
         served = all(p in tasks and tasks[p].progress.state == "running" for p in wanted)
-        detail = {"globals_waiting": waiting, "partitions": partitions, "standbys": self._runner.standbys.page()}
-        return not waiting and joined and served, detail
+        blocked = self._blocks.of({topic.name for topic in (*self.stage.inputs, *self._shared_topics())})
+        detail = {
+            "globals_waiting": waiting,
+            "partitions": partitions,
+            "standbys": self._runner.standbys.page(),
+            "topics": self._topics.page(),
+            "group": trouble,
+            "strangers": membership.strangers if membership else (),
+            "blocked": blocked,
+        }
+        sound = not self._topics.dangers and not trouble and not blocked
+        return not waiting and joined and served and sound, detail
+
+    def _shared_topics(self) -> list[Topic]:
+        return [table.topic for table in self.stage.globals()]
+
+
+def topics_of(stage: Stage) -> list[Expected]:
+    """What a stage's topics must be for it to serve."""
+    shared = [table.topic for table in stage.globals()]
+    return [
+        *(Expected(topic) for topic in (*stage.inputs, *stage.outputs, *shared)),
+        Expected(stage.changelog, holds_state=True),
+        *(Expected(topic.dead_letter_topic, needed=False) for topic in stage.inputs),
+        *([Expected(stage.register, holds_state=True, needed=False)] if stage.register else ()),
+    ]

@@ -47,10 +47,12 @@ class ApiVersions(Request):
 
 class Transaction(NamedTuple):
     """DescribeTransactions v0: how the coordinator sees a transactional id. ``state`` is its own word for it; empty for
-    an id that was never used."""
+    an id that was never used. ``began_ms``: -1 where none is open."""
 
     error: int
     state: str
+    timeout_ms: int = 0
+    began_ms: int = -1
 
     @classmethod
     def decode(cls, data: BytesIO) -> Self:
@@ -59,7 +61,7 @@ class Transaction(NamedTuple):
         cursor.length()
         (error,) = cursor.read(_ERROR)
         cursor.text()
-        return cls(0 if error == _TRANSACTIONAL_ID_NOT_FOUND else error, cursor.text())
+        return cls(0 if error == _TRANSACTIONAL_ID_NOT_FOUND else error, cursor.text(), *cursor.read(_OPEN_TRANSACTION))
 
 
 class DescribeTransactions(Request):
@@ -72,11 +74,19 @@ class DescribeTransactions(Request):
         super().__init__(0, compact_array([compact(transactional_id)]) + NO_TAGS)
 
 
+class OpenProducer(NamedTuple):
+    """Who has a transaction open in a partition: from which offset on, and when it has last written there."""
+
+    producer_id: int
+    begins_at: int
+    wrote_ms: int
+
+
 class OpenProducers(NamedTuple):
-    """DescribeProducers v0 of one partition: the producer ids that have a transaction open there."""
+    """DescribeProducers v0 of one partition: those that have a transaction open there."""
 
     error: int
-    producer_ids: list[int]
+    producers: list[OpenProducer]
 
     @classmethod
     def decode(cls, data: BytesIO) -> Self:
@@ -87,13 +97,13 @@ class OpenProducers(NamedTuple):
         cursor.length()
         _number, error = cursor.read(_PARTITION_ERROR)
         cursor.text()
-        producer_ids = []
+        producers = []
         for _ in range(max(cursor.length(), 0)):
-            producer_id, _epoch, _sequence, _timestamp, _coordinator, begins_at = cursor.read(_ACTIVE_PRODUCER)
+            producer_id, _epoch, _sequence, wrote_ms, _coordinator, begins_at = cursor.read(_ACTIVE_PRODUCER)
             cursor.tags()
             if begins_at >= 0:
-                producer_ids.append(producer_id)
-        return cls(error, producer_ids)
+                producers.append(OpenProducer(producer_id, begins_at, wrote_ms))
+        return cls(error, producers)
 
 
 class DescribeProducers(Request):
@@ -108,10 +118,10 @@ class DescribeProducers(Request):
 
 
 class Listed(NamedTuple):
-    """ListTransactions v0: the transactional ids that a coordinator knows."""
+    """ListTransactions v0: producer id → transactional id, of those that a coordinator knows."""
 
     error: int
-    transactional_ids: list[str]
+    transactional_ids: dict[int, str]
 
     @classmethod
     def decode(cls, data: BytesIO) -> Self:
@@ -120,12 +130,13 @@ class Listed(NamedTuple):
         (error,) = cursor.read(_ERROR)
         for _ in range(max(cursor.length(), 0)):
             cursor.text()
-        transactional_ids = []
+        transactional_ids = {}
         for _ in range(max(cursor.length(), 0)):
-            transactional_ids.append(cursor.text())
-            cursor.read(_PRODUCER_ID)
+            transactional_id = cursor.text()
+            (producer_id,) = cursor.read(_PRODUCER_ID)
             cursor.text()
             cursor.tags()
+            transactional_ids[producer_id] = transactional_id
         return cls(error, transactional_ids)
 
 
@@ -284,5 +295,6 @@ _LEVELS = struct.Struct(">hh")
 _IDENTITY = struct.Struct(">ihqh")
 _PARTITION_ERROR = struct.Struct(">ih")
 _ACTIVE_PRODUCER = struct.Struct(">qiiqiq")
+_OPEN_TRANSACTION = struct.Struct(">iq")
 _PRODUCER_ID = struct.Struct(">q")
 _PRODUCED = struct.Struct(">ihqqq")

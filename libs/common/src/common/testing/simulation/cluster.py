@@ -17,6 +17,7 @@ from common.runtime.task import Stage, Task
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
 from common.testing.simulation.network import Killed, Process, ProcessLog, Weather
+from common.testing.simulation.strangers import Strangers
 from common.testing.simulation.work import CHANGELOG, INPUTS, PARTITIONS, fold
 
 Producers = Literal["task", "process"]
@@ -131,14 +132,19 @@ def _told(workers: Sequence[Worker]) -> frozenset[str]:
 class Group:
     """The group's coordinator: who is heard from is given partitions, in turn; every member is told a little later."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, strangers: Strangers) -> None:
         self._rng = rng
+        self._strangers = strangers
         self._generation = 0
         self.assigned: dict[int, Worker] = {}
 
     def assign(self, workers: list[Worker]) -> None:
         """Deals the partitions out to those who are alive and not stopped for longer than the session."""
         self.assigned = {p: workers[p % len(workers)] for p in range(PARTITIONS)} if workers else {}
+        if self._strangers.members and workers:
+            named = {worker.name: worker for worker in workers}
+            dealt = self._strangers.deal([worker.name for worker in workers])
+            self.assigned = {p: named[member] for p, member in dealt.items() if member in named}
         self._generation += 1
         loop, names = asyncio.get_running_loop(), _told(workers)
         for worker in workers:
@@ -173,7 +179,8 @@ class Cluster:
         self.weather = Weather(rng)
         self.weather.broker_up.set()
         self.broker = broker
-        self.group = Group(rng)
+        self.strangers = Strangers(broker, rng)
+        self.group = Group(rng, self.strangers)
         self.struck: set[int] = set()
         """Partitions with a topic that an operator has touched."""
         self.workers = [
@@ -256,6 +263,15 @@ class Cluster:
     def refused(self, partition: int) -> bool:
         """Whether the partition's owner says that it does not serve it."""
         return self.state_of(partition) == "refused"
+
+    def stranger_joins(self, target: int) -> None:
+        """The group is dealt out again, as whenever somebody joins."""
+        self.strangers.join(target)
+        self._regroup()
+
+    def stranger_leaves(self) -> None:
+        self.strangers.leave()
+        self._regroup()
 
     def rebalance(self, index: int) -> None:
         """For no reason that a worker could see, the partitions are dealt out in another order."""

@@ -14,7 +14,7 @@ from common.runtime.handling import PoisonError
 from common.runtime.log import Partition, Record, Records
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
-from common.testing.simulation import log_faults, opening_faults, ownership_faults, standby_faults
+from common.testing.simulation import log_faults, opening_faults, ownership_faults, standby_faults, stranger_faults
 from common.testing.simulation.network import ProcessProducer
 from common.testing.simulation.replacing import replaced
 
@@ -349,6 +349,11 @@ OPERATOR: Final[tuple[Fault, ...]] = (
     log_faults.lost_end_is_read_over,
     log_faults.refusal_ends_the_process,
 )
+STRANGERS: Final[tuple[Fault, ...]] = (
+    stranger_faults.stranger_is_shut_out,
+    stranger_faults.open_input_is_read,
+    stranger_faults.stranger_is_dealt_a_share,
+)
 
 
 def _name(fault: Fault) -> str:
@@ -356,7 +361,7 @@ def _name(fault: Fault) -> str:
 
 
 FAULTS: Final[dict[str, Fault]] = {
-    _name(fault): fault for fault in (*GENERAL, *OWNERSHIP, *LAGGARD, *MIXED, *STANDBY, *OPERATOR)
+    _name(fault): fault for fault in (*GENERAL, *OWNERSHIP, *LAGGARD, *MIXED, *STANDBY, *OPERATOR, *STRANGERS)
 }
 MODES_OF: Final[dict[str, tuple[str, ...]]] = {
     **{_name(fault): ("task", "process") for fault in GENERAL},
@@ -368,6 +373,7 @@ MODES_OF: Final[dict[str, tuple[str, ...]]] = {
     **{_name(fault): ("mixed",) for fault in MIXED},
     **{_name(fault): ("standby",) for fault in STANDBY},
     **{_name(fault): ("operator",) for fault in OPERATOR},
+    **{_name(fault): ("strangers",) for fault in STRANGERS},
 }
 """Where each fault must be found: with a producer per task, one per process, workers of both kinds, with one per
 process in a race for the partitions, in a race with laggards, or where workers keep standbys."""

@@ -39,6 +39,7 @@ MODES: Final[dict[str, tuple[Producers, ...]]] = {
     "standby": ("process", "process", "task"),
     "laggard": ("process", "process", "process"),
     "operator": ("process", "task", "process"),
+    "strangers": ("process", "task", "process"),
 }
 """How each worker's producers are set. In a race they take partitions from each other all the time, in small steps.
 With standbys each worker follows the partitions that it does not serve. A step of a laggard takes as long as the others
@@ -52,10 +53,13 @@ LAGGARD_KINDS: Final = (*["contend"] * 3, "rebalance", *["compact"] * 4)
 LAG_S: Final = (0.2, 0.6)
 OPERATOR: Final = "operator"
 OPERATOR_KINDS: Final = tuple(kind for kind in KINDS if kind != "forget marker")
-"""Who writes a forgotten marker again is whoever serves the partition next: of one that is refused that is nobody."""
+"""Who writes a forgotten marker again is whoever serves the partition next: of one that is refused that is nobody. Nor
+does anybody write a stranger's again."""
 OPERATIONS: Final = ("trim changelog", "truncate changelog", "recreate changelog", "trim input", "recreate input")
 """What an operator does by mistake: once or twice in a history of that mode, which is to be refused or harmless."""
 DISKS: Final = ("new disk", "new disk", "kill", "start", "start", "rebalance")
+STRANGERS: Final = "strangers"
+STRANGER_KINDS: Final = (*OPERATOR_KINDS, *["stranger writes"] * 6, *["stranger joins"] * 3, "stranger leaves")
 STANDBY: Final = "standby"
 FRESH_WITHIN_S: Final = 120.0
 """Virtual time after the storm within which every standby must have all of the changelog."""
@@ -91,7 +95,8 @@ def plan(seed: int, mode: str = "task", keep: Collection[int] | None = None) -> 
     rng = random.Random(seed)
     workers = 3 if mode in RACES else rng.choice((1, 2, 3, 3))
     kinds, count = {
-        RACE: (RACE_KINDS, RACE_EVENTS), LAGGARD: (LAGGARD_KINDS, LAGGARD_EVENTS), OPERATOR: (OPERATOR_KINDS, EVENTS)
+        RACE: (RACE_KINDS, RACE_EVENTS), LAGGARD: (LAGGARD_KINDS, LAGGARD_EVENTS), OPERATOR: (OPERATOR_KINDS, EVENTS),
+        STRANGERS: (STRANGER_KINDS, EVENTS),
     }.get(mode, (KINDS, EVENTS))  # fmt: skip
     events = [
         Event(round(rng.random() * STORM_S, 3), rng.choice(kinds), rng.randrange(6)) for _ in range(rng.randint(*count))
@@ -238,6 +243,12 @@ async def _strike(cluster: Cluster, event: Event) -> None:
             await cluster.new_disk(event.target)
         case operation if operation in OPERATIONS:
             cluster.operate(operation, event.target)
+        case "stranger writes":
+            cluster.strangers.write(event.target)
+        case "stranger joins":
+            cluster.stranger_joins(event.target)
+        case "stranger leaves":
+            cluster.stranger_leaves()
         case "forget marker":
             cluster.broker.forget_marker(event.target)
 
@@ -292,7 +303,7 @@ def _failed(cluster: Cluster) -> list[Wrong]:
             return [Wrong("crash", f"{worker.name}: {worker.crashed!r}")]
         if worker.refused_without_cause:
             return [Wrong("refused", f"{worker.name}: {worker.refused_without_cause[0]}")]
-    return []
+    return [Wrong("shut out", name) for name in cluster.strangers.shut_out]
 
 
 async def _stale_standbys(cluster: Cluster) -> list[Wrong]:
@@ -319,7 +330,8 @@ def _rests(cluster: Cluster, partition: int) -> bool:
 def _handled(cluster: Cluster, partition: int) -> bool:
     """Whether the partition's owner has everything in its store."""
     store = cluster.store_of(partition)
-    ends = {topic.name: len(cluster.broker.committed_in(topic.name, partition)) for topic in work.INPUTS}
+    inputs = {topic.name: cluster.broker.committed_in(topic.name, partition) for topic in work.INPUTS}
+    ends = {name: records[-1].offset + 1 if records else 0 for name, records in inputs.items()}
     positions = cluster.positions_of(partition)
     return store is not None and all(positions.get(topic, 0) == end for topic, end in ends.items())
 

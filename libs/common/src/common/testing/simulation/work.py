@@ -156,6 +156,9 @@ def check_end(log: MemoryLog, partition: int, store: MemoryStore | None) -> Iter
     inputs = {(t.name, r.offset): (t, r) for t in INPUTS for r in log.committed_in(t.name, partition)}
     for record in log.committed_in(LEDGER.name, partition):
         entry = json.loads(record.value or b"")
+        if (entry["topic"], entry["offset"]) not in inputs:
+            yield Wrong("made", f"{entry['topic']}/{entry['offset']} was answered, and was never committed")
+            return
         topic, source = inputs[entry["topic"], entry["offset"]]
         answered.append((entry["topic"], entry["offset"]))
         message = Message(topic, partition, source.offset, source.key, source.value, 0)
