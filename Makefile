@@ -60,6 +60,7 @@ format: sync ## Rewrites the Python sources in the house format
 .PHONY: schemas
 schemas: sync ## Exports the contracts to libs/common/schemas and docs/topics.md
 	@$(RUN) python -m common.contracts.schemas
+	@$(RUN) python -m tidemark.row_layouts
 	@$(RUN) python -m common.contracts.topic_documentation
 
 .PHONY: bench

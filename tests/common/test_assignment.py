@@ -6,7 +6,7 @@ from typing import Any
 
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from common.runtime.assignment import StandbyAssignor, heirs
+from common.runtime.assignment import StandbyAssignor, avoiding, heirs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,3 +61,41 @@ def test_assignor_when_the_leader_knows_no_standbys_then_nothing_is_followed() -
     dealt = RangePartitionAssignor.assign(cluster, {name: member.metadata(["input"]) for name in ("a", "b")})
     member.on_assignment(dealt["a"])
     assert (member.followed, member.workers) == (frozenset(), frozenset())
+
+
+@given(
+    dealt=st.dictionaries(st.sampled_from("abcd"), st.just(0), min_size=1),
+    partitions=st.integers(1, 8),
+    data=st.data(),
+)
+def test_partitions_when_their_members_cannot_serve_them_then_somebody_who_can_does(
+    dealt: dict[str, int], partitions: int, data: st.DataObject
+) -> None:
+    served = by_range(partitions)(sorted(dealt))
+    numbers = st.frozensets(st.integers(0, partitions - 1))
+    unable = {member: data.draw(numbers) for member in data.draw(st.sets(st.sampled_from(sorted(dealt))))}
+    found = avoiding(served, unable)
+    assert sorted(p for given in found.values() for p in given) == list(range(partitions)), "each is served once"
+    for member, given_to in found.items():
+        for partition in given_to & unable.get(member, frozenset()):
+            assert all(partition in unable.get(other, ()) for other in dealt), "nobody can"
+    if not any(unable.values()):
+        assert found == served
+
+
+def test_assignor_when_a_member_cannot_serve_a_partition_then_it_neither_serves_nor_follows_it() -> None:
+    leader = StandbyAssignor("worker-a", 1)
+    cluster: Any = SimpleNamespace(partitions_for_topic=lambda _topic: {0, 1, 2, 3})
+    sick = StandbyAssignor("worker-b", 1)
+    sick.unable = frozenset({2})
+    members = {"a": leader.metadata(["input", "other"]), "b": sick.metadata(["input", "other"])}
+    dealt = leader.assign(cluster, members)
+    for name, served in (("a", {0, 1, 2}), ("b", {3})):
+        share = ConsumerProtocolMemberAssignment.decode(dealt[name].encode())
+        assert {(tp.topic, tp.partition) for tp in share.partitions()} == {
+            (topic, number) for topic in ("input", "other") for number in served
+        }
+        member = StandbyAssignor(f"worker-{name}", 1)
+        member.on_assignment(share)
+        assert member.workers == {"worker-a", "worker-b"}
+        assert member.followed == ({3} if name == "a" else {0, 1})

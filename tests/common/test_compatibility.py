@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
-from common.contracts.compatibility import breaks, layout_changes
+from common.contracts.compatibility import breaks, layout_changes, row_changes
 from common.contracts.schemas import describe_layout
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
@@ -207,3 +207,41 @@ def test_layout_changed_then_reported(case: str) -> None:
 
 def test_layout_unchanged_then_silent() -> None:
     assert layout_changes(describe_layout(TICK), describe_layout(np.dtype(TICK.descr))) == ()
+
+
+def rows_of(*fields: dict[str, Any], array: bool = True) -> dict[str, Any]:
+    return {"accounts": {"array": array, "fields": list(fields)}}
+
+
+CASH_FIELD: dict[str, Any] = {"name": "cash_e4", "type": {"type": "int"}}
+SEQ_FIELD: dict[str, Any] = {"name": "seq", "type": {"type": "int"}, "default": 0}
+
+
+def test_rows_when_a_field_with_a_default_is_appended_then_both_releases_read_them() -> None:
+    assert row_changes(rows_of(CASH_FIELD), rows_of(CASH_FIELD, SEQ_FIELD)) == ()
+    assert row_changes({"closed": {"type": "string"}}, {"closed": {"type": "string"}, "new": {"type": "string"}}) == ()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        rows_of(SEQ_FIELD, CASH_FIELD),
+        rows_of({**CASH_FIELD, "name": "cash_e6"}),
+        rows_of({**CASH_FIELD, "type": {"type": "str"}}),
+        rows_of(CASH_FIELD, {**CASH_FIELD, "name": "limit_e4"}),
+        rows_of(),
+        rows_of(CASH_FIELD, array=False),
+        {},
+        {"accounts": {"type": "integer"}},
+    ],
+)
+def test_rows_when_changed_in_any_other_way_then_that_is_said(changed: dict[str, Any]) -> None:
+    assert row_changes(rows_of(CASH_FIELD), changed)
+
+
+def test_rows_when_they_are_objects_then_neither_release_may_miss_a_field() -> None:
+    one: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    optional = {**one, "properties": {**one["properties"], "b": {"type": "integer", "default": 0}}}
+    needed = {**optional, "required": ["a", "b"]}
+    assert row_changes({"orders": one}, {"orders": optional}) == ()
+    assert row_changes({"orders": one}, {"orders": needed})

@@ -22,6 +22,7 @@ SEEDS = {
     "laggard": 200,
     "standby": 500,
     "operator": 300,
+    "disk": 200,
     "strangers": 200,
 }
 CHUNKS = 10

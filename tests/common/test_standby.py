@@ -10,6 +10,7 @@ import pytest
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.runtime import metrics
 from common.runtime.claims import OWNER_KEY, is_ownership
+from common.runtime.errors import Refused
 from common.runtime.log import Partition, Record
 from common.runtime.message import Message, Output
 from common.runtime.restore import STORE_AGE_MAX_S
@@ -18,7 +19,7 @@ from common.runtime.stage import StageRunner
 from common.runtime.standby import Standby
 from common.runtime.store import RocksStore, Rows, Store, positions_of, row_key
 from common.runtime.tables import Changelogged, Codec, Tables
-from common.runtime.task import Stage
+from common.runtime.task import Stage, Task
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
 from common.testing.simulation import clock
@@ -337,7 +338,7 @@ async def test_store_when_left_for_longer_than_tombstones_are_kept_then_it_is_fi
     assert store.rows() == {b"t/a": b"9"} | rows
 
 
-async def test_standby_when_a_row_breaks_an_invariant_then_it_is_not_taken(tmp_path: Path) -> None:
+async def test_standby_when_a_row_breaks_an_invariant_then_who_opens_its_store_is_refused(tmp_path: Path) -> None:
     def verify(key: bytes, number: int) -> None:
         assert number > 0, "an account has a number"
 
@@ -347,9 +348,11 @@ async def test_standby_when_a_row_breaks_an_invariant_then_it_is_not_taken(tmp_p
     await writer.append(FOLLOWED, [Record(row_key("accounts", b"a"), b"0", 0)])
     await writer.commit()
     running = Running(log, tmp_path, lambda _path: store, verify={"accounts": verify})
-    await until(lambda: running.standby.state == "refused")
-    assert store.rows() == {}
+    await until(lambda: running.standby.state == "following")
     await running.end()
+    inherited = make_stage(verify={"accounts": verify})
+    with pytest.raises(Refused, match="an account has a number"):
+        await Task(inherited, 1, log, make_settings(tmp_path), {}, open_store=lambda _path: store).run()
 
 
 def test_owner_when_it_is_no_member_then_nobody_waits_for_it_to_give_its_partition_back(tmp_path: Path) -> None:

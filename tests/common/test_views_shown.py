@@ -10,6 +10,7 @@ from common.contracts.views import view_channel
 from common.runtime.backoff import Backoff
 from common.runtime.message import View
 from common.runtime.overlay import TaskTables
+from common.runtime.store_errors import CorruptStore, StoreError
 from common.runtime.tables import Changelogged, Codec, Tables
 from common.runtime.transaction import Committed
 from common.runtime.view_task import REFILL_ROWS_MAX
@@ -98,6 +99,33 @@ async def test_refill_when_its_task_ends_then_the_store_is_let_go_and_nothing_mo
         publisher.open(("gate", "1"), NO_TABLES, lambda _: [view("other", "row", 2)])
         await until_is(redis, "other", "row", 2)
         assert 0 < await redis.hlen(view_channel("account", "all")) < ROWS
+
+
+async def test_store_when_it_cannot_be_read_then_its_task_is_told_and_the_others_are_shown(
+    publisher: ViewPublisher, redis_url: str
+) -> None:
+    damage, told = CorruptStore("a damaged block"), asyncio.Queue[StoreError]()
+
+    def rows(_committed: Tables) -> Iterator[View]:
+        yield view("all", "0", 1)
+        raise damage
+
+    def unreadable(_committed: Tables, _view: View) -> Any:
+        raise damage
+
+    async with Redis.from_url(redis_url) as redis:
+        publisher.open(TASK, NO_TABLES, rows, fails=told.put_nowait)
+        publisher.open(("gate", "1"), NO_TABLES, lambda _: [view("other", "row", 1)], fails=told.put_nowait)
+        assert await asyncio.wait_for(told.get(), 10) is damage
+        await until_is(redis, "other", "row", 1)
+        publisher.open(TASK, NO_TABLES, lambda _: [view("all", "1", 1)], fails=told.put_nowait)
+        await until_is(redis, "all", "1", 1)
+        publisher.publish(TASK, committed(View("account", "all", "2", unreadable)))
+        assert await asyncio.wait_for(told.get(), 10) is damage
+        publisher.publish(("gate", "1"), committed(view("other", "row", 2)))
+        await until_is(redis, "other", "row", 2)
+        assert publisher.connected
+        assert told.empty()
 
 
 async def test_rows_that_wait_then_the_newest_of_a_conflated_view_is_shown_and_every_one_of_another(

@@ -91,7 +91,12 @@ async def ringing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rin
         feed=synthetic_feed(seed=5, rate_per_s=500, symbols=20),
         keep=False,
         services=FLEET,
-        environment={"TIDEMARK_AUDIT_CALM_S": "5", "TIDEMARK_AUDIT_FILL_MAX_S": str(FILL_MAX_S)},
+        environment={
+            "TIDEMARK_AUDIT_CALM_S": "5",
+            "TIDEMARK_AUDIT_FILL_MAX_S": str(FILL_MAX_S),
+            "TIDEMARK_STORE_GIVE_UP_S": "3",
+            "TIDEMARK_RESTART_BACKOFF_MAX_S": "2",
+        },
     )
     root = tmp_path_factory.mktemp("ringing")
     async with Deployment(StateDir(root / "fleet"), options) as deployment:
@@ -183,6 +188,20 @@ async def test_row_that_was_edited_then_the_divergence_rings(ringing: Ringing) -
         await ringing.alerts.ends("LedgerDivergence")
     finally:
         await connection.close()
+
+
+async def test_store_that_cannot_be_opened_then_the_partition_that_is_given_up_rings(ringing: Ringing) -> None:
+    store = Path(ringing.deployment.addresses.data_dir) / "signals" / "market" / "0" / "store"
+    ringing.signal("signals", signal.SIGSTOP)
+    store.rename(store.with_name("away"))
+    store.write_text("a file in the store's place")
+    ringing.signal("signals", signal.SIGKILL)
+    try:
+        await ringing.alerts.fires("PartitionGivenUp", 60, app="signals", stage="market", partition="0")
+    finally:
+        store.unlink()
+        store.with_name("away").rename(store)
+    await ringing.alerts.ends("PartitionGivenUp")
 
 
 async def test_transaction_that_somebody_leaves_open_then_who_waits_for_it_rings(ringing: Ringing) -> None:

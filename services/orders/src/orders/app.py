@@ -20,6 +20,7 @@ from orders import projection, stages
 from orders.api.web import create_api
 from orders.database import Database
 from orders.desk import Desk
+from orders.lifecycle_rows import LAYOUT_VERSION
 from orders.projected import ProjectedLog
 from orders.queries import Queries
 from orders.reads import Reads
@@ -56,6 +57,7 @@ def build(settings: OrdersSettings) -> TidemarkApp:
         changelog=ORDERS_LIFECYCLE_CHANGELOG,
         tables=stages.TABLES,
         views=stages.views,
+        version=LAYOUT_VERSION,
     )(stages.handle)
     app.stage(
         name="venue",
@@ -63,6 +65,7 @@ def build(settings: OrdersSettings) -> TidemarkApp:
         outputs=venue_stage.OUTPUTS,
         changelog=ORDERS_VENUE_CHANGELOG,
         tables=venue_rows.TABLES,
+        version=venue_rows.LAYOUT_VERSION,
     )(venue_stage.Venue(load_calendar(settings.venue_calendar)).handle)
 
     verdicts = Verdicts(settings.inflight_max)

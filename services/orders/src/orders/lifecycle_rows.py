@@ -61,6 +61,8 @@ class Decided:
     waits: int = 0
 
 
+LAYOUT_VERSION: Final = 1
+"""Of the rows of all tables. Whoever raises it adds a migration to the stage: see ``common.runtime.layout``."""
 TABLES: Final = (
     Changelogged("orders", json_codec(OrderEvent)),
     Changelogged("reports", EXECUTION_CODEC),

@@ -10,10 +10,10 @@ from pydantic import TypeAdapter
 def json_codec(of: Any) -> Codec:
     """A codec for a pydantic model or a dataclass. Decoding raises ValueError where the bytes are of another shape."""
     adapter: TypeAdapter[Any] = TypeAdapter(of)
-    return Codec(lambda value: adapter.dump_json(value, exclude_none=True), adapter.validate_json)
+    return Codec(lambda value: adapter.dump_json(value, exclude_none=True), adapter.validate_json, adapter.json_schema)
 
 
-TEXT_CODEC = Codec(str.encode, bytes.decode)
+TEXT_CODEC = Codec(str.encode, bytes.decode, lambda: {"type": "string"})
 
 
 def ring_key(owner: str, count: int, size: int) -> bytes:
@@ -29,4 +29,4 @@ def _read_execution(value: bytes) -> Execution:
     return _EXECUTION.validate_json(value) if value.startswith(b"{") else Execution("")
 
 
-EXECUTION_CODEC = Codec(_EXECUTION.dump_json, _read_execution)
+EXECUTION_CODEC = Codec(_EXECUTION.dump_json, _read_execution, _EXECUTION.json_schema)

@@ -6,7 +6,7 @@ from common.runtime.app import TidemarkApp
 from risk.booking import continues_ledger
 from risk.settings import RiskSettings
 from risk.stages import INPUTS, OUTPUTS, SHOWS, VERIFY, Gate, views
-from risk.tables import TABLES
+from risk.tables import LAYOUT_VERSION, TABLES
 
 
 def build(settings: RiskSettings) -> TidemarkApp:
@@ -24,6 +24,7 @@ def build(settings: RiskSettings) -> TidemarkApp:
         verify=VERIFY,
         batch_handler=gate.handle_batch,
         continues={RISK_LEDGER: continues_ledger},
+        version=LAYOUT_VERSION,
     )(gate.handle)
     app.watch_dead_letters(INPUTS)
     return app

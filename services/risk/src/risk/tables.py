@@ -27,6 +27,7 @@ from zlib import crc32
 
 import msgspec
 from common.contracts.topics import MD_MARKS, REF_INSTRUMENTS, RISK_LEDGER
+from common.runtime.row_layouts import struct_layout
 from common.runtime.tables import Changelogged, Codec, Global, TableDeclaration, Tables
 
 from risk.domain.account import (
@@ -64,9 +65,11 @@ class Sweep(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 def row_codec(row: Any) -> Codec:
     """MessagePack arrays. Decoding raises msgspec.ValidationError, a ValueError, for bytes of another shape."""
-    return Codec(msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(row).decode)
+    return Codec(msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(row).decode, lambda: struct_layout(row))
 
 
+LAYOUT_VERSION: Final = 1
+"""Of the rows of all tables. Whoever raises it adds a migration to the stage: see ``common.runtime.layout``."""
 TABLES: Final[tuple[TableDeclaration, ...]] = (
     Changelogged("accounts", row_codec(AccountRow)),
     Changelogged("positions", row_codec(PositionRow)),

@@ -45,6 +45,43 @@ def layout_changes(old: JsonSchema, new: JsonSchema) -> tuple[str, ...]:
     return tuple(found)
 
 
+def row_changes(old: JsonSchema, new: JsonSchema) -> tuple[str, ...]:
+    """Why rows of two descriptions, by table, are not each read by the other's reader; see ``common.runtime.layout``.
+
+    Either JSON Schemas, or of arrays: those grow at the end, by fields with a default. A new table begins empty.
+    """
+    found: list[str] = []
+    for table, was in sorted(old.items()):
+        now = new.get(table)
+        if now is None:
+            found.append(f"{table}: the table is gone, its rows are not")
+        elif "fields" in was:
+            found.extend(_array_changes(was, now, table))
+        else:
+            found.extend(f"{table}, old rows: {reason}" for reason in breaks(was, now))
+            found.extend(f"{table}, old readers: {reason}" for reason in breaks(now, was))
+    return tuple(found)
+
+
+def _array_changes(was: Any, now: Any, at: str) -> Iterator[str]:
+    if isinstance(was, Mapping) and isinstance(now, Mapping) and "fields" in was and "fields" in now:
+        if was["array"] != now["array"]:
+            yield f"{at}: was {'an array' if was['array'] else 'an object'}"
+        for number, field in enumerate(was["fields"]):
+            if number >= len(now["fields"]):
+                yield f"{at}: field {field['name']} is gone"
+            else:
+                yield from _array_changes(field, now["fields"][number], f"{at}.{field['name']}")
+        for field in now["fields"][len(was["fields"]) :]:
+            if "default" not in field:
+                yield f"{at}: field {field['name']} is new and has no default"
+    elif isinstance(was, Mapping) and isinstance(now, Mapping) and was.keys() == now.keys():
+        for key in was:
+            yield from _array_changes(was[key], now[key], at)
+    elif was != now:
+        yield f"{at}: was {was}, is {now}"
+
+
 class _Comparison:
     """One walk over two documents. A pair of schemas that is already being compared (recursion) is taken to agree."""
 

@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
 from common.contracts import market, ticks, views
-from common.contracts.compatibility import breaks, layout_changes
+from common.contracts.compatibility import breaks, layout_changes, row_changes
 from common.contracts.topics import TOPICS
 
 DIRECTORY: Final = Path(__file__).parents[3] / "schemas"
@@ -51,7 +51,7 @@ class Contract:
 
     name: str
     version: int
-    kind: Literal["json", "layout"]
+    kind: Literal["json", "layout", "rows"]
     document: Mapping[str, Any]
 
     @property
@@ -99,6 +99,9 @@ def problems(contract: Contract, recorded: Mapping[int, Mapping[str, Any]]) -> t
     same = recorded.get(contract.version)
     if contract.kind == "layout":
         found.extend(layout_changes(same, contract.document) if same else ())
+        return tuple(found)
+    if contract.kind == "rows":  # records of older versions are what migrations are for
+        found.extend(row_changes(same, contract.document) if same else ())
         return tuple(found)
     if same:
         found.extend(f"old readers: {reason}" for reason in breaks(contract.document, same))

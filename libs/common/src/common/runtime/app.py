@@ -25,6 +25,7 @@ from common.runtime.broker_watch import is_broker_away, watch_brokers
 from common.runtime.followers import Callback, Positions, Projection, Sink, Tail
 from common.runtime.handling import BatchHandler, Handler
 from common.runtime.health import HealthReporter
+from common.runtime.layout import FIRST_VERSION
 from common.runtime.logs import configure_logs, get_logger
 from common.runtime.message import View
 from common.runtime.operations import Health, operations_router
@@ -32,7 +33,7 @@ from common.runtime.sender import Sender
 from common.runtime.settings import Settings
 from common.runtime.source import Feed, Source, SourceService
 from common.runtime.stage import StageService
-from common.runtime.tables import Snapshotted, TableDeclaration, Tables, Verify
+from common.runtime.tables import Migration, Snapshotted, TableDeclaration, Tables, Verify
 from common.runtime.task import Continues, Stage
 from common.runtime.telemetry import configure_telemetry
 from common.runtime.views import ViewPublisher
@@ -118,13 +119,16 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
         verify: Verify | None = None,
         batch_handler: BatchHandler | None = None,
         continues: Mapping[Topic, Continues] | None = None,
+        version: int = FIRST_VERSION,
+        migrations: Mapping[int, Migration] | None = None,
     ) -> Callable[[Handler], Handler]:
         """Registers an exactly-once stage on ``handler(message, tables, now_ns) -> outputs and views``.
 
         ``views`` lists every view row of a partition, to refill Redis; ``shows`` names tables of which each changed row
         has a view, whatever the handler returned; ``verify`` holds restored rows to invariants; ``batch_handler`` says
         to a batch at once what the handler would say. It may have to be asked again, so not beside bulk state.
-        ``continues`` holds the state to the end of an output before anything is written to it.
+        ``continues`` holds the state to the end of an output before anything is written to it. ``version`` is that of
+        the tables' rows; whoever raises it says in ``migrations`` what becomes of the rows of the version before.
         """
         if batch_handler is not None and any(isinstance(table, Snapshotted) for table in tables):
             raise ValueError(f"stage {name}: bulk state cannot be taken back, so it may have no batch handler")
@@ -144,6 +148,8 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
                 batch_handler,
                 continues or {},
                 STAGES,
+                version,
+                migrations or {},
             )
             self._stages.append(stage)
             service = StageService(stage, self.settings, self._views_publisher())

@@ -6,6 +6,7 @@ one who has followed it. It travels beside the assignment, in the bytes that the
 (``user_data``), under the name ``range``: members of a version without standbys can be in the same group. So do the
 names of all workers: nobody waits for an owner that is none of them to give a partition back.
 What a member says when it joins, its name, stays the same, or its quick restart would deal everything out anew.
+Only one that cannot serve some partitions, because its disk refuses, adds their numbers: they go to somebody else.
 """
 
 import itertools
@@ -43,12 +44,28 @@ def heirs(deal: Deal, members: Sequence[str], standbys: int) -> dict[str, set[in
     return followed
 
 
+def avoiding(dealt: Mapping[str, Collection[int]], unable: Mapping[str, Collection[int]]) -> dict[str, set[int]]:
+    """Gives each partition that its member cannot serve to the one with the fewest that can; else it stays.
+
+    ``unable``: member → partitions that it cannot serve.
+    """
+    served = {member: set(partitions) for member, partitions in dealt.items()}
+    for member in sorted(served):
+        for partition in sorted(served[member] & set(unable.get(member, ()))):
+            able = [other for other in sorted(served) if partition not in unable.get(other, ())]
+            if able:
+                served[member].discard(partition)
+                served[min(able, key=lambda other: len(served[other]))].add(partition)
+    return served
+
+
 class StandbyAssignor(RangePartitionAssignor):  # type: ignore[misc]
     """Deals served partitions by range and adds the followed ones. aiokafka calls it like its own assignor classes."""
 
     def __init__(self, worker_id: str, standbys: int) -> None:
         self.followed: frozenset[int] = frozenset()
         self.workers: frozenset[str] = frozenset()
+        self.unable: frozenset[int] = frozenset()
         self.strangers: tuple[str, ...] = ()
         self.led_by_worker = True
         self._worker_id = worker_id
@@ -56,28 +73,36 @@ class StandbyAssignor(RangePartitionAssignor):  # type: ignore[misc]
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         """What this member says when it joins."""
-        return ConsumerProtocolMemberMetadata(self.version, list(topics), self._worker_id.encode())
+        said = "\n".join([self._worker_id, *([json.dumps(sorted(self.unable))] if self.unable else [])])
+        return ConsumerProtocolMemberMetadata(self.version, list(topics), said.encode())
 
     def assign(self, cluster: ClusterMetadata, members: Mapping[str, ConsumerProtocolMemberMetadata]) -> dict[str, Any]:
         """As the leader, for every member. Only workers of the stage are dealt partitions."""
         workers = {member: metadata for member, metadata in members.items() if is_worker(metadata)}
+        said = {member: metadata.user_data.decode().partition("\n") for member, metadata in workers.items()}
+        unable = {member: frozenset(json.loads(numbers)) for member, (_, _, numbers) in said.items() if numbers}
 
         def deal(present: Sequence[str]) -> dict[str, set[int]]:
             dealt = RangePartitionAssignor.assign(cluster, {member: members[member] for member in present})
-            return {member: {tp.partition for tp in share.partitions()} for member, share in dealt.items()}
+            by_range = {member: {tp.partition for tp in share.partitions()} for member, share in dealt.items()}
+            return avoiding(by_range, unable)
 
         followed = heirs(deal, sorted(workers), self._standbys)
-        names = sorted(metadata.user_data.decode() for metadata in workers.values())
+        names = sorted(name for name, _, _ in said.values())
         strangers = sorted(members.keys() - workers.keys())
-        told = {
-            member: {"followed": sorted(followed[member]), "workers": names, "strangers": strangers}
-            for member in workers
-        }
+        served = deal(sorted(workers))
         nothing = ConsumerProtocolMemberAssignment(self.version, [], b"")
-        return dict.fromkeys(strangers, nothing) | {
-            member: ConsumerProtocolMemberAssignment(share.version, share.assignment, json.dumps(told[member]).encode())
-            for member, share in RangePartitionAssignor.assign(cluster, workers).items()
-        }
+        assigned = dict.fromkeys(strangers, nothing)
+        for member, share in RangePartitionAssignor.assign(cluster, workers).items():
+            follows = sorted(followed[member] - unable.get(member, frozenset()))
+            told = {"followed": follows, "workers": names, "strangers": strangers}
+            topics = [
+                (topic, sorted(served[member] & (cluster.partitions_for_topic(topic) or set())))
+                for topic in sorted(workers[member].subscription)
+            ]
+            shares = topics if unable else share.assignment
+            assigned[member] = ConsumerProtocolMemberAssignment(share.version, shares, json.dumps(told).encode())
+        return assigned
 
     def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
         """Takes note. A leader that says nothing is no worker of the stage."""

@@ -36,18 +36,18 @@ class Claims:
     @classmethod
     def of(cls, store: Store) -> "Claims":
         """Those that the store has from earlier reading."""
-        claims = {key: value.decode() for key, value in store.prefix(CLAIM_PREFIX)}
-        return cls((store.get(OWNER_KEY) or b"").decode(), claims)
+        claims = {key: _id_in(value) for key, value in store.prefix(CLAIM_PREFIX)}
+        return cls(_id_in(store.get(OWNER_KEY) or b""), claims)
 
     def note(self, key: bytes, value: bytes | None) -> None:
         """Takes in the next row of the changelog."""
         if key == OWNER_KEY:
-            self.owner = (value or b"").decode()
+            self.owner = _id_in(value or b"")
         elif key.startswith(CLAIM_PREFIX):
             if value is None:
                 self.claims.pop(key, None)
             else:
-                self.claims[key] = value.decode()
+                self.claims[key] = _id_in(value)
         else:
             return
         self._unread.add(key)
@@ -65,6 +65,11 @@ class Claims:
     def owner_since(self, me: str) -> list[str]:
         """The owner, if its row came after the last look."""
         return [self.owner] if OWNER_KEY in self._unread and self.owner not in (me, NOBODY) else []
+
+
+def _id_in(value: bytes) -> str:
+    """Bytes that are no text name nobody who exists: shutting them out does no harm."""
+    return value.decode("utf-8", "backslashreplace")
 
 
 def release(changelog: Partition) -> Note:

@@ -10,7 +10,7 @@ from common.runtime.log import Log, Partition, Record
 from common.runtime.transaction import TaskParts
 
 if TYPE_CHECKING:
-    from common.runtime.task import Stage
+    from common.runtime.declaration import Stage
 
 
 async def check_restored(

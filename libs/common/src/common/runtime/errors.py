@@ -24,3 +24,7 @@ class Refused(Fatal):
 
     An operator has to say which of the two is right; meanwhile the partition stands still and others are served.
     """
+
+
+class Newer(Refused):
+    """A newer release has written the state. A worker of that release may serve the partition, this one must not."""

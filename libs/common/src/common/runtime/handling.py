@@ -66,7 +66,7 @@ class Handling:
                     else:
                         views.append((item, traceparent))
         except OSError:
-            raise  # the disk's fault, not the message's
+            raise  # the store's fault, not the message's
         except Exception as error:
             raise PoisonError(index, error) from error
 

@@ -26,6 +26,7 @@ from common.runtime.errors import Refused, Retriable
 from common.runtime.inbox import RESTORE_POLL_MS
 from common.runtime.log import Log, Partition, StoredRecord
 from common.runtime.store import LANDMARK_KEY, Store
+from common.runtime.store_errors import CorruptStore
 
 LOG_KEY: Final = b"@log"
 TAIL_OFFSETS: Final = 64
@@ -51,7 +52,10 @@ def meant_for(identity: str, offset: int) -> tuple[bytes, bytes]:
 
 def check_meant(changelog: Partition, offset: int, value: bytes) -> None:
     """Raises Refused where a commit stands before the place that its writer had seen already: rows between are lost."""
-    least = int(value.split()[1])
+    try:
+        least = int(value.split()[1])
+    except (ValueError, IndexError) as error:
+        raise Refused(f"{changelog} has at {offset} an identity that cannot be read: {value[:80]!r}") from error
     if offset < least:
         raise Refused(f"{changelog} has at {offset} what was written after {least}: it lost rows before")
 
@@ -87,7 +91,7 @@ async def _check_landmark(log: Log, changelog: Partition, mark: bytes | None, be
     """A row that is not there was taken by compaction where a newer one of its key is, or its epoch is still whole."""
     if mark is None:  # a store of an earlier release
         return
-    number, epoch, checksum, key = mark.split(b" ", 3)
+    number, epoch, checksum, key = _parts_of(mark)
     offset = int(number)
     if offset < begin:
         return
@@ -109,9 +113,16 @@ async def _check_landmark(log: Log, changelog: Partition, mark: bytes | None, be
         raise lost
 
 
+def _parts_of(mark: bytes) -> list[bytes]:
+    parts = mark.split(b" ", 3)
+    if len(parts) < 4 or not all(part.lstrip(b"-").isdigit() for part in parts[:3]):
+        raise CorruptStore(f"the store's row {LANDMARK_KEY!r} is none: {mark[:80]!r}")
+    return parts
+
+
 def check_identity(topic: str, kept: bytes | None, found: str) -> None:
     """Raises Refused where positions and rows were made from another topic of that name."""
-    if kept is not None and (made_from := kept.split()[0].decode()) != found:
+    if kept is not None and (made_from := kept.partition(b" ")[0].decode("utf-8", "replace")) != found:
         raise Refused(f"topic {topic} is {found}, and the state was made from {made_from}: it is another log")
 
 

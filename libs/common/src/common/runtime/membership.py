@@ -97,6 +97,11 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._changed.clear()
         return self.assigned
 
+    def unable(self, partitions: frozenset[int]) -> None:
+        """Joins the group again, to say that somebody else is to serve these partitions."""
+        self._assignor.unable = partitions
+        self._consumer._coordinator.request_rejoin()  # aiokafka has no public way to say so
+
     def repeat(self) -> None:
         """Lets ``changed`` return the current assignment once more."""
         if self.joined:

@@ -7,11 +7,17 @@ from operator import itemgetter
 from typing import Any, Final
 
 from common.runtime.store import Store, row_key
+from common.runtime.store_errors import UndecodableRow
 from common.runtime.tables import Changelogged, GlobalTable, Table
 
 _ABSENT: Final = object()
 HOT_ROWS_MAX: Final = 50_000
 """Decoded rows kept per table, so that a busy account is decoded once and not once per message."""
+
+
+def undecodable(table: str, raw: bytes | None, error: Exception) -> UndecodableRow:
+    """What is said of a stored row that the table's codec does not take."""
+    return UndecodableRow(f"a row of table {table} cannot be decoded: {error!r}, bytes {(raw or b'')[:80]!r}")
 
 
 class OverlayTable:
@@ -64,7 +70,10 @@ class OverlayTable:
         return rows
 
     def _decoded(self, raw: bytes | None) -> Any | None:
-        return None if raw is None else self._codec.decode(raw)
+        try:
+            return None if raw is None else self._codec.decode(raw)
+        except Exception as error:  # a codec may raise anything
+            raise undecodable(self._declaration.name, raw, error) from error
 
     def _remember(self, rows: Mapping[bytes, Any]) -> None:
         if len(self._hot) + len(rows) > HOT_ROWS_MAX:
@@ -86,14 +95,25 @@ class OverlayTable:
 
     def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, Any]]:
         """Lazily, so that who needs the first rows does not pay for the rest."""
-        cut, decode = len(self._prefix), self._codec.decode
+        decode = self._codec.decode
         changed = {key: value for key, value in self._changed.items() if key.startswith(prefix)}
         changed |= {key: decode(raw) for key, raw in self._encoded.items() if key.startswith(prefix)}
-        stored = ((key[cut:], raw) for key, raw in self._store.prefix(self._prefix + prefix))
-        unchanged = ((key, decode(raw)) for key, raw in stored if key not in changed)
-        for key, value in heapq.merge(unchanged, sorted(changed.items(), key=itemgetter(0)), key=itemgetter(0)):
+        for key, value in heapq.merge(
+            self._unchanged(prefix, changed), sorted(changed.items(), key=itemgetter(0)), key=itemgetter(0)
+        ):
             if value is not None:
                 yield key, value
+
+    def _unchanged(self, prefix: bytes, changed: Mapping[bytes, Any]) -> Iterator[tuple[bytes, Any]]:
+        cut, decode = len(self._prefix), self._codec.decode
+        for stored, raw in self._store.prefix(self._prefix + prefix):
+            if (key := stored[cut:]) in changed:
+                continue
+            try:
+                value = decode(raw)
+            except Exception as error:  # a codec may raise anything
+                raise undecodable(self._declaration.name, raw, error) from error
+            yield key, value
 
     def committed(self) -> "OverlayTable":
         """The same table without what the running batch has written to it."""

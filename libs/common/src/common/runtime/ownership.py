@@ -96,6 +96,7 @@ class Taking:
         rows += [(key, None) for key in self.removable]
         end = await self.write(Note(self.copy.changelog, rows))
         passing("own.5.seated")
+        self.removable, self.copy.claims.owner = [], self.me
         return rows, end
 
     async def free(self) -> bool:

@@ -16,8 +16,8 @@ from common.runtime.log import Log, Partition, Reader, StoredRecord
 from common.runtime.logs import get_logger
 from common.runtime.message import Message
 from common.runtime.snapshots import SnapshotDirectory
-from common.runtime.store import Store
-from common.runtime.tables import Changelogged, Snapshotted, Verify
+from common.runtime.store import UNCHECKED_KEY, Store
+from common.runtime.tables import Snapshotted
 from common.runtime.transaction import TaskParts
 
 _log = get_logger(__name__)
@@ -44,30 +44,6 @@ async def make_usable(log: Log, store: Store, changelog: Partition, end: int) ->
         store.wipe()
 
 
-class RowCheck:
-    """Holds rows to the stage's invariants while they are copied: an opening costs what it copies, not what there is.
-
-    Rows that the store has already were held to them when they came, from the log or from the handler.
-    """
-
-    def __init__(self, changelog: Partition, tables: Sequence[Changelogged], verify: Verify) -> None:
-        self._changelog = changelog
-        self._tables = {
-            table.name.encode(): (table.codec.decode, verify[table.name]) for table in tables if table.name in verify
-        }
-
-    def __call__(self, key: bytes, value: bytes) -> None:
-        """Raises Refused."""
-        name, _, row = key.partition(b"/")
-        if (found := self._tables.get(name)) is None:
-            return
-        decode, verify = found
-        try:
-            verify(row, decode(value))
-        except Exception as error:
-            raise Refused(f"{self._changelog}: the restored row {key!r} breaks an invariant: {error}") from error
-
-
 class ChangelogCopy:
     """Copies the changelog into the store, in order and exactly up to where it is told, and notes the claims in it."""
 
@@ -78,7 +54,7 @@ class ChangelogCopy:
         store: Store,
         tell: Tell = lambda *_: None,
         stall_s: float = STALL_S,
-        check: RowCheck | None = None,
+        check: Callable[[bytes, bytes], str] | None = None,
     ) -> None:
         self.rows = 0
         self.claims = Claims.of(store)
@@ -130,17 +106,19 @@ class ChangelogCopy:
             await asyncio.sleep(0)  # what else runs in this process is not to wait for more than this
 
     def _write(self, records: Sequence[StoredRecord], position: int) -> None:
+        """Rows that are none are marked: a later one may take their place, or they are of another layout."""
         rows = [(record.key, record.value) for record in records if record.key is not None]
+        marks: list[tuple[bytes, bytes | None]] = []
         for record in records:
             if record.key == LOG_KEY and record.value is not None:
                 check_meant(self.changelog, record.offset, record.value)
         for key, value in rows:
             if key.startswith(b"@"):
                 self.claims.note(key, value)
-            elif self._check and value is not None:
-                self._check(key, value)
+            elif self._check and value is not None and (reason := self._check(key, value)):
+                marks = [(UNCHECKED_KEY, reason.encode())]
         epoch = self._reader.epoch if self._reader else -1
-        marks = [landmark(last.offset, last.key, last.value, epoch) for last in records[-1:]]
+        marks += [landmark(last.offset, last.key, last.value, epoch) for last in records[-1:]]
         self._store.write([*rows, *marks], position)
         self.rows += len(rows)
         self.position = position

@@ -79,6 +79,14 @@ class Settings(BaseSettings):
     inbox_bytes_max: int = Field(
         default=16 * 1024 * 1024, ge=1, description="their size at most; one more fetch of 2 MiB may come on top"
     )
+    store_give_up_s: float = Field(
+        default=10.0, gt=0, description="a store that refuses for so long: another worker is to serve its partition"
+    )
+    store_retry_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="when a partition given up is tried again; twice as late each time it is given up",
+    )
     restart_backoff_min_s: float = Field(default=1.0, gt=0)
     restart_backoff_max_s: float = Field(default=60.0, gt=0)
     views_queue_max: int = Field(default=50_000, ge=1, description="view rows waiting to be shown at most")

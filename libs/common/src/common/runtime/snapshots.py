@@ -11,6 +11,7 @@ from common.runtime.tables import Snapshotted
 
 KEEP = 2
 _POSITIONS = "positions.json"
+_VERSION = "@version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class SnapshotDirectory:
             shutil.rmtree(stale)
 
     def _complete(self) -> list[Path]:
-        return sorted((p for p in self._path.iterdir() if p.suffix != ".part"), key=lambda p: int(p.name))
+        return sorted((p for p in self._path.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
 
     def save(self, state: Any, positions: Mapping[str, int]) -> None:
         """Writes a new snapshot and removes all but the newest ones. Raises OSError where the disk refuses."""
@@ -41,21 +42,35 @@ class SnapshotDirectory:
         part = self._path / f"{number}.part"
         part.mkdir()
         self._declaration.save(state, part)
-        (part / _POSITIONS).write_text(json.dumps(positions))
+        (part / _POSITIONS).write_text(json.dumps(dict(positions) | self._said()))
         part.rename(self._path / str(number))
         for old in [*present, part][:-KEEP]:
             shutil.rmtree(old, ignore_errors=True)
 
+    def _said(self) -> dict[str, int]:
+        """The version, beside the positions: a release that knows none takes it for a topic, far ahead of what it has
+        committed, and leaves the snapshot alone.
+        """
+        version = self._declaration.version
+        return {_VERSION: version} if version > 1 else {}
+
     def newest(self, committed: Mapping[str, int]) -> Snapshot | None:
-        """The newest snapshot that is not ahead of the committed positions; unreadable ones are removed."""
+        """The newest snapshot that is not ahead of the committed positions; unreadable ones are removed.
+
+        One of another version stays until newer ones take its place, for the release that wrote it.
+        """
         for path in reversed(self._complete()):
             try:
                 positions: dict[str, int] = json.loads((path / _POSITIONS).read_text())
+                if positions.pop(_VERSION, 1) != self._declaration.version:
+                    continue
                 if any(offset > committed.get(topic, 0) for topic, offset in positions.items()):
                     shutil.rmtree(path)
                     continue
                 return Snapshot(self._declaration.load(path), positions)
-            except (OSError, ValueError, KeyError):
-                # A torn snapshot costs a longer replay, nothing else.
+            except MemoryError:
+                raise
+            except Exception:
+                # A torn snapshot costs a longer replay, nothing else; what reads it may raise anything.
                 shutil.rmtree(path, ignore_errors=True)
         return None

@@ -15,7 +15,8 @@ from common.runtime import metrics
 from common.runtime.admin import create_beside
 from common.runtime.assignment import Assignment
 from common.runtime.backoff import Backoff
-from common.runtime.errors import Fatal, Fenced, LogError, Refused, Retriable
+from common.runtime.errors import Fatal, Fenced, LogError, Newer, Refused, Retriable
+from common.runtime.given_up import GivenUp
 from common.runtime.globals import GlobalFollower
 from common.runtime.held_back import BlockWatch
 from common.runtime.kafka import KafkaLog
@@ -27,7 +28,8 @@ from common.runtime.progress import Progress
 from common.runtime.resets import ResetWatch
 from common.runtime.settings import Settings
 from common.runtime.standby import Standby, Standbys
-from common.runtime.store import RocksStore, Store
+from common.runtime.store import RocksStore, Store, destroy
+from common.runtime.store_errors import UndecodableRow
 from common.runtime.tables import GlobalTable
 from common.runtime.task import Stage, Task
 from common.runtime.topic_check import Expected, TopicCheck
@@ -43,6 +45,10 @@ class Assignments(Protocol):
         """Waits for the next assignment and returns it."""
         ...
 
+    def unable(self, partitions: frozenset[int]) -> None:
+        """Says which partitions this process cannot serve: all of them, each time that changes."""
+        ...
+
 
 class StageRunner:
     """Keeps a task running for every assigned partition; knows no clock, network or disk but what it is given."""
@@ -56,6 +62,7 @@ class StageRunner:
         publisher: ViewPublisher | None = None,
         open_store: Callable[[Path], Store] = RocksStore,
         clock_ns: Callable[[], int] = time.time_ns,
+        discard: Callable[[Path], None] = destroy,
     ) -> None:
         self.stage = stage
         self.tasks: dict[int, Task] = {}
@@ -66,7 +73,9 @@ class StageRunner:
         self._open_store = open_store
         self._clock_ns = clock_ns
         self._running: dict[int, asyncio.Task[None]] = {}
-        self.standbys = Standbys(lambda p: Standby(self.stage, p, log, settings, open_store))
+        self._discard = discard
+        self.standbys = Standbys(lambda p: Standby(self.stage, p, log, settings, open_store, discard))
+        self.given_up = GivenUp(stage, settings, open_store, discard)
         self._failure: asyncio.Future[None] | None = None
         self._workers: frozenset[str] = frozenset()
         self._lane = self._make_lane() if settings.producers == "process" else None
@@ -85,13 +94,21 @@ class StageRunner:
     async def follow(self, assignments: Assignments) -> None:
         """Until cancelled. Raises what no new opening can mend."""
         self._failure = asyncio.get_running_loop().create_future()
+        self.given_up.say = assignments.unable
+        retrying = asyncio.create_task(self.given_up.retry(self.tasks, self._running), name="given up")
+        try:
+            await self._follow(assignments, self._failure)
+        finally:
+            retrying.cancel()
+
+    async def _follow(self, assignments: Assignments, failure: asyncio.Future[None]) -> None:
         while True:
             changing = asyncio.ensure_future(assignments.changed())
-            waiters: list[asyncio.Future[Any]] = [changing, self._failure]
+            waiters: list[asyncio.Future[Any]] = [changing, failure]
             try:
                 await asyncio.wait(waiters, return_when="FIRST_COMPLETED")
-                if self._failure.done():
-                    self._failure.result()
+                if failure.done():
+                    failure.result()
                 await self.serve(*changing.result())
             finally:
                 changing.cancel()
@@ -104,7 +121,7 @@ class StageRunner:
         A partition's store is open once: its task is ended before a standby begins, its standby before a task.
         """
         self._workers = workers
-        followed = followed - assigned if self.keeps_standbys else frozenset()
+        followed = followed - assigned - self.given_up.partitions if self.keeps_standbys else frozenset()
         stage = self.stage.full_name
         _log.info("assigned", stage=stage, partitions=sorted(assigned), standbys=sorted(followed))
         leaving = {p: running for p, running in self._running.items() if p not in assigned}
@@ -140,7 +157,7 @@ class StageRunner:
         """Opens the task, and again after what a new opening mends."""
         backoff = Backoff(self._settings.restart_backoff_min_s, self._settings.restart_backoff_max_s)
         suspects: set[tuple[str, int]] = set()
-        refused = ""
+        refused, strict = "", False
         while True:
             task = Task(
                 self.stage,
@@ -152,6 +169,8 @@ class StageRunner:
                 self._open_store,
                 self._clock_ns,
                 suspects,
+                strict,
+                self._discard,
                 self._lane,
                 self._lives,
             )
@@ -159,17 +178,11 @@ class StageRunner:
             try:
                 await self._run(task)
             except (Fenced, Retriable, OSError) as error:
-                cause = type(error).__name__
-                metrics.REOPENS.labels(self.stage.app, self.stage.name, cause).inc()
-                served = task.progress.state == "running"
-                task.progress = Progress("waiting")
-                if served:
-                    backoff.reset()
-                delay = 0.0 if served and suspects else backoff.next()
-                where = {"stage": self.stage.full_name, "partition": partition}
-                _log.warning("task_reopens", cause=cause, error=str(error), in_s=delay, **where)
-                await asyncio.sleep(delay)
+                strict = strict or isinstance(error, UndecodableRow)
+                await asyncio.sleep(self._reopens(task, error, backoff))
             except Refused as refusal:
+                if isinstance(refusal, Newer):
+                    self.given_up.refused(partition, str(refusal))
                 self._refuse(task, str(refusal), refused)
                 refused = str(refusal)
                 await asyncio.sleep(self._settings.restart_backoff_max_s)
@@ -178,6 +191,21 @@ class StageRunner:
                 if self._failure and not self._failure.done():
                     self._failure.set_exception(error)
                 raise
+
+    def _reopens(self, task: Task, error: Exception, backoff: Backoff) -> float:
+        """Notes why a task ended. Returns in how many seconds the next one begins."""
+        cause = type(error).__name__
+        metrics.REOPENS.labels(self.stage.app, self.stage.name, cause).inc()
+        served = task.progress.state == "running"
+        if isinstance(error, OSError):
+            self.given_up.store_failed(task, error)
+        task.progress = Progress("waiting", reason=str(error) if isinstance(error, OSError) else "")
+        if served:
+            backoff.reset()
+        delay = 0.0 if served and task.suspects else backoff.next()
+        where = {"stage": self.stage.full_name, "partition": task.partition}
+        _log.warning("task_reopens", cause=cause, error=str(error), in_s=delay, **where)
+        return delay
 
     def _refuse(self, task: Task, reason: str, before: str) -> None:
         """The partition stands still until an operator has put it right; that is looked for now and then."""
@@ -325,6 +353,7 @@ class StageService(mode.Service):  # type: ignore[misc]
             "group": trouble,
             "strangers": membership.strangers if membership else (),
             "blocked": blocked,
+            "given_up": self._runner.given_up.page(),
         }
         sound = not self._topics.dangers and not trouble and not blocked
         return not waiting and joined and served and sound, detail

@@ -21,7 +21,8 @@ from common.runtime.logs import get_logger
 from common.runtime.ownership import OFFSET_MAX
 from common.runtime.restore import ChangelogCopy, make_usable
 from common.runtime.settings import Settings
-from common.runtime.store import CorruptStore, Store, destroy
+from common.runtime.store import Store, destroy
+from common.runtime.store_errors import CorruptStore
 from common.runtime.task import Stage
 
 _log = get_logger(__name__)
@@ -37,6 +38,7 @@ class Standby:
     log: Log
     settings: Settings
     open_store: Callable[[Path], Store]
+    discard: Callable[[Path], None] = destroy
     state: str = "opening"
     position: int = 0
     end: int = 0
@@ -65,7 +67,7 @@ class Standby:
             except Exception as trouble:
                 error = trouble
             if isinstance(error, CorruptStore):
-                destroy(self._path)
+                self.discard(self._path)
             self.state = "refused" if isinstance(error, Refused) else "waiting"
             delay = backoff.next()
             _log.warning("standby_reopens", cause=type(error).__name__, error=str(error), in_s=delay, **self._where)
@@ -77,7 +79,7 @@ class Standby:
         store = self.open_store(self._path)
         try:
             await make_usable(self.log, store, changelog, await self.log.high_watermark(changelog))
-            copy = ChangelogCopy(self.log, changelog, store, check=self.stage.row_check(self.partition))
+            copy = ChangelogCopy(self.log, changelog, store, check=self.stage.row_check())
             try:
                 await self._copy(copy, backoff)
             finally:

@@ -1,8 +1,9 @@
 """One RocksDB per task. Keys of the store are the keys of the changelog, so a restore is a plain copy.
 
-Row key: ``{table}/{key}``; input position: ``@position/{topic}``. Only in the store: ``@changelog``, the changelog
-offset that the store is complete up to; ``@written``, when that was; ``@landmark``, by which the changelog is known
-again (see ``identity``). One WriteBatch carries all of them, so a crash leaves them in step.
+Row key: ``{table}/{key}``; input position: ``@position/{topic}``; ``@layout``: see ``layout``. Only in the store:
+``@changelog``, the changelog offset that the store is complete up to; ``@written``, when that was; ``@landmark``, by
+which the changelog is known again (see ``identity``); ``@unchecked``, why a row was none when it was restored. One
+WriteBatch carries all of them, so a crash leaves them in step.
 """
 
 import contextlib
@@ -16,13 +17,16 @@ from typing import Protocol
 from rocksdict import AccessType, BlockBasedOptions, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
 from common.runtime.logs import get_logger
+from common.runtime.store_errors import CorruptStore, store_error
 
 _log = get_logger(__name__)
 POSITION_PREFIX = b"@position/"
 CHANGELOG_KEY = b"@changelog"
 WRITTEN_KEY = b"@written"
 LANDMARK_KEY = b"@landmark"
-STORE_ONLY = frozenset({CHANGELOG_KEY, WRITTEN_KEY, LANDMARK_KEY})
+UNCHECKED_KEY = b"@unchecked"
+LAYOUT_KEY = b"@layout"
+STORE_ONLY = frozenset({CHANGELOG_KEY, WRITTEN_KEY, LANDMARK_KEY, UNCHECKED_KEY})
 """Rows of a store that the changelog does not have."""
 BLOOM_BITS_PER_KEY = 10.0
 _KEY = itemgetter(0)
@@ -69,8 +73,18 @@ class Store(Protocol):
 
 
 def positions_of(store: Store) -> Mapping[str, int]:
-    """Topic → next offset to read, as last committed."""
-    return {key.removeprefix(POSITION_PREFIX).decode(): int(value) for key, value in store.prefix(POSITION_PREFIX)}
+    """Topic → next offset to read, as last committed. Raises StoreError."""
+    return {
+        key.removeprefix(POSITION_PREFIX).decode(): number_in(key, value)
+        for key, value in store.prefix(POSITION_PREFIX)
+    }
+
+
+def number_in(key: bytes, value: bytes) -> int:
+    """The number that a row of the runtime's own holds. Raises CorruptStore where it holds none."""
+    if not value.isdigit():
+        raise CorruptStore(f"the store's row {key!r} is no number: {value[:40]!r}")
+    return int(value)
 
 
 def _options() -> Options:
@@ -94,7 +108,7 @@ def _options() -> Options:
 
 
 def _rows_from(db: Rdict, start: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Every row from ``start`` on. Raises OSError where a block cannot be read.
+    """Every row from ``start`` on. Raises StoreError where a block cannot be read.
 
     ``items`` alone ends there as if nothing came after it; an iterator that goes on from the last row says why.
     """
@@ -109,11 +123,7 @@ def _rows_from(db: Rdict, start: bytes) -> Iterator[tuple[bytes, bytes]]:
     try:
         rest.status()
     except Exception as error:  # rocksdict raises bare Exception
-        raise OSError(f"cannot read the store on from {last!r}: {error}") from error
-
-
-class CorruptStore(OSError):
-    """The files are not a store any more; the changelog still has all of it."""
+        raise store_error(f"cannot read the store on from {last!r}", error) from error
 
 
 def destroy(path: Path) -> None:
@@ -122,32 +132,31 @@ def destroy(path: Path) -> None:
 
 
 class RocksStore:
-    """See ``Store``. Raises OSError where the directory is in use by another process or the disk refuses."""
+    """See ``Store``. Every method raises StoreError where RocksDB or the system refuses; which kind says what to do."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._db = self._open()
 
     def _open(self) -> Rdict:
-        self._path.mkdir(parents=True, exist_ok=True)
         try:
+            self._path.mkdir(parents=True, exist_ok=True)
             return Rdict(str(self._path), _options(), access_type=AccessType.read_write())
         except Exception as error:  # rocksdict raises bare Exception
-            kind = CorruptStore if str(error).startswith("Corruption") else OSError
-            raise kind(f"cannot open the store {self._path}: {error}") from error
+            raise store_error(f"cannot open the store {self._path}", error) from error
 
     def get(self, key: bytes) -> bytes | None:
         try:
             value: bytes | None = self._db.get(key)
         except Exception as error:  # rocksdict raises bare Exception
-            raise OSError(f"cannot read the store {self._path}: {error}") from error
+            raise store_error(f"cannot read the store {self._path}", error) from error
         return value
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         try:
             values: list[bytes | None] = self._db.get(list(keys))
         except Exception as error:  # rocksdict raises bare Exception
-            raise OSError(f"cannot read the store {self._path}: {error}") from error
+            raise store_error(f"cannot read the store {self._path}", error) from error
         return values
 
     def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -170,19 +179,22 @@ class RocksStore:
         try:
             self._db.write(batch, _IN_ORDER)
         except Exception as error:  # rocksdict raises bare Exception
-            raise OSError(f"cannot write the store {self._path}: {error}") from error
+            raise store_error(f"cannot write the store {self._path}", error) from error
 
     def changelog_offset(self) -> int:
-        return int(self._db.get(CHANGELOG_KEY) or 0)
+        return number_in(CHANGELOG_KEY, self.get(CHANGELOG_KEY) or b"0")
 
     def age_s(self) -> float:
-        written = self._db.get(WRITTEN_KEY)
-        return time.time() - int(written) if written else 0.0
+        written = self.get(WRITTEN_KEY)
+        return time.time() - number_in(WRITTEN_KEY, written) if written else 0.0
 
     def wipe(self) -> None:
         """Starts from an empty store; the changelog fills it again."""
         self._db.close()
-        shutil.rmtree(self._path)
+        try:
+            shutil.rmtree(self._path)
+        except OSError as error:
+            raise store_error(f"cannot empty the store {self._path}", error) from error
         self._db = self._open()
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ Three kinds. Changelogged: money; every commit carries the changed rows. Snapsho
 with its input position and rebuilt by replay. Global: a read-only copy of a compacted topic in every process.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,27 @@ from common.contracts.topics import Topic
 S = TypeVar("S")
 
 
+def _code_of(function: Any) -> str:
+    """The same for the same source under the same Python."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return f"{type(function).__name__} {getattr(function, '__qualname__', '')}"
+    consts = [const for const in code.co_consts if not hasattr(const, "co_code")]
+    return f"{code.co_code.hex()} {consts!r} {code.co_names!r}"
+
+
 @dataclass(frozen=True, slots=True)
 class Codec:
     """How a row's value becomes bytes and back."""
 
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
+    layout: Callable[[], Any] | None = None
+    """What a row looks like, as JSON has it: for the exported contracts, and to notice that it has changed."""
+
+    def describe(self) -> str:
+        """The layout, or where it is not declared what the decoder's code is: a change shows, though not which one."""
+        return json.dumps(self.layout(), sort_keys=True) if self.layout else _code_of(self.decode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +59,8 @@ class Snapshotted(Generic[S]):
     save: Callable[[S, Path], None]
     load: Callable[[Path], S]
     interval_s: float = 30.0
+    version: int = 1
+    """Of what is saved. A snapshot of another version is left as it is, and the input is replayed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +72,8 @@ class Global:
 
 
 TableDeclaration = Changelogged | Snapshotted[Any] | Global
+Migration = Mapping[str, Callable[[bytes, bytes], bytes | None]]
+"""Changelogged table → what a row becomes in the next layout, of its key and its bytes; None: it is no more."""
 Verify = Mapping[str, Callable[[bytes, Any], None]]
 """Changelogged table → what a restored row's key and value are held to; it raises where they do not hold."""
 

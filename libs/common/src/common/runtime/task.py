@@ -7,100 +7,40 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from common.contracts.topics import Topic
 from common.runtime import metrics
 from common.runtime.batch_size import BatchSize
 from common.runtime.claims import release
 from common.runtime.continuity import check_restored
-from common.runtime.errors import LogError, Retriable
+from common.runtime.declaration import Continues as Continues
+from common.runtime.declaration import Stage as Stage
+from common.runtime.errors import LogError, Refused, Retriable
 from common.runtime.failpoints import passing
-from common.runtime.handling import BatchHandler, Handler, PoisonError
+from common.runtime.handling import PoisonError
 from common.runtime.identity import check_input, log_key
 from common.runtime.inbox import Inbox
 from common.runtime.lane import Lane, Session
-from common.runtime.log import Log, Partition, StoredRecord
+from common.runtime.layout import settle_layout
+from common.runtime.log import Log, Partition
 from common.runtime.logs import get_logger
 from common.runtime.message import Message, View
 from common.runtime.overlay import TaskTables
 from common.runtime.ownership import Taking
 from common.runtime.progress import Meter, Progress
-from common.runtime.restore import ChangelogCopy, Rebuild, RowCheck, decodable, make_usable
+from common.runtime.restore import ChangelogCopy, Rebuild, decodable, make_usable
 from common.runtime.settings import Settings
 from common.runtime.snapshots import SnapshotDirectory
-from common.runtime.store import CorruptStore, RocksStore, Store, destroy, position_key, positions_of
-from common.runtime.tables import Changelogged, Global, GlobalTable, Snapshotted, TableDeclaration, Tables, Verify
+from common.runtime.store import RocksStore, Store, destroy, position_key, positions_of
+from common.runtime.store_errors import CorruptStore, StoreError
+from common.runtime.tables import (
+    GlobalTable,
+    Tables,
+)
 from common.runtime.task_clock import TaskClock
 from common.runtime.transaction import Committed, DeadLetter, Outcome, TaskParts, Work
 from common.runtime.views import ViewPublisher
 
 _log = get_logger(__name__)
-
-
-Continues = Callable[[Tables, StoredRecord | None], None]
-"""Holds a stage's state to the last committed record of an output, of the task's own partition number (None: there is
-none). Raises ValueError where what the stage would write next does not continue it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """What ``@app.stage`` declared."""
-
-    app: str
-    name: str
-    handler: Handler
-    inputs: tuple[Topic, ...]
-    outputs: tuple[Topic, ...]
-    changelog: Topic
-    tables: tuple[TableDeclaration, ...] = ()
-    views: Callable[[Tables], Iterable[View]] | None = None
-    shows: Mapping[str, Callable[[bytes], View]] = field(default_factory=dict)
-    verify: Verify = field(default_factory=dict)
-    batch_handler: BatchHandler | None = None
-    continues: Mapping[Topic, Continues] = field(default_factory=dict)
-    register: Topic | None = None
-    """Where partitions that were ever worked on are named; without it an empty changelog is a beginning."""
-    missing: frozenset[str] = frozenset()
-    """Dead-letter topics that were not created."""
-
-    @property
-    def full_name(self) -> str:
-        return f"{self.app}.{self.name}"
-
-    def writes(self, partition: int) -> list[Partition]:
-        """Everywhere a task's transaction may write."""
-        outputs = [Partition(topic.name, number) for topic in self.outputs for number in range(topic.partitions)]
-        dead_letters = [topic.dead_letters for topic in self.inputs if topic.dead_letters not in self.missing]
-        set_aside = [Partition(name, partition) for name in dead_letters]
-        register = [Partition(self.register.name, 0)] if self.register else []
-        return [Partition(self.changelog.name, partition), *outputs, *set_aside, *register]
-
-    def task_id(self, partition: int) -> str:
-        """Transactional id of the producer that serves this partition and no other."""
-        return f"{self.full_name}.{partition}"
-
-    def process_id(self, worker_id: str) -> str:
-        """Transactional id of the producer that serves every partition of a worker."""
-        return f"{self.full_name}.worker.{worker_id}"
-
-    def store_path(self, settings: Settings, partition: int) -> Path:
-        """Where a process keeps the partition's store, whether it serves it or follows it."""
-        return settings.data_dir / self.app / self.name / str(partition) / "store"
-
-    def row_check(self, partition: int) -> RowCheck | None:
-        """What restored rows are held to."""
-        changelog = Partition(self.changelog.name, partition)
-        return RowCheck(changelog, self.changelogged(), self.verify) if self.verify else None
-
-    def changelogged(self) -> list[Changelogged]:
-        return [table for table in self.tables if isinstance(table, Changelogged)]
-
-    def snapshotted(self) -> Snapshotted[Any] | None:
-        return next((table for table in self.tables if isinstance(table, Snapshotted)), None)
-
-    def globals(self) -> list[Global]:
-        return [table for table in self.tables if isinstance(table, Global)]
 
 
 def lane_of_task(stage: Stage, partition: int, log: Log, settings: Settings) -> Lane:
@@ -122,12 +62,17 @@ class Task:
     open_store: Callable[[Path], Store] = RocksStore
     clock_ns: Callable[[], int] = time.time_ns
     suspects: set[tuple[str, int]] = field(default_factory=set)
+    strict: bool = False
+    """Every row that is restored must be one to its table's codec: an undecodable one was found before."""
+    discard: Callable[[Path], None] = destroy
     lane: Lane | None = None
     """The lane of all tasks of the process; without one the task has a lane of its own."""
     lives: Callable[[str], bool] = lambda _owner: True
     """Whether an owner may still give a partition back."""
     progress: Progress = field(default_factory=Progress)
     positions: dict[str, int] = field(default_factory=dict)
+    running_since_s: float | None = None
+    """By the loop's clock; None: it is still opening."""
 
     def __post_init__(self) -> None:
         self._labels = (self.stage.app, self.stage.name, str(self.partition))
@@ -139,30 +84,43 @@ class Task:
         self._snapshot_due_s = 0.0
         self._saving: asyncio.Task[None] | None = None
         self._clock = TaskClock(self.clock_ns)
+        self._unreadable: StoreError | None = None
+        """What the views' writer met in the store."""
         self._parts: TaskParts
         self._inbox: Inbox
 
     async def run(self) -> None:
-        """Until cancelled. Raises Fenced, Retriable or Fatal; the caller opens a new task where that is right."""
+        """Until cancelled. Raises Fenced, Retriable, Fatal or StoreError; the caller opens a new task if that is right.
+
+        A store that is damaged is gone when this ends: the next opening fills a new one from the changelog.
+        """
+        try:
+            await self._run()
+        except CorruptStore as damage:
+            await self._discard_store(damage)
+            raise
+
+    async def _discard_store(self, damage: CorruptStore) -> None:
+        """Raises Refused where the changelog does not go back to the beginning: nothing else has those rows."""
+        changelog = Partition(self.stage.changelog.name, self.partition)
+        if begin := await self.log.low_watermark(changelog):
+            raise Refused(f"{damage}; {changelog} begins at {begin}, so a new store cannot be made from it") from damage
+        _log.error("store_discarded", stage=self.stage.full_name, partition=self.partition, error=str(damage))
+        metrics.STORES_DISCARDED.labels(*self._labels).inc()
+        self.discard(self._path / "store")
+
+    async def _run(self) -> None:
         lane = self.lane or lane_of_task(self.stage, self.partition, self.log, self.settings)
         session = await lane.enter()  # its id is fenced in, before anything is read
         passing("open.1.fenced")
         try:
-            store = self._open_store()
+            store = self.open_store(self._path / "store")
             try:
                 await self._own(lane, session, store)
             finally:
                 store.close()
         finally:
             await lane.exit(session)
-
-    def _open_store(self) -> Store:
-        try:
-            return self.open_store(self._path / "store")
-        except CorruptStore as corrupt:
-            _log.error("store_corrupt", stage=self.stage.full_name, partition=self.partition, error=str(corrupt))
-            destroy(self._path / "store")  # the next opening fills it from the log
-            raise
 
     async def _own(self, lane: Lane, session: Session, store: Store) -> None:
         self._parts = parts = TaskParts(
@@ -180,22 +138,31 @@ class Task:
         self._inbox = await self._open_inbox(session.filled)
         try:
             passing("open.5.positioned")
-            rows, end = await taking.seat()
-            if rows:
-                parts.store_rows(rows, end)
+            await self._seat(taking)
             self.progress = Progress("running")
+            self.running_since_s = asyncio.get_running_loop().time()
             metrics.OWNED.labels(*self._labels).set(1)
             metrics.REFUSED.labels(*self._labels).set(0)
             if self.publisher:
                 writer = self._clock.writer(self.stage.changelog.partitions, self._todo, self._inbox)
                 shown = (parts.tables.committed(), self._views, writer if self.stage.views else None)
-                self.publisher.open(self._labels[1:], *shown)
+
+                def fails(error: StoreError) -> None:
+                    self._unreadable = error
+                    session.filled.set()
+
+                self.publisher.open(self._labels[1:], *shown, fails)
             await self._serve(lane, session)
         finally:
             metrics.OWNED.labels(*self._labels).set(0)
             if self.publisher:
                 self.publisher.close(self._labels[1:])
             await self._inbox.stop()
+
+    async def _seat(self, taking: Taking) -> None:
+        rows, end = await taking.seat()
+        if rows:
+            self._parts.store_rows(rows, end)
 
     # --- opening ---------------------------------------------------------------------------------------------------
 
@@ -206,6 +173,7 @@ class Task:
         passing("open.2.watermark-read")
         await make_usable(self.log, parts.store, parts.changelog, end)
         taking, rows = await self._take(lane, session)
+        await settle_layout(self.log, self.stage, parts, lambda: self._seat(taking), session.write)
         self.positions = dict(positions_of(parts.store))
         for table in self.stage.changelogged():
             parts.tables.add(table, parts.store)
@@ -228,7 +196,7 @@ class Task:
         parts, settings = self._parts, self.settings
         owed = parts.changelog not in session.writes
         stall_ms = settings.settle_timeout_ms + (0 if owed else settings.transaction_timeout_ms)
-        check = self.stage.row_check(self.partition)
+        check = self.stage.row_check(strict=self.strict)
         copy = ChangelogCopy(self.log, parts.changelog, parts.store, self._meter, stall_ms / 1000, check)
         writes = self.stage.writes(self.partition)
         task_id = self.stage.task_id(self.partition)
@@ -277,7 +245,9 @@ class Task:
         seat = session.join(self)
         try:
             await seat.ended
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, OSError):
+            # Also where the store fails: whoever serves the partition next need not shut this process out, and with
+            # it the partitions beside.
             await session.leave(seat)
             if lane.shared:
                 with contextlib.suppress(LogError):
@@ -290,6 +260,8 @@ class Task:
 
     def next_work(self) -> Work | None:
         """What is left of the last batch, else what has arrived."""
+        if self._unreadable is not None:
+            raise self._unreadable
         if self._saving:
             if not self._saving.done():
                 return None

@@ -122,8 +122,8 @@ class Note:
 
 
 Outcome = Committed | Exception
-"""What became of a task's work. PoisonError: nothing, the other works of the transaction were committed without it.
-Any other: it is committed, but the task's store refused it."""
+"""What became of a task's work. PoisonError: nothing, the other works of the transaction were committed without it; the
+same where the task's store could not be read. Any other: it is committed, but the task's store refused it."""
 
 
 async def commit(
@@ -166,21 +166,21 @@ async def commit(
     passing("commit.4.committed")
     # 5 one write batch per store: rows, input positions and the changelog position
     outcomes = [
-        done if isinstance(done, PoisonError) else _store(work, done, ends, committed_ns)
+        _store(work, done, ends, committed_ns) if isinstance(done, Effects) else done
         for work, done in zip(works, applied, strict=True)
     ]
     passing("commit.5.stored")
     return outcomes, ends
 
 
-def _apply_work(work: Work) -> Effects | PoisonError:
-    """Step 2 for one task. Poison leaves nothing behind."""
+def _apply_work(work: Work) -> Effects | PoisonError | OSError:
+    """Step 2 for one task. Poison leaves nothing behind, and a store that cannot be read is its own task's trouble."""
     parts = work.parts
     try:
         effects = apply(parts, work.batch)
-    except PoisonError as poison:
+    except (PoisonError, OSError) as error:
         discard(parts)
-        return poison
+        return error
     if work.dead is not None:
         add_dead_letter(effects, work.dead, parts)
     effects.positions = positions_after([*work.batch, work.dead.message] if work.dead else work.batch)
@@ -199,11 +199,11 @@ def _apply_work(work: Work) -> Effects | PoisonError:
 async def _append(
     producer: Producer,
     works: Sequence[Work],
-    applied: Sequence[Effects | PoisonError],
+    applied: Sequence[Effects | PoisonError | OSError],
     notes: Sequence[Note],
     now_ms: int,
 ) -> None:
-    """Step 3. Where everything is poison there is nothing to append, and the empty commit leaves no trace."""
+    """Step 3. Where no work is sound there is nothing to append, and the empty commit leaves no trace."""
     sound = [(work, done) for work, done in zip(works, applied, strict=True) if isinstance(done, Effects)]
     for _, effects in sound:
         while effects.outputs:  # gone as soon as they are laid out: both together are hundreds of megabytes

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from common.contracts.views import CONFLATED_VIEWS, RedisState, WriterData
 from common.runtime.message import View
+from common.runtime.store_errors import StoreError
 from common.runtime.tables import Tables
 
 if TYPE_CHECKING:  # push and the health strip come without the stage's dependencies
@@ -49,6 +50,8 @@ class TaskViews:
     refill: Callable[[Tables], Iterable[View]]
     epoch: int
     writer: ViewWriter | None = None
+    fails: Callable[[StoreError], None] = lambda _error: None
+    """Told where the task's store cannot be read: the task is to be opened anew."""
     waiting: dict[Any, Waiting] = field(default_factory=dict)
     """Of a conflated view the newest row per key; of every other view each row, in order."""
     sequences: dict[ScopeKey, int] = field(default_factory=dict)

@@ -29,6 +29,7 @@ from common.runtime.cancellation import end
 from common.runtime.logs import get_logger
 from common.runtime.message import View
 from common.runtime.redis_state import state_of_error
+from common.runtime.store_errors import StoreError
 from common.runtime.tables import Tables
 from common.runtime.view_checks import ViewChecks
 from common.runtime.view_task import ScopeKey, TaskViews, ViewClock, ViewWriter, Waiting
@@ -146,12 +147,14 @@ class ViewPublisher:
         tables: Tables,
         refill: Callable[[Tables], Iterable[View]],
         writer: ViewWriter | None = None,
+        fails: Callable[[StoreError], None] = lambda _error: None,
     ) -> None:
         """A task begins to serve: everything it has is written under a new epoch. ``tables`` hold what is committed.
 
-        With a ``writer`` it is said twice a second how current the views of the task (stage, partition) are.
+        With a ``writer`` it is said twice a second how current the views of the task (stage, partition) are. ``fails``
+        is told where its store cannot be read.
         """
-        self._tasks[task] = TaskViews(tables, refill, 0, writer, clock=ViewClock(time.time_ns(), 0))
+        self._tasks[task] = TaskViews(tables, refill, 0, writer, fails, clock=ViewClock(time.time_ns(), 0))
         self._checks.opened(task)
         self._wake.set()
 
@@ -219,7 +222,17 @@ class ViewPublisher:
         await self._show_waiting()
         for publishing in [p for p in self._tasks.values() if p.dirty or p.lost]:
             if publishing.dirty or await self._checks.may_repair(publishing):
-                await self._refill(publishing)
+                try:
+                    await self._refill(publishing)
+                except StoreError as error:
+                    self._cannot_read(publishing, error)
+
+    def _cannot_read(self, publishing: TaskViews, error: StoreError) -> None:
+        """The task's trouble, not Redis's: it opens anew, and then shows everything."""
+        publishing.dirty = ""
+        publishing.waiting.clear()
+        publishing.stop_filling()
+        publishing.fails(error)
 
     async def _show_waiting(self) -> None:
         for task, publishing in list(self._tasks.items()):
@@ -228,7 +241,11 @@ class ViewPublisher:
             for at in range(0, len(waiting), COMMANDS_MAX):
                 if self._tasks.get(task) is not publishing:
                     break  # it ended meanwhile, and with it the tables that are read here
-                await self._write(publishing, waiting[at : at + COMMANDS_MAX])
+                try:
+                    await self._write(publishing, waiting[at : at + COMMANDS_MAX])
+                except StoreError as error:
+                    self._cannot_read(publishing, error)
+                    break
             if not publishing.dirty:
                 publishing.clock = clock
 

@@ -24,12 +24,14 @@ CLOSED_REMEMBERED: Final = 50_000
 
 SESSION_KEY: Final = b"now"
 
+LAYOUT_VERSION: Final = 1
+"""Of the rows of all tables. Whoever raises it adds a migration to the stage: see ``common.runtime.layout``."""
 TABLES: Final = (
     Changelogged("orders", json_codec(Working)),
     Changelogged("books", json_codec(SymbolBook)),
     Changelogged("resting", TEXT_CODEC),
     Changelogged("closed", TEXT_CODEC),
-    Changelogged("counts", Codec(lambda value: b"%d" % value, int)),
+    Changelogged("counts", Codec(lambda value: b"%d" % value, int, lambda: {"type": "integer"})),
     Changelogged("session", json_codec(TradingSession)),
     Global("marks", MD_MARKS),
 )

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Literal
 
 from common.runtime.assignment import Assignment
+from common.runtime.backoff import Backoff
 from common.runtime.log import Partition
 from common.runtime.settings import Settings
 from common.runtime.stage import StageRunner
 from common.runtime.standby import Standby
-from common.runtime.store import position_key, positions_of
+from common.runtime.store import position_key
 from common.runtime.task import Stage, Task
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
+from common.testing.simulation import harms
 from common.testing.simulation.network import Killed, Process, ProcessLog, Weather
 from common.testing.simulation.strangers import Strangers
 from common.testing.simulation.work import CHANGELOG, INPUTS, PARTITIONS, fold
@@ -32,7 +34,8 @@ LOST_WRITES_MAX = 4
 class Seat:
     """A worker's place in the group: hands it assignments as the group's member does. See ``stage.Assignments``."""
 
-    def __init__(self) -> None:
+    def __init__(self, hear: Callable[[frozenset[int]], None]) -> None:
+        self._hear = hear
         self._queue: asyncio.Queue[Assignment] = asyncio.Queue()
         self._generation = 0
 
@@ -44,6 +47,10 @@ class Seat:
 
     async def changed(self) -> Assignment:
         return await self._queue.get()
+
+    def unable(self, partitions: frozenset[int]) -> None:
+        """The group hears of it at once, and deals anew."""
+        self._hear(partitions)
 
 
 class Worker:
@@ -64,7 +71,12 @@ class Worker:
         self._struck = struck
         self.disk: dict[str, MemoryStore] = {}
         self.process = Process(name, alive=False)
-        self.seat = Seat()
+        self.unable: frozenset[int] = frozenset()
+        self.regroup: Callable[[], None] = lambda: None
+        self.disturbed: list[str] = []
+        self._harmed: set[str] = set()
+        """Partitions whose stores had trouble of their own since they were opened."""
+        self.seat = Seat(self._hear)
         self._broker = broker
         self._weather = weather
         self._settings = settings.model_copy(update={"worker_id": name})
@@ -75,6 +87,7 @@ class Worker:
 
     def _open_store(self, path: Path) -> MemoryStore:
         store = self.disk.setdefault(path.parent.name, MemoryStore())
+        store.check_open()
         if store.held:
             self.crashed = OSError(f"the store of partition {path.parent.name} is open already")
             raise self.crashed
@@ -85,12 +98,14 @@ class Worker:
         """A new process on the old disk."""
         self.process = Process(self.name)
         self.process.running.set()
-        self.seat = Seat()
+        self.unable = frozenset()
+        self.seat = Seat(self._hear)
         log = ProcessLog(self._broker, self._weather, self.process)
         loop = asyncio.get_running_loop()
         clock = lambda: int(loop.time() * 1e9)  # noqa: E731
-        runner = StageRunner(self._stage, self._settings, log, {}, None, self._open_store, clock)
+        runner = StageRunner(self._stage, self._settings, log, {}, None, self._open_store, clock, self._discard)
         runner._refuse = self._noting(runner._refuse)  # type: ignore[method-assign,assignment]
+        runner._reopens = self._watching(runner._reopens)  # type: ignore[method-assign]
         self.runner = runner
         self._main = asyncio.create_task(self._run(runner), name=self.name)
 
@@ -103,6 +118,33 @@ class Worker:
             refuse(task, reason, before)
 
         return noted
+
+    def _hear(self, partitions: frozenset[int]) -> None:
+        self.unable = partitions
+        self.regroup()
+
+    def _discard(self, path: Path) -> None:
+        """A new store in the old one's place, on the same disk."""
+        old = self.disk.get(path.parent.name, MemoryStore())
+        self.disk[path.parent.name] = new = MemoryStore()
+        new.refuses = old.refuses
+
+    def harm(self, partition: int) -> MemoryStore | None:
+        """The partition's store, which may refuse from now on; None where this disk has none."""
+        if str(partition) not in self.disk:
+            return None
+        self._harmed.add(str(partition))
+        return self.disk[str(partition)]
+
+    def _watching(self, reopens: Callable[[Task, Exception, Backoff], float]) -> Callable[..., float]:
+        """Only a task whose own store has trouble may end by that."""
+
+        def watched(task: Task, error: Exception, backoff: Backoff) -> float:
+            if isinstance(error, OSError) and str(task.partition) not in self._harmed:
+                self.disturbed.append(f"partition {task.partition}: {error}")
+            return reopens(task, error, backoff)
+
+        return watched
 
     async def _run(self, runner: StageRunner) -> None:
         try:
@@ -140,7 +182,7 @@ class Group:
 
     def assign(self, workers: list[Worker]) -> None:
         """Deals the partitions out to those who are alive and not stopped for longer than the session."""
-        self.assigned = {p: workers[p % len(workers)] for p in range(PARTITIONS)} if workers else {}
+        self.assigned = {p: self._served_by(p, workers) for p in range(PARTITIONS)} if workers else {}
         if self._strangers.members and workers:
             named = {worker.name: worker for worker in workers}
             dealt = self._strangers.deal([worker.name for worker in workers])
@@ -150,6 +192,12 @@ class Group:
         for worker in workers:
             partitions = frozenset(p for p, owner in self.assigned.items() if owner is worker)
             loop.call_later(self._rng.random() * NOTICE_S, worker.seat.tell, self._generation, partitions, names)
+
+    @staticmethod
+    def _served_by(partition: int, workers: list[Worker]) -> Worker:
+        """In turn, and passing over those who say that they cannot."""
+        turn = [workers[(partition + n) % len(workers)] for n in range(len(workers))]
+        return next((worker for worker in turn if partition not in worker.unable), turn[0])
 
     def confuse(self, workers: list[Worker]) -> None:
         """Everybody is told that all partitions are its own, as slow members of several generations may believe."""
@@ -195,6 +243,8 @@ class Cluster:
             for n, kind in enumerate(producers)
         ]
         self._stopped: dict[str, asyncio.TimerHandle] = {}
+        for worker in self.workers:
+            worker.regroup = self._regroup
 
     def members(self) -> list[Worker]:
         """Those whom the group counts in."""
@@ -236,6 +286,18 @@ class Cluster:
         worker = self.workers[index % len(self.workers)]
         if not worker.process.alive:
             worker.disk.clear()
+
+    def strike_store(self, kind: str, target: int) -> None:
+        """One of ``harms.HARMS``, to a store of a worker that has one."""
+        worker, partition = self.workers[target % len(self.workers)], self.rng.randrange(PARTITIONS)
+        if store := worker.harm(partition):
+            harms.strike(store, kind, self.rng)
+
+    def heal_disks(self) -> None:
+        """Somebody makes room, but not everywhere: where another worker can serve the partition, one stays sick."""
+        for partition in map(str, range(PARTITIONS)):
+            stores = [worker.disk[partition] for worker in self.workers if partition in worker.disk]
+            harms.heal([store for store in stores if store.refuses], len(self.workers))
 
     def operate(self, kind: str, target: int) -> None:
         """What an operator does to a topic, by mistake. A partition that it hits may be refused from then on."""
@@ -308,7 +370,10 @@ class Cluster:
         task = owner.runner.tasks.get(partition) if owner and owner.runner else None
         if store is None or task is None or task.progress.state != "running":
             return {}
-        return dict(positions_of(store))
+        rows = store.rows()
+        kept = {topic.name: rows.get(position_key(topic.name), b"0") for topic in INPUTS}
+        # What was spoiled since the task was opened, it does not read again.
+        return {name: int(value) if value.isdigit() else task.positions[name] for name, value in kept.items()}
 
     def standbys(self) -> Iterator[tuple[Standby, MemoryStore]]:
         """Every standby that runs, with its store."""

@@ -14,7 +14,14 @@ from common.runtime.handling import PoisonError
 from common.runtime.log import Partition, Record, Records
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
-from common.testing.simulation import log_faults, opening_faults, ownership_faults, standby_faults, stranger_faults
+from common.testing.simulation import (
+    log_faults,
+    opening_faults,
+    ownership_faults,
+    standby_faults,
+    store_faults,
+    stranger_faults,
+)
 from common.testing.simulation.network import ProcessProducer
 from common.testing.simulation.replacing import replaced
 
@@ -354,6 +361,13 @@ STRANGERS: Final[tuple[Fault, ...]] = (
     stranger_faults.open_input_is_read,
     stranger_faults.stranger_is_dealt_a_share,
 )
+DISK: Final[tuple[Fault, ...]] = (
+    store_faults.damaged_store_is_kept,
+    store_faults.undecodable_row_is_poison,
+    store_faults.store_trouble_ends_the_session,
+    store_faults.sick_worker_keeps_its_partitions,
+    store_faults.damaged_position_ends_the_process,
+)
 
 
 def _name(fault: Fault) -> str:
@@ -361,7 +375,7 @@ def _name(fault: Fault) -> str:
 
 
 FAULTS: Final[dict[str, Fault]] = {
-    _name(fault): fault for fault in (*GENERAL, *OWNERSHIP, *LAGGARD, *MIXED, *STANDBY, *OPERATOR, *STRANGERS)
+    _name(fault): fault for fault in (*GENERAL, *OWNERSHIP, *LAGGARD, *MIXED, *STANDBY, *OPERATOR, *STRANGERS, *DISK)
 }
 MODES_OF: Final[dict[str, tuple[str, ...]]] = {
     **{_name(fault): ("task", "process") for fault in GENERAL},
@@ -374,6 +388,7 @@ MODES_OF: Final[dict[str, tuple[str, ...]]] = {
     **{_name(fault): ("standby",) for fault in STANDBY},
     **{_name(fault): ("operator",) for fault in OPERATOR},
     **{_name(fault): ("strangers",) for fault in STRANGERS},
+    **{_name(fault): ("disk",) for fault in DISK},
 }
 """Where each fault must be found: with a producer per task, one per process, workers of both kinds, with one per
 process in a race for the partitions, in a race with laggards, or where workers keep standbys."""

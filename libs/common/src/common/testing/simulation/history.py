@@ -15,6 +15,7 @@ from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
 from common.testing.simulation import clock, work
 from common.testing.simulation.cluster import Cluster, Producers
+from common.testing.simulation.harms import HARMS
 from common.testing.simulation.work import INTENTS, PARTITIONS, REPORTS, Wrong
 
 STORM_S: Final = 60.0
@@ -40,6 +41,7 @@ MODES: Final[dict[str, tuple[Producers, ...]]] = {
     "laggard": ("process", "process", "process"),
     "operator": ("process", "task", "process"),
     "strangers": ("process", "task", "process"),
+    "disk": ("process", "process", "task"),
 }
 """How each worker's producers are set. In a race they take partitions from each other all the time, in small steps.
 With standbys each worker follows the partitions that it does not serve. A step of a laggard takes as long as the others
@@ -60,6 +62,7 @@ OPERATIONS: Final = ("trim changelog", "truncate changelog", "recreate changelog
 DISKS: Final = ("new disk", "new disk", "kill", "start", "start", "rebalance")
 STRANGERS: Final = "strangers"
 STRANGER_KINDS: Final = (*OPERATOR_KINDS, *["stranger writes"] * 6, *["stranger joins"] * 3, "stranger leaves")
+DISK: Final = "disk"
 STANDBY: Final = "standby"
 FRESH_WITHIN_S: Final = 120.0
 """Virtual time after the storm within which every standby must have all of the changelog."""
@@ -108,6 +111,9 @@ def plan(seed: int, mode: str = "task", keep: Collection[int] | None = None) -> 
             for kinds, count in once_or_twice
             for _ in range(rng.randint(*count))
         ]
+    if mode == DISK:
+        harms = range(rng.randint(3, 12))
+        events += [Event(round(rng.random() * STORM_S, 3), rng.choice(HARMS), rng.randrange(6)) for _ in harms]
     events.sort(key=lambda event: event.at_s)
     kept = tuple(event for index, event in enumerate(events) if keep is None or index in keep)
     return Plan(seed, workers, kept, tuple(_messages(rng, LAGGARD_MESSAGES if mode == LAGGARD else MESSAGES)))
@@ -154,6 +160,7 @@ async def _happen(history: Plan, mode: str) -> Outcome:
         restart_backoff_max_s=0.2 if mode in RACES else 4.0,
         standbys=1 if mode == STANDBY else rng.choice((0, 1)) if mode == OPERATOR else 0,
         handover_wait_ms=0 if mode in RACES else rng.choice((0, 0, 100, 500)),
+        store_give_up_s=rng.choice((3.0, 10.0)) if mode == DISK else 10.0,
     )
     # A stage whose output is looked at when it opens is safe twice over. Half of the histories do without, or no fault
     # would show that the second defence makes up for. Against an operator both are needed.
@@ -241,6 +248,8 @@ async def _strike(cluster: Cluster, event: Event) -> None:
             cluster.broker.compact(Partition(work.CHANGELOG.name, event.target % PARTITIONS))
         case "new disk":
             await cluster.new_disk(event.target)
+        case harm if harm in HARMS:
+            cluster.strike_store(harm, event.target)
         case operation if operation in OPERATIONS:
             cluster.operate(operation, event.target)
         case "stranger writes":
@@ -272,6 +281,7 @@ async def _watch(broker: MemoryLog, storm: list[asyncio.Task[None]]) -> list[Wro
 async def _calm(cluster: Cluster) -> list[Wrong]:
     """Everybody is back; now everything must be handled, and then everything must be right."""
     cluster.broker_back()
+    cluster.heal_disks()
     cluster.weather.lost_answer_probability = cluster.weather.lost_request_probability = 0.0
     for index in range(len(cluster.workers)):
         cluster.resume(index)
@@ -301,6 +311,8 @@ def _failed(cluster: Cluster) -> list[Wrong]:
     for worker in cluster.workers:
         if worker.crashed is not None:
             return [Wrong("crash", f"{worker.name}: {worker.crashed!r}")]
+        if worker.disturbed:
+            return [Wrong("disturbed", f"{worker.name}: {worker.disturbed[0]}")]
         if worker.refused_without_cause:
             return [Wrong("refused", f"{worker.name}: {worker.refused_without_cause[0]}")]
     return [Wrong("shut out", name) for name in cluster.strangers.shut_out]

@@ -23,7 +23,8 @@ async def _nothing_soon(*_arguments: Any) -> None:
 
 
 @contextlib.contextmanager
-def _all(*faults: AbstractContextManager[None]) -> Iterator[None]:
+def together(*faults: AbstractContextManager[None]) -> Iterator[None]:
+    """One fault in several places."""
     with contextlib.ExitStack() as stack:
         for fault in faults:
             stack.enter_context(fault)
@@ -39,12 +40,14 @@ def trimmed_changelog_is_believed() -> AbstractContextManager[None]:
             self.position = max(self.position, await self._log.low_watermark(self.changelog))
         await right(self, end, timeout_ms)
 
-    return _all(replaced(restore, "check_changelog", _nothing_soon), replaced(restore.ChangelogCopy, "advance", wrong))
+    return together(
+        replaced(restore, "check_changelog", _nothing_soon), replaced(restore.ChangelogCopy, "advance", wrong)
+    )
 
 
 def another_log_is_believed() -> AbstractContextManager[None]:
     """A topic is known by its name."""
-    return _all(replaced(identity, "check_identity", _nothing), replaced(continuity, "check_identity", _nothing))
+    return together(replaced(identity, "check_identity", _nothing), replaced(continuity, "check_identity", _nothing))
 
 
 def what_was_meant_is_not_read() -> AbstractContextManager[None]:
@@ -54,7 +57,7 @@ def what_was_meant_is_not_read() -> AbstractContextManager[None]:
     def wrong(_identity: str, _offset: int) -> tuple[bytes, bytes]:
         return right("memory/any", 0)
 
-    return _all(
+    return together(
         replaced(transaction, "meant_for", wrong),
         replaced(identity, "check_identity", _nothing),
         replaced(continuity, "check_identity", _nothing),
@@ -74,7 +77,7 @@ def changelog_that_went_back_is_written_on() -> AbstractContextManager[None]:
         right(self, rows, end)
 
     right = transaction.TaskParts.store_rows
-    return _all(replaced(transaction.TaskParts, "store_rows", wrong), replaced(restore, "check_meant", _nothing))
+    return together(replaced(transaction.TaskParts, "store_rows", wrong), replaced(restore, "check_meant", _nothing))
 
 
 def landmark_is_not_looked_for() -> AbstractContextManager[None]:
@@ -93,7 +96,7 @@ def store_ahead_begins_anew() -> AbstractContextManager[None]:
                 store.wipe()
 
     right = identity.check_changelog
-    return _all(
+    return together(
         replaced(restore, "check_changelog", wrong),
         replaced(continuity, "check_beginning", _nothing_soon),
         replaced(continuity, "check_identity", _nothing),
@@ -121,7 +124,7 @@ def expired_input_is_skipped() -> AbstractContextManager[None]:
 
 def lost_end_is_read_over() -> AbstractContextManager[None]:
     """A reader goes on where it was in a log that lost its end and grew past it again."""
-    return _all(
+    return together(
         replaced(Lineage, "ends_lost", lambda *_: []),
         replaced(identity, "_check_landmark", _nothing_soon),
     )
