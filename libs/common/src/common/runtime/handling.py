@@ -1,7 +1,7 @@
 """Asks a stage's handlers about a batch, and gathers what they say."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from opentelemetry.trace import SpanKind
@@ -36,8 +36,16 @@ class Handling:
     Every method raises OSError where a store cannot be read.
     """
 
-    def __init__(self, stage: str, outputs: frozenset[str], handler: Handler, tables: TaskTables, now_ns: int) -> None:
-        self.outbox = Outbox(stage, outputs)
+    def __init__(
+        self,
+        stage: str,
+        outputs: frozenset[str],
+        handler: Handler,
+        tables: TaskTables,
+        now_ns: int,
+        sizes_refused: Mapping[str, int] | None = None,
+    ) -> None:
+        self.outbox = Outbox(stage, outputs, sizes_refused)
         self.views: list[tuple[View, str]] = []
         self._stage = stage
         self._handler = handler
