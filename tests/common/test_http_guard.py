@@ -3,6 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import httpx
 import pytest
 import websockets
 from common.contracts.problems import PROBLEMS, problem_type
@@ -146,3 +147,19 @@ def test_table_of_problems_then_statuses_are_errors_and_titles_are_ascii() -> No
         assert 400 <= kind.status <= 599, name
         assert kind.title.isascii()
         assert kind.meaning
+
+
+@pytest.mark.parametrize("listens_on", ["::", "::1", "0.0.0.0", "127.0.0.1"])
+async def test_server_when_it_listens_on_ipv6_then_it_serves_by_every_address_that_reaches_it(listens_on: str) -> None:
+    web = FastAPI()
+    web.add_api_route("/health/ready", lambda: {"ready": True})
+    server = WebServer(web, listens_on, 0)
+    await server.start()
+    try:
+        async with httpx.AsyncClient(timeout=5) as client:
+            reached = {"::": ["[::1]", "127.0.0.1"], "::1": ["[::1]"]}.get(listens_on, ["127.0.0.1"])
+            for address in reached:
+                answer = await client.get(f"http://{address}:{server.port}/health/ready")
+                assert answer.status_code == 200, f"{listens_on} by {address}: {answer.text}"
+    finally:
+        await server.stop()

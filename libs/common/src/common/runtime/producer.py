@@ -65,6 +65,7 @@ class KafkaProducer:
         self._coordinator = -1
         self._identity = ProducerId(0, -1, -1)
         self._bumps_epoch = False
+        self._speaks: Mapping[int, tuple[int, int]] = {}
         self._sequences: dict[Partition, int] = {}
         self._bytes_max: dict[str, int] = {}
         """Of the batches for topics whose brokers refused larger ones."""
@@ -86,6 +87,7 @@ class KafkaProducer:
         """
         features: Features = await self._client.send(self._client.get_random_node(), ApiVersions())
         self._bumps_epoch = min(features.levels.get(TRANSACTION_FEATURE, 0), self._version_max) >= 2
+        self._speaks = features.versions
         ended = None
         if DescribeTransactions.API_KEY in features.versions:
             last: Transaction = await self._ask(DescribeTransactions(self._id), give_up_s)
@@ -93,7 +95,11 @@ class KafkaProducer:
         self._identity = await self._ask(InitProducerId(self._id, self._transaction_timeout_ms), give_up_s)
         if writes and ended is not None:
             await self._add_partitions(writes, give_up_s)
-            await self._ask(EndTxn(self._id, self._identity, ended), give_up_s)
+            await self._ask(EndTxn(self._id, self._identity, ended, self._newest(EndTxn, 4)), give_up_s)
+
+    def _newest(self, request: type[Request], ours: int) -> int:
+        """The version that both sides speak."""
+        return min(ours, self._speaks[request.API_KEY][1])
 
     async def _ask(self, request: Request, give_up_s: float, *, repeatable: bool = True) -> Any:
         """Asks the coordinator until it has done it; again without an answer only what is ``repeatable``."""
@@ -172,11 +178,13 @@ class KafkaProducer:
     async def _end(self, *, committed: bool) -> None:
         if not self._sent:
             return  # the coordinator has not heard of it
-        kind = EndTxnBumping if self._bumps_epoch else EndTxn
+        kind, version = (EndTxnBumping, 5) if self._bumps_epoch else (EndTxn, self._newest(EndTxn, 4))
         with translated(f"end the transaction of {self._id}"):
             async with asyncio.timeout(self._commit_timeout_s):
                 give_up_s = time.monotonic() + self._commit_timeout_s
-                answer = await self._ask(kind(self._id, self._identity, committed), give_up_s, repeatable=False)
+                answer = await self._ask(
+                    kind(self._id, self._identity, committed, version), give_up_s, repeatable=False
+                )
         if self._bumps_epoch:
             self._identity = answer
             self._sequences.clear()
@@ -253,7 +261,8 @@ class KafkaProducer:
         self, node: int, batches: Mapping[str, Mapping[int, bytes]]
     ) -> Mapping[tuple[str, int], tuple[int, int]]:
         await self._check_connection(node)
-        request = Produce(12 if self._bumps_epoch else 11, self._id, int(self._commit_timeout_s * 1000), batches)
+        version = self._newest(Produce, 12 if self._bumps_epoch else 11)
+        request = Produce(version, self._id, int(self._commit_timeout_s * 1000), batches)
         answer: Produced = await self._client.send(node, request)
         return answer.partitions
 

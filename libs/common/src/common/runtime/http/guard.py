@@ -19,6 +19,8 @@ from common.runtime.logs import get_logger
 _log = get_logger(__name__)
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?", re.ASCII)
 _POLICY: Final = b"content-security-policy"
+_IPV4_MAPPED: Final = "::ffff:"
+"""Before the address of an IPv4 connection to a socket that listens on both."""
 _FRAMES: Final = b"frame-ancestors"
 
 
@@ -73,7 +75,7 @@ class Guard:
 
 def _own_address(scope: Scope) -> bytes:
     server = scope.get("server")
-    address = str(server[0]).lower() if server else ""
+    address = str(server[0]).lower().removeprefix(_IPV4_MAPPED) if server else ""
     return f"[{address}]".encode() if ":" in address else address.encode()
 
 
