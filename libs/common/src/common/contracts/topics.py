@@ -202,6 +202,16 @@ STAGES: Final = Topic(
     retention_ms=-1,
     purpose="stages' partitions that were ever worked on, and the identity of the changelog then",
 )
+RUNTIME_OPERATIONS: Final = Topic(
+    "runtime.operations",
+    "operation",
+    RAW_SCHEMA,
+    "the tidemark command",
+    partitions=1,
+    cleanup="compact",
+    retention_ms=-1,
+    purpose="what operators did to stages and dead letters, by whom and why",
+)
 
 INGEST_FEED_CHANGELOG: Final = _changelog("ingest", "feed")
 SIGNALS_MARKET_CHANGELOG: Final = _changelog("signals", "market")
@@ -226,6 +236,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ORDERS_EVENTS,
     ORDERS_CANCEL_REPORTS,
     STAGES,
+    RUNTIME_OPERATIONS,
     INGEST_FEED_CHANGELOG,
     SIGNALS_MARKET_CHANGELOG,
     RISK_GATE_CHANGELOG,

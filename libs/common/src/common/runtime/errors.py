@@ -41,4 +41,9 @@ class Refused(Fatal):
     """What a partition owns and what the log holds do not belong together: nothing may be read or written there.
 
     An operator has to say which of the two is right; meanwhile the partition stands still and others are served.
+    ``remedy`` is the command of ``tidemark stage`` that helps, with what only it needs.
     """
+
+    def __init__(self, message: str, remedy: str = "show") -> None:
+        super().__init__(message)
+        self.remedy = remedy

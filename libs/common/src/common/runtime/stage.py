@@ -175,14 +175,20 @@ class StageRunner:
                 _log.warning("task_reopens", cause=cause, error=str(error), in_s=delay, **where)
                 await asyncio.sleep(delay)
             except Refused as refusal:
-                self._refuse(task, str(refusal), refused)
-                refused = str(refusal)
+                reason = f"{refusal}; {self._remedy(refusal, partition)}"
+                self._refuse(task, reason, refused)
+                refused = reason
                 await asyncio.sleep(self._settings.restart_backoff_max_s)
             except Exception as error:
                 _log.error("stage_failed", stage=self.stage.full_name, partition=partition, error=repr(error))
                 if self._failure and not self._failure.done():
                     self._failure.set_exception(error)
                 raise
+
+    def _remedy(self, refusal: Refused, partition: int) -> str:
+        command, *more = refusal.remedy.split(" ")
+        which = [f"--partition {partition}"] if more else []
+        return f"see `{' '.join(['tidemark stage', command, self.stage.full_name, *more, *which])}`"
 
     def _refuse(self, task: Task, reason: str, before: str) -> None:
         """The partition stands still until an operator has put it right; that is looked for now and then."""
