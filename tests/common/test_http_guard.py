@@ -163,3 +163,26 @@ async def test_server_when_it_listens_on_ipv6_then_it_serves_by_every_address_th
                 assert answer.status_code == 200, f"{listens_on} by {address}: {answer.text}"
     finally:
         await server.stop()
+
+
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+PARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize("path", ["/ok", "/fault", "/nowhere"])
+async def test_answer_then_it_names_its_trace_the_callers_where_there_is_one(path: str) -> None:
+    async with serving() as server, httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+        named = (await client.get(path, headers={"traceparent": PARENT})).headers["Tidemark-Trace-Id"]
+        assert named == TRACE_ID
+        for foreign in ("", "garbage", f"ff-{TRACE_ID}-b7ad6b7169203331-01", f"00-{'0' * 32}-b7ad6b7169203331-01"):
+            new = (await client.get(path, headers={"traceparent": foreign})).headers["Tidemark-Trace-Id"]
+            assert len(new) == 32 and int(new, 16) and new != TRACE_ID
+
+
+async def test_problem_then_its_body_names_the_trace_too() -> None:
+    async with serving() as server, httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+        answer = await client.get("/fault", headers={"traceparent": PARENT})
+        assert (answer.status_code, answer.json()["trace_id"]) == (500, TRACE_ID)
+        refused = await client.get("/ok", headers={"Host": "elsewhere.example"})
+        assert refused.status_code == 421
+        assert refused.json()["trace_id"] == refused.headers["Tidemark-Trace-Id"]

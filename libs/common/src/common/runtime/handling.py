@@ -10,6 +10,7 @@ from common.runtime.blocks import Answers
 from common.runtime.message import Handled, Headers, Message, Output, View
 from common.runtime.outbox import Outbox
 from common.runtime.overlay import TaskTables
+from common.runtime.span_ids import ids_of_message
 from common.runtime.telemetry import continued_span, current_traceparent, to_record
 
 Handler = Callable[[Message, TaskTables, int], Handled]
@@ -82,7 +83,8 @@ class Handling:
         """What the handler says, and the trace context for it: that of the span where one is recorded."""
         if not to_record(traceparent):
             return self._handler(message, self._tables, self._now_ns), traceparent
-        with continued_span(f"{self._stage} {message.topic.name}", traceparent, SpanKind.CONSUMER):
+        name, ids = f"{self._stage} {message.topic.name}", ids_of_message(message)
+        with continued_span(name, traceparent, SpanKind.CONSUMER, ids=ids):
             return list(self._handler(message, self._tables, self._now_ns)), current_traceparent()
 
     def at_once(self, batch: Sequence[Message], batch_handler: BatchHandler) -> None:
@@ -115,7 +117,7 @@ class Handling:
         if not to_record(traceparent):
             return traceparent
         name = f"{self._stage} {message.topic.name}"
-        with continued_span(name, traceparent, SpanKind.CONSUMER, began_ns=began_ns):
+        with continued_span(name, traceparent, SpanKind.CONSUMER, began_ns=began_ns, ids=ids_of_message(message)):
             return current_traceparent()
 
 
