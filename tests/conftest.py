@@ -1,12 +1,23 @@
 """Fixtures for tests against real parts: one stack per test session, names of its own for every test."""
 
+import contextlib
+import os
 import re
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
-from common.testing.stack import LocalStack, Stack
+from common.testing.stack import LocalStack, PartsError, Stack
+from common.testing.stack.native_jaeger import find_jaeger
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Compiles Jaeger, where it has to be, before the first test begins: no test's time limit is meant for that."""
+    wanted = any(item.get_closest_marker("jaeger") for item in session.items)
+    if wanted and not session.config.option.collectonly and os.environ.get("TIDEMARK_PARTS") != "docker":
+        with contextlib.suppress(PartsError):  # the test that needs it says so
+            find_jaeger()
 
 
 @pytest.fixture(scope="session")

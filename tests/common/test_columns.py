@@ -7,11 +7,10 @@ import pytest
 from aiokafka.record.memory_records import MemoryRecords
 from common.columns import Column, OutputColumns, RecordColumns
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.runtime import record_batches
 from common.runtime.fetch import verify_record_batches
 from common.runtime.log import RecordFields
 from common.runtime.message import Headers
-from common.runtime.record_batches import SEQUENCES, RecordBatches, record_count
+from common.runtime.record_batches import SEQUENCES, RecordBatches, halves, record_count
 from common.runtime.transaction_requests import ProducerId
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -89,20 +88,40 @@ def test_block_when_framed_then_the_bytes_of_aiokafkas_builder(
 def test_blocks_between_single_records_when_batches_are_small_then_all_in_order(
     parts: Sequence[tuple[bool, Sequence[tuple[bytes, bytes]]]], room: int
 ) -> None:
-    batches = RecordBatches(PRODUCER, SEQUENCES - 20)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(record_batches, "_ROOM", room)
-        for as_block, records in parts:
-            if as_block:
-                batches.extend_block(block_of(records, {}))
-            else:
-                batches.extend(fields(records, {}))
+    batches = RecordBatches(PRODUCER, SEQUENCES - 20, bytes_max=61 + room)
+    for as_block, records in parts:
+        if as_block:
+            batches.extend_block(block_of(records, {}))
+        else:
+            batches.extend(fields(records, {}))
     encoded = batches.encoded()
     assert read(encoded) == [record for _, records in parts for record in fields(records, {})]
     expected = SEQUENCES - 20
     for first, count in sequences(encoded):
         assert first == expected % SEQUENCES
         expected += count
+
+
+@settings(deadline=None)
+@given(
+    records=st.lists(st.tuples(st.binary(max_size=30), st.binary(max_size=300)), min_size=2, max_size=40),
+    sequence=st.sampled_from((0, 5, SEQUENCES - 3)),
+    block=st.booleans(),
+)
+def test_batch_when_it_is_cut_in_two_then_records_and_sequence_numbers_go_on(
+    records: Sequence[tuple[bytes, bytes]], sequence: int, block: bool
+) -> None:
+    whole = RecordBatches(PRODUCER, sequence)
+    if block:
+        whole.extend_block(block_of(records, {0: HEADERS}))
+    else:
+        whole.extend(fields(records, {0: HEADERS}))
+    (batch,) = whole.encoded()
+    both = halves(batch)
+    assert read(both) == read([batch])
+    (first, count), (second, rest) = sequences(both)
+    assert (first, second) == (sequence, (sequence + count) % SEQUENCES)
+    assert count + rest == len(records) and abs(count - rest) <= 1
 
 
 @settings(deadline=None)

@@ -1,5 +1,6 @@
 """Fetch responses: a batch that was damaged on its way is refused; what an aborted transaction wrote is left out."""
 
+import google_crc32c
 import pytest
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -53,6 +54,35 @@ def test_batch_when_the_position_is_in_its_middle_then_it_begins_there() -> None
     records, position = committed_records(Fetched(0, [], data), position=11)
     assert [record.value for record in records] == [b"11", b"12"]
     assert position == 13
+
+
+def emptied(batch: bytes) -> bytes:
+    """As log compaction leaves the last batch of a producer: its header, offsets and producer, and no record."""
+    head = bytearray(batch[:61])
+    head[8:12] = (61 - 12).to_bytes(4, "big")
+    head[57:61] = bytes(4)
+    head[17:21] = google_crc32c.value(bytes(head[21:])).to_bytes(4, "big")
+    return bytes(head)
+
+
+def control_batch(producer_id: int, base_offset: int) -> bytes:
+    """An abort marker."""
+    builder = DefaultRecordBatchBuilder(2, 0, 1, producer_id, 0, -1, 1_000)
+    builder.append(0, timestamp=1, key=b"\x00\x00\x00\x00", value=bytes(6), headers=[])
+    batch = bytearray(builder.build())
+    batch[:8] = base_offset.to_bytes(8, "big")
+    batch[22] |= 0x20
+    batch[17:21] = google_crc32c.value(bytes(batch[21:])).to_bytes(4, "big")
+    return bytes(batch)
+
+
+def test_batches_when_compaction_left_them_empty_then_they_are_passed() -> None:
+    left = emptied(transactional_batch(7, 10, b"10", b"11")) + emptied(control_batch(8, 12))
+    data = left + transactional_batch(8, 13, b"aborted") + control_batch(8, 14) + transactional_batch(8, 15, b"15")
+    records, position = committed_records(Fetched(0, [(8, 13)], data), position=10)
+    assert [(record.offset, record.value) for record in records] == [(15, b"15")]
+    assert position == 16
+    assert committed_records(Fetched(0, [], left), position=10) == ([], 13)
 
 
 def test_fetched_when_nothing_came_then_the_position_stays() -> None:

@@ -3,6 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import httpx
 import pytest
 import websockets
 from common.contracts.problems import PROBLEMS, problem_type
@@ -146,3 +147,42 @@ def test_table_of_problems_then_statuses_are_errors_and_titles_are_ascii() -> No
         assert 400 <= kind.status <= 599, name
         assert kind.title.isascii()
         assert kind.meaning
+
+
+@pytest.mark.parametrize("listens_on", ["::", "::1", "0.0.0.0", "127.0.0.1"])
+async def test_server_when_it_listens_on_ipv6_then_it_serves_by_every_address_that_reaches_it(listens_on: str) -> None:
+    web = FastAPI()
+    web.add_api_route("/health/ready", lambda: {"ready": True})
+    server = WebServer(web, listens_on, 0)
+    await server.start()
+    try:
+        async with httpx.AsyncClient(timeout=5) as client:
+            reached = {"::": ["[::1]", "127.0.0.1"], "::1": ["[::1]"]}.get(listens_on, ["127.0.0.1"])
+            for address in reached:
+                answer = await client.get(f"http://{address}:{server.port}/health/ready")
+                assert answer.status_code == 200, f"{listens_on} by {address}: {answer.text}"
+    finally:
+        await server.stop()
+
+
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+PARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize("path", ["/ok", "/fault", "/nowhere"])
+async def test_answer_then_it_names_its_trace_the_callers_where_there_is_one(path: str) -> None:
+    async with serving() as server, httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+        named = (await client.get(path, headers={"traceparent": PARENT})).headers["Tidemark-Trace-Id"]
+        assert named == TRACE_ID
+        for foreign in ("", "garbage", f"ff-{TRACE_ID}-b7ad6b7169203331-01", f"00-{'0' * 32}-b7ad6b7169203331-01"):
+            new = (await client.get(path, headers={"traceparent": foreign})).headers["Tidemark-Trace-Id"]
+            assert len(new) == 32 and int(new, 16) and new != TRACE_ID
+
+
+async def test_problem_then_its_body_names_the_trace_too() -> None:
+    async with serving() as server, httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+        answer = await client.get("/fault", headers={"traceparent": PARENT})
+        assert (answer.status_code, answer.json()["trace_id"]) == (500, TRACE_ID)
+        refused = await client.get("/ok", headers={"Host": "elsewhere.example"})
+        assert refused.status_code == 421
+        assert refused.json()["trace_id"] == refused.headers["Tidemark-Trace-Id"]

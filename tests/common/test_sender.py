@@ -1,5 +1,6 @@
 """The way for requests onto the log, against a real broker."""
 
+import asyncio
 import uuid
 
 import pytest
@@ -35,6 +36,15 @@ async def test_sender_when_a_record_was_refused_then_the_next_one_is_sent(stack:
         with pytest.raises(LogError):
             await sender.send(topic, b"key", b"x" * REFUSED_BYTES)
         assert await sender.send(topic, b"key", b"next") == (0, expected)
+    await sender.stop()
+
+
+async def test_sender_when_its_batches_are_too_large_but_no_message_is_then_all_are_sent(stack: Stack) -> None:
+    topic = await make_topic(stack.kafka_bootstrap)
+    sender = Sender(Settings(kafka_bootstrap=stack.kafka_bootstrap), "test")
+    await sender.start()
+    sent = await asyncio.gather(*(sender.send(topic, b"key", b"%d" % n + b"x" * 300) for n in range(50)))
+    assert sorted(offset for _, offset in sent) == list(range(50))
     await sender.stop()
 
 

@@ -10,18 +10,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
 import pytest
+import yaml
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from common.testing.stack import LocalStack, PartsError, Stack
 from common.testing.stack.containers import why_not_docker
 from common.testing.stack.homes import Home, clear_stale
+from common.testing.stack.native_jaeger import OTHERS_PERCENT, SLOW_MS, NativeJaeger, configuration, tail_sampling
 from redis.asyncio import Redis
 
 DEADLINE_S = 30.0
+REPOSITORY = Path(__file__).parents[2]
 
 
 def until(condition: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
@@ -317,8 +321,56 @@ async def test_containers_when_killed_and_restarted_then_data_are_kept_and_a_cra
     until(lambda: not any(map(is_running, processes)), "the guard removes the containers")
 
 
+def test_jaeger_in_compose_then_it_samples_as_the_one_of_the_tests() -> None:
+    written = yaml.safe_load((REPOSITORY / "compose" / "jaeger.yaml").read_text(encoding="utf-8"))
+    assert written["processors"]["tail_sampling"] == tail_sampling(OTHERS_PERCENT)
+    assert written["service"]["pipelines"] == configuration(1, 2, 3)["service"]["pipelines"]
+
+
+def exported(trace_id: str, milliseconds: int = 1, *, failed: bool = False, asked: bool = False) -> dict[str, Any]:
+    """A trace of one span, as OTLP has it."""
+    now_ns = time.time_ns()
+    span = {
+        "traceId": trace_id * 32,
+        "spanId": "eee19b7ec3c1b174",
+        "name": "hello",
+        "kind": 1,
+        "startTimeUnixNano": str(now_ns - milliseconds * 1_000_000),
+        "endTimeUnixNano": str(now_ns),
+        "status": {"code": 2 if failed else 0},
+        "attributes": [{"key": "tidemark.client_sampled", "value": {"boolValue": asked}}],
+    }
+    service = {"attributes": [{"key": "service.name", "value": {"stringValue": "probe"}}]}
+    return {"resourceSpans": [{"resource": service, "scopeSpans": [{"spans": [span]}]}]}
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # compiles Jaeger where neither the machine nor the cache has it
+@pytest.mark.jaeger
+async def test_jaeger_when_a_trace_was_asked_for_failed_or_slow_then_it_is_kept_and_others_are_not(
+    tmp_path: Path,
+) -> None:
+    jaeger = NativeJaeger(tmp_path, others_percent=0)
+    jaeger.start()
+    try:
+        async with httpx.AsyncClient() as client:
+            ordinary = exported("1")
+            kept = [exported("2", asked=True), exported("3", failed=True), exported("4", SLOW_MS + 100)]
+            for batch in (ordinary, *kept):
+                (await client.post(f"{jaeger.otlp_endpoint}/v1/traces", json=batch)).raise_for_status()
+            found: set[str] = set()
+            give_up_s = time.monotonic() + DEADLINE_S
+            while len(found) < len(kept):
+                assert time.monotonic() < give_up_s, found
+                await asyncio.sleep(0.2)
+                traces = (await client.get(f"{jaeger.address}/api/traces", params={"service": "probe"})).json()["data"]
+                found = {trace["traceID"][0] for trace in traces or []}
+            assert found == {"2", "3", "4"}
+    finally:
+        jaeger.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.jaeger
 async def test_jaeger_when_asked_for_then_an_exported_span_is_found() -> None:
     span = {
         "traceId": "5b8efff798038103d269b633813fc60c",

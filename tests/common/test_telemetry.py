@@ -1,10 +1,16 @@
 """Trace context between services."""
 
+from contextvars import copy_context
+
 import pytest
 from common.runtime import telemetry
-from common.runtime.telemetry import Allowance, is_sampled, to_record
+from common.runtime.http.trace_ids import begin_request
+from common.runtime.span_ids import ids_of
+from common.runtime.telemetry import Allowance, BoundedSampler, RequestIds, context_of, is_sampled, to_record
+from common.testing.orders import intent
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
+from opentelemetry.trace import format_trace_id
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-"
@@ -52,3 +58,32 @@ def test_messages_in_a_flood_then_spans_for_the_first_sampled_ones_and_none_for_
     monkeypatch.setattr(telemetry, "_spans", Allowance(2, lambda: 0.0))
     recorded = [to_record(TRACE + flags) for flags in ("00", "01", "00", "01", "01", "01")]
     assert recorded == [False, True, False, True, False, False]
+
+
+def test_trace_that_begins_in_a_request_then_it_has_the_id_that_the_answer_names() -> None:
+    tracer = TracerProvider(sampler=ALWAYS_ON, id_generator=RequestIds()).get_tracer("test")
+
+    def request() -> tuple[str, str]:
+        named = begin_request([(b"accept", b"*/*")])
+        with tracer.start_as_current_span("root") as root:
+            return named, format_trace_id(root.get_span_context().trace_id)
+
+    first, second = copy_context().run(request), copy_context().run(request)
+    assert first[0] == first[1] and second[0] == second[1] and first != second
+    with tracer.start_as_current_span("outside of any") as span:
+        assert format_trace_id(span.get_span_context().trace_id) not in (first[0], second[0])
+
+
+def test_new_traces_in_a_flood_then_so_many_are_sampled_and_those_that_were_asked_for_all() -> None:
+    sampler = ParentBased(BoundedSampler(ALWAYS_ON, Allowance(3, lambda: 0.0)))
+    tracer = TracerProvider(sampler=sampler).get_tracer("test")
+    roots = [tracer.start_span("root").is_recording() for _ in range(10)]
+    assert roots == [True] * 3 + [False] * 7
+    asked = context_of(TRACE + "01")
+    assert all(tracer.start_span("asked", asked).is_recording() for _ in range(10))
+
+
+def test_span_of_a_message_then_it_says_which_order_account_and_symbol() -> None:
+    said = intent(account_id="A1", client_order_id="mine", symbol="CEFI")
+    assert ids_of(said) == {"account_id": "A1", "symbol": "CEFI", "order_id": "A1.mine"}
+    assert ids_of(object()) == {}

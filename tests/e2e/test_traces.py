@@ -18,7 +18,7 @@ from tidemark.quotes import QuoteBoard
 from tidemark.state import StateDir
 from websockets.asyncio.client import ClientConnection, connect
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.jaeger, pytest.mark.asyncio(loop_scope="module")]
 ACCOUNT = "TRACED"
 WAIT_S = 60.0
 ORDER_EDGES = {("orders", "risk"), ("risk", "orders"), ("orders", "push")}
@@ -27,7 +27,7 @@ MARKET_EDGES = {("ingest", "signals"), ("signals", "push")}
 
 @pytest.fixture(scope="module")
 def jaeger() -> Iterator[Stack]:
-    """A Jaeger of this test's own; compiled once per machine."""
+    """A Jaeger of this test's own."""
     with LocalStack({"jaeger"}) as running:
         yield running.addresses
 
@@ -78,6 +78,21 @@ async def until_edges(jaeger: Stack, service: str, wanted: set[tuple[str, str]])
         raise AssertionError(f"edges from {service}: {found}, without {wanted - found}") from None
 
 
+async def until_found(jaeger: Stack, trace_id: str, order_id: str, symbol: str) -> None:
+    """By the id that the answer named, and by what the trace is about."""
+    about = {"order_id": order_id, "account_id": ACCOUNT, "symbol": symbol}
+    async with httpx.AsyncClient(base_url=jaeger.jaeger_url, timeout=30) as client, asyncio.timeout(WAIT_S):
+        while True:
+            named = (await client.get(f"/api/traces/{trace_id}")).json().get("data") or []
+            wanted = {"service": "risk", "lookback": "1h", "tags": json.dumps({"order_id": order_id})}
+            found = (await client.get("/api/traces", params=wanted)).json().get("data") or []
+            if named and trace_id in {trace["traceID"] for trace in found}:
+                break
+            await asyncio.sleep(0.5)
+    tags = [{tag["key"]: tag["value"] for tag in span["tags"]} for span in named[0]["spans"]]
+    assert any(about.items() <= each.items() for each in tags), tags
+
+
 async def subscribed(push_url: str, topics: list[str]) -> ClientConnection:
     """A browser's stand-in: frames are only made for somebody who asked."""
     socket = await connect(f"{push_url.replace('http', 'ws', 1)}/ws", max_size=None)
@@ -106,6 +121,7 @@ async def test_order_and_ticks_when_traced_then_the_graph_reaches_the_frame(trac
             answer = await client.post("/v1/orders", json=body)
         assert answer.status_code == 201, answer.text
         await until_edges(jaeger, "orders", ORDER_EDGES)
+        await until_found(jaeger, answer.headers["Tidemark-Trace-Id"], answer.json()["order_id"], symbol)
         await until_edges(jaeger, "ingest", MARKET_EDGES)
     finally:
         draining.cancel()

@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 
 from common.contracts.topics import TOPICS
 from common.runtime.admin import create_topics
-from common.testing.stack import Jvm, LocalStack, PartsError, Stack
+from common.testing.stack import PARTS, Jvm, LocalStack, PartsError, Stack
 
 from tidemark.control import ControlError, ControlServer
 from tidemark.fleet import BACKOFF_MAX_S, Fleet, FleetError
@@ -48,6 +48,8 @@ class DeploymentOptions:
     jvm: Jvm = Jvm.START
     provider: str | None = None
     """How local parts are run: ``native`` or ``docker``; None: as the environment says."""
+    traces: bool = False
+    """Start Jaeger, too, and have every trace recorded there."""
     brokers: int = 1
     """1 or 3. Of three, every record is on all and two have it before it counts."""
     second_host: str = ""
@@ -64,6 +66,7 @@ class Deployment:
         self.options = options
         self.addresses = options.external or Addresses()
         self.stack: LocalStack | None = None
+        self.jaeger_url = ""
         self.stopped = asyncio.Event()
         """Set when somebody asked for the end (``tidemark down``)."""
         self._report = report
@@ -94,6 +97,7 @@ class Deployment:
 
     async def _start(self) -> None:
         state, options = self.state, self.options
+        environment = dict(options.environment)
         state.prepare()
         self._stack.enter_context(state.claimed())
         if options.fresh:
@@ -101,13 +105,19 @@ class Deployment:
                 shutil.rmtree(path, ignore_errors=True)
             state.prepare()
         if options.external is None:
+            if options.traces:
+                self._report("starting Jaeger; the first time on a machine it is compiled, which takes minutes")
             self._report("starting Kafka, Redis and PostgreSQL")
             stack = await self._stack.enter_async_context(self._local_parts())
             self.addresses = Addresses(stack.kafka_bootstrap, stack.redis_url, stack.postgres_dsn)
+            self.jaeger_url = stack.jaeger_url
+            if options.traces:
+                traced = {"TIDEMARK_OTLP_ENDPOINT": stack.otlp_endpoint, "TIDEMARK_TRACE_RATIO": "1"}
+                environment = {**traced, **environment}
         self.addresses = replace(self.addresses, data_dir=str(state.data))
         await create_topics(self.addresses.kafka_bootstrap, TOPICS, replication=options.brokers)
         ports = choose_ports(dict.fromkeys((*SERVICES, *options.services)), any_free=options.any_free_ports)
-        chosen = FleetOptions(ports, options.feed, options.environment, options.services)
+        chosen = FleetOptions(ports, options.feed, environment, options.services)
         fleet = Fleet(service_specs(self.addresses, state, chosen), self._report, options.restart_wait_max_s)
         self._report(f"starting {', '.join(fleet.names)}")
         # Entered before the services start, so that `down` and `status` work while they do.
@@ -116,6 +126,7 @@ class Deployment:
         record = record_of_this_process(
             self.addresses, {name: fleet.spec(name).url for name in fleet.names}, str(control.path)
         )
+        record = replace(record, traces=self.jaeger_url)
         state.write(record)
         await self._stack.enter_async_context(fleet)
         await fleet.wait_ready(timeout_s=READY_TIMEOUT_S, on_ready=lambda name: self._report(f"{name} is ready"))
@@ -125,6 +136,7 @@ class Deployment:
     async def _local_parts(self) -> AsyncIterator[Stack]:
         options = self.options
         stack = LocalStack(
+            PARTS | {"jaeger"} if options.traces else PARTS,
             data_dir=self.state.parts,
             keep=options.keep,
             jvm=options.jvm,

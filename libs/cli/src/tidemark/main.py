@@ -20,6 +20,9 @@ COMMANDS: Final = {
     "breaks": ("breaks", "Execution reports that the books refuse: list them, book or refuse each."),
     "topics": ("topics", "What the topics should be: create what is missing, show what differs, set what can be set."),
     "projection": ("projection", "Show how far the rows in PostgreSQL are, or have them made anew from the log."),
+    "stage": ("stage", "A stage's partitions: show and verify them, discard a store, move an input position."),
+    "dlq": ("dlq", "Messages that a stage has set aside: list them, show one, send one back."),
+    "view": ("view", "Have the rows for people in Redis written anew."),
     "auditor": ("auditor", "Compare every store with the committed log, all the time."),
     "chaos": (
         "chaos",

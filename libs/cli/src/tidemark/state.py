@@ -47,6 +47,8 @@ class FleetRecord:
     control: str
     """Path of the control socket."""
     ready: bool = False
+    traces: str = ""
+    """Where Jaeger shows traces; empty: it was not asked for."""
 
     @property
     def alive(self) -> bool:

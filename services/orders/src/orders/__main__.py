@@ -1,7 +1,9 @@
 """``python -m orders worker``."""
 
+from common.runtime.replica import as_replica
+
 from orders.app import build
 from orders.settings import OrdersSettings
 
 if __name__ == "__main__":
-    build(OrdersSettings()).main()
+    build(as_replica(OrdersSettings(), "orders")).main()

@@ -3,6 +3,7 @@
 import sys
 
 from common.runtime.allocator import keep_freed_memory
+from common.runtime.replica import as_replica
 
 from risk.app import build
 from risk.settings import RiskSettings
@@ -12,4 +13,4 @@ if __name__ == "__main__":
     warm()  # before the loop runs: compiling in it would cost the worker its place in the group
     if sys.argv[1:] != ["warm"]:
         keep_freed_memory()
-        build(RiskSettings()).main()
+        build(as_replica(RiskSettings(), "risk")).main()

@@ -2,6 +2,8 @@
 
 import sys
 
+from common.runtime.replica import as_replica
+
 from signals.app import build
 from signals.settings import SignalsSettings
 from signals.warm import warm
@@ -9,4 +11,4 @@ from signals.warm import warm
 if __name__ == "__main__":
     warm()  # before the loop runs: compiling in it would cost the worker its place in the group
     if sys.argv[1:] != ["warm"]:
-        build(SignalsSettings()).main()
+        build(as_replica(SignalsSettings(), "signals")).main()

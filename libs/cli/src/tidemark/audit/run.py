@@ -90,7 +90,7 @@ class Folds:
             self._request(message)
         elif topic in DEAD:
             headers = dict(message.headers)
-            place = (int(headers["dlq.partition"]), int(headers["dlq.offset"]))
+            place = (int(headers["dlq.partition"] or b""), int(headers["dlq.offset"] or b""))
             (self.intents if topic is DEAD[0] else self.commands).dead(place)
         else:
             try:

@@ -190,7 +190,8 @@ class FleetFiles:
 
     def look(self) -> None:
         """Looks at every store once. Raises OSError where the disk refuses."""
-        found = sorted(self._data_dir.glob("*/*/*/store"))
+        replicas = self._data_dir.glob("*/*/*/*/store")
+        found = sorted([*self._data_dir.glob("*/*/*/store"), *replicas])
         now_s = time.monotonic()
         self._look_for_gone(set(found), now_s)
         for path in found:

@@ -56,7 +56,7 @@ class Invariants:
         place = (message.partition, message.offset)
         if message.topic is INTENTS_DEAD:
             headers = dict(message.headers)
-            self._answer((int(headers["dlq.partition"]), int(headers["dlq.offset"])), "a dead letter")
+            self._answer((int(headers["dlq.partition"] or b""), int(headers["dlq.offset"] or b"")), "a dead letter")
             return
         try:
             body = message.body

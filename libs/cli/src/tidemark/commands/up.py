@@ -11,7 +11,9 @@ from typing import Annotated, Any, Final
 import typer
 from common.contracts.topics import TOPICS
 from common.runtime.reader import CommittedReader
+from common.testing.stack.errors import PartsError
 from common.testing.stack.processes import log_tail
+from common.testing.stack.provider import fetch_native
 from rich.markup import escape
 from rich.table import Column, Table
 
@@ -48,6 +50,7 @@ def up(
     symbols: Annotated[int, typer.Option(min=1, help="Symbols of the synthetic market.")] = 500,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget all data of earlier starts first.")] = False,
     any_ports: Annotated[bool, typer.Option("--any-ports", help="Any free ports instead of the usual ones.")] = False,
+    traces: Annotated[bool, typer.Option("--traces", help="Start Jaeger, too, and record every trace there.")] = False,
     state_dir: StateDirOption = DEFAULT_STATE,
 ) -> None:
     """Start Kafka, Redis, PostgreSQL, the five services and the auditor on this machine; Ctrl-C stops all of it.
@@ -57,10 +60,10 @@ def up(
     """
     state = StateDir(state_dir)
     if detach:
-        console.run(_detached(state))
+        console.run(_detached(state, traces))
         return
     environment = synthetic_feed(seed, rate, symbols) if feed is FeedChoice.SYNTHETIC else IDLE_FEED
-    options = DeploymentOptions(feed=environment, fresh=fresh, any_free_ports=any_ports, services=FLEET)
+    options = DeploymentOptions(feed=environment, fresh=fresh, any_free_ports=any_ports, services=FLEET, traces=traces)
     console.run(_up(state, options))
 
 
@@ -71,13 +74,20 @@ async def _up(state: StateDir, options: DeploymentOptions) -> None:
     async with Deployment(state, options, say) as deployment:
         console.out.print(f"dashboard  {deployment.url('push')}")
         console.out.print(f"orders API {deployment.url('orders')}/docs")
+        if deployment.jaeger_url:
+            console.out.print(f"traces     {deployment.jaeger_url}")
         console.err.print("ready; Ctrl-C stops everything")
         await deployment.stopped.wait()
 
 
-async def _detached(state: StateDir) -> None:
+async def _detached(state: StateDir, traces: bool) -> None:
     """Starts the same command in the background and waits until it says that everything is ready."""
     state.prepare()
+    if traces:
+        try:
+            await asyncio.to_thread(fetch_native, frozenset({"jaeger"}))  # compiled the first time, which may take long
+        except PartsError as error:
+            raise console.CommandError(str(error)) from error
     if state.running() is not None:
         raise console.CommandError(f"a fleet runs in {state.root} already; `tidemark status` shows it")
     arguments = [argument for argument in sys.argv[1:] if argument not in ("--detach", "-d")]
@@ -90,6 +100,8 @@ async def _detached(state: StateDir) -> None:
             if record is not None and record.ready:
                 console.out.print(f"dashboard  {record.services['push']}")
                 console.out.print(f"orders API {record.services['orders']}/docs")
+                if record.traces:
+                    console.out.print(f"traces     {record.traces}")
                 return
             if child.exit_code is not None:
                 raise console.CommandError(f"the fleet did not start; the end of {log}:\n{log_tail(log)}")

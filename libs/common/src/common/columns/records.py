@@ -80,8 +80,8 @@ class RecordColumns(RecordBlock):
             encode_varint(len(headers), text.append)
             for name, value in headers:
                 for field in (name.encode(), value):
-                    encode_varint(len(field), text.append)
-                    text += field
+                    encode_varint(-1 if field is None else len(field), text.append)
+                    text += field or b""
             ends[at] = len(text)
         return Column(np.frombuffer(text, np.uint8), begins, ends)
 

@@ -213,7 +213,7 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
 
         async def dead_letters(stream: Any) -> None:
             async for event in stream.events():
-                headers = {key: value.decode("utf-8", "replace") for key, value in dict(event.headers).items()}
+                headers = {key: (value or b"").decode("utf-8", "replace") for key, value in dict(event.headers).items()}
                 metrics.DEAD_LETTERS_SEEN.labels(self.service_name, headers.get("dlq.topic", "")).inc()
                 _log.error("dead_letter_seen", **{name.replace(".", "_"): text for name, text in headers.items()})
 

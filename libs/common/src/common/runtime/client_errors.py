@@ -19,6 +19,8 @@ _FATAL = (
 PRODUCER_FENCED = 90
 UNKNOWN_TOPIC_OR_PARTITION = 3
 CONCURRENT_TRANSACTIONS = 51
+TOO_LARGE = frozenset({10, 18})
+"""MESSAGE_TOO_LARGE: above ``max.message.bytes``; RECORD_LIST_TOO_LARGE: above ``segment.bytes``."""
 NOT_DONE = frozenset({
     UNKNOWN_TOPIC_OR_PARTITION,  # also while metadata of a new topic spread
     5,  # LEADER_NOT_AVAILABLE

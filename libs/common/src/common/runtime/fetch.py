@@ -63,7 +63,10 @@ def committed_records(fetched: Fetched, position: int) -> tuple[Sequence[StoredR
         while starting and starting[0][1] <= batch.base_offset:
             aborting.add(starting.popleft()[0])
         if batch.is_control_batch:
-            if ControlRecord.parse(next(iter(batch)).key) == ABORT_MARKER:
+            # Compaction takes a marker and leaves its batch empty while the broker still knows the producer by it; what
+            # the marker ended was taken before.
+            marker = next(iter(batch), None)
+            if marker is not None and ControlRecord.parse(marker.key) == ABORT_MARKER:
                 aborting.discard(batch.producer_id)
         elif not (batch.is_transactional and batch.producer_id in aborting):
             if batch.base_offset >= position:

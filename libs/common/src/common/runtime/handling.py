@@ -1,7 +1,7 @@
 """Asks a stage's handlers about a batch, and gathers what they say."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from opentelemetry.trace import SpanKind
@@ -10,6 +10,7 @@ from common.runtime.blocks import Answers
 from common.runtime.message import Handled, Headers, Message, Output, View
 from common.runtime.outbox import Outbox
 from common.runtime.overlay import TaskTables
+from common.runtime.span_ids import ids_of_message
 from common.runtime.telemetry import continued_span, current_traceparent, to_record
 
 Handler = Callable[[Message, TaskTables, int], Handled]
@@ -36,8 +37,16 @@ class Handling:
     Every method raises OSError where a store cannot be read.
     """
 
-    def __init__(self, stage: str, outputs: frozenset[str], handler: Handler, tables: TaskTables, now_ns: int) -> None:
-        self.outbox = Outbox(stage, outputs)
+    def __init__(
+        self,
+        stage: str,
+        outputs: frozenset[str],
+        handler: Handler,
+        tables: TaskTables,
+        now_ns: int,
+        sizes_refused: Mapping[str, int] | None = None,
+    ) -> None:
+        self.outbox = Outbox(stage, outputs, sizes_refused)
         self.views: list[tuple[View, str]] = []
         self._stage = stage
         self._handler = handler
@@ -74,7 +83,8 @@ class Handling:
         """What the handler says, and the trace context for it: that of the span where one is recorded."""
         if not to_record(traceparent):
             return self._handler(message, self._tables, self._now_ns), traceparent
-        with continued_span(f"{self._stage} {message.topic.name}", traceparent, SpanKind.CONSUMER):
+        name, ids = f"{self._stage} {message.topic.name}", ids_of_message(message)
+        with continued_span(name, traceparent, SpanKind.CONSUMER, ids=ids):
             return list(self._handler(message, self._tables, self._now_ns)), current_traceparent()
 
     def at_once(self, batch: Sequence[Message], batch_handler: BatchHandler) -> None:
@@ -107,7 +117,7 @@ class Handling:
         if not to_record(traceparent):
             return traceparent
         name = f"{self._stage} {message.topic.name}"
-        with continued_span(name, traceparent, SpanKind.CONSUMER, began_ns=began_ns):
+        with continued_span(name, traceparent, SpanKind.CONSUMER, began_ns=began_ns, ids=ids_of_message(message)):
             return current_traceparent()
 
 

@@ -77,11 +77,14 @@ async def check_changelog(log: Log, changelog: Partition, store: Store, start: i
     position = store.changelog_offset()
     check_identity(changelog.topic, store.get(LOG_KEY), await log.identity(changelog.topic))
     if position > end:
-        raise Refused(f"{changelog} ends at {end}, and the store has it up to {position}: the log lost its end")
+        raise Refused(
+            f"{changelog} ends at {end}, and the store has it up to {position}: the log lost its end", "verify"
+        )
     begin = await log.low_watermark(changelog)
     if begin > start:
         raise Refused(
-            f"{changelog} begins at {begin}, and the store has it up to {start}: rows between the two are lost"
+            f"{changelog} begins at {begin}, and the store has it up to {start}: rows between the two are lost",
+            "verify",
         )
     if start:
         await _check_landmark(log, changelog, store.get(LANDMARK_KEY), begin)
@@ -133,9 +136,14 @@ async def check_input(log: Log, source: Partition, position: int | None, kept: b
     if position is None:
         return begin
     if position < begin:
-        raise Refused(f"{source} begins at {begin}, but only {position} were handled: records expired unread")
+        raise Refused(
+            f"{source} begins at {begin}, but only {position} were handled: records expired unread",
+            f"seek {source.topic}",
+        )
     if position > end:
-        raise Refused(f"{source} ends at {end}, but {position} were handled: the log lost its end")
+        raise Refused(
+            f"{source} ends at {end}, but {position} were handled: the log lost its end", f"seek {source.topic}"
+        )
     return position
 
 

@@ -36,11 +36,15 @@ from common.runtime.read_requests import (
 from common.runtime.settings import Settings
 from common.runtime.topic_requests import AlterConfigs, Altered, DescribeConfigs, TopicSettings
 from common.runtime.transaction_requests import (
+    ApiVersions,
     DescribeProducers,
     DescribeTransactions,
+    Features,
+    InitProducerId,
     Listed,
     ListTransactions,
     OpenProducers,
+    Produce,
     Transaction,
 )
 from common.runtime.wire import Request
@@ -53,6 +57,30 @@ LEADER_AWAY_S: Final = 0.05
 LEADER_AWAY_MAX_S: Final = 1.0
 GONE_LOOKS: Final = 4
 """How often in a row a topic must be missing before it counts as deleted: metadata spread from broker to broker."""
+
+
+NEEDED: Final[Mapping[type[Request], int]] = {
+    Produce: 9,
+    Fetch: 13,
+    ListOffsets: 6,
+    DescribeTopic: 12,
+    OffsetForLeaderEpoch: 4,
+    InitProducerId: 4,
+    DescribeProducers: 0,
+    ListTransactions: 0,
+}
+"""Request → the version without which a stage cannot work. ``Fetch`` 13 names topics by id; Kafka 3.1 has them all."""
+OLDEST_KAFKA: Final = "3.1"
+
+
+def check_versions(brokers: Features) -> None:
+    """Raises Fatal where the brokers lack a request that is needed: they would close the connection without a word."""
+    for request, version in NEEDED.items():
+        oldest, newest = brokers.versions.get(request.API_KEY, (0, -1))
+        if newest < version:
+            name = "Metadata" if request is DescribeTopic else request.__name__
+            has = f"speak {name} {oldest} to {newest}" if newest >= 0 else f"do not know {name}"
+            raise Fatal(f"the brokers {has}, and version {version} is needed: Kafka {OLDEST_KAFKA} or newer")
 
 
 class Leaders:
@@ -198,11 +226,12 @@ class KafkaLog:
         )
 
     async def start(self) -> None:
-        """Connects. Raises Retriable where no broker answers."""
+        """Connects. Raises Retriable where no broker answers, Fatal where the brokers are too old."""
         client = self._make_client(self._client_id)
         with translated(f"connect to {self._settings.kafka_bootstrap}"):
             try:
                 await client.bootstrap()
+                check_versions(await client.send(client.get_random_node(), ApiVersions()))
             except BaseException:
                 await client.close()
                 raise

@@ -6,10 +6,10 @@ tasks are in it, so while one commits, messages gather for all of them. There is
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
 
-from common.runtime.errors import LogError, Retriable
+from common.runtime.errors import LogError, Retriable, TooLarge
 from common.runtime.log import Log, Partition, Producer
 from common.runtime.settings import Settings
 from common.runtime.transaction import Note, Outcome, Work, commit
@@ -142,7 +142,13 @@ class Session:
             return False
         began = time.monotonic()
         self.doubtful = {work.parts.changelog for _, work in works} | {note.changelog for note, _ in notes}
-        outcomes, ends = await commit(self._producer, [work for _, work in works], [note for note, _ in notes])
+        outcomes: Sequence[Outcome]
+        try:
+            outcomes, ends = await commit(self._producer, [work for _, work in works], [note for note, _ in notes])
+        except TooLarge as refused:
+            if not works:
+                raise  # no message is to blame for a row about ownership
+            outcomes, ends, notes = [refused] * len(works), refused.ends, []
         self.doubtful = set()
         self.unsettled.update(ends)
         # A commit that failed has failed the notes with it, so they stay in the list until here.

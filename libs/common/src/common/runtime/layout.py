@@ -103,13 +103,13 @@ def _check_way(stage: "Stage", parts: TaskParts, found: Kept) -> None:
     if found.version + found.growing > stage.version:
         raise Newer(
             f"{parts.changelog} holds rows of layout {found.version + found.growing}, and this release of {knows}: "
-            f"start the release that wrote them; `tidemark stage show {stage.full_name}` lists what there is"
+            "start the release that wrote them"
         )
     for version in range(found.version, stage.version):
         if version not in stage.migrations:
             raise Refused(
                 f"{parts.changelog} holds rows of layout {version}, {knows} and has no migration from it: start a "
-                f"release that has one, or `tidemark stage reset {stage.full_name}`"
+                "release that has one"
             )
 
 
@@ -133,7 +133,8 @@ async def _check_all(stage: "Stage", parts: TaskParts) -> None:
             if reason := check(key, raw):
                 raise Refused(
                     f"{parts.changelog}: {reason}. The state was written by a release with other rows under the same "
-                    f"version, or is broken: start that release, or `tidemark stage verify {stage.full_name}`"
+                    "version, or is broken: start that release",
+                    "verify",
                 )
 
 

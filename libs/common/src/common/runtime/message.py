@@ -8,7 +8,8 @@ import msgspec
 from common.contracts.topics import Topic
 from common.contracts.views import ViewModel
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
+"""A header without a value is null in Kafka; bridges and connectors write such."""
 
 
 class Message(msgspec.Struct, eq=False, gc=False):
@@ -38,7 +39,7 @@ class Message(msgspec.Struct, eq=False, gc=False):
         if not self.headers:
             return ""
         for name, value in self.headers:
-            if name == "traceparent":
+            if name == "traceparent" and value is not None:
                 return value.decode("ascii", "replace")
         return ""
 

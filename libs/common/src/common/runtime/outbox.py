@@ -8,6 +8,7 @@ from common.runtime.blocks import OutputBlock
 from common.runtime.log import Partition, RecordFields, Records
 from common.runtime.message import Headers, Output
 from common.runtime.partitioner import partition_of
+from common.runtime.record_batches import size_alone
 
 
 class _Sink:
@@ -23,14 +24,16 @@ class _Sink:
 class Outbox:
     """Collects the outputs of a batch. A stage writes to the topics it declared and to no other."""
 
-    def __init__(self, stage: str, declared: frozenset[str]) -> None:
+    def __init__(self, stage: str, declared: frozenset[str], sizes_refused: Mapping[str, int] | None = None) -> None:
         self._stage = stage
+        self._sizes_refused = sizes_refused
         self._declared = declared
         self._sinks: dict[str, _Sink] = {}
         self._collected: deque[tuple[Partition, Records]] = deque()
 
     def add(self, output: Output, now_ms: int, headers: Headers) -> None:
-        """Raises ValueError for a topic that was not declared, and what the topic's schema raises at the body."""
+        """Raises ValueError for a topic that was not declared or does not take as much, and what the topic's schema
+        raises at the body."""
         topic = output.topic
         sink = self._sinks.get(topic.name)
         if sink is None:
@@ -43,7 +46,14 @@ class Outbox:
         if records is None:
             records = sink.open[number] = []
             self._collected.append((Partition(topic.name, number), records))
+        if self._sizes_refused:
+            self._check_size(topic.name, (key, value, now_ms, headers))
         records.append((key, value, now_ms, headers))
+
+    def _check_size(self, topic: str, record: RecordFields) -> None:
+        refused = (self._sizes_refused or {}).get(topic)
+        if refused is not None and (size := size_alone(record)) >= refused:
+            raise ValueError(f"an output of {size} bytes for {topic}, which takes none of {refused}")
 
     def add_block(self, block: OutputBlock, now_ms: int, headers: Mapping[int, Headers]) -> None:
         """``headers`` as ``OutputBlock.records`` takes them. Raises ValueError for a topic that was not declared."""

@@ -8,6 +8,7 @@ here are the requests in order, with record batches from aiokafka's Cython encod
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
@@ -16,11 +17,11 @@ from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.errors import KafkaError
 
 from common.runtime.blocks import RecordBlock
-from common.runtime.client_errors import NOT_DONE, UNKNOWN_TOPIC_OR_PARTITION, refusal, translated
-from common.runtime.errors import Retriable
+from common.runtime.client_errors import NOT_DONE, TOO_LARGE, UNKNOWN_TOPIC_OR_PARTITION, refusal, translated
+from common.runtime.errors import Retriable, TooLarge
 from common.runtime.failpoints import passing
 from common.runtime.log import Partition, Records
-from common.runtime.record_batches import SEQUENCES, RecordBatches, record_count
+from common.runtime.record_batches import BATCH_BYTES_MAX, SEQUENCES, RecordBatches, halves, record_count
 from common.runtime.settings import Settings
 from common.runtime.transaction_requests import (
     AddPartitionsToTxn,
@@ -47,6 +48,8 @@ METADATA_SPREADS_S: Final = 5.0
 """A topic that a broker still does not know after this does not exist."""
 _LEADERLESS: Final = (-1, -1)
 _LEADER_MOVED: Final = {-1, 3, 5, 6}
+_AGAIN: Final = NOT_DONE | {-1}
+"""Codes after which a request is repeated a little later."""
 _COORDINATOR_MOVED: Final = {15, 16}
 
 
@@ -62,7 +65,10 @@ class KafkaProducer:
         self._coordinator = -1
         self._identity = ProducerId(0, -1, -1)
         self._bumps_epoch = False
+        self._speaks: Mapping[int, tuple[int, int]] = {}
         self._sequences: dict[Partition, int] = {}
+        self._bytes_max: dict[str, int] = {}
+        """Of the batches for topics whose brokers refused larger ones."""
         self._batches: dict[Partition, RecordBatches] = {}
         self._ends: dict[Partition, int] = {}
         self._sent = False
@@ -81,6 +87,7 @@ class KafkaProducer:
         """
         features: Features = await self._client.send(self._client.get_random_node(), ApiVersions())
         self._bumps_epoch = min(features.levels.get(TRANSACTION_FEATURE, 0), self._version_max) >= 2
+        self._speaks = features.versions
         ended = None
         if DescribeTransactions.API_KEY in features.versions:
             last: Transaction = await self._ask(DescribeTransactions(self._id), give_up_s)
@@ -88,7 +95,11 @@ class KafkaProducer:
         self._identity = await self._ask(InitProducerId(self._id, self._transaction_timeout_ms), give_up_s)
         if writes and ended is not None:
             await self._add_partitions(writes, give_up_s)
-            await self._ask(EndTxn(self._id, self._identity, ended), give_up_s)
+            await self._ask(EndTxn(self._id, self._identity, ended, self._newest(EndTxn, 4)), give_up_s)
+
+    def _newest(self, request: type[Request], ours: int) -> int:
+        """The version that both sides speak."""
+        return min(ours, self._speaks[request.API_KEY][1])
 
     async def _ask(self, request: Request, give_up_s: float, *, repeatable: bool = True) -> Any:
         """Asks the coordinator until it has done it; again without an answer only what is ``repeatable``."""
@@ -135,7 +146,8 @@ class KafkaProducer:
     async def append(self, partition: Partition, records: Records) -> None:
         batches = self._batches.get(partition)
         if batches is None:
-            batches = RecordBatches(self._identity, self._sequences.get(partition, 0))
+            bytes_max = self._bytes_max.get(partition.topic, BATCH_BYTES_MAX)
+            batches = RecordBatches(self._identity, self._sequences.get(partition, 0), bytes_max)
             self._batches[partition] = batches
         if isinstance(records, RecordBlock):
             batches.extend_block(records)
@@ -166,11 +178,13 @@ class KafkaProducer:
     async def _end(self, *, committed: bool) -> None:
         if not self._sent:
             return  # the coordinator has not heard of it
-        kind = EndTxnBumping if self._bumps_epoch else EndTxn
+        kind, version = (EndTxnBumping, 5) if self._bumps_epoch else (EndTxn, self._newest(EndTxn, 4))
         with translated(f"end the transaction of {self._id}"):
             async with asyncio.timeout(self._commit_timeout_s):
                 give_up_s = time.monotonic() + self._commit_timeout_s
-                answer = await self._ask(kind(self._id, self._identity, committed), give_up_s, repeatable=False)
+                answer = await self._ask(
+                    kind(self._id, self._identity, committed, version), give_up_s, repeatable=False
+                )
         if self._bumps_epoch:
             self._identity = answer
             self._sequences.clear()
@@ -178,35 +192,56 @@ class KafkaProducer:
 
     async def _produce(self) -> None:
         batches, self._batches = self._batches, {}
-        pending = {partition: rows.encoded() for partition, rows in batches.items()}
+        queues = {partition: deque(rows.encoded()) for partition, rows in batches.items()}
         self._sent = True
         if not self._bumps_epoch:
-            await self._add_partitions(pending, time.monotonic() + self._commit_timeout_s)
-        # A request carries one batch of a partition; nearly always there is but one.
-        for rank in range(max(map(len, pending.values()))):
-            await self._deliver({partition: full[rank] for partition, full in pending.items() if rank < len(full)})
-        for partition, rows in batches.items():
-            self._sequences[partition] = (self._sequences.get(partition, 0) + rows.count) % SEQUENCES
+            await self._add_partitions(queues, time.monotonic() + self._commit_timeout_s)
+        await self._deliver(queues)
 
-    async def _deliver(self, pending: dict[Partition, bytes]) -> None:
-        """Sends the batches until each is acknowledged; the broker knows a repeated one by its sequence numbers."""
+    async def _deliver(self, queues: dict[Partition, deque[bytes]]) -> None:
+        """Sends the batches until each is acknowledged; the broker knows a repeated one by its sequence numbers.
+
+        A request carries one batch of a partition; nearly always there is but one. Raises TooLarge.
+        """
         backoff_s = BACKOFF_S
         unknown_until_s = time.monotonic() + METADATA_SPREADS_S
-        while True:
-            answers = await self._produce_once(pending)
+        while queues:
+            asked = list(queues)
+            answers = await self._produce_once({partition: queue[0] for partition, queue in queues.items()})
+            too_large = None
             for partition, (code, offset) in answers.items():
                 if code == 0:
-                    self._ends[partition] = offset + record_count(pending.pop(partition))
+                    self._acknowledged(partition, queues, offset)
+                elif code in TOO_LARGE:
+                    too_large = self._make_smaller(partition, queues[partition]) or too_large
                 elif code not in NOT_DONE or (
                     code == UNKNOWN_TOPIC_OR_PARTITION and time.monotonic() > unknown_until_s
                 ):
                     raise refusal(f"append to {partition}", code)
-            if not pending:
-                return
-            if any(answers.get(partition, _LEADERLESS)[0] in _LEADER_MOVED for partition in pending):
+            if too_large:
+                raise too_large
+            codes = {answers.get(partition, _LEADERLESS)[0] for partition in asked}
+            if codes & _LEADER_MOVED:
                 await self._client.force_metadata_update()
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+            if codes & _AGAIN:
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+
+    def _acknowledged(self, partition: Partition, queues: dict[Partition, deque[bytes]], offset: int) -> None:
+        count = record_count(queues[partition].popleft())
+        self._ends[partition] = offset + count
+        self._sequences[partition] = (self._sequences.get(partition, 0) + count) % SEQUENCES
+        if not queues[partition]:
+            del queues[partition]
+
+    def _make_smaller(self, partition: Partition, queue: deque[bytes]) -> TooLarge | None:
+        """Cuts the first batch in two, and remembers it for the topic; the error where it is a single record's."""
+        refused = queue.popleft()
+        if record_count(refused) == 1:
+            return TooLarge(partition, len(refused), self._ends)
+        self._bytes_max[partition.topic] = len(refused) // 2
+        queue.extendleft(reversed(halves(refused)))
+        return None
 
     async def _produce_once(self, pending: Mapping[Partition, bytes]) -> dict[Partition, tuple[int, int]]:
         """One request to each leader. A partition without a leader is not in the answer."""
@@ -226,7 +261,8 @@ class KafkaProducer:
         self, node: int, batches: Mapping[str, Mapping[int, bytes]]
     ) -> Mapping[tuple[str, int], tuple[int, int]]:
         await self._check_connection(node)
-        request = Produce(12 if self._bumps_epoch else 11, self._id, int(self._commit_timeout_s * 1000), batches)
+        version = self._newest(Produce, 12 if self._bumps_epoch else 11)
+        request = Produce(version, self._id, int(self._commit_timeout_s * 1000), batches)
         answer: Produced = await self._client.send(node, request)
         return answer.partitions
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import google_crc32c
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 
 from common.runtime.blocks import RecordBlock
 from common.runtime.log import RecordFields
@@ -26,7 +27,7 @@ _LENGTH_FROM: Final = 12
 _TRANSACTIONAL: Final = 0x10
 _FORMAT: Final = 2
 _NO_EPOCH: Final = -1
-_ROOM: Final = BATCH_BYTES_MAX - _UNCHECKED.size - _CHECKED.size
+_OVERHEAD: Final = _UNCHECKED.size + _CHECKED.size
 _NO_HEADERS: list[tuple[str, bytes | None]] = []
 
 
@@ -35,12 +36,35 @@ def record_count(batch: bytes) -> int:
     return int.from_bytes(batch[_COUNT_AT : _COUNT_AT + 4], "big")
 
 
+def halves(batch: bytes) -> list[bytes]:
+    """The records of a batch of several, in two batches and with the sequence numbers that they had."""
+    *_, producer_id, epoch, sequence, count = _CHECKED.unpack_from(batch, _UNCHECKED.size)
+    producer = ProducerId(0, producer_id, epoch)
+    records = [(r.key, r.value, r.timestamp, r.headers) for r in MemoryRecords(batch).next_batch()]
+    middle = count // 2
+    split: list[bytes] = []
+    for begin, end in ((0, middle), (middle, count)):
+        half = RecordBatches(producer, (sequence + begin) % SEQUENCES)
+        half.extend(records[begin:end])
+        split += half.encoded()
+    return split
+
+
+def size_alone(record: RecordFields) -> int:
+    """How many bytes a batch with nothing but this record has."""
+    alone = RecordBatches(ProducerId(0, -1, -1), 0)
+    alone.extend([record])
+    (batch,) = alone.encoded()
+    return len(batch)
+
+
 class RecordBatches:
     """What one transaction has for one partition: a batch being filled, and full ones to be sent before it."""
 
-    def __init__(self, producer: ProducerId, sequence: int) -> None:
+    def __init__(self, producer: ProducerId, sequence: int, bytes_max: int = BATCH_BYTES_MAX) -> None:
         self._producer = producer
         self._sequence = sequence
+        self._bytes_max = bytes_max
         self.count = 0
         self._full: list[bytes] = []
         self._open()
@@ -48,7 +72,7 @@ class RecordBatches:
     def _open(self) -> None:
         _, producer_id, epoch = self._producer
         first = (self._sequence + self.count) % SEQUENCES
-        self._builder = DefaultRecordBatchBuilder(2, 0, 1, producer_id, epoch, first, BATCH_BYTES_MAX)
+        self._builder = DefaultRecordBatchBuilder(2, 0, 1, producer_id, epoch, first, self._bytes_max)
         self._in_builder = 0
 
     def extend(self, records: Iterable[RecordFields]) -> None:
@@ -69,7 +93,7 @@ class RecordBatches:
         """Takes the records as they lay themselves out."""
         if self._in_builder:
             self._close()
-        for count, laid_out in block.laid_out(_ROOM):
+        for count, laid_out in block.laid_out(max(self._bytes_max - _OVERHEAD, 1)):
             self._full.append(self._framed(count, block.timestamp_ms, laid_out))
             self.count += count
         self._open()

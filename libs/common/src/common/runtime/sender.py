@@ -10,13 +10,17 @@ from aiokafka import errors as kafka_errors
 
 from common.contracts.topics import Topic
 from common.runtime.client_errors import translated
-from common.runtime.errors import LogError, Retriable
+from common.runtime.errors import Fatal, LogError, Retriable
 from common.runtime.message import Headers
 from common.runtime.partitioner import partition_of
 from common.runtime.record_batches import BATCH_BYTES_MAX
 from common.runtime.settings import Settings
 from common.runtime.telemetry import current_traceparent
 
+TOO_LARGE: Final = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
+SMALLER: Final = 8
+LEAST_BATCH_BYTES: Final = 500
+"""Batches of less have one message."""
 CLOSE_TIMEOUT_S: Final = 10.0
 """What is queued has that long to be sent; a client that lost its brokers would never close."""
 
@@ -33,6 +37,7 @@ class Sender:
         self._client_id = client_id
         self._client: AIOKafkaProducer | None = None
         self._started = False
+        self._batch_bytes_max = BATCH_BYTES_MAX
         self._connecting = asyncio.Lock()
         self._given_up: set[asyncio.Task[None]] = set()
 
@@ -52,11 +57,25 @@ class Sender:
     async def send(
         self, topic: Topic, key: bytes, body: Any, *, partition: int | None = None, headers: Headers = ()
     ) -> tuple[int, int]:
-        """Returns (partition, offset) once the broker has it. Raises Retriable (it may or may not be in the log)."""
-        client = await self._connected()
-        with self._watched(client, topic):
-            sent = await (await _enqueue(client, topic, key, body, partition, headers))
-        return sent.partition, sent.offset
+        """Returns (partition, offset) once the broker has it. Raises Retriable (it may or may not be in the log).
+
+        A batch that the topic does not take is sent once more, in smaller ones, until what is refused is alone.
+        """
+        while True:
+            client = await self._connected()
+            batch_bytes_max = self._batch_bytes_max
+            try:
+                with self._watched(client, topic):
+                    sent = await (await _enqueue(client, topic, key, body, partition, headers))
+                return sent.partition, sent.offset
+            except Fatal as error:
+                if not isinstance(error.__cause__, TOO_LARGE):
+                    raise
+                if batch_bytes_max <= LEAST_BATCH_BYTES:
+                    self._batch_bytes_max = BATCH_BYTES_MAX  # the message's fault, not the batches'
+                    raise
+                # Whoever was in the same batch has been refused, too, and has made it smaller already.
+                self._batch_bytes_max = min(self._batch_bytes_max, batch_bytes_max // SMALLER)
 
     async def send_many(self, topic: Topic, messages: Iterable[tuple[bytes, Any]]) -> Sequence[tuple[int, int]]:
         """Sends (key, body) pairs; returns their (partition, offset) once the broker has all of them."""
@@ -81,7 +100,7 @@ class Sender:
             enable_idempotence=True,
             acks="all",
             linger_ms=0,
-            max_batch_size=BATCH_BYTES_MAX,
+            max_batch_size=self._batch_bytes_max,
             request_timeout_ms=self._settings.request_timeout_ms,
             retry_backoff_ms=20,
         )

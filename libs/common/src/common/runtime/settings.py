@@ -25,6 +25,10 @@ class Settings(BaseSettings):
     redis_url: str = "redis://127.0.0.1:6379/0"
     data_dir: Path = Field(default_factory=default_data_dir, description="stores and snapshots, one directory per task")
     worker_id: str = Field(default_factory=socket.gethostname, description="stable name of this worker in its group")
+    replicas_share_data: bool = Field(
+        default=False,
+        description="replicas that are started alike share data_dir: each takes a place in it, and is named by that",
+    )
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=0, ge=0, le=65535, description="0: a free port, printed in the log")
     http_hosts: str = Field(

@@ -181,10 +181,11 @@ class StageRunner:
                 strict = strict or isinstance(error, UndecodableRow)
                 await asyncio.sleep(self._reopens(task, error, backoff))
             except Refused as refusal:
+                reason = f"{refusal}; {self._remedy(refusal, partition)}"
                 if isinstance(refusal, Newer):
-                    self.given_up.refused(partition, str(refusal))
-                self._refuse(task, str(refusal), refused)
-                refused = str(refusal)
+                    self.given_up.refused(partition, reason)
+                self._refuse(task, reason, refused)
+                refused = reason
                 await asyncio.sleep(self._settings.restart_backoff_max_s)
             except Exception as error:
                 _log.error("stage_failed", stage=self.stage.full_name, partition=partition, error=repr(error))
@@ -206,6 +207,11 @@ class StageRunner:
         where = {"stage": self.stage.full_name, "partition": task.partition}
         _log.warning("task_reopens", cause=cause, error=str(error), in_s=delay, **where)
         return delay
+
+    def _remedy(self, refusal: Refused, partition: int) -> str:
+        command, *more = refusal.remedy.split(" ")
+        which = [f"--partition {partition}"] if more else []
+        return f"see `{' '.join(['tidemark stage', command, self.stage.full_name, *more, *which])}`"
 
     def _refuse(self, task: Task, reason: str, before: str) -> None:
         """The partition stands still until an operator has put it right; that is looked for now and then."""

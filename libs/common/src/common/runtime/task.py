@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from common.runtime import metrics
@@ -14,7 +14,7 @@ from common.runtime.claims import release
 from common.runtime.continuity import check_restored
 from common.runtime.declaration import Continues as Continues
 from common.runtime.declaration import Stage as Stage
-from common.runtime.errors import LogError, Refused, Retriable
+from common.runtime.errors import LogError, Refused, Retriable, TooLarge
 from common.runtime.failpoints import passing
 from common.runtime.handling import PoisonError
 from common.runtime.identity import check_input, log_key
@@ -25,6 +25,7 @@ from common.runtime.log import Log, Partition
 from common.runtime.logs import get_logger
 from common.runtime.message import Message, View
 from common.runtime.overlay import TaskTables
+from common.runtime.oversize import handled_again
 from common.runtime.ownership import Taking
 from common.runtime.progress import Meter, Progress
 from common.runtime.restore import ChangelogCopy, Rebuild, decodable, make_usable
@@ -37,7 +38,7 @@ from common.runtime.tables import (
     Tables,
 )
 from common.runtime.task_clock import TaskClock
-from common.runtime.transaction import Committed, DeadLetter, Outcome, TaskParts, Work
+from common.runtime.transaction import NOTHING_REFUSED, Committed, DeadLetter, Outcome, TaskParts, Work
 from common.runtime.views import ViewPublisher
 
 _log = get_logger(__name__)
@@ -284,16 +285,19 @@ class Task:
     def _suspicious(self, message: Message) -> bool:
         return (message.topic.name, message.offset) in self.suspects or not decodable(message)
 
-    def _set_aside(self, message: Message, error: str) -> Work:
+    def _set_aside(self, message: Message, error: str, sizes_refused: Mapping[str, int] = NOTHING_REFUSED) -> Work:
         where = {"topic": message.topic.name, "partition": message.partition, "offset": message.offset}
         _log.error("dead_letter", stage=self._parts.name, error=error, **where)
-        return Work(self._parts, [], DeadLetter(message, error))
+        return Work(self._parts, [], DeadLetter(message, error), sizes_refused)
 
     def done(self, work: Work, outcome: Outcome) -> None:
         """Takes note of a commit, or plans what is to be done instead. Raises what ends the task."""
         self._clock.ends()
         if isinstance(outcome, PoisonError):
             self._todo.extendleft(reversed(self._around(work, outcome)))
+            return
+        if isinstance(outcome, TooLarge):
+            self._todo.extendleft(reversed(handled_again(work, outcome)))
             return
         if isinstance(outcome, Exception):
             raise outcome
@@ -315,10 +319,10 @@ class Task:
             # What turns out to be poison has left its traces in bulk state: it costs a reopening.
             self.suspects.add((message.topic.name, message.offset))
             raise Retriable(f"{self._parts.name}: {poison}") from poison
-        before = [Work(self._parts, work.batch[: poison.index])] if poison.index else []
+        before = [replace(work, batch=work.batch[: poison.index])] if poison.index else []
         after = work.batch[poison.index + 1 :]
-        rest = [Work(self._parts, after)] if after else []
-        return [*before, self._set_aside(message, repr(poison.cause)), *rest]
+        rest = [replace(work, batch=after)] if after else []
+        return [*before, self._set_aside(message, repr(poison.cause), work.sizes_refused), *rest]
 
     def _account(self, committed: Committed, batch: Sequence[Message]) -> None:
         self.positions.update(committed.positions)

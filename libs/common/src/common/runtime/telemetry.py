@@ -5,8 +5,9 @@ A span costs some hundred microseconds until it is exported, so only messages wh
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -14,10 +15,12 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult, TraceIdRatioBased
 from opentelemetry.trace import Span, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from common.runtime.http.trace_ids import current_trace_id
 from common.runtime.settings import Settings
 
 _SAMPLED_DIGITS = frozenset("13579bdf")
@@ -46,6 +49,31 @@ class Allowance:
         return True
 
 
+class BoundedSampler(Sampler):
+    """For new traces: as another sampler says, but no more a second than there is allowance for."""
+
+    def __init__(self, sampler: Sampler, allowance: Allowance) -> None:
+        self._sampler = sampler
+        self._allowance = allowance
+
+    def should_sample(self, *arguments: Any, **named: Any) -> SamplingResult:
+        wanted = self._sampler.should_sample(*arguments, **named)
+        if wanted.decision is Decision.RECORD_AND_SAMPLE and not self._allowance.take():
+            return SamplingResult(Decision.DROP)
+        return wanted
+
+    def get_description(self) -> str:
+        return f"Bounded{{{self._sampler.get_description()}}}"
+
+
+class RequestIds(RandomIdGenerator):
+    """A trace that begins with a request has the id that the request's answer names."""
+
+    def generate_trace_id(self) -> int:
+        given = current_trace_id()
+        return int(given, 16) if given else super().generate_trace_id()
+
+
 _spans = Allowance(0)
 
 
@@ -54,7 +82,8 @@ def configure_telemetry(service: str, settings: Settings) -> None:
     ratio = settings.trace_ratio if settings.otlp_endpoint else 0.0
     provider = TracerProvider(
         resource=Resource.create({"service.name": service, "service.instance.id": settings.worker_id}),
-        sampler=ParentBased(TraceIdRatioBased(ratio)),
+        sampler=ParentBased(BoundedSampler(TraceIdRatioBased(ratio), Allowance(settings.trace_spans_per_s_max))),
+        id_generator=RequestIds(),
     )
     if settings.otlp_endpoint:
         exporter = OTLPSpanExporter(endpoint=f"{settings.otlp_endpoint.rstrip('/')}/v1/traces", timeout=5)
@@ -88,9 +117,16 @@ def context_of(traceparent: str) -> Context:
 
 @contextmanager
 def continued_span(
-    name: str, traceparent: str, kind: SpanKind, began_ns: int | None = None, **attributes: str | int
+    name: str,
+    traceparent: str,
+    kind: SpanKind,
+    began_ns: int | None = None,
+    ids: Mapping[str, str | bool] | None = None,
 ) -> Iterator[Span]:
-    """A span that continues the sender's trace and is current inside the block; it begins there, or has begun."""
+    """A span that continues the sender's trace and is current inside the block; it begins there, or has begun.
+
+    ``ids`` say what it is about.
+    """
     context = context_of(traceparent)
-    with _tracer.start_as_current_span(name, context, kind, attributes=attributes, start_time=began_ns) as span:
+    with _tracer.start_as_current_span(name, context, kind, attributes=ids, start_time=began_ns) as span:
         yield span

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from common.runtime.errors import LogError, Refused
+from common.runtime.errors import LogError, Refused, TooLarge
 from common.runtime.failpoints import passing
 from common.runtime.handling import NS_PER_MS, BatchHandler, Handler, Handling, PoisonError
 from common.runtime.identity import landmark, meant_for
@@ -16,10 +16,14 @@ from common.runtime.log import Partition, Producer, Record, Records
 from common.runtime.logs import get_logger
 from common.runtime.message import Message, View
 from common.runtime.overlay import TaskTables
+from common.runtime.record_batches import size_alone
 from common.runtime.store import Rows, Store, position_key
 
 _log = get_logger(__name__)
 DLQ_ERROR_CHARS_MAX: Final = 4_000
+DLQ_VALUE: Final = "dlq.value"
+"""Header of a dead letter that has not got its message's value."""
+NOTHING_REFUSED: Final[Mapping[str, int]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,9 @@ class Effects:
     positions: Mapping[str, int] = field(default_factory=dict)
     processed_ns: int = 0
     handling_s: float = 0.0
+
+
+Applied = Effects | PoisonError | TooLarge | OSError
 
 
 @dataclass(slots=True)
@@ -88,6 +95,16 @@ class TaskParts:
         """The store has everything below ``end``."""
         self.next_offset = self.complete = self.seen = end
 
+    def aborted(self, count: int, end: int) -> None:
+        """Our own transaction was aborted, and ``count`` rows of it end before ``end``.
+
+        Where they stand at the task's next offset, and its next commit behind their marker, nobody can have written
+        between the two.
+        """
+        self.seen = end
+        if end - count == self.next_offset:
+            self.next_offset = end + 1
+
     def store_rows(self, rows: Sequence[tuple[bytes, bytes | None]], end: int) -> None:
         """Writes rows that are committed and end before ``end``.
 
@@ -111,6 +128,14 @@ class Work:
     parts: TaskParts
     batch: Sequence[Message]
     dead: DeadLetter | None = None
+    sizes_refused: Mapping[str, int] = field(default_factory=lambda: NOTHING_REFUSED)
+    """Topic → size of a record, alone in its batch, that was refused when this was handled before; see ``oversize``."""
+
+    def own_places(self) -> set[tuple[str, int]]:
+        """Where this work writes what no handler has asked for."""
+        dead = [(self.dead.message.topic.dead_letters, self.dead.message.partition)] if self.dead else []
+        register = [self.parts.register[0]] if self.parts.register else []
+        return {self.parts.changelog, *dead, *register}
 
 
 @dataclass(slots=True)
@@ -123,7 +148,8 @@ class Note:
 
 Outcome = Committed | Exception
 """What became of a task's work. PoisonError: nothing, the other works of the transaction were committed without it; the
-same where the task's store could not be read. Any other: it is committed, but the task's store refused it."""
+same where the task's store could not be read. TooLarge: nothing either, nor, perhaps, of the others. Any other: it is
+committed, but the task's store refused it."""
 
 
 async def commit(
@@ -132,7 +158,8 @@ async def commit(
     """Handles every work's batch and makes it so: outputs, table rows and input positions become visible together.
 
     Returns the outcome of each work, and per partition the offset after the last record written.
-    Raises Fenced or Retriable: every task of the producer is to be opened anew, the log knows what happened.
+    Raises TooLarge where the transaction was aborted for a record's size, and the producer can go on; Fenced or any
+    other Retriable: every task of the producer is to be opened anew, the log knows what happened.
     """
     # 1 begin
     await producer.begin()
@@ -159,6 +186,11 @@ async def commit(
     # 4 commit
     try:
         ends = await producer.commit()
+    except TooLarge as refused:
+        _discard_all(works)
+        await producer.abort()
+        _note_aborted(works, applied, refused)
+        raise
     except BaseException:
         _discard_all(works)
         raise
@@ -173,16 +205,26 @@ async def commit(
     return outcomes, ends
 
 
-def _apply_work(work: Work) -> Effects | PoisonError | OSError:
-    """Step 2 for one task. Poison leaves nothing behind, and a store that cannot be read is its own task's trouble."""
+def _note_aborted(works: Sequence[Work], applied: Sequence[Applied], refused: TooLarge) -> None:
+    for work, done in zip(works, applied, strict=True):
+        if isinstance(done, Effects) and work.parts.changelog in refused.ends:
+            work.parts.aborted(len(done.rows), refused.ends[work.parts.changelog])
+
+
+def _apply_work(work: Work) -> Applied:
+    """Step 2 for one task. Poison leaves nothing behind, nor does a row that is too large; and a store that cannot be
+    read is its own task's trouble.
+    """
     parts = work.parts
     try:
-        effects = apply(parts, work.batch)
-    except (PoisonError, OSError) as error:
+        effects = apply(parts, work.batch, work.sizes_refused)
+        if work.sizes_refused and (too_large := _row_too_large(work)):
+            raise too_large
+    except (PoisonError, TooLarge, OSError) as unwritable:
         discard(parts)
-        return error
+        return unwritable
     if work.dead is not None:
-        add_dead_letter(effects, work.dead, parts)
+        add_dead_letter(effects, work.dead, parts, work.sizes_refused)
     effects.positions = positions_after([*work.batch, work.dead.message] if work.dead else work.batch)
     for name, view_of in parts.shows.items():
         effects.views += [(view_of(key), "") for key in parts.tables.overlays[name].changed_keys()]
@@ -196,10 +238,25 @@ def _apply_work(work: Work) -> Effects | PoisonError | OSError:
     return effects
 
 
+def _row_too_large(work: Work) -> PoisonError | TooLarge | None:
+    """A row is of all messages that changed it: the message is found by handling ever fewer."""
+    where = work.parts.changelog
+    refused = work.sizes_refused.get(where.topic)
+    if refused is None:
+        return None
+    rows = (row for table in work.parts.tables.overlays.values() for row in table.changes())
+    size = max((size_alone((key, value, work.parts.clock_ns() // NS_PER_MS, ())) for key, value in rows), default=0)
+    if size < refused:
+        return None
+    if len(work.batch) > 1:
+        return TooLarge(where, size, {})
+    return PoisonError(0, ValueError(f"a row of {size} bytes for {where.topic}, which takes none of {refused}"))
+
+
 async def _append(
     producer: Producer,
     works: Sequence[Work],
-    applied: Sequence[Effects | PoisonError | OSError],
+    applied: Sequence[Applied],
     notes: Sequence[Note],
     now_ms: int,
 ) -> None:
@@ -247,20 +304,24 @@ def positions_after(messages: Iterable[Message]) -> dict[str, int]:
     return {message.topic.name: message.offset + 1 for message in messages}
 
 
-def apply(parts: TaskParts, batch: Sequence[Message]) -> Effects:
+def apply(parts: TaskParts, batch: Sequence[Message], sizes_refused: Mapping[str, int] = NOTHING_REFUSED) -> Effects:
     """Runs the handlers over the batch. Raises PoisonError, and OSError where the store cannot be read; the overlay is
     then to be discarded.
     """
     began_s = time.perf_counter()
-    handling = _handled(parts, batch)
+    handling = _handled(parts, batch, sizes_refused)
     effects = Effects(handling.outbox.records(), handling.views)
     effects.processed_ns = parts.clock_ns()
     effects.handling_s = time.perf_counter() - began_s
     return effects
 
 
-def _handled(parts: TaskParts, batch: Sequence[Message]) -> Handling:
+def _handled(parts: TaskParts, batch: Sequence[Message], sizes_refused: Mapping[str, int]) -> Handling:
     stage = (parts.name, parts.outputs, parts.handler, parts.tables, parts.clock_ns())
+    if sizes_refused:  # by its own handler each message is known that says too much
+        handling = Handling(*stage, sizes_refused)
+        handling.one_by_one(batch, 0, len(batch))
+        return handling
     if parts.batch_handler is not None:
         try:
             handling = Handling(*stage)
@@ -276,8 +337,12 @@ def _handled(parts: TaskParts, batch: Sequence[Message]) -> Handling:
     return handling
 
 
-def add_dead_letter(effects: Effects, dead: DeadLetter, parts: TaskParts) -> None:
-    """Sets the message aside with where it stood and why; its own headers, the trace context among them, go along."""
+def add_dead_letter(effects: Effects, dead: DeadLetter, parts: TaskParts, sizes_refused: Mapping[str, int]) -> None:
+    """Sets the message aside with where it stood and why; its own headers, the trace context among them, go along.
+
+    A message that its topic takes may be too large with all that: then it goes without value and headers, which are
+    where it stood.
+    """
     message = dead.message
     context = {
         "dlq.stage": parts.name,
@@ -288,4 +353,9 @@ def add_dead_letter(effects: Effects, dead: DeadLetter, parts: TaskParts) -> Non
     }
     headers = [*message.headers, *((name, text.encode()) for name, text in context.items())]
     record = Record(message.key, message.value, parts.clock_ns() // NS_PER_MS, headers)
+    refused = sizes_refused.get(message.topic.dead_letters)
+    if refused is not None and size_alone(record) >= refused:
+        context[DLQ_VALUE] = f"left out: {len(message.value or b'')} bytes"
+        own = [(name, text.encode()) for name, text in context.items()]
+        record = record._replace(value=None, headers=own)
     effects.outputs.append((Partition(message.topic.dead_letters, message.partition), [record]))

@@ -17,8 +17,10 @@ class Features(NamedTuple):
     @classmethod
     def decode(cls, data: BytesIO) -> Self:
         cursor = Cursor(data.read())
-        cursor.read(_ERROR)
-        versions = {}
+        versions: dict[int, tuple[int, int]] = {}
+        (error,) = cursor.read(_ERROR)
+        if error:  # a broker that does not know this version of the question answers in its oldest one
+            return cls(versions, {})
         for _ in range(cursor.length()):
             key, oldest, newest = cursor.read(_API_RANGE)
             cursor.tags()
@@ -185,15 +187,15 @@ class ErrorCode(NamedTuple):
 
 
 class EndTxn(Request):
-    """Transaction version 1 (KIP-98)."""
+    """Transaction version 1 (KIP-98). Version 3 is the same to brokers before Kafka 3.8."""
 
     API_KEY = 26
     RESPONSE_TYPE: ClassVar[Any] = ErrorCode
     VERSION: ClassVar[int] = 4
 
-    def __init__(self, transactional_id: str, producer: ProducerId, committed: bool) -> None:
+    def __init__(self, transactional_id: str, producer: ProducerId, committed: bool, version: int = VERSION) -> None:
         identity = struct.pack(">qh?", producer.producer_id, producer.epoch, committed)
-        super().__init__(self.VERSION, compact(transactional_id) + identity + NO_TAGS)
+        super().__init__(version, compact(transactional_id) + identity + NO_TAGS)
 
 
 class EndTxnBumping(EndTxn):
@@ -266,7 +268,7 @@ class Produced(NamedTuple):
 class Produce(Request):
     """Record batches, one a partition, acknowledged by every replica in sync.
 
-    ``version`` 11 is for transaction version 1, where partitions were added before; 12 is for version 2.
+    ``version`` 12 is for transaction version 2; up to 11 partitions are added before. The layout is the same from 9 on.
     """
 
     API_KEY = 0

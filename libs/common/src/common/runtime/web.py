@@ -35,6 +35,15 @@ class _Server(uvicorn.Server):
         yield
 
 
+def _socket_for(host: str) -> socket.socket:
+    """``::`` takes IPv4 clients, too: health checks ask 127.0.0.1, and so do people."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if listener.family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    return listener
+
+
 class WebServer:
     """Binds first, so that a busy port is an error at start and port 0 is known before the first request.
 
@@ -66,8 +75,7 @@ class WebServer:
 
     async def start(self) -> None:
         """Returns when requests are accepted. Raises OSError where the address cannot be bound."""
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener = _socket_for(self._host)
         try:
             listener.bind((self._host, self._wanted_port))
         except OSError:

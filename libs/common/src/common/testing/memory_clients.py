@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from common.runtime.errors import Fenced, Refused, Retriable
+from common.runtime.errors import Fenced, Refused, Retriable, TooLarge
 from common.runtime.log import Partition, Records, StoredRecord
+from common.runtime.record_batches import size_alone
 
 if TYPE_CHECKING:
     from common.testing.memory_log import MemoryLog
@@ -43,6 +44,7 @@ class MemoryProducer:
         self._epoch = epoch
         self._ends: dict[Partition, int] = {}
         self._sequences: dict[Partition, int] = {}
+        self._too_large: TooLarge | None = None
 
     def _check(self) -> None:
         if self._identity.epoch != self._epoch:
@@ -51,6 +53,7 @@ class MemoryProducer:
     def begin_now(self) -> None:
         """Only the client knows that a transaction has begun."""
         self._ends = {}
+        self._too_large = None
 
     def next_sequence(self, partition: Partition) -> int:
         """The sequence number of the next produce request to the partition."""
@@ -65,11 +68,18 @@ class MemoryProducer:
         self._identity.sequences[partition] = sequence
         if self._identity.transaction is None:
             self._identity.transaction = Transaction()
+        records = list(records)
+        takes = self._log.takes_bytes.get(partition.topic, 0)
+        if takes and (size := max(map(size_alone, records), default=0)) > takes:
+            self._too_large = TooLarge(partition, size, self._ends)
+            return
         self._ends[partition] = self._log.append(self._identity, partition, records)
 
     def commit_now(self) -> Mapping[Partition, int]:
         """EndTxn, commit."""
         self._check()
+        if self._too_large:
+            raise self._too_large
         self._log.end(self._identity, "committed")
         return self._ends
 

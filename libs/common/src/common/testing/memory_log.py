@@ -57,6 +57,8 @@ class MemoryLog:
         self.lineage = Lineage()
         self._arrived = asyncio.Event()
         self._forgets: int | None = None
+        self.takes_bytes: dict[str, int] = {}
+        """Topic → its ``max.message.bytes``."""
         self.at_step = at_step
 
     # --- what a broker does ----------------------------------------------------------------------------------------

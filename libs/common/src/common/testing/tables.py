@@ -120,7 +120,7 @@ def said_at_once(
             # A header for each message shows which record answers it.
             headers = {number: (("of", b"%d" % number),) for number in range(said.messages)}
             for key, value, _, ((_, of),) in block.records(0, headers):
-                answers[int(of)].append((block.topic.name, block.partition, key, value))
+                answers[int(of or b"")].append((block.topic.name, block.partition, key, value))
         yield from answers
         begin += said.messages
 

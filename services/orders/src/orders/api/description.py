@@ -21,12 +21,17 @@ DENIED: Final = 422
 """Says when to come back where the reason is of the moment."""
 _BOUNDS: Final = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 _INTEGER: Final = {"type": "integer"}
+TRACE_ID: Final = "Tidemark-Trace-Id"
 _HEADERS: Final[dict[str, Document]] = {
     "Retry-After": {"description": "seconds", "schema": {"type": "integer", "minimum": 0}},
     "Location": {"description": "where the order can be read", "schema": {"type": "string"}},
     "Tidemark-Clock-Off-Ns": {
         "description": "`Tidemark-Sent-Ns` was so far ahead of the server's clock, out of its bound, and was not used",
         "schema": _INTEGER,
+    },
+    TRACE_ID: {
+        "description": "the trace of this request, the caller's own where it sent a `traceparent`; recorded if sampled",
+        "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     },
 }
 _EXAMPLES: Final = {"account_id": "ACC0001", "order_id": "ACC0001.order-1", "break_id": "2-1041"}
@@ -125,13 +130,16 @@ def _complete(path: str, method: str, operation: Document) -> None:
         _without_null(parameter["schema"])
         if example := _EXAMPLES.get(parameter["name"]):
             parameter["example"] = example
-    if path.startswith("/v1/") and method in ("post", "delete"):
+    if path.startswith("/v1/"):
         parameters.append(_TRACEPARENT)
+    if path.startswith("/v1/") and method in ("post", "delete"):
         for answer in responses.values():
             answer.setdefault("headers", {})["Tidemark-Clock-Off-Ns"] = _HEADERS["Tidemark-Clock-Off-Ns"]
     if (path, method) == ("/v1/orders", "post"):
         for code in ("200", "201"):
             responses[code].setdefault("headers", {})["Location"] = _HEADERS["Location"]
+    for answer in responses.values():
+        answer.setdefault("headers", {})[TRACE_ID] = _HEADERS[TRACE_ID]
     operation["responses"] = dict(sorted(responses.items()))
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 from common.contracts.cancels import CancelOutcome, CancelReport
 from common.contracts.events import Decision, OrderEvent, OrderState, ReasonCode
 from common.contracts.values import OrderId
+from common.runtime.span_ids import ids_of, mark_span
 from fastapi import APIRouter, Path, Response
 
 from orders.api.bodies import JsonRoute
@@ -59,7 +60,9 @@ def orders_router(desk: Desk, reads: Reads) -> APIRouter:
         responses=_SUBMIT_ANSWERS,
     )
     async def submit(request: OrderRequest, response: Response, sent_ns: SentNs = None) -> Decision:
-        decision = await desk.submit(request.intent(sent_or_now(sent_ns)))
+        intent = request.intent(sent_or_now(sent_ns))
+        mark_span(ids_of(intent))
+        decision = await desk.submit(intent)
         if not decision.accepted:
             raise _denied(decision)
         response.status_code = 200 if decision.repeat else 201

@@ -9,6 +9,7 @@ from typing import Any, Final
 from common.contracts.events import TRANSIENT_REASONS, CommandResult, Decision
 from common.contracts.problems import PROBLEMS, problem_type
 from common.runtime.http.answers import MEDIA_TYPE, RETRY_AFTER_S
+from common.runtime.http.trace_ids import MEMBER, current_trace_id
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -44,6 +45,7 @@ class ProblemDetails(BaseModel):
     title: str
     status: int
     detail: str = ""
+    trace_id: str | None = Field(default=None, description="as `Tidemark-Trace-Id`", pattern="^[0-9a-f]{32}$")
 
 
 class Problem(Exception):
@@ -57,8 +59,12 @@ class Problem(Exception):
         self.headers = {"Retry-After": str(RETRY_AFTER_S)} if retry else {}
 
     def response(self) -> JSONResponse:
-        content = self.details.model_dump(mode="json", exclude_none=True)
+        content = self.details.model_dump(mode="json", exclude_none=True) | _trace()
         return JSONResponse(content, self.details.status, self.headers, media_type=MEDIA_TYPE)
+
+
+def _trace() -> dict[str, str]:
+    return {MEMBER: trace_id} if (trace_id := current_trace_id()) else {}
 
 
 def denial(slug: str, title: str, id_field: str, answer: Decision | CommandResult) -> Problem:

@@ -9,7 +9,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from orders.api.accounts import commands_router
 from orders.api.cancels import mass_cancels_router
 from orders.api.clocks import BoundSentTime
-from orders.api.description import describe, operation_id
+from orders.api.description import TRACE_ID, describe, operation_id
 from orders.api.limits import LimitRequests, share_limits
 from orders.api.orders import orders_router
 from orders.api.origins import RefuseForeignPages
@@ -54,7 +54,7 @@ def create_api(desk: Desk, reads: Reads, settings: OrdersSettings) -> FastAPI:
         "allow_origin_regex": settings.cors_origin_regex,
         "allow_methods": ["GET", "POST", "DELETE"],
         "allow_headers": ["Content-Type", "traceparent", "Tidemark-Sent-Ns"],
-        "expose_headers": ["Location", "Retry-After", AS_OF, "Tidemark-Clock-Off-Ns"],
+        "expose_headers": ["Location", "Retry-After", AS_OF, "Tidemark-Clock-Off-Ns", TRACE_ID],
     }
     api.add_middleware(CORSMiddleware, **cors)
     api.add_middleware(

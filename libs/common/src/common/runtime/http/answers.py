@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from common.contracts.problems import PROBLEMS, problem_type
+from common.runtime.http.trace_ids import MEMBER, current_trace_id
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 1
@@ -21,6 +22,8 @@ def problem_body(name: str, detail: str, **members: Any) -> bytes:
     """The body of a problem of the table's kind ``name``."""
     kind = PROBLEMS[name]
     content = {"type": problem_type(name), "title": kind.title, "status": kind.status, "detail": detail, **members}
+    if trace_id := current_trace_id():
+        content[MEMBER] = trace_id
     return json.dumps(content).encode()
 
 

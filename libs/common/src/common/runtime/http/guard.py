@@ -1,4 +1,4 @@
-"""What every application of ours is wrapped in: the names it answers to, headers of every answer, and faults of ours.
+"""What every application of ours is wrapped in: names it answers to, headers of every answer, trace ids, our faults.
 
 A page of another site can reach a server on this machine under a name of its own (DNS rebinding): the browser then
 takes both for one origin. The name in ``Host`` gives it away.
@@ -14,11 +14,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from common.contracts.problems import PROBLEMS
 from common.runtime.http import metrics
 from common.runtime.http.answers import SECURITY_HEADERS, problem_body, problem_headers
+from common.runtime.http.trace_ids import HEADER, begin_request
 from common.runtime.logs import get_logger
 
 _log = get_logger(__name__)
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?", re.ASCII)
 _POLICY: Final = b"content-security-policy"
+_IPV4_MAPPED: Final = "::ffff:"
+"""Before the address of an IPv4 connection to a socket that listens on both."""
 _FRAMES: Final = b"frame-ancestors"
 
 
@@ -38,12 +41,13 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started = False
+        trace_id = begin_request(scope["headers"]).encode()
 
         async def sending(message: Message) -> None:
             nonlocal started
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 started = True
-                message = {**message, "headers": _secured(message.get("headers", []))}
+                message = {**message, "headers": [*_secured(message.get("headers", [])), (HEADER, trace_id)]}
             await send(message)
 
         if refused := self._refused(scope):
@@ -73,7 +77,7 @@ class Guard:
 
 def _own_address(scope: Scope) -> bytes:
     server = scope.get("server")
-    address = str(server[0]).lower() if server else ""
+    address = str(server[0]).lower().removeprefix(_IPV4_MAPPED) if server else ""
     return f"[{address}]".encode() if ":" in address else address.encode()
 
 

@@ -142,7 +142,7 @@ def check_ledger(log: MemoryLog, partition: int) -> Iterator[Wrong]:
         sequences[key], order = entry["seq"], entry["order"]
         answered.add(message)
     dead = [dict(record.headers) for topic in INPUTS for record in log.committed_in(topic.dead_letters, partition)]
-    places = [(header["dlq.topic"].decode(), int(header["dlq.offset"])) for header in dead]
+    places = [((header["dlq.topic"] or b"").decode(), int(header["dlq.offset"] or b"")) for header in dead]
     yield from (Wrong("dead-lettered twice", str(place)) for place in set(places) if places.count(place) > 1)
     yield from (Wrong("answered and dead-lettered", str(place)) for place in places if place in answered)
 
@@ -187,7 +187,9 @@ def _check_complete(log: MemoryLog, partition: int, topic: Topic, answered: list
     """Every record of a topic was answered or dead-lettered, and in its order."""
     if answered != sorted(answered):
         yield Wrong("input order", f"{topic.name}: {answered}")
-    dead = [int(dict(record.headers)["dlq.offset"]) for record in log.committed_in(topic.dead_letters, partition)]
+    dead = [
+        int(dict(record.headers)["dlq.offset"] or b"") for record in log.committed_in(topic.dead_letters, partition)
+    ]
     for record in log.committed_in(topic.name, partition):
         poison = b"poison" in (record.value or b"")
         if record.offset not in (dead if poison else answered):

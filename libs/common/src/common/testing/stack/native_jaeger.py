@@ -23,6 +23,11 @@ MODULE_HASH: Final = "h1:sWCOOF1dr+NL0PLil7mFo3BqqQL8k4WiM7aguFbc14g="
 LOWEST_GO: Final = (1, 24, 6)
 BUILD_TIMEOUT_S: Final = 3_600
 TRACES_MAX: Final = 100_000
+DECISION_WAIT_S: Final = 5
+"""From a trace's first span until it is decided whether it is kept; an order's takes milliseconds."""
+SLOW_MS: Final = 500
+OTHERS_PERCENT: Final = 1
+"""Of the traces that are neither asked for nor slow nor failed, in compose/jaeger.yaml."""
 
 
 def find_jaeger() -> Path:
@@ -100,13 +105,35 @@ def _build(directory: Path) -> None:
     )
 
 
-def configuration(query_port: int, otlp_port: int, grpc_port: int) -> dict[str, Any]:
+def tail_sampling(others_percent: float) -> dict[str, Any]:
+    """Which traces are kept, decided when they are over: all that a client has asked for, that failed or were slow."""
+    return {
+        "decision_wait": f"{DECISION_WAIT_S}s",
+        "num_traces": 50_000,
+        "policies": [
+            {
+                "name": "asked for",
+                "type": "boolean_attribute",
+                "boolean_attribute": {"key": "tidemark.client_sampled", "value": True},
+            },
+            {"name": "failed", "type": "status_code", "status_code": {"status_codes": ["ERROR"]}},
+            {"name": "slow", "type": "latency", "latency": {"threshold_ms": SLOW_MS}},
+            {"name": "others", "type": "probabilistic", "probabilistic": {"sampling_percentage": others_percent}},
+        ],
+    }
+
+
+def configuration(query_port: int, otlp_port: int, grpc_port: int, others_percent: float = 100) -> dict[str, Any]:
     """OTLP over HTTP in, traces kept in memory, query API and page out; nothing else listens."""
     return {
         "service": {
             "extensions": ["jaeger_storage", "jaeger_query"],
             "pipelines": {
-                "traces": {"receivers": ["otlp"], "processors": ["batch"], "exporters": ["jaeger_storage_exporter"]}
+                "traces": {
+                    "receivers": ["otlp"],
+                    "processors": ["tail_sampling", "batch"],
+                    "exporters": ["jaeger_storage_exporter"],
+                }
             },
             "telemetry": {"metrics": {"level": "none"}, "logs": {"level": "info"}},
         },
@@ -119,7 +146,7 @@ def configuration(query_port: int, otlp_port: int, grpc_port: int) -> dict[str, 
             },
         },
         "receivers": {"otlp": {"protocols": {"http": {"endpoint": f"{HOST}:{otlp_port}"}}}},
-        "processors": {"batch": {"timeout": "200ms"}},
+        "processors": {"tail_sampling": tail_sampling(others_percent), "batch": {"timeout": "200ms"}},
         "exporters": {"jaeger_storage_exporter": {"trace_storage": "memory"}},
     }
 
@@ -129,14 +156,15 @@ class NativeJaeger(NativePart):
 
     name = "jaeger"
 
-    def __init__(self, directory: Path, port: int | None = None) -> None:
+    def __init__(self, directory: Path, port: int | None = None, others_percent: float = 100) -> None:
         super().__init__(directory, port)
+        self._others_percent = others_percent
         self.otlp_port = free_port()
         self._grpc_port = free_port()
         self._configuration = directory / "jaeger.json"
 
     def prepare(self) -> None:
-        wanted = configuration(self.port, self.otlp_port, self._grpc_port)
+        wanted = configuration(self.port, self.otlp_port, self._grpc_port, self._others_percent)
         self._configuration.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
 
     def command(self) -> list[str]:

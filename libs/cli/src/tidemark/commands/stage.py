@@ -1,0 +1,240 @@
+"""``tidemark stage``: what a stage's partitions stand on, and what can be done where one is refused."""
+
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from common.contracts.topics import RUNTIME_OPERATIONS
+from common.runtime.group_members import group_members
+from common.runtime.kafka import KafkaLog
+from common.runtime.settings import Settings
+from rich.markup import escape
+from rich.table import Table
+
+from tidemark import console
+from tidemark.operations import have_operations
+from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
+from tidemark.stages import (
+    DIFFERENCES_MAX,
+    PartitionState,
+    StageName,
+    count_partitions,
+    discard_store,
+    gathered,
+    plan,
+    seek,
+    stage_named,
+    verify,
+)
+from tidemark.state import StateDir
+
+ANSWER_TIMEOUT_S = 5.0
+
+stage = typer.Typer(
+    help="A stage's partitions: show and verify them, discard a store, move an input position.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+)
+NameArgument = Annotated[str, typer.Argument(help="For instance risk.gate.")]
+PartitionOption = Annotated[int, typer.Option("--partition", "-p", min=0, help="Which partition.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without, it only says what it would do.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept.")]
+DataOption = Annotated[
+    Path | None, typer.Option("--data-dir", help="Where the workers' stores lie; default: the running fleet's.")
+]
+
+
+@stage.command("show")
+def show(
+    name: NameArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a partition instead of a table.")] = False,
+    data_dir: DataOption = None,
+    bootstrap: BootstrapOption = None,
+    state_dir: StateDirOption = DEFAULT_STATE,
+) -> None:
+    """Print what each partition stands on: log, positions, lag, owner, store, and what the worker says of it."""
+    state = StateDir(state_dir)
+    settings, data = _where(state, bootstrap, data_dir)
+
+    async def main() -> None:
+        named = stage_named(name)
+        async with _log(settings) as log:
+            found = await gathered(log, named, await count_partitions(log, named), data)
+        said = await _said(state, named)
+        if as_json:
+            for each in found:
+                sys.stdout.write(json.dumps({**asdict(each), "worker": said.get(str(each.number))}) + "\n")
+            return
+        _print(named, found, said)
+
+    console.run(main())
+
+
+@stage.command("verify")
+def verify_stores(
+    name: NameArgument,
+    data_dir: DataOption = None,
+    bootstrap: BootstrapOption = None,
+    state_dir: StateDirOption = DEFAULT_STATE,
+) -> None:
+    """Compare each store on this machine with the fold of its changelog. Reads only; exits with 1 where they differ."""
+    settings, data = _where(StateDir(state_dir), bootstrap, data_dir)
+
+    async def main() -> bool:
+        named, sound = stage_named(name), True
+        where = _needed(data)
+        async with _log(settings) as log:
+            for number in await count_partitions(log, named):
+                if not named.store_path(where, number).is_dir():
+                    console.out.print(f"{name}/{number}: no store here")
+                    continue
+                wrong = await verify(log, named, number, where)
+                sound = sound and not wrong
+                console.out.print(f"{name}/{number}: {f'{len(wrong)} differences' if wrong else 'as the changelog'}")
+                for line in wrong[:DIFFERENCES_MAX]:
+                    console.out.print(f"  [red]{escape(line)}[/]")
+        return sound
+
+    if not console.run(main()):
+        raise typer.Exit(1)
+
+
+@stage.command("reset")
+def reset(
+    name: NameArgument,
+    partition: PartitionOption,
+    yes: YesOption = False,
+    reason: ReasonOption = "",
+    data_dir: DataOption = None,
+    bootstrap: BootstrapOption = None,
+    state_dir: StateDirOption = DEFAULT_STATE,
+) -> None:
+    """Discard a partition's store; the worker's next start restores it from the changelog.
+
+    Right where the store is wrong and the changelog is not. Where the changelog has lost rows, the store may be the
+    only copy that has them: `tidemark stage verify` shows what would be lost.
+    """
+    settings, data = _where(StateDir(state_dir), bootstrap, data_dir)
+
+    async def main() -> None:
+        named, where = stage_named(name), _needed(data)
+        async with _log(settings) as log:
+            path = named.store_path(where, partition)
+            console.err.print(escape(f"{path} is discarded, and made anew from {named.changelog.name}/{partition}"))
+            if not yes:
+                console.err.print("nothing was done; --yes does it")
+                return
+            await discard_store(log, named, partition, where, reason, RUNTIME_OPERATIONS)
+            console.out.print("discarded")
+
+    console.run(main())
+
+
+@stage.command("seek")
+def seek_input(
+    name: NameArgument,
+    topic: Annotated[str, typer.Argument(help="The input, for instance orders.intents.")],
+    partition: PartitionOption,
+    to: Annotated[
+        int | None, typer.Option("--to", min=0, help="The offset to read next; default: the oldest that is kept.")
+    ] = None,
+    yes: YesOption = False,
+    reason: ReasonOption = "",
+    bootstrap: BootstrapOption = None,
+    state_dir: StateDirOption = DEFAULT_STATE,
+) -> None:
+    """Move the input position of a stage that is stopped, in one transaction with the record of it."""
+    settings, _ = _where(StateDir(state_dir), bootstrap, None)
+
+    async def main() -> None:
+        named = stage_named(name)
+        async with _log(settings) as log:
+            move = await plan(log, named, partition, topic, to)
+            console.err.print(escape(move.meaning()))
+            running = await group_members(settings.kafka_bootstrap, named.full)
+            if running:
+                raise console.CommandError(f"{name} runs ({', '.join(running)}): stop its workers first")
+            if not yes:
+                console.err.print("nothing was done; --yes does it")
+                return
+            await seek(log, named, move, reason)
+            console.out.print(escape(f"{name} reads {topic}/{partition} from {move.to} on"))
+
+    console.run(main())
+
+
+@contextlib.asynccontextmanager
+async def _log(settings: Settings) -> AsyncIterator[KafkaLog]:
+    log = KafkaLog(settings, "tidemark-cli")
+    await log.start()
+    try:
+        await have_operations(log, settings)
+        yield log
+    finally:
+        await log.stop()
+
+
+def _where(state: StateDir, bootstrap: str | None, data_dir: Path | None) -> tuple[Settings, Path | None]:
+    with console.reported():
+        found = addresses(state, kafka_bootstrap=bootstrap)
+    kept = found.data_dir or (str(state.data) if state.data.is_dir() else "")
+    return reader_settings(found), data_dir or (Path(kept) if kept else None)
+
+
+def _needed(data_dir: Path | None) -> Path:
+    if data_dir is None:
+        raise console.CommandError("no stores are known here: give --data-dir")
+    return data_dir
+
+
+async def _said(state: StateDir, named: StageName) -> dict[str, Any]:
+    """What the worker of the running fleet says of each partition; empty where none answers."""
+    record = state.running()
+    app, name = named.full.split(".")
+    if record is None or app not in record.services:
+        return {}
+    try:
+        async with httpx.AsyncClient(timeout=ANSWER_TIMEOUT_S) as client:
+            page = (await client.get(f"{record.services[app]}/health/ready")).json()
+    except (httpx.HTTPError, ValueError):
+        return {}
+    found: dict[str, Any] = _partitions(page, f"stage {name}")
+    return found
+
+
+def _partitions(page: Any, check: str) -> dict[str, Any]:
+    checks = page.get("checks", page) if isinstance(page, dict) else {}
+    detail = checks.get(check, {}) if isinstance(checks, dict) else {}
+    return dict((detail.get("detail", detail) or {}).get("partitions", {}))
+
+
+def _print(named: StageName, found: list[PartitionState], said: dict[str, Any]) -> None:
+    columns = ("partition", "changelog", "rows", "store", "landmark", "owner", "inputs", "worker")
+    table = Table(*columns, box=None)
+    for each in found:
+        inputs = ", ".join(f"{topic} {at} (lag {each.lag[topic]})" for topic, at in sorted(each.positions.items()))
+        worker = said.get(str(each.number), {})
+        told = worker.get("reason") or worker.get("state", "") if isinstance(worker, dict) else str(worker)
+        store = "" if each.store is None else str(each.store)
+        cells = (
+            str(each.number),
+            f"{each.begin}…{each.end}",
+            str(each.rows),
+            store,
+            each.landmark,
+            each.owner,
+            inputs,
+            told,
+        )
+        table.add_row(*map(escape, cells))
+    console.out.print(table)
+    for identity in sorted({each.identity for each in found if each.identity}):
+        console.out.print(f"{named.changelog.name} is {identity}")

@@ -1,0 +1,100 @@
+"""Dead letters: what they say of themselves, and how one goes back to where it came from."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from common.contracts.topics import RUNTIME_OPERATIONS, STAGE_INPUTS, Topic
+from common.runtime.log import Log, Partition, Record
+from common.runtime.message import Headers, Message
+from common.runtime.settings import Settings
+from common.runtime.transaction import DLQ_VALUE
+
+from tidemark.console import CommandError
+from tidemark.log_end import read_committed
+from tidemark.operations import Operation, carry_out
+from tidemark.topic_names import topic_named
+
+OURS: Final = "dlq."
+SENT_FROM: Final = "dlq.sent-from"
+"""Header of a message that was sent once more: which letter it was."""
+POLL_MS: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """``place`` is where the message stood that was set aside."""
+
+    name: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    place: Partition
+    offset: int
+    stage: str
+    error: str
+
+    @property
+    def value_left_out(self) -> bool:
+        """Whether its topic was too small for the value."""
+        return any(name == DLQ_VALUE for name, _ in self.headers)
+
+
+def letter_of(message: Message) -> Letter:
+    """Raises CommandError for a record that no stage has written."""
+    name = f"{message.topic.name}/{message.partition}/{message.offset}"
+    headers = {name: (value or b"").decode("utf-8", "replace") for name, value in message.headers}
+    try:
+        place = Partition(headers["dlq.topic"], int(headers["dlq.partition"]))
+        offset, stage, error = int(headers["dlq.offset"]), headers["dlq.stage"], headers["dlq.error"]
+    except (KeyError, ValueError) as missing:
+        raise CommandError(f"{name} is no dead letter of a stage: {missing}") from missing
+    return Letter(name, message.key, message.value, message.headers, place, offset, stage, error)
+
+
+async def letters(settings: Settings, topics: Sequence[Topic] = STAGE_INPUTS) -> list[Letter]:
+    """All that are kept, oldest first within a topic's partition."""
+    found = []
+    queues = [topic_named(topic.dead_letters) for topic in topics]
+    async for messages in read_committed(settings, queues):
+        found += [letter_of(message) for message in messages]
+    return found
+
+
+async def letter_named(settings: Settings, name: str) -> Letter:
+    """By ``topic/partition/offset`` of the letter. Raises CommandError."""
+    topic = name.split("/")[0].removesuffix(".dlq")
+    for letter in await letters(settings, [topic_named(topic)]):
+        if letter.name == name:
+            return letter
+    raise CommandError(f"there is no dead letter {name}; `tidemark dlq list` shows those there are")
+
+
+def operation_of(letter: Letter, reason: str = "") -> Operation:
+    """What sending it is recorded as."""
+    details = {"to": f"{letter.place.topic}/{letter.place.number}", "was_at": letter.offset}
+    return Operation(f"dlq/{letter.name}", "sent", reason, details)
+
+
+async def send(log: Log, letter: Letter, reason: str, topic: Topic = RUNTIME_OPERATIONS) -> int:
+    """Writes the message to the end of its partition; returns its offset. Raises CommandError where it was before."""
+    if letter.value_left_out:
+        letter = replace(letter, value=await _original_value(log, letter))
+    own = [(name, value) for name, value in letter.headers if not name.startswith(OURS)]
+    headers = [*own, (SENT_FROM, letter.name.encode())]
+    record = Record(letter.key, letter.value, time.time_ns() // 1_000_000, headers)
+    ends = await carry_out(log, operation_of(letter, reason), {letter.place: [record]}, once=True, topic=topic)
+    return ends[letter.place] - 1
+
+
+async def _original_value(log: Log, letter: Letter) -> bytes | None:
+    reader = await log.read(letter.place, letter.offset)
+    try:
+        found = await reader.poll(POLL_MS) if await log.low_watermark(letter.place) <= letter.offset else []
+    finally:
+        await reader.close()
+    for record in found:
+        if record.offset == letter.offset:
+            return record.value
+    raise CommandError(f"{letter.name} has no value, and {letter.place} does not keep {letter.offset} any more")

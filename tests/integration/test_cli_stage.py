@@ -1,0 +1,176 @@
+"""``tidemark stage`` and ``tidemark dlq`` on a real broker: looked at, compared, moved, discarded, sent once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from common.contracts.topics import RUNTIME_OPERATIONS, STAGES, Topic
+from common.runtime.admin import create_topics
+from common.runtime.errors import Refused
+from common.runtime.kafka import KafkaLog
+from common.runtime.log import Partition, Record
+from common.runtime.message import Message
+from common.runtime.settings import Settings
+from common.runtime.stage import StageRunner
+from common.runtime.store import RocksStore, row_key
+from common.runtime.task import Task
+from common.testing import counting_worker
+from common.testing.memory_log import MemoryLog
+from common.testing.stack import Stack
+from tidemark.console import CommandError
+from tidemark.dead_letters import Letter, letter_of, send
+from tidemark.operations import done_before
+from tidemark.stages import StageName, discard_store, gathered, plan, seek, verify
+
+WITHIN_S = 30.0
+
+
+class World:
+    """The counting stage, of one partition that is served, and the topics of the commands."""
+
+    def __init__(self, log: KafkaLog, prefix: str, data: Path) -> None:
+        self.log = log
+        self.data = data
+        self.operations = replace(RUNTIME_OPERATIONS, name=f"{prefix}.operations")
+        register = replace(STAGES, name=f"{prefix}.stages")
+        self.stage = replace(counting_worker.counting_stage(prefix), register=register)
+        self.topics = counting_worker.topics(prefix)
+        self.name = StageName(self.stage.full_name, self.topics["changelog"])
+        self.every = [*self.topics.values(), self.operations, register]
+
+    async def feed(self, *bodies: bytes) -> None:
+        producer = await self.log.fence(f"{self.stage.app}.feeder")
+        await producer.begin()
+        await producer.append(Partition(self.topics["input"].name, 0), [Record(b"key", body, 0) for body in bodies])
+        await producer.commit()
+        await producer.close()
+
+    async def serve(self, position: int) -> None:
+        """Until the input's position is reached. Raises what ends the task."""
+        task = Task(self.stage, 0, self.log, Settings(data_dir=self.data), {})
+        running = asyncio.create_task(task.run())
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                while task.progress.state != "running" or task.positions.get(self.topics["input"].name, 0) < position:
+                    if running.done():
+                        running.result()
+                    await asyncio.sleep(0.02)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    async def said(self) -> list[bytes | None]:
+        return [message.value for message in await self.committed(self.topics["output"])]
+
+    async def letters(self) -> list[Letter]:
+        return [letter_of(message) for message in await self.committed(self.topics["dead"])]
+
+    async def committed(self, topic: Topic) -> Sequence[Message]:
+        where = Partition(topic.name, 0)
+        end, found = await self.log.last_stable_offset(where), []
+        reader = await self.log.read(where, await self.log.low_watermark(where))
+        while reader.position < end:
+            read = await reader.poll(50)
+            found += [Message(topic, 0, r.offset, r.key, r.value, r.timestamp, r.headers) for r in read]
+        await reader.close()
+        return found
+
+
+@pytest.fixture
+async def world(stack: Stack, prefix: str, tmp_path: Path) -> AsyncIterator[World]:
+    log = KafkaLog(Settings(kafka_bootstrap=stack.kafka_bootstrap), prefix)
+    await log.start()
+    world = World(log, prefix, tmp_path)
+    await create_topics(stack.kafka_bootstrap, world.every)
+    yield world
+    await log.stop()
+
+
+async def test_show_and_verify_when_a_stage_has_worked_then_log_store_and_lag_and_no_difference(world: World) -> None:
+    await world.feed(b"1", b"2")
+    await world.serve(2)
+    await world.feed(b"3")
+    (state,) = await gathered(world.log, world.name, [0], world.data)
+    source = world.topics["input"].name
+    assert state.identity == await world.log.identity(world.topics["changelog"].name)
+    assert (state.positions, state.rows) == ({source: 2}, 1)
+    assert state.lag[source] == 3, "the feeder's marker, a record and a marker"
+    assert state.store is not None and 0 < state.store <= state.end
+    assert state.landmark
+    assert await verify(world.log, world.name, 0, world.data) == []
+
+
+async def test_verify_when_a_row_of_the_store_is_wrong_then_it_is_named_and_reset_makes_it_right(world: World) -> None:
+    await world.feed(b"1", b"2")
+    await world.serve(2)
+    store = RocksStore(world.name.store_path(world.data, 0))
+    store.write([(row_key("accounts", b"key"), b"999")], store.changelog_offset())
+    with pytest.raises(CommandError, match="stop the worker first"):
+        await discard_store(world.log, world.name, 0, world.data, "", world.operations)
+    store.close()
+    (wrong,) = await verify(world.log, world.name, 0, world.data)
+    assert "999" in wrong
+    await discard_store(world.log, world.name, 0, world.data, "a wrong row", world.operations)
+    await world.feed(b"3")
+    await world.serve(4)
+    assert (await world.said())[-1] == b"3 3"
+    assert await verify(world.log, world.name, 0, world.data) == []
+    (done,) = (await done_before(world.log, world.operations)).values()
+    assert (done.what, done.reason) == ("store discarded", "a wrong row")
+
+
+async def test_seek_when_it_goes_back_and_forward_then_said_before_and_done(world: World) -> None:
+    source = world.topics["input"].name
+    await world.feed(b"1", b"2", b"3")
+    await world.serve(3)
+    back = await plan(world.log, world.name, 0, source, 1)
+    assert "BACK from 3 to 1: up to 2 messages are handled once more" in back.meaning()
+    await seek(world.log, world.name, back, "again", world.operations)
+    await world.serve(3)
+    assert await world.said() == [b"1 1", b"2 2", b"3 3", b"2 4", b"3 5"]
+    await world.feed(b"4", b"5")
+    forward = await plan(world.log, world.name, 0, source, 5)
+    assert "FORWARD from 3 to 5: up to 2 messages are never handled" in forward.meaning()
+    await seek(world.log, world.name, forward, "skip", world.operations)
+    await world.serve(6)
+    assert (await world.said())[-1] == b"5 6"
+    assert [done.what for done in (await done_before(world.log, world.operations)).values()] == ["position moved"] * 2
+    with pytest.raises(CommandError, match="none of them"):
+        await plan(world.log, world.name, 0, source, 99)
+    with pytest.raises(CommandError, match="does not read"):
+        await plan(world.log, world.name, 0, "nothing.of-its", 0)
+
+
+async def test_dead_letter_when_sent_then_once_to_its_partition_and_a_second_time_is_refused(world: World) -> None:
+    await world.feed(b"1")
+    await world.serve(1)
+    producer = await world.log.fence("stage.that.failed")
+    headers = {"dlq.stage": "s", "dlq.topic": world.topics["input"].name, "dlq.partition": "0", "dlq.offset": "0"}
+    own = [("traceparent", b"kept"), *((name, text.encode()) for name, text in {**headers, "dlq.error": "e"}.items())]
+    await producer.begin()
+    await producer.append(Partition(world.topics["dead"].name, 0), [Record(b"key", b"again", 0, own)])
+    await producer.commit()
+    await producer.close()
+    (letter,) = await world.letters()
+    offset = await send(world.log, letter, "mended", world.operations)
+    with pytest.raises(CommandError, match="was done already: sent by"):
+        await send(world.log, letter, "once more", world.operations)
+    await world.serve(offset + 1)
+    assert await world.said() == [b"1 1", b"again 2"]
+    (back,) = [message for message in await world.committed(world.topics["input"]) if message.offset == offset]
+    assert dict(back.headers) == {"traceparent": b"kept", "dlq.sent-from": letter.name.encode()}
+
+
+def test_refusals_name_the_command_that_helps(world_stage: StageRunner) -> None:
+    said = world_stage._remedy(Refused("records expired unread", "seek orders.intents"), 3)
+    assert said == "see `tidemark stage seek test.count orders.intents --partition 3`"
+    assert world_stage._remedy(Refused("another log"), 3) == "see `tidemark stage show test.count`"
+
+
+@pytest.fixture
+def world_stage() -> StageRunner:
+    stage = counting_worker.counting_stage("test")
+    topics = [*stage.inputs, *stage.outputs, stage.changelog]
+    return StageRunner(stage, Settings(), MemoryLog({topic.name: 1 for topic in topics}), {})
