@@ -94,16 +94,24 @@ async def test_account_when_it_writes_more_than_its_share_beside_others_then_it_
     assert all(map(runs, waits)), "two of twenty are forgotten after a tenth of a second"
 
 
-async def test_accounts_when_all_write_the_same_then_none_waits_and_a_reader_is_not_bound_by_writes() -> None:
+async def test_accounts_when_all_write_the_same_then_none_waits() -> None:
     shares = FairShares(LIMITS)
     for number in range(400):
         ticket = shares.enter("a", f"A{number % 4}", 0.0, writes=True)
         assert runs(ticket)
         shares.leave(ticket, 0.0, 0.0)
-    for _ in range(400):
-        ticket = shares.enter("a", "B", 0.0)
-        assert runs(ticket)
-        shares.leave(ticket, 0.0, 0.0)
+
+
+async def test_account_when_the_others_only_read_then_its_orders_have_no_rate() -> None:
+    """Who looks at a page, or at the service's health, is no reason to hold up orders."""
+    shares = FairShares(LIMITS)
+    for _ in range(100):
+        reads = shares.enter("a", "B", 0.0)
+        writes = shares.enter("a", "A", 0.0, writes=True)
+        assert runs(reads)
+        assert runs(writes)
+        shares.leave(reads, 0.0, 0.0)
+        shares.leave(writes, 0.0, 0.0)
 
 
 async def test_account_when_it_is_turned_away_again_and_again_then_its_requests_come_one_after_the_other() -> None:

@@ -1,5 +1,5 @@
-"""Timers of uvloop, which push runs on, come up to a millisecond early: whoever then finds that it is not yet time has to
-wait once more.
+"""Timers of uvloop, which push runs on, come up to a millisecond early: whoever then finds that it is not yet time
+has to wait once more.
 """
 
 import asyncio

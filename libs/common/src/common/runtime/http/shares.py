@@ -1,11 +1,11 @@
 """Fair shares: while several want something, nobody gets much more of it than the others do.
 
 A request belongs to a client and to an account. Alone, each may use nearly everything there is. Beside others it may
-have ``running_share`` requests and ``busy_share`` of the event loop's time, an account ``writes_share`` orders a second,
-and beyond these at most ``GREED`` times the mean of the others: those who all want the same are never slowed down by
-this, whatever they want. What is over its share waits for its turn in a queue of its own; where that stays long, the
-newest is turned away, and told when to come again: those of one account come one after the other, since refusals cost
-time, too. No clock is read here: ``now_s`` comes in.
+have ``running_share`` requests and ``busy_share`` of the event loop's time, beside others that write ``writes_share``
+orders a second, and beyond these at most ``GREED`` times the mean of the others: those who all want the same are never
+slowed down by this, whatever they want. What is over its share waits for its turn in a queue of its own; where that stays
+long, the newest is turned away, and told when to come again: those of one account come one after the other, since
+refusals cost time, too. No clock is read here: ``now_s`` comes in.
 """
 
 import asyncio
@@ -61,12 +61,11 @@ class TooMuch(Exception):
 class _Party:
     """One client, or one account."""
 
-    __slots__ = ("again_s", "at_s", "queued_s", "running", "used_s", "waiting", "writes")
+    __slots__ = ("again_s", "at_s", "queued_s", "running", "used", "waiting")
 
     def __init__(self, now_s: float) -> None:
         self.running = 0
-        self.used_s = 0.0
-        self.writes = 0.0
+        self.used = 0.0
         self.at_s = now_s
         self.again_s = 0.0
         """When the last of those that were turned away comes again."""
@@ -85,25 +84,22 @@ class _Party:
 
 
 class _Level:
-    """All clients, or all accounts."""
+    """All clients, all accounts, or all accounts that write; each may use ``used_share`` a second beside others."""
 
-    def __init__(self, limits: ShareLimits, running_max: int, writes_share: float) -> None:
+    def __init__(self, limits: ShareLimits, running_max: int, used_share: float) -> None:
         self._limits = limits
         self._running_max = running_max
-        self._writes_share = writes_share
+        self._used_share = used_share
         self.parties: dict[str, _Party] = {}
         self._running = 0
-        self._used_s = 0.0
-        self._writes = 0.0
+        self._used = 0.0
         self._at_s = 0.0
 
     def party(self, name: str, now_s: float) -> _Party:
         """The party, which is active from now on."""
         self._forget(now_s)
         found = self.parties.setdefault(name, _Party(now_s))
-        kept = math.exp((found.at_s - now_s) / MEMORY_S)
-        found.used_s *= kept
-        found.writes *= kept
+        found.used *= math.exp((found.at_s - now_s) / MEMORY_S)
         found.at_s = now_s
         return found
 
@@ -118,36 +114,32 @@ class _Level:
         return party.running < max(self._limits.running_share, running) and self._load(party) < 1
 
     def is_busy(self, name: str, now_s: float) -> bool:
-        """Whether it uses up its share of time beside others. Who only waits for a slow fleet does not."""
-        return self.is_contended and self._load(self.party(name, now_s)) > BUSY
+        """Whether it uses up its share beside others. Who only waits for a slow fleet does not."""
+        return self.is_contended and name in self.parties and self._load(self.party(name, now_s)) > BUSY
 
     def _load(self, party: _Party) -> float:
-        """The time that it used, or what it wrote, as a part of its share."""
-        greed = GREED / (len(self.parties) - 1)
-        busy = party.used_s / max(self._limits.busy_share * MEMORY_S, greed * (self._used_s - party.used_s))
-        return max(busy, party.writes / max(self._writes_share * MEMORY_S, greed * (self._writes - party.writes)))
+        """What it used, as a part of its share."""
+        others = GREED * (self._used - party.used) / (len(self.parties) - 1)
+        return party.used / max(self._used_share * MEMORY_S, others)
 
     @property
     def is_contended(self) -> bool:
         return len(self.parties) > 1
 
-    def began(self, name: str, writes: bool) -> None:
+    def began(self, name: str) -> None:
         self.parties[name].running += 1
-        self.parties[name].writes += writes
         self._running += 1
-        self._writes += writes
 
-    def ended(self, name: str, used_s: float, now_s: float) -> None:
-        party = self.party(name, now_s)
-        party.running -= 1
-        party.used_s += used_s
+    def ended(self, name: str, now_s: float) -> None:
+        self.party(name, now_s).running -= 1
         self._running -= 1
-        self._used_s += used_s
+
+    def use(self, name: str, amount: float, now_s: float) -> None:
+        self.party(name, now_s).used += amount
+        self._used += amount
 
     def _forget(self, now_s: float) -> None:
-        kept = math.exp((self._at_s - now_s) / MEMORY_S)
-        self._used_s *= kept
-        self._writes *= kept
+        self._used *= math.exp((self._at_s - now_s) / MEMORY_S)
         self._at_s = now_s
 
     def drop_idle(self, now_s: float) -> None:
@@ -176,8 +168,10 @@ class FairShares:
 
     def __init__(self, limits: ShareLimits) -> None:
         self._limits = limits
-        self._clients = _Level(limits, limits.client_running_max, math.inf)
-        self._accounts = _Level(limits, limits.account_running_max, limits.writes_share)
+        self._clients = _Level(limits, limits.client_running_max, limits.busy_share)
+        self._accounts = _Level(limits, limits.account_running_max, limits.busy_share)
+        self._writers = _Level(limits, limits.account_running_max, limits.writes_share)
+        """Accounts again, by what they write: who only reads is no reason to hold up orders."""
         self._total = 0
         self._queued: dict[str, _Party] = {}
         """The accounts of which some requests wait."""
@@ -205,7 +199,7 @@ class FairShares:
         party = self._accounts.party(account, now_s)
         self._clients.party(client, now_s)
         if not party.waiting and self._may_run(ticket, now_s):
-            self._begin(ticket)
+            self._begin(ticket, now_s)
         elif self._is_queue_long(account, party, now_s):
             detail = f"{len(party.waiting)} requests wait already, and others are there"
             raise TooMuch(detail, is_greedy=True, again_s=party.put_off(now_s))
@@ -221,8 +215,10 @@ class FairShares:
         """The request has ended, or does not want its turn any more."""
         self._total -= 1
         if ticket.turn.done() and not ticket.turn.cancelled() and ticket.turn.exception() is None:
-            self._clients.ended(ticket.client, used_s, now_s)
-            self._accounts.ended(ticket.account, used_s, now_s)
+            for level, name in self._levels(ticket):
+                level.ended(name, now_s)
+            self._clients.use(ticket.client, used_s, now_s)
+            self._accounts.use(ticket.account, used_s, now_s)
             self._give_turns(now_s)
         elif (party := self._queued.get(ticket.account)) and ticket in party.waiting:
             party.waiting.remove(ticket)
@@ -230,8 +226,8 @@ class FairShares:
 
     def settle(self, now_s: float) -> None:
         """Forgets who is gone, turns away who waited for too long, and gives turns that time has made free."""
-        self._clients.drop_idle(now_s)
-        self._accounts.drop_idle(now_s)
+        for level in (self._clients, self._accounts, self._writers):
+            level.drop_idle(now_s)
         for name, party in list(self._queued.items()):
             while party.waiting and now_s - party.waiting[0].since_s > self._limits.wait_s:
                 self._refuse(party, party.waiting.popleft(), f"no turn within {self._limits.wait_s:g} s", now_s)
@@ -240,17 +236,24 @@ class FairShares:
 
     def _is_queue_long(self, account: str, party: _Party, now_s: float) -> bool:
         return (
-            self._accounts.is_busy(account, now_s)
+            (self._accounts.is_busy(account, now_s) or self._writers.is_busy(account, now_s))
             and len(party.waiting) >= self._limits.waiting_share
             and now_s - party.queued_s > self._limits.burst_s
         )
 
     def _may_run(self, ticket: Ticket, now_s: float) -> bool:
-        return self._accounts.may_run(ticket.account, now_s) and self._clients.may_run(ticket.client, now_s)
+        return all(level.may_run(name, now_s) for level, name in self._levels(ticket))
 
-    def _begin(self, ticket: Ticket) -> None:
-        self._clients.began(ticket.client, ticket.writes)
-        self._accounts.began(ticket.account, ticket.writes)
+    def _levels(self, ticket: Ticket) -> tuple[tuple[_Level, str], ...]:
+        """Where it counts, and as whose."""
+        levels = ((self._accounts, ticket.account), (self._clients, ticket.client))
+        return (*levels, (self._writers, ticket.account)) if ticket.writes else levels
+
+    def _begin(self, ticket: Ticket, now_s: float) -> None:
+        for level, name in self._levels(ticket):
+            level.began(name)
+        if ticket.writes:
+            self._writers.use(ticket.account, 1, now_s)
         ticket.turn.set_result(None)
 
     def _give_turns(self, now_s: float) -> None:
@@ -263,7 +266,7 @@ class FairShares:
             if party.waiting and self._may_run(party.waiting[0], now_s):
                 ticket = party.waiting.popleft()
                 if not ticket.turn.done():
-                    self._begin(ticket)
+                    self._begin(ticket, now_s)
                 heapq.heappush(queues, (party.running, name))
             else:
                 self._unqueue(name)
