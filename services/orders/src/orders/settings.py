@@ -50,7 +50,7 @@ class OrdersSettings(Settings):
     share_orders_per_s: float = Field(
         default=20,
         gt=0,
-        description="orders, cancels and commands a second of one account beside others that write; more up to twice theirs",
+        description="orders, cancels and commands of an account a second while others write; more up to twice theirs",
     )
     share_waiting: int = Field(
         default=25, ge=1, description="requests that wait for their turn, of one that uses up its time; more get 429"

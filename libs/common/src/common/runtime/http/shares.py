@@ -3,8 +3,8 @@
 A request belongs to a client and to an account. Alone, each may use nearly everything there is. Beside others it may
 have ``running_share`` requests and ``busy_share`` of the event loop's time, beside others that write ``writes_share``
 orders a second, and beyond these at most ``GREED`` times the mean of the others: those who all want the same are never
-slowed down by this, whatever they want. What is over its share waits for its turn in a queue of its own; where that stays
-long, the newest is turned away, and told when to come again: those of one account come one after the other, since
+slowed down by this, whatever they want. What is over its share waits for its turn in a queue of its own; where that
+stays long, the newest is turned away, and told when to come again: those of one account come one after the other, since
 refusals cost time, too. No clock is read here: ``now_s`` comes in.
 """
 
