@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 from collections import Counter
+from itertools import pairwise
 
 import pytest
-from common.runtime.http.shares import FairShares, ShareLimits, Ticket, TooMuch
+from common.runtime.http.shares import AGAIN_MAX_S, FairShares, ShareLimits, Ticket, TooMuch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ LIMITS = ShareLimits(
     account_running_max=40,
     running_share=4,
     busy_share=0.1,
+    writes_share=20,
     waiting_share=10,
     burst_s=0.5,
     wait_s=2.0,
@@ -75,6 +77,61 @@ async def test_time_when_a_party_used_more_than_its_share_then_it_waits_until_th
     assert not runs(waits), "0.3 s forgotten for one second are 0.11"
     shares.settle(1.1)
     assert runs(waits)
+
+
+async def test_account_when_it_writes_more_than_its_share_beside_others_then_it_waits_and_its_reads_too() -> None:
+    shares = FairShares(LIMITS)
+    shares.leave(shares.enter("a", "B", 0.0, writes=True), 0.0, 0.0)
+    for _ in range(19):
+        shares.leave(shares.enter("a", "A", 0.0, writes=True), 0.0, 0.0)
+    last = shares.enter("a", "A", 0.0, writes=True)
+    assert runs(last)
+    shares.leave(last, 0.0, 0.0)
+    waits = [shares.enter("a", "A", 0.0, writes=True), shares.enter("a", "A", 0.0)]
+    assert not any(map(runs, waits))
+    assert runs(shares.enter("a", "B", 0.0, writes=True))
+    shares.settle(0.1)
+    assert all(map(runs, waits)), "two of twenty are forgotten after a tenth of a second"
+
+
+async def test_accounts_when_all_write_the_same_then_none_waits() -> None:
+    shares = FairShares(LIMITS)
+    for number in range(400):
+        ticket = shares.enter("a", f"A{number % 4}", 0.0, writes=True)
+        assert runs(ticket)
+        shares.leave(ticket, 0.0, 0.0)
+
+
+async def test_account_when_the_others_only_read_then_its_orders_have_no_rate() -> None:
+    """Who looks at a page, or at the service's health, is no reason to hold up orders."""
+    shares = FairShares(LIMITS)
+    for _ in range(100):
+        reads = shares.enter("a", "B", 0.0)
+        writes = shares.enter("a", "A", 0.0, writes=True)
+        assert runs(reads)
+        assert runs(writes)
+        shares.leave(reads, 0.0, 0.0)
+        shares.leave(writes, 0.0, 0.0)
+
+
+async def test_account_when_it_is_turned_away_again_and_again_then_its_requests_come_one_after_the_other() -> None:
+    """Refusals cost time, too: however many connections one has, they take turns at being refused."""
+    shares = FairShares(LIMITS)
+    shares.enter("a", "B", 0.0)
+    shares.leave(shares.enter("a", "A", 0.0), 0.3, 0.0)
+    for _ in range(30):
+        shares.enter("a", "A", 0.0)
+    again_s = []
+    for _ in range(71):
+        with pytest.raises(TooMuch) as refused:
+            shares.enter("a", "A", 0.6)
+        again_s.append(refused.value.again_s)
+    assert again_s[0] == 1
+    assert [round(b - a, 6) for a, b in pairwise(again_s)] == [0.1] * 70
+    for _ in range(100):
+        with pytest.raises(TooMuch) as refused:
+            shares.enter("a", "A", 0.6)
+    assert refused.value.again_s == AGAIN_MAX_S, "nobody is put off for longer"
 
 
 async def test_queue_when_it_stays_long_beside_others_then_the_newest_is_turned_away_but_not_a_burst() -> None:
@@ -145,7 +202,7 @@ async def _walk(steps: list[tuple[str, str, str]]) -> None:
         now_s += 0.01
         if step == "enter":
             with contextlib.suppress(TooMuch):
-                open_tickets.append(shares.enter(client, account, now_s))
+                open_tickets.append(shares.enter(client, account, now_s, writes=account != "C"))
         elif step == "settle":
             now_s += 0.3
             shares.settle(now_s)

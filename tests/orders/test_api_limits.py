@@ -43,6 +43,7 @@ LIMITS = ShareLimits(
     account_running_max=2,
     running_share=1,
     busy_share=1.0,
+    writes_share=1_000,
     waiting_share=1,
     burst_s=0.0,
     wait_s=0.3,

@@ -72,7 +72,7 @@ async def trade(port: int, account: str, pause_s: float, seen: Counter[int]) -> 
             writer.write(order(account))
             answer = await read(reader, lambda so_far: so_far.raw.rstrip().endswith(b"}"))
             seen[answer.statuses[0]] += 1
-            assert (answer.statuses[0] == 429) == (b"retry-after: 1" in answer.raw)
+            assert (answer.statuses[0] == 429) == (b"retry-after: " in answer.raw)
             await asyncio.sleep(pause_s)
     finally:
         writer.close()
@@ -91,12 +91,13 @@ async def test_account_with_many_connections_then_it_waits_and_is_refused_and_it
         await asyncio.sleep(0.3)
         tasks += [asyncio.create_task(trade(server.port, "noisy", 0, noisy)) for _ in range(CONNECTIONS)]
         await asyncio.sleep(SECONDS)
+        most = gate.most["noisy"]  # those that wait when all leave are alone then
         for task in tasks:
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(each, asyncio.CancelledError) for each in ended), ended
     assert set(quiet) == {422}, "never refused"
     assert quiet[422] > SECONDS / (0.05 + 5 * GATE_S), "and not slower than a few times the gate"
-    assert gate.most["noisy"] <= settings.share_requests
+    assert most <= settings.share_requests
     assert noisy[422] > 20, "it trades on within its share"
-    assert 0 < noisy[429] <= CONNECTIONS * (SECONDS + 1), "a refused connection is not read for a second"
+    assert 0 < noisy[429] <= CONNECTIONS, "a refused connection is not read for a while, each for longer than the last"

@@ -17,6 +17,7 @@ from common.testing.stack import LocalStack
 from common.testing.views import ViewWriter
 from push.settings import built_dashboard
 
+from tests.push.dashboard_screen import order_event, show_orders
 from tests.push.dashboard_stand import beating, market, stand_in_orders
 
 pytestmark = [
@@ -216,3 +217,29 @@ async def test_page_that_stood_still_then_it_says_how_old_it_is_before_it_is_liv
         seen = await page.evaluate("globalThis.seen")
         assert seen[0].startswith(("STALE", "DELAYED")), seen
         await page.until("document.querySelector('.pill.live')")
+
+
+async def test_page_that_comes_back_then_it_is_not_live_before_the_rows_of_each_topic_are_new(
+    start_push: Callable[..., Any], redis: Any
+) -> None:
+    writer = ViewWriter(redis)
+    push = await start_push(
+        static_dir=built_dashboard(), address_snapshot_rows_per_s_max=30, address_burst_s=1, status_interval_s=0.1
+    )
+    await show_orders(writer, order_event("A1", 1))
+    async with beating(writer, {}), open_page() as page:
+        await page.goto(f"{push.url}/#symbol=AAPL&account=A1")
+        await page.until("document.querySelector('.pill.live') && document.querySelector('.orders .state.open')")
+        # Written down at every change: what was said of rows that a trader sees.
+        await page.evaluate(
+            "globalThis.seen = []; setInterval(() => seen.push("
+            "[document.querySelector('.pill').textContent, document.querySelector('.orders .count').textContent]), 5)"
+        )
+        for connection in list(push.process.service._connections):
+            connection.give_way()
+        await show_orders(writer, order_event("A1", 2), order_event("A1", 3))
+        await page.until("seen.some(([pill, orders]) => pill == 'LIVE' && orders.startsWith('3 open'))", timeout_s=60)
+        seen = await page.evaluate("seen")
+        gone = next(n for n, (pill, _) in enumerate(seen) if pill != "LIVE")
+        assert "INCOMPLETE" in {pill for pill, _ in seen[gone:]}, "the writers' word was there before the rows"
+        assert not [orders for pill, orders in seen[gone:] if pill == "LIVE" and not orders.startswith("3 open")]

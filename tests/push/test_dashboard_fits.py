@@ -105,6 +105,15 @@ async def test_page_fits_and_is_accessible(
         assert page.problems == []
 
 
+async def test_page_without_a_market_is_accessible(start_push: Callable[..., Any], redis: Any) -> None:
+    """Ladder, blotters and watchlist have rows to fill, and nothing to fill them with."""
+    push = await start_push(static_dir=built_dashboard())
+    async with open_page() as page:
+        await page.goto(f"{push.url}/#symbol=AAPL&account=A1")
+        await page.until("document.querySelector('.pill.stale')")
+        assert not (found := await findings(page)), "\n".join(found)
+
+
 @pytest.mark.parametrize("theme", THEMES)
 async def test_dialogs_verdicts_and_refusals_are_accessible(
     theme: str, start_push: Callable[..., Any], shared_redis: str, writer: ViewWriter

@@ -47,6 +47,11 @@ class OrdersSettings(Settings):
     share_busy: float = Field(
         default=0.25, gt=0, le=1, description="of the event loop's time, for one beside others; more up to twice theirs"
     )
+    share_orders_per_s: float = Field(
+        default=20,
+        gt=0,
+        description="orders, cancels and commands of an account a second while others write; more up to twice theirs",
+    )
     share_waiting: int = Field(
         default=25, ge=1, description="requests that wait for their turn, of one that uses up its time; more get 429"
     )

@@ -47,6 +47,11 @@ it("goes on growing old where nothing new is said", () => {
   expect(freshness(status(0), ALL, NOW_MS + 60_000)).toMatchObject({ state: "stale", text: "STALE 60 s" });
 });
 
+it("is not live while rows are shown that came before a gap or over a lost connection", () => {
+  expect(freshness(status(0), ALL, NOW_MS, true)).toMatchObject({ state: "stale", text: "INCOMPLETE", why: "Newer rows are on their way" });
+  expect(freshness(status(40_000), ALL, NOW_MS, true).text).toBe("STALE 40 s");
+});
+
 it("asks only about what is looked at", () => {
   expect(freshness(status(40_000, { of: "orders.lifecycle" }), new Set(["quote"]), NOW_MS).state).toBe("live");
 });

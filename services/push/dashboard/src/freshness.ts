@@ -37,8 +37,11 @@ export function isLive(status: Status | undefined, view: string, nowMs: number):
   return writer?.state === "live" && (writerAgeMs(writer, nowMs) ?? Infinity) < STALE_MS && !redisTrouble(status);
 }
 
-/** Of the views that are looked at (`views`: their names), the worst one speaks. A push that says nothing of them is old. */
-export function freshness(status: Status | undefined, views: ReadonlySet<string>, nowMs: number): Freshness {
+/**
+ * Of the views that are looked at (`views`: their names), the worst one speaks. A push that says nothing of them is old.
+ * `behind`: rows are shown that came before a gap, or over a connection that was lost, however new the writers' word is.
+ */
+export function freshness(status: Status | undefined, views: ReadonlySet<string>, nowMs: number, behind = false): Freshness {
   const parts = Object.entries(status?.views ?? {})
     .filter(([, writer]) => writer.views.some((view) => views.has(view)))
     .map(([name, writer]) => ({ part: PARTS[name.split(".", 1)[0] ?? ""] ?? name, writer, ageMs: writerAgeMs(writer, nowMs) }));
@@ -55,6 +58,7 @@ export function freshness(status: Status | undefined, views: ReadonlySet<string>
     if (writer.state === "silent") return { state: "stale", text: `STALE ${seconds(ageMs)}`, why: `No word of: ${names}`, asOfMs };
     return { state: "stale", text: `INCOMPLETE · ${part.toUpperCase()}`, why: `Not every row is here: ${names}`, asOfMs };
   }
+  if (behind && oldestMs < STALE_MS) return { state: "stale", text: "INCOMPLETE", why: "Newer rows are on their way", asOfMs };
   if (oldestMs < DELAYED_MS) return { state: "live", text: "LIVE", why: "", asOfMs };
   const old = parts.filter(({ ageMs }) => (ageMs ?? 0) >= DELAYED_MS).map(({ part }) => part);
   const why = `Behind: ${old.join(", ")}`;

@@ -185,7 +185,7 @@ export class Link {
     const fresh: Freshness =
       silent > STALE_AFTER_MS
         ? { state: "stale", text: `STALE ${Math.round(silent / 1000)} s`, why: "Nothing was heard", asOfMs: nowMs - silent }
-        : freshness(this.status, names, nowMs);
+        : freshness(this.status, names, nowMs, this.sequences.behind);
     const changed = fresh.text !== this.fresh.text || fresh.why !== this.fresh.why;
     this.fresh = fresh;
     this.set(fresh.state, changed);

@@ -26,4 +26,22 @@ describe("sequences of a topic", () => {
     sequences.forget("book:A");
     expect(sequences.next({ topic: "book:A", prev: 1, seq: 2 })).toBe("ignore");
   });
+
+  it("is behind from a new connection or a gap until every topic that is shown has its next snapshot", () => {
+    const sequences = new Sequences();
+    expect(sequences.behind).toBe(false);
+    sequences.snapshot("quote", 1);
+    sequences.snapshot("order:A", 1);
+    expect(sequences.behind).toBe(false);
+    sequences.clear();
+    expect(sequences.behind).toBe(true);
+    sequences.snapshot("quote", 1);
+    expect(sequences.behind).toBe(true);
+    sequences.snapshot("order:A", 1);
+    expect(sequences.behind).toBe(false);
+    sequences.next({ topic: "order:A", prev: 2, seq: 3 });
+    expect(sequences.behind).toBe(true);
+    sequences.forget("order:A");
+    expect(sequences.behind).toBe(false);
+  });
 });

@@ -5,9 +5,16 @@ export type Verdict = "apply" | "gap" | "ignore";
 /** Where each topic stands: a delta that does not name the last message as its predecessor shows a gap. */
 export class Sequences {
   private readonly at = new Map<string, number>();
+  private readonly shown = new Set<string>();
+
+  /** Whether rows are shown that may have been overtaken: their topic has lost count, and its next snapshot is awaited. */
+  get behind(): boolean {
+    return this.shown.size > this.at.size;
+  }
 
   snapshot(topic: string, seq: number): void {
     this.at.set(topic, seq);
+    this.shown.add(topic);
   }
 
   /** "gap" once; until the topic's next snapshot its deltas are to be ignored. */
@@ -24,8 +31,10 @@ export class Sequences {
 
   forget(topic: string): void {
     this.at.delete(topic);
+    this.shown.delete(topic);
   }
 
+  /** The connection is a new one: what is shown stays, and its topics are counted from their next snapshots. */
   clear(): void {
     this.at.clear();
   }

@@ -88,6 +88,7 @@ class Connection:
         self._paints = Paints()
         self._gives_way = asyncio.Event()
         self._status: bytes | None = None
+        self._timer_runs = False
 
     @property
     def is_idle(self) -> bool:
@@ -225,7 +226,7 @@ class Connection:
         settings = self._settings
         interval_s = 1.0 / settings.frames_per_s_max
         loop = asyncio.get_running_loop()
-        due_s = timer_s = 0.0
+        due_s = 0.0
         await self._send(codec.encode_hello(self._session, {"frames_per_s_max": settings.frames_per_s_max}))
         while True:
             await self._awake.wait()
@@ -239,9 +240,14 @@ class Connection:
             if now_s >= due_s:
                 if await self._flush():
                     due_s = now_s + interval_s
-            elif timer_s < due_s:
-                timer_s = due_s
-                loop.call_at(due_s, self._awake.set)
+            elif not self._timer_runs:
+                self._timer_runs = True
+                loop.call_at(due_s, self._frame_is_due)
+
+    def _frame_is_due(self) -> None:
+        """The loop's timers may come up to a millisecond early: the writer then waits once more."""
+        self._timer_runs = False
+        self._awake.set()
 
     async def _flush(self) -> bool:
         """Sends what has changed; returns whether anything had."""

@@ -56,7 +56,7 @@ class RedisFeed:
         self._read_at_s: dict[Scope, float] = {}
         self._listed_at_s: dict[str, float] = {}
         self._to_list: set[Topic] = set()
-        """Whole views whose search waits for its time."""
+        """Whole views whose search waits for a timer."""
         self._accounts: tuple[float, list[str]] = (-math.inf, [])
         self._accounts_turn = asyncio.Lock()
         self._evicted_at_s = -math.inf
@@ -294,9 +294,8 @@ class RedisFeed:
         if now_s < due_s:
             if topic not in self._to_list:
                 self._to_list.add(topic)
-                asyncio.get_running_loop().call_later(due_s - now_s, self._look_again, self._reads, ListScopes(topic))
+                asyncio.get_running_loop().call_later(due_s - now_s, self._list_again, self._reads, topic)
             return
-        self._to_list.discard(topic)
         self._listed_at_s[topic.name] = now_s
         self.perform(self._hub.listed(topic, await self._scan(client, topic.name)))
 
@@ -317,6 +316,13 @@ class RedisFeed:
         if not stored and await self._compare_writers(client):
             self._say_changed()  # nothing is there because it was lost: clients hear that before they see nothing
         self.perform(self._hub.read_ends(mirror, _rows(scope, stored)))
+
+    def _list_again(self, reads: "asyncio.Queue[Read | ListScopes]", topic: Topic) -> None:
+        """The loop's timers may come up to a millisecond early: the search then finds that it waits for none, and waits
+        once more."""
+        if reads is self._reads:
+            self._to_list.discard(topic)
+        self._look_again(reads, ListScopes(topic))
 
     def _look_again(self, reads: "asyncio.Queue[Read | ListScopes]", action: Read | ListScopes) -> None:
         if reads is self._reads:  # else a new session reads everything anyway

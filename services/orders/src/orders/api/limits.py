@@ -4,10 +4,10 @@ Whoever exceeds his share is told so with 429 long before everybody would get 50
 """
 
 import asyncio
+import math
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from common.runtime.http.answers import RETRY_AFTER_S
 from common.runtime.http.identity import client_of
 from common.runtime.http.metering import metered
 from common.runtime.http.metrics import REFUSED
@@ -39,6 +39,7 @@ def share_limits(settings: OrdersSettings) -> ShareLimits:
         account_running_max=max(1, settings.inflight_max * 4 // 5),
         running_share=settings.share_requests,
         busy_share=settings.share_busy,
+        writes_share=settings.share_orders_per_s,
         waiting_share=settings.share_waiting,
         burst_s=settings.share_burst_ms / 1000,
         wait_s=settings.share_wait_ms / 1000,
@@ -97,7 +98,8 @@ class LimitRequests:
 
     async def _in_turn(self, account: str, scope: Scope, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
-        used_s = WRITE_S if scope["method"] in ("POST", "DELETE") else 0.0
+        writes = scope["method"] in ("POST", "DELETE")
+        used_s = WRITE_S if writes else 0.0
 
         def use(step_s: float) -> None:
             nonlocal used_s
@@ -105,7 +107,7 @@ class LimitRequests:
 
         self._settle(loop.time())
         try:
-            ticket = self._shares.enter(client_of(scope), account, loop.time())
+            ticket = self._shares.enter(client_of(scope), account, loop.time(), writes=writes)
         except TooMuch as error:
             if account != "operations" or error.is_greedy:
                 raise _refusal(error, scope) from None
@@ -149,15 +151,16 @@ async def _answer_problem(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def _refusal(error: TooMuch, scope: Scope) -> Problem:
-    """Whoever is over his share is not read again before he may come back."""
+    """Whoever is over his share is not read again before he may come again."""
     REFUSED.labels("share-exceeded" if error.is_greedy else "overloaded").inc()
     if not error.is_greedy:
         detail = f"{error}; this one was not begun."
         return Problem(503, "overloaded", "Too many requests at a time", detail, retry=True)
     hold = scope.get("extensions", {}).get(HOLD)
     if hold is not None:
-        hold(RETRY_AFTER_S)
-    return Problem(429, "share-exceeded", "More than a fair share", f"{error}; this one was not begun.", retry=True)
+        hold(error.again_s)
+    detail, again_s = f"{error}; this one was not begun.", math.ceil(error.again_s)
+    return Problem(429, "share-exceeded", "More than a fair share", detail, retry=True, retry_after_s=again_s)
 
 
 def _content_length(scope: Scope) -> int:

@@ -52,11 +52,19 @@ class Problem(Exception):
     """Raised by a route; answered as ``application/problem+json``."""
 
     def __init__(
-        self, status: int, slug: str, title: str, detail: str = "", *, retry: bool = False, **members: Any
+        self,
+        status: int,
+        slug: str,
+        title: str,
+        detail: str = "",
+        *,
+        retry: bool = False,
+        retry_after_s: int = RETRY_AFTER_S,
+        **members: Any,
     ) -> None:
         super().__init__(title)
         self.details = ProblemDetails(type=problem_type(slug), title=title, status=status, detail=detail, **members)
-        self.headers = {"Retry-After": str(RETRY_AFTER_S)} if retry else {}
+        self.headers = {"Retry-After": str(retry_after_s)} if retry else {}
 
     def response(self) -> JSONResponse:
         content = self.details.model_dump(mode="json", exclude_none=True) | _trace()

@@ -5,6 +5,7 @@ import { OPEN_STATES } from "../protocol";
 import type { Store } from "../store";
 
 const LEVELS = 10;
+const NO_LEVEL = "No level";
 
 interface Rung {
   node: HTMLElement;
@@ -72,6 +73,7 @@ export class Ladder implements View {
     let total = 0;
     rungs.forEach((rung, index) => {
       const level = levels[index];
+      if (!level === !!rung.priceE4) rung.node.ariaLabel = level ? null : NO_LEVEL; // its figures are its name
       rung.priceE4 = level?.[0] ?? 0;
       total += level?.[1] ?? 0;
       rung.price.set(level ? price(level[0]) : "");
@@ -112,6 +114,7 @@ export class Ladder implements View {
     };
     rung.node.append(bar, rung.own.node, rung.price.node, rung.size.node, rung.total.node);
     rung.node.tabIndex = -1;
+    rung.node.ariaLabel = NO_LEVEL;
     rung.node.addEventListener("pointerdown", () => (pressedE4 = rung.priceE4));
     rung.node.addEventListener("focus", () => this.reach(rung));
     body.append(rung.node);
