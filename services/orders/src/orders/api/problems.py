@@ -83,9 +83,10 @@ def denial(slug: str, title: str, id_field: str, answer: Decision | CommandResul
     if transient:
         detail = f"{reason}. The reason is of the moment, but the id is used up: ask again later with a new {id_field}."
     whole = answer.model_dump(mode="json", exclude_none=True)
-    members = {name: whole[name] for name in ("reason", "compared", "conflict") if name in whole}
+    members: dict[str, Any] = {name: whole[name] for name in ("reason", "compared", "conflict") if name in whole}
     kind = "decision" if isinstance(answer, Decision) else "result"
-    return Problem(422, slug, title, detail, retry=transient, transient=transient, **members, **{kind: whole})
+    members |= {"transient": transient, kind: whole}
+    return Problem(422, slug, title, detail, retry=transient, **members)
 
 
 def problem_responses(**descriptions: str) -> dict[int | str, dict[str, Any]]:

@@ -134,9 +134,9 @@ class _Level:
         self.party(name, now_s).running -= 1
         self._running -= 1
 
-    def use(self, name: str, amount: float, now_s: float) -> None:
-        self.party(name, now_s).used += amount
-        self._used += amount
+    def use(self, name: str, used: float, now_s: float) -> None:
+        self.party(name, now_s).used += used
+        self._used += used
 
     def _forget(self, now_s: float) -> None:
         self._used *= math.exp((self._at_s - now_s) / MEMORY_S)
