@@ -212,7 +212,7 @@ async def test_older_release_when_rows_are_of_a_newer_one_then_refused_with_noth
     log, store = await counted_by(newer)
     before = log.committed_in(CHANGELOG.name, 0)
     feed(log, 10)
-    with pytest.raises(Newer, match=rf"layout {newer.version}.*start the release that wrote them.*tidemark stage"):
+    with pytest.raises(Newer, match=rf"layout {newer.version}.*start the release that wrote them"):
         await serve(log, store if has_store else MemoryStore(), older, 11)
     assert [r.key for r in log.committed_in(CHANGELOG.name, 0)[len(before) :]] == []
     assert len(answers(log)) == 10
@@ -244,7 +244,7 @@ def first_rows(right: Callable[..., Iterator[Any]], count: int) -> Callable[...,
 
 async def test_newer_release_when_it_has_no_migration_then_refused() -> None:
     log, store = await counted_by(V1)
-    with pytest.raises(Refused, match=r"no migration from it.*tidemark stage reset grown\.count"):
+    with pytest.raises(Refused, match=r"no migration from it"):
         await serve(log, store, replace(V2, migrations={}), 11)
 
 
@@ -310,7 +310,7 @@ async def test_row_when_undecodable_in_the_log_then_refused_and_the_message_stay
     assert not log.committed_in(INPUT.dead_letters, 0)
     anew = MemoryStore()
     for _ in range(2):  # the second time the store has the row already
-        with pytest.raises(Refused, match=r"account-99.*cannot be decoded.*tidemark stage verify grown\.count"):
+        with pytest.raises(Refused, match=r"account-99.*cannot be decoded.*start that release"):
             await serve(log, anew, V1, 200, strict=True)
     log.put(STATE, Record(row_key("accounts", b"account-99"), b"1", 0))
     await serve(log, anew, V1, 200)

@@ -12,6 +12,9 @@ class Partition(NamedTuple):
     topic: str
     number: int
 
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.number}"
+
 
 class Record(NamedTuple):
     """A record to write. ``value`` None is a tombstone."""
