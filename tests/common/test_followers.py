@@ -189,7 +189,7 @@ async def test_tail_tells_where_it_begins_and_up_to_when_it_has_called_back(
 async def test_projection_when_a_transaction_stays_open_then_it_says_whose_and_grows_old(
     settings: Settings, topic: Topic
 ) -> None:
-    projection = Projection(settings.model_copy(update={"blocked_after_s": 0.5}), [topic], ListSink())
+    projection = Projection(settings.model_copy(update={"blocked_after_s": 1.5}), [topic], ListSink())
     stranger = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap, transactional_id="somebody-elses-job")
     async with stranger:
         await stranger.begin_transaction()
