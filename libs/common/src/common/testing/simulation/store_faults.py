@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from common.runtime import lane, overlay, stage, store, task, transaction
+from common.runtime import given_up, lane, layout, overlay, store, task, transaction
 from common.runtime.store_errors import CorruptStore
 from common.testing import memory_store
 from common.testing.simulation.log_faults import together
@@ -26,7 +26,7 @@ def undecodable_row_is_poison() -> AbstractContextManager[None]:
     def wrong(table: str, _raw: bytes | None, error: Exception) -> Exception:
         return ValueError(f"{table}: {error}")
 
-    return replaced(overlay, "undecodable", wrong)
+    return together(replaced(overlay, "undecodable", wrong), replaced(layout, "_look", lambda *_: None))
 
 
 def store_trouble_ends_the_session() -> AbstractContextManager[None]:
@@ -45,7 +45,7 @@ def store_trouble_ends_the_session() -> AbstractContextManager[None]:
 
 def sick_worker_keeps_its_partitions() -> AbstractContextManager[None]:
     """A worker that cannot open a store goes on trying, and tells nobody."""
-    return replaced(stage.StageRunner, "_give_up", lambda *_: None)
+    return replaced(given_up.GivenUp, "_give_up", lambda *_: None)
 
 
 def damaged_position_ends_the_process() -> AbstractContextManager[None]:
