@@ -85,6 +85,19 @@ def test_report_that_never_came_then_said_once_and_the_rest_counts(action: Break
     assert world.ledger.reserved_cash_e4 == 0
 
 
+def test_session_that_repeats_its_fills_under_new_ids_then_none_is_booked_twice() -> None:
+    world = funded(BUY)
+    fills = [(2, 2, 8), (2, 4, 6), (3, 7, 3)]
+    for name in ("first", "again"):
+        world.tell_gate(ORDERS_EXECUTIONS, report(BUY, ExecType.NEW, f"{name} n", leaves_qty=QTY))
+        for number, (qty, cum_qty, leaves_qty) in enumerate(fills):
+            world.tell_gate(ORDERS_EXECUTIONS, trade(BUY, f"{name} {number}", qty, 100, cum_qty, leaves_qty))
+    world.arrive_all()
+    world.check_agreement(BUY)
+    assert order_of(world).cum_qty == 7
+    assert reasons(world) == [BreakReason.QUANTITIES_DISAGREE] * 4
+
+
 def test_venue_that_counts_beyond_the_order_then_refused() -> None:
     world = funded(BUY)
     world.tell_gate(ORDERS_EXECUTIONS, trade(BUY, "t1", 8, beyond(BUY), 8, 2))

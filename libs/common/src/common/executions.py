@@ -69,6 +69,8 @@ class Break(msgspec.Struct, frozen=True, gc=False):
 
 
 Verdict = Accept | Repeat | Break
+TRADES: Final = frozenset({ExecType.TRADE, ExecType.TRADE_CANCEL, ExecType.TRADE_CORRECT})
+"""Reports that move shares."""
 
 
 def judge(facts: OrderFacts | None, progress: Progress, register: Register, report: ExecutionReport) -> Verdict:
@@ -152,10 +154,18 @@ class Case(msgspec.Struct, frozen=True, gc=False):
         return Progress(True, cum_qty, notional_e4, ended, self._counted_by_the_venue() - cum_qty)
 
     def progress_refused(self, reason: BreakReason) -> Progress:
-        """The order once the report is refused. A report that is not about this order says nothing of its count."""
-        if self.facts is None or reason in NOT_OF_THE_ORDER:
+        """The order once the report is refused: the venue counts what it has said.
+
+        Fewer than here only after a bust or a correction: a session that begins anew, and repeats its fills under new
+        ids, must not be believed twice. What is not about this order, or trades nothing, says nothing of the count.
+        """
+        exec_type = self.report.exec_type
+        if self.facts is None or reason in NOT_OF_THE_ORDER or exec_type not in TRADES:
             return self.progress
-        return replace(self.progress, excess_qty=self._counted_by_the_venue() - self.progress.cum_qty)
+        excess_qty = self._counted_by_the_venue() - self.progress.cum_qty
+        if exec_type is ExecType.TRADE:
+            excess_qty = max(0, excess_qty)
+        return replace(self.progress, excess_qty=excess_qty)
 
     def _counted_by_the_venue(self) -> int:
         return max(0, self.report.cum_qty)
