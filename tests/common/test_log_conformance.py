@@ -9,7 +9,9 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Sequence
 
+import numpy as np
 import pytest
+from common.columns import Column, RecordColumns
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.runtime.admin import create_topics
 from common.runtime.errors import Fatal, Fenced, LogError
@@ -208,6 +210,21 @@ async def test_transaction_when_larger_than_a_batch_then_it_is_one_all_the_same(
         assert ends == {Partition(topic, 0): round_number * 251 - 1}
     found = await read_until(log, Partition(topic, 0), 502)
     assert values(found) == 2 * [record.value for record in large]
+    await producer.close()
+
+
+async def test_transaction_when_it_has_nothing_for_a_partition_then_the_others_get_theirs(log: Log, topic: str) -> None:
+    """Of a batch whose orders are all denied there is an empty block of ledger entries."""
+    producer = await log.fence(f"{topic}.id")
+    nothing = Column(np.empty(0, np.uint8), np.empty(0, np.int64), np.empty(0, np.int64))
+    await producer.begin()
+    await producer.append(Partition(topic, 0), RecordColumns(nothing, nothing, 0, {}))
+    await producer.append(Partition(topic, 1), records(b"1"))
+    assert (await producer.commit())[Partition(topic, 1)] == 1
+    await producer.begin()
+    await producer.append(Partition(topic, 0), [])
+    await producer.commit()
+    assert await log.high_watermark(Partition(topic, 0)) == 0
     await producer.close()
 
 

@@ -192,7 +192,10 @@ class KafkaProducer:
 
     async def _produce(self) -> None:
         batches, self._batches = self._batches, {}
-        queues = {partition: deque(rows.encoded()) for partition, rows in batches.items()}
+        # A block may be empty: of a batch whose orders are all denied there is no ledger entry.
+        queues = {partition: deque(encoded) for partition, rows in batches.items() if (encoded := rows.encoded())}
+        if not queues:
+            return
         self._sent = True
         if not self._bumps_epoch:
             await self._add_partitions(queues, time.monotonic() + self._commit_timeout_s)

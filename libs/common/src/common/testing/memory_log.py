@@ -237,8 +237,10 @@ class MemoryLog:
     def append(self, identity: Identity, partition: Partition, records: Records) -> int:
         """Writes into the open transaction; returns the end of the partition."""
         assert identity.transaction is not None
-        identity.transaction.partitions.setdefault(partition, len(self._entries[partition]))
-        self._entries[partition] += [_Entry(identity.transaction, Record._make(record)) for record in records]
+        written = [_Entry(identity.transaction, Record._make(record)) for record in records]
+        if written:  # else the partition is no part of the transaction, and gets no marker
+            identity.transaction.partitions.setdefault(partition, len(self._entries[partition]))
+            self._entries[partition] += written
         return len(self._entries[partition])
 
     async def wait(self, timeout_ms: int) -> None:

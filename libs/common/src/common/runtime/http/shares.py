@@ -135,6 +135,7 @@ class _Level:
         self._running -= 1
 
     def use(self, name: str, used: float, now_s: float) -> None:
+        """``used``: seconds, or orders; what ``used_share`` is of."""
         self.party(name, now_s).used += used
         self._used += used
 
