@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +98,12 @@ def feed(log: MemoryLog, topic: Topic) -> None:
             log.put(Partition(topic.name, 0), Record(key, body if poison else topic.schema.encode(body), 0))
 
 
-async def run_to_end(log: MemoryLog, store: MemoryStore, desk: Any, path: Path, losses: list[int]) -> None:
-    handler = Gate(Limits(), DAY_NS).handle
-    stage = Stage("risk", "gate", handler, INPUTS, OUTPUTS, RISK_GATE_CHANGELOG, TABLES, verify=VERIFY)
+async def run_to_end(
+    log: MemoryLog, store: MemoryStore, desk: Any, path: Path, losses: list[int], batched: bool = False
+) -> None:
+    gate = Gate(Limits(), DAY_NS)
+    stage = Stage("risk", "gate", gate.handle, INPUTS, OUTPUTS, RISK_GATE_CHANGELOG, TABLES, verify=VERIFY)
+    stage = replace(stage, batch_handler=gate.handle_batch if batched else None)
     shared = {name: desk.tables.globals(name) for name in ("instruments", "marks")}
     suspects: set[tuple[str, int]] = set()
     wanted = {topic.name: len(log.committed(Partition(topic.name, 0))) for topic in INPUTS}
@@ -187,3 +191,28 @@ async def test_undisturbed_run_trades_repeats_and_refuses(new_desk: Any, tmp_pat
     assert verdicts[-2:] == [(True, True, None), (False, False, "qty")]
     kinds = [entry.kind for entry in read(log, RISK_LEDGER)]
     assert (kinds.count(EntryKind.POST), kinds.count(EntryKind.VOID)) == (1, 1)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+async def test_gate_when_the_topic_of_decisions_takes_too_little_then_orders_are_set_aside_and_no_money_is_reserved(
+    tmp_path: Path, new_desk: Any, batched: bool
+) -> None:
+    partitions = {topic.name: topic.partitions for topic in (*INPUTS, *OUTPUTS, RISK_GATE_CHANGELOG)}
+    log = MemoryLog(partitions | {topic.dead_letters: topic.partitions for topic in INPUTS})
+    store, desk = MemoryStore(), new_desk()
+    feed(log, RISK_COMMANDS)
+    await run_to_end(log, store, desk, tmp_path, [], batched)
+    log.takes_bytes[RISK_DECISIONS.name] = 200
+    feed(log, ORDERS_INTENTS)
+    await run_to_end(log, store, desk, tmp_path, [], batched)
+    intents = log.committed(Partition(ORDERS_INTENTS.name, 0))
+    dead = log.committed(Partition(ORDERS_INTENTS.dead_letters, 0))
+    assert [letter.value for letter in dead] == [each.value for each in intents]
+    for account_id, balances in fold(read(log, RISK_LEDGER)).items():
+        account = row_of(store, "accounts", account_id)
+        assert (account.seq, account.cash_e4, account.reserved_cash_e4) == (balances.seq, balances.cash_e4, 0)
+    del log.takes_bytes[RISK_DECISIONS.name]
+    feed(log, ORDERS_INTENTS)
+    await run_to_end(log, store, desk, tmp_path, [], batched)
+    decided = [answer for answer in read(log, RISK_DECISIONS) if isinstance(answer, Decision)]
+    assert len(decided) == len(intents) - 1, "all but the poison, once the topic takes them"

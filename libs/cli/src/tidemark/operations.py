@@ -8,13 +8,15 @@ import getpass
 import json
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from common.contracts.topics import ORDERS_INTENTS, RUNTIME_OPERATIONS, Topic
 from common.runtime.admin import create_beside
 from common.runtime.errors import Fatal
+from common.runtime.kafka import KafkaLog
 from common.runtime.log import Log, Partition, Record
 from common.runtime.settings import Settings
 
@@ -42,12 +44,19 @@ class Operation:
         return json.dumps(row).encode()
 
 
-async def have_operations(log: Log, settings: Settings, beside: Topic = ORDERS_INTENTS) -> None:
-    """The topic is the commands' own: it is made where an older topics job did not."""
+@asynccontextmanager
+async def operators_log(settings: Settings, beside: Topic = ORDERS_INTENTS) -> AsyncIterator[KafkaLog]:
+    """A connection to the log. The topic of operations is made where an older topics job did not."""
+    log = KafkaLog(settings, "tidemark-cli")
+    await log.start()
     try:
-        await log.partition_count(RUNTIME_OPERATIONS.name)
-    except Fatal:
-        await create_beside(settings.kafka_bootstrap, RUNTIME_OPERATIONS, beside.name)
+        try:
+            await log.partition_count(RUNTIME_OPERATIONS.name)
+        except Fatal:
+            await create_beside(settings.kafka_bootstrap, RUNTIME_OPERATIONS, beside.name)
+        yield log
+    finally:
+        await log.stop()
 
 
 async def done_before(log: Log, topic: Topic = RUNTIME_OPERATIONS) -> dict[str, Operation]:

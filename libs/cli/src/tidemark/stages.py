@@ -5,6 +5,7 @@ both agree; and the two things that can be done to it by hand.
 import asyncio
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -204,23 +205,21 @@ async def discard_store(log: Log, stage: StageName, number: int, data_dir: Path,
     destroy(path)
 
 
-class _held:  # noqa: N801
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
     """Keeps a worker from opening the store meanwhile. Raises CommandError where one has it open."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._store: RocksStore | None = None
-
-    def __enter__(self) -> None:
-        try:
-            self._store = RocksStore(self._path)
-        except OSError as error:
-            if "lock" in str(error).lower():
-                raise CommandError(f"{self._path} is open: stop the worker first") from error
-
-    def __exit__(self, *_: object) -> None:
-        if self._store:
-            self._store.close()
+    store = None
+    try:
+        store = RocksStore(path)
+    except OSError as error:
+        if "lock" in str(error).lower():
+            raise CommandError(f"{path} is open: stop the worker first") from error
+        # One that cannot be opened otherwise is what this command is for.
+    try:
+        yield
+    finally:
+        if store:
+            store.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,13 @@ from typing import Annotated, Any
 
 import typer
 from common.contracts.topics import STAGE_INPUTS
-from common.runtime.kafka import KafkaLog
 from common.runtime.settings import Settings
 from rich.markup import escape
 from rich.table import Table
 
 from tidemark import console
 from tidemark.dead_letters import Letter, letter_named, letters, operation_of, send
-from tidemark.operations import Operation, done_before, have_operations
+from tidemark.operations import Operation, done_before, operators_log
 from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
 from tidemark.state import StateDir
 from tidemark.topic_names import topic_named
@@ -92,31 +91,15 @@ def send_letter(
                 escape(f"nothing was done; --yes writes it to {where}, where it stood at {letter.offset}")
             )
             return
-        async with _log(settings) as log:
+        async with operators_log(settings) as log:
             offset = await send(log, letter, reason)
         console.out.print(escape(f"{name} sent: {where} at {offset}"))
 
     console.run(main())
 
 
-class _log:  # noqa: N801
-    """A connection to the log, with the topic of operations."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._log = KafkaLog(settings, "tidemark-cli")
-
-    async def __aenter__(self) -> KafkaLog:
-        await self._log.start()
-        await have_operations(self._log, self._settings)
-        return self._log
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._log.stop()
-
-
 async def _done(settings: Settings) -> dict[str, Operation]:
-    async with _log(settings) as log:
+    async with operators_log(settings) as log:
         return await done_before(log)
 
 

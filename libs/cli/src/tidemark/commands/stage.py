@@ -1,24 +1,21 @@
 """``tidemark stage``: what a stage's partitions stand on, and what can be done where one is refused."""
 
-import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import httpx
 import typer
 from common.contracts.topics import RUNTIME_OPERATIONS
 from common.runtime.group_members import group_members
-from common.runtime.kafka import KafkaLog
 from common.runtime.settings import Settings
 from rich.markup import escape
 from rich.table import Table
 
 from tidemark import console
-from tidemark.operations import have_operations
+from tidemark.operations import operators_log
 from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
 from tidemark.stages import (
     DIFFERENCES_MAX,
@@ -34,7 +31,7 @@ from tidemark.stages import (
 )
 from tidemark.state import StateDir
 
-ANSWER_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S: Final = 5.0
 
 stage = typer.Typer(
     help="A stage's partitions: show and verify them, discard a store, move an input position.",
@@ -66,7 +63,7 @@ def show(
 
     async def main() -> None:
         named = stage_named(name)
-        async with _log(settings) as log:
+        async with operators_log(settings) as log:
             found = await gathered(log, named, await count_partitions(log, named), data)
         said = await _said(state, named)
         if as_json:
@@ -91,7 +88,7 @@ def verify_stores(
     async def main() -> bool:
         named, sound = stage_named(name), True
         where = _needed(data)
-        async with _log(settings) as log:
+        async with operators_log(settings) as log:
             for number in await count_partitions(log, named):
                 if not named.store_path(where, number).is_dir():
                     console.out.print(f"{name}/{number}: no store here")
@@ -126,7 +123,7 @@ def reset(
 
     async def main() -> None:
         named, where = stage_named(name), _needed(data)
-        async with _log(settings) as log:
+        async with operators_log(settings) as log:
             path = named.store_path(where, partition)
             console.err.print(escape(f"{path} is discarded, and made anew from {named.changelog.name}/{partition}"))
             if not yes:
@@ -156,7 +153,7 @@ def seek_input(
 
     async def main() -> None:
         named = stage_named(name)
-        async with _log(settings) as log:
+        async with operators_log(settings) as log:
             move = await plan(log, named, partition, topic, to)
             console.err.print(escape(move.meaning()))
             running = await group_members(settings.kafka_bootstrap, named.full)
@@ -169,17 +166,6 @@ def seek_input(
             console.out.print(escape(f"{name} reads {topic}/{partition} from {move.to} on"))
 
     console.run(main())
-
-
-@contextlib.asynccontextmanager
-async def _log(settings: Settings) -> AsyncIterator[KafkaLog]:
-    log = KafkaLog(settings, "tidemark-cli")
-    await log.start()
-    try:
-        await have_operations(log, settings)
-        yield log
-    finally:
-        await log.stop()
 
 
 def _where(state: StateDir, bootstrap: str | None, data_dir: Path | None) -> tuple[Settings, Path | None]:

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tidemark import console
-from tidemark.operations import Operation, carry_out, have_operations
+from tidemark.operations import Operation, carry_out, operators_log
 from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
 from tidemark.state import StateDir
 
@@ -135,9 +135,8 @@ async def _set(settings: Settings, differences: list[Drift], reason: str) -> Map
     for each in differences:
         wanted[each.topic][each.setting] = each.wanted
     changes = [f"{each.topic}: {each.setting} from {each.found} to {each.wanted}" for each in differences]
-    async with _connected(settings) as log:
-        beside = next(topic for topic in with_dead_letters(TOPICS) if topic.name == differences[0].topic)
-        await have_operations(log, settings, beside)
+    beside = next(topic for topic in with_dead_letters(TOPICS) if topic.name == differences[0].topic)
+    async with operators_log(settings, beside) as log:
         await carry_out(log, Operation(f"topics fix {time.time_ns()}", "topics fix", reason, {"changes": changes}), {})
         return await log.set_topics(wanted)
 
