@@ -48,7 +48,7 @@ class OrdersSettings(Settings):
         default=0.25, gt=0, le=1, description="of the event loop's time, for one beside others; more up to twice theirs"
     )
     share_orders_per_s: float = Field(
-        default=20,
+        default=200,
         gt=0,
         description="orders, cancels and commands of an account a second while others write; more up to twice theirs",
     )
