@@ -10,8 +10,7 @@ import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from common.contracts.events import (
     CASH,
@@ -32,7 +31,6 @@ from common.contracts.topics import (
 )
 from common.contracts.values import Side
 from common.runtime.kafka import KafkaLog
-from common.runtime.partitioner import partition_of
 from common.runtime.settings import Settings
 from common.testing.prometheus import Alerts, Prometheus, find_prometheus
 from common.testing.stack.errors import PartsError
@@ -306,24 +304,6 @@ def forged(account: str, seq: int, *amounts: int) -> bytes:
     return RISK_LEDGER.schema.encode(
         LedgerEntry(account_id=account, seq=seq, kind=EntryKind.FUND, postings=legs, booked_ns=1)
     )
-
-
-async def test_records_that_are_gone_before_they_were_handled_then_the_refusal_rings(ringing: Ringing) -> None:
-    """Near the end: the gate's partition stands still from now on."""
-    partition = partition_of(ACCOUNT.encode(), ORDERS_EXECUTIONS.partitions)
-    place = TopicPartition(ORDERS_EXECUTIONS.name, partition)
-    ringing.signal("risk", signal.SIGSTOP)
-    try:
-        await ringing.produce(ORDERS_EXECUTIONS, report(f"{ACCOUNT}.known", "gone-1"))
-        administration = AIOKafkaAdminClient(bootstrap_servers=ringing.deployment.addresses.kafka_bootstrap)
-        await administration.start()
-        try:
-            await administration.delete_records({place: RecordsToDelete(-1)})
-        finally:
-            await administration.close()
-    finally:
-        ringing.signal("risk", signal.SIGCONT)
-    await ringing.alerts.fires("StageRefused", 60, app="risk", stage="gate", partition=str(partition))
 
 
 async def test_ledger_that_contradicts_itself_then_it_rings(ringing: Ringing) -> None:
