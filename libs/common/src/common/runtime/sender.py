@@ -66,7 +66,11 @@ class Sender:
             batch_bytes_max = self._batch_bytes_max
             try:
                 with self._watched(client, topic):
-                    sent = await (await _enqueue(client, topic, key, body, partition, headers))
+                    try:
+                        queued = await _enqueue(client, topic, key, body, partition, headers)
+                    except kafka_errors.ProducerClosed:
+                        continue  # the client was given up for another's message before it took this one
+                    sent = await queued
                 return sent.partition, sent.offset
             except Fatal as error:
                 if not isinstance(error.__cause__, TOO_LARGE):
