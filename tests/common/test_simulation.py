@@ -15,11 +15,11 @@ from common.testing.simulation.faults import FAULTS, MODES_OF
 from common.testing.simulation.history import MODES, plan, shortest, simulate
 
 SEEDS = {
-    "task": 2_000,
-    "process": 2_000,
+    "task": 1_000,
+    "process": 1_000,
     "mixed": 500,
-    "race": 300,
-    "laggard": 200,
+    "race": 200,
+    "laggard": 100,
     "standby": 500,
     "operator": 300,
     "disk": 200,

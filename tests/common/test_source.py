@@ -1,10 +1,11 @@
 """A source whose broker gives no answer opens anew and goes on where the last commit left off."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 import pytest
+from common.contracts.topic_settings import FoundTopic, FoundTopics
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.runtime import source as runtime
 from common.runtime.errors import Fenced, LogError, Retriable
@@ -38,6 +39,10 @@ class TroubledLog(MemoryLog):
     async def stop(self) -> None:
         """There is nothing to leave."""
 
+    async def found_topics(self, topics: Collection[str]) -> FoundTopics:
+        """As they were made."""
+        return FoundTopics(1, {name: FoundTopic(1, 1, {}) for name in topics})
+
 
 async def feed(position: bytes | None) -> AsyncIterator[SourceBatch]:
     for number in range(int(position or b"0"), BATCHES):
@@ -54,7 +59,7 @@ async def test_source_when_a_batch_has_no_answer_then_it_opens_anew_and_feeds_ea
     settings = Settings(data_dir=tmp_path, worker_id="a", restart_backoff_min_s=0.01)
     service = SourceService(Source("fed", "feed", feed, (OUTPUT,), CHANGELOG), settings)
     async with service, asyncio.timeout(10):
-        while service.ready()[1] != {"state": "finished"}:
+        while service.ready()[1]["state"] != "finished":
             await asyncio.sleep(0.01)
             assert service.crash_reason is None
     assert log._error is None, "the trouble has come"
