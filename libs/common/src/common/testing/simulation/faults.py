@@ -316,10 +316,8 @@ GENERAL: Final[tuple[Fault, ...]] = (
     opening_faults.markers_not_written_again,
 )
 OWNERSHIP: Final[tuple[Fault, ...]] = (
-    ownership_faults.only_the_newest_claim_counts,
     ownership_faults.no_look_back,
     ownership_faults.look_back_does_not_wait,
-    ownership_faults.not_restored_after_the_look_back,
     ownership_faults.owner_row_left_out,
     ownership_faults.released_before_leaving,
     ownership_faults.released_and_still_served,
@@ -327,6 +325,8 @@ OWNERSHIP: Final[tuple[Fault, ...]] = (
     ownership_faults.owed_markers_left_behind,
 )
 LAGGARD: Final[tuple[Fault, ...]] = (
+    ownership_faults.only_the_newest_claim_counts,
+    ownership_faults.not_restored_after_the_look_back,
     ownership_faults.claims_before_the_owner_row_dropped,
     ownership_faults.store_jumps_over_claims,
 )
