@@ -244,10 +244,10 @@ class Storm:
         broken = eyes.invariants.duplicates.count
         try:
             incident = await fault.strike(scene)
-        except (FleetError, PartsError, LogError) as error:
+        except (FleetError, PartsError, LogError, TimeoutError) as error:
             # What should have been struck, or should have come back, was not there: that is a finding, too.
             incident = fault.incident(set(LANES))
-            incident.trouble = str(error)
+            incident.trouble = str(error) or repr(error)
         self._incidents.append(incident)
         deadline = time.monotonic() + RECOVERY_MAX_S
         while not incident.conclude(eyes.pulses):
