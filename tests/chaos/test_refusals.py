@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from common.contracts.topics import ORDERS_EVENTS, ORDERS_LIFECYCLE_CHANGELOG
+from common.contracts.topics import ORDERS_CANCELS, ORDERS_EVENTS, ORDERS_LIFECYCLE_CHANGELOG
 from common.runtime.claims import OWNER_KEY
 from common.runtime.log import Partition, Record
 from common.runtime.store import RocksStore, read_store, row_key
@@ -16,9 +16,10 @@ from tidemark.chaos.refusals import Expected, commands, rows_since
 from tidemark.chaos.store_faults import damage
 from tidemark.stages import stage_named
 
+CANCELS = ORDERS_CANCELS.name
 RECREATED = (
-    "topic orders.cancels is A/b, and the state was made from A/a: it is another log; "
-    "see `tidemark stage seek orders.lifecycle orders.cancels --partition {}`"
+    f"topic {CANCELS} is A/b, and the state was made from A/a: it is another log; "
+    f"see `tidemark stage seek orders.lifecycle {CANCELS} --partition {{}}`"
 )
 
 
@@ -33,7 +34,7 @@ def refused(number: int) -> dict[str, Any]:
 
 
 EXPECTED = Expected(
-    "orders", stage_named("orders.lifecycle"), frozenset({1, 2}), ("orders.cancels", "stage seek"), (ORDERS_EVENTS,)
+    "orders", stage_named("orders.lifecycle"), frozenset({1, 2}), (CANCELS, "stage seek"), (ORDERS_EVENTS,)
 )
 
 
@@ -42,7 +43,7 @@ EXPECTED = Expected(
     [
         (page(p1=refused(1), p2=refused(2)), {1, 2}),
         (page(p1=refused(1), p2={"state": "running", "done": 1}), {1}),
-        (page(p1={"state": "refused", "reason": "topic orders.cancels was deleted while it was read"}), set()),
+        (page(p1={"state": "refused", "reason": f"topic {CANCELS} was deleted while it was read"}), set()),
         (page(p3=refused(3)), set()),
         ({}, set()),
     ],
@@ -56,7 +57,7 @@ def test_refusal_when_a_ready_page_says_this_then_these_partitions_refuse_as_the
 def test_refusals_when_they_name_commands_then_each_is_carried_out_once() -> None:
     reasons = [RECREATED.format(1), RECREATED.format(2), RECREATED.format(1), "without a command"]
     assert commands(reasons) == [
-        ["stage", "seek", "orders.lifecycle", "orders.cancels", "--partition", str(number)] for number in (1, 2)
+        ["stage", "seek", "orders.lifecycle", CANCELS, "--partition", str(number)] for number in (1, 2)
     ]
 
 

@@ -3,6 +3,7 @@
 from itertools import chain, islice
 
 import pytest
+from common.contracts.topics import ORDERS_INTENTS
 from common.runtime.failpoints import FAILPOINTS, SOURCE_FAILPOINTS
 from tidemark.chaos.faults import Fault
 from tidemark.chaos.schedule import CATALOGUE, Schedule
@@ -46,7 +47,7 @@ def test_schedule_when_a_cluster_is_hurt_then_one_broker_is_lost_before_the_lead
         ("commit.4.committed", {"commit-step"}, {"ingest", "signals", "risk", "orders"}),
         ("redis", {"redis"}, {"redis"}),
         ("damaged-store", {"damaged-store"}, {"risk", "orders"}),
-        ("orders.intents", {"foreign-transaction"}, {"risk"}),
+        (ORDERS_INTENTS.name, {"foreign-transaction"}, {"risk"}),
         ("no-such-fault", set(), set()),
     ],
 )
