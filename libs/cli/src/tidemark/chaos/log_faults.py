@@ -44,7 +44,7 @@ class ForeignTransaction(Fault):
     """
 
     kind = "foreign-transaction"
-    expected_s = 18.0
+    expected_s = 14.0
 
     def __init__(self, service: str, topic: Topic, number: int) -> None:
         super().__init__(service)
@@ -103,7 +103,7 @@ class TrimmedChangelog(Fault):
     """
 
     kind = "trimmed-changelog"
-    expected_s = 40.0
+    expected_s = 30.0
     must_refuse = True
 
     def __init__(self, number: int) -> None:
@@ -145,7 +145,7 @@ class RecreatedTopic(Fault):
     """
 
     kind = "recreated-topic"
-    expected_s = 50.0
+    expected_s = 45.0
     must_refuse = True
 
     def __init__(self) -> None:
