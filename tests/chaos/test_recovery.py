@@ -95,6 +95,7 @@ def test_table_when_a_fault_struck_three_times_then_median_and_worst() -> None:
         "fault": "kill",
         "service": "risk",
         "incidents": 4,
+        "refused": None,
         "counted_from": "injection",
         "recovery_p50_s": 2.0,
         "recovery_max_s": 9.0,
@@ -104,5 +105,13 @@ def test_table_when_a_fault_struck_three_times_then_median_and_worst() -> None:
         "neighbours_pause_max_s": 1.9,
     }
     *_, last = markdown([row]).splitlines()
-    assert last == "| kill | risk | 4 | 2.0 s | 9.0 s, 1 never | injection | 2 | 1 | 1.9 s |"
+    assert last == "| kill | risk | 4 | – | 2.0 s | 9.0 s, 1 never | injection | 2 | 1 | 1.9 s |"
     assert last.count("|") == len(HEADINGS) + 1
+
+
+def test_table_when_a_fault_must_be_refused_then_how_often_it_was() -> None:
+    struck = [incident(fault="trimmed", refused=was, from_heal=True, recovered_ns=12 * S) for was in (True, False)]
+    (row,) = table(struck)
+    assert (row["refused"], row["counted_from"]) == (1, "heal")
+    *_, last = markdown([row]).splitlines()
+    assert last == "| trimmed | risk | 2 | 1 | 2.0 s | 2.0 s | heal | 0 | 0 | – |"

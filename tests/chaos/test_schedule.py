@@ -3,9 +3,11 @@
 from itertools import chain, islice
 
 import pytest
+from common.contracts.topics import ORDERS_INTENTS
 from common.runtime.failpoints import FAILPOINTS, SOURCE_FAILPOINTS
 from tidemark.chaos.faults import Fault
 from tidemark.chaos.schedule import CATALOGUE, Schedule
+from tidemark.chaos.store_faults import STAGES
 
 
 def names(faults: list[Fault]) -> list[tuple[str, str, str]]:
@@ -44,9 +46,23 @@ def test_schedule_when_a_cluster_is_hurt_then_one_broker_is_lost_before_the_lead
         ("kill:risk", {"kill"}, {"risk"}),
         ("commit.4.committed", {"commit-step"}, {"ingest", "signals", "risk", "orders"}),
         ("redis", {"redis"}, {"redis"}),
+        ("damaged-store", {"damaged-store"}, {"risk", "orders"}),
+        (ORDERS_INTENTS.name, {"foreign-transaction"}, {"risk"}),
         ("no-such-fault", set(), set()),
     ],
 )
 def test_schedule_when_narrowed_then_only_these(only: str, kinds: set[str], services: set[str]) -> None:
     chosen = Schedule(1, [only]).chosen()
     assert ({fault.kind for fault in chosen}, {fault.service for fault in chosen}) == (kinds, services)
+
+
+def test_schedule_when_a_state_or_a_log_is_not_what_it_was_then_it_must_refuse_and_nothing_else_must() -> None:
+    assert {fault.kind for fault in Schedule(1).chosen() if fault.must_refuse} == {
+        "trimmed-changelog",
+        "recreated-topic",
+    }
+
+
+def test_schedule_when_a_changelog_is_trimmed_then_no_fault_discards_a_store_that_is_the_last_copy() -> None:
+    assert "orders.venue" not in STAGES.values()
+    assert {fault.service for fault in Schedule(1, ["damaged-store"]).chosen()} == set(STAGES)

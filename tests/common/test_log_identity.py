@@ -3,16 +3,11 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import PolicyViolationError
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.runtime.admin import create_topics
 from common.runtime.errors import Refused
@@ -24,6 +19,7 @@ from common.runtime.stage import StageRunner
 from common.runtime.store import RocksStore, positions_of
 from common.runtime.tables import Changelogged, Codec, Tables
 from common.runtime.task import Stage, Task
+from common.testing import accidents
 from common.testing.stack import Stack
 
 PARTITIONS = 2
@@ -100,45 +96,12 @@ class World:
         return found
 
     async def trim(self, topic: Topic, back: int) -> None:
-        """The topic is given ``cleanup.policy=delete`` by mistake, and all but the last ``back`` offsets go."""
+        """All but the last ``back`` offsets go."""
         end = await self.log.high_watermark(Partition(topic.name, 0))
-        policy = ConfigResource(ConfigResourceType.TOPIC, topic.name, configs={"cleanup.policy": "delete"})
-        async with self._admin() as client:
-            await client.alter_configs([policy])
-            async with asyncio.timeout(WITHIN_S):
-                while True:
-                    with suppress(PolicyViolationError):  # until the broker has taken the new policy
-                        await client.delete_records({TopicPartition(topic.name, 0): RecordsToDelete(end - back)})
-                        return
-                    await asyncio.sleep(0.1)
+        await accidents.trim(self.bootstrap, self.log, topic, 0, end - back)
 
     async def recreate(self, topic: Topic) -> None:
-        before = await self.log.identity(topic.name)
-        async with self._admin() as client:
-            await client.delete_topics([topic.name])
-        async with asyncio.timeout(WITHIN_S):
-            while True:
-                await self.create(topic)
-                if await self.log.identity(topic.name) != before:
-                    return
-                await asyncio.sleep(0.2)
-
-    def _admin(self) -> "Admin":
-        return Admin(self.bootstrap)
-
-
-class Admin:
-    """An admin client for the length of a block."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self._client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-
-    async def __aenter__(self) -> Any:
-        await self._client.start()
-        return self._client
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
+        await accidents.recreate(self.bootstrap, self.log, topic)
 
 
 @pytest.fixture
@@ -218,8 +181,9 @@ async def test_input_when_created_again_while_it_is_read_then_nothing_of_it_is_h
 
     with pytest.raises(Refused, match=r"deleted and created again|it is another log|was deleted"):
         await asyncio.gather(world.serve(tmp_path, 11), meddle())
-    with pytest.raises(Refused, match=r"it is another log"):
+    with pytest.raises(Refused, match=r"it is another log") as refused:
         await world.serve(tmp_path, 11)
+    assert refused.value.remedy == f"seek {world.input.name}"
     assert len(await world.outputs()) == 10
 
 

@@ -1,4 +1,4 @@
-"""Faults of processes: killed, killed at a numbered step, stopped past their session, joined and left."""
+"""Faults of processes: killed, killed at a numbered step, stopped past their session, joined and left, there twice."""
 
 import asyncio
 import signal
@@ -10,13 +10,14 @@ from typing import ClassVar, Final
 from common.runtime.failpoints import VARIABLE
 
 from tidemark.chaos.recovery import Incident, Lane
-from tidemark.chaos.scene import FIRST, GATE_WORKERS, PASSER_BY, SECOND, SESSION_TIMEOUT_S, Scene
+from tidemark.chaos.scene import FIRST, GATE_WORKERS, PASSER_BY, SECOND, SESSION_TIMEOUT_S, TWIN, Scene
 
 DEATH_POLL_S: Final = 0.01
 FAILPOINT_TIMEOUT_S: Final = 40.0
 PAST_SESSION_S: Final = 2.0
 JOINS: Final = 2
 STAYS_S: Final = 1.0
+ONE_ENDS_WITHIN_S: Final = 40.0
 
 
 class Fault(ABC):
@@ -26,6 +27,9 @@ class Fault(ABC):
     """What ``--only`` names, and the recovery table unless ``title`` says more."""
     expected_s: ClassVar[float]
     """How long it takes with its recovery, roughly: no fault is begun that will not end in time."""
+    must_refuse: ClassVar[bool] = False
+    """It cannot be recovered from without an operator: what is struck must refuse, until the hand that it names has
+    healed it. All others are recovered from without a hand."""
 
     def __init__(self, service: str) -> None:
         self.service = service
@@ -48,11 +52,22 @@ class Fault(ABC):
     async def strike(self, scene: Scene) -> Incident:
         """Injects it, lets it last, heals it. Recovery is watched by the caller."""
 
+    async def fell_short(self, scene: Scene) -> str:
+        """After the recovery: what should have come of it, and did not; empty where all did."""
+        return ""
+
     def incident(self, hit: set[Lane], *, from_heal: bool = False, detail: str = "") -> Incident:
         """An incident that begins, and counts from, now."""
         now_ns = time.time_ns()
         return Incident(
-            self.title, self.service, detail or self.detail, from_heal, hit=hit, struck_ns=now_ns, counted_ns=now_ns
+            self.title,
+            self.service,
+            detail or self.detail,
+            from_heal,
+            refused=False if self.must_refuse else None,
+            hit=hit,
+            struck_ns=now_ns,
+            counted_ns=now_ns,
         )
 
 
@@ -165,4 +180,30 @@ class Rebalances(Fault):
                 fleet.kill(PASSER_BY)
                 incident.kills += 1
             await fleet.stop([PASSER_BY])
+        return healed(incident)
+
+
+class SameId(Fault):
+    """A second process is started with a worker's id, on a disk of its own. The one that was there first ends and says
+    why; started again by its supervisor it is the newer one. It is over when the operator stops the second."""
+
+    kind = "same-id"
+    expected_s = 22.0
+
+    async def strike(self, scene: Scene) -> Incident:
+        fleet, both = scene.fleet, (FIRST, TWIN)
+        hit = await scene.lanes_of(FIRST)
+        incident = self.incident(hit, from_heal=True, detail=FIRST)
+        deaths = {name: fleet.deaths(name) for name in both}
+        said_before = fleet.spec(FIRST).log.stat().st_size
+        await fleet.start([TWIN])
+        try:
+            ended = await _until(lambda: any(fleet.deaths(name) > deaths[name] for name in both), ONE_ENDS_WITHIN_S)
+        finally:
+            await fleet.stop([TWIN])
+        said = fleet.spec(FIRST).log.read_bytes()[said_before:]
+        if not ended:
+            incident.trouble = "two workers with one id, and none of them ended"
+        elif fleet.deaths(FIRST) > deaths[FIRST] and b"another process has joined" not in said:
+            incident.trouble = f"{FIRST} ended and did not say why"
         return healed(incident)

@@ -92,6 +92,8 @@ class Incident:
     from_heal: bool = False
     """Recovery counts from the end of the fault and not from its beginning."""
     kills: int = 0
+    refused: bool | None = None
+    """Whether what must refuse has refused; None where nothing must."""
     hit: set[Lane] = field(default_factory=set)
     struck_ns: int = 0
     counted_ns: int = 0
@@ -139,6 +141,7 @@ def _row(fault: str, service: str, group: Sequence[Incident]) -> dict[str, Any]:
         "fault": fault,
         "service": service,
         "incidents": len(group),
+        "refused": None if group[0].refused is None else sum(bool(incident.refused) for incident in group),
         "counted_from": "heal" if group[0].from_heal else "injection",
         "recovery_p50_s": round(median(times), 2) if times else None,
         "recovery_max_s": round(max(times), 2) if times else None,

@@ -10,7 +10,18 @@ from rich.table import Table
 from tidemark.chaos.recovery import table
 from tidemark.chaos.storm import Outcome
 
-HEADINGS: Final = ("fault", "service", "n", "recovery p50", "max", "from", "lost", "duplicates", "neighbours' pause")
+HEADINGS: Final = (
+    "fault",
+    "service",
+    "n",
+    "refused",
+    "recovery p50",
+    "max",
+    "from",
+    "lost",
+    "duplicates",
+    "neighbours' pause",
+)
 EXAMPLES_MAX: Final = 10
 
 
@@ -25,6 +36,7 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["fault"],
         row["service"],
         str(row["incidents"]),
+        "–" if row["refused"] is None else str(row["refused"]),
         seconds(row["recovery_p50_s"]),
         worst,
         row["counted_from"],
@@ -36,7 +48,7 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """The recovery table for a README."""
-    lines = [HEADINGS, ("---", "---", *("--:",) * 3, "---", *("--:",) * 3), *map(cells, rows)]
+    lines = [HEADINGS, ("---", "---", *("--:",) * 4, "---", *("--:",) * 3), *map(cells, rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -18,12 +19,17 @@ from tidemark.chaos.recovery import Lane
 from tidemark.deployment import Deployment
 from tidemark.fleet import Fleet, ServiceSpec
 from tidemark.ports import free_ports
+from tidemark.stages import StageName
 
 FIRST: Final = "risk"
 SECOND: Final = "risk-2"
 """The gate's other worker: on the second host, its stores on the small disk."""
 PASSER_BY: Final = "risk-3"
 """A worker that joins and leaves."""
+TWIN: Final = "risk-twin"
+"""A process with the first worker's id and a disk of its own, started by mistake."""
+GUESTS: Final = (PASSER_BY, TWIN)
+"""Workers that do not belong to the fleet: they run while a fault lasts."""
 GATE_WORKERS: Final = (FIRST, SECOND)
 WORKER_IDS: Final = ("ingest-1", "signals-1", "risk-1", "risk-2", "orders-1")
 """As ``TIDEMARK_WORKER_ID`` has them, of the workers whose clocks can be shifted."""
@@ -58,10 +64,10 @@ class Scene:
         return self.deployment.options.brokers
 
     def add_gate_workers(self) -> list[str]:
-        """Makes the gate's second worker known, and one that joins and leaves; returns their names."""
+        """Makes the gate's second worker known, and those that come and go; returns their names."""
         for spec in self._more_gate_workers():
             self.fleet.add(spec)
-        return [SECOND, PASSER_BY]
+        return [SECOND, *GUESTS]
 
     async def start_second_worker(self) -> None:
         """Starts it and waits until it serves."""
@@ -71,9 +77,11 @@ class Scene:
     def _more_gate_workers(self) -> Sequence[ServiceSpec]:
         base = self.fleet.spec(FIRST)
         specs = []
-        for name, port in zip((SECOND, PASSER_BY), free_ports(2), strict=True):
+        names = (SECOND, *GUESTS)
+        for name, port in zip(names, free_ports(len(names)), strict=True):
             data_dir = self.deployment.state.data / name
-            own = {"TIDEMARK_WORKER_ID": name, "TIDEMARK_HTTP_PORT": str(port), "TIDEMARK_DATA_DIR": str(data_dir)}
+            worker_id = base.env["TIDEMARK_WORKER_ID"] if name == TWIN else name
+            own = {"TIDEMARK_WORKER_ID": worker_id, "TIDEMARK_HTTP_PORT": str(port), "TIDEMARK_DATA_DIR": str(data_dir)}
             log = base.log.with_name(f"{name}.log")
             specs.append(replace(base, name=name, env={**base.env, **own}, port=port, log=log))
         if not self.host.why_not:
@@ -98,14 +106,23 @@ class Scene:
         lanes = {Lane(worker, number) for number in range(PARTITIONS)}
         return lanes | {Lane("postgres")} if worker == "orders" else lanes  # the projection lives in orders
 
-    async def _served(self, worker: str) -> set[int]:
+    async def ready_page(self, worker: str) -> dict[str, Any]:
+        """What the worker says of itself, ready or not; empty where it does not answer."""
         url = f"{self.fleet.spec(worker).url}/health/ready"
         try:
             async with httpx.AsyncClient(timeout=HEALTH_TIMEOUT_S) as client:
                 report: dict[str, Any] = (await client.get(url)).json()
         except (httpx.HTTPError, ValueError):
-            return set()
-        return {int(number) for number in report["checks"]["stage gate"]["detail"]["partitions"]}
+            return {}
+        return report
+
+    def store(self, worker: str, stage: StageName, partition: int) -> Path:
+        """The directory of the worker's store of a partition."""
+        return stage.store_path(Path(self.fleet.spec(worker).env["TIDEMARK_DATA_DIR"]), partition)
+
+    async def _served(self, worker: str) -> set[int]:
+        report = await self.ready_page(worker)
+        return {int(number) for number in report["checks"]["stage gate"]["detail"]["partitions"]} if report else set()
 
     async def busy_gate_worker(self, preferred: str) -> str:
         """A worker of the gate that serves something: the preferred one if it does."""

@@ -5,12 +5,14 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
-from common.contracts.topics import PARTITIONS
+from common.contracts.topics import ORDERS_INTENTS, PARTITIONS, RISK_DECISIONS
 from common.runtime.failpoints import FAILPOINTS, SOURCE_FAILPOINTS
 
-from tidemark.chaos.faults import Failpoint, Fault, Kill, Rebalances, Zombie
+from tidemark.chaos.faults import Failpoint, Fault, Kill, Rebalances, SameId, Zombie
+from tidemark.chaos.log_faults import ForeignTransaction, RecreatedTopic, TrimmedChangelog
 from tidemark.chaos.machine_faults import NETWORK_FAULTS, ClockJump, FullDisk, Network
 from tidemark.chaos.part_faults import Brokers, OneBroker, PartKilled
+from tidemark.chaos.store_faults import DamagedStore
 
 STAGES: Final = ("signals", "risk", "orders")
 PASSINGS_MAX: Final = 20
@@ -41,6 +43,11 @@ def _jumps(chance: random.Random) -> list[Fault]:
     ]
 
 
+def _strangers(chance: random.Random) -> list[Fault]:
+    inputs = (("risk", ORDERS_INTENTS), ("orders", RISK_DECISIONS))
+    return [ForeignTransaction(service, topic, chance.randrange(PARTITIONS)) for service, topic in inputs]
+
+
 CATALOGUE: Final[dict[str, Callable[[random.Random], list[Fault]]]] = {
     "kill": lambda _: [Kill(service) for service in ("ingest", "signals", "risk", "orders", "push")],
     "commit-step": _steps("commit"),
@@ -55,6 +62,11 @@ CATALOGUE: Final[dict[str, Callable[[random.Random], list[Fault]]]] = {
     "disk": lambda _: [FullDisk()],
     "clock": _jumps,
     "network": lambda _: [Network(what) for what in NETWORK_FAULTS],
+    "damaged-store": lambda _: [DamagedStore(service) for service in ("risk", "orders")],
+    "foreign-transaction": _strangers,
+    "same-id": lambda _: [SameId("risk")],
+    "trimmed-changelog": lambda chance: [TrimmedChangelog(chance.randrange(PARTITIONS))],
+    "recreated-topic": lambda _: [RecreatedTopic()],
 }
 """Kind → every fault of it, with what is left to chance chosen."""
 ORDERED: Final = frozenset({"one-broker"})

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from common.contracts.topics import PARTITIONS
+from common.runtime.errors import LogError
 from common.testing.stack import Jvm, PartsError
 
 from tidemark.audit.run import Audit, Report
@@ -20,7 +21,7 @@ from tidemark.chaos.eyes import Eyes
 from tidemark.chaos.faults import Fault
 from tidemark.chaos.hosts import SecondHost
 from tidemark.chaos.recovery import Incident, Lane, table
-from tidemark.chaos.scene import PASSER_BY, SECOND, SESSION_TIMEOUT_S, WORKER_IDS, Scene
+from tidemark.chaos.scene import GUESTS, SECOND, SESSION_TIMEOUT_S, WORKER_IDS, Scene
 from tidemark.chaos.schedule import Schedule
 from tidemark.chaos.traffic import Traffic
 from tidemark.deployment import Deployment, DeploymentOptions
@@ -104,6 +105,8 @@ class Outcome:
             "brokers": self.options.brokers,
             "faults": len(self.incidents),
             "kills": sum(incident.kills for incident in self.incidents),
+            "must_refuse": sum(incident.refused is not None for incident in self.incidents),
+            "refused": sum(bool(incident.refused) for incident in self.incidents),
             "lost": len(self.lost) + self.unanswered.total(),
             "unanswered": dict(self.unanswered),
             **self.figures,
@@ -191,7 +194,7 @@ class Storm:
 
     @staticmethod
     def _workers(scene: Scene) -> list[str]:
-        return [name for name in scene.fleet.names if name != PASSER_BY]
+        return [name for name in scene.fleet.names if name not in GUESTS]
 
     @staticmethod
     async def _all_lanes_alive(eyes: Eyes) -> None:
@@ -241,10 +244,10 @@ class Storm:
         broken = eyes.invariants.duplicates.count
         try:
             incident = await fault.strike(scene)
-        except (FleetError, PartsError) as error:
+        except (FleetError, PartsError, LogError, TimeoutError) as error:
             # What should have been struck, or should have come back, was not there: that is a finding, too.
             incident = fault.incident(set(LANES))
-            incident.trouble = str(error)
+            incident.trouble = str(error) or repr(error)
         self._incidents.append(incident)
         deadline = time.monotonic() + RECOVERY_MAX_S
         while not incident.conclude(eyes.pulses):
@@ -257,11 +260,15 @@ class Storm:
             await scene.fleet.wait_ready(self._workers(scene), RECOVERY_MAX_S)
         except FleetError as error:
             incident.trouble = str(error)
+        else:
+            incident.trouble = incident.trouble or await fault.fell_short(scene)
         await asyncio.sleep(scene.chance.uniform(*CALM_S))
         incident.duplicates = eyes.invariants.duplicates.count - broken
         took = "not within reach" if incident.recovery_s is None else f"{incident.recovery_s:.2f} s"
         self._report(
-            f"{incident.fault} of {incident.service} ({incident.detail}): recovered in {took}"
+            f"{incident.fault} of {incident.service} ({incident.detail}): "
+            + ("refused, healed, " if incident.refused else "")
+            + f"recovered in {took}"
             + (f"; {incident.trouble}" if incident.trouble else "")
         )
 

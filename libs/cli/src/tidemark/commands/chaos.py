@@ -39,8 +39,9 @@ def chaos(
     Begins with empty data each time. While it runs, a reader of the committed log checks every record: nothing twice,
     no gap, no entry that does not balance, nobody overdrawn; at the end every intent must have its answer, and the
     audit compares the ledger with every copy. Recovery is the time until something sent after the fault (or after its
-    heal) is committed and seen. What this machine cannot do (a second host and a small disk need root) is named as
-    skipped. Exits with 1 where anything is lost, doubled or broken, or does not recover.
+    heal) is committed and seen. What must be refused (a log that is not what it was) is healed by the hand that the
+    refusal names, and counted. What this machine cannot do (a second host and a small disk need root) is named as
+    skipped. Exits with 1 where anything is lost, doubled or broken, does not recover, or is not refused.
     """
     if brokers not in (1, 3):
         raise typer.BadParameter("1 or 3: a quorum is odd", param_hint="--brokers")

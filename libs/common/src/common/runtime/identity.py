@@ -123,27 +123,23 @@ def _parts_of(mark: bytes) -> list[bytes]:
     return parts
 
 
-def check_identity(topic: str, kept: bytes | None, found: str) -> None:
-    """Raises Refused where positions and rows were made from another topic of that name."""
+def check_identity(topic: str, kept: bytes | None, found: str, remedy: str = "show") -> None:
+    """Raises Refused, with what helps, where positions and rows were made from another topic of that name."""
     if kept is not None and (made_from := kept.partition(b" ")[0].decode("utf-8", "replace")) != found:
-        raise Refused(f"topic {topic} is {found}, and the state was made from {made_from}: it is another log")
+        raise Refused(f"topic {topic} is {found}, and the state was made from {made_from}: it is another log", remedy)
 
 
 async def check_input(log: Log, source: Partition, position: int | None, kept: bytes | None) -> int:
     """From where an input is to be read. Raises Refused where the log does not hold what the position stands for."""
-    check_identity(source.topic, kept, await log.identity(source.topic))
+    remedy = f"seek {source.topic}"
+    check_identity(source.topic, kept, await log.identity(source.topic), remedy)
     begin, end = await log.low_watermark(source), await log.high_watermark(source)
     if position is None:
         return begin
     if position < begin:
-        raise Refused(
-            f"{source} begins at {begin}, but only {position} were handled: records expired unread",
-            f"seek {source.topic}",
-        )
+        raise Refused(f"{source} begins at {begin}, but only {position} were handled: records expired unread", remedy)
     if position > end:
-        raise Refused(
-            f"{source} ends at {end}, but {position} were handled: the log lost its end", f"seek {source.topic}"
-        )
+        raise Refused(f"{source} ends at {end}, but {position} were handled: the log lost its end", remedy)
     return position
 
 
