@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,9 +34,12 @@ from orders.queries import Queries
 from orders.reads import Reads
 from orders.recent import Recent
 from orders.settings import OrdersSettings
+from orders.sink import ProjectionSink
 from orders.stops import Place
 from orders.verdicts import Verdicts
 from pydantic import SecretStr
+
+from tests.orders.projected_log import Log, open_database
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -211,3 +214,17 @@ def make() -> Make:
 def make_once() -> Make:
     """For property tests: builders keep nothing between examples that matters."""
     return Make()
+
+
+@pytest.fixture
+async def database(postgres_dsn: str) -> AsyncIterator[Database]:
+    opened = open_database(postgres_dsn)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def log(database: Database) -> Log:
+    sink = ProjectionSink(database)
+    assert await sink.positions() == {}
+    return Log(sink)

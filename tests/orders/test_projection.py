@@ -1,7 +1,7 @@
 """The projection on a real PostgreSQL: rows and positions together, never twice, never with a hole."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -34,20 +34,6 @@ from tests.orders.projected_log import Log, open_database
 async def fetch(database: Database, statement: str) -> list[asyncpg.Record]:
     """As an operator with psql."""
     return await database.read(lambda connection: connection.fetch(statement))
-
-
-@pytest.fixture
-async def database(postgres_dsn: str) -> AsyncIterator[Database]:
-    opened = open_database(postgres_dsn)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def log(database: Database) -> Log:
-    sink = ProjectionSink(database)
-    assert await sink.positions() == {}
-    return Log(sink)
 
 
 def entry(

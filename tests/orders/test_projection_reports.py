@@ -1,9 +1,7 @@
 """What the projection keeps of a venue's reports and of an order's steps: all of it, also from an older schema on."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
 from common.contracts.events import ExecType
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS
 from orders import projection
@@ -12,23 +10,9 @@ from orders.domain.lifecycle import on_decision
 from orders.queries import Queries
 from orders.sink import ProjectionSink
 
-from tests.orders.projected_log import Log, open_database
+from tests.orders.projected_log import Log
 
 TRADE = {"last_qty": 3, "last_price_e4": 10, "cum_qty": 3, "leaves_qty": 97}
-
-
-@pytest.fixture
-async def database(postgres_dsn: str) -> AsyncIterator[Database]:
-    opened = open_database(postgres_dsn)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def log(database: Database) -> Log:
-    sink = ProjectionSink(database)
-    assert await sink.positions() == {}
-    return Log(sink)
 
 
 async def test_reports_under_one_id_then_each_body_on_each_order_is_read_and_a_repeat_is_not(
