@@ -190,6 +190,34 @@ async def test_read_when_the_idle_connection_was_cut_then_a_new_one_answers(
     assert await database.read(one) == 1
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
+        asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.AdminShutdownError("terminating connection due to administrator command"),
+        ConnectionResetError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_read_whatever_a_breaking_idle_connection_raises_then_a_new_one_answers(
+    database: Database, error: Exception
+) -> None:
+    """How far the driver is with the end of the connection when the statement comes decides what it raises."""
+    broken: list[Connection] = []
+
+    async def breaks_once(connection: Connection) -> int:
+        if not broken:
+            broken.append(connection)
+            raise error
+        assert connection is not broken[0]
+        return await one(connection)
+
+    assert await database.read(one) == 1
+    assert await database.read(breaks_once) == 1
+
+
 async def test_connection_is_used_again_and_never_after_an_error(database: Database) -> None:
     async def backend(connection: Connection) -> int:
         pid: int = await connection.fetchval("SELECT pg_backend_pid()")

@@ -163,8 +163,9 @@ class Database:
         was_idle = bool(self._idle)
         try:
             return await self._connected(work, lease)
-        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.AdminShutdownError, OSError):
-            if not was_idle:
+        except Exception as error:
+            met = translated(error)
+            if not (was_idle and isinstance(met, DatabaseAway) and met.trouble is Trouble.AWAY):
                 raise
         # The server was started again, or the connection was cut while nobody used it; a new one may serve.
         self._cut_idle()
