@@ -1,6 +1,7 @@
 """More than the API takes on is refused at once, and says when to come back."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -8,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 from common.contracts.topics import Topic
-from common.runtime.http.shares import ShareLimits
-from orders.api.limits import LimitRequests
+from common.runtime.http.shares import FairShares, ShareLimits, Ticket
+from orders.api.limits import LimitRequests, share_limits
 from orders.api.web import create_api
 from orders.desk import Desk
 from orders.settings import OrdersSettings
@@ -48,6 +49,22 @@ LIMITS = ShareLimits(
     burst_s=0.0,
     wait_s=0.3,
 )
+
+
+@pytest.mark.parametrize("answer_ms", [20, 300, 1_000])
+async def test_busy_account_when_the_fleet_is_slow_then_an_honest_rate_waits_for_no_turn(answer_ms: int) -> None:
+    """It begins 40 orders a second beside 99 accounts that begin 160 together. Nobody asks for more than is there, so
+    nobody waits, however late the answers come; what waits here would come later still, and be refused in the end.
+    """
+    shares = FairShares(share_limits(OrdersSettings()))
+    answered_later: deque[tuple[int, Ticket]] = deque()
+    for at_ms in range(0, 5_000, 5):
+        while answered_later and answered_later[0][0] <= at_ms:
+            shares.leave(answered_later.popleft()[1], 0.0025, at_ms / 1000)
+        account = "busy" if at_ms % 25 == 0 else f"other {at_ms % 99}"
+        ticket = shares.enter("client", account, at_ms / 1000, writes=True)
+        assert ticket.turn.done(), f"{account} waits at {at_ms} ms"
+        answered_later.append((at_ms + answer_ms, ticket))
 
 
 def limited(app: Any, limits: ShareLimits = LIMITS) -> LimitRequests:

@@ -40,7 +40,7 @@ class OrdersSettings(Settings):
         default=2_000, ge=1, description="requests that run or wait, reads too; one more is refused with 429 or 503"
     )
     share_requests: int = Field(
-        default=4,
+        default=64,
         ge=1,
         description="requests of one account, or address, that always run; more up to twice the others'",
     )

@@ -22,6 +22,9 @@ ACTIVE_S: Final = 1.0
 """Who asked for nothing in so long does not count among the others."""
 MEMORY_S: Final = 1.0
 """Time constant by which used time is forgotten."""
+WRITES_MEMORY_S: Final = 0.2
+"""The same of writes: so many seconds' worth of them may begin at once. A slow fleet answers late, so that the number
+of requests that run says little about what an account asks for; how fast it begins them says it in any fleet."""
 AGAIN_MIN_S: Final = 1.0
 AGAIN_MAX_S: Final = 10.0
 """Who is turned away may come again after so long, as long as a tenth of a second lies between two of one account."""
@@ -86,10 +89,11 @@ class _Party:
 class _Level:
     """All clients, all accounts, or all accounts that write; each may use ``used_share`` a second beside others."""
 
-    def __init__(self, limits: ShareLimits, running_max: int, used_share: float) -> None:
+    def __init__(self, limits: ShareLimits, running_max: int, used_share: float, memory_s: float = MEMORY_S) -> None:
         self._limits = limits
         self._running_max = running_max
-        self._used_share = used_share
+        self._memory_s = memory_s
+        self._used_share = used_share * memory_s
         self.parties: dict[str, _Party] = {}
         self._running = 0
         self._used = 0.0
@@ -99,7 +103,7 @@ class _Level:
         """The party, which is active from now on."""
         self._forget(now_s)
         found = self.parties.setdefault(name, _Party(now_s))
-        found.used *= math.exp((found.at_s - now_s) / MEMORY_S)
+        found.used *= math.exp((found.at_s - now_s) / self._memory_s)
         found.at_s = now_s
         return found
 
@@ -120,7 +124,7 @@ class _Level:
     def _load(self, party: _Party) -> float:
         """What it used, as a part of its share."""
         others = GREED * (self._used - party.used) / (len(self.parties) - 1)
-        return party.used / max(self._used_share * MEMORY_S, others)
+        return party.used / max(self._used_share, others)
 
     @property
     def is_contended(self) -> bool:
@@ -140,7 +144,7 @@ class _Level:
         self._used += used
 
     def _forget(self, now_s: float) -> None:
-        self._used *= math.exp((self._at_s - now_s) / MEMORY_S)
+        self._used *= math.exp((self._at_s - now_s) / self._memory_s)
         self._at_s = now_s
 
     def drop_idle(self, now_s: float) -> None:
@@ -171,7 +175,7 @@ class FairShares:
         self._limits = limits
         self._clients = _Level(limits, limits.client_running_max, limits.busy_share)
         self._accounts = _Level(limits, limits.account_running_max, limits.busy_share)
-        self._writers = _Level(limits, limits.account_running_max, limits.writes_share)
+        self._writers = _Level(limits, limits.account_running_max, limits.writes_share, WRITES_MEMORY_S)
         """Accounts again, by what they write: who only reads is no reason to hold up orders."""
         self._total = 0
         self._queued: dict[str, _Party] = {}
