@@ -8,11 +8,14 @@ from typing import Any
 
 import httpx
 import pytest
+from common.contracts.events import Decision, OrderIntent, ReasonCode
 from common.contracts.topics import Topic
+from common.contracts.values import OrderType, Side
 from common.runtime.http.shares import FairShares, ShareLimits, Ticket
 from orders.api.limits import LimitRequests, share_limits
 from orders.api.web import create_api
 from orders.desk import Desk
+from orders.known_accounts import KnownAccounts
 from orders.settings import OrdersSettings
 from orders.verdicts import Verdicts
 from starlette.responses import PlainTextResponse
@@ -68,7 +71,7 @@ async def test_busy_account_when_the_fleet_is_slow_then_an_honest_rate_waits_for
 
 
 def limited(app: Any, limits: ShareLimits = LIMITS) -> LimitRequests:
-    return LimitRequests(app, limits, body_bytes_max=1_024, cors=CORS)
+    return LimitRequests(app, limits, accounts="ABC", body_bytes_max=1_024, cors=CORS)
 
 
 def order(account: str) -> dict[str, str]:
@@ -141,6 +144,51 @@ async def test_request_then_it_counts_for_its_account(method: str, path: str, bo
         assert begun == 3, "two of A's, which was alone, and B's; the third of A's waits"
         go.set()
         assert [(await each).status_code for each in asked] == [200] * 4
+
+
+async def test_client_when_it_invents_accounts_then_all_of_them_have_one_share() -> None:
+    slow = Slow()
+    limits = replace(LIMITS, total_max=99, client_running_max=99, account_running_max=99, running_share=4, wait_s=9)
+    async with client(limited(slow, limits)) as http:
+        asked = [asyncio.create_task(http.post("/v1/orders", json=order("A")))]
+        while slow.begun < 1:
+            await asyncio.sleep(0)
+        asked += [asyncio.create_task(http.post("/v1/orders", json=order(f"invented{n}"))) for n in range(20)]
+        asked += [asyncio.create_task(http.post("/v1/orders", json=order("B"))) for _ in range(4)]
+        while slow.begun < 10:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
+        assert slow.begun == 10, "one of A's, all four of B's, and of the invented ones' twice the mean of these"
+        slow.go.set()
+        assert {(await each).status_code for each in asked} == {200}
+
+
+def decision(**fields: Any) -> Decision:
+    intent = OrderIntent(
+        account_id="A", client_order_id="1", symbol="AAPL", side=Side.BUY, order_type=OrderType.MARKET, qty=1, sent_ns=1
+    )
+    place = {"intent_partition": 0, "intent_offset": 0, "account_seq": 1, "decided_ns": 1}
+    return Decision(account_id="A", client_order_id="1", order_id="A.1", intent=intent, **place, **fields)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_known"),
+    [
+        ({"accepted": True}, True),
+        ({"accepted": False, "reason": ReasonCode.CASH_INSUFFICIENT}, True),
+        ({"accepted": False, "reason": ReasonCode.ACCOUNT_UNKNOWN}, False),
+        ({"accepted": False, "reason": ReasonCode.DUPLICATE_ID}, False),
+    ],
+)
+def test_account_when_the_gate_has_answered_then_it_is_known_unless_it_said_that_there_is_none(
+    answer: dict[str, Any], is_known: bool
+) -> None:
+    accounts = KnownAccounts(2)
+    accounts.answered("A", decision(**answer))
+    assert ("A" in accounts) is is_known
+    for account in ("B", "C"):
+        accounts.answered(account, decision(accepted=True))
+    assert [each for each in "ABC" if each in accounts] == ["B", "C"]
 
 
 class Unused:

@@ -28,6 +28,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from orders.closing import Closing, is_settled
 from orders.entering import Entering
+from orders.known_accounts import KnownAccounts
 from orders.settings import OrdersSettings
 from orders.verdicts import TooManyWaiting, Verdicts
 
@@ -88,6 +89,7 @@ class Desk:
         self._timeout_s = settings.verdict_timeout_ms / 1000
         self._tailing = tailing
         self._ends = ends
+        self.accounts = KnownAccounts(settings.orders_recent_max)
         self._entering = Entering()
         self._beside_s = settings.cancel_beside_ms / 1000
         self._unknown = asyncio.Semaphore(settings.unknown_cancels_max)
@@ -106,6 +108,7 @@ class Desk:
         with self._entering.order(intent.account_id, order_id) as entered:
             decision = await self._answered("submit", ORDERS_INTENTS, intent, concerns, answers, entered.set)
         assert isinstance(decision, Decision)
+        self.accounts.answered(intent.account_id, decision)
         return decision
 
     async def command(self, command: SetAccount | Fund | Withdraw | ResolveBreak) -> CommandResult:
@@ -142,6 +145,7 @@ class Desk:
             if result is None:
                 raise
         assert result is not None
+        self.accounts.answered(command.account_id, result)
         return result
 
     # --- cancels -----------------------------------------------------------------------------------------------------

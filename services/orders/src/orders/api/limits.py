@@ -5,6 +5,7 @@ Whoever exceeds his share is told so with 429 long before everybody would get 50
 
 import asyncio
 import math
+from collections.abc import Container
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -24,6 +25,9 @@ _OPERATIONS: Final = ("/health/", "/metrics")
 """Operators look at an overloaded service, too: they have a share of their own, and need no room."""
 _ORDERS: Final = "/v1/orders"
 _ACCOUNTS: Final = "/v1/accounts/"
+_OPERATIONS_PARTY: Final = "/operations"
+_NOBODY: Final = ""
+"""Whose requests those are that name no account, or one that is not known. No account has either name."""
 _PROBLEM: Final = "tidemark.problem"
 SETTLE_S: Final = 0.05
 WRITE_S: Final = 0.0015
@@ -49,11 +53,16 @@ def share_limits(settings: OrdersSettings) -> ShareLimits:
 class LimitRequests:
     """ASGI middleware: reads a body of at most ``body_bytes_max`` bytes, then waits for the request's turn.
 
+    Each of ``accounts``, those that are known to exist, has a share; all other names of a client have one together.
+
     Refusals pass the rules for pages of other origins, ``cors``, like every answer: else a page could not read them.
     """
 
-    def __init__(self, app: ASGIApp, limits: ShareLimits, body_bytes_max: int, cors: dict[str, Any]) -> None:
+    def __init__(
+        self, app: ASGIApp, limits: ShareLimits, accounts: Container[str], body_bytes_max: int, cors: dict[str, Any]
+    ) -> None:
         self._app = app
+        self._accounts = accounts
         self._shares = FairShares(limits)
         self._body_bytes_max = body_bytes_max
         self._refusing = CORSMiddleware(_answer_problem, **cors)
@@ -66,6 +75,8 @@ class LimitRequests:
             return
         try:
             account, receive = await self._account(scope, receive)
+            if account != _OPERATIONS_PARTY and account not in self._accounts:
+                account = _NOBODY
             await self._in_turn(account, scope, receive, send)
         except Problem as problem:
             scope[_PROBLEM] = problem
@@ -74,10 +85,10 @@ class LimitRequests:
             return
 
     async def _account(self, scope: Scope, receive: Receive) -> tuple[str, Receive]:
-        """Whose request it is; "" where nobody can tell. An order says it in its body."""
+        """The account that the request names; "" where it names none. An order says it in its body."""
         path: str = scope["path"]
         if path.startswith(_OPERATIONS):
-            return "operations", receive
+            return _OPERATIONS_PARTY, receive
         body = b""
         if scope["method"] == "POST":
             if _content_length(scope) > self._body_bytes_max:
@@ -109,7 +120,7 @@ class LimitRequests:
         try:
             ticket = self._shares.enter(client_of(scope), account, loop.time(), writes=writes)
         except TooMuch as error:
-            if account != "operations" or error.is_greedy:
+            if account != _OPERATIONS_PARTY or error.is_greedy:
                 raise _refusal(error, scope) from None
             await self._app(scope, receive, send)
             return

@@ -58,7 +58,11 @@ def create_api(desk: Desk, reads: Reads, settings: OrdersSettings) -> FastAPI:
     }
     api.add_middleware(CORSMiddleware, **cors)
     api.add_middleware(
-        LimitRequests, limits=share_limits(settings), body_bytes_max=settings.http_body_bytes_max, cors=cors
+        LimitRequests,
+        limits=share_limits(settings),
+        accounts=desk.accounts,
+        body_bytes_max=settings.http_body_bytes_max,
+        cors=cors,
     )
     describe(api)
     add_page(api)
