@@ -8,7 +8,6 @@ from typing import Any
 import httpx
 import pytest
 from common.contracts.topics import Topic
-from common.runtime.http.shares import ShareLimits
 from orders.api.limits import LimitRequests
 from orders.api.web import create_api
 from orders.desk import Desk
@@ -16,6 +15,7 @@ from orders.settings import OrdersSettings
 from orders.verdicts import Verdicts
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
+from streams.service.http.shares import ShareLimits
 
 
 class Slow:
