@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from common.contracts.topic_settings import FoundTopic, drifts, settings_of
 from common.contracts.topics import (
     MD_MARKS,
     ORDERS_INTENTS,
@@ -16,6 +15,7 @@ from common.contracts.topics import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from streams.kafka.topic_settings import FoundTopic, drifts, settings_of
 
 EVERY = with_dead_letters(TOPICS)
 CHANGELOG, LEDGER, INPUT, MARKS = RISK_GATE_CHANGELOG, RISK_LEDGER, ORDERS_INTENTS, MD_MARKS

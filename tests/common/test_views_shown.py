@@ -6,17 +6,17 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from common.contracts.views import view_channel
-from common.runtime.backoff import Backoff
-from common.runtime.message import View
-from common.runtime.overlay import TaskTables
-from common.runtime.store_errors import CorruptStore, StoreError
-from common.runtime.tables import Changelogged, Codec, Tables
-from common.runtime.transaction import Committed
-from common.runtime.view_task import REFILL_ROWS_MAX
-from common.runtime.views import ViewPublisher
-from common.testing.memory_store import MemoryStore
+from common.contracts.views import CONFLATED_VIEWS, view_channel
 from redis.asyncio import Redis
+from streams.commit.transaction import Committed
+from streams.model.message import View
+from streams.model.tables import Changelogged, Codec, Tables
+from streams.process.backoff import Backoff
+from streams.state.overlay import TaskTables
+from streams.state.store_errors import CorruptStore, StoreError
+from streams.testing.memory_store import MemoryStore
+from streams.views.publisher import ViewPublisher
+from streams.views.task import REFILL_ROWS_MAX
 
 TASK = ("gate", "0")
 NO_TABLES = TaskTables(0)
@@ -45,7 +45,7 @@ async def until_is(redis: Redis, scope: str, key: str, value: int) -> None:
 
 @pytest.fixture
 async def publisher(redis_url: str) -> AsyncIterator[ViewPublisher]:
-    publisher = ViewPublisher("test", redis_url, WAITING_MAX, Backoff(0.05, 0.1))
+    publisher = ViewPublisher("test", redis_url, WAITING_MAX, Backoff(0.05, 0.1), CONFLATED_VIEWS)
     publisher.start()
     async with asyncio.timeout(20):
         while not publisher.connected:  # what is published before is left to the refill

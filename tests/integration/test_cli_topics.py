@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from common.contracts.topics import RISK_GATE_CHANGELOG, RISK_LEDGER, TOPICS
-from common.runtime.kafka import KafkaLog
-from common.runtime.settings import Settings
 from common.testing.stack import LocalStack
+from streams.kafka.kafka_log import KafkaLog
+from streams.process.settings import Settings
 from tidemark.commands.topics import topics
 from tidemark.operations import Operation, done_before
 from typer.testing import CliRunner
@@ -81,7 +81,7 @@ def test_topics_from_nothing_then_created_drifted_shown_and_set(bootstrap: str) 
     assert code == 2
     assert "1 differ, 1 of them endanger money" in err
     job = subprocess.run(
-        [sys.executable, "-m", "common.runtime.admin", "--bootstrap", bootstrap],
+        [sys.executable, "-m", "common.fleet_topics", "--bootstrap", bootstrap],
         capture_output=True,
         text=True,
         check=False,

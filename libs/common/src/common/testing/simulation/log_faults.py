@@ -5,11 +5,17 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from common.runtime import continuity, identity, restore, stage, task, transaction
-from common.runtime.errors import Refused
-from common.runtime.log import Log, Partition
-from common.runtime.store import Store
-from common.testing.lineage import Lineage
+from streams.commit import transaction
+from streams.model.errors import Refused
+from streams.model.log import Log, Partition
+from streams.opening import continuity, restore
+from streams.opening import log_identity as identity
+from streams.stage import runner as stage
+from streams.stage import task
+from streams.state import log_rows
+from streams.state.store import Store
+from streams.testing.lineage import Lineage
+
 from common.testing.simulation import work
 from common.testing.simulation.replacing import replaced
 
@@ -52,7 +58,7 @@ def another_log_is_believed() -> AbstractContextManager[None]:
 
 def what_was_meant_is_not_read() -> AbstractContextManager[None]:
     """Commits do not say into which log, and behind what, they were to be written."""
-    right = identity.meant_for
+    right = log_rows.meant_for
 
     def wrong(_identity: str, _offset: int) -> tuple[bytes, bytes]:
         return right("memory/any", 0)
@@ -89,7 +95,7 @@ def store_ahead_begins_anew() -> AbstractContextManager[None]:
     """A store that is ahead of the log is thrown away, and all input is read again where the log is empty."""
 
     async def wrong(log: Log, changelog: Partition, store: Store, start: int, end: int) -> None:
-        if store.changelog_offset() > end or store.get(identity.LOG_KEY):
+        if store.changelog_offset() > end or store.get(log_rows.LOG_KEY):
             try:
                 await right(log, changelog, store, start, end)
             except Refused:
