@@ -10,8 +10,8 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
 
-SERVICES = ("ingest", "signals", "risk", "orders", "push")
-SUITES = ("common", *SERVICES, "integration", "chaos", "tidy")
+SERVICES = ("ingest", "signals", "risk", "orders", "push", "auditor")
+SUITES = ("common", "parts", *SERVICES, "integration", "chaos", "tidy")
 
 
 def cases(file: Path) -> list[tuple[str, str]]:

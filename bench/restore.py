@@ -21,7 +21,7 @@ from common.contracts.events import AccountStatus
 from common.contracts.topics import CHANGELOG_SCHEMA, Topic
 from common.fleet_topics import create_topics
 from common.testing.changelog import write_rows
-from common.testing.stack import PartsError
+from parts import PartsError
 from rich.console import Console
 from risk.domain.account import AccountRow
 from risk.stages import VERIFY

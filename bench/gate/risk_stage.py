@@ -16,9 +16,9 @@ from common.contracts.market import mark_clock_key
 from common.contracts.topics import MD_MARKS, ORDERS_INTENTS, PARTITIONS, REF_INSTRUMENTS, RISK_COMMANDS, TOPICS, Topic
 from common.fleet_topics import create_topics
 from common.testing import orders
-from common.testing.stack import Stack
-from common.testing.stack.ports import free_port
-from common.testing.stack.processes import log_tail
+from parts import Stack
+from parts.ports import free_port
+from parts.processes import log_tail
 from streams.edges.sender import Sender
 from streams.kafka.kafka_log import KafkaLog
 from streams.kafka.partitioner import partition_of

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.fleet_topics import create_topics
-from common.testing.stack import Jvm, LocalStack, Stack
-from common.testing.stack.processes import log_tail
+from parts import Jvm, LocalStack, Stack
+from parts.processes import log_tail
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.log import Partition
 from streams.process.settings import Settings

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.testing.stack.ports import free_port
+from parts.ports import free_port
 from streams.model.log import StoredRecord
 from streams.process.logs import RepeatFilter
 from streams.stage.inbox import Inbox

@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.testing.stack import Stack
+from parts import Stack
 from streams.edges.followers import Positions, Projection, Tail
 from streams.edges.sender import Sender
 from streams.model.message import Message

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from common.fleet_topics import create_topics
 from common.testing import counting_worker
-from common.testing.stack import Stack
+from parts import Stack
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.log import Partition, Record
 from streams.opening.claims import CLAIM_PREFIX, OWNER_KEY

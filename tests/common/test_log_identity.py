@@ -11,7 +11,7 @@ import pytest
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.fleet_topics import create_topics
 from common.testing import accidents
-from common.testing.stack import Stack
+from parts import Stack
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.declaration import Stage
 from streams.model.errors import Refused

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from common.testing.stack import LocalStack
+from parts import LocalStack
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.log import Partition, Record
 from streams.process.settings import Settings

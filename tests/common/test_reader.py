@@ -7,7 +7,7 @@ from collections import defaultdict
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.testing.stack import Stack
+from parts import Stack
 from streams.edges.reader import CommittedReader
 from streams.edges.sender import Sender
 from streams.model.errors import Retriable

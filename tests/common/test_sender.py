@@ -6,7 +6,7 @@ import uuid
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.testing.stack import Stack
+from parts import Stack
 from streams.edges.sender import Sender
 from streams.model.errors import LogError, Retriable
 from streams.process.settings import Settings

@@ -9,7 +9,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from common.testing import counting_worker
-from common.testing.stack import Stack
+from parts import Stack
 from streams.kafka.kafka_log import KafkaLog, check_versions
 from streams.kafka.transaction_requests import Features
 from streams.model.errors import Fatal

@@ -18,7 +18,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from common.fleet_topics import create_topics
 from common.testing import counting_worker
-from common.testing.stack import Stack
+from parts import Stack
 from prometheus_client import REGISTRY
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.errors import Fatal

@@ -30,8 +30,8 @@ from common.contracts.topics import (
     Topic,
 )
 from common.contracts.values import Side
-from common.testing.prometheus import Alerts, Prometheus, find_prometheus
-from common.testing.stack.errors import PartsError
+from parts.errors import PartsError
+from parts.prometheus import Alerts, Prometheus, find_prometheus
 from redis.asyncio import Redis
 from streams.kafka.kafka_log import KafkaLog
 from streams.process.settings import Settings

@@ -15,13 +15,13 @@ import pytest
 from common.contracts.ticks import TickKind
 from common.contracts.topics import MD_TICKS, REF_INSTRUMENTS
 from common.fleet_topics import create_topics
-from common.testing.stack import LocalStack, Stack
-from common.testing.stack.ports import free_port
-from common.testing.stack.processes import Process
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from ingest.domain.partitions import deal
 from ingest.offline import tick_chunks
 from ingest.replay import replay
+from parts import LocalStack, Stack
+from parts.ports import free_port
+from parts.processes import Process
 from streams.edges.reader import CommittedReader
 from streams.process.settings import Settings
 

@@ -9,7 +9,7 @@ import pytest
 from common.contracts.topics import RUNTIME_OPERATIONS, STAGES, Topic
 from common.fleet_topics import create_topics
 from common.testing import counting_worker
-from common.testing.stack import Stack
+from parts import Stack
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.errors import Refused
 from streams.model.log import Partition, Record

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from common.contracts.topics import RISK_GATE_CHANGELOG, RISK_LEDGER, TOPICS
-from common.testing.stack import LocalStack
+from parts import LocalStack
 from streams.kafka.kafka_log import KafkaLog
 from streams.process.settings import Settings
 from tidemark.commands.topics import topics

@@ -19,12 +19,12 @@ from common.contracts.ticks import Ticks, encode_frame, heartbeat
 from common.contracts.topics import MD_BARS, MD_BOOKS, MD_MARKS, MD_TICKS, PARTITIONS
 from common.contracts.views import view_channel
 from common.fleet_topics import create_topics
-from common.testing.stack import LocalStack
-from common.testing.stack.ports import free_port
-from common.testing.stack.processes import Process
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from ingest.domain.partitions import deal
 from ingest.offline import tick_chunks
+from parts import LocalStack
+from parts.ports import free_port
+from parts.processes import Process
 from redis.asyncio import Redis
 from signals.offline import BARS_FILE, write_csv
 from signals.stages import MARKET, handle

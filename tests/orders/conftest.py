@@ -22,7 +22,6 @@ from common.contracts.events import (
 from common.contracts.market import MARK, encode_rows
 from common.contracts.topics import Topic
 from common.contracts.values import OrderType, Side, TimeInForce, order_id_of
-from common.testing.stack import LocalStack
 from fastapi import FastAPI
 from orders.api.web import create_api
 from orders.database import Database
@@ -34,6 +33,7 @@ from orders.settings import OrdersSettings
 from orders.sink import ProjectionSink
 from orders.stops import Place
 from orders.verdicts import Verdicts
+from parts import LocalStack
 from pydantic import SecretStr
 from streams.model.message import Message, Output, View
 from streams.model.tables import TableDeclaration

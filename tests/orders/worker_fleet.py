@@ -30,9 +30,9 @@ from common.contracts.topics import (
     RISK_LEDGER,
 )
 from common.fleet_topics import create_topics
-from common.testing.stack import LocalStack
-from common.testing.stack.ports import free_port
-from common.testing.stack.processes import Process
+from parts import LocalStack
+from parts.ports import free_port
+from parts.processes import Process
 from streams.edges.reader import CommittedReader
 from streams.edges.sender import Sender
 from streams.model.message import Message

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from common.testing.page import open_page
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
+from parts.page import open_page
 from streams.service.web import WebServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 from common.contracts.views import AccountData, Envelope, Stamps, view_channel
-from common.testing.stack import LocalStack
 from common.testing.views import ViewWriter
+from parts import LocalStack
 from prometheus_client import REGISTRY
 from push.codec import EnvelopeError, decode_envelope
 from redis.asyncio import Redis

@@ -20,7 +20,7 @@ from common.contracts.topics import (
     Topic,
 )
 from common.contracts.values import E4, Side
-from common.ledger import fold
+from common.ledger.balances import fold
 from common.testing.orders import NOW_NS, fund, intent, report, set_account, trade
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

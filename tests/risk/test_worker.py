@@ -24,11 +24,11 @@ from common.contracts.topics import (
 from common.contracts.values import E4, Side
 from common.contracts.views import AccountData, Envelope, view_channel
 from common.fleet_topics import create_topics
-from common.ledger import Balances, fold
+from common.ledger.balances import Balances, fold
 from common.testing.orders import clock_row, fund, instrument, intent, mark_row, report, set_account, trade
-from common.testing.stack import LocalStack
-from common.testing.stack.ports import free_port
-from common.testing.stack.processes import Process
+from parts import LocalStack
+from parts.ports import free_port
+from parts.processes import Process
 from redis.asyncio import Redis
 from risk.tables import TABLES
 from streams.edges.reader import CommittedReader

@@ -1,0 +1,197 @@
+"""``tidemark up``, ``down`` and ``status``."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+import typer
+from common.contracts.topics import TOPICS
+from parts.errors import PartsError
+from parts.processes import log_tail
+from parts.provider import fetch_native
+from rich.markup import escape
+from rich.table import Column, Table
+from streams.edges.reader import CommittedReader
+
+from tidemark import console, metrics
+from tidemark.control import ask
+from tidemark.deployment import Deployment, DeploymentOptions
+from tidemark.feeds import IDLE_FEED, synthetic_feed
+from tidemark.options import DEFAULT_STATE, StateDirOption, reader_settings, running_fleet
+from tidemark.process import Child, is_running
+from tidemark.services import FLEET
+from tidemark.state import FleetRecord, StateDir
+
+DOWN_TIMEOUT_S: Final = 90.0
+DETACHED_TIMEOUT_S: Final = 600.0
+POLL_S: Final = 0.1
+
+
+class FeedChoice(StrEnum):
+    """What ingest reads from the beginning."""
+
+    NONE = "none"
+    SYNTHETIC = "synthetic"
+
+
+def up(
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return once everything is ready; `tidemark down` stops it.")
+    ] = False,
+    feed: Annotated[FeedChoice, typer.Option(help="A synthetic market, or none: `tidemark replay` brings one.")] = (
+        FeedChoice.NONE
+    ),
+    seed: Annotated[int, typer.Option(help="Seed of the synthetic market.")] = 1,
+    rate: Annotated[float, typer.Option(min=1, help="Events per second of the synthetic market.")] = 5_000,
+    symbols: Annotated[int, typer.Option(min=1, help="Symbols of the synthetic market.")] = 500,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget all data of earlier starts first.")] = False,
+    any_ports: Annotated[bool, typer.Option("--any-ports", help="Any free ports instead of the usual ones.")] = False,
+    traces: Annotated[bool, typer.Option("--traces", help="Start Jaeger, too, and record every trace there.")] = False,
+    state_dir: StateDirOption = DEFAULT_STATE,
+) -> None:
+    """Start Kafka, Redis, PostgreSQL, the five services and the auditor on this machine; Ctrl-C stops all of it.
+
+    What is not installed is downloaded on the first start. A service that dies is started again after 1, 2, 4 … 60 s.
+    Data stay for the next start.
+    """
+    state = StateDir(state_dir)
+    if detach:
+        console.run(_detached(state, traces))
+        return
+    environment = synthetic_feed(seed, rate, symbols) if feed is FeedChoice.SYNTHETIC else IDLE_FEED
+    options = DeploymentOptions(feed=environment, fresh=fresh, any_free_ports=any_ports, services=FLEET, traces=traces)
+    console.run(_up(state, options))
+
+
+async def _up(state: StateDir, options: DeploymentOptions) -> None:
+    def say(text: str) -> None:
+        console.err.print(escape(text))
+
+    async with Deployment(state, options, say) as deployment:
+        console.out.print(f"dashboard  {deployment.url('push')}")
+        console.out.print(f"orders API {deployment.url('orders')}/docs")
+        if deployment.jaeger_url:
+            console.out.print(f"traces     {deployment.jaeger_url}")
+        console.err.print("ready; Ctrl-C stops everything")
+        await deployment.stopped.wait()
+
+
+async def _detached(state: StateDir, traces: bool) -> None:
+    """Starts the same command in the background and waits until it says that everything is ready."""
+    state.prepare()
+    if traces:
+        try:
+            await asyncio.to_thread(fetch_native, frozenset({"jaeger"}))  # compiled the first time, which may take long
+        except PartsError as error:
+            raise console.CommandError(str(error)) from error
+    if state.running() is not None:
+        raise console.CommandError(f"a fleet runs in {state.root} already; `tidemark status` shows it")
+    arguments = [argument for argument in sys.argv[1:] if argument not in ("--detach", "-d")]
+    log = state.logs / "supervisor.log"
+    child = await Child.start_detached((sys.executable, "-P", "-m", "tidemark.main", *arguments), log=log)
+    deadline = time.monotonic() + DETACHED_TIMEOUT_S
+    with console.err.status("starting"):
+        while time.monotonic() < deadline:
+            record = state.running()
+            if record is not None and record.ready:
+                console.out.print(f"dashboard  {record.services['push']}")
+                console.out.print(f"orders API {record.services['orders']}/docs")
+                if record.traces:
+                    console.out.print(f"traces     {record.traces}")
+                return
+            if child.exit_code is not None:
+                raise console.CommandError(f"the fleet did not start; the end of {log}:\n{log_tail(log)}")
+            await asyncio.sleep(POLL_S)
+    raise console.CommandError(f"the fleet was not ready within {DETACHED_TIMEOUT_S:.0f} s; see {log}")
+
+
+def down(state_dir: StateDirOption = DEFAULT_STATE) -> None:
+    """Stop exactly what `tidemark up` or `tidemark demo` started in this state directory. Data and logs stay."""
+    state = StateDir(state_dir)
+    record = state.running()
+    if record is None:
+        console.err.print(f"no fleet runs in {state.root}")
+        return
+    console.run(_down(record))
+
+
+async def _down(record: FleetRecord) -> None:
+    await ask(record.control, {"command": "stop"})
+    deadline = time.monotonic() + DOWN_TIMEOUT_S
+    with console.err.status("stopping"):
+        while is_running(record.supervisor_pid, record.supervisor_ticks):
+            if time.monotonic() > deadline:
+                raise console.CommandError(f"the supervisor (pid {record.supervisor_pid}) does not end; kill it")
+            await asyncio.sleep(POLL_S)
+    console.err.print("stopped")
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
+    state_dir: StateDirOption = DEFAULT_STATE,
+) -> None:
+    """Show the services and parts that run: pids, addresses, readiness, restarts, and how far each is behind the log.
+
+    Exits with 1 where a service is not ready, or nothing runs.
+    """
+    with console.reported():
+        record = running_fleet(StateDir(state_dir))
+    answer = console.run(_status(record))
+    if as_json:
+        sys.stdout.write(json.dumps(answer) + "\n")
+    else:
+        _show(answer)
+    if not all(row["ready"] for row in answer["services"]):
+        raise typer.Exit(1)
+
+
+async def _status(record: FleetRecord) -> dict[str, Any]:
+    answer = await ask(record.control, {"command": "status"})
+    lags = await stage_lags(record)
+    for row in answer["services"]:
+        row["lag_records"] = lags.get(row["name"])
+    return answer
+
+
+async def stage_lags(record: FleetRecord) -> dict[str, int]:
+    """Service → records of its stages' inputs that are not committed yet. Stages without a position are left out.
+
+    Transaction markers take offsets too, so the newest of each partition may count as one.
+    """
+    pages = await metrics.scrape(record.services)
+    positions = {
+        service: {
+            (sample.labels["topic"], int(sample.labels["partition"])): int(sample.value)
+            for sample in samples
+            if sample.name == "tidemark_stage_position_records"
+        }
+        for service, samples in pages.items()
+    }
+    wanted = {topic for found in positions.values() for topic, _ in found}
+    topics = [topic for topic in TOPICS if topic.name in wanted]
+    if not topics:
+        return {}
+    async with CommittedReader(reader_settings(record.addresses), topics, client_id="status") as reader:
+        ends = await reader.ends()
+    return {
+        service: sum(max(0, ends.get(place, position) - position) for place, position in found.items())
+        for service, found in positions.items()
+        if found
+    }
+
+
+def _show(answer: Mapping[str, Any]) -> None:
+    table = Table("service", "state", "ready", "pid", Column("address", overflow="fold"), "restarts", "up", "behind")
+    for row in answer["services"]:
+        ready = "[green]yes[/]" if row["ready"] else "[bold red]no[/]"
+        lag = "" if row["lag_records"] is None else f"{row['lag_records']:,}"
+        numbers = (str(row["restarts"]), f"{row['uptime_s']:.0f} s", lag)
+        table.add_row(row["name"], row["state"], ready, str(row["pid"] or ""), row["url"], *numbers)
+    for part in answer["parts"]:
+        running = "running" if part["pid"] else "external"
+        table.add_row(part["name"], running, "", str(part["pid"] or ""), escape(part["address"]), "", "", "")
+    console.out.print(table)

@@ -1,0 +1,196 @@
+"""Parts, topics and the fleet as one context: what ``up`` and ``demo`` run, and end-to-end tests too.
+
+async with Deployment(StateDir(path), DeploymentOptions()) as deployment:
+    deployment.fleet.kill("risk")
+    deployment.addresses.kafka_bootstrap
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass, field, replace
+from types import TracebackType
+from typing import Any, Final, Self
+
+from common.contracts.topics import TOPICS
+from common.fleet_topics import create_topics
+from parts import PARTS, Jvm, LocalStack, PartsError, Stack
+
+from tidemark.control import ControlError, ControlServer
+from tidemark.fleet import BACKOFF_MAX_S, Fleet, FleetError
+from tidemark.ports import choose_ports
+from tidemark.services import SERVICES, FleetOptions, service_specs
+from tidemark.state import Addresses, StateDir, record_of_this_process
+
+READY_TIMEOUT_S: Final = 180.0
+"""The first start of a machine compiles the kernels of ingest and signals."""
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentOptions:
+    """What a user may choose. ``external`` names parts that run already; else local ones are started."""
+
+    external: Addresses | None = None
+    any_free_ports: bool = False
+    feed: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    services: tuple[str, ...] = SERVICES
+    fresh: bool = False
+    """Begin with empty parts, stores and logs."""
+    keep: bool = True
+    """Keep the parts' data for the next start."""
+    jvm: Jvm = Jvm.START
+    provider: str | None = None
+    """How local parts are run: ``native`` or ``docker``; None: as the environment says."""
+    traces: bool = False
+    """Start Jaeger, too, and have every trace recorded there."""
+    brokers: int = 1
+    """1 or 3. Of three, every record is on all and two have it before it counts."""
+    second_host: str = ""
+    """An address of this machine on which Kafka and Redis answer a second host (a network namespace)."""
+    restart_wait_max_s: float = BACKOFF_MAX_S
+    """A service that died is started again after so many seconds at most."""
+
+
+class Deployment:
+    """Everything that runs on this machine for one state directory."""
+
+    def __init__(self, state: StateDir, options: DeploymentOptions, report: Report = lambda _: None) -> None:
+        self.state = state
+        self.options = options
+        self.addresses = options.external or Addresses()
+        self.stack: LocalStack | None = None
+        self.jaeger_url = ""
+        self.stopped = asyncio.Event()
+        """Set when somebody asked for the end (``tidemark down``)."""
+        self._report = report
+        self._stack = AsyncExitStack()
+        self._fleet: Fleet | None = None
+
+    @property
+    def fleet(self) -> Fleet:
+        assert self._fleet is not None, "used outside its context"
+        return self._fleet
+
+    def url(self, service: str) -> str:
+        """Base URL of a service."""
+        return self.fleet.spec(service).url
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        state, options = self.state, self.options
+        environment = dict(options.environment)
+        state.prepare()
+        self._stack.enter_context(state.claimed())
+        if options.fresh:
+            for path in (state.logs, state.data, state.parts):
+                shutil.rmtree(path, ignore_errors=True)
+            state.prepare()
+        if options.external is None:
+            if options.traces:
+                self._report("starting Jaeger; the first time on a machine it is compiled, which takes minutes")
+            self._report("starting Kafka, Redis and PostgreSQL")
+            stack = await self._stack.enter_async_context(self._local_parts())
+            self.addresses = Addresses(stack.kafka_bootstrap, stack.redis_url, stack.postgres_dsn)
+            self.jaeger_url = stack.jaeger_url
+            if options.traces:
+                traced = {"TIDEMARK_OTLP_ENDPOINT": stack.otlp_endpoint, "TIDEMARK_TRACE_RATIO": "1"}
+                environment = {**traced, **environment}
+        self.addresses = replace(self.addresses, data_dir=str(state.data))
+        await create_topics(self.addresses.kafka_bootstrap, TOPICS, replication=options.brokers)
+        ports = choose_ports(dict.fromkeys((*SERVICES, *options.services)), any_free=options.any_free_ports)
+        chosen = FleetOptions(ports, options.feed, environment, options.services)
+        fleet = Fleet(service_specs(self.addresses, state, chosen), self._report, options.restart_wait_max_s)
+        self._report(f"starting {', '.join(fleet.names)}")
+        # Entered before the services start, so that `down` and `status` work while they do.
+        control = await self._stack.enter_async_context(ControlServer(self._obey))
+        self._fleet = fleet
+        record = record_of_this_process(
+            self.addresses, {name: fleet.spec(name).url for name in fleet.names}, str(control.path)
+        )
+        record = replace(record, traces=self.jaeger_url)
+        state.write(record)
+        await self._stack.enter_async_context(fleet)
+        await fleet.wait_ready(timeout_s=READY_TIMEOUT_S, on_ready=lambda name: self._report(f"{name} is ready"))
+        state.write(replace(record, ready=True))
+
+    @asynccontextmanager
+    async def _local_parts(self) -> AsyncIterator[Stack]:
+        options = self.options
+        stack = LocalStack(
+            PARTS | {"jaeger"} if options.traces else PARTS,
+            data_dir=self.state.parts,
+            keep=options.keep,
+            jvm=options.jvm,
+            provider=options.provider,
+            brokers=options.brokers,
+            second_host=options.second_host,
+        )
+        starting = asyncio.get_running_loop().run_in_executor(None, stack.start)
+        try:
+            addresses = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # Starting cannot be interrupted half-way; what it started is stopped when it is done.
+            with contextlib.suppress(PartsError):
+                await starting
+            await asyncio.to_thread(stack.stop)
+            raise
+        except PartsError as error:
+            raise FleetError(str(error)) from error
+        self.stack = stack
+        try:
+            yield addresses
+        finally:
+            self._report("stopping Kafka, Redis and PostgreSQL")
+            await asyncio.to_thread(stack.stop)
+            self.stack = None
+
+    async def _obey(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answers ``tidemark`` commands of other processes."""
+        command = request.get("command")
+        if command == "status":
+            return {"services": [asdict(row) for row in await self.fleet.status()], "parts": self._parts()}
+        if command == "stop":
+            self.stopped.set()
+            return {}
+        if command == "restart":
+            await self.fleet.restart(str(request["service"]), request.get("env"))
+            await self.fleet.wait_ready([str(request["service"])], READY_TIMEOUT_S)
+            return {}
+        if command == "kill":
+            self.fleet.kill(str(request["service"]), signal.Signals(int(request.get("signal", signal.SIGKILL))))
+            return {}
+        raise ControlError(f"unknown command {command!r}")
+
+    def _parts(self) -> list[dict[str, Any]]:
+        addresses = {
+            "kafka": self.addresses.kafka_bootstrap,
+            "redis": self.addresses.redis_url,
+            "postgres": self.addresses.postgres_dsn,
+        }
+        rows = []
+        for name, address in addresses.items():
+            pid: int | None = None
+            if self.stack is not None:
+                with contextlib.suppress(PartsError):
+                    pid = self.stack.pid(name)
+            rows.append({"name": name, "address": address, "pid": pid, "supervisor": os.getpid()})
+        return rows

@@ -1,0 +1,79 @@
+"""How each service of the fleet is started on this machine."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tidemark.fleet import ServiceSpec
+from tidemark.state import Addresses, StateDir
+
+SERVICES: Final = ("ingest", "signals", "risk", "orders", "push")
+FLEET: Final = (*SERVICES, "auditor")
+"""What `up` and `demo` run: the services, and who watches their stores."""
+NICE: Final = {"ingest": 8, "signals": 5, "auditor": 10}
+"""Where cores are few, orders go before ticks: a feed at full speed takes all that is left, and no more.
+
+Signals stands back less than ingest: it has to work off what ingest brings, for without fresh marks the gate denies.
+"""
+ENV_PREFIX: Final = "TIDEMARK_"
+HOST: Final = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class FleetOptions:
+    """What a user may choose of the fleet."""
+
+    ports: Mapping[str, int]
+    feed: Mapping[str, str] = field(default_factory=dict)
+    """Environment of ingest: which feed, how fast."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Laid over every service's environment."""
+    services: tuple[str, ...] = SERVICES
+
+
+def service_specs(where: Addresses, state: StateDir, options: FleetOptions) -> list[ServiceSpec]:
+    """The specs of all services. What the caller's environment says of ``TIDEMARK_*`` holds where nothing is chosen."""
+    shared = {
+        **os.environ,
+        "TIDEMARK_KAFKA_BOOTSTRAP": where.kafka_bootstrap,
+        "TIDEMARK_REDIS_URL": where.redis_url,
+        "TIDEMARK_DATA_DIR": str(state.data),
+        "TIDEMARK_HTTP_HOST": HOST,
+        # Workers do one thing each on few cores; a thread pool per library only makes them wait for each other.
+        "OMP_NUM_THREADS": "1",
+        "NUMBA_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+        **options.environment,
+    }
+    own: dict[str, dict[str, str]] = {
+        "ingest": dict(options.feed),
+        "orders": {"TIDEMARK_POSTGRES_DSN": where.postgres_dsn},
+        "auditor": {"TIDEMARK_POSTGRES_DSN": where.postgres_dsn},
+        "push": {"TIDEMARK_ORDERS_URL": f"http://{HOST}:{options.ports['orders']}", **_dashboard()},
+    }
+    return [
+        ServiceSpec(
+            name=name,
+            # -P: a file called orders.py in the directory one happens to be in is not the service.
+            argv=(sys.executable, "-P", "-m", name, "worker"),
+            nice=NICE.get(name, 0),
+            env={
+                **shared,
+                "TIDEMARK_HTTP_PORT": str(options.ports[name]),
+                "TIDEMARK_WORKER_ID": f"{name}-1",
+                **own.get(name, {}),
+            },
+            port=options.ports[name],
+            log=state.logs / f"{name}.log",
+        )
+        for name in options.services
+    ]
+
+
+def _dashboard() -> dict[str, str]:
+    """The dashboard as ``make web`` builds it in a checkout; an installed push has its own beside its code."""
+    built = Path("services/push/dashboard/dist")
+    return {"TIDEMARK_STATIC_DIR": str(built.resolve())} if (built / "index.html").is_file() else {}

@@ -1,0 +1,175 @@
+"""Trades against postings: what a venue said must be in the ledger, or be a break that a person sees, within a bound.
+
+The gate posts a trade, or refuses it and says so on ``risk.breaks``. A report for which neither came is money that the
+fleet knows nothing of: a dead letter, a gate that stands still, a rule that two services see differently.
+"""
+
+import contextlib
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from common.contracts.breaks import BreakResolution, ExecutionBreak
+from common.contracts.events import EntryKind, ExecType, ExecutionReport, LedgerEntry
+from common.contracts.views import FILLS_RETAINED
+from common.ledger.rows import ExecutionRow, execution_row
+
+from auditor.domain.place import Place
+
+NAMED_MAX: Final = 20
+FILLS_REQUIRED: Final = FILLS_RETAINED // 2
+"""Of an account's newest fills its view must have so many. It keeps more, but a fill that was booked by hand comes late
+and pushes an older one out.
+"""
+REFUSED_MAX: Final = 1_000
+"""Breaks remembered, in case their reports are read later than they."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A trade that is in no book yet, or a posting whose trade was not read yet."""
+
+    execution_id: str
+    order_id: str
+    since_s: float
+
+
+class ExecutionTruth:
+    """The newest executions by id: a ``Truth`` of rows that never change, so their version is always 1."""
+
+    def __init__(self, executions_max: int) -> None:
+        self._max = executions_max
+        self._rows: dict[str, ExecutionRow] = {}
+        self._order: deque[str] = deque()
+        self._newest_of: dict[str, deque[str]] = {}
+        self.places: dict[str, Place] = {}
+        self._refused: deque[Place] = deque(maxlen=REFUSED_MAX)
+        self.changed: set[str] = set()
+        """Ids that were added since somebody asked."""
+        self.is_complete = True
+        """Whether every execution there ever was is among them."""
+
+    def add(self, report: ExecutionReport, place: Place, is_left_out: bool = False) -> bool:
+        """Whether the id is new. A report that is sent again changes nothing, whatever it says.
+
+        ``is_left_out``: no copy can hold it, so none is asked for.
+        """
+        if report.execution_id in self._rows:
+            return False
+        if is_left_out:
+            self.is_complete = False
+            return True
+        self._rows[report.execution_id] = execution_row(report)
+        self.places[report.execution_id] = place
+        self._order.append(report.execution_id)
+        self.changed.add(report.execution_id)
+        if report.ref_execution_id:
+            self.withdraw(report.account_id, report.ref_execution_id)
+        if report.exec_type is ExecType.TRADE and place not in self._refused:
+            newest = self._newest_of.setdefault(report.account_id, deque(maxlen=FILLS_REQUIRED))
+            newest.append(report.execution_id)
+        if len(self._order) > self._max:
+            gone = self._order.popleft()
+            del self._rows[gone], self.places[gone]
+            self.changed.discard(gone)
+            self.is_complete = False
+        return True
+
+    def refuse(self, place: Place, report: ExecutionReport) -> None:
+        """The books refuse the report at this place: no view has to show it."""
+        self._refused.append(place)
+        if self.places.get(report.execution_id) == place:
+            self.withdraw(report.account_id, report.execution_id)
+
+    def withdraw(self, account_id: str, execution_id: str) -> None:
+        """A trade that was refused or taken back: no view has to show it."""
+        with contextlib.suppress(KeyError, ValueError):
+            self._newest_of[account_id].remove(execution_id)
+
+    def __contains__(self, execution_id: str) -> bool:
+        return execution_id in self._rows
+
+    def shown(self, account_id: str) -> list[str]:
+        """The trades of an account that its view must have, those that are still remembered."""
+        return [key for key in self._newest_of.get(account_id, ()) if key in self._rows]
+
+    def known(self) -> Iterable[str]:
+        return self._rows.keys()
+
+    def account_of(self, key: str) -> str:
+        row = self._rows.get(key)
+        return row.account_id if row is not None else ""
+
+    is_historic: Final = False
+
+    def want(self, key: str, version: int) -> None:
+        pass  # a row is there or is not
+
+    def newest(self, key: str) -> int:
+        return 1 if key in self._rows else 0
+
+    def at(self, key: str, version: int) -> ExecutionRow | None:
+        return self._rows.get(key) if version == 1 else None
+
+    def forget(self, key: str, version: int) -> None:
+        pass
+
+
+class FillMatch:
+    """What waits for its other half, and the breaks that are open."""
+
+    def __init__(self, executions: ExecutionTruth) -> None:
+        self.open_breaks: dict[str, str] = {}
+        """Break → its execution id."""
+        self.knows_every_trade = True
+        """Whether a posting without its trade is wrong: not where the log no longer has the oldest trades."""
+        self._executions = executions
+        self._trades: dict[tuple[int, int], _Waiting] = {}
+        self._places: dict[str, tuple[int, int]] = {}
+        self._postings: dict[str, _Waiting] = {}
+        self._settled: set[str] = set()
+
+    def trade(self, place: tuple[int, int], report: ExecutionReport, is_new: bool, now_s: float) -> None:
+        """A report of the venue at (partition, offset) of ``orders.executions``; ``is_new``: its id was not used."""
+        if report.exec_type is not ExecType.TRADE:
+            return
+        if self._postings.pop(report.execution_id, None) is not None:
+            return
+        if not is_new and report.execution_id not in self._places:
+            return  # sent again; where it says something else, the gate opens a break, which is counted
+        if f"{place[0]}-{place[1]}" in self.open_breaks:
+            return
+        self._trades[place] = _Waiting(report.execution_id, report.order_id, now_s)
+        self._places.setdefault(report.execution_id, place)
+
+    def posting(self, entry: LedgerEntry, now_s: float) -> None:
+        """An entry of the ledger; one that posts a trade settles it."""
+        if entry.kind is not EntryKind.POST or entry.execution_id is None:
+            return
+        place = self._places.pop(entry.execution_id, None)
+        if place is not None:
+            self._trades.pop(place, None)
+        elif not self.knows_every_trade:
+            return
+        elif entry.execution_id not in self._executions and entry.execution_id not in self.open_breaks.values():
+            self._postings[entry.execution_id] = _Waiting(entry.execution_id, entry.order_id or "", now_s)
+
+    def refusal(self, body: ExecutionBreak | BreakResolution) -> None:
+        """A break was opened: its report is accounted for. Or it was resolved."""
+        if isinstance(body, BreakResolution):
+            self.open_breaks.pop(body.break_id, None)
+            return
+        self.open_breaks[body.break_id] = body.report.execution_id
+        partition, _, offset = body.break_id.partition("-")
+        waiting = self._trades.pop((int(partition), int(offset)), None)
+        if waiting is not None:
+            self._places.pop(waiting.execution_id, None)
+
+    def overdue(self, now_s: float, bound_s: float, not_before_s: float = 0.0) -> tuple[int, list[str]]:
+        """How many have waited too long, and the first in words. None has waited since before ``not_before_s``."""
+        late = [(w, "in no ledger entry and in no break") for w in self._trades.values()]
+        late += [(w, "posted, but the venue never said it") for w in self._postings.values()]
+        late = [(w, text) for w, text in late if now_s - max(w.since_s, not_before_s) >= bound_s]
+        words = [f"{w.execution_id} of {w.order_id}: {text}" for w, text in late[:NAMED_MAX]]
+        return len(late), words

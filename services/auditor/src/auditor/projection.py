@@ -1,0 +1,145 @@
+"""Rows of the projection in PostgreSQL. Each look is one transaction, and sees how far the rows are complete."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import asyncpg
+from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER
+from common.ledger.fold import Balance, nonzero
+from common.ledger.rows import ExecutionRow, OrderRow, stored_order
+from common.postgres import POSTGRES_AWAY
+
+from auditor.domain.compare import (
+    ACCOUNT,
+    DECISIONS,
+    ENTRIES,
+    ENTRY_ROWS,
+    EXECUTION,
+    ORDER,
+    RESULTS,
+    STATUS,
+    Look,
+    Seen,
+)
+from auditor.domain.place import Place, Positions
+from auditor.domain.statuses import StatusRow
+from auditor.truth import LogTruth
+from auditor.walks import Connection, EntryWalk, answer_walks
+
+STORE = "postgres"
+TIMEOUT_S = 5.0
+TOPIC_OF = {
+    ACCOUNT: RISK_LEDGER.name,
+    ENTRIES: RISK_LEDGER.name,
+    ENTRY_ROWS: RISK_LEDGER.name,
+    ORDER: ORDERS_EVENTS.name,
+    EXECUTION: ORDERS_EXECUTIONS.name,
+    DECISIONS: RISK_DECISIONS.name,
+    RESULTS: RISK_DECISIONS.name,
+}
+
+_ACCOUNTS = "SELECT account_id, ledger_seq, status FROM accounts WHERE account_id = ANY($1)"
+_BALANCES = "SELECT account_id, book, asset, amount FROM balances WHERE account_id = ANY($1)"
+_ORDERS = f"SELECT order_id, revision, {', '.join(OrderRow._fields)} FROM orders WHERE order_id = ANY($1)"
+_EXECUTIONS = f"SELECT execution_id, {', '.join(ExecutionRow._fields)} FROM executions WHERE execution_id = ANY($1)"
+_EXECUTION_PAGE = "SELECT execution_id FROM executions WHERE execution_id > $1 ORDER BY execution_id LIMIT $2"
+_ACCOUNT_PAGE = "SELECT account_id FROM accounts WHERE account_id > $1 ORDER BY account_id LIMIT $2"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which rows a look asks for; the walks come by on their own."""
+
+    accounts: Iterable[str]
+    orders: Iterable[str]
+    executions: Iterable[str]
+    rows_max: int
+    walk_rows_max: int = 5_000
+
+
+class ProjectionRows:
+    """Keeps a connection, and how far the walks through the tables are."""
+
+    def __init__(self, dsn: str, truth: LogTruth) -> None:
+        self._dsn = dsn
+        self._truth = truth
+        self._connection: Connection | None = None
+        self._account_cursor = self._execution_cursor = ""
+        self._entries = EntryWalk(truth.entries)
+        self._answers = answer_walks(truth.decisions, truth.results)
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def look(self, asked: Asked) -> Look:
+        """Raises OSError where PostgreSQL does not answer, or has no projection yet."""
+        try:
+            if self._connection is None:
+                self._connection = await asyncpg.connect(self._dsn, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
+            connection = self._connection
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                stood = await connection.fetch("SELECT topic, partition, next_offset FROM projection_positions")
+                positions = {(row["topic"], row["partition"]): row["next_offset"] for row in stood}
+
+                def reached(kind: str, place: Place) -> bool:
+                    return bool(positions.get((TOPIC_OF[kind], place.partition), 0) > place.offset)
+
+                rows = await self._accounts(connection, list(asked.accounts), positions, asked.rows_max)
+                rows += await self._orders(connection, list(asked.orders))
+                rows += await self._executions(connection, list(asked.executions), asked.rows_max)
+                rows += await self._entries.look(connection, asked.walk_rows_max, reached)
+                for walk in self._answers:
+                    rows += await walk.look(connection, asked.walk_rows_max, reached, self._truth.starts)
+        except POSTGRES_AWAY as error:
+            await self.close()
+            raise OSError(f"PostgreSQL gave no answer: {error or type(error).__name__}") from error
+        return Look(STORE, rows, reached)
+
+    async def _accounts(
+        self, connection: Connection, keys: list[str], positions: Positions, rows_max: int
+    ) -> list[Seen]:
+        page = [row["account_id"] for row in await connection.fetch(_ACCOUNT_PAGE, self._account_cursor, rows_max)]
+        self._account_cursor = page[-1] if len(page) == rows_max else ""
+        keys = list({*keys, *(key for key in page if key not in self._truth.accounts.accounts)})
+        amounts: dict[str, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
+        for row in await connection.fetch(_BALANCES, keys):
+            amounts[row["account_id"]][row["book"]][row["asset"]] = int(row["amount"])
+        stored = {row["account_id"]: row for row in await connection.fetch(_ACCOUNTS, keys)}
+        seen = []
+        for key in keys:
+            if key not in stored:
+                seen.append(Seen(ACCOUNT, key, 0, None))
+                continue
+            seq = stored[key]["ledger_seq"]
+            seen.append(Seen(ACCOUNT, key, seq, _balance(seq, amounts[key])))
+            partition = self._truth.statuses.partition_of(key)
+            if partition is not None:
+                read_to = positions.get((RISK_DECISIONS.name, partition), 0)
+                seen.append(Seen(STATUS, key, read_to, StatusRow(stored[key]["status"])))
+        return seen
+
+    async def _orders(self, connection: Connection, keys: list[str]) -> list[Seen]:
+        rows = {row[0]: row for row in await connection.fetch(_ORDERS, keys)} if keys else {}
+        return [
+            Seen(ORDER, key, rows[key][1], stored_order(rows[key][2:])) if key in rows else Seen(ORDER, key, 0, None)
+            for key in keys
+        ]
+
+    async def _executions(self, connection: Connection, keys: list[str], rows_max: int) -> list[Seen]:
+        """The rows of the keys, and of those among the next ones that the log does not know."""
+        page = [row[0] for row in await connection.fetch(_EXECUTION_PAGE, self._execution_cursor, rows_max)]
+        self._execution_cursor = page[-1] if len(page) == rows_max else ""
+        keys = list({*keys, *(key for key in page if key not in self._truth.executions)})
+        rows: dict[str, ExecutionRow] = {}
+        for row in await connection.fetch(_EXECUTIONS, keys):
+            found = ExecutionRow._make(row[1:])
+            if row[0] not in rows or found == self._truth.executions.at(row[0], 1):
+                rows[row[0]] = found
+        return [Seen(EXECUTION, key, int(key in rows), rows.get(key)) for key in keys]
+
+
+def _balance(seq: int, amounts: Mapping[str, Mapping[str, int]]) -> Balance:
+    return Balance(seq, nonzero(amounts.get("AVAILABLE", {})), nonzero(amounts.get("RESERVED", {})))
