@@ -160,7 +160,7 @@ CHANGES = {
 }
 SWAPS = {
     "status": ("UPDATE accounts SET status = '{to}' WHERE account_id = $1", "SUSPENDED", "ACTIVE"),
-    "order's state": ("UPDATE orders SET state = '{to}' WHERE order_id = (" + ENDED + ")", "CANCELED", "FILLED"),
+    "order's state": ("UPDATE orders SET state = '{to}' WHERE order_id = $2", "CANCELED", "FILLED"),
     "order's account": ("UPDATE orders SET account_id = '{to}' WHERE order_id = $2", "OTHER", "split_part($2, '.', 1)"),
     "order's text": ("UPDATE orders SET text = '{to}' WHERE order_id = $2", "paid", ""),
     "order's reason": ("UPDATE orders SET reason = nullif('{to}', '') WHERE order_id = $2", "CASH_INSUFFICIENT", ""),

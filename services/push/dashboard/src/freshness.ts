@@ -13,6 +13,7 @@ export interface Freshness {
 }
 
 const PARTS: Record<string, string> = { signals: "market", risk: "account", orders: "orders" };
+const ORDER = Object.values(PARTS); // in which they are named, whichever writer spoke first
 const ILL: Partial<Record<RedisState, string>> = {
   full: "full",
   "read-only": "read-only",
@@ -44,7 +45,8 @@ export function isLive(status: Status | undefined, view: string, nowMs: number):
 export function freshness(status: Status | undefined, views: ReadonlySet<string>, nowMs: number, behind = false): Freshness {
   const parts = Object.entries(status?.views ?? {})
     .filter(([, writer]) => writer.views.some((view) => views.has(view)))
-    .map(([name, writer]) => ({ part: PARTS[name.split(".", 1)[0] ?? ""] ?? name, writer, ageMs: writerAgeMs(writer, nowMs) }));
+    .map(([name, writer]) => ({ part: PARTS[name.split(".", 1)[0] ?? ""] ?? name, writer, ageMs: writerAgeMs(writer, nowMs) }))
+    .sort((a, b) => ORDER.indexOf(a.part) - ORDER.indexOf(b.part));
   const ages = parts.map(({ ageMs }) => ageMs ?? 0);
   const oldestMs = Math.max(0, ...ages);
   const asOfMs = oldestMs ? nowMs - oldestMs : 0;
