@@ -19,11 +19,11 @@ from typing import Any, Final
 
 from common.contracts.events import AccountStatus
 from common.contracts.topics import CHANGELOG_SCHEMA, Topic
-from common.runtime.admin import create_topics
+from common.fleet_topics import create_topics
 from common.runtime.kafka import KafkaLog
-from common.runtime.layout import RowCheck
 from common.runtime.log import Partition
 from common.runtime.restore import ChangelogCopy
+from common.runtime.row_check import RowCheck
 from common.runtime.settings import Settings
 from common.runtime.store import RocksStore, row_key
 from common.runtime.tables import Changelogged

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from common.contracts.market import mark_clock_key
 from common.contracts.topics import MD_MARKS, ORDERS_INTENTS, PARTITIONS, REF_INSTRUMENTS, RISK_COMMANDS, TOPICS, Topic
-from common.runtime.admin import create_topics
+from common.fleet_topics import create_topics
 from common.runtime.kafka import KafkaLog
 from common.runtime.log import Partition, Record
 from common.runtime.partitioner import partition_of

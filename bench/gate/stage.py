@@ -18,11 +18,11 @@ import msgspec
 import uvloop
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.runtime.app import calm_garbage_collection
+from common.runtime.declaration import Stage
 from common.runtime.message import Message, Output
 from common.runtime.settings import Settings
 from common.runtime.stage import StageService
 from common.runtime.tables import Changelogged, Codec, Tables
-from common.runtime.task import Stage
 
 CASH_E4 = 300_000 * 10_000
 ACCOUNT = struct.Struct("<qqq")

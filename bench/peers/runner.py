@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.runtime.admin import create_topics
+from common.fleet_topics import create_topics
 from common.runtime.kafka import KafkaLog
 from common.runtime.log import Partition
 from common.runtime.settings import Settings

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from common.columns import Column, OutputColumns
 from common.contracts.topics import RAW_SCHEMA, RISK_GATE_CHANGELOG, Topic
+from common.fleet_app import TidemarkApp
 from common.runtime import telemetry
-from common.runtime.app import TidemarkApp
 from common.runtime.blocks import Answers
-from common.runtime.handling import BatchHandler, PoisonError
+from common.runtime.declaration import BatchHandler
+from common.runtime.handling import PoisonError
 from common.runtime.log import Partition, RecordFields
 from common.runtime.message import Message, Output, View
 from common.runtime.overlay import TaskTables

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from common.runtime.admin import create_topics
+from common.fleet_topics import create_topics
 from common.runtime.claims import CLAIM_PREFIX, OWNER_KEY
 from common.runtime.kafka import KafkaLog
 from common.runtime.log import Partition, Record

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.runtime import layout
+from common.runtime.declaration import Stage
 from common.runtime.errors import Newer, Refused
 from common.runtime.layout import Kept
 from common.runtime.log import Partition, Record
@@ -19,7 +20,7 @@ from common.runtime.snapshots import SnapshotDirectory
 from common.runtime.store import LAYOUT_KEY, UNCHECKED_KEY, row_key
 from common.runtime.store_errors import UndecodableRow
 from common.runtime.tables import Changelogged, Codec, Snapshotted, Tables
-from common.runtime.task import Stage, Task
+from common.runtime.task import Task
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
 from common.testing.simulation import clock

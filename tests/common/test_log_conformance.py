@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from common.columns import Column, RecordColumns
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.runtime.admin import create_topics
+from common.fleet_topics import create_topics
 from common.runtime.errors import Fatal, Fenced, LogError
 from common.runtime.kafka import KafkaLog
 from common.runtime.log import Log, Partition, Record, StoredRecord

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.runtime.admin import create_topics
+from common.fleet_topics import create_topics
+from common.runtime.declaration import Stage
 from common.runtime.errors import Refused
 from common.runtime.kafka import KafkaLog
 from common.runtime.log import Partition, Record, StoredRecord
@@ -18,7 +19,7 @@ from common.runtime.settings import Settings
 from common.runtime.stage import StageRunner
 from common.runtime.store import RocksStore, positions_of
 from common.runtime.tables import Changelogged, Codec, Tables
-from common.runtime.task import Stage, Task
+from common.runtime.task import Task
 from common.testing import accidents
 from common.testing.stack import Stack
 

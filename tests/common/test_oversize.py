@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from common.contracts.topics import RAW_SCHEMA, Topic
+from common.runtime.declaration import Stage
 from common.runtime.errors import Refused
 from common.runtime.log import Partition, Record
 from common.runtime.message import Message, Output
 from common.runtime.settings import Settings
 from common.runtime.store import positions_of
 from common.runtime.tables import Changelogged, Codec, Tables
-from common.runtime.task import Stage, Task
+from common.runtime.task import Task
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
 

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 import pytest
-from common.contracts.topic_settings import FoundTopic, FoundTopics
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.runtime import source as runtime
 from common.runtime.errors import Fenced, LogError, Retriable
@@ -13,6 +12,7 @@ from common.runtime.log import Partition
 from common.runtime.message import Output
 from common.runtime.settings import Settings
 from common.runtime.source import Source, SourceBatch, SourceService
+from common.runtime.topic_settings import FoundTopic, FoundTopics
 from common.testing.memory_log import MemoryLog
 
 OUTPUT = Topic("fed.out", "account", RAW_SCHEMA, "test", partitions=1)

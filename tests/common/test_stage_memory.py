@@ -11,13 +11,14 @@ import pytest
 from common.columns import Column, OutputColumns
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.runtime.blocks import Answers
+from common.runtime.declaration import Stage
 from common.runtime.errors import Fatal, Fenced, Refused, Retriable
 from common.runtime.log import Partition, Record
 from common.runtime.message import Message, Output
 from common.runtime.settings import Settings
 from common.runtime.store import positions_of, row_key
 from common.runtime.tables import Changelogged, Codec, Snapshotted, Tables
-from common.runtime.task import Stage, Task
+from common.runtime.task import Task
 from common.runtime.view_task import ViewClock
 from common.testing.memory_clients import MemoryProducer
 from common.testing.memory_log import MemoryLog

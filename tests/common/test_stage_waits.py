@@ -16,7 +16,7 @@ from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
-from common.runtime.admin import create_topics
+from common.fleet_topics import create_topics
 from common.runtime.errors import Fatal
 from common.runtime.kafka import KafkaLog
 from common.runtime.log import Partition, Record, StoredRecord

@@ -10,6 +10,7 @@ import pytest
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.runtime import metrics
 from common.runtime.claims import OWNER_KEY, is_ownership
+from common.runtime.declaration import Stage
 from common.runtime.errors import Refused
 from common.runtime.log import Partition, Record
 from common.runtime.message import Message, Output
@@ -19,7 +20,7 @@ from common.runtime.stage import StageRunner
 from common.runtime.standby import Standby
 from common.runtime.store import RocksStore, Rows, Store, positions_of, row_key
 from common.runtime.tables import Changelogged, Codec, Tables
-from common.runtime.task import Stage, Task
+from common.runtime.task import Task
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
 from common.testing.simulation import clock

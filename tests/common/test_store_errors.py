@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.runtime.assignment import Assignment
+from common.runtime.declaration import Stage
 from common.runtime.log import Partition, Record
 from common.runtime.message import Message, Output
 from common.runtime.settings import Settings
@@ -19,7 +20,6 @@ from common.runtime.stage import StageRunner
 from common.runtime.store import CHANGELOG_KEY, RocksStore, position_key, positions_of, row_key
 from common.runtime.store_errors import CorruptStore, StoreError, StoreFault, fault_of
 from common.runtime.tables import Changelogged, Codec, Tables
-from common.runtime.task import Stage
 from common.testing.memory_log import MemoryLog
 
 PARTITIONS = 2

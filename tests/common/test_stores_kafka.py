@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from common.runtime.admin import create_topics
+from common.fleet_topics import create_topics
+from common.runtime.declaration import Stage
 from common.runtime.kafka import KafkaLog
 from common.runtime.log import Partition, Record
 from common.runtime.settings import Settings
 from common.runtime.stage import StageService
 from common.runtime.tables import Changelogged, Codec
-from common.runtime.task import Stage
 from common.testing import counting_worker
 from common.testing.stack import Stack
 

@@ -3,9 +3,9 @@
 from contextvars import copy_context
 
 import pytest
+from common.contracts.span_ids import ids_of
 from common.runtime import telemetry
 from common.runtime.http.trace_ids import begin_request
-from common.runtime.span_ids import ids_of
 from common.runtime.telemetry import Allowance, BoundedSampler, RequestIds, context_of, is_sampled, to_record
 from common.testing.orders import intent
 from opentelemetry.sdk.trace import TracerProvider

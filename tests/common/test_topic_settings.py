@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from common.contracts.topic_settings import FoundTopic, drifts, settings_of
 from common.contracts.topics import (
     MD_MARKS,
     ORDERS_INTENTS,
@@ -14,6 +13,7 @@ from common.contracts.topics import (
     Topic,
     with_dead_letters,
 )
+from common.runtime.topic_settings import FoundTopic, drifts, settings_of
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from common.contracts.views import WRITER_VIEW, RedisState, WriterData, view_channel
+from common.contracts.views import CONFLATED_VIEWS, WRITER_VIEW, RedisState, WriterData, view_channel
 from common.runtime.backoff import Backoff
 from common.runtime.message import View
 from common.runtime.overlay import TaskTables
@@ -63,7 +63,7 @@ class Books:
 
 @asynccontextmanager
 async def books_at(redis_url: str) -> AsyncIterator[Books]:
-    publisher = ViewPublisher("test", redis_url, 10_000, Backoff(0.05, 0.1))
+    publisher = ViewPublisher("test", redis_url, 10_000, Backoff(0.05, 0.1), CONFLATED_VIEWS)
     publisher.start()
     books = Books(publisher)
     for number in range(3):

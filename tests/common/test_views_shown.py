@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from common.contracts.views import view_channel
+from common.contracts.views import CONFLATED_VIEWS, view_channel
 from common.runtime.backoff import Backoff
 from common.runtime.message import View
 from common.runtime.overlay import TaskTables
@@ -45,7 +45,7 @@ async def until_is(redis: Redis, scope: str, key: str, value: int) -> None:
 
 @pytest.fixture
 async def publisher(redis_url: str) -> AsyncIterator[ViewPublisher]:
-    publisher = ViewPublisher("test", redis_url, WAITING_MAX, Backoff(0.05, 0.1))
+    publisher = ViewPublisher("test", redis_url, WAITING_MAX, Backoff(0.05, 0.1), CONFLATED_VIEWS)
     publisher.start()
     async with asyncio.timeout(20):
         while not publisher.connected:  # what is published before is left to the refill

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from common.contracts.ticks import TickKind
 from common.contracts.topics import MD_TICKS, REF_INSTRUMENTS
-from common.runtime.admin import create_topics
+from common.fleet_topics import create_topics
 from common.runtime.reader import CommittedReader
 from common.runtime.settings import Settings
 from common.testing.stack import LocalStack, Stack

@@ -13,7 +13,7 @@ from common.contracts.breaks import BreakReason, BreakResolution, ExecutionBreak
 from common.contracts.events import BreakAction, ExecType, ExecutionReport
 from common.contracts.topics import RISK_BREAKS
 from common.contracts.values import Side
-from common.runtime.admin import create_topics
+from common.fleet_topics import create_topics
 from common.testing.stack import LocalStack
 from tidemark.commands.breaks import breaks
 from typer.testing import CliRunner

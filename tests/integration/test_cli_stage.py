@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from common.contracts.topics import RUNTIME_OPERATIONS, STAGES, Topic
-from common.runtime.admin import create_topics
+from common.fleet_topics import create_topics
 from common.runtime.errors import Refused
 from common.runtime.kafka import KafkaLog
 from common.runtime.log import Partition, Record

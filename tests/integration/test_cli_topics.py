@@ -81,7 +81,7 @@ def test_topics_from_nothing_then_created_drifted_shown_and_set(bootstrap: str) 
     assert code == 2
     assert "1 differ, 1 of them endanger money" in err
     job = subprocess.run(
-        [sys.executable, "-m", "common.runtime.admin", "--bootstrap", bootstrap],
+        [sys.executable, "-m", "common.fleet_topics", "--bootstrap", bootstrap],
         capture_output=True,
         text=True,
         check=False,

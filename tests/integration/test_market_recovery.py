@@ -18,7 +18,7 @@ from common.contracts.market import BAR, MARK, decode_rows, mark_clock_key
 from common.contracts.ticks import Ticks, encode_frame, heartbeat
 from common.contracts.topics import MD_BARS, MD_BOOKS, MD_MARKS, MD_TICKS, PARTITIONS
 from common.contracts.views import view_channel
-from common.runtime.admin import create_topics
+from common.fleet_topics import create_topics
 from common.runtime.message import Message, Output
 from common.runtime.reader import CommittedReader
 from common.runtime.sender import Sender

@@ -29,7 +29,7 @@ from common.contracts.topics import (
     RISK_DECISIONS,
     RISK_LEDGER,
 )
-from common.runtime.admin import create_topics
+from common.fleet_topics import create_topics
 from common.runtime.message import Message
 from common.runtime.reader import CommittedReader
 from common.runtime.sender import Sender

@@ -26,7 +26,7 @@ from common.contracts.topics import (
     RISK_GATE_CHANGELOG,
 )
 from common.contracts.values import E4
-from common.runtime.admin import create_topics
+from common.fleet_topics import create_topics
 from common.runtime.kafka import KafkaLog
 from common.runtime.log import Partition
 from common.runtime.partitioner import partition_of

@@ -21,12 +21,13 @@ from common.contracts.topics import (
 )
 from common.contracts.values import E4, Side
 from common.ledger import fold
+from common.runtime.declaration import Stage
 from common.runtime.errors import Retriable
 from common.runtime.log import Partition, Record
 from common.runtime.settings import Settings
 from common.runtime.store import positions_of, row_key
 from common.runtime.tables import Changelogged
-from common.runtime.task import Stage, Task
+from common.runtime.task import Task
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
 from common.testing.orders import NOW_NS, fund, intent, report, set_account, trade

@@ -23,8 +23,8 @@ from common.contracts.topics import (
 )
 from common.contracts.values import E4, Side
 from common.contracts.views import AccountData, Envelope, view_channel
+from common.fleet_topics import create_topics
 from common.ledger import Balances, fold
-from common.runtime.admin import create_topics
 from common.runtime.reader import CommittedReader
 from common.runtime.sender import Sender
 from common.runtime.settings import Settings

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from common.contracts.topics import TOPICS
-from common.runtime.admin import create_topics
+from common.fleet_topics import create_topics
 from common.testing.stack import PARTS, Jvm, LocalStack, PartsError, Stack
 
 from tidemark.control import ControlError, ControlServer

@@ -12,9 +12,9 @@ from typing import Final
 
 from common.contracts.topics import RUNTIME_OPERATIONS, TOPICS, Topic
 from common.runtime.claims import Claims, is_ownership
-from common.runtime.identity import LOG_KEY, log_key, meant_for
 from common.runtime.kafka import KafkaLog
 from common.runtime.log import Log, Partition, Record
+from common.runtime.log_rows import LOG_KEY, log_key, meant_for
 from common.runtime.store import (
     CHANGELOG_KEY,
     LANDMARK_KEY,

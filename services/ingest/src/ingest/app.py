@@ -1,7 +1,7 @@
 """The ingest worker: one feed into ``md.ticks`` and ``ref.instruments``."""
 
 from common.contracts.topics import INGEST_FEED_CHANGELOG, MD_TICKS, REF_INSTRUMENTS
-from common.runtime.app import TidemarkApp
+from common.fleet_app import TidemarkApp
 
 from ingest.feed import Feed
 from ingest.settings import IngestSettings

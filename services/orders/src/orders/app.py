@@ -11,7 +11,7 @@ from common.contracts.topics import (
     ORDERS_VENUE_CHANGELOG,
     RISK_DECISIONS,
 )
-from common.runtime.app import TidemarkApp
+from common.fleet_app import TidemarkApp
 from common.runtime.broker_watch import is_broker_away
 from common.runtime.ends import LogEnds
 from common.runtime.message import Message

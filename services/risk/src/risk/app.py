@@ -1,7 +1,7 @@
 """Wires the risk service. Nothing is opened before the worker starts."""
 
 from common.contracts.topics import RISK_GATE_CHANGELOG, RISK_LEDGER
-from common.runtime.app import TidemarkApp
+from common.fleet_app import TidemarkApp
 
 from risk.booking import continues_ledger
 from risk.settings import RiskSettings

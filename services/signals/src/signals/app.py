@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from common.contracts.topics import SIGNALS_MARKET_CHANGELOG
-from common.runtime.app import TidemarkApp
+from common.fleet_app import TidemarkApp
 
 from signals.settings import SignalsSettings
 from signals.stages import INPUTS, MARKET, OUTPUTS, handle, market_views

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Final
 
 import typer
-from common.contracts.topic_settings import Drift, FoundTopics, drifts
 from common.contracts.topics import TOPICS, Topic, with_dead_letters
-from common.runtime.admin import create_topics
+from common.fleet_topics import create_topics
 from common.runtime.kafka import KafkaLog
 from common.runtime.settings import Settings
+from common.runtime.topic_settings import Drift, FoundTopics, drifts
 from rich.markup import escape
 from rich.table import Table
 

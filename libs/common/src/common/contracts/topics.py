@@ -4,36 +4,23 @@ Topics of one co-partitioning group have the same number of partitions, and a ke
 the same partition number in each. Partition counts of a running fleet are frozen: a stage refuses to start on others.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from collections.abc import Iterable
+from typing import Any, Final
 
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
 from common.contracts import breaks, cancels, events, market, reference, ticks
+from common.contracts.span_ids import ids_of
+from common.runtime.topics import CHANGELOG_SCHEMA as CHANGELOG_SCHEMA
+from common.runtime.topics import DAY_MS as DAY_MS
+from common.runtime.topics import DEFAULT_PARTITIONS, changelog_topic
+from common.runtime.topics import RAW_SCHEMA as RAW_SCHEMA
+from common.runtime.topics import STAGES as STAGES
+from common.runtime.topics import Schema as Schema
+from common.runtime.topics import Topic as Topic
 
-PARTITIONS: Final = 4
-DAY_MS: Final = 86_400_000
-DEAD_LETTER_RETENTION_MS: Final = 30 * DAY_MS
-Cleanup = Literal["delete", "compact"]
-
-
-@dataclass(frozen=True, slots=True)
-class Schema:
-    """How a record's value is read and written. ``decode`` raises ValueError (or a subclass) for a poison value.
-
-    ``encode`` takes what ``decode`` returns; JSON schemas also take bytes, as they are, from a writer whose own encoder
-    a test holds to the model byte by byte.
-    """
-
-    name: str
-    decode: Callable[[bytes], Any]
-    encode: Callable[[Any], bytes]
-    model: TypeAdapter[Any] | None = None
-    """The pydantic side of it, where there is one: JSON Schemas are exported from here."""
-    version: int = 1
-    """Raised with every change that a reader notices; ``common.contracts.schemas`` checks it."""
+PARTITIONS: Final = DEFAULT_PARTITIONS
 
 
 def _json(name: str, of: Any, version: int = 1) -> Schema:
@@ -42,7 +29,7 @@ def _json(name: str, of: Any, version: int = 1) -> Schema:
     def encode(value: BaseModel | bytes) -> bytes:
         return value if isinstance(value, bytes) else value.model_dump_json(exclude_none=True).encode()
 
-    return Schema(name, adapter.validate_json, encode, adapter, version)
+    return Schema(name, adapter.validate_json, encode, adapter, version, ids_of)
 
 
 def _rows(name: str, dtype: np.dtype[Any]) -> Schema:
@@ -55,60 +42,6 @@ def _bytes(value: bytes) -> bytes:
 
 FRAME_SCHEMA: Final = Schema("tick-frame-1", ticks.decode_frame, _bytes)
 """Decodes to ``ticks.Frame``; encodes what ``ticks.encode_frame`` made."""
-CHANGELOG_SCHEMA: Final = Schema("changelog", _bytes, _bytes)
-REGISTER_SCHEMA: Final = Schema("register", _bytes, _bytes)
-RAW_SCHEMA: Final = Schema("raw", _bytes, _bytes)
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """One row of the table. ``retention_ms`` -1: for ever."""
-
-    name: str
-    key: str
-    schema: Schema
-    owner: str
-    partitions: int = PARTITIONS
-    cleanup: Cleanup = "delete"
-    retention_ms: int = 7 * DAY_MS
-    purpose: str = ""
-    config: tuple[tuple[str, str], ...] = field(default=())
-
-    @property
-    def dead_letters(self) -> str:
-        """Name of the topic that takes this topic's poison messages."""
-        return f"{self.name}.dlq"
-
-    @property
-    def dead_letter_topic(self) -> "Topic":
-        """The topic of that name: a poison message is set aside on the partition that it came from."""
-        return Topic(
-            self.dead_letters,
-            self.key,
-            RAW_SCHEMA,
-            self.owner,
-            self.partitions,
-            retention_ms=DEAD_LETTER_RETENTION_MS,
-            purpose=f"what of {self.name} could not be handled",
-        )
-
-    @property
-    def holds_state(self) -> bool:
-        """Whether a stage is restored from it: rows of it must never be lost, deletions included."""
-        return self.schema is CHANGELOG_SCHEMA or self.schema is REGISTER_SCHEMA
-
-
-def _changelog(app: str, stage: str) -> Topic:
-    return Topic(
-        f"{app}.{stage}.changelog",
-        "table/key, or position/topic",
-        CHANGELOG_SCHEMA,
-        app,
-        cleanup="compact",
-        retention_ms=-1,
-        purpose=f"rows and input positions of stage {app}.{stage}",
-    )
-
 
 MD_TICKS: Final = Topic(
     "md.ticks", "partition group", FRAME_SCHEMA, "ingest", retention_ms=DAY_MS, purpose="normalised ticks"
@@ -212,16 +145,6 @@ ORDERS_CANCEL_REPORTS: Final = Topic(
     purpose="answers to cancel requests that no event of an order gives",
 )
 
-STAGES: Final = Topic(
-    "runtime.stages",
-    "stage.partition",
-    REGISTER_SCHEMA,
-    "every service with a stage",
-    partitions=1,
-    cleanup="compact",
-    retention_ms=-1,
-    purpose="stages' partitions that were ever worked on, and the identity of the changelog then",
-)
 RUNTIME_OPERATIONS: Final = Topic(
     "runtime.operations",
     "operation",
@@ -233,11 +156,11 @@ RUNTIME_OPERATIONS: Final = Topic(
     purpose="what operators did to stages and dead letters, by whom and why",
 )
 
-INGEST_FEED_CHANGELOG: Final = _changelog("ingest", "feed")
-SIGNALS_MARKET_CHANGELOG: Final = _changelog("signals", "market")
-RISK_GATE_CHANGELOG: Final = _changelog("risk", "gate")
-ORDERS_LIFECYCLE_CHANGELOG: Final = _changelog("orders", "lifecycle")
-ORDERS_VENUE_CHANGELOG: Final = _changelog("orders", "venue")
+INGEST_FEED_CHANGELOG: Final = changelog_topic("ingest", "feed")
+SIGNALS_MARKET_CHANGELOG: Final = changelog_topic("signals", "market")
+RISK_GATE_CHANGELOG: Final = changelog_topic("risk", "gate")
+ORDERS_LIFECYCLE_CHANGELOG: Final = changelog_topic("orders", "lifecycle")
+ORDERS_VENUE_CHANGELOG: Final = changelog_topic("orders", "venue")
 
 TOPICS: Final[tuple[Topic, ...]] = (
     MD_TICKS,

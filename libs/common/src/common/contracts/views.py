@@ -1,9 +1,6 @@
 """Views for people: what services write to Redis after the commit, and push reads.
 
-A view has a name and a scope; both together name one Redis hash (the snapshot: key → envelope) and one Pub/Sub channel
-(the deltas: envelopes), ``tm:{name}:{scope}``. Exactly one task publishes a scope, so its ``seq`` is gapless within an
-``epoch`` (the publisher's opening time). A subscriber that sees ``prev`` other than its last ``seq``, or another epoch,
-reads the snapshot again.
+How they are written, and how a reader knows that it has missed one, is the protocol of ``view_protocol``.
 
 | name      | scope        | key               | data (JSON)                                                | writer  |
 |-----------|--------------|-------------------|------------------------------------------------------------|---------|
@@ -15,24 +12,25 @@ reads the snapshot again.
 | fill      | account_id   | execution_id      | contracts.events.ExecutionReport (TRADE; the newest 200)   | orders  |
 | break     | account_id   | break_id          | contracts.breaks.ExecutionBreak (open ones)                | risk    |
 | health    | service      | worker id         | HealthData                                                 | all     |
-
-Beside the views each writer says how current they are: ``tm:writer:{service}.{stage}``, a hash (key: partition) and a
-channel of ``WriterData``. Its ``epoch`` stands in Redis: where it is missing or another one, Redis has lost what was
-written, and the writer fills it anew.
 """
 
-from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Final
 
-from pydantic import BaseModel, ConfigDict
+from common.runtime.view_protocol import VIEW_PREFIX as VIEW_PREFIX
+from common.runtime.view_protocol import WRITER_VIEW as WRITER_VIEW
+from common.runtime.view_protocol import Envelope as Envelope
+from common.runtime.view_protocol import HealthData as HealthData
+from common.runtime.view_protocol import RedisState as RedisState
+from common.runtime.view_protocol import Stamps as Stamps
+from common.runtime.view_protocol import ViewModel as ViewModel
+from common.runtime.view_protocol import WriterData as WriterData
+from common.runtime.view_protocol import view_channel as view_channel
 
-VIEW_PREFIX: Final = "tm"
 BARS_RETAINED: Final = 600
 FILLS_RETAINED: Final = 200
 CLOSED_ORDERS_RETAINED: Final = 200
 CONFLATED_VIEWS: Final = frozenset({"quote", "book", "bar", "account", "health"})
 """Newest value per key is enough; every other view reaches the client whole and in order."""
-WRITER_VIEW: Final = "writer"
 VIEW_WRITERS: Final = {
     "quote": "signals.market",
     "book": "signals.market",
@@ -45,23 +43,6 @@ VIEW_WRITERS: Final = {
 """Who writes a view: ``{service}.{stage}``, the scope of its ``WriterData``."""
 CLOCKED_WRITERS: Final = frozenset({"signals.market"})
 """Writers whose input carries a clock that never stands still: ingest sends heartbeats to every partition."""
-
-
-class RedisState(StrEnum):
-    """What Redis does with what is written to it."""
-
-    OK = "ok"
-    FULL = "full"
-    """``maxmemory`` is reached, and writes are refused."""
-    READ_ONLY = "read-only"
-    EVICTING = "evicting"
-    """``maxmemory`` is reached, and Redis throws rows away."""
-    UNREACHABLE = "unreachable"
-    UNKNOWN = "unknown"
-
-
-class ViewModel(BaseModel):
-    model_config = ConfigDict(frozen=True)
 
 
 class QuoteData(ViewModel):
@@ -117,62 +98,3 @@ class AccountData(ViewModel):
     positions: tuple[PositionData, ...]
     seq: int
     """Ledger sequence of the account at this state."""
-
-
-class HealthData(ViewModel):
-    service: str
-    worker: str
-    ready: bool
-    detail: dict[str, Any]
-    """Counters and latencies for the health strip; numbers and short strings only."""
-    at_ns: int
-
-
-class WriterData(ViewModel):
-    """How current the views of one partition of a writer are."""
-
-    v: Literal[1] = 1
-    writer: str
-    """``{service}.{stage}``."""
-    partition: int
-    partitions: int
-    """How many partitions the stage has."""
-    epoch: int
-    """When the views were last written as a whole, wall-clock ns; only ever higher."""
-    state: Literal["filling", "live"]
-    """``filling``: not every row is in Redis yet."""
-    as_of_ns: int
-    """Everything that reached the writer before is in Redis, unless it is ``filling``."""
-    data_ns: int
-    """Newest time of an input record that is in Redis; 0 before the first one."""
-    redis: RedisState
-    at_ns: int
-
-
-class Stamps(ViewModel):
-    """Wall-clock ns along the path of one message; 0 where it did not pass."""
-
-    origin_ns: int = 0
-    """Intended send time of the order, or ingest time of the tick frame."""
-    processed_ns: int = 0
-    committed_ns: int = 0
-
-
-class Envelope(ViewModel):
-    """What stands in the hash and goes over the channel. ``data`` None: the key is gone."""
-
-    v: Literal[1] = 1
-    name: str
-    scope: str
-    key: str
-    epoch: int
-    seq: int
-    prev: int
-    data: dict[str, Any] | None
-    stamps: Stamps = Stamps()
-    traceparent: str = ""
-
-
-def view_channel(name: str, scope: str) -> str:
-    """Redis name of the snapshot hash and of the Pub/Sub channel."""
-    return f"{VIEW_PREFIX}:{name}:{scope}"

@@ -1,4 +1,4 @@
-"""The worker of a Tidemark service: a ``faust.App`` with stages, a source, tails and projections.
+"""The worker of a service: a ``faust.App`` with stages, a source, tails and projections.
 
 Control plane: ordinary Faust agents; each service runs one that watches its dead-letter topics. Data and money plane:
 stages, which own their consumers, tables and transactional producers. Started as Faust users expect:
@@ -18,14 +18,12 @@ import mode.loop
 from fastapi import FastAPI
 from faust.app.base import BootStrategy
 
-from common.contracts.topics import STAGES, Topic
 from common.runtime import metrics
 from common.runtime.backoff import Backoff
 from common.runtime.broker_watch import is_broker_away, watch_brokers
+from common.runtime.declaration import BatchHandler, Continues, Handler, Stage
 from common.runtime.followers import Callback, Positions, Projection, Sink, Tail
-from common.runtime.handling import BatchHandler, Handler
 from common.runtime.health import HealthReporter
-from common.runtime.layout import FIRST_VERSION
 from common.runtime.logs import configure_logs, get_logger
 from common.runtime.message import View
 from common.runtime.operations import Health, operations_router
@@ -33,9 +31,9 @@ from common.runtime.sender import Sender
 from common.runtime.settings import Settings
 from common.runtime.source import Feed, Source, SourceService
 from common.runtime.stage import StageService
-from common.runtime.tables import Migration, Snapshotted, TableDeclaration, Tables, Verify
-from common.runtime.task import Continues, Stage
+from common.runtime.tables import FIRST_VERSION, Migration, Snapshotted, TableDeclaration, Tables, Verify
 from common.runtime.telemetry import configure_telemetry
+from common.runtime.topics import STAGES, Topic
 from common.runtime.views import ViewPublisher
 from common.runtime.web import NO_REQUEST_SPANS, WebServer
 
@@ -74,12 +72,13 @@ class ControlWorker(faust.Worker):  # type: ignore[misc]
             self.spinner = None
 
 
-class TidemarkApp(faust.App):  # type: ignore[misc]
+class App(faust.App):  # type: ignore[misc]
     """One per process. Nothing is opened before the worker starts."""
 
     BootStrategy = ControlBoot
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: Settings, conflated_views: frozenset[str] = frozenset()) -> None:
+        """``conflated_views``: names of views of which the newest row per key is enough."""
         super().__init__(
             f"{name}.control",
             broker=[f"kafka://{server}" for server in settings.kafka_bootstrap.split(",")],
@@ -95,11 +94,12 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
         self.service_name = name
         self._is_process = False
         self.settings = settings
+        self._conflated = conflated_views
         self.health = Health(name)
         self.health.add("broker", lambda: (not is_broker_away(), {"answers": not is_broker_away()}))
         self.sender = Sender(settings, name)
         self._stages: list[Stage] = []
-        self._web = FastAPI(title=f"tidemark {name}", docs_url=None, redoc_url=None, telemetry=NO_REQUEST_SPANS)
+        self._web = FastAPI(title=name, docs_url=None, redoc_url=None, telemetry=NO_REQUEST_SPANS)
         self._web_server: WebServer | None = None
         self._publisher: ViewPublisher | None = None
         self._reporter: HealthReporter | None = None
@@ -200,7 +200,7 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
         if self._publisher is None:
             backoff = Backoff(self.settings.views_retry_min_s, self.settings.views_retry_max_s)
             self._publisher = ViewPublisher(
-                self.service_name, self.settings.redis_url, self.settings.views_queue_max, backoff
+                self.service_name, self.settings.redis_url, self.settings.views_queue_max, backoff, self._conflated
             )
             self.health.add("views", self._publisher.ready)
         return self._publisher

@@ -7,9 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from common.contracts.topics import Topic
 from common.runtime.log import RecordFields
 from common.runtime.message import Headers
+from common.runtime.topics import Topic
 
 
 class RecordBlock(ABC):

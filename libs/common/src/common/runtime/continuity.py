@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from common.runtime.errors import Refused, Retriable
 from common.runtime.handling import NS_PER_MS
-from common.runtime.identity import LOG_KEY, Patience, check_beginning, check_identity, last_record, unrecorded
+from common.runtime.identity import Patience, check_beginning, check_identity, last_record, unrecorded
 from common.runtime.log import Log, Partition, Record
+from common.runtime.log_rows import LOG_KEY
 from common.runtime.transaction import TaskParts
 
 if TYPE_CHECKING:

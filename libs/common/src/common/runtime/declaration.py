@@ -1,18 +1,33 @@
 """What a stage is: its topics, tables and handlers, and the names that follow from them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.contracts.topics import Topic
-from common.runtime.handling import BatchHandler, Handler
-from common.runtime.layout import FIRST_VERSION, RowCheck
+from common.runtime.blocks import Answers
 from common.runtime.log import Partition, StoredRecord
-from common.runtime.message import View
+from common.runtime.message import Handled, Message, View
+from common.runtime.row_check import RowCheck
 from common.runtime.settings import Settings
-from common.runtime.tables import Changelogged, Global, Migration, Snapshotted, TableDeclaration, Tables, Verify
+from common.runtime.tables import (
+    FIRST_VERSION,
+    Changelogged,
+    Global,
+    Migration,
+    Snapshotted,
+    TableDeclaration,
+    Tables,
+    Verify,
+)
+from common.runtime.topics import Topic
 
+Handler = Callable[[Message, Tables, int], Handled]
+BatchHandler = Callable[[Sequence[Message], Tables, int], Iterator[Answers | int]]
+"""Goes through a batch: answers to the next messages at once, or how many of the next ones are the handler's.
+
+Where it raises, the whole batch is the handler's: it finds the message that is to be refused, if there is one.
+"""
 Continues = Callable[[Tables, StoredRecord | None], None]
 """Holds a stage's state to the last committed record of an output, of the task's own partition number (None: there is
 none). Raises ValueError where what the stage would write next does not continue it."""

@@ -5,11 +5,11 @@ from collections import defaultdict
 
 import mode
 
-from common.contracts.topics import Topic
 from common.runtime.kafka import KafkaLog
 from common.runtime.log import Partition
 from common.runtime.partitioner import partition_of
 from common.runtime.settings import Settings
+from common.runtime.topics import Topic
 
 
 class LogEnds(mode.Service):  # type: ignore[misc]

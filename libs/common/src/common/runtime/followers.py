@@ -7,7 +7,6 @@ from typing import Any, Final, Protocol
 
 import mode
 
-from common.contracts.topics import Topic
 from common.runtime.backoff import Backoff
 from common.runtime.errors import Retriable
 from common.runtime.held_back import BlockWatch
@@ -15,6 +14,7 @@ from common.runtime.logs import get_logger
 from common.runtime.message import Message
 from common.runtime.reader import CommittedReader
 from common.runtime.settings import Settings
+from common.runtime.topics import Topic
 
 _log = get_logger(__name__)
 Positions = Mapping[tuple[str, int], int]

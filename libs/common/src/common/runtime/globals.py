@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from common.runtime.errors import LogError, Retriable
-from common.runtime.inbox import POLL_MS, RESTORE_POLL_MS
-from common.runtime.log import Log, Partition, Reader
+from common.runtime.log import POLL_MS, RESTORE_POLL_MS, Log, Partition, Reader
 from common.runtime.logs import get_logger
 from common.runtime.tables import Global, GlobalRow
 

@@ -1,24 +1,19 @@
 """Asks a stage's handlers about a batch, and gathers what they say."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from opentelemetry.trace import SpanKind
 
 from common.runtime.blocks import Answers
+from common.runtime.declaration import BatchHandler, Handler
 from common.runtime.message import Handled, Headers, Message, Output, View
 from common.runtime.outbox import Outbox
 from common.runtime.overlay import TaskTables
-from common.runtime.span_ids import ids_of_message
 from common.runtime.telemetry import continued_span, current_traceparent, to_record
 
-Handler = Callable[[Message, TaskTables, int], Handled]
-BatchHandler = Callable[[Sequence[Message], TaskTables, int], Iterator[Answers | int]]
-"""Goes through a batch: answers to the next messages at once, or how many of the next ones are the handler's.
-
-Where it raises, the whole batch is the handler's: it finds the message that is to be refused, if there is one.
-"""
 NS_PER_MS: Final = 1_000_000
 
 
@@ -83,7 +78,7 @@ class Handling:
         """What the handler says, and the trace context for it: that of the span where one is recorded."""
         if not to_record(traceparent):
             return self._handler(message, self._tables, self._now_ns), traceparent
-        name, ids = f"{self._stage} {message.topic.name}", ids_of_message(message)
+        name, ids = f"{self._stage} {message.topic.name}", _ids_of(message)
         with continued_span(name, traceparent, SpanKind.CONSUMER, ids=ids):
             return list(self._handler(message, self._tables, self._now_ns)), current_traceparent()
 
@@ -117,8 +112,15 @@ class Handling:
         if not to_record(traceparent):
             return traceparent
         name = f"{self._stage} {message.topic.name}"
-        with continued_span(name, traceparent, SpanKind.CONSUMER, began_ns=began_ns, ids=ids_of_message(message)):
+        with continued_span(name, traceparent, SpanKind.CONSUMER, began_ns=began_ns, ids=_ids_of(message)):
             return current_traceparent()
+
+
+def _ids_of(message: Message) -> Mapping[str, str]:
+    """Of a message that may be anything: what cannot be decoded is about nothing that is known."""
+    with suppress(Exception):
+        return message.topic.schema.ids(message.body)
+    return {}
 
 
 def _context(traceparent: str) -> Headers:

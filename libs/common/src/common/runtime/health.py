@@ -7,11 +7,11 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from common.contracts.views import HealthData, view_channel
 from common.runtime.cancellation import end
 from common.runtime.message import View
 from common.runtime.operations import Health
 from common.runtime.settings import Settings
+from common.runtime.view_protocol import HealthData, view_channel
 from common.runtime.views import encode_envelope
 
 INTERVAL_S = 1.0

@@ -20,15 +20,13 @@ What does not fit is Refused before anything is read or written; see ADR 0027.
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from typing import Final, NamedTuple
-from zlib import crc32
 
 from common.runtime.errors import Refused, Retriable
-from common.runtime.inbox import RESTORE_POLL_MS
-from common.runtime.log import Log, Partition, StoredRecord
+from common.runtime.log import RESTORE_POLL_MS, Log, Partition, StoredRecord
+from common.runtime.log_rows import LOG_KEY, checksum_of, log_key
 from common.runtime.store import LANDMARK_KEY, Store
 from common.runtime.store_errors import CorruptStore
 
-LOG_KEY: Final = b"@log"
 TAIL_OFFSETS: Final = 64
 """How many offsets from its end a partition is read first for its last record; eight times as many each time after."""
 
@@ -40,16 +38,6 @@ class Patience(NamedTuple):
     ids: str
 
 
-def log_key(topic: str) -> bytes:
-    """Key under which the identity of an input topic is kept."""
-    return b"%s/%s" % (LOG_KEY, topic.encode())
-
-
-def meant_for(identity: str, offset: int) -> tuple[bytes, bytes]:
-    """The changelog's row that says for which log a commit was meant, and before which offset it cannot stand."""
-    return LOG_KEY, b"%b %d" % (identity.encode(), offset)
-
-
 def check_meant(changelog: Partition, offset: int, value: bytes) -> None:
     """Raises Refused where a commit stands before the place that its writer had seen already: rows between are lost."""
     try:
@@ -58,15 +46,6 @@ def check_meant(changelog: Partition, offset: int, value: bytes) -> None:
         raise Refused(f"{changelog} has at {offset} an identity that cannot be read: {value[:80]!r}") from error
     if offset < least:
         raise Refused(f"{changelog} has at {offset} what was written after {least}: it lost rows before")
-
-
-def landmark(offset: int, key: bytes | None, value: bytes | None, epoch: int = -1) -> tuple[bytes, bytes]:
-    """The store's row that names a changelog record. Its epoch is known to who reads it, not to who has written it."""
-    return LANDMARK_KEY, b"%d %d %d %b" % (offset, epoch, _checksum(key, value), key or b"")
-
-
-def _checksum(key: bytes | None, value: bytes | None) -> int:
-    return crc32(b"\x00" if value is None else b"\x01" + value, crc32(key or b""))
 
 
 async def check_changelog(log: Log, changelog: Partition, store: Store, start: int, end: int) -> None:
@@ -108,7 +87,7 @@ async def _check_landmark(log: Log, changelog: Partition, mark: bytes | None, be
         if stable <= offset:  # its marker is on its way, and nothing can be said of it
             return
         async for record in _records(log, changelog, offset, stable):
-            if record.offset == offset and _checksum(record.key, record.value) != int(checksum):
+            if record.offset == offset and checksum_of(record.key, record.value) != int(checksum):
                 raise lost
             if record.offset == offset or record.key == key or epoch_end > offset:
                 return

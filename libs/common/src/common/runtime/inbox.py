@@ -6,13 +6,9 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping
 
-from common.contracts.topics import Topic
-from common.runtime.log import Partition, Reader
+from common.runtime.log import POLL_MS, Partition, Reader
 from common.runtime.message import Message
-
-POLL_MS = 1_000
-RESTORE_POLL_MS = 20
-"""While restoring: what is left may be a marker only, which moves the position and ends no wait."""
+from common.runtime.topics import Topic
 
 
 class _Queue:

@@ -10,7 +10,6 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import CloseReason
 from aiokafka.errors import KafkaError, for_code
 
-from common.contracts.topic_settings import FoundTopic, FoundTopics
 from common.runtime.backoff import Backoff
 from common.runtime.blockers import Blocker, HeldBack
 from common.runtime.broker_watch import broker_answers
@@ -35,6 +34,7 @@ from common.runtime.read_requests import (
 )
 from common.runtime.settings import Settings
 from common.runtime.topic_requests import AlterConfigs, Altered, DescribeConfigs, TopicSettings
+from common.runtime.topic_settings import FoundTopic, FoundTopics
 from common.runtime.transaction_requests import (
     ApiVersions,
     DescribeProducers,

@@ -15,27 +15,26 @@ of Flink's evolution of state schemas for its own types: fields are added with a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 from zlib import crc32
 
 import msgspec
 
+from common.runtime.declaration import Stage
 from common.runtime.errors import Newer, Refused
-from common.runtime.identity import LOG_KEY, check_identity, meant_for
+from common.runtime.identity import check_identity
+from common.runtime.log import Log
+from common.runtime.log_rows import LOG_KEY, meant_for
 from common.runtime.overlay import undecodable
+from common.runtime.row_check import RowCheck
 from common.runtime.store import LAYOUT_KEY, UNCHECKED_KEY, Store, row_key
 from common.runtime.store_errors import CorruptStore
-from common.runtime.tables import Changelogged, Verify
+from common.runtime.tables import FIRST_VERSION
 from common.runtime.transaction import Note, TaskParts
 
-if TYPE_CHECKING:
-    from common.runtime.declaration import Stage
-    from common.runtime.log import Log
-
 Write = Callable[[Note], Awaitable[int]]
-FIRST_VERSION: Final = 1
 LOOKED_AT: Final = 64
 """Rows of each table that are decoded at every opening."""
 ROWS_AT_ONCE: Final = 1_000
@@ -52,7 +51,7 @@ class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
     done: str = ""
 
 
-def layout_of(stage: "Stage") -> Kept:
+def layout_of(stage: Stage) -> Kept:
     """What a stage's own rows are."""
     said = sorted(f"{table.name}={table.codec.describe()}" for table in stage.changelogged())
     return Kept(stage.version, f"{crc32(chr(10).join(said).encode()):08x}")
@@ -69,7 +68,7 @@ def kept_layout(store: Store) -> Kept | None:
 
 
 async def settle_layout(
-    log: "Log", stage: "Stage", parts: TaskParts, seat: Callable[[], Awaitable[None]], write: Write
+    log: Log, stage: Stage, parts: TaskParts, seat: Callable[[], Awaitable[None]], write: Write
 ) -> None:
     """Leaves the store with rows of the stage's own layout, or raises: Refused, Newer, CorruptStore.
 
@@ -98,7 +97,7 @@ async def settle_layout(
         parts.unrecorded[LAYOUT_KEY] = msgspec.json.encode(mine)
 
 
-def _check_way(stage: "Stage", parts: TaskParts, found: Kept) -> None:
+def _check_way(stage: Stage, parts: TaskParts, found: Kept) -> None:
     knows = f"{stage.full_name} knows layout {stage.version}"
     if found.version + found.growing > stage.version:
         raise Newer(
@@ -113,7 +112,7 @@ def _check_way(stage: "Stage", parts: TaskParts, found: Kept) -> None:
             )
 
 
-def _look(stage: "Stage", store: Store) -> None:
+def _look(stage: Stage, store: Store) -> None:
     """Raises UndecodableRow: the layout is right, so it is the store that is not."""
     for table in stage.changelogged():
         for _, raw in islice(store.prefix(row_key(table.name, b"")), LOOKED_AT):
@@ -123,7 +122,7 @@ def _look(stage: "Stage", store: Store) -> None:
                 raise undecodable(table.name, raw, error) from error
 
 
-async def _check_all(stage: "Stage", parts: TaskParts) -> None:
+async def _check_all(stage: Stage, parts: TaskParts) -> None:
     """Raises Refused at the first row that is none: the changelog has it, too, or it is of another layout."""
     check = RowCheck(stage.changelogged(), stage.verify, every=True)
     for table in stage.changelogged():
@@ -138,7 +137,7 @@ async def _check_all(stage: "Stage", parts: TaskParts) -> None:
                 )
 
 
-async def _grow(stage: "Stage", parts: TaskParts, found: Kept, mine: Kept, write: Write) -> Kept:
+async def _grow(stage: Stage, parts: TaskParts, found: Kept, mine: Kept, write: Write) -> Kept:
     """One version up. The last transaction says so; each one before it says how far it is."""
     target = found.version + 1
     check = RowCheck(stage.changelogged(), stage.verify, every=True) if target == mine.version else None
@@ -159,7 +158,7 @@ def _grown(
     migration: Mapping[str, Callable[[bytes, bytes], bytes | None]],
     parts: TaskParts,
     done: bytes,
-    check: "RowCheck | None",
+    check: RowCheck | None,
 ) -> Iterator[tuple[bytes, bytes | None]]:
     """Rows of the next layout, in the order of the store's keys, from behind ``done`` on. Raises Refused."""
     for name in sorted(migration, key=lambda name: row_key(name, b"")):
@@ -174,31 +173,3 @@ def _grown(
             if check and row is not None and (reason := check(key, row)):
                 raise Refused(f"{parts.changelog}: after its migration, {reason}")
             yield key, row
-
-
-class RowCheck:
-    """Says why a row is none to its table: it cannot be decoded, or breaks what the stage holds restored rows to."""
-
-    def __init__(self, tables: Sequence[Changelogged], verify: Verify, *, every: bool) -> None:
-        self._tables: dict[bytes, tuple[Callable[[bytes], Any], Callable[[bytes, Any], None] | None]] = {
-            table.name.encode(): (table.codec.decode, verify.get(table.name))
-            for table in tables
-            if every or table.name in verify
-        }
-
-    def __call__(self, key: bytes, value: bytes) -> str:
-        """Key and value of the changelog. Empty: there is nothing to say against it."""
-        name, _, row = key.partition(b"/")
-        if (found := self._tables.get(name)) is None:
-            return ""
-        decode, verify = found
-        try:
-            decoded = decode(value)
-        except Exception as error:  # a codec may raise anything
-            return f"the row {key!r} cannot be decoded: {error!r}"
-        try:
-            if verify:
-                verify(row, decoded)
-        except Exception as error:  # so may a check
-            return f"the restored row {key!r} breaks an invariant: {error}"
-        return ""

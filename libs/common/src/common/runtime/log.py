@@ -1,9 +1,13 @@
 """What a stage needs of Kafka, as protocols: ``kafka.py`` has them on a broker, ``testing/memory_log.py`` in memory."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from common.runtime.message import Headers
+
+POLL_MS: Final = 1_000
+RESTORE_POLL_MS: Final = 20
+"""While restoring: what is left may be a marker only, which moves the position and ends no wait."""
 
 
 class Partition(NamedTuple):

@@ -5,8 +5,7 @@ from typing import Any
 
 import msgspec
 
-from common.contracts.topics import Topic
-from common.contracts.views import ViewModel
+from common.runtime.topics import Topic
 
 Headers = Sequence[tuple[str, bytes | None]]
 """A header without a value is null in Kafka; bridges and connectors write such."""
@@ -58,7 +57,7 @@ class Output(msgspec.Struct, gc=False):
 
 
 class View(msgspec.Struct, gc=False):
-    """A view row to show after the commit (see ``common.contracts.views``). ``data`` None removes the key.
+    """A view row to show after the commit (see ``view_protocol``). ``data`` None removes the key.
 
     ``data`` may be a function of the committed tables and the view. It is called when the row is shown, which is less
     often than a busy row changes. ``origin_ns``: intended send time of the order or ingest time of the frame behind it,
@@ -68,7 +67,7 @@ class View(msgspec.Struct, gc=False):
     name: str
     scope: str
     key: str
-    data: ViewModel | Any | None
+    data: Any
     origin_ns: int = 0
 
 

@@ -3,12 +3,12 @@
 from collections import deque
 from collections.abc import Mapping
 
-from common.contracts.topics import Topic
 from common.runtime.blocks import OutputBlock
 from common.runtime.log import Partition, RecordFields, Records
 from common.runtime.message import Headers, Output
 from common.runtime.partitioner import partition_of
 from common.runtime.record_batches import size_alone
+from common.runtime.topics import Topic
 
 
 class _Sink:

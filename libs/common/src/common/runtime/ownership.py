@@ -13,8 +13,7 @@ from typing import Final
 
 from common.runtime.claims import CLAIM_PREFIX, NOBODY, OWNER_KEY
 from common.runtime.failpoints import passing
-from common.runtime.inbox import RESTORE_POLL_MS
-from common.runtime.log import Log, Partition
+from common.runtime.log import RESTORE_POLL_MS, Log, Partition
 from common.runtime.logs import get_logger
 from common.runtime.restore import ChangelogCopy
 from common.runtime.transaction import Note

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from common.contracts.topics import Topic
 from common.runtime.held_back import BlockWatch
 from common.runtime.kafka import KafkaLog, KafkaReader
 from common.runtime.log import Partition
 from common.runtime.message import Message
 from common.runtime.settings import Settings
+from common.runtime.topics import Topic
 
 POLL_MS = 200
 QUEUE_BATCHES_MAX = 16

@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 
-from common.contracts.views import RedisState
+from common.runtime.view_protocol import RedisState
 
 _READ_ONLY_REASONS: Final = ("READONLY", "MISCONF", "NOREPLICAS")
 """Replicas, servers that cannot save and were told to stop then, and those without the replicas that they must have."""

@@ -6,18 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
-from common.contracts.topics import Topic
 from common.runtime.claims import Claims
 from common.runtime.errors import Refused, Retriable
 from common.runtime.handling import PoisonError
-from common.runtime.identity import LOG_KEY, check_changelog, check_meant, landmark
-from common.runtime.inbox import RESTORE_POLL_MS
-from common.runtime.log import Log, Partition, Reader, StoredRecord
+from common.runtime.identity import check_changelog, check_meant
+from common.runtime.log import RESTORE_POLL_MS, Log, Partition, Reader, StoredRecord
+from common.runtime.log_rows import LOG_KEY, landmark
 from common.runtime.logs import get_logger
 from common.runtime.message import Message
 from common.runtime.snapshots import SnapshotDirectory
 from common.runtime.store import UNCHECKED_KEY, Store
 from common.runtime.tables import Snapshotted
+from common.runtime.topics import Topic
 from common.runtime.transaction import TaskParts
 
 _log = get_logger(__name__)

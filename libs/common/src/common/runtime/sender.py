@@ -8,7 +8,6 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
 
-from common.contracts.topics import Topic
 from common.runtime.client_errors import translated
 from common.runtime.errors import Fatal, LogError, Retriable
 from common.runtime.message import Headers
@@ -16,6 +15,7 @@ from common.runtime.partitioner import partition_of
 from common.runtime.record_batches import BATCH_BYTES_MAX
 from common.runtime.settings import Settings
 from common.runtime.telemetry import current_traceparent
+from common.runtime.topics import Topic
 
 TOO_LARGE: Final = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 SMALLER: Final = 8

@@ -10,14 +10,12 @@ from typing import Any
 import mode
 from opentelemetry.trace import SpanKind
 
-from common.contracts.topics import Topic
 from common.runtime import metrics
 from common.runtime.backoff import Backoff
 from common.runtime.errors import Fenced, Retriable
 from common.runtime.failpoints import passing
-from common.runtime.inbox import RESTORE_POLL_MS
 from common.runtime.kafka import KafkaLog
-from common.runtime.log import Log, Partition, Producer, Record
+from common.runtime.log import RESTORE_POLL_MS, Log, Partition, Producer, Record
 from common.runtime.logs import get_logger
 from common.runtime.message import Output
 from common.runtime.partitioner import partition_of
@@ -25,6 +23,7 @@ from common.runtime.settings import Settings
 from common.runtime.store import position_key
 from common.runtime.telemetry import continued_span, current_traceparent
 from common.runtime.topic_check import Expected, TopicCheck
+from common.runtime.topics import Topic
 
 _log = get_logger(__name__)
 AHEAD_BATCHES_MAX = 2

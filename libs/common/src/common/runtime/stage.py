@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 import mode
 
-from common.contracts.topics import STAGES, Topic
 from common.runtime import metrics
 from common.runtime.admin import create_beside
 from common.runtime.assignment import Assignment
 from common.runtime.backoff import Backoff
+from common.runtime.declaration import Stage
 from common.runtime.errors import Fatal, Fenced, LogError, Newer, Refused, Retriable
 from common.runtime.given_up import GivenUp
 from common.runtime.globals import GlobalFollower
@@ -31,8 +31,9 @@ from common.runtime.standby import Standby, Standbys
 from common.runtime.store import RocksStore, Store, destroy
 from common.runtime.store_errors import UndecodableRow
 from common.runtime.tables import GlobalTable
-from common.runtime.task import Stage, Task
+from common.runtime.task import Task
 from common.runtime.topic_check import Expected, TopicCheck
+from common.runtime.topics import STAGES, Topic
 from common.runtime.views import ViewPublisher
 
 _log = get_logger(__name__)

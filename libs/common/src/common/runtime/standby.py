@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from common.runtime import metrics
 from common.runtime.backoff import Backoff
+from common.runtime.declaration import Stage
 from common.runtime.errors import Refused, Retriable
 from common.runtime.inbox import POLL_MS
 from common.runtime.log import Log, Partition
@@ -23,7 +24,6 @@ from common.runtime.restore import ChangelogCopy, make_usable
 from common.runtime.settings import Settings
 from common.runtime.store import Store, destroy
 from common.runtime.store_errors import CorruptStore
-from common.runtime.task import Stage
 
 _log = get_logger(__name__)
 LOOK_EVERY_S: Final = 1.0

@@ -8,11 +8,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
-from common.contracts.topics import Topic
+from common.runtime.topics import Topic
 
 S = TypeVar("S")
+FIRST_VERSION: Final = 1
+"""Layout version of rows that no release has changed yet."""
 
 
 def _code_of(function: Any) -> str:

@@ -12,16 +12,16 @@ from common.runtime import metrics
 from common.runtime.batch_size import BatchSize
 from common.runtime.claims import release
 from common.runtime.continuity import check_restored
-from common.runtime.declaration import Continues as Continues
-from common.runtime.declaration import Stage as Stage
+from common.runtime.declaration import Stage
 from common.runtime.errors import LogError, Refused, Retriable, TooLarge
 from common.runtime.failpoints import passing
 from common.runtime.handling import PoisonError
-from common.runtime.identity import check_input, log_key
+from common.runtime.identity import check_input
 from common.runtime.inbox import Inbox
 from common.runtime.lane import Lane, Session
 from common.runtime.layout import settle_layout
 from common.runtime.log import Log, Partition
+from common.runtime.log_rows import log_key
 from common.runtime.logs import get_logger
 from common.runtime.message import Message, View
 from common.runtime.overlay import TaskTables

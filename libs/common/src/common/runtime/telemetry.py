@@ -115,6 +115,13 @@ def context_of(traceparent: str) -> Context:
     return _propagator.extract({"traceparent": traceparent})
 
 
+def mark_span(ids: Mapping[str, str]) -> None:
+    """Says of the current span what it is about."""
+    span = trace.get_current_span()
+    if span.is_recording():
+        span.set_attributes(dict(ids))
+
+
 @contextmanager
 def continued_span(
     name: str,

@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable
 from typing import Final, NamedTuple, Protocol
 
-from common.contracts.topic_settings import PARTITIONS, Drift, FoundTopic, FoundTopics, drifts
-from common.contracts.topics import Topic
 from common.runtime import metrics
 from common.runtime.errors import Fatal, LogError
 from common.runtime.logs import get_logger
+from common.runtime.topic_settings import PARTITIONS, Drift, FoundTopic, FoundTopics, drifts
+from common.runtime.topics import Topic
 
 _log = get_logger(__name__)
 DANGER: Final = "danger"

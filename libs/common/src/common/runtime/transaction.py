@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from common.runtime.declaration import BatchHandler, Handler
 from common.runtime.errors import LogError, Refused, TooLarge
 from common.runtime.failpoints import passing
-from common.runtime.handling import NS_PER_MS, BatchHandler, Handler, Handling, PoisonError
-from common.runtime.identity import landmark, meant_for
+from common.runtime.handling import NS_PER_MS, Handling, PoisonError
 from common.runtime.log import Partition, Producer, Record, Records
+from common.runtime.log_rows import landmark, meant_for
 from common.runtime.logs import get_logger
 from common.runtime.message import Message, View
 from common.runtime.overlay import TaskTables

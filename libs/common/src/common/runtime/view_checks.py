@@ -10,11 +10,11 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from common.contracts.views import WRITER_VIEW, RedisState, WriterData, view_channel
 from common.runtime import metrics
 from common.runtime.backoff import Backoff
 from common.runtime.logs import get_logger
 from common.runtime.redis_state import UNKNOWN_FACTS, RedisFacts, read_facts
+from common.runtime.view_protocol import WRITER_VIEW, RedisState, WriterData, view_channel
 from common.runtime.view_task import TaskViews
 
 _log = get_logger(__name__)

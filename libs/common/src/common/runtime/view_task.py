@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from common.contracts.views import CONFLATED_VIEWS, RedisState, WriterData
 from common.runtime.message import View
 from common.runtime.store_errors import StoreError
 from common.runtime.tables import Tables
+from common.runtime.view_protocol import RedisState, WriterData
 
 if TYPE_CHECKING:  # push and the health strip come without the stage's dependencies
     from common.runtime.transaction import Committed
@@ -52,6 +52,8 @@ class TaskViews:
     writer: ViewWriter | None = None
     fails: Callable[[StoreError], None] = lambda _error: None
     """Told where the task's store cannot be read: the task is to be opened anew."""
+    conflated: frozenset[str] = frozenset()
+    """Names of views of which the newest row per key is enough; every other view is shown whole and in order."""
     waiting: dict[Any, Waiting] = field(default_factory=dict)
     """Of a conflated view the newest row per key; of every other view each row, in order."""
     sequences: dict[ScopeKey, int] = field(default_factory=dict)
@@ -82,7 +84,7 @@ class TaskViews:
         """Lets a commit's rows wait; ``number`` tells apart the rows that all count."""
         waiting = self.waiting
         for view, traceparent in committed.views:
-            key = (view.name, view.scope, view.key) if view.name in CONFLATED_VIEWS else next(number)
+            key = (view.name, view.scope, view.key) if view.name in self.conflated else next(number)
             waiting[key] = (view, traceparent, committed)
 
     def take(self) -> list[Waiting]:

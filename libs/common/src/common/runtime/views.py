@@ -22,7 +22,6 @@ from pydantic import BaseModel
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from common.contracts.views import RedisState, view_channel
 from common.runtime import metrics
 from common.runtime.backoff import Backoff
 from common.runtime.cancellation import end
@@ -32,6 +31,7 @@ from common.runtime.redis_state import state_of_error
 from common.runtime.store_errors import StoreError
 from common.runtime.tables import Tables
 from common.runtime.view_checks import ViewChecks
+from common.runtime.view_protocol import RedisState, view_channel
 from common.runtime.view_task import ScopeKey, TaskViews, ViewClock, ViewWriter, Waiting
 
 if TYPE_CHECKING:  # push and the health strip come without the stage's dependencies
@@ -112,11 +112,15 @@ def encode_envelope(view: View, epoch: int, seq: int, stamps: tuple[int, int, in
 class ViewPublisher:
     """Writes the views of every task of this process to Redis."""
 
-    def __init__(self, app: str, redis_url: str, queue_max: int, backoff: Backoff) -> None:
+    def __init__(
+        self, app: str, redis_url: str, queue_max: int, backoff: Backoff, conflated: frozenset[str] = frozenset()
+    ) -> None:
+        """``conflated``: names of views of which a row that nobody has seen yet may be left out for a newer one."""
         self._app = app
         self._redis: Redis = Redis.from_url(redis_url, socket_connect_timeout=2, socket_timeout=5)
         self._show = self._redis.register_script(SHOW)
         self._queue_max = queue_max
+        self._conflated = conflated
         self._backoff = backoff
         self._tasks: dict[TaskKey, TaskViews] = {}
         self._checks = ViewChecks(app, self._redis, self._tasks)
@@ -154,7 +158,9 @@ class ViewPublisher:
         With a ``writer`` it is said twice a second how current the views of the task (stage, partition) are. ``fails``
         is told where its store cannot be read.
         """
-        self._tasks[task] = TaskViews(tables, refill, 0, writer, fails, clock=ViewClock(time.time_ns(), 0))
+        self._tasks[task] = TaskViews(
+            tables, refill, 0, writer, fails, self._conflated, clock=ViewClock(time.time_ns(), 0)
+        )
         self._checks.opened(task)
         self._wake.set()
 

@@ -10,11 +10,11 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.telemetry import TelemetryConfig
 
-from common.contracts.problems import PROBLEMS
 from common.runtime.http.answers import MEDIA_TYPE, problem_body
 from common.runtime.http.connections import Connections
 from common.runtime.http.guard import Guard
 from common.runtime.http.limits import HttpLimits
+from common.runtime.http.problems import SERVER_PROBLEMS
 from common.runtime.http.protocol import BoundedHttpProtocol
 
 NO_REQUEST_SPANS: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
@@ -24,7 +24,7 @@ NO_REQUEST_SPANS: Final[TelemetryConfig] = {"tracing": False, "metrics": False, 
 async def _internal_error(_request: Request, _error: Exception) -> Response:
     """The framework's own answer is a line of text."""
     body = problem_body("internal-error", "The request failed by a fault of the service.")
-    return Response(body, PROBLEMS["internal-error"].status, media_type=MEDIA_TYPE)
+    return Response(body, SERVER_PROBLEMS["internal-error"].status, media_type=MEDIA_TYPE)
 
 
 class _Server(uvicorn.Server):

@@ -9,11 +9,11 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import PolicyViolationError
 
-from common.contracts.topic_settings import settings_of
 from common.contracts.topics import Topic
-from common.runtime.admin import create_topics
+from common.fleet_topics import create_topics
 from common.runtime.kafka import KafkaLog
 from common.runtime.log import Partition
+from common.runtime.topic_settings import settings_of
 
 WITHIN_S: Final = 30.0
 POLL_S: Final = 0.1

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.contracts.topics import RAW_SCHEMA, Topic
+from common.runtime.declaration import Stage
 from common.runtime.logs import configure_logs
 from common.runtime.message import Message, Output
 from common.runtime.settings import Settings
 from common.runtime.stage import StageService
 from common.runtime.tables import Changelogged, Codec, Tables
-from common.runtime.task import Stage
 
 PARTITIONS = 2
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from common.contracts.topics import Topic
 from common.contracts.views import Envelope
-from common.runtime.handling import BatchHandler, Handler
+from common.runtime.declaration import BatchHandler, Handler
 from common.runtime.message import Message, Output, View
 from common.runtime.tables import Changelogged, Codec, Global, GlobalRow, Snapshotted, TableDeclaration, Tables
 from common.runtime.views import as_it_stands, encode_envelope

@@ -5,8 +5,9 @@ from typing import Annotated, Any, Final
 
 from common.contracts.cancels import CancelOutcome, CancelReport
 from common.contracts.events import Decision, OrderEvent, OrderState, ReasonCode
+from common.contracts.span_ids import ids_of
 from common.contracts.values import OrderId
-from common.runtime.span_ids import ids_of, mark_span
+from common.runtime.telemetry import mark_span
 from fastapi import APIRouter, Path, Response
 
 from orders.api.bodies import JsonRoute

@@ -4,7 +4,7 @@ import json
 from http import HTTPStatus
 from typing import Any, Final
 
-from common.contracts.problems import PROBLEMS, problem_type
+from common.runtime.http.problems import PREFIX, SERVER_PROBLEMS
 from common.runtime.http.trace_ids import MEMBER, current_trace_id
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -20,8 +20,8 @@ SECURITY_HEADERS: Final = (
 
 def problem_body(name: str, detail: str, **members: Any) -> bytes:
     """The body of a problem of the table's kind ``name``."""
-    kind = PROBLEMS[name]
-    content = {"type": problem_type(name), "title": kind.title, "status": kind.status, "detail": detail, **members}
+    kind = SERVER_PROBLEMS[name]
+    content = {"type": PREFIX + name, "title": kind.title, "status": kind.status, "detail": detail, **members}
     if trace_id := current_trace_id():
         content[MEMBER] = trace_id
     return json.dumps(content).encode()
@@ -30,7 +30,7 @@ def problem_body(name: str, detail: str, **members: Any) -> bytes:
 def problem_headers(name: str, body: bytes) -> list[tuple[bytes, bytes]]:
     """The headers of such an answer, Retry-After among them where the kind is to be tried again."""
     headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
-    if PROBLEMS[name].retry:
+    if SERVER_PROBLEMS[name].retry:
         headers.append((b"retry-after", b"%d" % RETRY_AFTER_S))
     return headers
 
@@ -38,7 +38,7 @@ def problem_headers(name: str, body: bytes) -> list[tuple[bytes, bytes]]:
 def raw_problem(name: str, detail: str) -> bytes:
     """A whole HTTP/1.1 answer after which the connection is closed."""
     body = problem_body(name, detail)
-    kind = PROBLEMS[name]
+    kind = SERVER_PROBLEMS[name]
     headers = [*problem_headers(name, body), *SECURITY_HEADERS, (b"connection", b"close")]
     lines = b"".join(b"%s: %s\r\n" % header for header in headers)
     return b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (kind.status, HTTPStatus(kind.status).phrase.encode(), lines, body)

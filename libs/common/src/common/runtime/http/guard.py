@@ -11,9 +11,9 @@ from typing import Final
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from common.contracts.problems import PROBLEMS
 from common.runtime.http import metrics
 from common.runtime.http.answers import SECURITY_HEADERS, problem_body, problem_headers
+from common.runtime.http.problems import SERVER_PROBLEMS
 from common.runtime.http.trace_ids import HEADER, begin_request
 from common.runtime.logs import get_logger
 
@@ -99,6 +99,6 @@ def _secured(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]
 async def _answer(scope: Scope, send: Send, kind: str, detail: str) -> None:
     body = problem_body(kind, detail)
     prefix = "websocket." if scope["type"] == "websocket" else ""
-    start = {"type": f"{prefix}http.response.start", "status": PROBLEMS[kind].status}
+    start = {"type": f"{prefix}http.response.start", "status": SERVER_PROBLEMS[kind].status}
     await send({**start, "headers": problem_headers(kind, body)})
     await send({"type": f"{prefix}http.response.body", "body": body})

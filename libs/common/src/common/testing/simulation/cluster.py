@@ -9,12 +9,13 @@ from typing import Literal
 
 from common.runtime.assignment import Assignment
 from common.runtime.backoff import Backoff
+from common.runtime.declaration import Stage
 from common.runtime.log import Partition
 from common.runtime.settings import Settings
 from common.runtime.stage import StageRunner
 from common.runtime.standby import Standby
 from common.runtime.store import position_key
-from common.runtime.task import Stage, Task
+from common.runtime.task import Task
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
 from common.testing.simulation import harms

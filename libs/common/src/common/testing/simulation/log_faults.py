@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from common.runtime import continuity, identity, restore, stage, task, transaction
+from common.runtime import continuity, identity, log_rows, restore, stage, task, transaction
 from common.runtime.errors import Refused
 from common.runtime.log import Log, Partition
 from common.runtime.store import Store
@@ -52,7 +52,7 @@ def another_log_is_believed() -> AbstractContextManager[None]:
 
 def what_was_meant_is_not_read() -> AbstractContextManager[None]:
     """Commits do not say into which log, and behind what, they were to be written."""
-    right = identity.meant_for
+    right = log_rows.meant_for
 
     def wrong(_identity: str, _offset: int) -> tuple[bytes, bytes]:
         return right("memory/any", 0)
@@ -89,7 +89,7 @@ def store_ahead_begins_anew() -> AbstractContextManager[None]:
     """A store that is ahead of the log is thrown away, and all input is read again where the log is empty."""
 
     async def wrong(log: Log, changelog: Partition, store: Store, start: int, end: int) -> None:
-        if store.changelog_offset() > end or store.get(identity.LOG_KEY):
+        if store.changelog_offset() > end or store.get(log_rows.LOG_KEY):
             try:
                 await right(log, changelog, store, start, end)
             except Refused:

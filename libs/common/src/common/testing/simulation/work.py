@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.runtime.claims import is_ownership
+from common.runtime.declaration import Stage
 from common.runtime.log import StoredRecord
 from common.runtime.message import Message, Output
 from common.runtime.overlay import TaskTables
 from common.runtime.store import CHANGELOG_KEY
 from common.runtime.tables import Changelogged, Codec, Tables
-from common.runtime.task import Stage
 from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
 

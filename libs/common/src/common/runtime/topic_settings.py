@@ -8,7 +8,7 @@ somebody still needs can be lost or land where nobody looks for them; another is
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from common.contracts.topics import DAY_MS, Topic
+from common.runtime.topics import DAY_MS, Topic
 
 PARTITIONS: Final = "partitions"
 """Name of a drift that no setting mends: Kafka takes no partition away, and one more moves keys."""

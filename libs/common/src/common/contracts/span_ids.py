@@ -1,12 +1,6 @@
 """What a span is about: by these ids an order's trace is found."""
 
-from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Final
-
-from opentelemetry import trace
-
-from common.runtime.message import Message
 
 IDS: Final = ("order_id", "account_id", "symbol")
 
@@ -18,17 +12,3 @@ def ids_of(body: Any) -> dict[str, str]:
     if "order_id" not in found and "account_id" in found and client_order_id:
         found["order_id"] = f"{found['account_id']}.{client_order_id}"
     return found
-
-
-def ids_of_message(message: Message) -> dict[str, str]:
-    """Of a message that may be anything: what cannot be decoded is about nothing that is known."""
-    with suppress(Exception):
-        return ids_of(message.body)
-    return {}
-
-
-def mark_span(ids: Mapping[str, str]) -> None:
-    """Says of the current span what it is about."""
-    span = trace.get_current_span()
-    if span.is_recording():
-        span.set_attributes(dict(ids))
