@@ -16,8 +16,7 @@ from common.runtime import metrics
 from common.runtime.backoff import Backoff
 from common.runtime.declaration import Stage
 from common.runtime.errors import Refused, Retriable
-from common.runtime.inbox import POLL_MS
-from common.runtime.log import Log, Partition
+from common.runtime.log import POLL_MS, Log, Partition
 from common.runtime.logs import get_logger
 from common.runtime.ownership import OFFSET_MAX
 from common.runtime.restore import ChangelogCopy, make_usable
