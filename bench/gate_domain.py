@@ -19,15 +19,15 @@ from collections.abc import Callable, Iterator, Sequence
 from common.contracts.market import mark_clock_key
 from common.contracts.topics import MD_MARKS, ORDERS_INTENTS, REF_INSTRUMENTS, RISK_COMMANDS
 from common.contracts.values import E4, Side
-from common.runtime.globals import GlobalView
-from common.runtime.message import Handled, Message, Output
-from common.runtime.overlay import OverlayTable, TaskTables
-from common.runtime.tables import Changelogged, Global, Tables
 from common.testing import orders
-from common.testing.memory_store import MemoryStore
 from risk.domain.gate import Limits
 from risk.stages import Gate
 from risk.tables import DAY_NS, TABLES
+from streams.model.message import Handled, Message, Output
+from streams.model.tables import Changelogged, Global, Tables
+from streams.state.globals import GlobalView
+from streams.state.overlay import OverlayTable, TaskTables
+from streams.testing.memory_store import MemoryStore
 
 SYMBOLS = 100
 GC_THRESHOLD_RAISED = 300_000

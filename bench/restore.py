@@ -20,19 +20,19 @@ from typing import Any, Final
 from common.contracts.events import AccountStatus
 from common.contracts.topics import CHANGELOG_SCHEMA, Topic
 from common.fleet_topics import create_topics
-from common.runtime.kafka import KafkaLog
-from common.runtime.log import Partition
-from common.runtime.restore import ChangelogCopy
-from common.runtime.row_check import RowCheck
-from common.runtime.settings import Settings
-from common.runtime.store import RocksStore, row_key
-from common.runtime.tables import Changelogged
 from common.testing.changelog import write_rows
 from common.testing.stack import PartsError
 from rich.console import Console
 from risk.domain.account import AccountRow
 from risk.stages import VERIFY
 from risk.tables import TABLES, row_codec
+from streams.kafka.kafka_log import KafkaLog
+from streams.model.log import Partition
+from streams.model.row_check import RowCheck
+from streams.model.tables import Changelogged
+from streams.opening.restore import ChangelogCopy
+from streams.process.settings import Settings
+from streams.state.store import RocksStore, row_key
 
 from bench.harness import conditions, show
 from bench.peers.runner import parts

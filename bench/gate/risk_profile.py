@@ -21,10 +21,13 @@ RATE_HZ: Final = 500
 REST: Final = "event loop and rest"
 STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("metrics page, web server", ("prometheus_client/", "uvicorn/", "fastapi/", "starlette/")),
-    ("traces", ("opentelemetry/", "runtime/telemetry.py")),
-    ("views to Redis", ("runtime/views.py", "redis/")),
-    ("receive: fetch, CRC, records, messages", ("runtime/fetch.py", "runtime/inbox.py", "runtime/read_requests.py")),
-    ("decode intents", ("runtime/message.py", "pydantic/", "decode_intent (risk/wire.py")),
+    ("traces", ("opentelemetry/", "streams/process/telemetry.py")),
+    ("views to Redis", ("streams/views/publisher.py", "redis/")),
+    (
+        "receive: fetch, CRC, records, messages",
+        ("streams/kafka/fetch.py", "streams/stage/inbox.py", "streams/kafka/read_requests.py"),
+    ),
+    ("decode intents", ("streams/model/message.py", "pydantic/", "decode_intent (risk/wire.py")),
     ("checks", ("domain/gate.py",)),
     ("movement", ("domain/ledger.py",)),
     ("hash chain", ("domain/chain.py",)),
@@ -32,14 +35,30 @@ STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("decision and entry as JSON", ("risk/wire.py", "_decision (risk/stages.py")),
     ("account view", ("account_view (risk/stages.py", "account_data (risk/stages.py")),
     ("row keys, sweep, positions", ("risk/tables.py",)),
-    ("tables: rows to bytes", ("changes (common/runtime/overlay.py",)),
-    ("tables: reads, RocksDB's among them", ("runtime/overlay.py",)),
+    ("tables: rows to bytes", ("changes (streams/state/overlay.py",)),
+    ("tables: reads, RocksDB's among them", ("streams/state/overlay.py",)),
     ("handler, rest", ("risk/stages.py",)),
-    ("RocksDB write", ("runtime/store.py",)),
-    ("record batches", ("runtime/record_batches.py",)),
-    ("outputs collected", ("runtime/outbox.py", "apply (common/runtime/transaction.py")),
-    ("commit, rest", ("runtime/transaction.py", "runtime/task.py", "runtime/lane.py", "runtime/metrics.py")),
-    ("requests to Kafka", ("runtime/producer.py", "runtime/kafka.py", "runtime/transaction_requests.py", "aiokafka/")),
+    ("RocksDB write", ("streams/state/store.py",)),
+    ("record batches", ("streams/kafka/record_batches.py",)),
+    ("outputs collected", ("streams/commit/outbox.py", "apply (streams/commit/transaction.py")),
+    (
+        "commit, rest",
+        (
+            "streams/commit/transaction.py",
+            "streams/stage/task.py",
+            "streams/commit/lane.py",
+            "streams/process/metrics.py",
+        ),
+    ),
+    (
+        "requests to Kafka",
+        (
+            "streams/kafka/producer.py",
+            "streams/kafka/kafka_log.py",
+            "streams/kafka/transaction_requests.py",
+            "aiokafka/",
+        ),
+    ),
 )
 """Step → what a frame of it looks like. A sample belongs to the innermost frame that belongs to a step."""
 

@@ -15,15 +15,15 @@ from typing import Any, Final
 from common.contracts.market import mark_clock_key
 from common.contracts.topics import MD_MARKS, ORDERS_INTENTS, PARTITIONS, REF_INSTRUMENTS, RISK_COMMANDS, TOPICS, Topic
 from common.fleet_topics import create_topics
-from common.runtime.kafka import KafkaLog
-from common.runtime.log import Partition, Record
-from common.runtime.partitioner import partition_of
-from common.runtime.sender import Sender
-from common.runtime.settings import Settings
 from common.testing import orders
 from common.testing.stack import Stack
 from common.testing.stack.ports import free_port
 from common.testing.stack.processes import log_tail
+from streams.edges.sender import Sender
+from streams.kafka.kafka_log import KafkaLog
+from streams.kafka.partitioner import partition_of
+from streams.model.log import Partition, Record
+from streams.process.settings import Settings
 from tidemark.metrics import scrape, total
 from tidemark.process import cpu_seconds
 

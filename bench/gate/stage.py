@@ -17,12 +17,12 @@ from typing import Any
 import msgspec
 import uvloop
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.runtime.app import calm_garbage_collection
-from common.runtime.declaration import Stage
-from common.runtime.message import Message, Output
-from common.runtime.settings import Settings
-from common.runtime.stage import StageService
-from common.runtime.tables import Changelogged, Codec, Tables
+from streams.model.declaration import Stage
+from streams.model.message import Message, Output
+from streams.model.tables import Changelogged, Codec, Tables
+from streams.process.settings import Settings
+from streams.service.app import calm_garbage_collection
+from streams.stage.runner import StageService
 
 CASH_E4 = 300_000 * 10_000
 ACCOUNT = struct.Struct("<qqq")

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from common.runtime import producer, transaction
+from streams.commit import transaction
+from streams.kafka import producer
 
 from bench.gate import stage
 

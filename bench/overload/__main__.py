@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.contracts.topics import ORDERS_INTENTS, RISK_DECISIONS, RISK_LEDGER
-from common.runtime.kafka import KafkaLog
 from rich.console import Console
+from streams.kafka.kafka_log import KafkaLog
 from tidemark.audit.run import DEAD, Folds
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feeds import synthetic_feed

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from common.contracts.topics import ORDERS_INTENTS
-from common.runtime.kafka import KafkaLog
-from common.runtime.log import Partition, Record
-from common.runtime.partitioner import partition_of
-from common.runtime.producer import KafkaProducer
+from streams.kafka.kafka_log import KafkaLog
+from streams.kafka.partitioner import partition_of
+from streams.kafka.producer import KafkaProducer
+from streams.model.log import Partition, Record
 from tidemark.load.plan import Action
 from tidemark.load.topic import intents
 from tidemark.quotes import QuoteBoard

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.contracts.topics import ORDERS_EXECUTIONS, ORDERS_INTENTS, RISK_DECISIONS, VENUE_ORDERS
-from common.runtime.kafka import KafkaLog
-from common.runtime.log import Partition
+from streams.kafka.kafka_log import KafkaLog
+from streams.model.log import Partition
 from tidemark.deployment import Deployment
 from tidemark.load.driver import Gateway, GatewayError, Verdict
 from tidemark.load.plan import OrderBody

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.fleet_topics import create_topics
-from common.runtime.kafka import KafkaLog
-from common.runtime.log import Partition
-from common.runtime.settings import Settings
 from common.testing.stack import Jvm, LocalStack, Stack
 from common.testing.stack.processes import log_tail
+from streams.kafka.kafka_log import KafkaLog
+from streams.model.log import Partition
+from streams.process.settings import Settings
 from tidemark.process import Child
 
 from bench.peers.programs import Program, Work, client

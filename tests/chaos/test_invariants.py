@@ -19,7 +19,7 @@ from common.contracts.events import (
 )
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, ORDERS_INTENTS, RISK_DECISIONS, RISK_LEDGER, Topic
 from common.contracts.values import OrderType, Side, TimeInForce, order_id_of
-from common.runtime.message import Message
+from streams.model.message import Message
 from tidemark.chaos.invariants import INTENTS_DEAD, Invariants
 
 ACCOUNT = "acct-1"

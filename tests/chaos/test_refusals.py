@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from common.contracts.topics import ORDERS_CANCELS, ORDERS_EVENTS, ORDERS_LIFECYCLE_CHANGELOG
-from common.runtime.claims import OWNER_KEY
-from common.runtime.log import Partition, Record
-from common.runtime.store import RocksStore, read_store, row_key
-from common.runtime.store_errors import CorruptStore
-from common.testing.memory_log import MemoryLog
+from streams.model.log import Partition, Record
+from streams.opening.claims import OWNER_KEY
+from streams.state.store import RocksStore, read_store, row_key
+from streams.state.store_errors import CorruptStore
+from streams.testing.memory_log import MemoryLog
 from tidemark.chaos.refusals import Expected, commands, rows_since
 from tidemark.chaos.store_faults import damage
 from tidemark.stages import stage_named

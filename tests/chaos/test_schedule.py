@@ -4,7 +4,7 @@ from itertools import chain, islice
 
 import pytest
 from common.contracts.topics import ORDERS_INTENTS
-from common.runtime.failpoints import FAILPOINTS, SOURCE_FAILPOINTS
+from streams.process.failpoints import FAILPOINTS, SOURCE_FAILPOINTS
 from tidemark.chaos.faults import Fault
 from tidemark.chaos.schedule import CATALOGUE, Schedule
 from tidemark.chaos.store_faults import STAGES

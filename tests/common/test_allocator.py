@@ -7,7 +7,7 @@ import pytest
 
 SECOND_TIME = """
 import resource, sys
-from common.runtime.allocator import keep_freed_memory
+from streams.process.allocator import keep_freed_memory
 if sys.argv[1] == "keep" and not keep_freed_memory():
     sys.exit("no mallopt")
 for _ in range(2):

@@ -6,9 +6,9 @@ from typing import Any
 
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from common.runtime.assignment import StandbyAssignor, avoiding, heirs
 from hypothesis import given
 from hypothesis import strategies as st
+from streams.group.assignment import StandbyAssignor, avoiding, heirs
 
 
 def by_range(partitions: int) -> Callable[[Sequence[str]], dict[str, set[int]]]:

@@ -1,8 +1,8 @@
 """Batches that keep a process busy for about as long as wanted, whatever a message costs."""
 
-from common.runtime.batch_size import LEAST, BatchSize
 from hypothesis import given
 from hypothesis import strategies as st
+from streams.stage.batch_size import LEAST, BatchSize
 
 TARGET_S = 0.05
 

@@ -9,19 +9,19 @@ from collections.abc import Sequence
 
 import pytest
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.runtime.inbox import Inbox
-from common.runtime.log import StoredRecord
-from common.runtime.logs import RepeatFilter
-from common.testing.memory_log import MemoryRecord
 from common.testing.stack.ports import free_port
+from streams.model.log import StoredRecord
+from streams.process.logs import RepeatFilter
+from streams.stage.inbox import Inbox
+from streams.testing.memory_log import MemoryRecord
 
 TOPIC = Topic("test.large", "key", RAW_SCHEMA, "test", partitions=1)
 FETCH_BYTES = 1_000
 SEARCH = """
 import asyncio, sys
 from aiokafka.client import AIOKafkaClient
-from common.runtime.broker_watch import is_broker_away, watch_brokers
-from common.runtime.logs import configure_logs
+from streams.kafka.broker_watch import is_broker_away, watch_brokers
+from streams.process.logs import configure_logs
 
 async def main() -> None:
     clients = [AIOKafkaClient(bootstrap_servers=sys.argv[1]) for _ in range(12)]
@@ -80,7 +80,7 @@ def test_library_when_it_repeats_itself_then_a_line_comes_now_and_then() -> None
 
     assert [passes("aiokafka.client", "cannot connect") for _ in range(3)] == [True, False, False]
     assert passes("aiokafka.client", "another line")
-    assert all(passes("common.runtime.stage", "task_reopens") for _ in range(3)), "ours are never left out"
+    assert all(passes("streams.stage.runner", "task_reopens") for _ in range(3)), "ours are never left out"
 
 
 def test_many_clients_when_no_broker_answers_then_one_search_whose_wait_doubles() -> None:

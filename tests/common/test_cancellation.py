@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-from common.runtime.cancellation import end
+from streams.process.cancellation import end
 
 
 async def test_end_when_a_task_swallows_the_first_cancellation_then_it_is_told_again() -> None:

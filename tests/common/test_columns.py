@@ -7,13 +7,13 @@ import pytest
 from aiokafka.record.memory_records import MemoryRecords
 from common.columns import Column, OutputColumns, RecordColumns
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.runtime.fetch import verify_record_batches
-from common.runtime.log import RecordFields
-from common.runtime.message import Headers
-from common.runtime.record_batches import SEQUENCES, RecordBatches, halves, record_count
-from common.runtime.transaction_requests import ProducerId
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from streams.kafka.fetch import verify_record_batches
+from streams.kafka.record_batches import SEQUENCES, RecordBatches, halves, record_count
+from streams.kafka.transaction_requests import ProducerId
+from streams.model.log import RecordFields
+from streams.model.message import Headers
 
 PRODUCER = ProducerId(0, 7_000_000_001, 3)
 NOW_MS = 1_700_000_000_123

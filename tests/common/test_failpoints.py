@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from common.runtime.failpoints import FAILPOINTS, SOURCE_FAILPOINTS, VARIABLE
+from streams.process.failpoints import FAILPOINTS, SOURCE_FAILPOINTS, VARIABLE
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "failpoints.md"
 PROGRAM = """
-from common.runtime.failpoints import passing
+from streams.process.failpoints import passing
 for number in range(5):
     passing("commit.1.begun")
     passing("commit.2.applied")

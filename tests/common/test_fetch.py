@@ -4,10 +4,10 @@ import google_crc32c
 import pytest
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from common.runtime.fetch import committed_records, verify_record_batches
-from common.runtime.read_requests import Fetched
 from hypothesis import given
 from hypothesis import strategies as st
+from streams.kafka.fetch import committed_records, verify_record_batches
+from streams.kafka.read_requests import Fetched
 
 _CHECKED_FROM = 21
 

@@ -11,11 +11,11 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.runtime.followers import Positions, Projection, Tail
-from common.runtime.message import Message
-from common.runtime.sender import Sender
-from common.runtime.settings import Settings
 from common.testing.stack import Stack
+from streams.edges.followers import Positions, Projection, Tail
+from streams.edges.sender import Sender
+from streams.model.message import Message
+from streams.process.settings import Settings
 
 PARTITIONS = 2
 

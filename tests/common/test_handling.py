@@ -8,21 +8,21 @@ import pytest
 from common.columns import Column, OutputColumns
 from common.contracts.topics import RAW_SCHEMA, RISK_GATE_CHANGELOG, Topic
 from common.fleet_app import TidemarkApp
-from common.runtime import telemetry
-from common.runtime.blocks import Answers
-from common.runtime.declaration import BatchHandler
-from common.runtime.handling import PoisonError
-from common.runtime.log import Partition, RecordFields
-from common.runtime.message import Message, Output, View
-from common.runtime.overlay import TaskTables
-from common.runtime.settings import Settings
-from common.runtime.tables import Changelogged, Codec, Snapshotted, Tables
-from common.runtime.telemetry import Allowance
-from common.runtime.transaction import TaskParts, apply
-from common.testing.memory_store import MemoryStore
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from streams.commit.handling import PoisonError
+from streams.commit.transaction import TaskParts, apply
+from streams.model.blocks import Answers
+from streams.model.declaration import BatchHandler
+from streams.model.log import Partition, RecordFields
+from streams.model.message import Message, Output, View
+from streams.model.tables import Changelogged, Codec, Snapshotted, Tables
+from streams.process import telemetry
+from streams.process.settings import Settings
+from streams.process.telemetry import Allowance
+from streams.state.overlay import TaskTables
+from streams.testing.memory_store import MemoryStore
 
 INPUT = Topic("test.input", "account", RAW_SCHEMA, "test", partitions=1)
 OUTPUT = Topic("test.output", "account", RAW_SCHEMA, "test", partitions=1)

@@ -7,14 +7,14 @@ import httpx
 import pytest
 import websockets
 from common.contracts.problems import PROBLEMS, problem_type
-from common.runtime.http.answers import SECURITY_HEADERS
-from common.runtime.http.identity import client_of, client_of_address
-from common.runtime.http.limits import HttpLimits
-from common.runtime.settings import Settings
-from common.runtime.web import WebServer
 from common.testing.raw_http import HOST, get, talk
 from common.testing.raw_http import serving as serving_any
 from fastapi import FastAPI, Response, WebSocket
+from streams.process.http_limits import HttpLimits
+from streams.process.settings import Settings
+from streams.service.http.answers import SECURITY_HEADERS
+from streams.service.http.identity import client_of, client_of_address
+from streams.service.web import WebServer
 
 LIMITS = HttpLimits(idle_timeout_s=0.5)
 KEY = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 from common.contracts.problems import problem_type
-from common.runtime.http.limits import HttpLimits
-from common.runtime.http.protocol import HOLD
-from common.runtime.web import WebServer
 from common.testing.raw_http import HOST, Answer, get, read, talk
 from common.testing.raw_http import serving as serving_any
 from fastapi import FastAPI, Request, Response
+from streams.process.http_limits import HttpLimits
+from streams.service.http.protocol import HOLD
+from streams.service.web import WebServer
 
 LIMITS = HttpLimits(head_timeout_s=0.5, body_timeout_s=0.5, idle_timeout_s=0.6, stall_timeout_s=0.5)
 LARGE = 8 * 1024 * 1024

@@ -1,6 +1,6 @@
 """When a partition is given up, and when it is tried again."""
 
-from common.runtime.inability import Inability
+from streams.stage.inability import Inability
 
 
 class Clock:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from common.fleet_topics import create_topics
-from common.runtime.claims import CLAIM_PREFIX, OWNER_KEY
-from common.runtime.kafka import KafkaLog
-from common.runtime.log import Partition, Record
-from common.runtime.settings import Settings
 from common.testing import counting_worker
 from common.testing.stack import Stack
+from streams.kafka.kafka_log import KafkaLog
+from streams.model.log import Partition, Record
+from streams.opening.claims import CLAIM_PREFIX, OWNER_KEY
+from streams.process.settings import Settings
 
 FEED_INTERVAL_S = 0.02
 

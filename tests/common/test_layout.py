@@ -9,23 +9,23 @@ from typing import Any
 import msgspec
 import pytest
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.runtime import layout
-from common.runtime.declaration import Stage
-from common.runtime.errors import Newer, Refused
-from common.runtime.layout import Kept
-from common.runtime.log import Partition, Record
-from common.runtime.message import Message, Output
-from common.runtime.settings import Settings
-from common.runtime.snapshots import SnapshotDirectory
-from common.runtime.store import LAYOUT_KEY, UNCHECKED_KEY, row_key
-from common.runtime.store_errors import UndecodableRow
-from common.runtime.tables import Changelogged, Codec, Snapshotted, Tables
-from common.runtime.task import Task
-from common.testing.memory_log import MemoryLog
-from common.testing.memory_store import MemoryStore
 from common.testing.simulation import clock
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from streams.model.declaration import Stage
+from streams.model.errors import Newer, Refused
+from streams.model.log import Partition, Record
+from streams.model.message import Message, Output
+from streams.model.tables import Changelogged, Codec, Snapshotted, Tables
+from streams.opening import layout
+from streams.opening.layout import Kept
+from streams.process.settings import Settings
+from streams.stage.task import Task
+from streams.state.snapshots import SnapshotDirectory
+from streams.state.store import LAYOUT_KEY, UNCHECKED_KEY, row_key
+from streams.state.store_errors import UndecodableRow
+from streams.testing.memory_log import MemoryLog
+from streams.testing.memory_store import MemoryStore
 
 INPUT = Topic("grown.input", "account", RAW_SCHEMA, "test", partitions=1)
 OUTPUT = Topic("grown.output", "account", RAW_SCHEMA, "test", partitions=1)

@@ -14,11 +14,11 @@ import pytest
 from common.columns import Column, RecordColumns
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.fleet_topics import create_topics
-from common.runtime.errors import Fatal, Fenced, LogError
-from common.runtime.kafka import KafkaLog
-from common.runtime.log import Log, Partition, Record, StoredRecord
-from common.runtime.settings import Settings
-from common.testing.memory_log import MemoryLog
+from streams.kafka.kafka_log import KafkaLog
+from streams.model.errors import Fatal, Fenced, LogError
+from streams.model.log import Log, Partition, Record, StoredRecord
+from streams.process.settings import Settings
+from streams.testing.memory_log import MemoryLog
 
 PARTITIONS = 2
 JUDGED = os.environ.get("TIDEMARK_CONFORMANCE_BOOTSTRAP", "")

@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 from common.contracts.topics import RAW_SCHEMA, Topic
 from common.fleet_topics import create_topics
-from common.runtime.declaration import Stage
-from common.runtime.errors import Refused
-from common.runtime.kafka import KafkaLog
-from common.runtime.log import Partition, Record, StoredRecord
-from common.runtime.message import Message, Output
-from common.runtime.settings import Settings
-from common.runtime.stage import StageRunner
-from common.runtime.store import RocksStore, positions_of
-from common.runtime.tables import Changelogged, Codec, Tables
-from common.runtime.task import Task
 from common.testing import accidents
 from common.testing.stack import Stack
+from streams.kafka.kafka_log import KafkaLog
+from streams.model.declaration import Stage
+from streams.model.errors import Refused
+from streams.model.log import Partition, Record, StoredRecord
+from streams.model.message import Message, Output
+from streams.model.tables import Changelogged, Codec, Tables
+from streams.process.settings import Settings
+from streams.stage.runner import StageRunner
+from streams.stage.task import Task
+from streams.state.store import RocksStore, positions_of
 
 PARTITIONS = 2
 WITHIN_S = 30.0

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from common.runtime.kafka import KafkaLog
-from common.runtime.log import Partition, Record
-from common.runtime.settings import Settings
 from common.testing.stack import LocalStack
+from streams.kafka.kafka_log import KafkaLog
+from streams.model.log import Partition, Record
+from streams.process.settings import Settings
 
 ROUNDS = 3
 """Kafka 4.3 loses the markers in most kills, not in all."""

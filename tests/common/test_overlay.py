@@ -1,10 +1,10 @@
 """The overlay against a plain dict: whatever is put, deleted and committed, reads see the newest and in key order."""
 
-from common.runtime.overlay import TaskTables
-from common.runtime.tables import Changelogged, Codec
-from common.testing.memory_store import MemoryStore
 from hypothesis import given
 from hypothesis import strategies as st
+from streams.model.tables import Changelogged, Codec
+from streams.state.overlay import TaskTables
+from streams.testing.memory_store import MemoryStore
 
 KEYS = st.sampled_from([b"a", b"a1", b"a2", b"ab", b"b", b"b1"])
 STEPS = st.one_of(

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.runtime.declaration import Stage
-from common.runtime.errors import Refused
-from common.runtime.log import Partition, Record
-from common.runtime.message import Message, Output
-from common.runtime.settings import Settings
-from common.runtime.store import positions_of
-from common.runtime.tables import Changelogged, Codec, Tables
-from common.runtime.task import Task
-from common.testing.memory_log import MemoryLog
-from common.testing.memory_store import MemoryStore
+from streams.model.declaration import Stage
+from streams.model.errors import Refused
+from streams.model.log import Partition, Record
+from streams.model.message import Message, Output
+from streams.model.tables import Changelogged, Codec, Tables
+from streams.process.settings import Settings
+from streams.stage.task import Task
+from streams.state.store import positions_of
+from streams.testing.memory_log import MemoryLog
+from streams.testing.memory_store import MemoryStore
 
 INPUT = Topic("test.input", "account", RAW_SCHEMA, "test", partitions=1)
 OUTPUT = Topic("test.output", "account", RAW_SCHEMA, "test", partitions=1)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
-from common.runtime.progress import Meter, Progress
+from streams.stage.progress import Meter, Progress
 
 
 @pytest.fixture

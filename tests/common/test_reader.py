@@ -7,11 +7,11 @@ from collections import defaultdict
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.runtime.errors import Retriable
-from common.runtime.reader import CommittedReader
-from common.runtime.sender import Sender
-from common.runtime.settings import Settings
 from common.testing.stack import Stack
+from streams.edges.reader import CommittedReader
+from streams.edges.sender import Sender
+from streams.model.errors import Retriable
+from streams.process.settings import Settings
 
 PARTITIONS = 3
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from common.runtime.replica import as_replica
-from common.runtime.settings import Settings
+from streams.process.replica import as_replica
+from streams.process.settings import Settings
 
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from common.runtime.replica import as_replica
-from common.runtime.settings import Settings
+from streams.process.replica import as_replica
+from streams.process.settings import Settings
 mine = as_replica(Settings(data_dir=Path(sys.argv[1]), replicas_share_data=True), "risk")
 print(json.dumps([mine.worker_id, str(mine.data_dir)]), flush=True)
 sys.stdin.read()

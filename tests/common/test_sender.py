@@ -6,10 +6,10 @@ import uuid
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.runtime.errors import LogError, Retriable
-from common.runtime.sender import Sender
-from common.runtime.settings import Settings
 from common.testing.stack import Stack
+from streams.edges.sender import Sender
+from streams.model.errors import LogError, Retriable
+from streams.process.settings import Settings
 
 REFUSED_BYTES = 2_000
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from common.runtime.errors import Fatal
-from common.runtime.kafka import KafkaLog, check_versions
-from common.runtime.log import Partition, Record, StoredRecord
-from common.runtime.settings import Settings
-from common.runtime.task import Task
-from common.runtime.transaction_requests import Features
 from common.testing import counting_worker
 from common.testing.stack import Stack
+from streams.kafka.kafka_log import KafkaLog, check_versions
+from streams.kafka.transaction_requests import Features
+from streams.model.errors import Fatal
+from streams.model.log import Partition, Record, StoredRecord
+from streams.process.settings import Settings
+from streams.stage.task import Task
 
 WITHIN_S = 30.0
 

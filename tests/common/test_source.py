@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.runtime import source as runtime
-from common.runtime.errors import Fenced, LogError, Retriable
-from common.runtime.log import Partition
-from common.runtime.message import Output
-from common.runtime.settings import Settings
-from common.runtime.source import Source, SourceBatch, SourceService
-from common.runtime.topic_settings import FoundTopic, FoundTopics
-from common.testing.memory_log import MemoryLog
+from streams.edges import source as runtime
+from streams.edges.source import Source, SourceBatch, SourceService
+from streams.kafka.topic_settings import FoundTopic, FoundTopics
+from streams.model.errors import Fenced, LogError, Retriable
+from streams.model.log import Partition
+from streams.model.message import Output
+from streams.process.settings import Settings
+from streams.testing.memory_log import MemoryLog
 
 OUTPUT = Topic("fed.out", "account", RAW_SCHEMA, "test", partitions=1)
 CHANGELOG = Topic("fed.feed.changelog", "table/key", RAW_SCHEMA, "test", partitions=1)

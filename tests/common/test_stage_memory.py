@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 from common.columns import Column, OutputColumns
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.runtime.blocks import Answers
-from common.runtime.declaration import Stage
-from common.runtime.errors import Fatal, Fenced, Refused, Retriable
-from common.runtime.log import Partition, Record
-from common.runtime.message import Message, Output
-from common.runtime.settings import Settings
-from common.runtime.store import positions_of, row_key
-from common.runtime.tables import Changelogged, Codec, Snapshotted, Tables
-from common.runtime.task import Task
-from common.runtime.view_task import ViewClock
-from common.testing.memory_clients import MemoryProducer
-from common.testing.memory_log import MemoryLog
-from common.testing.memory_store import MemoryStore
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from streams.model.blocks import Answers
+from streams.model.declaration import Stage
+from streams.model.errors import Fatal, Fenced, Refused, Retriable
+from streams.model.log import Partition, Record
+from streams.model.message import Message, Output
+from streams.model.tables import Changelogged, Codec, Snapshotted, Tables
+from streams.process.settings import Settings
+from streams.stage.task import Task
+from streams.state.store import positions_of, row_key
+from streams.testing.memory_clients import MemoryProducer
+from streams.testing.memory_log import MemoryLog
+from streams.testing.memory_store import MemoryStore
+from streams.views.task import ViewClock
 
 INPUT = Topic("test.input", "account", RAW_SCHEMA, "test", partitions=1)
 OUTPUT = Topic("test.output", "account", RAW_SCHEMA, "test", partitions=1)

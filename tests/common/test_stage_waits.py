@@ -17,14 +17,14 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from common.fleet_topics import create_topics
-from common.runtime.errors import Fatal
-from common.runtime.kafka import KafkaLog
-from common.runtime.log import Partition, Record, StoredRecord
-from common.runtime.settings import Settings
-from common.runtime.stage import StageService
 from common.testing import counting_worker
 from common.testing.stack import Stack
 from prometheus_client import REGISTRY
+from streams.kafka.kafka_log import KafkaLog
+from streams.model.errors import Fatal
+from streams.model.log import Partition, Record, StoredRecord
+from streams.process.settings import Settings
+from streams.stage.runner import StageService
 from structlog.testing import capture_logs
 
 WITHIN_S = 30.0

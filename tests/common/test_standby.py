@@ -8,24 +8,24 @@ from typing import Any
 
 import pytest
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.runtime import metrics
-from common.runtime.claims import OWNER_KEY, is_ownership
-from common.runtime.declaration import Stage
-from common.runtime.errors import Refused
-from common.runtime.log import Partition, Record
-from common.runtime.message import Message, Output
-from common.runtime.restore import STORE_AGE_MAX_S
-from common.runtime.settings import Settings
-from common.runtime.stage import StageRunner
-from common.runtime.standby import Standby
-from common.runtime.store import RocksStore, Rows, Store, positions_of, row_key
-from common.runtime.tables import Changelogged, Codec, Tables
-from common.runtime.task import Task
-from common.testing.memory_log import MemoryLog
-from common.testing.memory_store import MemoryStore
 from common.testing.simulation import clock
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from streams.model.declaration import Stage
+from streams.model.errors import Refused
+from streams.model.log import Partition, Record
+from streams.model.message import Message, Output
+from streams.model.tables import Changelogged, Codec, Tables
+from streams.opening.claims import OWNER_KEY, is_ownership
+from streams.opening.restore import STORE_AGE_MAX_S
+from streams.process import metrics
+from streams.process.settings import Settings
+from streams.stage.runner import StageRunner
+from streams.stage.standby import Standby
+from streams.stage.task import Task
+from streams.state.store import RocksStore, Rows, Store, positions_of, row_key
+from streams.testing.memory_log import MemoryLog
+from streams.testing.memory_store import MemoryStore
 
 PARTITIONS = 2
 INPUT = Topic("followed.input", "account", RAW_SCHEMA, "test", partitions=PARTITIONS)

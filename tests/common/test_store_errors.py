@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.runtime.assignment import Assignment
-from common.runtime.declaration import Stage
-from common.runtime.log import Partition, Record
-from common.runtime.message import Message, Output
-from common.runtime.settings import Settings
-from common.runtime.stage import StageRunner
-from common.runtime.store import CHANGELOG_KEY, RocksStore, position_key, positions_of, row_key
-from common.runtime.store_errors import CorruptStore, StoreError, StoreFault, fault_of
-from common.runtime.tables import Changelogged, Codec, Tables
-from common.testing.memory_log import MemoryLog
+from streams.group.assignment import Assignment
+from streams.model.declaration import Stage
+from streams.model.log import Partition, Record
+from streams.model.message import Message, Output
+from streams.model.tables import Changelogged, Codec, Tables
+from streams.process.settings import Settings
+from streams.stage.runner import StageRunner
+from streams.state.store import CHANGELOG_KEY, RocksStore, position_key, positions_of, row_key
+from streams.state.store_errors import CorruptStore, StoreError, StoreFault, fault_of
+from streams.testing.memory_log import MemoryLog
 
 PARTITIONS = 2
 ROWS = 4_000
@@ -131,8 +131,8 @@ def said_by(program: str, *arguments: Path) -> str:
     head = """
         import os, resource, sys
         from pathlib import Path
-        from common.runtime.store import RocksStore
-        from common.runtime.store_errors import StoreError
+        from streams.state.store import RocksStore
+        from streams.state.store_errors import StoreError
         path = Path(sys.argv[1])
         try:
     """

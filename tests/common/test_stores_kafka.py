@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 from common.fleet_topics import create_topics
-from common.runtime.declaration import Stage
-from common.runtime.kafka import KafkaLog
-from common.runtime.log import Partition, Record
-from common.runtime.settings import Settings
-from common.runtime.stage import StageService
-from common.runtime.tables import Changelogged, Codec
 from common.testing import counting_worker
 from common.testing.stack import Stack
+from streams.kafka.kafka_log import KafkaLog
+from streams.model.declaration import Stage
+from streams.model.log import Partition, Record
+from streams.model.tables import Changelogged, Codec
+from streams.process.settings import Settings
+from streams.stage.runner import StageService
 
 PARTITIONS = counting_worker.PARTITIONS
 WITHIN_S = 40.0

@@ -4,14 +4,14 @@ from contextvars import copy_context
 
 import pytest
 from common.contracts.span_ids import ids_of
-from common.runtime import telemetry
-from common.runtime.http.trace_ids import begin_request
-from common.runtime.telemetry import Allowance, BoundedSampler, RequestIds, context_of, is_sampled, to_record
 from common.testing.orders import intent
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
 from opentelemetry.trace import format_trace_id
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from streams.process import telemetry
+from streams.process.telemetry import Allowance, BoundedSampler, RequestIds, context_of, is_sampled, to_record
+from streams.process.trace_ids import begin_request
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-"
 

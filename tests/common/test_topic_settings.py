@@ -13,9 +13,9 @@ from common.contracts.topics import (
     Topic,
     with_dead_letters,
 )
-from common.runtime.topic_settings import FoundTopic, drifts, settings_of
 from hypothesis import given
 from hypothesis import strategies as st
+from streams.kafka.topic_settings import FoundTopic, drifts, settings_of
 
 EVERY = with_dead_letters(TOPICS)
 CHANGELOG, LEDGER, INPUT, MARKS = RISK_GATE_CHANGELOG, RISK_LEDGER, ORDERS_INTENTS, MD_MARKS

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 from common.contracts.views import CONFLATED_VIEWS, WRITER_VIEW, RedisState, WriterData, view_channel
-from common.runtime.backoff import Backoff
-from common.runtime.message import View
-from common.runtime.overlay import TaskTables
-from common.runtime.tables import Tables
-from common.runtime.transaction import Committed
-from common.runtime.view_checks import CHECKED_SCOPES_MAX
-from common.runtime.view_task import REFILL_ROWS_MAX, ViewClock, ViewWriter
-from common.runtime.views import ViewPublisher
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
+from streams.commit.transaction import Committed
+from streams.model.message import View
+from streams.model.tables import Tables
+from streams.process.backoff import Backoff
+from streams.state.overlay import TaskTables
+from streams.views.checks import CHECKED_SCOPES_MAX
+from streams.views.publisher import ViewPublisher
+from streams.views.task import REFILL_ROWS_MAX, ViewClock, ViewWriter
 
 TASK = ("gate", "2")
 NO_TABLES = TaskTables(0)

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 from common.contracts.views import CONFLATED_VIEWS, view_channel
-from common.runtime.backoff import Backoff
-from common.runtime.message import View
-from common.runtime.overlay import TaskTables
-from common.runtime.store_errors import CorruptStore, StoreError
-from common.runtime.tables import Changelogged, Codec, Tables
-from common.runtime.transaction import Committed
-from common.runtime.view_task import REFILL_ROWS_MAX
-from common.runtime.views import ViewPublisher
-from common.testing.memory_store import MemoryStore
 from redis.asyncio import Redis
+from streams.commit.transaction import Committed
+from streams.model.message import View
+from streams.model.tables import Changelogged, Codec, Tables
+from streams.process.backoff import Backoff
+from streams.state.overlay import TaskTables
+from streams.state.store_errors import CorruptStore, StoreError
+from streams.testing.memory_store import MemoryStore
+from streams.views.publisher import ViewPublisher
+from streams.views.task import REFILL_ROWS_MAX
 
 TASK = ("gate", "0")
 NO_TABLES = TaskTables(0)

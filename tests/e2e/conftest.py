@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from common.runtime.settings import Settings
+from streams.process.settings import Settings
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feeds import synthetic_feed
 from tidemark.state import StateDir

@@ -30,11 +30,11 @@ from common.contracts.topics import (
     Topic,
 )
 from common.contracts.values import Side
-from common.runtime.kafka import KafkaLog
-from common.runtime.settings import Settings
 from common.testing.prometheus import Alerts, Prometheus, find_prometheus
 from common.testing.stack.errors import PartsError
 from redis.asyncio import Redis
+from streams.kafka.kafka_log import KafkaLog
+from streams.process.settings import Settings
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feeds import synthetic_feed
 from tidemark.load.clients import open_accounts

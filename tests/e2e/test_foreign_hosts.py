@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import websockets
-from common.runtime.http.answers import SECURITY_HEADERS
+from streams.service.http.answers import SECURITY_HEADERS
 from tidemark.deployment import Deployment
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin

@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 from common.contracts.market import BAR, decode_rows, vwap_e4
 from common.contracts.topics import MD_BARS
-from common.runtime.settings import Settings
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
+from streams.process.settings import Settings
 from tidemark import metrics
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feeds import file_feed

@@ -9,9 +9,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from common.contracts import topics
 from common.contracts.topics import STAGE_INPUTS, Topic
-from common.runtime.message import Message
-from common.runtime.reader import CommittedReader
-from common.runtime.settings import Settings
+from streams.edges.reader import CommittedReader
+from streams.model.message import Message
+from streams.process.settings import Settings
 from tidemark import metrics
 from tidemark.deployment import Deployment
 from tidemark.load.clients import open_accounts

@@ -17,9 +17,6 @@ import structlog
 from common.contracts.reference import Instrument
 from common.contracts.ticks import Frame, TickKind, decode_frame
 from common.contracts.topics import INGEST_FEED_CHANGELOG, MD_TICKS, REF_INSTRUMENTS
-from common.runtime.log import Partition
-from common.runtime.source import Source, commit_source, restore_position
-from common.testing.memory_log import MemoryLog
 from hypothesis import settings
 from ingest.domain.anomalies import Report
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
@@ -32,6 +29,9 @@ from ingest.domain.position import Position, decode_position
 from ingest.feed import Feed, announced_instruments
 from ingest.offline import tick_chunks
 from ingest.settings import IngestSettings
+from streams.edges.source import Source, commit_source, restore_position
+from streams.model.log import Partition
+from streams.testing.memory_log import MemoryLog
 
 settings.register_profile("ingest", deadline=None)  # the first example compiles the kernels
 settings.load_profile("ingest")

@@ -15,8 +15,6 @@ import pytest
 from common.contracts.ticks import TickKind
 from common.contracts.topics import MD_TICKS, REF_INSTRUMENTS
 from common.fleet_topics import create_topics
-from common.runtime.reader import CommittedReader
-from common.runtime.settings import Settings
 from common.testing.stack import LocalStack, Stack
 from common.testing.stack.ports import free_port
 from common.testing.stack.processes import Process
@@ -24,6 +22,8 @@ from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from ingest.domain.partitions import deal
 from ingest.offline import tick_chunks
 from ingest.replay import replay
+from streams.edges.reader import CommittedReader
+from streams.process.settings import Settings
 
 pytestmark = pytest.mark.slow
 DAY = date(2024, 1, 2)

@@ -36,7 +36,6 @@ from common.contracts.topics import (
 from common.contracts.values import E4, Side
 from common.ledger import Balances
 from common.reported import Execution, Progress
-from common.runtime.message import Output
 from common.testing.orders import (
     ACCOUNT,
     NOW_NS,
@@ -49,12 +48,13 @@ from common.testing.orders import (
     report,
     set_account,
 )
-from common.testing.tables import MemoryTables, message, written
 from orders import stages as lifecycle
 from orders.domain.lifecycle import CLOSED
 from risk.domain.gate import Limits
 from risk.stages import Gate
 from risk.tables import DAY_NS, TABLES, execution_key, order_key
+from streams.model.message import Output
+from streams.testing.tables import MemoryTables, message, written
 
 CASH_E4 = 5_000 * E4
 SHARES = 40

@@ -18,9 +18,9 @@ from common.contracts.events import (
 from common.contracts.topics import ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER
 from common.contracts.values import OrderType, Side, TimeInForce
 from common.contracts.views import Envelope, HealthData
-from common.runtime.log import Partition, Record
-from common.runtime.message import Message
-from common.testing.memory_log import MemoryLog
+from streams.model.log import Partition, Record
+from streams.model.message import Message
+from streams.testing.memory_log import MemoryLog
 from tidemark.audit.chain import chained, genesis
 from tidemark.audit.fold import Balance
 from tidemark.auditor.compare import ACCOUNT, ORDER, Comparer, Look, Seen

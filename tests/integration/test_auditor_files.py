@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from common.runtime.store import RocksStore, StoreFollower, live_tables, read_store
+from streams.state.store import RocksStore, StoreFollower, live_tables, read_store
 from tidemark.auditor.files import GONE_GRACE_S, FleetFiles, StoreFiles
 
 INTERVAL_S = 3.0

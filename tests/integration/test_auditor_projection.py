@@ -25,11 +25,11 @@ from common.contracts.events import (
 )
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER, Topic
 from common.contracts.values import OrderType, Side, TimeInForce
-from common.runtime.message import Message
 from orders.database import Database
 from orders.settings import OrdersSettings
 from orders.sink import ProjectionSink
 from pydantic import SecretStr
+from streams.model.message import Message
 from tidemark.auditor.compare import Comparer
 from tidemark.auditor.projection import Asked, ProjectionRows
 from tidemark.auditor.truth import LogTruth

@@ -19,9 +19,9 @@ from common.contracts.events import (
 )
 from common.contracts.topics import ORDERS_EXECUTIONS, ORDERS_INTENTS, RISK_DECISIONS
 from common.contracts.values import OrderType, Side, TimeInForce
-from common.testing.tables import message
 from hypothesis import given
 from hypothesis import strategies as st
+from streams.testing.tables import message
 from tidemark.audit.checks import Answers, Comparison, CopyCheck, ledger_itself, violations
 from tidemark.audit.fold import Balance, LedgerFold
 from tidemark.audit.rows import OrderFold, order_row

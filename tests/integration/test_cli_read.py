@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 from common.contracts import events, market, ticks, topics
 from common.contracts.values import OrderType, Side
-from common.runtime.message import Message
+from streams.model.message import Message
 from tidemark.tabular import Format, decoder_of
 from tidemark.topic_names import UnknownTopicError, topic_named
 from tidemark.writers import writer_for

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 from common.contracts.topics import RUNTIME_OPERATIONS, STAGES, Topic
 from common.fleet_topics import create_topics
-from common.runtime.errors import Refused
-from common.runtime.kafka import KafkaLog
-from common.runtime.log import Partition, Record
-from common.runtime.message import Message
-from common.runtime.settings import Settings
-from common.runtime.stage import StageRunner
-from common.runtime.store import RocksStore, row_key
-from common.runtime.task import Task
 from common.testing import counting_worker
-from common.testing.memory_log import MemoryLog
 from common.testing.stack import Stack
+from streams.kafka.kafka_log import KafkaLog
+from streams.model.errors import Refused
+from streams.model.log import Partition, Record
+from streams.model.message import Message
+from streams.process.settings import Settings
+from streams.stage.runner import StageRunner
+from streams.stage.task import Task
+from streams.state.store import RocksStore, row_key
+from streams.testing.memory_log import MemoryLog
 from tidemark.console import CommandError
 from tidemark.dead_letters import Letter, letter_of, send
 from tidemark.operations import done_before

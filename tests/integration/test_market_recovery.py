@@ -19,20 +19,20 @@ from common.contracts.ticks import Ticks, encode_frame, heartbeat
 from common.contracts.topics import MD_BARS, MD_BOOKS, MD_MARKS, MD_TICKS, PARTITIONS
 from common.contracts.views import view_channel
 from common.fleet_topics import create_topics
-from common.runtime.message import Message, Output
-from common.runtime.reader import CommittedReader
-from common.runtime.sender import Sender
-from common.runtime.settings import Settings
 from common.testing.stack import LocalStack
 from common.testing.stack.ports import free_port
 from common.testing.stack.processes import Process
-from common.testing.tables import MemoryTables
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from ingest.domain.partitions import deal
 from ingest.offline import tick_chunks
 from redis.asyncio import Redis
 from signals.offline import BARS_FILE, write_csv
 from signals.stages import MARKET, handle
+from streams.edges.reader import CommittedReader
+from streams.edges.sender import Sender
+from streams.model.message import Message, Output
+from streams.process.settings import Settings
+from streams.testing.tables import MemoryTables
 
 pytestmark = pytest.mark.slow
 DAY = date(2024, 3, 15)

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from common.contracts.schemas import Contract, IncompatibleContractError, problems, recorded_versions
 from common.contracts.topics import INGEST_FEED_CHANGELOG, SIGNALS_MARKET_CHANGELOG, TOPICS
-from common.runtime.row_layouts import struct_layout
 from risk.domain.account import AccountRow
+from streams.model.row_layouts import struct_layout
 from tidemark.row_layouts import STAGES, contracts, export_rows
 
 CURRENT = {contract.name: contract for contract in contracts()}

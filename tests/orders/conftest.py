@@ -22,10 +22,7 @@ from common.contracts.events import (
 from common.contracts.market import MARK, encode_rows
 from common.contracts.topics import Topic
 from common.contracts.values import OrderType, Side, TimeInForce, order_id_of
-from common.runtime.message import Message, Output, View
-from common.runtime.tables import TableDeclaration
 from common.testing.stack import LocalStack
-from common.testing.tables import MemoryTables
 from fastapi import FastAPI
 from orders.api.web import create_api
 from orders.database import Database
@@ -38,6 +35,9 @@ from orders.sink import ProjectionSink
 from orders.stops import Place
 from orders.verdicts import Verdicts
 from pydantic import SecretStr
+from streams.model.message import Message, Output, View
+from streams.model.tables import TableDeclaration
+from streams.testing.tables import MemoryTables
 
 from tests.orders.projected_log import Log, open_database
 

@@ -6,12 +6,12 @@ from typing import Any
 import asyncpg
 from common.contracts.events import CASH, Book, EntryKind, ExecType, LedgerEntry, Posting
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER, Topic
-from common.runtime.message import Message
 from orders.database import Database
 from orders.domain.lifecycle import on_decision
 from orders.rebuild import rebuild, tables
 from orders.sink import ProjectionSink
 from orders.stops import Place
+from streams.model.message import Message
 
 PARTITIONS = 2
 DERIVED = [name for name in tables() if name not in ("projection_holes", "projection_rebuilds")]

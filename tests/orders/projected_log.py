@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from common.contracts.topics import Topic
-from common.runtime.message import Message
 from orders.database import Database
 from orders.settings import OrdersSettings
 from orders.sink import ProjectionSink
 from pydantic import SecretStr
+from streams.model.message import Message
 
 
 def open_database(dsn: str) -> Database:

@@ -15,11 +15,11 @@ from common.contracts.topics import (
     Topic,
 )
 from common.contracts.values import order_id_of
-from common.runtime.errors import Retriable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from orders.domain.cancels import PENDING_MAX
 from orders.domain.lifecycle import CLOSED
+from streams.model.errors import Retriable
 
 from tests.orders.world import World, order
 

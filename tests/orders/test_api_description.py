@@ -10,9 +10,9 @@ import httpx
 import pytest
 from common.contracts.problems import PROBLEMS, problem_type
 from common.contracts.values import INT64_MAX
-from common.runtime.operations import Health, operations_router
 from fastapi import FastAPI
 from orders.api.description import operations
+from streams.service.operations import Health, operations_router
 
 
 class Unused:

@@ -11,7 +11,6 @@ import pytest
 from common.contracts.events import Decision, OrderIntent, ReasonCode
 from common.contracts.topics import Topic
 from common.contracts.values import OrderType, Side
-from common.runtime.http.shares import FairShares, ShareLimits, Ticket
 from orders.api.limits import LimitRequests, share_limits
 from orders.api.web import create_api
 from orders.desk import Desk
@@ -20,6 +19,7 @@ from orders.settings import OrdersSettings
 from orders.verdicts import Verdicts
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
+from streams.service.http.shares import FairShares, ShareLimits, Ticket
 
 
 class Slow:

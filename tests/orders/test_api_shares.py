@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from common.contracts.events import ReasonCode
 from common.contracts.topics import RISK_DECISIONS, Topic
-from common.runtime.message import Message
 from common.testing.raw_http import HOST, read, serving
 from orders.settings import OrdersSettings
 from orders.verdicts import Verdicts
+from streams.model.message import Message
 
 SECONDS = 3.0
 CONNECTIONS = 100

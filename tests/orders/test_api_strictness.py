@@ -10,7 +10,7 @@ import pytest
 from common.contracts.events import OrderIntent
 from common.contracts.topics import Topic
 from common.contracts.values import INT64_MAX
-from common.runtime.errors import Retriable
+from streams.model.errors import Retriable
 
 ORDER = {
     "account_id": "A",

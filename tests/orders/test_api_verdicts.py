@@ -20,8 +20,6 @@ from common.contracts.topics import (
     RISK_DECISIONS,
     Topic,
 )
-from common.runtime.errors import Retriable
-from common.runtime.message import Message
 from orders.api.web import create_api
 from orders.desk import Desk
 from orders.domain.lifecycle import on_decision
@@ -29,6 +27,8 @@ from orders.recent import Recent
 from orders.settings import OrdersSettings
 from orders.verdicts import Verdicts
 from pydantic import SecretStr
+from streams.model.errors import Retriable
+from streams.model.message import Message
 
 ORDER = {
     "account_id": "A",

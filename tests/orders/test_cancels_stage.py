@@ -23,12 +23,12 @@ from common.contracts.topics import (
     VENUE_ORDERS,
 )
 from common.contracts.values import RestingOrders, Side
-from common.runtime.message import Output, View
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from orders import cancels, stages
 from orders.domain.cancels import PENDING_MAX
 from orders.domain.lifecycle import CLOSED
+from streams.model.message import Output, View
 
 Handled = list[Output | View]
 UNKNOWN, PENDING, TOO_MANY, DONE = (

@@ -23,8 +23,8 @@ from common.contracts.topics import (
 )
 from common.contracts.values import OrderType
 from common.contracts.views import CLOSED_ORDERS_RETAINED, FILLS_RETAINED
-from common.runtime.message import Output, View
 from orders import stages
+from streams.model.message import Output, View
 
 FILL = {"last_qty": 100, "last_price_e4": 990_000, "cum_qty": 100, "leaves_qty": 0}
 

@@ -21,8 +21,6 @@ from common.contracts.events import (
     Posting,
 )
 from common.contracts.topics import ORDERS_EVENTS, RISK_DECISIONS, RISK_LEDGER, Topic
-from common.runtime.message import Message
-from common.runtime.partitioner import partition_of
 from fastapi import FastAPI
 from orders.api.problems import handle_problems
 from orders.api.reads import reads_router
@@ -35,6 +33,8 @@ from orders.settings import OrdersSettings
 from orders.sink import ProjectionSink
 from orders.stops import Place
 from pydantic import SecretStr
+from streams.kafka.partitioner import partition_of
+from streams.model.message import Message
 
 AS_OF = re.compile(r"source=(projection|tail)(, time_ms=\d+, age_ms=\d+)?(, behind)?")
 PARTITION = partition_of(b"A", ORDERS_EVENTS.partitions)

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from common.contracts.events import AccountStatus, CommandResult, OrderEvent, OrderState, ReasonCode
 from common.contracts.topics import ORDERS_EVENTS, RISK_DECISIONS, Topic
-from common.runtime.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 from orders.domain.lifecycle import begun, on_cancel, on_decision
 from orders.recent import Recent
+from streams.model.message import Message
 
 EVENTS = (ORDERS_EVENTS.name, 1)
 

@@ -15,7 +15,6 @@ import asyncpg
 import httpx
 import pytest
 from common.contracts.topics import ORDERS_EXECUTIONS
-from common.runtime.reader import CommittedReader
 from common.testing.forwarder import Forwarder
 from common.testing.stack import LocalStack
 from orders.database import Database
@@ -24,6 +23,7 @@ from orders.rebuild import tables
 from orders.settings import OrdersSettings
 from orders.sink import ProjectionSink
 from pydantic import SecretStr
+from streams.edges.reader import CommittedReader
 
 from tests.orders.worker_fleet import Fleet, running
 

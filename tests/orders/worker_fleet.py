@@ -30,13 +30,13 @@ from common.contracts.topics import (
     RISK_LEDGER,
 )
 from common.fleet_topics import create_topics
-from common.runtime.message import Message
-from common.runtime.reader import CommittedReader
-from common.runtime.sender import Sender
-from common.runtime.settings import Settings
 from common.testing.stack import LocalStack
 from common.testing.stack.ports import free_port
 from common.testing.stack.processes import Process
+from streams.edges.reader import CommittedReader
+from streams.edges.sender import Sender
+from streams.model.message import Message
+from streams.process.settings import Settings
 
 ORDER = {
     "account_id": "A",

@@ -30,7 +30,6 @@ from common.contracts.topics import (
     Topic,
 )
 from common.contracts.values import order_id_of
-from common.runtime.message import Message, Output
 from orders import stages
 from orders.api.web import create_api
 from orders.database import Database
@@ -41,6 +40,7 @@ from orders.recent import Recent
 from orders.settings import OrdersSettings
 from orders.trouble import DatabaseAway, Trouble
 from orders.verdicts import Verdicts
+from streams.model.message import Message, Output
 
 from tests.orders.conftest import NoProjection
 

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from common.runtime.web import WebServer
 from common.testing.views import ViewWriter
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response
+from streams.service.web import WebServer
 
 DATA: Final = Path(__file__).with_name("dashboard_data.py")
 ACCEPTED_QTY_MAX: Final = 1_000

@@ -1,8 +1,8 @@
 """Whatever is lost, repeated or delayed on the way, a client's picture becomes the hash's content again.
 
-The model: publishers write hashes and channels as ``common.runtime.views`` does; messages travel to the hub on a wire
-that may lose and repeat them, reads take their time, Redis connections and publishers come and go, browsers stall and
-lose messages of ours. The hub and the outboxes are the real ones.
+The model: publishers write hashes and channels as ``streams.views.publisher`` does; messages travel to the hub on a
+wire that may lose and repeat them, reads take their time, Redis connections and publishers come and go, browsers stall
+and lose messages of ours. The hub and the outboxes are the real ones.
 """
 
 from collections import deque

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from common.runtime.web import WebServer
 from common.testing.page import open_page
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
+from streams.service.web import WebServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

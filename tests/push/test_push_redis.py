@@ -10,13 +10,13 @@ from typing import Any
 import httpx
 import pytest
 from common.contracts.views import AccountData, Envelope, Stamps, view_channel
-from common.runtime.message import View
-from common.runtime.views import encode_envelope
 from common.testing.stack import LocalStack
 from common.testing.views import ViewWriter
 from prometheus_client import REGISTRY
 from push.codec import EnvelopeError, decode_envelope
 from redis.asyncio import Redis
+from streams.model.message import View
+from streams.views.publisher import encode_envelope
 
 
 def account(cash_e4: int) -> AccountData:

@@ -22,12 +22,12 @@ from common.contracts.topics import (
     RISK_DECISIONS,
     Topic,
 )
-from common.runtime.message import Output, View
 from common.testing.orders import ACCOUNT, NOW_NS, clock_row, fund, instrument, mark_row, set_account
-from common.testing.tables import MemoryTables, message, shown, written
 from risk.domain.gate import Limits
 from risk.stages import SHOWS, Gate
 from risk.tables import DAY_NS, TABLES
+from streams.model.message import Output, View
+from streams.testing.tables import MemoryTables, message, shown, written
 
 PARTITION = 2
 MARK_PARTITION = 3

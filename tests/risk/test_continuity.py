@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from common.runtime.log import StoredRecord
-from common.testing.memory_log import MemoryRecord
 from common.testing.orders import ACCOUNT, fund
 from risk.booking import continues_ledger
+from streams.model.log import StoredRecord
+from streams.testing.memory_log import MemoryRecord
 
 ONE_E4 = 10_000
 

@@ -27,13 +27,6 @@ from common.contracts.topics import (
 )
 from common.contracts.values import E4
 from common.fleet_topics import create_topics
-from common.runtime.kafka import KafkaLog
-from common.runtime.log import Partition
-from common.runtime.partitioner import partition_of
-from common.runtime.reader import CommittedReader
-from common.runtime.sender import Sender
-from common.runtime.settings import Settings
-from common.runtime.store import row_key
 from common.testing.changelog import write_rows
 from common.testing.orders import clock_row, instrument, intent, mark_row
 from common.testing.stack import LocalStack
@@ -41,6 +34,13 @@ from common.testing.stack.ports import free_port
 from common.testing.stack.processes import Process
 from risk.domain.account import AccountRow
 from risk.tables import row_codec
+from streams.edges.reader import CommittedReader
+from streams.edges.sender import Sender
+from streams.kafka.kafka_log import KafkaLog
+from streams.kafka.partitioner import partition_of
+from streams.model.log import Partition
+from streams.process.settings import Settings
+from streams.state.store import row_key
 
 pytestmark = pytest.mark.slow
 ACCOUNTS = 1_000_000

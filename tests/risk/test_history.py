@@ -12,7 +12,6 @@ from common.contracts.values import E4, OrderType, Side
 from common.contracts.views import AccountData
 from common.ledger import Balances, fold
 from common.testing.orders import fund, intent, report, set_account, trade, withdraw
-from common.testing.tables import shown
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -29,6 +28,7 @@ from risk.domain.gate import Limits
 from risk.domain.open_orders import LEVEL, PROCEEDS_FACTOR, rank_e4
 from risk.stages import VERIFY, account_views
 from risk.tables import order_key, position_key
+from streams.testing.tables import shown
 
 SYMBOLS = ("ACME", "CASH")  # a ticker of that name exists
 accounts = st.sampled_from(("a", "a", "b"))

@@ -21,21 +21,21 @@ from common.contracts.topics import (
 )
 from common.contracts.values import E4, Side
 from common.ledger import fold
-from common.runtime.declaration import Stage
-from common.runtime.errors import Retriable
-from common.runtime.log import Partition, Record
-from common.runtime.settings import Settings
-from common.runtime.store import positions_of, row_key
-from common.runtime.tables import Changelogged
-from common.runtime.task import Task
-from common.testing.memory_log import MemoryLog
-from common.testing.memory_store import MemoryStore
 from common.testing.orders import NOW_NS, fund, intent, report, set_account, trade
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from risk.domain.gate import Limits
 from risk.stages import INPUTS, OUTPUTS, VERIFY, Gate
 from risk.tables import DAY_NS, TABLES
+from streams.model.declaration import Stage
+from streams.model.errors import Retriable
+from streams.model.log import Partition, Record
+from streams.model.tables import Changelogged
+from streams.process.settings import Settings
+from streams.stage.task import Task
+from streams.state.store import positions_of, row_key
+from streams.testing.memory_log import MemoryLog
+from streams.testing.memory_store import MemoryStore
 
 ACCOUNTS = ("a", "b")
 

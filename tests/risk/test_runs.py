@@ -8,9 +8,7 @@ from common.contracts.events import ExecType, Fund, OrderIntent, SetAccount
 from common.contracts.market import mark_clock_key
 from common.contracts.topics import ORDERS_EXECUTIONS, ORDERS_INTENTS, RISK_COMMANDS
 from common.contracts.values import E4, INT64_MAX, OrderType, Side, TimeInForce
-from common.runtime.message import Message
 from common.testing.orders import NOW_NS, clock_row, fund, instrument, intent, mark_row, report, set_account
-from common.testing.tables import MemoryTables, Said, message, said_at_once, said_one_by_one
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from risk import stages
@@ -20,6 +18,8 @@ from risk.domain.open_orders import LEVELS_MAX
 from risk.stages import Gate
 from risk.tables import DAY_NS, TABLES, order_key
 from risk.wire import decode_intent
+from streams.model.message import Message
+from streams.testing.tables import MemoryTables, Said, message, said_at_once, said_one_by_one
 
 PARTITION = 2
 LIMITS = Limits(

@@ -16,7 +16,6 @@ from common.contracts.events import (
 from common.contracts.topics import ORDERS_INTENTS
 from common.contracts.values import E4, OrderType, Side
 from common.contracts.views import AccountData
-from common.runtime.message import Message
 from common.testing.orders import (
     ACCOUNT,
     NOW_NS,
@@ -26,12 +25,13 @@ from common.testing.orders import (
     set_account,
     trade,
 )
-from common.testing.tables import shown
 from risk.domain.account import AccountRow, PositionRow
 from risk.domain.gate import Limits
 from risk.domain.ledger import LedgerError
 from risk.stages import VERIFY, Gate, KeyMismatch, account_views
 from risk.tables import DAY_NS, SLOTS, SWEEP_EVERY_INTENTS, order_key, order_of
+from streams.model.message import Message
+from streams.testing.tables import shown
 
 CASH_E4 = 10_000 * E4
 BUY = intent("b1", qty=10, limit_price_e4=100 * E4)

@@ -25,17 +25,17 @@ from common.contracts.values import E4, Side
 from common.contracts.views import AccountData, Envelope, view_channel
 from common.fleet_topics import create_topics
 from common.ledger import Balances, fold
-from common.runtime.reader import CommittedReader
-from common.runtime.sender import Sender
-from common.runtime.settings import Settings
-from common.runtime.store import POSITION_PREFIX, read_store, row_key
-from common.runtime.tables import Changelogged
 from common.testing.orders import clock_row, fund, instrument, intent, mark_row, report, set_account, trade
 from common.testing.stack import LocalStack
 from common.testing.stack.ports import free_port
 from common.testing.stack.processes import Process
 from redis.asyncio import Redis
 from risk.tables import TABLES
+from streams.edges.reader import CommittedReader
+from streams.edges.sender import Sender
+from streams.model.tables import Changelogged
+from streams.process.settings import Settings
+from streams.state.store import POSITION_PREFIX, read_store, row_key
 
 pytestmark = pytest.mark.slow
 ACCOUNTS = [f"acct-{number}" for number in range(20)]

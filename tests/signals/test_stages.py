@@ -8,10 +8,10 @@ from common.contracts.market import BAR, DEPTH, MARK, mark_clock_key
 from common.contracts.ticks import FrameError, TickKind, encode_frame
 from common.contracts.topics import MD_BARS, MD_BOOKS, MD_MARKS, MD_TICKS
 from common.contracts.views import BarData, BookData, QuoteData
-from common.runtime.message import Message, Output, View
 from common.testing.market_flow import SESSION_NS, directory, price, row, tick_array
-from common.testing.tables import MemoryTables
 from signals.stages import MARKET, handle, market_views
+from streams.model.message import Message, Output, View
+from streams.testing.tables import MemoryTables
 
 S = 1_000_000_000
 PARTITION = 3

@@ -10,9 +10,9 @@ from collections.abc import Coroutine, Iterator
 from typing import Any, Final, TypeVar
 
 import typer
-from common.runtime.errors import LogError
 from rich.console import Console
 from rich.markup import escape
+from streams.model.errors import LogError
 
 from tidemark.control import ControlError
 from tidemark.fleet import FleetError

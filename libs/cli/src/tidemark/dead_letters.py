@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from common.contracts.topics import RUNTIME_OPERATIONS, STAGE_INPUTS, Topic
-from common.runtime.log import Log, Partition, Record
-from common.runtime.message import Headers, Message
-from common.runtime.settings import Settings
-from common.runtime.transaction import DLQ_VALUE
+from streams.commit.transaction import DLQ_VALUE
+from streams.model.log import Log, Partition, Record
+from streams.model.message import Headers, Message
+from streams.process.settings import Settings
 
 from tidemark.console import CommandError
 from tidemark.log_end import read_committed

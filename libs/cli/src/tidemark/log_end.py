@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Sequence
 
 from common.contracts.topics import Topic
-from common.runtime.message import Message
-from common.runtime.reader import CommittedReader
-from common.runtime.settings import Settings
+from streams.edges.reader import CommittedReader
+from streams.model.message import Message
+from streams.process.settings import Settings
 
 
 async def read_committed(settings: Settings, topics: Sequence[Topic]) -> AsyncIterator[Sequence[Message]]:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from common.contracts.topics import ORDERS_INTENTS, RUNTIME_OPERATIONS, Topic
-from common.runtime.admin import create_beside
-from common.runtime.errors import Fatal
-from common.runtime.kafka import KafkaLog
-from common.runtime.log import Log, Partition, Record
-from common.runtime.settings import Settings
+from streams.kafka.admin import create_beside
+from streams.kafka.kafka_log import KafkaLog
+from streams.model.errors import Fatal
+from streams.model.log import Log, Partition, Record
+from streams.process.settings import Settings
 
 from tidemark.console import CommandError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from common.runtime.settings import Settings
+from streams.process.settings import Settings
 
 from tidemark.console import CommandError
 from tidemark.state import DEFAULT_STATE_DIR, Addresses, FleetRecord, StateDir

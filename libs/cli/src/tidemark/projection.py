@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias, TypeVar
 
 import asyncpg
-from common.runtime.reader import CommittedReader
-from common.runtime.settings import Settings
 from orders import rebuild
 from orders.database import MIGRATION_LOCK, Connection
 from orders.projection import TOPICS
 from orders.stops import Place
 from orders.trouble import DatabaseAway
+from streams.edges.reader import CommittedReader
+from streams.process.settings import Settings
 
 from tidemark.console import CommandError
 from tidemark.postgres import POSTGRES_AWAY

@@ -7,9 +7,9 @@ from typing import Final, Self
 
 from common.contracts.topics import PARTITIONS
 from common.contracts.views import Envelope, QuoteData, view_channel
-from common.runtime.cancellation import end
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from streams.process.cancellation import end
 
 from tidemark.load.plan import Quote
 

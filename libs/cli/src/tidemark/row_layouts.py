@@ -4,7 +4,7 @@
 
 A file describes the rows of a stage's changelogged tables in one version for good. Within a version fields may be added
 with a default, which both this release and the one before it read; everything else needs ``LAYOUT_VERSION`` of the
-stage raised, and a migration: see ``common.runtime.layout``.
+stage raised, and a migration: see ``streams.opening.layout``.
 """
 
 import sys
@@ -14,10 +14,10 @@ from types import ModuleType
 from typing import Final
 
 from common.contracts.schemas import DIRECTORY, Contract, IncompatibleContractError, export
-from common.runtime.tables import Changelogged
 from orders import lifecycle_rows
 from orders.venue import rows as venue_rows
 from risk import tables as gate_tables
+from streams.model.tables import Changelogged
 
 STAGES: Final[tuple[tuple[str, ModuleType], ...]] = (
     ("orders.lifecycle", lifecycle_rows),

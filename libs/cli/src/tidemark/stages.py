@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from common.contracts.topics import RUNTIME_OPERATIONS, TOPICS, Topic
-from common.runtime.claims import Claims, is_ownership
-from common.runtime.kafka import KafkaLog
-from common.runtime.log import Log, Partition, Record
-from common.runtime.log_rows import LOG_KEY, log_key, meant_for
-from common.runtime.store import (
+from streams.kafka.kafka_log import KafkaLog
+from streams.model.log import Log, Partition, Record
+from streams.opening.claims import Claims, is_ownership
+from streams.state.log_rows import LOG_KEY, log_key, meant_for
+from streams.state.store import (
     CHANGELOG_KEY,
     LANDMARK_KEY,
     POSITION_PREFIX,

@@ -19,8 +19,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from common.contracts import market, ticks
 from common.contracts.topics import FRAME_SCHEMA, Schema, Topic
-from common.runtime.message import Message
 from pydantic import BaseModel, TypeAdapter
+from streams.model.message import Message
 
 PLACE: Final = (("partition", pa.int32()), ("offset", pa.int64()), ("timestamp_ms", pa.int64()))
 

@@ -7,7 +7,7 @@ from typing import IO, Protocol
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
-from common.runtime.message import Message
+from streams.model.message import Message
 
 from tidemark.tabular import Decoder, Format
 

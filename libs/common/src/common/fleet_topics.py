@@ -5,11 +5,12 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
+from streams.kafka import admin
+from streams.kafka.kafka_log import KafkaLog
+from streams.kafka.topic_settings import Drift, drifts
+from streams.process.settings import Settings
+
 from common.contracts.topics import TOPICS, Topic, with_dead_letters
-from common.runtime import admin
-from common.runtime.kafka import KafkaLog
-from common.runtime.settings import Settings
-from common.runtime.topic_settings import Drift, drifts
 
 
 async def create_topics(bootstrap: str, topics: Sequence[Topic] = TOPICS, replication: int = 1) -> list[str]:

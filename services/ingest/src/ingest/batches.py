@@ -7,7 +7,7 @@ import numpy as np
 from common.contracts.reference import Instrument
 from common.contracts.ticks import Ticks, encode_frame, heartbeat
 from common.contracts.topics import MD_TICKS, REF_INSTRUMENTS
-from common.runtime.message import Output
+from streams.model.message import Output
 
 from ingest.domain.partitions import deal
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from common.contracts.reference import Instrument
 from common.contracts.topics import REF_INSTRUMENTS
-from common.runtime.kafka import KafkaLog
-from common.runtime.log import Log, Partition
-from common.runtime.logs import get_logger
-from common.runtime.settings import Settings
-from common.runtime.source import SourceBatch
+from streams.edges.source import SourceBatch
+from streams.kafka.kafka_log import KafkaLog
+from streams.model.log import Log, Partition
+from streams.process.logs import get_logger
+from streams.process.settings import Settings
 
 from ingest import metrics
 from ingest.domain.anomalies import Report

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Final
 
-from common.runtime.source import SourceBatch
+from streams.edges.source import SourceBatch
 
 from ingest.domain.framing import packet_block
 from ingest.domain.moldudp64 import Line, Run, joined, request_packet

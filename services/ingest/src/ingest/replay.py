@@ -6,8 +6,8 @@ from datetime import date
 from pathlib import Path
 
 from common.contracts.topics import INGEST_FEED_CHANGELOG
-from common.runtime.settings import Settings
-from common.runtime.source import Source, SourceService
+from streams.edges.source import Source, SourceService
+from streams.process.settings import Settings
 
 from ingest.app import OUTPUTS, SERVICE, SOURCE
 from ingest.domain.anomalies import Report

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from common.contracts.reference import Instrument
 from common.contracts.ticks import Ticks, closing_time_ns
-from common.runtime.message import Output
-from common.runtime.source import SourceBatch
+from streams.edges.source import SourceBatch
+from streams.model.message import Output
 
 from ingest.batches import FrameWriter, announcements
 from ingest.domain.anomalies import Report

@@ -4,8 +4,8 @@ from datetime import date
 from pathlib import Path
 from typing import Literal, Self
 
-from common.runtime.settings import Settings
 from pydantic import Field, field_validator, model_validator
+from streams.process.settings import Settings
 
 from ingest.domain.exchange import OPEN_NS, TRADING_DAY_S, ExchangeOptions
 from ingest.domain.exchange_books import SYMBOLS_MAX

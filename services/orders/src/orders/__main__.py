@@ -1,6 +1,6 @@
 """``python -m orders worker``."""
 
-from common.runtime.replica import as_replica
+from streams.process.replica import as_replica
 
 from orders.app import build
 from orders.settings import OrdersSettings

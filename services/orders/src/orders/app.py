@@ -12,9 +12,9 @@ from common.contracts.topics import (
     RISK_DECISIONS,
 )
 from common.fleet_app import TidemarkApp
-from common.runtime.broker_watch import is_broker_away
-from common.runtime.ends import LogEnds
-from common.runtime.message import Message
+from streams.edges.ends import LogEnds
+from streams.kafka.broker_watch import is_broker_away
+from streams.model.message import Message
 
 from orders import projection, stages
 from orders.api.web import create_api

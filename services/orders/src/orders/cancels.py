@@ -13,8 +13,8 @@ from common.contracts.cancels import CancelOutcome, CancelReport, MassCancel, Or
 from common.contracts.events import CommandResult, OrderEvent, OrderState
 from common.contracts.topics import ORDERS_CANCEL_REPORTS
 from common.contracts.values import RestingOrders
-from common.runtime.message import Handled, Output
-from common.runtime.tables import Tables
+from streams.model.message import Handled, Output
+from streams.model.tables import Tables
 
 from orders.domain.cancels import PendingCancel, is_full, pending_cancel
 from orders.domain.lifecycle import CLOSED, on_cancel

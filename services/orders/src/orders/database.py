@@ -13,8 +13,8 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncpg
-from common.runtime.backoff import Backoff
-from common.runtime.logs import get_logger
+from streams.process.backoff import Backoff
+from streams.process.logs import get_logger
 
 from orders.settings import OrdersSettings
 from orders.trouble import DatabaseAway, RowRefused, Trouble, of_whole_database, translated

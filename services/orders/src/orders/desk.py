@@ -23,8 +23,8 @@ from common.contracts.events import (
 )
 from common.contracts.topics import ORDERS_CANCELS, ORDERS_INTENTS, RISK_COMMANDS, Topic
 from common.contracts.values import RestingOrders, Side, order_id_of
-from common.runtime.errors import LogError
 from prometheus_client import Counter, Gauge, Histogram
+from streams.model.errors import LogError
 
 from orders.closing import Closing, is_settled
 from orders.entering import Entering

@@ -21,8 +21,8 @@ from common.contracts.events import ExecutionReport, OrderEvent, VenueCancel, Ve
 from common.contracts.topics import ORDERS_EVENTS, VENUE_ORDERS, market_partition
 from common.contracts.views import CLOSED_ORDERS_RETAINED
 from common.reported import Progress
-from common.runtime.message import Handled, Output, View
-from common.runtime.tables import Changelogged, Tables
+from streams.model.message import Handled, Output, View
+from streams.model.tables import Changelogged, Tables
 
 from orders.domain.cancels import PendingCancel
 from orders.domain.lifecycle import Step
@@ -62,7 +62,7 @@ class Decided:
 
 
 LAYOUT_VERSION: Final = 1
-"""Of the rows of all tables. Whoever raises it adds a migration to the stage: see ``common.runtime.layout``."""
+"""Of the rows of all tables. Whoever raises it adds a migration to the stage: see ``streams.opening.layout``."""
 TABLES: Final = (
     Changelogged("orders", json_codec(OrderEvent)),
     Changelogged("reports", EXECUTION_CODEC),

@@ -4,9 +4,9 @@ import time
 from functools import partial
 from typing import Any
 
-from common.runtime.errors import LogError
-from common.runtime.followers import Projection
 from prometheus_client import Gauge
+from streams.edges.followers import Projection
+from streams.model.errors import LogError
 
 from orders.database import Database
 from orders.sink import ProjectionSink

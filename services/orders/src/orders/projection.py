@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from common.contracts.events import CommandResult, Decision, ExecutionReport, LedgerEntry, OrderEvent
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER, Topic
-from common.runtime.logs import get_logger
-from common.runtime.message import Message
 from prometheus_client import Counter
 from pydantic import BaseModel
+from streams.model.message import Message
+from streams.process.logs import get_logger
 
 from orders.database import Connection
 from orders.stops import Place

@@ -9,8 +9,8 @@ from common.contracts.events import CASH, Book, ExecutionReport, LedgerEntry, Or
 from common.contracts.topics import ORDERS_EVENTS
 from common.contracts.values import INT64_MAX
 from common.contracts.views import AccountData, PositionData
-from common.runtime.logs import get_logger
 from pydantic import BaseModel
+from streams.process.logs import get_logger
 
 from orders.database import Database
 from orders.projection import ENTRY_COLUMNS, EVENT_COLUMNS, EXECUTION_COLUMNS, ORDER_COLUMNS

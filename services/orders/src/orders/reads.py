@@ -14,7 +14,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from common.contracts.events import ExecutionReport, LedgerEntry, OrderEvent
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER
 from common.contracts.views import AccountData
-from common.runtime.partitioner import partition_of
+from streams.kafka.partitioner import partition_of
 
 from orders.queries import Page, Queries
 from orders.recent import Recent

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from common.contracts.events import CommandResult, Decision, OrderEvent
 from common.contracts.topics import ORDERS_EVENTS, RISK_DECISIONS
-from common.runtime.followers import Positions
-from common.runtime.logs import get_logger
-from common.runtime.message import Message
 from prometheus_client import Gauge
+from streams.edges.followers import Positions
+from streams.model.message import Message
+from streams.process.logs import get_logger
 
 from orders.domain.lifecycle import begun, concerns_no_order
 from orders.stops import Place

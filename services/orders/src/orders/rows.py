@@ -3,8 +3,8 @@
 from typing import Any
 
 from common.reported import Execution
-from common.runtime.tables import Codec
 from pydantic import TypeAdapter
+from streams.model.tables import Codec
 
 
 def json_codec(of: Any) -> Codec:

@@ -1,7 +1,7 @@
 """Settings of the orders service, from ``TIDEMARK_*`` environment variables."""
 
-from common.runtime.settings import Settings
 from pydantic import Field, SecretStr
+from streams.process.settings import Settings
 
 
 class OrdersSettings(Settings):

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from common.runtime.followers import Positions
-from common.runtime.logs import get_logger
-from common.runtime.message import Message
 from prometheus_client import Gauge
+from streams.edges.followers import Positions
+from streams.model.message import Message
+from streams.process.logs import get_logger
 
 from orders.database import Connection, Database
 from orders.projection import lock_positions, place_of, set_positions, write_records
@@ -32,7 +32,7 @@ _ADD_HOLE: Final = """
 
 
 class ProjectionSink:
-    """See ``common.runtime.followers.Sink``. A partition of a topic whose next record does not fit stops alone."""
+    """See ``streams.edges.followers.Sink``. A partition of a topic whose next record does not fit stops alone."""
 
     def __init__(self, database: Database, on_projected: Callable[[Positions], None] = lambda _reached: None) -> None:
         self._database = database

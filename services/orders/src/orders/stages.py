@@ -36,9 +36,9 @@ from common.contracts.values import INT64_MAX, Side
 from common.contracts.views import FILLS_RETAINED
 from common.executions import Accept, Repeat, judge
 from common.reported import OF_NO_ORDER, End, Execution, OrderFacts, Progress
-from common.runtime.message import Handled, Message, View
-from common.runtime.tables import Tables
 from prometheus_client import Counter
+from streams.model.message import Handled, Message, View
+from streams.model.tables import Tables
 
 from orders import cancels
 from orders.domain.lifecycle import CLOSED, concerns_no_order, on_decision, on_report, on_resolution, refused_by

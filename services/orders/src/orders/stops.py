@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from common.runtime.backoff import Backoff
-from common.runtime.logs import get_logger
-from common.runtime.message import Message
 from prometheus_client import Gauge
+from streams.model.message import Message
+from streams.process.backoff import Backoff
+from streams.process.logs import get_logger
 
 _log = get_logger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from common.contracts.cancels import CancelReport
 from common.contracts.events import CommandResult, Decision, OrderEvent
-from common.runtime.logs import get_logger
-from common.runtime.message import Message
+from streams.model.message import Message
+from streams.process.logs import get_logger
 
 _log = get_logger(__name__)
 Answer = Decision | CommandResult | OrderEvent | CancelReport

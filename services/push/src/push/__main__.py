@@ -3,8 +3,8 @@
 import argparse
 
 import uvloop
-from common.runtime.logs import configure_logs
-from common.runtime.telemetry import configure_telemetry
+from streams.process.logs import configure_logs
+from streams.process.telemetry import configure_telemetry
 
 from push.process import run
 from push.settings import PushSettings

@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, Final, Protocol
 
-from common.runtime.logs import get_logger
-from common.runtime.telemetry import context_of, is_sampled
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from streams.process.logs import get_logger
+from streams.process.telemetry import context_of, is_sampled
 
 from push import codec, metrics
 from push.domain.commands import (

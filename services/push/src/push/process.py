@@ -3,10 +3,10 @@
 import asyncio
 import signal
 
-from common.runtime.health import HealthReporter
-from common.runtime.logs import get_logger
-from common.runtime.operations import Health
-from common.runtime.web import WebServer
+from streams.process.logs import get_logger
+from streams.service.health import HealthReporter
+from streams.service.operations import Health
+from streams.service.web import WebServer
 
 from push.service import PushService
 from push.settings import PushSettings

@@ -11,16 +11,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
 from common.contracts.views import VIEW_PREFIX, WRITER_VIEW, RedisState, WriterData, view_channel
-from common.runtime.backoff import Backoff
-from common.runtime.cancellation import end
-from common.runtime.logs import get_logger
-from common.runtime.redis_state import UNKNOWN_FACTS, RedisFacts, read_facts
 from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from streams.process.backoff import Backoff
+from streams.process.cancellation import end
+from streams.process.logs import get_logger
+from streams.views.redis_state import UNKNOWN_FACTS, RedisFacts, read_facts
 
 from push import metrics
 from push.codec import EnvelopeError, decode_envelope

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from common.contracts.views import RedisState
-from common.runtime.operations import Health
+from streams.service.operations import Health
 
 from push import codec, metrics
 from push.connection import Connection

@@ -1,9 +1,9 @@
-"""Settings of push; environment variables as in ``common.runtime.settings``."""
+"""Settings of push; environment variables as in ``streams.process.settings``."""
 
 from pathlib import Path
 
-from common.runtime.settings import Settings
 from pydantic import Field
+from streams.process.settings import Settings
 
 
 def built_dashboard() -> Path:

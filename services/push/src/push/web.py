@@ -3,13 +3,13 @@
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from common.runtime.operations import Health, operations_router
-from common.runtime.web import NO_REQUEST_SPANS
 from fastapi import FastAPI, HTTPException, Response, WebSocket
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from redis.exceptions import RedisError
 from starlette.types import Scope as AsgiScope
+from streams.service.operations import Health, operations_router
+from streams.service.web import NO_REQUEST_SPANS
 
 from push import metrics
 from push.connection import Connection

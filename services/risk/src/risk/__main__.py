@@ -2,8 +2,8 @@
 
 import sys
 
-from common.runtime.allocator import keep_freed_memory
-from common.runtime.replica import as_replica
+from streams.process.allocator import keep_freed_memory
+from streams.process.replica import as_replica
 
 from risk.app import build
 from risk.settings import RiskSettings

@@ -5,9 +5,9 @@ from typing import Final
 import msgspec
 from common.contracts.events import CommandResult
 from common.contracts.topics import RISK_DECISIONS, RISK_LEDGER
-from common.runtime.log import StoredRecord
-from common.runtime.message import Message, Output
-from common.runtime.tables import Tables
+from streams.model.log import StoredRecord
+from streams.model.message import Message, Output
+from streams.model.tables import Tables
 
 from risk.domain.account import AccountRow, PositionRow
 from risk.domain.chain import ChainRow, genesis, link

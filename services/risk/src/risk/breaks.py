@@ -9,8 +9,8 @@ from common.contracts.events import BreakAction, ExecutionReport, ReasonCode, Re
 from common.contracts.topics import RISK_BREAKS
 from common.executions import Refusal
 from common.reported import OF_NO_ORDER, Effect, effect_of
-from common.runtime.message import Message, Output, View
-from common.runtime.tables import Tables
+from streams.model.message import Message, Output, View
+from streams.model.tables import Tables
 
 from risk import metrics
 from risk.booking import book, keep

@@ -4,8 +4,8 @@ from typing import Final
 
 from common.contracts.events import ReasonCode
 from common.contracts.values import Side
-from common.runtime.message import Message, Output
-from common.runtime.tables import Tables
+from streams.model.message import Message, Output
+from streams.model.tables import Tables
 
 from risk.booking import answer, book, keep
 from risk.domain.account import AccountRow, OrderRow, PositionRow, intent_conflict

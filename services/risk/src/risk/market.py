@@ -5,7 +5,7 @@ from struct import Struct
 from typing import Final
 
 from common.contracts.market import mark_clock_key
-from common.runtime.tables import GlobalRow, Tables
+from streams.model.tables import GlobalRow, Tables
 
 from risk.domain.account import Mark
 from risk.domain.gate import Market

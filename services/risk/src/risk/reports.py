@@ -8,8 +8,8 @@ from common.contracts.events import ExecType, ExecutionReport, ReasonCode
 from common.contracts.values import OrderType, TimeInForce
 from common.executions import Break, Refusal, Repeat, judge
 from common.reported import NO_EFFECT, Effect, Execution, OrderFacts
-from common.runtime.message import Message, Output
-from common.runtime.tables import Tables
+from streams.model.message import Message, Output
+from streams.model.tables import Tables
 
 from risk.booking import book, keep
 from risk.breaks import open_break

@@ -13,9 +13,9 @@ from common.columns import Column, OutputColumns
 from common.contracts.events import AccountStatus
 from common.contracts.topics import RISK_DECISIONS, RISK_LEDGER
 from common.contracts.values import INT64_MAX, Side
-from common.runtime.blocks import Answers
-from common.runtime.message import Message
-from common.runtime.tables import Table, Tables
+from streams.model.blocks import Answers
+from streams.model.message import Message
+from streams.model.tables import Table, Tables
 
 from risk.booking import last_link
 from risk.domain.account import AccountRow, OrderRow, PositionRow

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from common.contracts.values import INT64_MAX, Symbol
-from common.runtime.settings import Settings
 from pydantic import BaseModel, ConfigDict, Field
+from streams.process.settings import Settings
 
 from risk.domain.gate import Limits
 from risk.tables import DAY_NS

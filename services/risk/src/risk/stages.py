@@ -20,9 +20,9 @@ from common.contracts.topics import (
     RISK_LEDGER,
     Topic,
 )
-from common.runtime.blocks import Answers
-from common.runtime.message import Message, Output, View
-from common.runtime.tables import Tables, Verify
+from streams.model.blocks import Answers
+from streams.model.message import Message, Output, View
+from streams.model.tables import Tables, Verify
 
 from risk.booking import answer, book, keep
 from risk.breaks import break_view, break_views, resolve_break
@@ -248,4 +248,4 @@ def verify_position(key: bytes, position: PositionRow) -> None:
 
 
 VERIFY: Final[Verify] = {"accounts": verify_account, "positions": verify_position}
-"""Each row for itself, while it is restored. See ``runtime.tables.Verify``."""
+"""Each row for itself, while it is restored. See ``streams.model.tables.Verify``."""

@@ -27,8 +27,8 @@ from zlib import crc32
 
 import msgspec
 from common.contracts.topics import MD_MARKS, REF_INSTRUMENTS, RISK_LEDGER
-from common.runtime.row_layouts import struct_layout
-from common.runtime.tables import Changelogged, Codec, Global, TableDeclaration, Tables
+from streams.model.row_layouts import struct_layout
+from streams.model.tables import Changelogged, Codec, Global, TableDeclaration, Tables
 
 from risk.domain.account import (
     AccountRow,
@@ -69,7 +69,7 @@ def row_codec(row: Any) -> Codec:
 
 
 LAYOUT_VERSION: Final = 1
-"""Of the rows of all tables. Whoever raises it adds a migration to the stage: see ``common.runtime.layout``."""
+"""Of the rows of all tables. Whoever raises it adds a migration to the stage: see ``streams.opening.layout``."""
 TABLES: Final[tuple[TableDeclaration, ...]] = (
     Changelogged("accounts", row_codec(AccountRow)),
     Changelogged("positions", row_codec(PositionRow)),

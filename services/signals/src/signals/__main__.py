@@ -2,7 +2,7 @@
 
 import sys
 
-from common.runtime.replica import as_replica
+from streams.process.replica import as_replica
 
 from signals.app import build
 from signals.settings import SignalsSettings

@@ -6,7 +6,7 @@ from typing import Final
 from common.contracts.market import Bars, Depths, Marks, mark_clock_key, vwap_e4
 from common.contracts.topics import MD_BARS, MD_BOOKS, MD_MARKS
 from common.contracts.views import BarData, BookData, QuoteData
-from common.runtime.message import Output, View
+from streams.model.message import Output, View
 
 from signals.domain.layout import Array
 from signals.domain.market import Beat, Effects, MarketState

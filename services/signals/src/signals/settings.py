@@ -1,7 +1,7 @@
 """Settings of the signals service, read from ``TIDEMARK_*`` environment variables."""
 
-from common.runtime.settings import Settings
 from pydantic import Field
+from streams.process.settings import Settings
 
 
 class SignalsSettings(Settings):

@@ -5,8 +5,8 @@ from typing import Final
 
 from common.contracts.ticks import Frame
 from common.contracts.topics import MD_BARS, MD_BOOKS, MD_MARKS, MD_TICKS
-from common.runtime.message import Handled, Message, View
-from common.runtime.tables import Snapshotted, Tables
+from streams.model.message import Handled, Message, View
+from streams.model.tables import Snapshotted, Tables
 
 from signals import metrics
 from signals.domain.market import MarketState

@@ -14,7 +14,7 @@ from itertools import chain as concatenated
 from typing import Any, Final, NamedTuple
 
 from common.contracts.topics import RISK_LEDGER
-from common.runtime.message import Message
+from streams.model.message import Message
 
 _RECORD: Final = re.compile(rb'(\{.*,"chain_seq":([0-9]+)),"chain":"([0-9a-f]{64})"\}', re.DOTALL)
 _NUMBER: Final = re.compile(rb',"chain_seq":[0-9]+\}$')

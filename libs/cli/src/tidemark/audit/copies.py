@@ -10,12 +10,12 @@ import asyncpg
 from common.contracts.events import CASH, ExecutionReport, OrderEvent
 from common.contracts.topics import RISK_GATE_CHANGELOG
 from common.contracts.views import AccountData, Envelope, view_channel
-from common.runtime.settings import Settings
-from common.runtime.store import read_row, read_store, row_key
 from redis.asyncio import Redis
 from risk.domain.account import AccountRow, PositionRow
 from risk.domain.chain import ChainRow
 from risk.tables import CHAIN_KEY, TABLES
+from streams.process.settings import Settings
+from streams.state.store import read_row, read_store, row_key
 
 from tidemark.audit.chain import Head
 from tidemark.audit.checks import Copies

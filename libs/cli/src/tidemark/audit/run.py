@@ -19,10 +19,10 @@ from common.contracts.topics import (
     RISK_LEDGER,
     Topic,
 )
-from common.runtime.message import Message
-from common.runtime.reader import CommittedReader
-from common.runtime.settings import Settings
 from redis.exceptions import RedisError
+from streams.edges.reader import CommittedReader
+from streams.model.message import Message
+from streams.process.settings import Settings
 
 from tidemark.audit.chain import ChainVerifier
 from tidemark.audit.checks import (

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.contracts.topics import RISK_LEDGER
-from common.runtime.reader import CommittedReader
-from common.runtime.settings import Settings
+from streams.edges.reader import CommittedReader
+from streams.process.settings import Settings
 
 from tidemark.audit.chain import ChainFinding, ChainVerifier, Head, as_dict, head_text, parse_head
 from tidemark.audit.copies import gate_stores, read_gate_changelog_heads, read_gate_store_heads

@@ -3,8 +3,8 @@
 import argparse
 
 import uvloop
-from common.runtime.broker_watch import watch_brokers
-from common.runtime.logs import configure_logs
+from streams.kafka.broker_watch import watch_brokers
+from streams.process.logs import configure_logs
 
 from tidemark.auditor.process import run
 from tidemark.auditor.settings import AuditorSettings

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from common.contracts.topics import STAGE_INPUTS, Topic
-from common.runtime.backoff import Backoff
-from common.runtime.errors import Fatal, Retriable
-from common.runtime.kafka import KafkaLog
-from common.runtime.log import Log, Partition
-from common.runtime.logs import get_logger
-from common.runtime.settings import Settings
+from streams.kafka.kafka_log import KafkaLog
+from streams.model.errors import Fatal, Retriable
+from streams.model.log import Log, Partition
+from streams.process.backoff import Backoff
+from streams.process.logs import get_logger
+from streams.process.settings import Settings
 
 from tidemark.auditor import metrics
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 
-from common.runtime.store import StoreFollower
 from risk.domain.account import AccountRow, PositionRow
+from streams.state.store import StoreFollower
 
 from tidemark.audit.chain import Head
 from tidemark.audit.copies import ACCOUNTS, CHAIN, POSITIONS, balance_of, decoded, gate_stores, head_of

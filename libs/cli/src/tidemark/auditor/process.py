@@ -8,15 +8,15 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from common.runtime.backoff import Backoff
-from common.runtime.broker_watch import is_broker_away
-from common.runtime.errors import Retriable
-from common.runtime.health import HealthReporter
-from common.runtime.logs import get_logger
-from common.runtime.operations import Health, operations_router
-from common.runtime.reader import CommittedReader
-from common.runtime.web import NO_REQUEST_SPANS, WebServer
 from fastapi import FastAPI
+from streams.edges.reader import CommittedReader
+from streams.kafka.broker_watch import is_broker_away
+from streams.model.errors import Retriable
+from streams.process.backoff import Backoff
+from streams.process.logs import get_logger
+from streams.service.health import HealthReporter
+from streams.service.operations import Health, operations_router
+from streams.service.web import NO_REQUEST_SPANS, WebServer
 
 from tidemark.auditor import metrics
 from tidemark.auditor.dead_letters import DeadLetterCount, watch_dead_letters

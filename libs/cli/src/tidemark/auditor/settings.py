@@ -1,7 +1,7 @@
 """Settings of the auditor, read from ``TIDEMARK_*`` environment variables."""
 
-from common.runtime.settings import Settings
 from pydantic import Field, SecretStr
+from streams.process.settings import Settings
 
 DEFAULT_POSTGRES = "postgresql://tidemark@127.0.0.1:5432/tidemark"
 

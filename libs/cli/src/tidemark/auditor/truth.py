@@ -12,7 +12,7 @@ from typing import Any, Final
 from common.contracts.breaks import ExecutionBreak
 from common.contracts.events import CommandResult, Decision, ExecutionReport, LedgerEntry, OrderEvent
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_BREAKS, RISK_DECISIONS, RISK_LEDGER, Topic
-from common.runtime.message import Message
+from streams.model.message import Message
 
 from tidemark.audit.chain import ChainVerifier
 from tidemark.audit.digests import RowSums, digest_of

@@ -8,8 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from common.runtime.logs import get_logger
-from common.runtime.store import live_tables
+from streams.process.logs import get_logger
+from streams.state.store import live_tables
 
 from tidemark.auditor import gate, metrics, projection, views
 from tidemark.auditor.compare import (

@@ -20,12 +20,12 @@ from common.contracts.topics import (
     Topic,
 )
 from common.contracts.views import Envelope
-from common.runtime.cancellation import end
-from common.runtime.errors import LogError
-from common.runtime.message import Message
-from common.runtime.reader import CommittedReader
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from streams.edges.reader import CommittedReader
+from streams.model.errors import LogError
+from streams.model.message import Message
+from streams.process.cancellation import end
 
 from tidemark.chaos.invariants import INTENTS_DEAD, Invariants
 from tidemark.chaos.recovery import Lane, Pulses

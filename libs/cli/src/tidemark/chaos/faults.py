@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, Final
 
-from common.runtime.failpoints import VARIABLE
+from streams.process.failpoints import VARIABLE
 
 from tidemark.chaos.recovery import Incident, Lane
 from tidemark.chaos.scene import FIRST, GATE_WORKERS, PASSER_BY, SECOND, SESSION_TIMEOUT_S, TWIN, Scene
@@ -101,7 +101,7 @@ class Kill(Fault):
 
 
 class Failpoint(Fault):
-    """SIGKILL by the process itself at a numbered step of the commit or of opening (``common.runtime.failpoints``)."""
+    """SIGKILL by the process itself at a numbered step of the commit or of opening (``streams.process.failpoints``)."""
 
     expected_s = 14.0
 

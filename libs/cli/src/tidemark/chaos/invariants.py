@@ -11,7 +11,7 @@ from typing import Any
 from common.contracts.events import CASH, Book, Decision, EntryKind, ExecutionReport, LedgerEntry, OrderEvent
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, ORDERS_INTENTS, RAW_SCHEMA, RISK_LEDGER, Topic
 from common.contracts.values import order_id_of
-from common.runtime.message import Message
+from streams.model.message import Message
 
 from tidemark.audit.checks import Place
 from tidemark.audit.fold import Findings, LedgerFold

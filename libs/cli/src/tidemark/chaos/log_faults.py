@@ -13,11 +13,11 @@ from common.contracts.topics import (
     RISK_DECISIONS,
     Topic,
 )
-from common.runtime.kafka import KafkaLog
-from common.runtime.log import Partition, Record
-from common.runtime.settings import Settings
-from common.runtime.store import CHANGELOG_KEY, destroy, read_row
 from common.testing.accidents import recreate, trim
+from streams.kafka.kafka_log import KafkaLog
+from streams.model.log import Partition, Record
+from streams.process.settings import Settings
+from streams.state.store import CHANGELOG_KEY, destroy, read_row
 
 from tidemark.chaos.faults import Fault, healed
 from tidemark.chaos.recovery import Incident, Lane

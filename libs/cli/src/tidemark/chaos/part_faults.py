@@ -4,8 +4,8 @@ import asyncio
 from typing import Final
 
 from common.contracts.topics import RISK_GATE_CHANGELOG
-from common.runtime.admin import leaders
-from common.runtime.errors import LogError
+from streams.kafka.admin import leaders
+from streams.model.errors import LogError
 
 from tidemark.chaos.faults import Fault
 from tidemark.chaos.recovery import Incident, Lane

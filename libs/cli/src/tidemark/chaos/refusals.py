@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from common.contracts.topics import Topic
-from common.runtime.claims import is_ownership
-from common.runtime.log import Log, Partition
+from streams.model.log import Log, Partition
+from streams.opening.claims import is_ownership
 
 from tidemark.chaos.scene import Scene
 from tidemark.metrics import scrape, total

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from common.contracts.topics import ORDERS_INTENTS, PARTITIONS, RISK_DECISIONS
-from common.runtime.failpoints import FAILPOINTS, SOURCE_FAILPOINTS
+from streams.process.failpoints import FAILPOINTS, SOURCE_FAILPOINTS
 
 from tidemark.chaos.faults import Failpoint, Fault, Kill, Rebalances, SameId, Zombie
 from tidemark.chaos.log_faults import ForeignTransaction, RecreatedTopic, TrimmedChangelog

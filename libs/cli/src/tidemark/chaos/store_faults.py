@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 from typing import Final
 
-from common.runtime.store import destroy, live_tables
+from streams.state.store import destroy, live_tables
 
 from tidemark.chaos.faults import Fault, worker_of
 from tidemark.chaos.recovery import Incident

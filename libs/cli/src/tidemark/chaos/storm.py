@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from common.contracts.topics import PARTITIONS
-from common.runtime.errors import LogError
 from common.testing.stack import Jvm, PartsError
+from streams.model.errors import LogError
 
 from tidemark.audit.run import Audit, Report
 from tidemark.chaos.clocks import Clocks

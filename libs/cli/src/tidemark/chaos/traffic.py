@@ -11,9 +11,9 @@ from typing import Final, Self
 from common.contracts.events import OrderIntent
 from common.contracts.topics import ORDERS_INTENTS
 from common.contracts.values import order_id_of
-from common.runtime.errors import Retriable
-from common.runtime.sender import Sender
-from common.runtime.settings import Settings
+from streams.edges.sender import Sender
+from streams.model.errors import Retriable
+from streams.process.settings import Settings
 
 from tidemark.load.clients import PersistentGateway
 from tidemark.load.driver import Gateway, Load, Tally, Verdict

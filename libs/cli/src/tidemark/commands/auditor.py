@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 import uvloop
-from common.runtime.logs import configure_logs
-from common.runtime.settings import default_data_dir
 from pydantic import SecretStr
+from streams.process.logs import configure_logs
+from streams.process.settings import default_data_dir
 
 from tidemark import console
 from tidemark.auditor.process import run

@@ -12,9 +12,9 @@ from common.contracts.breaks import BreakResolution, ExecutionBreak
 from common.contracts.events import BreakAction
 from common.contracts.topics import RISK_BREAKS
 from common.contracts.values import E4
-from common.runtime.settings import Settings
 from rich.markup import escape
 from rich.table import Table
+from streams.process.settings import Settings
 
 from tidemark import console
 from tidemark.log_end import read_committed

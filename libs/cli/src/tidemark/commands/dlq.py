@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 from common.contracts.topics import STAGE_INPUTS
-from common.runtime.settings import Settings
 from rich.markup import escape
 from rich.table import Table
+from streams.process.settings import Settings
 
 from tidemark import console
 from tidemark.dead_letters import Letter, letter_named, letters, operation_of, send

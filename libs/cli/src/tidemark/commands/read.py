@@ -8,10 +8,10 @@ from typing import IO, Annotated
 
 import typer
 from common.contracts.topics import Topic
-from common.runtime.message import Message
-from common.runtime.reader import CommittedReader
-from common.runtime.settings import Settings
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from streams.edges.reader import CommittedReader
+from streams.model.message import Message
+from streams.process.settings import Settings
 
 from tidemark import console
 from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from common.runtime.logs import configure_logs
 from ingest.domain.anomalies import Report
 from ingest.domain.feed_date import FeedDateError, date_from_name
 from ingest.domain.framing import FramingError
 from ingest.domain.pace import parse_speed
 from ingest.replay import replay as feed_replay
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from streams.process.logs import configure_logs
 
 from tidemark import console
 from tidemark.control import ask

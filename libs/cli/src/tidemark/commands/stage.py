@@ -9,10 +9,10 @@ from typing import Annotated, Any, Final
 import httpx
 import typer
 from common.contracts.topics import RUNTIME_OPERATIONS
-from common.runtime.group_members import group_members
-from common.runtime.settings import Settings
 from rich.markup import escape
 from rich.table import Table
+from streams.group.members import group_members
+from streams.process.settings import Settings
 
 from tidemark import console
 from tidemark.operations import operators_log

@@ -11,11 +11,11 @@ from typing import Annotated, Final
 import typer
 from common.contracts.topics import TOPICS, Topic, with_dead_letters
 from common.fleet_topics import create_topics
-from common.runtime.kafka import KafkaLog
-from common.runtime.settings import Settings
-from common.runtime.topic_settings import Drift, FoundTopics, drifts
 from rich.markup import escape
 from rich.table import Table
+from streams.kafka.kafka_log import KafkaLog
+from streams.kafka.topic_settings import Drift, FoundTopics, drifts
+from streams.process.settings import Settings
 
 from tidemark import console
 from tidemark.operations import Operation, carry_out, operators_log

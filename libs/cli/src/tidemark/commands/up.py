@@ -10,12 +10,12 @@ from typing import Annotated, Any, Final
 
 import typer
 from common.contracts.topics import TOPICS
-from common.runtime.reader import CommittedReader
 from common.testing.stack.errors import PartsError
 from common.testing.stack.processes import log_tail
 from common.testing.stack.provider import fetch_native
 from rich.markup import escape
 from rich.table import Column, Table
+from streams.edges.reader import CommittedReader
 
 from tidemark import console, metrics
 from tidemark.control import ask

@@ -8,8 +8,8 @@ from typing import Final
 
 from common.contracts.events import OrderIntent
 from common.contracts.topics import ORDERS_INTENTS
-from common.runtime.sender import Sender
-from common.runtime.settings import Settings
+from streams.edges.sender import Sender
+from streams.process.settings import Settings
 
 from tidemark.load.plan import Action, ActionKind, Quote, order_of
 

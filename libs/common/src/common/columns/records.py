@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from aiokafka.record.util import encode_varint
+from streams.model.blocks import OutputBlock, RecordBlock
+from streams.model.log import RecordFields
+from streams.model.message import Headers
 
 from common.columns.record_kernel import RECORD_BYTES, write_records
 from common.contracts.topics import Topic
-from common.runtime.blocks import OutputBlock, RecordBlock
-from common.runtime.log import RecordFields
-from common.runtime.message import Headers
 
 Array = npt.NDArray[Any]
 _NO_HEADERS = b"\x00"

@@ -46,7 +46,7 @@ def layout_changes(old: JsonSchema, new: JsonSchema) -> tuple[str, ...]:
 
 
 def row_changes(old: JsonSchema, new: JsonSchema) -> tuple[str, ...]:
-    """Why rows of two descriptions, by table, are not each read by the other's reader; see ``common.runtime.layout``.
+    """Why rows of two descriptions, by table, are not each read by the other's reader; see ``streams.opening.layout``.
 
     Either JSON Schemas, or of arrays: those grow at the end, by fields with a default. A new table begins empty.
     """

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from common.runtime.http.problems import PREFIX, SERVER_PROBLEMS, ProblemKind
+from streams.service.http.problems import PREFIX, SERVER_PROBLEMS, ProblemKind
 
 PROBLEMS: Final[dict[str, ProblemKind]] = {
     "malformed-request": ProblemKind(400, "The request is malformed", "a field, header or path does not fit; `errors`"),

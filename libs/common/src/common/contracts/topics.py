@@ -9,16 +9,15 @@ from typing import Any, Final
 
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
+from streams.model.topics import CHANGELOG_SCHEMA as CHANGELOG_SCHEMA
+from streams.model.topics import DAY_MS as DAY_MS
+from streams.model.topics import DEFAULT_PARTITIONS, changelog_topic, register_topic
+from streams.model.topics import RAW_SCHEMA as RAW_SCHEMA
+from streams.model.topics import Schema as Schema
+from streams.model.topics import Topic as Topic
 
 from common.contracts import breaks, cancels, events, market, reference, ticks
 from common.contracts.span_ids import ids_of
-from common.runtime.topics import CHANGELOG_SCHEMA as CHANGELOG_SCHEMA
-from common.runtime.topics import DAY_MS as DAY_MS
-from common.runtime.topics import DEFAULT_PARTITIONS, changelog_topic
-from common.runtime.topics import RAW_SCHEMA as RAW_SCHEMA
-from common.runtime.topics import STAGES as STAGES
-from common.runtime.topics import Schema as Schema
-from common.runtime.topics import Topic as Topic
 
 PARTITIONS: Final = DEFAULT_PARTITIONS
 
@@ -145,6 +144,7 @@ ORDERS_CANCEL_REPORTS: Final = Topic(
     purpose="answers to cancel requests that no event of an order gives",
 )
 
+STAGES: Final = register_topic("runtime.stages")
 RUNTIME_OPERATIONS: Final = Topic(
     "runtime.operations",
     "operation",

@@ -16,15 +16,15 @@ How they are written, and how a reader knows that it has missed one, is the prot
 
 from typing import Final
 
-from common.runtime.view_protocol import VIEW_PREFIX as VIEW_PREFIX
-from common.runtime.view_protocol import WRITER_VIEW as WRITER_VIEW
-from common.runtime.view_protocol import Envelope as Envelope
-from common.runtime.view_protocol import HealthData as HealthData
-from common.runtime.view_protocol import RedisState as RedisState
-from common.runtime.view_protocol import Stamps as Stamps
-from common.runtime.view_protocol import ViewModel as ViewModel
-from common.runtime.view_protocol import WriterData as WriterData
-from common.runtime.view_protocol import view_channel as view_channel
+from streams.views.protocol import VIEW_PREFIX as VIEW_PREFIX
+from streams.views.protocol import WRITER_VIEW as WRITER_VIEW
+from streams.views.protocol import Envelope as Envelope
+from streams.views.protocol import HealthData as HealthData
+from streams.views.protocol import RedisState as RedisState
+from streams.views.protocol import Stamps as Stamps
+from streams.views.protocol import ViewModel as ViewModel
+from streams.views.protocol import WriterData as WriterData
+from streams.views.protocol import view_channel as view_channel
 
 BARS_RETAINED: Final = 600
 FILLS_RETAINED: Final = 200

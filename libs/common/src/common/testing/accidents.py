@@ -8,12 +8,12 @@ from typing import Any, Final
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import PolicyViolationError
+from streams.kafka.kafka_log import KafkaLog
+from streams.kafka.topic_settings import settings_of
+from streams.model.log import Partition
 
 from common.contracts.topics import Topic
 from common.fleet_topics import create_topics
-from common.runtime.kafka import KafkaLog
-from common.runtime.log import Partition
-from common.runtime.topic_settings import settings_of
 
 WITHIN_S: Final = 30.0
 POLL_S: Final = 0.1

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from common.runtime.log import Log, Partition, Record
+from streams.model.log import Log, Partition, Record
 
 ROWS_PER_TRANSACTION: Final = 5_000
 ROWS_PER_APPEND: Final = 500

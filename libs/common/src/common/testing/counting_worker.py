@@ -6,13 +6,14 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+from streams.model.declaration import Stage
+from streams.model.message import Message, Output
+from streams.model.tables import Changelogged, Codec, Tables
+from streams.process.logs import configure_logs
+from streams.process.settings import Settings
+from streams.stage.runner import StageService
+
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.runtime.declaration import Stage
-from common.runtime.logs import configure_logs
-from common.runtime.message import Message, Output
-from common.runtime.settings import Settings
-from common.runtime.stage import StageService
-from common.runtime.tables import Changelogged, Codec, Tables
 
 PARTITIONS = 2
 

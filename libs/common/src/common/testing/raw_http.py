@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import FastAPI
-
-from common.runtime.http.limits import HttpLimits
-from common.runtime.web import WebServer
+from streams.process.http_limits import HttpLimits
+from streams.service.web import WebServer
 
 HOST: Final = b"Host: localhost\r\n"
 DEADLINE_S: Final = 10.0

@@ -1,4 +1,4 @@
-"""Writes views to Redis as ``common.runtime.views`` does, for tests of what reads them."""
+"""Writes views to Redis as ``streams.views.publisher`` does, for tests of what reads them."""
 
 import time
 from collections import defaultdict

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from common.contracts.problems import PROBLEMS, problem_type
 from common.contracts.values import INT64_MAX
-from common.runtime.http.answers import MEDIA_TYPE
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from streams.service.http.answers import MEDIA_TYPE
 
 from orders.api.problems import ProblemDetails
 

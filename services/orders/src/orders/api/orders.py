@@ -7,8 +7,8 @@ from common.contracts.cancels import CancelOutcome, CancelReport
 from common.contracts.events import Decision, OrderEvent, OrderState, ReasonCode
 from common.contracts.span_ids import ids_of
 from common.contracts.values import OrderId
-from common.runtime.telemetry import mark_span
 from fastapi import APIRouter, Path, Response
+from streams.process.telemetry import mark_span
 
 from orders.api.bodies import JsonRoute
 from orders.api.cancels import PendingCancel, too_many_pending

@@ -8,8 +8,6 @@ from typing import Any, Final
 
 from common.contracts.events import TRANSIENT_REASONS, CommandResult, Decision
 from common.contracts.problems import PROBLEMS, problem_type
-from common.runtime.http.answers import MEDIA_TYPE, RETRY_AFTER_S
-from common.runtime.http.trace_ids import MEMBER, current_trace_id
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -17,6 +15,8 @@ from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
+from streams.process.trace_ids import MEMBER, current_trace_id
+from streams.service.http.answers import MEDIA_TYPE, RETRY_AFTER_S
 
 from orders.desk import NotReady, NoVerdict
 from orders.trouble import DatabaseAway, Trouble

@@ -5,9 +5,9 @@ A collector that decides at a trace's end keeps those that clients asked for, by
 
 from typing import Final
 
-from common.runtime.telemetry import continued_span, is_sampled
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streams.process.telemetry import continued_span, is_sampled
 
 TRACED: Final = "/v1/"
 CLIENT_SAMPLED: Final = "tidemark.client_sampled"

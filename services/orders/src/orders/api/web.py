@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from common.runtime.web import NO_REQUEST_SPANS
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from streams.service.web import NO_REQUEST_SPANS
 
 from orders.api.accounts import commands_router
 from orders.api.cancels import mass_cancels_router

@@ -3,8 +3,8 @@
 from common.contracts.events import ExecutionReport
 from common.contracts.topics import ORDERS_EXECUTIONS
 from common.contracts.values import Side
-from common.runtime.message import Output
-from common.runtime.tables import Tables
+from streams.model.message import Output
+from streams.model.tables import Tables
 
 from orders.domain.venue import SymbolBook, Working, limit_of, priority_prefix
 from orders.rows import ring_key

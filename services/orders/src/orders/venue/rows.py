@@ -13,7 +13,7 @@ session  ``now``                             TradingSession that the exchange's 
 from typing import Final
 
 from common.contracts.topics import MD_MARKS
-from common.runtime.tables import Changelogged, Codec, Global
+from streams.model.tables import Changelogged, Codec, Global
 
 from orders.domain.sessions import TradingSession
 from orders.domain.venue import SymbolBook, Working
@@ -25,7 +25,7 @@ CLOSED_REMEMBERED: Final = 50_000
 SESSION_KEY: Final = b"now"
 
 LAYOUT_VERSION: Final = 1
-"""Of the rows of all tables. Whoever raises it adds a migration to the stage: see ``common.runtime.layout``."""
+"""Of the rows of all tables. Whoever raises it adds a migration to the stage: see ``streams.opening.layout``."""
 TABLES: Final = (
     Changelogged("orders", json_codec(Working)),
     Changelogged("books", json_codec(SymbolBook)),

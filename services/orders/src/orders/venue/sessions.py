@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Final
 
 from common.contracts.values import Side
-from common.runtime.message import Handled, Output
-from common.runtime.tables import Tables
+from streams.model.message import Handled, Output
+from streams.model.tables import Tables
 
 from orders.domain.sessions import TradingSession
 from orders.domain.venue import Working, expire, priority_prefix

@@ -18,8 +18,8 @@ from common.contracts.events import ExecutionReport, VenueCancel, VenueOrder
 from common.contracts.market import MARK, mark_clock_key
 from common.contracts.topics import MD_MARKS, ORDERS_EXECUTIONS, VENUE_ORDERS, market_partition
 from common.contracts.values import Side
-from common.runtime.message import Handled, Message, Output
-from common.runtime.tables import GlobalRow, Tables
+from streams.model.message import Handled, Message, Output
+from streams.model.tables import GlobalRow, Tables
 
 from orders.domain.sessions import Calendar, TradingSession
 from orders.domain.venue import (

@@ -7,17 +7,18 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from common.runtime.assignment import Assignment
-from common.runtime.backoff import Backoff
-from common.runtime.declaration import Stage
-from common.runtime.log import Partition
-from common.runtime.settings import Settings
-from common.runtime.stage import StageRunner
-from common.runtime.standby import Standby
-from common.runtime.store import position_key
-from common.runtime.task import Task
-from common.testing.memory_log import MemoryLog
-from common.testing.memory_store import MemoryStore
+from streams.group.assignment import Assignment
+from streams.model.declaration import Stage
+from streams.model.log import Partition
+from streams.process.backoff import Backoff
+from streams.process.settings import Settings
+from streams.stage.runner import StageRunner
+from streams.stage.standby import Standby
+from streams.stage.task import Task
+from streams.state.store import position_key
+from streams.testing.memory_log import MemoryLog
+from streams.testing.memory_store import MemoryStore
+
 from common.testing.simulation import harms
 from common.testing.simulation.network import Killed, Process, ProcessLog, Weather
 from common.testing.simulation.strangers import Strangers

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from common.runtime import lane, overlay, store, task, transaction
-from common.runtime.errors import Fenced, LogError, Retriable
-from common.runtime.handling import PoisonError
-from common.runtime.log import Partition, Record, Records
-from common.testing.memory_log import MemoryLog
-from common.testing.memory_store import MemoryStore
+from streams.commit import lane, transaction
+from streams.commit.handling import PoisonError
+from streams.model.errors import Fenced, LogError, Retriable
+from streams.model.log import Partition, Record, Records
+from streams.stage import task
+from streams.state import overlay, store
+from streams.testing.memory_log import MemoryLog
+from streams.testing.memory_store import MemoryStore
+
 from common.testing.simulation import (
     log_faults,
     opening_faults,

@@ -8,9 +8,10 @@ import random
 from collections.abc import Sequence
 from typing import Final
 
-from common.runtime.store import CHANGELOG_KEY, position_key
-from common.runtime.store_errors import StoreFault
-from common.testing.memory_store import MemoryStore
+from streams.state.store import CHANGELOG_KEY, position_key
+from streams.state.store_errors import StoreFault
+from streams.testing.memory_store import MemoryStore
+
 from common.testing.simulation.work import INPUTS
 
 HARMS: Final = (

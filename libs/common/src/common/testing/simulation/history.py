@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from common.runtime.log import Partition, Record
-from common.runtime.settings import Settings
-from common.runtime.standby import Standby
-from common.testing.memory_log import MemoryLog
-from common.testing.memory_store import MemoryStore
+from streams.model.log import Partition, Record
+from streams.process.settings import Settings
+from streams.stage.standby import Standby
+from streams.testing.memory_log import MemoryLog
+from streams.testing.memory_store import MemoryStore
+
 from common.testing.simulation import clock, work
 from common.testing.simulation.cluster import Cluster, Producers
 from common.testing.simulation.harms import HARMS

@@ -5,11 +5,17 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from common.runtime import continuity, identity, log_rows, restore, stage, task, transaction
-from common.runtime.errors import Refused
-from common.runtime.log import Log, Partition
-from common.runtime.store import Store
-from common.testing.lineage import Lineage
+from streams.commit import transaction
+from streams.model.errors import Refused
+from streams.model.log import Log, Partition
+from streams.opening import continuity, restore
+from streams.opening import log_identity as identity
+from streams.stage import runner as stage
+from streams.stage import task
+from streams.state import log_rows
+from streams.state.store import Store
+from streams.testing.lineage import Lineage
+
 from common.testing.simulation import work
 from common.testing.simulation.replacing import replaced
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from common.runtime.errors import Retriable
-from common.runtime.log import Partition, Records, StoredRecord
-from common.testing.memory_clients import MemoryProducer, MemoryReader
-from common.testing.memory_log import MemoryLog
+from streams.model.errors import Retriable
+from streams.model.log import Partition, Records, StoredRecord
+from streams.testing.memory_clients import MemoryProducer, MemoryReader
+from streams.testing.memory_log import MemoryLog
 
 T = TypeVar("T")
 REQUEST_TIMEOUT_S = 2.0

@@ -6,9 +6,13 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from common.runtime import lane, restore, store, task
-from common.runtime.log import Partition
-from common.testing.memory_clients import MemoryReader
+from streams.commit import lane
+from streams.model.log import Partition
+from streams.opening import restore
+from streams.stage import task
+from streams.state import store
+from streams.testing.memory_clients import MemoryReader
+
 from common.testing.simulation.network import ProcessLog, ProcessProducer
 from common.testing.simulation.replacing import replaced
 from common.testing.simulation.work import CHANGELOG, PARTITIONS

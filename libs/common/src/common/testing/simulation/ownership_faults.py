@@ -5,10 +5,13 @@ from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from common.runtime import claims, lane, restore, task, transaction
-from common.runtime.claims import Claims
-from common.runtime.errors import LogError
-from common.runtime.ownership import Taking
+from streams.commit import lane, transaction
+from streams.model.errors import LogError
+from streams.opening import claims, restore
+from streams.opening.claims import Claims
+from streams.opening.ownership import Taking
+from streams.stage import task
+
 from common.testing.simulation.replacing import replaced
 
 

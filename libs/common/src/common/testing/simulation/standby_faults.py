@@ -5,12 +5,13 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from common.runtime import restore
-from common.runtime.backoff import Backoff
-from common.runtime.log import Partition, StoredRecord
-from common.runtime.restore import ChangelogCopy
-from common.runtime.standby import Standby, Standbys
-from common.testing.memory_clients import MemoryReader
+from streams.model.log import Partition, StoredRecord
+from streams.opening import restore
+from streams.opening.restore import ChangelogCopy
+from streams.process.backoff import Backoff
+from streams.stage.standby import Standby, Standbys
+from streams.testing.memory_clients import MemoryReader
+
 from common.testing.simulation.network import ProcessLog, ProcessReader
 from common.testing.simulation.replacing import replaced
 

@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from common.runtime import given_up, lane, layout, overlay, store, task, transaction
-from common.runtime.store_errors import CorruptStore
-from common.testing import memory_store
+from streams.commit import lane, transaction
+from streams.opening import layout
+from streams.stage import given_up, task
+from streams.state import overlay, store
+from streams.state.store_errors import CorruptStore
+from streams.testing import memory_store
+
 from common.testing.simulation.log_faults import together
 from common.testing.simulation.replacing import replaced
 

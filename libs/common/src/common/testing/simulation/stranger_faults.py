@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from common.runtime import assignment
-from common.runtime.log import StoredRecord
-from common.testing.memory_clients import MemoryReader
+from streams.group import assignment
+from streams.model.log import StoredRecord
+from streams.testing.memory_clients import MemoryReader
+
 from common.testing.simulation import work
 from common.testing.simulation.network import ProcessReader
 from common.testing.simulation.replacing import replaced

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
+from streams.group.assignment import StandbyAssignor
+from streams.model.errors import Fenced
+from streams.model.log import Partition, Record
+from streams.model.message import Headers
+from streams.testing.memory_clients import MemoryProducer
+from streams.testing.memory_log import MemoryLog
 
-from common.runtime.assignment import StandbyAssignor
-from common.runtime.errors import Fenced
-from common.runtime.log import Partition, Record
-from common.runtime.message import Headers
-from common.testing.memory_clients import MemoryProducer
-from common.testing.memory_log import MemoryLog
 from common.testing.simulation.work import INPUTS, PARTITIONS
 
 OPEN_S: Final = (0.5, 20.0)

@@ -11,16 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from streams.model.declaration import Stage
+from streams.model.log import StoredRecord
+from streams.model.message import Message, Output
+from streams.model.tables import Changelogged, Codec, Tables
+from streams.opening.claims import is_ownership
+from streams.state.overlay import TaskTables
+from streams.state.store import CHANGELOG_KEY
+from streams.testing.memory_log import MemoryLog
+from streams.testing.memory_store import MemoryStore
+
 from common.contracts.topics import RAW_SCHEMA, Topic
-from common.runtime.claims import is_ownership
-from common.runtime.declaration import Stage
-from common.runtime.log import StoredRecord
-from common.runtime.message import Message, Output
-from common.runtime.overlay import TaskTables
-from common.runtime.store import CHANGELOG_KEY
-from common.runtime.tables import Changelogged, Codec, Tables
-from common.testing.memory_log import MemoryLog
-from common.testing.memory_store import MemoryStore
 
 PARTITIONS: Final = 2
 

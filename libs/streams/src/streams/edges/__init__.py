@@ -1,0 +1,1 @@
+"""Where records enter and leave beside stages: sources, senders, tails and projections."""

@@ -1,0 +1,75 @@
+"""Creates topics as they are declared, and asks who leads their partitions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from streams.kafka.client_errors import translated
+from streams.kafka.topic_settings import settings_of
+from streams.model.errors import Fatal
+from streams.model.topics import Topic
+
+
+def _new_topics(topics: Sequence[Topic], replication: int) -> list[NewTopic]:
+    wanted = []
+    for topic in topics:
+        config = {setting.name: setting.value for setting in settings_of(topic, replication)}
+        wanted.append(NewTopic(topic.name, topic.partitions, replication, topic_configs=config))
+    return wanted
+
+
+async def create_topics(bootstrap: str, topics: Sequence[Topic], replication: int = 1) -> list[str]:
+    """Creates what is missing; returns the names created.
+
+    Raises Retriable where no broker answers, Fatal where the broker refuses.
+    """
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="tidemark-admin")
+    with translated(f"connect to {bootstrap}"):
+        await client.start()
+    try:
+        with translated("create topics"):
+            response = await client.create_topics(_new_topics(topics, replication))
+        created = []
+        for name, code, *message in response.topic_errors:
+            error = for_code(code)
+            if code == 0:
+                created.append(name)
+            elif error is not TopicAlreadyExistsError:
+                raise Fatal(f"cannot create topic {name}: {error.__name__} {message}")
+        return created
+    finally:
+        await client.close()
+
+
+async def create_beside(bootstrap: str, topic: Topic, beside: str) -> None:
+    """Creates a topic where it is missing, with as many replicas as another one has.
+
+    Raises Retriable where no broker answers, Fatal where the broker refuses.
+    """
+    (partition, *_) = await _partitions(bootstrap, beside)
+    await create_topics(bootstrap, [topic], len(partition["replicas"]))
+
+
+async def leaders(bootstrap: str, topic: str) -> dict[int, int]:
+    """Partition → id of the broker that leads it; -1 where none does.
+
+    Raises Retriable where no broker answers, Fatal where there is no such topic.
+    """
+    return {int(each["partition"]): int(each["leader"]) for each in await _partitions(bootstrap, topic)}
+
+
+async def _partitions(bootstrap: str, topic: str) -> list[dict[str, Any]]:
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="tidemark-admin")
+    with translated(f"connect to {bootstrap}"):
+        await client.start()
+    try:
+        with translated(f"describe {topic}"):
+            (found,) = await client.describe_topics([topic])
+    finally:
+        await client.close()
+    if found["error_code"]:
+        raise Fatal(f"cannot describe topic {topic}: {for_code(found['error_code']).__name__}")
+    partitions: list[dict[str, Any]] = found["partitions"]
+    return partitions

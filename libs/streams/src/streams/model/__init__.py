@@ -1,0 +1,1 @@
+"""What users declare and handlers hold: topics, messages, tables, stages; and what a stage needs of a log."""

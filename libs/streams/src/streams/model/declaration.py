@@ -1,0 +1,96 @@
+"""What a stage is: its topics, tables and handlers, and the names that follow from them."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from streams.model.blocks import Answers
+from streams.model.log import Partition, StoredRecord
+from streams.model.message import Handled, Message, View
+from streams.model.row_check import RowCheck
+from streams.model.tables import (
+    FIRST_VERSION,
+    Changelogged,
+    Global,
+    Migration,
+    Snapshotted,
+    TableDeclaration,
+    Tables,
+    Verify,
+)
+from streams.model.topics import Topic
+from streams.process.settings import Settings
+
+Handler = Callable[[Message, Tables, int], Handled]
+BatchHandler = Callable[[Sequence[Message], Tables, int], Iterator[Answers | int]]
+"""Goes through a batch: answers to the next messages at once, or how many of the next ones are the handler's.
+
+Where it raises, the whole batch is the handler's: it finds the message that is to be refused, if there is one.
+"""
+Continues = Callable[[Tables, StoredRecord | None], None]
+"""Holds a stage's state to the last committed record of an output, of the task's own partition number (None: there is
+none). Raises ValueError where what the stage would write next does not continue it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What ``@app.stage`` declared."""
+
+    app: str
+    name: str
+    handler: Handler
+    inputs: tuple[Topic, ...]
+    outputs: tuple[Topic, ...]
+    changelog: Topic
+    tables: tuple[TableDeclaration, ...] = ()
+    views: Callable[[Tables], Iterable[View]] | None = None
+    shows: Mapping[str, Callable[[bytes], View]] = field(default_factory=dict)
+    verify: Verify = field(default_factory=dict)
+    batch_handler: BatchHandler | None = None
+    continues: Mapping[Topic, Continues] = field(default_factory=dict)
+    register: Topic | None = None
+    """Where partitions that were ever worked on are named; without it an empty changelog is a beginning."""
+    version: int = FIRST_VERSION
+    """Of the layout of all changelogged tables' rows; raised with a migration from the one before."""
+    migrations: Mapping[int, Migration] = field(default_factory=dict)
+    """Version → how its rows become those of the next one."""
+    missing: frozenset[str] = frozenset()
+    """Dead-letter topics that were not created."""
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.app}.{self.name}"
+
+    def writes(self, partition: int) -> list[Partition]:
+        """Everywhere a task's transaction may write."""
+        outputs = [Partition(topic.name, number) for topic in self.outputs for number in range(topic.partitions)]
+        dead_letters = [topic.dead_letters for topic in self.inputs if topic.dead_letters not in self.missing]
+        set_aside = [Partition(name, partition) for name in dead_letters]
+        register = [Partition(self.register.name, 0)] if self.register else []
+        return [Partition(self.changelog.name, partition), *outputs, *set_aside, *register]
+
+    def task_id(self, partition: int) -> str:
+        """Transactional id of the producer that serves this partition and no other."""
+        return f"{self.full_name}.{partition}"
+
+    def process_id(self, worker_id: str) -> str:
+        """Transactional id of the producer that serves every partition of a worker."""
+        return f"{self.full_name}.worker.{worker_id}"
+
+    def store_path(self, settings: Settings, partition: int) -> Path:
+        """Where a process keeps the partition's store, whether it serves it or follows it."""
+        return settings.data_dir / self.app / self.name / str(partition) / "store"
+
+    def row_check(self, *, strict: bool = False) -> RowCheck | None:
+        """What restored rows are held to; ``strict``: those of every table must be decodable."""
+        return RowCheck(self.changelogged(), self.verify, every=strict) if self.verify or strict else None
+
+    def changelogged(self) -> list[Changelogged]:
+        return [table for table in self.tables if isinstance(table, Changelogged)]
+
+    def snapshotted(self) -> Snapshotted[Any] | None:
+        return next((table for table in self.tables if isinstance(table, Snapshotted)), None)
+
+    def globals(self) -> list[Global]:
+        return [table for table in self.tables if isinstance(table, Global)]

@@ -1,0 +1,112 @@
+"""What a topic is: its name, what its records look like, and how it is to be kept on the broker."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from pydantic import TypeAdapter
+
+DEFAULT_PARTITIONS: Final = 4
+DAY_MS: Final = 86_400_000
+DEAD_LETTER_RETENTION_MS: Final = 30 * DAY_MS
+Cleanup = Literal["delete", "compact"]
+
+
+def _names_nothing(_body: Any) -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """How a record's value is read and written. ``decode`` raises ValueError (or a subclass) for a poison value.
+
+    ``encode`` takes what ``decode`` returns; JSON schemas also take bytes, as they are, from a writer whose own encoder
+    a test holds to the model byte by byte.
+    """
+
+    name: str
+    decode: Callable[[bytes], Any]
+    encode: Callable[[Any], bytes]
+    model: TypeAdapter[Any] | None = None
+    """The pydantic side of it, where there is one: JSON Schemas are exported from here."""
+    version: int = 1
+    """Raised with every change that a reader notices."""
+    ids: Callable[[Any], Mapping[str, str]] = _names_nothing
+    """Attributes by which the span of a decoded record is found, such as the id of an order."""
+
+
+def _bytes(value: bytes) -> bytes:
+    return value
+
+
+RAW_SCHEMA: Final = Schema("raw", _bytes, _bytes)
+CHANGELOG_SCHEMA: Final = Schema("changelog", _bytes, _bytes)
+REGISTER_SCHEMA: Final = Schema("register", _bytes, _bytes)
+TEXT_SCHEMA: Final = Schema("text", bytes.decode, str.encode)
+"""UTF-8."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic. ``key`` says what its records are keyed by, for the reader. ``retention_ms`` -1: for ever."""
+
+    name: str
+    key: str
+    schema: Schema
+    owner: str
+    partitions: int = DEFAULT_PARTITIONS
+    cleanup: Cleanup = "delete"
+    retention_ms: int = 7 * DAY_MS
+    purpose: str = ""
+    config: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def dead_letters(self) -> str:
+        """Name of the topic that takes this topic's poison messages."""
+        return f"{self.name}.dlq"
+
+    @property
+    def dead_letter_topic(self) -> "Topic":
+        """The topic of that name: a poison message is set aside on the partition that it came from."""
+        return Topic(
+            self.dead_letters,
+            self.key,
+            RAW_SCHEMA,
+            self.owner,
+            self.partitions,
+            retention_ms=DEAD_LETTER_RETENTION_MS,
+            purpose=f"what of {self.name} could not be handled",
+        )
+
+    @property
+    def holds_state(self) -> bool:
+        """Whether a stage is restored from it: rows of it must never be lost, deletions included."""
+        return self.schema is CHANGELOG_SCHEMA or self.schema is REGISTER_SCHEMA
+
+
+def changelog_topic(app: str, stage: str, partitions: int = DEFAULT_PARTITIONS) -> Topic:
+    """The changelog of a stage. It has as many partitions as the stage's inputs."""
+    return Topic(
+        f"{app}.{stage}.changelog",
+        "table/key, or position/topic",
+        CHANGELOG_SCHEMA,
+        app,
+        partitions,
+        cleanup="compact",
+        retention_ms=-1,
+        purpose=f"rows and input positions of stage {app}.{stage}",
+    )
+
+
+def register_topic(name: str = "streams.stages") -> Topic:
+    """The register of every stage on a cluster; the first stage that starts there creates it."""
+    return Topic(
+        name,
+        "stage.partition",
+        REGISTER_SCHEMA,
+        "every service with a stage",
+        partitions=1,
+        cleanup="compact",
+        retention_ms=-1,
+        purpose="stages' partitions that were ever worked on, and the identity of the changelog then",
+    )

@@ -1,0 +1,1 @@
+"""The opening in its one safe order: fence, read the end, restore, verify, seek."""

@@ -1,0 +1,51 @@
+"""The last look before a restored task may work: its state belongs to these logs, and continues what it has written."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from streams.commit.handling import NS_PER_MS
+from streams.commit.transaction import TaskParts
+from streams.model.errors import Refused, Retriable
+from streams.model.log import Log, Partition, Record
+from streams.opening.log_identity import Patience, check_beginning, check_identity, last_record, unrecorded
+from streams.state.log_rows import LOG_KEY
+
+if TYPE_CHECKING:
+    from streams.model.declaration import Stage
+
+
+async def check_restored(
+    log: Log, stage: "Stage", parts: TaskParts, positions: Mapping[str, int], settle_s: float
+) -> None:
+    """Notes in ``parts`` what the next commit is to say of the logs.
+
+    Raises Refused; Retriable where the changelog has grown since it was restored: then somebody else owns it, and what
+    the logs hold is not what this task has restored.
+    """
+    try:
+        await _check(log, stage, parts, positions, Patience(settle_s, f"{stage.full_name}."))
+    except Refused as refusal:
+        if await log.high_watermark(parts.changelog) > parts.seen:
+            raise Retriable(f"{parts.changelog} has grown since it was restored: {refusal}") from refusal
+        raise
+
+
+async def _check(log: Log, stage: "Stage", parts: TaskParts, positions: Mapping[str, int], patience: Patience) -> None:
+    partition = parts.changelog.number
+    parts.identity = await log.identity(parts.changelog.topic)
+    kept = parts.store.get(LOG_KEY)
+    check_identity(parts.changelog.topic, kept, parts.identity)
+    if stage.register and not kept:
+        # Nobody has committed here yet, or a release that wrote no identity: only then there are positions.
+        register, key = Partition(stage.register.name, 0), stage.task_id(partition).encode()
+        if not positions:
+            await check_beginning(log, register, key, parts.changelog, patience)
+        parts.register = register, Record(key, parts.identity.encode(), parts.clock_ns() // NS_PER_MS)
+    parts.unrecorded.update(await unrecorded(log, parts.store, [topic.name for topic in stage.inputs]))
+    for topic, continues in stage.continues.items():
+        where = Partition(topic.name, partition)
+        last = await last_record(log, where, patience)
+        try:
+            continues(parts.tables, last)
+        except ValueError as error:
+            raise Refused(f"{where} does not end where the state of {parts.name} does: {error}") from error

@@ -1,0 +1,119 @@
+"""Settings of a service process, read from ``TIDEMARK_*`` environment variables; nothing is read at import."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from streams.process.http_limits import DEFAULT_HOSTS, HttpLimits
+
+
+def default_data_dir() -> Path:
+    """Where stores live unless told otherwise: the user's state directory (XDG)."""
+    return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "tidemark"
+
+
+class Settings(BaseSettings):
+    """What every service shares. A service adds its own fields in a subclass."""
+
+    model_config = SettingsConfigDict(env_prefix="TIDEMARK_", frozen=True, extra="ignore")
+
+    kafka_bootstrap: str = Field(default="127.0.0.1:9092", description="host:port[,host:port…]")
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    data_dir: Path = Field(default_factory=default_data_dir, description="stores and snapshots, one directory per task")
+    worker_id: str = Field(default_factory=socket.gethostname, description="stable name of this worker in its group")
+    replicas_share_data: bool = Field(
+        default=False,
+        description="replicas that are started alike share data_dir: each takes a place in it, and is named by that",
+    )
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=0, ge=0, le=65535, description="0: a free port, printed in the log")
+    http_hosts: str = Field(
+        default=DEFAULT_HOSTS,
+        description="name[,name…] that `Host` may hold, beside the address connected to; else 421",
+    )
+    http_connections_max: int = Field(
+        default=4_096, ge=1, description="and half of the files that the process may open; then the longest idle go"
+    )
+    http_address_share: float = Field(default=0.8, gt=0, le=1, description="of the connections, for one address")
+    http_head_bytes_max: int = Field(default=16_384, ge=1_024, description="request line and headers; else 431")
+    http_headers_max: int = Field(default=100, ge=10, description="headers of a request; else 431")
+    http_head_timeout_s: float = Field(default=10.0, gt=0, description="for a request's line and headers; else 408")
+    http_body_timeout_s: float = Field(default=10.0, gt=0, description="for a request's body; else 408")
+    http_idle_timeout_s: float = Field(default=30.0, gt=0, description="between two requests; then it is closed")
+    http_stall_timeout_s: float = Field(default=10.0, gt=0, description="an answer not read for so long is cut off")
+    otlp_endpoint: str = Field(default="", description="OTLP/HTTP base URL, e.g. http://host:4318; empty: no export")
+    trace_ratio: float = Field(default=0.01, ge=0, le=1, description="share of new traces that are sampled")
+    trace_spans_per_s_max: float = Field(
+        default=100, ge=0, description="spans of messages recorded a second at most; the rest of a flood goes untraced"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    session_timeout_ms: int = Field(default=10_000, ge=1_000)
+    heartbeat_interval_ms: int = Field(
+        default=300, ge=100, description="also how soon a member hears that another is gone"
+    )
+    transaction_timeout_ms: int = Field(default=30_000, ge=1_000)
+    transaction_version: int = Field(
+        default=2,
+        ge=1,
+        le=2,
+        description="at most; 1 where the broker's add.partitions.to.txn.retry.backoff.ms is its default of 20",
+    )
+    commit_timeout_ms: int = Field(default=15_000, ge=100, description="after this the outcome counts as unknown")
+    settle_timeout_ms: int = Field(default=3_000, ge=100, description="a quiet task asks if its commit can be read")
+    request_timeout_ms: int = Field(default=10_000, ge=100)
+    producers: Literal["task", "process"] = Field(
+        default="process", description="a transactional producer for each partition, or one for all of the process"
+    )
+    handover_wait_ms: int = Field(
+        default=500, ge=0, description="one producer per process: how long an owner that lives may take to let go"
+    )
+    standbys: int = Field(
+        default=0, ge=0, le=2, description="keep stores of others' partitions fresh: so many workers may die at once"
+    )
+    batch_messages_max: int = Field(default=10_000, ge=1, description="a task's input records per transaction at most")
+    batch_handling_ms: int = Field(
+        default=50, ge=1, description="a batch is made smaller where handling it keeps the process busy for longer"
+    )
+    inbox_messages_max: int = Field(default=20_000, ge=1, description="records waiting per input partition at most")
+    inbox_bytes_max: int = Field(
+        default=16 * 1024 * 1024, ge=1, description="their size at most; one more fetch of 2 MiB may come on top"
+    )
+    store_give_up_s: float = Field(
+        default=10.0, gt=0, description="a store that refuses for so long: another worker is to serve its partition"
+    )
+    store_retry_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="when a partition given up is tried again; twice as late each time it is given up",
+    )
+    restart_backoff_min_s: float = Field(default=1.0, gt=0)
+    restart_backoff_max_s: float = Field(default=60.0, gt=0)
+    views_queue_max: int = Field(default=50_000, ge=1, description="view rows waiting to be shown at most")
+    views_retry_min_s: float = Field(default=0.5, gt=0, description="wait after a view could not be written to Redis")
+    views_retry_max_s: float = Field(default=2.0, gt=0, description="the same, after several in a row")
+    blocked_after_s: float = Field(
+        default=5.0, gt=0, description="what waits so long for an open transaction says for whose"
+    )
+    topics_interval_s: float = Field(
+        default=5.0, gt=0, description="how often a stage looks whether its topics are as they should be"
+    )
+    group_offsets_interval_s: float = Field(default=5.0, gt=0, description="how often lag tools see the position")
+
+    def http_limits(self) -> HttpLimits:
+        """What this service's server takes from its clients."""
+        return HttpLimits(
+            hosts=tuple(host.strip() for host in self.http_hosts.split(",") if host.strip()),
+            connections_max=self.http_connections_max,
+            address_share=self.http_address_share,
+            head_bytes_max=self.http_head_bytes_max,
+            headers_max=self.http_headers_max,
+            head_timeout_s=self.http_head_timeout_s,
+            body_timeout_s=self.http_body_timeout_s,
+            idle_timeout_s=self.http_idle_timeout_s,
+            stall_timeout_s=self.http_stall_timeout_s,
+        )

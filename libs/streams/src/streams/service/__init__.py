@@ -1,0 +1,1 @@
+"""A service's process: the app, its pages for operators, its web server."""

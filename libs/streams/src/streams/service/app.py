@@ -1,0 +1,282 @@
+"""The worker of a service: a ``faust.App`` with stages, a source, tails and projections.
+
+Control plane: ordinary Faust agents; each service runs one that watches its dead-letter topics. Data and money plane:
+stages, which own their consumers, tables and transactional producers. Started as Faust users expect:
+``python -m risk worker``.
+"""
+
+import gc
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import faust
+import mode.loop
+from fastapi import FastAPI
+from faust.app.base import BootStrategy
+
+from streams.edges.followers import Callback, Positions, Projection, Sink, Tail
+from streams.edges.sender import Sender
+from streams.edges.source import Feed, Source, SourceService
+from streams.kafka.broker_watch import is_broker_away, watch_brokers
+from streams.model.declaration import BatchHandler, Continues, Handler, Stage
+from streams.model.message import View
+from streams.model.tables import FIRST_VERSION, Migration, Snapshotted, TableDeclaration, Tables, Verify
+from streams.model.topics import Topic, register_topic
+from streams.process import metrics
+from streams.process.backoff import Backoff
+from streams.process.logs import configure_logs, get_logger
+from streams.process.settings import Settings
+from streams.process.telemetry import configure_telemetry
+from streams.service.health import HealthReporter
+from streams.service.operations import Health, operations_router
+from streams.service.web import NO_REQUEST_SPANS, WebServer
+from streams.stage.runner import StageService
+from streams.views.publisher import ViewPublisher
+
+_log = get_logger(__name__)
+GC_THRESHOLD = 300_000
+STOP_MAX_S = 20.0
+
+
+def calm_garbage_collection() -> None:
+    """Once everything is loaded: what is there stays, and little of what comes is cyclic.
+
+    With the default threshold the collector took 11 to 28 % of the gate's handler (bench/gate_domain.py), for nothing;
+    with 100,000 it was 3 % of the service, whose batches make more objects than that.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
+
+
+class ControlBoot(BootStrategy):  # type: ignore[misc]
+    """Faust without its own web server: the operators' pages are FastAPI's, one way for every service."""
+
+    enable_web = False
+
+    def _should_enable_kafka_consumer(self) -> bool:
+        """Faust crashes where it is to subscribe to nothing: without agents there is no control consumer."""
+        return len(self.app.agents) > 0
+
+
+class ControlWorker(faust.Worker):  # type: ignore[misc]
+    """Faust's worker, which leaves logging to us."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "override_logging": False, "redirect_stdouts": False})
+        if not sys.stdout.isatty():
+            self.spinner = None
+
+
+class App(faust.App):  # type: ignore[misc]
+    """One per process. Nothing is opened before the worker starts."""
+
+    BootStrategy = ControlBoot
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        *,
+        register: Topic | None = None,
+        conflated_views: frozenset[str] = frozenset(),
+    ) -> None:
+        """``register``: where it is kept which stages ever worked on a cluster; it is made where it is missing.
+
+        ``conflated_views``: names of views of which the newest row per key is enough.
+        """
+        super().__init__(
+            f"{name}.control",
+            broker=[f"kafka://{server}" for server in settings.kafka_bootstrap.split(",")],
+            store="memory://",
+            datadir=str(settings.data_dir / name / "control"),
+            Worker=ControlWorker,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            autodiscover=False,
+            broker_session_timeout=settings.session_timeout_ms / 1000,
+            broker_heartbeat_interval=settings.heartbeat_interval_ms / 1000,
+        )
+        self.service_name = name
+        self._is_process = False
+        self.settings = settings
+        self._register = register or register_topic()
+        self._conflated = conflated_views
+        self.health = Health(name)
+        self.health.add("broker", lambda: (not is_broker_away(), {"answers": not is_broker_away()}))
+        self.sender = Sender(settings, name)
+        self._stages: list[Stage] = []
+        self._web = FastAPI(title=name, docs_url=None, redoc_url=None, telemetry=NO_REQUEST_SPANS)
+        self._web_server: WebServer | None = None
+        self._publisher: ViewPublisher | None = None
+        self._reporter: HealthReporter | None = None
+
+    # --- declarations ----------------------------------------------------------------------------------------------
+
+    def stage(
+        self,
+        *,
+        name: str,
+        inputs: Sequence[Topic],
+        outputs: Sequence[Topic],
+        changelog: Topic,
+        tables: Sequence[TableDeclaration] = (),
+        views: Callable[[Tables], Iterable[View]] | None = None,
+        shows: Mapping[str, Callable[[bytes], View]] | None = None,
+        verify: Verify | None = None,
+        batch_handler: BatchHandler | None = None,
+        continues: Mapping[Topic, Continues] | None = None,
+        version: int = FIRST_VERSION,
+        migrations: Mapping[int, Migration] | None = None,
+    ) -> Callable[[Handler], Handler]:
+        """Registers an exactly-once stage on ``handler(message, tables, now_ns) -> outputs and views``.
+
+        ``views`` lists every view row of a partition, to refill Redis; ``shows`` names tables of which each changed row
+        has a view, whatever the handler returned; ``verify`` holds restored rows to invariants; ``batch_handler`` says
+        to a batch at once what the handler would say. It may have to be asked again, so not beside bulk state.
+        ``continues`` holds the state to the end of an output before anything is written to it. ``version`` is that of
+        the tables' rows; whoever raises it says in ``migrations`` what becomes of the rows of the version before.
+        """
+        if batch_handler is not None and any(isinstance(table, Snapshotted) for table in tables):
+            raise ValueError(f"stage {name}: bulk state cannot be taken back, so it may have no batch handler")
+
+        def register(handler: Handler) -> Handler:
+            stage = Stage(
+                self.service_name,
+                name,
+                handler,
+                tuple(inputs),
+                tuple(outputs),
+                changelog,
+                tuple(tables),
+                views,
+                shows or {},
+                verify or {},
+                batch_handler,
+                continues or {},
+                self._register,
+                version,
+                migrations or {},
+            )
+            self._stages.append(stage)
+            service = StageService(stage, self.settings, self._views_publisher())
+            self.add_dependency(service)
+            self.health.add(f"stage {name}", service.ready)
+            return handler
+
+        return register
+
+    def source(self, *, name: str, outputs: Sequence[Topic], changelog: Topic) -> Callable[[Feed], Feed]:
+        """Registers ``feed(position) -> batches``; a batch's outputs and position are committed together."""
+
+        def register(feed: Feed) -> Feed:
+            service = SourceService(Source(self.service_name, name, feed, tuple(outputs), changelog), self.settings)
+            self.add_dependency(service)
+            self.health.add(f"source {name}", service.ready)
+            return feed
+
+        return register
+
+    def tail(
+        self, topics: Sequence[Topic], callback: Callback, on_started: Callable[[Positions], None] | None = None
+    ) -> Tail:
+        """Calls back with every record committed from now on, of all partitions.
+
+        ``on_started`` is told where it begins, and begins anew after an interruption.
+        """
+        tail = Tail(self.settings, topics, callback, on_started, app=self.service_name)
+        self.add_dependency(tail)
+        self.health.add("tail", tail.ready)
+        return tail
+
+    def projection(self, topics: Sequence[Topic], sink: Sink, backoff_max_s: float | None = None) -> Projection:
+        """Keeps ``sink`` equal to the log."""
+        projection = Projection(self.settings, topics, sink, backoff_max_s, app=self.service_name)
+        self.add_dependency(projection)
+        return projection
+
+    def serve(self, web: FastAPI) -> None:
+        """Serves the service's own HTTP API beside the operators' pages."""
+        self._web = web
+
+    def run_service(self, service: Any) -> None:
+        """Starts and stops a ``mode.Service`` of the application's own with the worker."""
+        self.add_dependency(service)
+
+    def _views_publisher(self) -> ViewPublisher:
+        if self._publisher is None:
+            backoff = Backoff(self.settings.views_retry_min_s, self.settings.views_retry_max_s)
+            self._publisher = ViewPublisher(
+                self.service_name, self.settings.redis_url, self.settings.views_queue_max, backoff, self._conflated
+            )
+            self.health.add("views", self._publisher.ready)
+        return self._publisher
+
+    # --- control plane ---------------------------------------------------------------------------------------------
+
+    def watch_dead_letters(self, topics: Sequence[Topic]) -> None:
+        """Runs a Faust agent that reports every dead letter of these topics."""
+        channel = self.topic(*[topic.dead_letters for topic in topics], key_serializer="raw", value_serializer="raw")
+
+        async def dead_letters(stream: Any) -> None:
+            async for event in stream.events():
+                headers = {key: (value or b"").decode("utf-8", "replace") for key, value in dict(event.headers).items()}
+                metrics.DEAD_LETTERS_SEEN.labels(self.service_name, headers.get("dlq.topic", "")).inc()
+                _log.error("dead_letter_seen", **{name.replace(".", "_"): text for name, text in headers.items()})
+
+        self.agent(channel, name=f"{self.service_name}.dead_letters")(dead_letters)
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    async def on_start(self) -> None:
+        configure_telemetry(self.service_name, self.settings)
+        self._web.include_router(operations_router(self.health))
+        self._web_server = WebServer(
+            self._web, self.settings.http_host, self.settings.http_port, self.settings.http_limits()
+        )
+        await self._web_server.start()
+        _log.info("web_open", host=self.settings.http_host, port=self._web_server.port)
+        await self.sender.start()
+        if self._publisher:
+            self._publisher.start()
+        self._reporter = HealthReporter(self.service_name, self.settings, self.health)
+        self._reporter.start()
+        await super().on_start()
+        calm_garbage_collection()
+
+    async def on_stop(self) -> None:
+        await super().on_stop()
+        if self._reporter:
+            await self._reporter.stop()
+        if self._publisher:
+            await self._publisher.stop()
+        await self.sender.stop()
+        if self._web_server:
+            await self._web_server.stop()
+
+    async def stop(self) -> None:
+        """A process of its own ends in bounded time: what hangs now must not keep the next start from happening."""
+        if self._is_process:
+            deadline = threading.Timer(STOP_MAX_S, self._give_up)
+            deadline.daemon = True
+            deadline.start()
+        await super().stop()
+
+    @staticmethod
+    def _give_up() -> None:
+        _log.error("stop_timed_out", after_s=STOP_MAX_S)
+        os._exit(os.EX_TEMPFAIL)
+
+    def main(self) -> None:
+        """The command line of the service: Faust's own, with our logs."""
+        self._is_process = True
+        settings = self.settings
+        configure_logs(self.service_name, settings.log_level)
+        watch_brokers(settings.kafka_bootstrap, settings.restart_backoff_min_s, settings.restart_backoff_max_s)
+        mode.loop.use("uvloop")  # FAUST_LOOP is read when faust is imported, which has happened
+        Path(str(self.conf.datadir)).mkdir(parents=True, exist_ok=True)
+        super().main()

@@ -1,0 +1,1 @@
+"""A stage in a process: one task for each partition, standbys, and what is given up."""

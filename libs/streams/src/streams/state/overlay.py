@@ -1,0 +1,173 @@
+"""Tables as a handler sees them during one batch: reads fall through to the store, writes wait for the commit."""
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any, Final
+
+from streams.model.tables import Changelogged, GlobalTable, Table
+from streams.state.store import Store, row_key
+from streams.state.store_errors import UndecodableRow
+
+_ABSENT: Final = object()
+HOT_ROWS_MAX: Final = 50_000
+"""Decoded rows kept per table, so that a busy account is decoded once and not once per message."""
+
+
+def undecodable(table: str, raw: bytes | None, error: Exception) -> UndecodableRow:
+    """What is said of a stored row that the table's codec does not take."""
+    return UndecodableRow(f"a row of table {table} cannot be decoded: {error!r}, bytes {(raw or b'')[:80]!r}")
+
+
+class OverlayTable:
+    """A changelogged table over a store. See ``tables.Table``.
+
+    Values handed out are shared with later readers, so a handler replaces values and never changes one in place.
+    """
+
+    def __init__(self, declaration: Changelogged, store: Store) -> None:
+        self._declaration = declaration
+        self._codec = declaration.codec
+        self._prefix = row_key(declaration.name, b"")
+        self._store = store
+        self._cached = declaration.cached
+        self._changed: dict[bytes, Any] = {}
+        self._encoded: dict[bytes, bytes] = {}
+        """Of the batch, too; a key is in one of the two."""
+        self._hot: dict[bytes, Any] = {}
+
+    def get(self, key: bytes) -> Any | None:
+        value = self._changed.get(key, _ABSENT)
+        if value is not _ABSENT:
+            return value
+        if self._encoded and (written := self._encoded.get(key)) is not None:
+            return self._codec.decode(written)
+        value = self._hot.get(key, _ABSENT)
+        if value is _ABSENT:
+            value = self._decoded(self._store.get(self._prefix + key))
+            if self._cached:
+                self._remember({key: value})
+        return value
+
+    def get_many(self, keys: Sequence[bytes]) -> list[Any | None]:
+        """Asks the store once for all that are not in memory."""
+        changed, encoded, hot = self._changed, self._encoded, self._hot
+        unknown = keys
+        if changed or encoded or hot:
+            unknown = [key for key in keys if key not in changed and key not in encoded and key not in hot]
+        if not unknown:
+            return [self.get(key) for key in keys]
+        prefix, decoded = self._prefix, self._decoded
+        found = [decoded(raw) for raw in self._store.get_many([prefix + key for key in unknown])]
+        if len(found) == len(keys):
+            rows = found
+        else:
+            stored = dict(zip(unknown, found, strict=True))
+            rows = [stored[key] if key in stored else self.get(key) for key in keys]
+        if self._cached:
+            self._remember(dict(zip(unknown, found, strict=True)))
+        return rows
+
+    def _decoded(self, raw: bytes | None) -> Any | None:
+        try:
+            return None if raw is None else self._codec.decode(raw)
+        except Exception as error:  # a codec may raise anything
+            raise undecodable(self._declaration.name, raw, error) from error
+
+    def _remember(self, rows: Mapping[bytes, Any]) -> None:
+        if len(self._hot) + len(rows) > HOT_ROWS_MAX:
+            self._hot.clear()
+        self._hot.update(rows)
+
+    def put(self, key: bytes, value: Any) -> None:
+        self._changed[key] = value
+        if self._encoded:
+            self._encoded.pop(key, None)
+
+    def put_encoded(self, rows: Mapping[bytes, bytes]) -> None:
+        self._encoded.update(rows)
+        for key in self._changed.keys() & rows.keys():
+            del self._changed[key]
+
+    def delete(self, key: bytes) -> None:
+        self.put(key, None)
+
+    def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, Any]]:
+        """Lazily, so that who needs the first rows does not pay for the rest."""
+        decode = self._codec.decode
+        changed = {key: value for key, value in self._changed.items() if key.startswith(prefix)}
+        changed |= {key: decode(raw) for key, raw in self._encoded.items() if key.startswith(prefix)}
+        for key, value in heapq.merge(
+            self._unchanged(prefix, changed), sorted(changed.items(), key=itemgetter(0)), key=itemgetter(0)
+        ):
+            if value is not None:
+                yield key, value
+
+    def _unchanged(self, prefix: bytes, changed: Mapping[bytes, Any]) -> Iterator[tuple[bytes, Any]]:
+        cut, decode = len(self._prefix), self._codec.decode
+        for stored, raw in self._store.prefix(self._prefix + prefix):
+            if (key := stored[cut:]) in changed:
+                continue
+            try:
+                value = decode(raw)
+            except Exception as error:  # a codec may raise anything
+                raise undecodable(self._declaration.name, raw, error) from error
+            yield key, value
+
+    def committed(self) -> "OverlayTable":
+        """The same table without what the running batch has written to it."""
+        table = OverlayTable(self._declaration, self._store)
+        table._hot = self._hot  # what was decoded is committed, here as there
+        return table
+
+    def changed_keys(self) -> Iterable[bytes]:
+        """Keys that the batch has written to."""
+        return (*self._changed, *self._encoded)
+
+    def changes(self) -> list[tuple[bytes, bytes | None]]:
+        """The batch's writes as changelog rows, one per changed key."""
+        encode, prefix = self._codec.encode, self._prefix
+        made = [(prefix + key, None if value is None else encode(value)) for key, value in self._changed.items()]
+        return made + [(prefix + key, raw) for key, raw in self._encoded.items()]
+
+    def settle(self) -> None:
+        """The batch was committed and stored."""
+        if self._cached:
+            self._remember(self._changed)
+            for key in self._hot.keys() & self._encoded.keys():
+                del self._hot[key]
+        self.discard()
+
+    def discard(self) -> None:
+        """The batch did not happen, or is in the store."""
+        self._changed.clear()
+        self._encoded.clear()
+
+
+@dataclass(slots=True)
+class TaskTables:
+    """See ``tables.Tables``."""
+
+    partition: int
+    overlays: dict[str, OverlayTable] = field(default_factory=dict)
+    states: dict[str, Any] = field(default_factory=dict)
+    shared: Mapping[str, GlobalTable] = field(default_factory=dict)
+
+    def add(self, declaration: Changelogged, store: Store) -> None:
+        """Lays a table over the store."""
+        self.overlays[declaration.name] = OverlayTable(declaration, store)
+
+    def committed(self) -> "TaskTables":
+        """The same tables without what the running batch has written to rows; bulk state changes in place."""
+        overlays = {name: table.committed() for name, table in self.overlays.items()}
+        return TaskTables(self.partition, overlays, self.states, self.shared)
+
+    def changelogged(self, name: str) -> Table:
+        return self.overlays[name]
+
+    def snapshotted(self, name: str) -> Any:
+        return self.states[name]
+
+    def globals(self, name: str) -> GlobalTable:
+        return self.shared[name]

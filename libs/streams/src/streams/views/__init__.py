@@ -1,0 +1,1 @@
+"""Rows for people, in Redis after the commit, and how current they are."""
