@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+import msgspec
+
 from streams.model.topics import Topic
 
 S = TypeVar("S")
@@ -40,6 +42,10 @@ class Codec:
         return json.dumps(self.layout(), sort_keys=True) if self.layout else _code_of(self.decode)
 
 
+JSON_CODEC: Final = Codec(msgspec.json.encode, msgspec.json.decode)
+"""Of whatever JSON can say: numbers, strings, lists and objects."""
+
+
 @dataclass(frozen=True, slots=True)
 class Changelogged:
     """Rows in RocksDB, written only by the commit; one changelog record per changed key and batch.
@@ -48,7 +54,7 @@ class Changelogged:
     """
 
     name: str
-    codec: Codec
+    codec: Codec = JSON_CODEC
     cached: bool = True
 
 

@@ -51,9 +51,9 @@ class Topic:
     """A topic. ``key`` says what its records are keyed by, for the reader. ``retention_ms`` -1: for ever."""
 
     name: str
-    key: str
-    schema: Schema
-    owner: str
+    key: str = "key"
+    schema: Schema = RAW_SCHEMA
+    owner: str = ""
     partitions: int = DEFAULT_PARTITIONS
     cleanup: Cleanup = "delete"
     retention_ms: int = 7 * DAY_MS

@@ -17,15 +17,17 @@ import faust
 import mode.loop
 from fastapi import FastAPI
 from faust.app.base import BootStrategy
+from faust.cli.base import AppCommand, option
 
 from streams.edges.followers import Callback, Positions, Projection, Sink, Tail
 from streams.edges.sender import Sender
 from streams.edges.source import Feed, Source, SourceService
+from streams.kafka.admin import create_topics
 from streams.kafka.broker_watch import is_broker_away, watch_brokers
 from streams.model.declaration import BatchHandler, Continues, Handler, Stage
 from streams.model.message import View
 from streams.model.tables import FIRST_VERSION, Migration, Snapshotted, TableDeclaration, Tables, Verify
-from streams.model.topics import Topic, register_topic
+from streams.model.topics import Topic, changelog_topic, register_topic
 from streams.process import metrics
 from streams.process.backoff import Backoff
 from streams.process.logs import configure_logs, get_logger
@@ -51,6 +53,12 @@ def calm_garbage_collection() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
+
+
+async def topics(self: AppCommand, replication: int) -> None:
+    """Create the topics of the stages that are missing."""
+    created = await create_topics(self.app.settings.kafka_bootstrap, self.app.declared_topics, replication)
+    self.say("\n".join(f"created {name}" for name in created) or "every topic exists")
 
 
 class ControlBoot(BootStrategy):  # type: ignore[misc]
@@ -123,7 +131,7 @@ class App(faust.App):  # type: ignore[misc]
         name: str,
         inputs: Sequence[Topic],
         outputs: Sequence[Topic],
-        changelog: Topic,
+        changelog: Topic | None = None,
         tables: Sequence[TableDeclaration] = (),
         views: Callable[[Tables], Iterable[View]] | None = None,
         shows: Mapping[str, Callable[[bytes], View]] | None = None,
@@ -134,6 +142,8 @@ class App(faust.App):  # type: ignore[misc]
         migrations: Mapping[int, Migration] | None = None,
     ) -> Callable[[Handler], Handler]:
         """Registers an exactly-once stage on ``handler(message, tables, now_ns) -> outputs and views``.
+
+        Without ``changelog`` it is named after the application and the stage.
 
         ``views`` lists every view row of a partition, to refill Redis; ``shows`` names tables of which each changed row
         has a view, whatever the handler returned; ``verify`` holds restored rows to invariants; ``batch_handler`` says
@@ -151,7 +161,7 @@ class App(faust.App):  # type: ignore[misc]
                 handler,
                 tuple(inputs),
                 tuple(outputs),
-                changelog,
+                changelog or changelog_topic(self.service_name, name, inputs[0].partitions),
                 tuple(tables),
                 views,
                 shows or {},
@@ -163,12 +173,29 @@ class App(faust.App):  # type: ignore[misc]
                 migrations or {},
             )
             self._stages.append(stage)
-            service = StageService(stage, self.settings, self._views_publisher())
+            publisher = self._views_publisher() if self.settings.redis_url else None
+            service = StageService(stage, self.settings, publisher)
             self.add_dependency(service)
             self.health.add(f"stage {name}", service.ready)
             return handler
 
         return register
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """What was registered so far."""
+        return tuple(self._stages)
+
+    @property
+    def declared_topics(self) -> tuple[Topic, ...]:
+        """Every topic that a stage reads, with its dead letters, or writes; changelogs included."""
+        found: dict[str, Topic] = {}
+        for stage in self._stages:
+            dead_letters = (topic.dead_letter_topic for topic in stage.inputs)
+            shared = (table.topic for table in stage.globals())
+            for topic in (*stage.inputs, *dead_letters, *stage.outputs, *shared, stage.changelog):
+                found[topic.name] = topic
+        return tuple(found.values())
 
     def source(self, *, name: str, outputs: Sequence[Topic], changelog: Topic) -> Callable[[Feed], Feed]:
         """Registers ``feed(position) -> batches``; a batch's outputs and position are committed together."""
@@ -243,8 +270,9 @@ class App(faust.App):  # type: ignore[misc]
         await self.sender.start()
         if self._publisher:
             self._publisher.start()
-        self._reporter = HealthReporter(self.service_name, self.settings, self.health)
-        self._reporter.start()
+        if self.settings.redis_url:
+            self._reporter = HealthReporter(self.service_name, self.settings, self.health)
+            self._reporter.start()
         await super().on_start()
         calm_garbage_collection()
 
@@ -279,4 +307,5 @@ class App(faust.App):  # type: ignore[misc]
         watch_brokers(settings.kafka_bootstrap, settings.restart_backoff_min_s, settings.restart_backoff_max_s)
         mode.loop.use("uvloop")  # FAUST_LOOP is read when faust is imported, which has happened
         Path(str(self.conf.datadir)).mkdir(parents=True, exist_ok=True)
+        self.command(option("--replication", type=int, default=1, help="replicas of each partition"))(topics)
         super().main()

@@ -34,7 +34,7 @@ from streams.stage.task import Task
 from streams.state.globals import GlobalFollower
 from streams.state.store import RocksStore, Store, destroy
 from streams.state.store_errors import UndecodableRow
-from streams.views.publisher import ViewPublisher
+from streams.views.publisher import Publisher
 
 _log = get_logger(__name__)
 
@@ -60,7 +60,7 @@ class StageRunner:
         settings: Settings,
         log: Log,
         shared: Mapping[str, GlobalTable],
-        publisher: ViewPublisher | None = None,
+        publisher: Publisher | None = None,
         open_store: Callable[[Path], Store] = RocksStore,
         clock_ns: Callable[[], int] = time.time_ns,
         discard: Callable[[Path], None] = destroy,
@@ -236,7 +236,7 @@ class StageRunner:
 class StageService(mode.Service):  # type: ignore[misc]
     """Runs one stage inside a worker, on Kafka."""
 
-    def __init__(self, stage: Stage, settings: Settings, publisher: ViewPublisher | None, **kwargs: Any) -> None:
+    def __init__(self, stage: Stage, settings: Settings, publisher: Publisher | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.stage = stage
         self._settings = settings

@@ -36,7 +36,7 @@ from streams.state.overlay import TaskTables
 from streams.state.snapshots import SnapshotDirectory
 from streams.state.store import RocksStore, Store, destroy, position_key, positions_of
 from streams.state.store_errors import CorruptStore, StoreError
-from streams.views.publisher import ViewPublisher
+from streams.views.publisher import Publisher
 
 _log = get_logger(__name__)
 
@@ -56,7 +56,7 @@ class Task:
     log: Log
     settings: Settings
     shared: Mapping[str, GlobalTable]
-    publisher: ViewPublisher | None = None
+    publisher: Publisher | None = None
     open_store: Callable[[Path], Store] = RocksStore
     clock_ns: Callable[[], int] = time.time_ns
     suspects: set[tuple[str, int]] = field(default_factory=set)

@@ -15,7 +15,7 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from pydantic import BaseModel
@@ -107,6 +107,23 @@ def encode_envelope(view: View, epoch: int, seq: int, stamps: tuple[int, int, in
     return _encode(
         _Envelope(1, view.name, view.scope, view.key, epoch, seq, seq - 1, data, _Stamps(*stamps), traceparent)
     )
+
+
+class Publisher(Protocol):
+    """Whom a task tells what it shows; each method as ``ViewPublisher`` has it."""
+
+    def open(
+        self,
+        task: TaskKey,
+        tables: Tables,
+        refill: Callable[[Tables], Iterable[View]],
+        writer: ViewWriter | None = None,
+        fails: Callable[[StoreError], None] = ...,
+    ) -> None: ...
+
+    def close(self, task: TaskKey) -> None: ...
+
+    def publish(self, task: TaskKey, committed: "Committed") -> None: ...
 
 
 class ViewPublisher:
