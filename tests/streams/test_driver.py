@@ -1,9 +1,10 @@
 """The README's word count on the in-memory driver, and what else a driver has to show truthfully."""
 
-import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,35 +14,28 @@ from streams import Changelogged, Global, Message, Output, Snapshotted, Stage, T
 from streams.model.topics import TEXT_SCHEMA, changelog_topic
 from streams.testing.driver import StageDriver, Unsettled
 
-README = Path(__file__).parents[2] / "libs/streams/README.md"
 SAID = Topic("said", schema=TEXT_SCHEMA, partitions=2)
 TOLD = Topic("told", schema=TEXT_SCHEMA, partitions=2)
 NAMES = Topic("names", schema=TEXT_SCHEMA, partitions=1, cleanup="compact")
 
 
-def blocks_of(readme: str) -> list[str]:
-    """Python of the README, in order."""
-    return re.findall(r"```python\n(.*?)```", readme, re.S)
-
-
 @pytest.fixture(scope="module")
-def wordcount() -> ModuleType:
-    program, _test = blocks_of(README.read_text("utf-8"))
+def wordcount(readme: Any) -> ModuleType:
     module = ModuleType("wordcount")
-    exec(compile(program, "wordcount.py", "exec"), module.__dict__)
+    exec(compile(readme.program, "wordcount.py", "exec"), module.__dict__)
     return module
 
 
-def test_readme_when_its_word_count_is_measured_then_it_has_thirty_lines_at_most() -> None:
-    program, _test = blocks_of(README.read_text("utf-8"))
-    assert len(program.splitlines()) <= 30
+def test_readme_when_its_word_count_is_measured_then_it_has_thirty_lines_at_most(readme: Any) -> None:
+    assert len(readme.program.splitlines()) <= 30
 
 
-def test_readme_when_its_test_is_run_then_it_passes(wordcount: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "wordcount", wordcount)
-    _program, test = blocks_of(README.read_text("utf-8"))
+def test_readme_when_its_test_is_run_then_it_passes(
+    readme: Any, wordcount: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wordcount", wordcount)
     names: dict[str, object] = {}
-    exec(compile(test, "test_wordcount.py", "exec"), names)
+    exec(compile(readme.test, "test_wordcount.py", "exec"), names)
     (run,) = [value for name, value in names.items() if name.startswith("test_")]
     assert callable(run)
     run()

@@ -8,7 +8,7 @@ that only assigns would wait for ever.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
@@ -17,6 +17,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.admin import DescribeGroupsRequest
 
+from streams.kafka.internals import Member
 from streams.process.logs import get_logger
 
 _log = get_logger(__name__)
@@ -46,8 +47,7 @@ class GroupGuard:
         self._group = group
         self._instance = instance
         self._lost: str | None = None
-        self._join: Callable[[Any, Any], Any]
-        self._forget: Callable[[], None]
+        self._member: Member
         self.replaced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done once another process has joined with this member's name."""
         self.trouble = ""
@@ -56,37 +56,32 @@ class GroupGuard:
 
     def stand(self) -> None:
         """Once the consumer has been started, and before it subscribes."""
-        coordinator = self._consumer._coordinator
-        self._join, self._forget = coordinator.ensure_active_group, coordinator.reset_generation
-        beat = coordinator._do_heartbeat
+        self._member = Member(self._consumer)
+        self._member.intercept(self._beat, self._join, self._reset)
 
-        async def noted_beat() -> bool:
-            if answered := bool(await beat()):
-                self.heard_s = time.monotonic()
-            return answered
+    async def _beat(self, beat: Callable[[], Awaitable[Any]]) -> bool:
+        if answered := bool(await beat()):
+            self.heard_s = time.monotonic()
+        return answered
 
-        coordinator._do_heartbeat = noted_beat
-        coordinator.ensure_active_group, coordinator.reset_generation = self._ensure_active_group, self._reset
-
-    def _reset(self) -> None:
+    def _reset(self, forget: Callable[[], None]) -> None:
         """The coordinator does not know the member any more: its session has ended, or its place was taken."""
-        self._lost = self._consumer._coordinator.member_id or self._lost
-        self._forget()
+        self._lost = self._member.member_id or self._lost
+        forget()
 
-    async def _ensure_active_group(self, subscription: Any, previous: Any) -> Any:
-        coordinator = self._consumer._coordinator
+    async def _join(self, join: Callable[..., Awaitable[Any]], subscription: Any, previous: Any) -> Any:
         try:
             if self._lost and await self._is_replaced():
-                await asyncio.wait([coordinator._closing])
+                await asyncio.wait([self._member.closing])
                 return None
             self._lost = None
-            joined = await self._join(subscription, previous)
+            joined = await join(subscription, previous)
         except KafkaError as error:
             if self.trouble != (reason := f"cannot join group {self._group}: {error!r}"):
                 _log.error("group_not_joined", group=self._group, reason=reason)
             self.trouble = reason
-            self._reset()
-            await asyncio.wait([coordinator._closing], timeout=JOIN_AGAIN_S)
+            self._member.forget()
+            await asyncio.wait([self._member.closing], timeout=JOIN_AGAIN_S)
             return None
         if joined is not None:
             self.trouble, self.heard_s = "", time.monotonic()
@@ -113,11 +108,7 @@ class GroupGuard:
 
     async def members(self) -> list[GroupMember]:
         """Everybody who is in the group now. Raises KafkaError."""
-        coordinator = self._consumer._coordinator
-        await coordinator.ensure_coordinator_known()
-        answer = await self._consumer._client.send(
-            coordinator.coordinator_id, DescribeGroupsRequest([self._group]), group=ConnectionGroup.COORDINATION
-        )
+        answer = await self._member.ask_coordinator(DescribeGroupsRequest([self._group]), ConnectionGroup.COORDINATION)
         (found,) = answer.groups
         return [GroupMember(row[0], row[1], row[2], _user_data(row[3])) for row in found[5]]
 

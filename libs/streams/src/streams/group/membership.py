@@ -18,6 +18,7 @@ from aiokafka.structs import OffsetAndMetadata
 from streams.group.assignment import Assignment, StandbyAssignor
 from streams.group.guard import GroupGuard
 from streams.kafka.client_errors import translated
+from streams.kafka.internals import Member
 from streams.model.errors import Fatal
 from streams.model.log import Partition
 from streams.process.logs import get_logger
@@ -76,8 +77,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         ``hand_over``: others can serve them at once. Then it leaves, so that they need not wait.
         """
         if hand_over and len(self.assigned.workers) > 1:
-            # aiokafka keeps every static member from leaving. The broker takes it out by its member id.
-            self._consumer._coordinator._group_instance_id = None
+            Member(self._consumer).leave_when_stopped()
         with contextlib.suppress(kafka_errors.KafkaError, TimeoutError, OSError):
             await asyncio.wait_for(self._consumer.stop(), 2.0)
 
@@ -100,7 +100,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
     def unable(self, partitions: frozenset[int]) -> None:
         """Joins the group again, to say that somebody else is to serve these partitions."""
         self._assignor.unable = partitions
-        self._consumer._coordinator.request_rejoin()  # aiokafka has no public way to say so
+        Member(self._consumer).rejoin()
 
     def repeat(self) -> None:
         """Lets ``changed`` return the current assignment once more."""
@@ -128,7 +128,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         """Offsets of the group that no worker has reported: somebody has reset them. Raises Retriable."""
         wanted = [TopicPartition(*partition) for partition in partitions]
         with translated("offsets of the group"):
-            found = await self._consumer._coordinator.fetch_committed_offsets(wanted)
+            found = await Member(self._consumer).committed(wanted)
         return {Partition(*place): kept.offset for place, kept in found.items() if kept.metadata != REPORTED}
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:

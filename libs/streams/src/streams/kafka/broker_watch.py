@@ -17,6 +17,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import collect_hosts
 from aiokafka.errors import KafkaError
 
+from streams.kafka.internals import ClientMethods
 from streams.process.backoff import Backoff
 from streams.process.logs import get_logger
 
@@ -24,9 +25,6 @@ _log = get_logger(__name__)
 KNOCK_INTERVAL_S: Final = 1.0
 KNOCK_TIMEOUT_S: Final = 1.0
 ANSWER_TIMEOUT_MS: Final = 5_000
-_bootstrap: Final = AIOKafkaClient.bootstrap
-_update_metadata: Final = AIOKafkaClient._metadata_update
-_connect: Final = AIOKafkaClient._get_conn
 
 
 class BrokerWatch:
@@ -74,7 +72,7 @@ class BrokerWatch:
         """Whether a broker tells who belongs to the cluster."""
         client = AIOKafkaClient(bootstrap_servers=self._bootstrap, request_timeout_ms=ANSWER_TIMEOUT_MS)
         try:
-            await _bootstrap(client)
+            await ClientMethods.bootstrap(client)
         except (KafkaError, OSError, TimeoutError):
             return False
         finally:
@@ -140,7 +138,7 @@ def watch_brokers(bootstrap: str, backoff_min_s: float, backoff_max_s: float) ->
     async def patient_bootstrap(self: AIOKafkaClient) -> None:
         async def attempt() -> bool:
             try:
-                await _bootstrap(self)
+                await ClientMethods.bootstrap(self)
             except (KafkaError, OSError):
                 return False
             return True
@@ -148,13 +146,11 @@ def watch_brokers(bootstrap: str, backoff_min_s: float, backoff_max_s: float) ->
         await current().until(attempt)
 
     async def patient_update(self: AIOKafkaClient, cluster: Any, topics: Any) -> bool:
-        await current().until(lambda: _update_metadata(self, cluster, topics))
+        await current().until(lambda: ClientMethods.update(self, cluster, topics))
         return True
 
     async def patient_connect(self: AIOKafkaClient, node_id: Any, **options: Any) -> Any:
         await broker_answers()
-        return await _connect(self, node_id, **options)
+        return await ClientMethods.connect(self, node_id, **options)
 
-    AIOKafkaClient.bootstrap = patient_bootstrap
-    AIOKafkaClient._metadata_update = patient_update
-    AIOKafkaClient._get_conn = patient_connect
+    ClientMethods.replace(patient_bootstrap, patient_update, patient_connect)

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
-from aiokafka.conn import CloseReason
 from aiokafka.errors import KafkaError, for_code
 
 from streams.kafka.blockers import Blocker, HeldBack
 from streams.kafka.broker_watch import broker_answers
 from streams.kafka.client_errors import NOT_DONE, UNKNOWN_TOPIC_OR_PARTITION, refusal, translated
 from streams.kafka.fetch import committed_records, last_leader_epoch
+from streams.kafka.internals import hang_up, replicas_of
 from streams.kafka.producer import KafkaProducer
 from streams.kafka.protocol import Request
 from streams.kafka.read_requests import (
@@ -123,10 +123,7 @@ class Leaders:
 
     def hang_up(self, purpose: str) -> None:
         """Closes the purpose's connections."""
-        for place, connection in list(self._client._conns.items()):
-            if place[1] == purpose:
-                del self._client._conns[place]
-                connection.close(reason=CloseReason.SHUTDOWN)
+        hang_up(self._client, purpose)
 
 
 class KafkaReader:
@@ -267,7 +264,7 @@ class KafkaLog:
         found = {}
         for topic in topics:
             if numbers := cluster.partitions_for_topic(topic):
-                replicas = min(len(cluster._partitions[topic][number].replicas) for number in numbers)
+                replicas = min(replicas_of(cluster, topic, numbers))
                 found[topic] = FoundTopic(len(numbers), replicas, told.settings.get(topic, {}))
         return FoundTopics(len(cluster.brokers()), found)
 

@@ -17,6 +17,7 @@ from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.errors import KafkaError
 
 from streams.kafka.client_errors import NOT_DONE, TOO_LARGE, UNKNOWN_TOPIC_OR_PARTITION, refusal, translated
+from streams.kafka.internals import connection_to
 from streams.kafka.protocol import Request
 from streams.kafka.record_batches import BATCH_BYTES_MAX, SEQUENCES, RecordBatches, halves, record_count
 from streams.kafka.transaction_requests import (
@@ -275,6 +276,6 @@ class KafkaProducer:
         Were the next transaction aborted, its abort markers would take back the one before, which was answered as
         committed. A new opening has the markers written first. Raises Retriable.
         """
-        connection = await self._client._get_conn(node)
+        connection = await connection_to(self._client, node)
         if connection is None or self._connections.setdefault(node, connection) is not connection:
             raise Retriable(f"the connection of {self._id} to broker {node} was lost")
