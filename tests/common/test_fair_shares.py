@@ -6,9 +6,9 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
+from common.fair_shares import AGAIN_MAX_S, FairShares, ShareLimits, Ticket, TooMuch
 from hypothesis import given
 from hypothesis import strategies as st
-from streams.service.http.shares import AGAIN_MAX_S, FairShares, ShareLimits, Ticket, TooMuch
 
 LIMITS = ShareLimits(
     total_max=100,

@@ -11,6 +11,7 @@ import pytest
 from common.contracts.events import Decision, OrderIntent, ReasonCode
 from common.contracts.topics import Topic
 from common.contracts.values import OrderType, Side
+from common.fair_shares import FairShares, ShareLimits, Ticket
 from orders.api.limits import LimitRequests, share_limits
 from orders.api.web import create_api
 from orders.desk import Desk
@@ -19,7 +20,6 @@ from orders.settings import OrdersSettings
 from orders.verdicts import Verdicts
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
-from streams.service.http.shares import FairShares, ShareLimits, Ticket
 
 
 class Slow:

@@ -9,13 +9,13 @@ from collections.abc import Container
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+from common.fair_shares import FairShares, ShareLimits, TooMuch
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from streams.service.http.identity import client_of
 from streams.service.http.metering import metered
 from streams.service.http.metrics import REFUSED
 from streams.service.http.protocol import HOLD
-from streams.service.http.shares import FairShares, ShareLimits, TooMuch
 
 from orders.api.bodies import account_of_body, read_body, replayed, too_large
 from orders.api.problems import Problem
