@@ -1,5 +1,8 @@
 """Where compiled kernels are kept."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,3 +37,43 @@ def test_cache_when_a_source_changes_then_another_directory(tmp_path: Path) -> N
     before = cache_dir(domain, str(tmp_path / "cache"))
     (domain / "sum.py").write_text("1 + 2")
     assert cache_dir(domain, str(tmp_path / "cache")) != before
+
+
+CALLER = """
+from pathlib import Path
+from common.kernels import compiler, part
+from called import answer
+kernel = compiler(Path(__file__).parent, allocates={allocates})
+
+@kernel
+def ask():
+    return answer()
+
+if __name__ == "__main__":
+    print(ask(), ask.stats.cache_hits[()] if ask.stats.cache_hits else 0)
+"""
+CALLED = """
+from common.kernels import {decorator}
+
+@{decorator}
+def answer():
+    return {value}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("decorator", "allocates"), [("part", False), ("inlined", True)])
+def test_machine_code_when_only_a_file_that_it_calls_changes_then_it_is_compiled_anew(
+    tmp_path: Path, decorator: str, allocates: bool
+) -> None:
+    (tmp_path / "asks.py").write_text(CALLER.format(allocates=allocates))
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def asked(value: int) -> list[str]:
+        (tmp_path / "called.py").write_text(CALLED.format(decorator=decorator, value=value))
+        ran = subprocess.run([sys.executable, tmp_path / "asks.py"], env=environment, check=True, capture_output=True)
+        return ran.stdout.decode().split()
+
+    assert asked(1) == ["1", "0"]
+    assert asked(1) == ["1", "1"], "the same sources are compiled once"
+    assert asked(2) == ["2", "0"]

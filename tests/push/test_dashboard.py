@@ -212,8 +212,8 @@ async def test_page_that_stood_still_then_it_says_how_old_it_is_before_it_is_liv
             # The page's own thread stands still, as all of it does while a laptop sleeps; then every state is written
             # down. The writers fall silent meanwhile: nothing that waits to be read makes the picture new.
             await page.evaluate(
-                "globalThis.seen = []; new MutationObserver(() => seen.push(document.querySelector('.pill').textContent))"
-                ".observe(document.querySelector('.pill'), {childList: true, characterData: true, subtree: true});"
+                "globalThis.seen = []; const pill = document.querySelector('.pill');"
+                "new MutationObserver(() => seen.push(pill.textContent)).observe(pill, {childList: true, characterData: true, subtree: true});"
                 "const wake = Date.now() + 7000; setTimeout(() => { while (Date.now() < wake) ; }, 0)"
             )
         await page.until("globalThis.seen.length >= 1", timeout_s=30)

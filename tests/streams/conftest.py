@@ -12,11 +12,12 @@ LIBRARY = Path(__file__).parents[2] / "libs/streams"
 
 
 class Readme(NamedTuple):
-    """The README's Python, and the command lines of its ``sh`` blocks."""
+    """The README's Python, the command lines of its ``sh`` blocks, and its table of the public interface."""
 
     program: str
     test: str
     commands: list[str]
+    table: str
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -35,4 +36,6 @@ def readme() -> Readme:
     text = (LIBRARY / "README.md").read_text("utf-8")
     program, test = re.findall(r"```python\n(.*?)```", text, re.S)
     lines = "".join(re.findall(r"```sh\n(.*?)```", text, re.S)).splitlines()
-    return Readme(program, test, [line.partition("#")[0].strip() for line in lines])
+    return Readme(
+        program, test, [line.partition("#")[0].strip() for line in lines], text.partition("## What there is")[2]
+    )

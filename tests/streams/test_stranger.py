@@ -48,16 +48,8 @@ def test_stranger_when_he_follows_the_readme_then_his_words_are_counted_over_a_k
     (project / "test_wordcount.py").write_text(readme.test)
     python = project / ".venv/bin/python"
     subprocess.run([_uv(), "venv", "--quiet", "--python", sys.executable, project / ".venv"], check=True)
-    install: list[str | Path] = [
-        _uv(),
-        "pip",
-        "install",
-        "--quiet",
-        "--python",
-        python,
-        f"tidemark-streams[app] @ {wheel.as_uri()}",
-    ]
-    subprocess.run([*install, "pytest"], check=True)
+    wanted = [f"tidemark-streams[app] @ {wheel.as_uri()}", "pytest"]
+    subprocess.run([_uv(), "pip", "install", "--quiet", "--python", python, *wanted], check=True)
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "TIDEMARK_KAFKA_BOOTSTRAP": stack.kafka_bootstrap}
 
     subprocess.run([python, "-m", "pytest", "-q"], cwd=project, env=environment, check=True)

@@ -10,6 +10,7 @@ from common.contracts.topics import TOPICS
 
 FUNCTION_LINES_MAX = 60
 MODULE_LINES_MAX = 400
+COMPILER = "libs/common/src/common/kernels.py"
 TOPIC_TABLE = "libs/common/src/common/contracts/topics.py"
 TOPIC_NAMES = frozenset(name for topic in TOPICS for name in (topic.name, topic.dead_letters))
 VAGUE_NAMES = frozenset({"utils.py", "util.py", "helpers.py", "misc.py", "utils.ts", "helpers.ts"})
@@ -46,6 +47,16 @@ def topic_literal(path: str, text: str) -> Iterator[str]:
             yield f"{path}:{node.lineno}: {node.value!r} is spelt out; take it from the topic table"
 
 
+def compiled_elsewhere(path: str, text: str) -> Iterator[str]:
+    """The wrapper keeps machine code apart from that of other sources, which numba alone does not."""
+    if not path.endswith(".py") or path == COMPILER:
+        return
+    for node in ast.walk(ast.parse(text)):
+        name = node.module if isinstance(node, ast.ImportFrom) else None
+        if name == "numba" and {each.name for each in getattr(node, "names", ())} & {"jit", "njit", "vectorize"}:
+            yield f"{path}:{getattr(node, 'lineno', 0)}: compile with the wrapper of {COMPILER}"
+
+
 def float_money(path: str, text: str) -> Iterator[str]:
     if not path.endswith(".py"):
         return
@@ -71,7 +82,14 @@ def _annotated_names(tree: ast.AST) -> Iterator[tuple[str, ast.expr, int]]:
             yield node.name, node.returns, node.lineno
 
 
-RULES: tuple[Rule, ...] = (module_length, function_length, vague_name, topic_literal, float_money)
+RULES: tuple[Rule, ...] = (
+    module_length,
+    function_length,
+    vague_name,
+    topic_literal,
+    compiled_elsewhere,
+    float_money,
+)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -94,6 +112,7 @@ BROKEN: tuple[tuple[Rule, str, str], ...] = (
     ),
     (vague_name, "services/risk/src/risk/utils.py", ""),
     (topic_literal, "a.py", f"send('{TOPIC}')"),
+    (compiled_elsewhere, "a.py", "from numba import njit, types"),
     (float_money, "a.py", "price_e4: float = 0"),
     (float_money, "a.py", "def f(cash: float | None): ..."),
     (float_money, "a.py", "def notional() -> float: ..."),
@@ -105,6 +124,8 @@ SOUND: tuple[tuple[Rule, str, str], ...] = (
     (vague_name, "ledger.py", ""),
     (topic_literal, TOPIC_TABLE, f"name = '{TOPIC}'"),
     (topic_literal, "a.py", f"'''Reads {TOPIC}.'''"),
+    (compiled_elsewhere, COMPILER, "from numba import njit"),
+    (compiled_elsewhere, "a.py", "from numba import types"),
     (float_money, "a.py", "price_e4: int = 0\ndelay_s: float = 0.5\ndef marked() -> float: ..."),
 )
 

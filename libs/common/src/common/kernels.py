@@ -7,7 +7,7 @@ named after a fingerprint of all kernel sources: a changed source never meets co
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,19 +21,19 @@ CONFIGURED: Final[str] = numba.config.CACHE_DIR
 """``NUMBA_CACHE_DIR``; empty where it is not set."""
 
 
-def _fingerprint(domain: Path) -> str:
+def _fingerprint(domain: Path, also: Iterable[Path]) -> str:
     """Of the kernel sources, of the pieces in this file and of the compiler's version."""
     digest = hashlib.sha256(numba.__version__.encode())
-    for source in (Path(__file__), *sorted(domain.glob("*.py"))):
+    for source in (Path(__file__), *sorted(domain.glob("*.py")), *also):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def cache_dir(domain: Path, configured: str = CONFIGURED) -> Path:
+def cache_dir(domain: Path, configured: str = CONFIGURED, also: Iterable[Path] = ()) -> Path:
     """Below ``configured``, else the user's cache directory (XDG), else the temporary files."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     base = Path(configured) if configured else home / "tidemark" / "kernels"
-    wanted = base / _fingerprint(domain)
+    wanted = base / _fingerprint(domain, also)
     try:
         wanted.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -41,13 +41,13 @@ def cache_dir(domain: Path, configured: str = CONFIGURED) -> Path:
     return wanted
 
 
-def compiler(domain: Path) -> Callable[[Any], Any]:
-    """A decorator for the entry points in the modules of ``domain``.
+def compiler(domain: Path, also: Iterable[Path] = (), *, allocates: bool = False) -> Callable[[Any], Any]:
+    """A decorator for the entry points in the modules of ``domain``; ``also``: other sources whose values they freeze.
 
-    Without the numba runtime: kernels allocate nothing, and passing arrays on counts no references.
+    Without the numba runtime, unless a kernel ``allocates``: passing arrays on then counts no references.
     """
-    directory = str(cache_dir(domain))
-    compile_ = njit(cache=True, nogil=True, _nrt=False)
+    directory = str(cache_dir(domain, also=also))
+    compile_ = njit(cache=True, nogil=True) if allocates else njit(cache=True, nogil=True, _nrt=False)
 
     def kernel(function: Any) -> Any:
         numba.config.CACHE_DIR = directory  # numba asks for it when a function is decorated
@@ -58,6 +58,9 @@ def compiler(domain: Path) -> Callable[[Any], Any]:
 
 part: Final = njit(nogil=True, _nrt=False, forceinline=True)
 """A piece of a kernel. Inlined: an array argument is eight words, a call with ten of them costs more than the work."""
+
+inlined: Final = njit(inline="always")
+"""A piece of a kernel that allocates: its code stands wherever it is called, before types are known."""
 
 index: Final = np.uint64
 """Marks an index that is never negative: numba then leaves out the question whether it counts from the end."""

@@ -14,9 +14,9 @@ from streams.kafka.broker_watch import is_broker_away
 from streams.model.errors import Retriable
 from streams.process.backoff import Backoff
 from streams.process.logs import get_logger
-from streams.service.health import HealthReporter
+from streams.service.frame import Frame
 from streams.service.operations import Health, operations_router
-from streams.service.web import NO_REQUEST_SPANS, WebServer
+from streams.service.web import NO_REQUEST_SPANS
 
 from auditor import metrics
 from auditor.dead_letters import DeadLetterCount, watch_dead_letters
@@ -147,7 +147,6 @@ class AuditorProcess:
     """The auditor with its pages for operators and its row in the health view."""
 
     def __init__(self, settings: AuditorSettings) -> None:
-        self._settings = settings
         self._scratch = tempfile.TemporaryDirectory(prefix="tidemark-auditor-")
         self.auditor = Auditor(settings, Path(self._scratch.name))
         health = Health("auditor")
@@ -155,19 +154,15 @@ class AuditorProcess:
         health.add("audit", self.auditor.audit_check)
         web = FastAPI(title="tidemark auditor", docs_url=None, redoc_url=None, telemetry=NO_REQUEST_SPANS)
         web.include_router(operations_router(health))
-        self._server = WebServer(web, settings.http_host, settings.http_port, settings.http_limits())
-        self._reporter = HealthReporter("auditor", settings, health)
+        self._frame = Frame("auditor", settings, health, web)
 
     async def serve(self) -> None:
         """Until cancelled. Raises OSError where the port is taken, Fatal where a topic does not exist."""
-        await self._server.start()
-        _log.info("web_open", host=self._settings.http_host, port=self._server.port)
-        self._reporter.start()
+        await self._frame.start()
         try:
             await self.auditor.run()
         finally:
-            await self._reporter.stop()
-            await self._server.stop()
+            await self._frame.stop()
             await self.auditor.close()
             self._scratch.cleanup()
 

@@ -3,33 +3,27 @@
 import asyncio
 import signal
 
-from streams.process.logs import get_logger
-from streams.service.health import HealthReporter
+from streams.service.frame import Frame
 from streams.service.operations import Health
-from streams.service.web import WebServer
 
 from push.service import PushService
 from push.settings import PushSettings
 from push.web import build_web
 from push.websocket import DroppableProtocol
 
-_log = get_logger("push")
-
 
 class PushProcess:
     """The service, its web server and its health report, started and stopped together."""
 
     def __init__(self, settings: PushSettings) -> None:
-        self._settings = settings
         self._health = Health("push")
         self.service = PushService(settings)
         self.service.add_checks(self._health)
-        self._reporter = HealthReporter("push", settings, self._health)
-        self._server = WebServer(
+        self._frame = Frame(
+            "push",
+            settings,
+            self._health,
             build_web(self.service, settings, self._health),
-            settings.http_host,
-            settings.http_port,
-            settings.http_limits(),
             ws=DroppableProtocol,
             ws_max_size=settings.message_bytes_max,
             ws_per_message_deflate=False,
@@ -42,18 +36,15 @@ class PushProcess:
 
     @property
     def port(self) -> int:
-        return self._server.port
+        return self._frame.port
 
     async def start(self) -> None:
         """Returns when requests are accepted; Redis may come later. Raises OSError where the port is taken."""
         await self.service.start()
-        await self._server.start()
-        self._reporter.start()
-        _log.info("serving", host=self._settings.http_host, port=self.port)
+        await self._frame.start()
 
     async def stop(self) -> None:
-        await self._reporter.stop()
-        await self._server.stop()
+        await self._frame.stop()
         await self.service.stop()
 
 

@@ -33,9 +33,9 @@ from streams.process.backoff import Backoff
 from streams.process.logs import configure_logs, get_logger
 from streams.process.settings import Settings
 from streams.process.telemetry import configure_telemetry
-from streams.service.health import HealthReporter
+from streams.service.frame import Frame
 from streams.service.operations import Health, operations_router
-from streams.service.web import NO_REQUEST_SPANS, WebServer
+from streams.service.web import NO_REQUEST_SPANS
 from streams.stage.runner import StageService
 from streams.views.publisher import ViewPublisher
 
@@ -119,9 +119,8 @@ class App(faust.App):  # type: ignore[misc]
         self.sender = Sender(settings, name)
         self._stages: list[Stage] = []
         self._web = FastAPI(title=name, docs_url=None, redoc_url=None, telemetry=NO_REQUEST_SPANS)
-        self._web_server: WebServer | None = None
+        self._frame: Frame | None = None
         self._publisher: ViewPublisher | None = None
-        self._reporter: HealthReporter | None = None
 
     # --- declarations ----------------------------------------------------------------------------------------------
 
@@ -262,29 +261,21 @@ class App(faust.App):  # type: ignore[misc]
     async def on_start(self) -> None:
         configure_telemetry(self.service_name, self.settings)
         self._web.include_router(operations_router(self.health))
-        self._web_server = WebServer(
-            self._web, self.settings.http_host, self.settings.http_port, self.settings.http_limits()
-        )
-        await self._web_server.start()
-        _log.info("web_open", host=self.settings.http_host, port=self._web_server.port)
+        self._frame = Frame(self.service_name, self.settings, self.health, self._web)
+        await self._frame.start()
         await self.sender.start()
         if self._publisher:
             self._publisher.start()
-        if self.settings.redis_url:
-            self._reporter = HealthReporter(self.service_name, self.settings, self.health)
-            self._reporter.start()
         await super().on_start()
         calm_garbage_collection()
 
     async def on_stop(self) -> None:
         await super().on_stop()
-        if self._reporter:
-            await self._reporter.stop()
         if self._publisher:
             await self._publisher.stop()
         await self.sender.stop()
-        if self._web_server:
-            await self._web_server.stop()
+        if self._frame:
+            await self._frame.stop()
 
     async def stop(self) -> None:
         """A process of its own ends in bounded time: what hangs now must not keep the next start from happening."""

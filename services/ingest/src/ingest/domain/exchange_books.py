@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 from common.contracts.ticks import TickKind
-from numba import njit
 
 from ingest.domain.itch_spec import LENGTHS
+from ingest.kernels import inlined, kernel
 
 SIDE_ORDERS: Final = 32
 TICK_E4: Final = 100
@@ -83,7 +83,7 @@ MARKET: Final = np.dtype(
 """All state in one record: kernels get it as one pointer, and change it in place."""
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def draw(m: Any) -> Any:
     """The next 64 random bits: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), the same on every machine."""
     m.rng += np.uint64(_GAMMA)
@@ -93,7 +93,7 @@ def draw(m: Any) -> Any:
     return z ^ (z >> np.uint64(31))
 
 
-@njit(inline="always")
+@inlined
 def bits(word: Any, shift: int, count: int) -> Any:
     """``count`` bits of a random word as a signed integer."""
     return np.int64((word >> np.uint64(shift)) & np.uint64((1 << count) - 1))
@@ -102,7 +102,7 @@ def bits(word: Any, shift: int, count: int) -> Any:
 # --- books --------------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def best_price(m: Any, symbol: int, side: int) -> int:
     """Best price of a side in ticks; 0 where it is empty."""
     count = m.counts[symbol, side]
@@ -115,7 +115,7 @@ def best_price(m: Any, symbol: int, side: int) -> int:
     return int(best)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def front_order(m: Any, symbol: int, side: int) -> int:
     """Place of the order that trades next: the oldest at the best price. The side must not be empty."""
     best = best_price(m, symbol, side)
@@ -126,7 +126,7 @@ def front_order(m: Any, symbol: int, side: int) -> int:
     return found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def remove_order(m: Any, symbol: int, side: int, place: int) -> None:
     """Takes an order out; the last one moves into its place."""
     last = m.counts[symbol, side] - 1
@@ -136,14 +136,14 @@ def remove_order(m: Any, symbol: int, side: int, place: int) -> None:
     m.counts[symbol, side] = last
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def next_ref(m: Any) -> Any:
     """A new order reference: growing, with holes, as a day's are."""
     m.last_ref += 1 + bits(draw(m), 0, 3)
     return m.last_ref
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def next_match(m: Any, symbol: int, breakable: bool) -> Any:
     """A new match number. A breakable trade is remembered, so that it can be broken later."""
     m.last_match += 1
@@ -159,7 +159,7 @@ def next_match(m: Any, symbol: int, breakable: bool) -> Any:
 # --- writing ------------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _put(m: Any, value: Any, width: int) -> None:
     """A big-endian unsigned integer of ``width`` bytes."""
     at = m.at
@@ -168,7 +168,7 @@ def _put(m: Any, value: Any, width: int) -> None:
     m.at = at + width
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _put_stock(m: Any, symbol: int) -> None:
     at = m.at
     for i in range(8):
@@ -176,7 +176,7 @@ def _put_stock(m: Any, symbol: int) -> None:
     m.at = at + 8
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _begin(m: Any, frame: tuple[int, int], locate: int) -> None:
     """Length prefix and message header."""
     _put(m, frame[1], 2)
@@ -187,13 +187,13 @@ def _begin(m: Any, frame: tuple[int, int], locate: int) -> None:
     m.written += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def write_system(m: Any, event: int) -> None:
     _begin(m, _S, 0)
     _put(m, event, 1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def write_action(m: Any, symbol: int, state: int, reason: int) -> None:
     """Trading action; the symbol is in ``state`` from now on."""
     _begin(m, _H, symbol + 1)
@@ -204,7 +204,7 @@ def write_action(m: Any, symbol: int, state: int, reason: int) -> None:
     m.state[symbol] = state
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def write_collar(m: Any, symbol: int, price: int) -> None:
     """LULD auction collar of 5 % around ``price``."""
     _begin(m, _J, symbol + 1)
@@ -215,7 +215,7 @@ def write_collar(m: Any, symbol: int, price: int) -> None:
     _put(m, 0, 4)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_order(m: Any, symbol: int, side: int, price: int, shares: int) -> None:
     """A new resting order: A, or F for one in sixteen. There must be room on the side."""
     ref = next_ref(m)
@@ -235,7 +235,7 @@ def add_order(m: Any, symbol: int, side: int, price: int, shares: int) -> None:
         _put(m, _MPID, 4)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def execute_front(m: Any, symbol: int, side: int, wanted: int) -> int:
     """E: trades up to ``wanted`` shares of the order in front, at its price. Returns the shares traded."""
     place = front_order(m, symbol, side)
@@ -248,7 +248,7 @@ def execute_front(m: Any, symbol: int, side: int, wanted: int) -> int:
     return shares
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def execute_front_at(m: Any, symbol: int, side: int, wanted: int, price: int, printable: bool) -> None:
     """C: as E, at another price than the order shows; not printable where a cross trade carries the print."""
     place = front_order(m, symbol, side)
@@ -262,14 +262,14 @@ def execute_front_at(m: Any, symbol: int, side: int, wanted: int, price: int, pr
     _take(m, symbol, side, place, shares)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _take(m: Any, symbol: int, side: int, place: int, shares: int) -> None:
     m.shares[symbol, side, place] -= shares
     if m.shares[symbol, side, place] == 0:
         remove_order(m, symbol, side, place)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def cancel_part(m: Any, symbol: int, side: int, place: int, shares: int) -> None:
     """X: fewer than all shares of an order are cancelled."""
     _begin(m, _X, symbol + 1)
@@ -278,7 +278,7 @@ def cancel_part(m: Any, symbol: int, side: int, place: int, shares: int) -> None
     m.shares[symbol, side, place] -= shares
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def delete_order(m: Any, symbol: int, side: int, place: int) -> None:
     """D."""
     _begin(m, _D, symbol + 1)
@@ -286,7 +286,7 @@ def delete_order(m: Any, symbol: int, side: int, place: int) -> None:
     remove_order(m, symbol, side, place)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def replace_order(m: Any, symbol: int, side: int, place: int, price: int, shares: int) -> None:
     """U: same side, new reference, and so the last in time at its price."""
     _begin(m, _U, symbol + 1)
@@ -300,7 +300,7 @@ def replace_order(m: Any, symbol: int, side: int, place: int, price: int, shares
     m.shares[symbol, side, place] = shares
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def write_trade(m: Any, symbol: int, price: int, shares: int) -> None:
     """P: a trade against an order that is not displayed. The specification fixes reference 0 and side B."""
     _begin(m, _P, symbol + 1)
@@ -312,7 +312,7 @@ def write_trade(m: Any, symbol: int, price: int, shares: int) -> None:
     _put(m, next_match(m, symbol, True), 8)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def write_cross(m: Any, symbol: int, price: int, shares: int, cross_type: int) -> None:
     """Q; with no shares where nothing crossed."""
     _begin(m, _Q, symbol + 1)
@@ -323,7 +323,7 @@ def write_cross(m: Any, symbol: int, price: int, shares: int, cross_type: int) -
     _put(m, cross_type, 1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def write_imbalance(m: Any, symbol: int, price: int, paired: int, imbalance: int, cross_type: int) -> None:
     """I; a negative imbalance is to sell."""
     _begin(m, _I, symbol + 1)
@@ -338,7 +338,7 @@ def write_imbalance(m: Any, symbol: int, price: int, paired: int, imbalance: int
     _put(m, 76, 1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def write_interest(m: Any, symbol: int, flag: int) -> None:
     """N: retail interest on the buy side, the sell side, both, or none."""
     _begin(m, _N, symbol + 1)
@@ -346,7 +346,7 @@ def write_interest(m: Any, symbol: int, flag: int) -> None:
     _put(m, flag, 1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def break_trade(m: Any, at: int) -> None:
     """B, once per trade remembered."""
     match = m.trade_match[at]

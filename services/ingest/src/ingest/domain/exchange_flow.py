@@ -7,7 +7,6 @@ from enum import IntEnum
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 
 from ingest.domain.exchange_books import (
     ASK,
@@ -32,6 +31,7 @@ from ingest.domain.exchange_books import (
     write_system,
     write_trade,
 )
+from ingest.kernels import kernel
 
 
 class Phase(IntEnum):
@@ -63,7 +63,7 @@ _RETAIL_FLAGS: Final = tuple(ord(letter) for letter in "BSAN")
 _PRE, _IMBALANCE, _OPEN, _CONTINUOUS, _LATE_IMBALANCE, _CLOSE, _END, _OVER = (int(phase) for phase in Phase)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def run(m: Any) -> None:
     """Writes messages until the buffer is nearly full or the day is over."""
     m.at = 0
@@ -82,7 +82,7 @@ def run(m: Any) -> None:
             _auction(m, phase)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _pre_open(m: Any) -> None:
     """Orders gather before the open; nothing trades."""
     m.clock_ns += _gap(m)
@@ -98,7 +98,7 @@ def _pre_open(m: Any) -> None:
         delete_order(m, symbol, side, _any_order(m, symbol, side, word))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _auction(m: Any, phase: int) -> None:
     """One symbol of the opening or closing auction: its imbalance in one round, its cross in the next."""
     symbol = m.cursor
@@ -123,7 +123,7 @@ def _auction(m: Any, phase: int) -> None:
         _cross(m, symbol, cross_type, word)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _cross(m: Any, symbol: int, cross_type: int, word: Any) -> None:
     """A cross at the middle of the market. Displayed orders that take part trade by C, without a print of their own."""
     price = _middle(m, symbol)
@@ -134,7 +134,7 @@ def _cross(m: Any, symbol: int, cross_type: int, word: Any) -> None:
     write_cross(m, symbol, price if shares else 0, shares, cross_type)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _trade(m: Any) -> None:
     """One event of continuous trading."""
     m.clock_ns += _gap(m)
@@ -157,7 +157,7 @@ def _trade(m: Any) -> None:
         _act(m, symbol, True)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _halt(m: Any, symbol: int) -> None:
     m.state_until_ns[symbol] = m.clock_ns + m.halt_ns
     if bits(draw(m), 0, 1):
@@ -167,7 +167,7 @@ def _halt(m: Any, symbol: int) -> None:
         write_action(m, symbol, _HALTED, _REASON_NEWS)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _halted(m: Any, symbol: int) -> None:
     """Orders come and go, nothing trades; then a quotation period; then a cross, and trading again."""
     if m.clock_ns < m.state_until_ns[symbol]:
@@ -186,7 +186,7 @@ def _halted(m: Any, symbol: int) -> None:
         _cross(m, symbol, _HALT_CROSS, word)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _act(m: Any, symbol: int, trading: bool) -> None:
     """One order message, chosen so that books keep their depth and prices follow the fair value."""
     bids, asks = m.counts[symbol, BID], m.counts[symbol, ASK]
@@ -228,7 +228,7 @@ def _act(m: Any, symbol: int, trading: bool) -> None:
         write_trade(m, symbol, best_price(m, symbol, BID) + bits(word, 14, 16) % (spread + 1), _size(m))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _take_liquidity(m: Any, symbol: int, side: int, word: Any) -> None:
     """An incoming order trades with the front of a side, sometimes with several orders one after the other."""
     wanted = _size(m)
@@ -238,12 +238,12 @@ def _take_liquidity(m: Any, symbol: int, side: int, word: Any) -> None:
         wanted -= execute_front(m, symbol, side, wanted)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _add(m: Any, symbol: int, side: int) -> None:
     add_order(m, symbol, side, _quote(m, symbol, side), _size(m))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _quote(m: Any, symbol: int, side: int) -> Any:
     """A price some ticks from the fair value that does not cross the other side."""
     fair = m.fair_fp[symbol] >> _FP
@@ -256,7 +256,7 @@ def _quote(m: Any, symbol: int, side: int) -> Any:
     return max(fair + 1 + away, other + 1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _size(m: Any) -> Any:
     """Shares: round lots, or an odd lot one time in eight."""
     word = draw(m)
@@ -265,7 +265,7 @@ def _size(m: Any) -> Any:
     return 100 * (1 + (m.exponential[bits(word, 3, 8)] * 2 >> _FP))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _any_order(m: Any, symbol: int, side: int, word: Any) -> Any:
     """The farther from the fair value of two orders drawn."""
     count = m.counts[symbol, side]
@@ -275,12 +275,12 @@ def _any_order(m: Any, symbol: int, side: int, word: Any) -> Any:
     return first if abs(prices[first] - fair) >= abs(prices[second] - fair) else second
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _middle(m: Any, symbol: int) -> Any:
     return (best_price(m, symbol, BID) + best_price(m, symbol, ASK)) // 2
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _pick(m: Any) -> Any:
     """A symbol by its share of the flow (Walker's alias method)."""
     word = draw(m)
@@ -288,7 +288,7 @@ def _pick(m: Any) -> Any:
     return column if (word & np.uint64(0xFFFFFFFF)) < m.alias_limit[column] else int(m.alias[column])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _gap(m: Any) -> Any:
     """Time to the next event: exponential, in clusters, and shorter right after the open."""
     word = draw(m)
@@ -300,7 +300,7 @@ def _gap(m: Any) -> Any:
     return (mean_fp * m.exponential[bits(word, 8, 8)]) >> 24
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _walk(m: Any, symbol: int) -> None:
     """The fair value wanders with the time that passed, with a drift of its own, between half and twice the first."""
     slices = min((m.clock_ns - m.walked_ns[symbol]) // _SLICE_NS, _SLICES_MAX)

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from ingest.domain.anomalies import Anomaly, AnomalyKind, Report
 from ingest.domain.itch_spec import LENGTHS
+from ingest.kernels import kernel
 
 PREFIX: Final = 2
 SHORTEST_FRAME: Final = PREFIX + int(LENGTHS[LENGTHS > 0].min())
@@ -64,7 +64,7 @@ class Block:
         return self.base + int(self.starts[count - 1]) + int(self.lengths[count - 1]) if self.base >= 0 else -1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scan_lengths(data: Any, position: int, starts: Any, lengths: Any) -> tuple[int, int, int, int]:
     """Finds messages under length framing from ``position``.
 
@@ -90,7 +90,7 @@ def scan_lengths(data: Any, position: int, starts: Any, lengths: Any) -> tuple[i
     return count, position, markers, first_marker
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scan_types(data: Any, position: int, starts: Any, lengths: Any, by_type: Any) -> tuple[int, int, int]:
     """Finds messages under zero-length framing. Returns (messages, position reached, 1 if an unknown type stops it)."""
     size = len(data)
@@ -121,7 +121,7 @@ def detect_framing(head: bytes) -> Framing | None:
     return Framing.LENGTH if valid else None
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scan_message_blocks(data: Any, count: int, starts: Any, lengths: Any) -> tuple[int, int]:
     """Finds up to ``count`` MoldUDP64 message blocks, empty ones too, since each has a sequence number.
 

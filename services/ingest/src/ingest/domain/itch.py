@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from common.contracts.reference import Instrument
 from common.contracts.ticks import NO_INSTRUMENT, TICK, TickFlag, TickKind, Ticks, symbol_to_ref
-from numba import njit
 
 from ingest.domain.anomalies import Anomaly, AnomalyKind, Report
 from ingest.domain.framing import Block
@@ -33,6 +32,7 @@ from ingest.domain.itch_spec import (
     WIDTH_MASKS,
 )
 from ingest.domain.position import pack_locates
+from ingest.kernels import inlined, kernel
 
 LOCATES: Final = 1 << 16
 ANOMALIES_LOGGED_MAX: Final = 32
@@ -66,7 +66,7 @@ NONE_KNOWN: Final = -1
 _ROUND_LOTS_ONLY_AT: Final = int(MESSAGES[TickKind.STOCK_DIRECTORY].fields["round_lots_only"][1])  # type: ignore[index]
 
 
-@njit(inline="always")
+@inlined
 def load64(data: Any, at: Any) -> Any:
     """The big-endian 8-byte word at ``at`` (unsigned, so that numba drops its check for negative indices).
 
@@ -84,7 +84,7 @@ def load64(data: Any, at: Any) -> Any:
     )
 
 
-@njit(inline="always")
+@inlined
 def _byte_swapped(word: Any) -> Any:
     word = (word & np.uint64(0x00FF00FF00FF00FF)) << np.uint64(8) | (word >> np.uint64(8)) & np.uint64(
         0x00FF00FF00FF00FF
@@ -95,7 +95,7 @@ def _byte_swapped(word: Any) -> Any:
     return word << np.uint64(32) | word >> np.uint64(32)
 
 
-@njit(inline="always")
+@inlined
 def _padded(symbol: Any) -> Any:
     """A symbol (first letter in the low byte) with spaces after its last letter, whether NUL or spaces stood there."""
     shift = np.uint64(56)
@@ -108,7 +108,7 @@ def _padded(symbol: Any) -> Any:
     return symbol
 
 
-@njit(inline="always")
+@inlined
 def _field(data: Any, start: Any, table: Any, masks: Any, kind: Any, column: int) -> Any:
     """A field as the low bytes of the word that ends with it."""
     return load64(data, start + np.uint64(table[kind, column])) & masks[table[kind, column + 1]]
@@ -128,7 +128,7 @@ class DecoderState(NamedTuple):
     anomaly_log: Any  # int64[n, 2], (kind, message index) of the first cases
 
 
-@njit(inline="always")
+@inlined
 def _special(kind: Any, reference: Any, auxiliary: Any, price: Any, quantity: Any, side: Any, detail: Any) -> Any:
     """What is more than moving a field. Returns (reference, auxiliary, price, side, printable)."""
     printable = np.uint64((kind == _C and detail == _YES) or (kind == _Q and quantity != 0))
@@ -140,7 +140,7 @@ def _special(kind: Any, reference: Any, auxiliary: Any, price: Any, quantity: An
     return reference, auxiliary, price, side, printable
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def decode_messages(
     data: Any, starts: Any, lengths: Any, span: Any, base: Any, rows: Any, row: int, state: DecoderState
 ) -> tuple[int, int]:
@@ -201,7 +201,7 @@ def decode_messages(
     return index, row
 
 
-@njit(inline="always")
+@inlined
 def _log(state: DecoderState, kind: int, index: int) -> None:
     total = state.anomalies.sum()
     if total < len(state.anomaly_log):
@@ -210,7 +210,7 @@ def _log(state: DecoderState, kind: int, index: int) -> None:
     state.anomalies[kind] += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def count_due(data: Any, starts: Any, lengths: Any, index: int, stamp: int) -> int:
     """How many messages from ``index`` on come before the first one stamped later than ``stamp`` (ns since midnight).
 
@@ -227,7 +227,7 @@ def count_due(data: Any, starts: Any, lengths: Any, index: int, stamp: int) -> i
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _gather(data: Any, starts: Any, out: Any) -> None:
     for index in range(len(starts)):
         for byte in range(out.shape[1]):

@@ -4,13 +4,14 @@ from typing import Any, Final
 
 import numpy as np
 from common.contracts.ticks import NO_INSTRUMENT, TICK, Ticks
-from numba import njit
+
+from ingest.kernels import kernel
 
 _WORDS: Final = TICK.itemsize // 8
 _INSTRUMENT_WORD: Final = TICK.fields["instrument_id"][1] // 8  # type: ignore[index]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _deal(rows: Any, partitions: int, out: Any, ends: Any) -> None:
     """Counts, then moves. A row without an instrument goes to every partition."""
     counts = np.zeros(partitions, np.int64)

@@ -1,0 +1,12 @@
+"""Compiles the kernels of ingest."""
+
+from pathlib import Path
+from typing import Final
+
+from common.contracts import ticks
+from common.kernels import compiler, inlined
+
+__all__ = ["inlined", "kernel"]
+
+kernel: Final = compiler(Path(__file__).parent / "domain", [Path(ticks.__file__)], allocates=True)
+"""An entry point."""
