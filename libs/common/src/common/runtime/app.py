@@ -98,7 +98,9 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
         self.health = Health(name)
         self.health.add("broker", lambda: (not is_broker_away(), {"answers": not is_broker_away()}))
         self.sender = Sender(settings, name)
-        self._stages: list[Stage] = []
+        self.stages: list[Stage] = []
+        self.reads: list[Topic] = []
+        """Topics that stages, tails and projections read. Which ones a service writes says the topic table."""
         self._web = FastAPI(title=f"tidemark {name}", docs_url=None, redoc_url=None, telemetry=NO_REQUEST_SPANS)
         self._web_server: WebServer | None = None
         self._publisher: ViewPublisher | None = None
@@ -151,7 +153,8 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
                 version,
                 migrations or {},
             )
-            self._stages.append(stage)
+            self.stages.append(stage)
+            self.reads += [*stage.inputs, *(table.topic for table in stage.globals())]
             service = StageService(stage, self.settings, self._views_publisher())
             self.add_dependency(service)
             self.health.add(f"stage {name}", service.ready)
@@ -177,6 +180,7 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
 
         ``on_started`` is told where it begins, and begins anew after an interruption.
         """
+        self.reads += topics
         tail = Tail(self.settings, topics, callback, on_started, app=self.service_name)
         self.add_dependency(tail)
         self.health.add("tail", tail.ready)
@@ -184,6 +188,7 @@ class TidemarkApp(faust.App):  # type: ignore[misc]
 
     def projection(self, topics: Sequence[Topic], sink: Sink, backoff_max_s: float | None = None) -> Projection:
         """Keeps ``sink`` equal to the log."""
+        self.reads += topics
         projection = Projection(self.settings, topics, sink, backoff_max_s, app=self.service_name)
         self.add_dependency(projection)
         return projection

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on stderr, with service, version and the ids of the current trace and span."""
+"""Structured logs: one JSON object a line on stderr, with service, version and the ids of the current span."""
 
 import logging
 import sys
