@@ -65,6 +65,12 @@ def test_release_when_it_changes_under_its_version_then_refused_and_says_what() 
     )
 
 
+def test_store_that_another_service_reads_when_its_rows_are_raised_then_that_reader_is_released_first() -> None:
+    auditor = Manifest("auditor", "0.2.0", {"rows-risk.gate": (1,)}, {}, {})
+    raised = later(RISK, reads={"rows-risk.gate": (1, 2)}, writes={"rows-risk.gate": 2})
+    assert misfits([raised], [auditor]) == ("risk 0.3.0 writes rows-risk.gate v2, auditor 0.2.0 reads v1",)
+
+
 def test_rows_when_raised_without_a_migration_then_refused() -> None:
     writes = {"rows-risk.gate": 2}
     assert lost_state(RISK, later(RISK, writes=writes, reads={"rows-risk.gate": (1, 2)})) == ()
@@ -114,6 +120,8 @@ def test_current_manifests_name_what_services_really_exchange() -> None:
     assert "view-account" in now["risk"].writes
     assert "view-account" in now["push"].reads
     assert "snapshot-signals.market" in now["signals"].writes
+    assert now["auditor"].reads["rows-risk.gate"] == (now["risk"].writes["rows-risk.gate"],)
+    assert now["auditor"].reads["columns-orders.projection"] == (now["orders"].writes["columns-orders.projection"],)
     assert all(Manifest.parse(one.text()) == one for one in now.values())
 
 

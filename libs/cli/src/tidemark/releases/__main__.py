@@ -24,7 +24,7 @@ from tidemark.releases import page
 from tidemark.releases.building import build_image, build_wheels, no_engine
 from tidemark.releases.declared import SERVICES, current
 from tidemark.releases.files import raise_version, with_entry
-from tidemark.releases.manifest import FOLDER, ROOT, Manifest, ReleaseError, document_of, order_of, released
+from tidemark.releases.manifest import FOLDER, ROOT, Manifest, ReleaseError, document_of, folder_of, order_of, released
 from tidemark.releases.matrix import broken, changes, lost_state, misfits
 
 OUT: Final = ROOT / "dist"
@@ -70,11 +70,11 @@ def check(services: Sequence[str], version: str = "") -> list[Manifest]:
 
 def release(one: Manifest, day: str) -> None:
     """Builds and records one service. Raises ReleaseError."""
-    folder = ROOT / "services" / one.service
+    folder = folder_of(one.service)
     changelog = folder / "CHANGELOG.md"
     entered = with_entry(changelog.read_text("utf-8"), one.version, day)
     out = OUT / f"{one.service}-{one.version}"
-    for wheel in build_wheels(ROOT, f"tidemark-{one.service}", out):
+    for wheel in build_wheels(ROOT, f"tidemark-{folder.name}", out):
         _say(f"built {wheel.relative_to(ROOT)}")
     changelog.write_text(entered, "utf-8")
     (folder / FOLDER).mkdir(exist_ok=True)

@@ -2,7 +2,6 @@
 
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Final
 
 from common.contracts import schemas
@@ -22,16 +21,23 @@ from signals.app import build as build_signals
 from signals.settings import SignalsSettings
 
 from tidemark import row_layouts
-from tidemark.releases.manifest import ROOT, Manifest, made
+from tidemark.auditor.truth import TOPICS as AUDITED
+from tidemark.releases.manifest import Manifest, folder_of, made
 
-Versions = Mapping[str, tuple[int, ...]]
-SERVICES: Final = ("ingest", "signals", "risk", "orders", "push")
-ALSO_READS: Final[Mapping[str, tuple[Topic, ...]]] = {"ingest": (REF_INSTRUMENTS,)}
-"""Topics that are read before a source begins: the ids that were given before."""
+SERVICES: Final = ("ingest", "signals", "risk", "orders", "push", "auditor")
+ALSO_READS: Final[Mapping[str, tuple[Topic, ...]]] = {"ingest": (REF_INSTRUMENTS,), "auditor": AUDITED}
+"""Topics that are read by no stage, tail or projection: the instruments' ids before a source begins, and the audit."""
 EVERYBODY_WRITES: Final = ("view-envelope", "view-health")
 """Views of every process."""
+AUDITED_COPIES: Final = ("view-envelope", "view-account", row_layouts.PROJECTION, "rows-risk.gate")
+"""What the auditor reads of others' stores: views in Redis, the projection in PostgreSQL, the gate's rows in RocksDB."""
 VIEW_CONTRACTS: Final[Mapping[str, str]] = {"order": "order-event", "fill": "execution-report", "break": "risk-break"}
 """View → the message that it shows; every other view is a contract of its own, ``view-…``."""
+ALSO_READS_COPIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "push": (*(name for name, _, _ in VIEWS), *VIEW_CONTRACTS.values()),
+    "auditor": AUDITED_COPIES,
+}
+"""What is read of others' stores, by contract."""
 
 
 def apps() -> Mapping[str, TidemarkApp]:
@@ -51,23 +57,25 @@ def current() -> list[Manifest]:
     return [_manifest(service, built.get(service), known) for service in SERVICES]
 
 
-def version_in(member: str, root: Path = ROOT) -> str:
-    """The version in a package's project file; ``member`` is its folder."""
-    version: str = tomllib.loads((root / member / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+def version_in_project(service: str) -> str:
+    """The version in the project file of a service's package."""
+    text = (folder_of(service) / "pyproject.toml").read_text("utf-8")
+    version: str = tomllib.loads(text)["project"]["version"]
     return version
 
 
 def _manifest(service: str, app: TidemarkApp | None, known: Mapping[str, Contract]) -> Manifest:
     stages = app.stages if app else []
-    topics = (*app.reads, *ALSO_READS.get(service, ())) if app else ()
-    read = {*_contracts_of(topics), *(_views() if service == "push" else ())}
+    topics = (*app.reads, *ALSO_READS.get(service, ())) if app else ALSO_READS.get(service, ())
+    read = {*_contracts_of(topics), *ALSO_READS_COPIES.get(service, ())}
     written = {*_contracts_of(topic for topic in TOPICS if topic.owner == service), *EVERYBODY_WRITES}
     written |= {VIEW_CONTRACTS.get(view, f"view-{view}") for view, by in VIEW_WRITERS.items() if _app_of(by) == service}
+    written |= {row_layouts.PROJECTION} if service == "orders" else set()
     reads = {name: _readable(known[name]) for name in read} | _state_read(stages)
     writes = {name: known[name].version for name in written} | {
         name: max(versions) for name, versions in _state_read(stages).items()
     }
-    return made(service, version_in(f"services/{service}"), reads, writes)
+    return made(service, version_in_project(service), reads, writes)
 
 
 def _app_of(stage: str) -> str:
@@ -83,16 +91,11 @@ def _contracts_of(topics: Iterable[Topic]) -> Iterator[str]:
             yield from layouts_of(topic.schema)
 
 
-def _views() -> Iterator[str]:
-    yield from (name for name, _, _ in VIEWS)
-    yield from VIEW_CONTRACTS.values()
-
-
 def _readable(contract: Contract) -> tuple[int, ...]:
     """Versions that a reader of this one reads. JSON of every earlier version stands in the log and must be read (see
-    ``common.contracts.schemas``); a binary layout is read as it is or not at all.
+    ``common.contracts.schemas``); a layout of bytes or rows is read as it is or not at all.
     """
-    return (contract.version,) if contract.kind == "layout" else tuple(range(1, contract.version + 1))
+    return tuple(range(1, contract.version + 1)) if contract.kind == "json" else (contract.version,)
 
 
 def _state_read(stages: Iterable[Stage]) -> dict[str, tuple[int, ...]]:

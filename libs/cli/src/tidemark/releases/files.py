@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from tidemark.releases.manifest import ReleaseError
+from tidemark.releases.manifest import ReleaseError, folder_of
 
 COMPOSE: Final = "compose/compose.yaml"
 UNRELEASED: Final = "## [Unreleased]"
@@ -12,17 +12,18 @@ _VERSION: Final = r"\d+\.\d+\.\d+"
 
 
 def raise_version(root: Path, service: str, version: str) -> None:
-    """Writes the version into the project file, the lock and the build arguments of the image.
+    """Writes the version of a service's package into its project file, the lock and the arguments of its image.
 
     Raises ReleaseError, before anything is written, for a version that is none and a file that names none.
     """
     if not re.fullmatch(_VERSION, version):
         raise ReleaseError(f"{version!r} is no version: three numbers with dots between, like 0.3.0")
     texts: dict[Path, str] = {}
+    folder = folder_of(service, root)
     for path, pattern in (
-        (f"services/{service}/pyproject.toml", rf'^(version = "){_VERSION}(")'),
-        ("uv.lock", rf'^(name = "tidemark-{service}"\nversion = "){_VERSION}(")'),
-        (COMPOSE, rf'^(\s+PACKAGE: {service}\n\s+VERSION: "){_VERSION}(")'),
+        (f"{folder.relative_to(root)}/pyproject.toml", rf'^(version = "){_VERSION}(")'),
+        ("uv.lock", rf'^(name = "tidemark-{folder.name}"\nversion = "){_VERSION}(")'),
+        (COMPOSE, rf'^(\s+PACKAGE: {folder.name}\n\s+VERSION: "){_VERSION}(")'),
     ):
         text, count = re.subn(
             pattern, rf"\g<1>{version}\g<2>", (root / path).read_text("utf-8"), count=1, flags=re.MULTILINE

@@ -1,7 +1,7 @@
 """What one release of one service reads and writes, as the file that stays of it: ``services/<name>/releases``.
 
 A contract is named as its file in ``libs/common/schemas``: a message, a view, a binary layout, the rows of a stage's
-tables (``rows-…``) or a stage's snapshot (``snapshot-…``). Each file is named with its git blob id, so that what was
+tables (``rows-…``), tables in PostgreSQL (``columns-…``) or a stage's snapshot (``snapshot-…``). Each file is named with its git blob id, so that what was
 released can be read again from the repository's history, however the file has grown since.
 """
 
@@ -55,9 +55,15 @@ def order_of(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
+def folder_of(service: str, root: Path = ROOT) -> Path:
+    """The folder of the package that a service is installed by: its own, or the command line's."""
+    own = root / "services" / service
+    return own if (own / "pyproject.toml").is_file() else root / "libs" / "cli"
+
+
 def released(service: str, root: Path = ROOT) -> list[Manifest]:
     """The releases on file, oldest first."""
-    files = (root / "services" / service / FOLDER).glob("*.json")
+    files = (folder_of(service, root) / FOLDER).glob("*.json")
     return sorted((Manifest.parse(file.read_text("utf-8")) for file in files), key=lambda one: order_of(one.version))
 
 

@@ -12,20 +12,17 @@ from common.contracts.schemas import Contract, problems
 from tidemark.releases.manifest import Manifest
 
 ROWS: Final = "rows-"
+COLUMNS: Final = "columns-"
 SNAPSHOT: Final = "snapshot-"
 STATE: Final = (ROWS, SNAPSHOT)
-"""What a service keeps for itself."""
 Document = Mapping[str, Any]
 
 
-def messages_written(manifest: Manifest) -> Iterator[tuple[str, int]]:
-    """What other services may read of it."""
-    return ((name, version) for name, version in manifest.writes.items() if not name.startswith(STATE))
-
-
 def unread(writer: Manifest, reader: Manifest) -> Iterator[str]:
-    """What the one writes and the other is there to read, but cannot."""
-    for name, version in messages_written(writer):
+    """What the one writes and the other is there to read, but cannot. State of the same service is another matter."""
+    for name, version in writer.writes.items():
+        if writer.service == reader.service and name.startswith(STATE):
+            continue
         versions = reader.reads.get(name)
         if versions is not None and version not in versions:
             yield (
