@@ -1,7 +1,7 @@
 """The projection's tables as others may read them: a contract, exported beside the others and held to them.
 
-The auditor compares these tables with the log, so a column that it reads is not taken away unnoticed. What they look like
-is read from the migrations; a test holds the answer to a real database.
+The auditor compares these tables with the log, so a column that it reads is not taken away unnoticed. The columns are
+read from the migrations; a test holds the answer to a real database.
 """
 
 import re
@@ -25,7 +25,7 @@ _COLUMN: Final = re.compile(r"^\s*(?P<name>[a-z]\w*)\s+(?P<type>[a-z]+)(?P<rest>
 
 
 def columns() -> dict[str, Any]:
-    """Table → its columns with type and, where a reader may find none, the default, as layouts of rows are described."""
+    """Table → its columns: name, type and, where there is one, the default. Described as layouts of rows are."""
     found: dict[str, list[dict[str, Any]]] = {}
     for _, _, statements in migrations():
         for statement in _STATEMENT.finditer(statements):
@@ -42,6 +42,6 @@ def _described(lines: list[str], *, added: bool) -> Iterator[dict[str, Any]]:
             continue
         described: dict[str, Any] = {"name": column["name"], "type": {"type": column["type"]}}
         default = re.search(r"DEFAULT (\S+)", column["rest"])
-        if default or "NOT NULL" not in column["rest"] and added:
+        if default or (added and "NOT NULL" not in column["rest"]):
             described["default"] = default[1] if default else None
         yield described

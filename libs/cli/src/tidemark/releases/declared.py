@@ -30,7 +30,7 @@ ALSO_READS: Final[Mapping[str, tuple[Topic, ...]]] = {"ingest": (REF_INSTRUMENTS
 EVERYBODY_WRITES: Final = ("view-envelope", "view-health")
 """Views of every process."""
 AUDITED_COPIES: Final = ("view-envelope", "view-account", row_layouts.PROJECTION, "rows-risk.gate")
-"""What the auditor reads of others' stores: views in Redis, the projection in PostgreSQL, the gate's rows in RocksDB."""
+"""What the auditor reads of others' stores: views in Redis, tables in PostgreSQL, the gate's rows in RocksDB."""
 VIEW_CONTRACTS: Final[Mapping[str, str]] = {"order": "order-event", "fill": "execution-report", "break": "risk-break"}
 """View → the message that it shows; every other view is a contract of its own, ``view-…``."""
 ALSO_READS_COPIES: Final[Mapping[str, tuple[str, ...]]] = {

@@ -1,8 +1,8 @@
 """What one release of one service reads and writes, as the file that stays of it: ``services/<name>/releases``.
 
 A contract is named as its file in ``libs/common/schemas``: a message, a view, a binary layout, the rows of a stage's
-tables (``rows-…``), tables in PostgreSQL (``columns-…``) or a stage's snapshot (``snapshot-…``). Each file is named with its git blob id, so that what was
-released can be read again from the repository's history, however the file has grown since.
+tables (``rows-…``), tables in PostgreSQL (``columns-…``) or a stage's snapshot (``snapshot-…``). A file is named with
+its git blob id, so that what was released can be read again from the repository's history, however the file has grown.
 """
 
 import hashlib
