@@ -29,15 +29,18 @@ ALSO_READS: Final[Mapping[str, tuple[Topic, ...]]] = {"ingest": (REF_INSTRUMENTS
 """Topics that are read by no stage, tail or projection: the instruments' ids before a source begins, and the audit."""
 EVERYBODY_WRITES: Final = ("view-envelope", "view-health")
 """Views of every process."""
-AUDITED_COPIES: Final = ("view-envelope", "view-account", row_layouts.PROJECTION, "rows-risk.gate")
-"""What the auditor reads of others' stores: views in Redis, tables in PostgreSQL, the gate's rows in RocksDB."""
+READS_STATE: Final[Mapping[str, Mapping[str, tuple[int, ...]]]] = {
+    "auditor": {row_layouts.PROJECTION: (1,), "rows-risk.gate": (1,)}
+}
+"""State of others that a service reads: tables in PostgreSQL, rows of the gate. A version is added here by whoever
+teaches the reader to read it; until then the writer's next release is refused."""
 VIEW_CONTRACTS: Final[Mapping[str, str]] = {"order": "order-event", "fill": "execution-report", "break": "risk-break"}
 """View → the message that it shows; every other view is a contract of its own, ``view-…``."""
-ALSO_READS_COPIES: Final[Mapping[str, tuple[str, ...]]] = {
+READS_VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
     "push": (*(name for name, _, _ in VIEWS), *VIEW_CONTRACTS.values()),
-    "auditor": AUDITED_COPIES,
+    "auditor": ("view-envelope", "view-account"),
 }
-"""What is read of others' stores, by contract."""
+"""What is read of Redis, by contract; orders and fills are read by the auditor as messages, too."""
 
 
 def apps() -> Mapping[str, TidemarkApp]:
@@ -67,11 +70,11 @@ def version_in_project(service: str) -> str:
 def _manifest(service: str, app: TidemarkApp | None, known: Mapping[str, Contract]) -> Manifest:
     stages = app.stages if app else []
     topics = (*app.reads, *ALSO_READS.get(service, ())) if app else ALSO_READS.get(service, ())
-    read = {*_contracts_of(topics), *ALSO_READS_COPIES.get(service, ())}
+    read = {*_contracts_of(topics), *READS_VIEWS.get(service, ())}
     written = {*_contracts_of(topic for topic in TOPICS if topic.owner == service), *EVERYBODY_WRITES}
     written |= {VIEW_CONTRACTS.get(view, f"view-{view}") for view, by in VIEW_WRITERS.items() if _app_of(by) == service}
     written |= {row_layouts.PROJECTION} if service == "orders" else set()
-    reads = {name: _readable(known[name]) for name in read} | _state_read(stages)
+    reads = {name: _readable(known[name]) for name in read} | _state_read(stages) | READS_STATE.get(service, {})
     writes = {name: known[name].version for name in written} | {
         name: max(versions) for name, versions in _state_read(stages).items()
     }
