@@ -74,7 +74,7 @@ def _manifest(service: str, app: TidemarkApp | None, known: Mapping[str, Contrac
     written = {*_contracts_of(topic for topic in TOPICS if topic.owner == service), *EVERYBODY_WRITES}
     written |= {VIEW_CONTRACTS.get(view, f"view-{view}") for view, by in VIEW_WRITERS.items() if _app_of(by) == service}
     written |= {row_layouts.PROJECTION} if service == "orders" else set()
-    reads = {name: _readable(known[name]) for name in read} | _state_read(stages) | READS_STATE.get(service, {})
+    reads = {name: _readable(known[name]) for name in read} | _state_read(stages) | dict(READS_STATE.get(service, {}))
     writes = {name: known[name].version for name in written} | {
         name: max(versions) for name, versions in _state_read(stages).items()
     }
