@@ -58,10 +58,15 @@ format: sync ## Rewrites the Python sources in the house format
 	@$(RUN) ruff format .
 
 .PHONY: schemas
-schemas: sync ## Exports the contracts to libs/common/schemas and docs/topics.md
+schemas: sync ## Exports the contracts to libs/common/schemas, docs/topics.md and docs/releases.md
 	@$(RUN) python -m common.contracts.schemas
 	@$(RUN) python -m tidemark.row_layouts
 	@$(RUN) python -m common.contracts.topic_documentation
+	@$(RUN) python -m tidemark.releases.page
+
+.PHONY: release
+release: web ## Releases a service alone: SERVICE=risk, and VERSION=0.4.0 to raise it; ARGS=--check only says if it fits
+	@$(RUN) python -m tidemark.releases $(SERVICE) $(if $(VERSION),--version $(VERSION)) $(ARGS)
 
 .PHONY: bench
 bench: sync ## Measures decode, books and the online path; prints figures and how each clock was read

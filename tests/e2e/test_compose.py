@@ -22,6 +22,7 @@ import pytest
 import redis
 from common.contracts.events import CASH
 from parts.ports import free_port
+from tidemark.releases.declared import version_in_project
 
 ROOT = Path(__file__).parents[2]
 FILES = ("compose.yaml", "compose.observability.yaml", "compose.host.yaml")
@@ -199,7 +200,9 @@ def test_up_then_every_service_runs_its_own_image_healthy_and_unprivileged(fleet
         assert container["Config"]["Image"] == f"tidemark/{service}:test"
         assert container["Config"]["User"] == "tidemark"
         assert container["Config"]["Labels"]["org.opencontainers.image.title"] == f"tidemark-{service}"
-    assert fleet.inspect("topics")["State"]["ExitCode"] == 0
+        assert container["Config"]["Labels"]["org.opencontainers.image.version"] == version_in_project(service)
+    topics = fleet.inspect("topics")
+    assert (topics["State"]["ExitCode"], topics["Config"]["Image"]) == (0, "tidemark/contracts:test")
 
 
 def test_order_over_http_then_filled_booked_and_adding_up(fleet: Fleet, symbol: str) -> None:
@@ -250,10 +253,12 @@ def test_service_rebuilt_and_replaced_then_the_rest_runs_on(fleet: Fleet, symbol
     account = open_account(fleet)
     before = {service: fleet.inspect(service) for service in SERVICES}
     revision = uuid.uuid4().hex
+    fleet.environment["RISK_TAG"] = "next"
     fleet.compose("build", "--build-arg", f"REVISION={revision}", "risk")
     fleet.compose("up", "--detach", "--no-deps", "--no-build", "--wait", "--wait-timeout", "180", "risk")
     after = {service: fleet.inspect(service) for service in SERVICES}
     assert after["risk"]["Config"]["Labels"]["org.opencontainers.image.revision"] == revision
+    assert after["risk"]["Config"]["Image"] == "tidemark/risk:next"
     for service in SERVICES:
         same = service != "risk"
         assert (after[service]["Id"] == before[service]["Id"]) is same, service
@@ -268,6 +273,13 @@ def test_metrics_of_every_service_are_scraped_and_every_panel_s_expression_is_va
         return {row["metric"]["service"] for row in answer.json()["data"]["result"]} == SCRAPED
 
     eventually(up, "every service scraped")
+
+    def versions() -> bool:
+        answer = httpx.get(fleet.url("PROMETHEUS_PORT", "/api/v1/query"), params={"query": "tidemark_build_info"})
+        said = {row["metric"]["service"]: row["metric"]["version"] for row in answer.json()["data"]["result"]}
+        return said == {service: version_in_project(service) for service in SCRAPED}
+
+    eventually(versions, "every service's version")
     dashboard = json.loads((ROOT / "compose/grafana/dashboards/fleet.json").read_text("utf-8"))
     targets = [target for panel in dashboard["panels"] for target in panel.get("targets", ())]
     assert targets

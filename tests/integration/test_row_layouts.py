@@ -8,9 +8,11 @@ import msgspec
 import pytest
 from common.contracts.schemas import Contract, IncompatibleContractError, problems, recorded_versions
 from common.contracts.topics import INGEST_FEED_CHANGELOG, SIGNALS_MARKET_CHANGELOG, TOPICS
+from common.ledger.digests import COMMAND_RESULTS, DECISIONS, LEDGER_ENTRIES
+from common.ledger.rows import ExecutionRow, OrderRow
 from risk.domain.account import AccountRow
 from streams.model.row_layouts import struct_layout
-from tidemark.row_layouts import STAGES, contracts, export_rows
+from tidemark.row_layouts import PROJECTION, STAGES, contracts, export_rows
 
 CURRENT = {contract.name: contract for contract in contracts()}
 WITHOUT_ROWS = {INGEST_FEED_CHANGELOG, SIGNALS_MARKET_CHANGELOG}
@@ -28,6 +30,19 @@ def test_rows_in_the_code_are_those_on_file(name: str) -> None:
 def test_stages_when_they_have_a_changelog_then_their_rows_are_on_file() -> None:
     changelogs = {topic.name for topic in TOPICS if topic.name.endswith(".changelog") and topic not in WITHOUT_ROWS}
     assert {f"{stage}.changelog" for stage, _ in STAGES} == changelogs
+
+
+def test_columns_that_the_auditor_compares_are_on_file() -> None:
+    said = CURRENT[PROJECTION].document
+    on_file = {table: {field["name"] for field in said[table]["fields"]} for table in said}
+    assert {*OrderRow._fields, "order_id", "revision"} <= on_file["orders"]
+    assert {*ExecutionRow._fields, "execution_id"} <= on_file["executions"]
+    assert {*LEDGER_ENTRIES} <= on_file["ledger_entries"]
+    assert {*DECISIONS, "partition", "record_offset"} <= on_file["decisions"]
+    assert {*COMMAND_RESULTS, "partition", "record_offset"} <= on_file["command_results"]
+    assert {"account_id", "ledger_seq", "status"} <= on_file["accounts"]
+    assert {"account_id", "book", "asset", "amount"} <= on_file["balances"]
+    assert {"topic", "partition", "next_offset"} <= on_file["projection_positions"]
 
 
 def with_accounts(change: Callable[[list[object]], object]) -> Contract:

@@ -213,7 +213,8 @@ async def test_page_that_stood_still_then_it_says_how_old_it_is_before_it_is_liv
             # down. The writers fall silent meanwhile: nothing that waits to be read makes the picture new.
             await page.evaluate(
                 "globalThis.seen = []; const pill = document.querySelector('.pill');"
-                "new MutationObserver(() => seen.push(pill.textContent)).observe(pill, {childList: true, characterData: true, subtree: true});"
+                "new MutationObserver(() => seen.push(pill.textContent)).observe(pill,"
+                " {childList: true, characterData: true, subtree: true});"
                 "const wake = Date.now() + 7000; setTimeout(() => { while (Date.now() < wake) ; }, 0)"
             )
         await page.until("globalThis.seen.length >= 1", timeout_s=30)

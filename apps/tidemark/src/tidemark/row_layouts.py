@@ -1,6 +1,8 @@
-"""Exports the layout of every stage's rows beside the other contracts, and refuses to change one unnoticed.
+"""Exports the layouts of stored rows beside the other contracts, and refuses to change one unnoticed.
 
     uv run python -m tidemark.row_layouts
+
+They are the rows of every stage's tables, and the tables in PostgreSQL that others than their service read.
 
 A file describes the rows of a stage's changelogged tables in one version for good. Within a version fields may be added
 with a default, which both this release and the one before it read; everything else needs ``LAYOUT_VERSION`` of the
@@ -14,7 +16,7 @@ from types import ModuleType
 from typing import Final
 
 from common.contracts.schemas import DIRECTORY, Contract, IncompatibleContractError, export
-from orders import lifecycle_rows
+from orders import lifecycle_rows, projection_columns
 from orders.venue import rows as venue_rows
 from risk import tables as gate_tables
 from streams.model.tables import Changelogged
@@ -25,11 +27,17 @@ STAGES: Final[tuple[tuple[str, ModuleType], ...]] = (
     ("risk.gate", gate_tables),
 )
 """Stages with changelogged tables, and the module that declares these and their ``LAYOUT_VERSION``."""
+PROJECTION: Final = "columns-orders.projection"
+"""The tables in PostgreSQL that others than the orders service read."""
 
 
 def contracts() -> tuple[Contract, ...]:
-    """The rows of every stage as the code has them now. Raises ValueError where a table does not say what they are."""
-    return tuple(_contract(name, module) for name, module in STAGES)
+    """The rows of every stage, and the projection's columns, as the code has them now.
+
+    Raises ValueError where a table does not say what its rows are.
+    """
+    projection = Contract(PROJECTION, projection_columns.COLUMNS_VERSION, "rows", projection_columns.columns())
+    return (*(_contract(name, module) for name, module in STAGES), projection)
 
 
 def _contract(stage: str, module: ModuleType) -> Contract:

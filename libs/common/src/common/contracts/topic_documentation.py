@@ -33,6 +33,11 @@ def _retention(topic: Topic) -> str:
     return "for ever" if topic.retention_ms < 0 else f"{topic.retention_ms / DAY_MS:g} d"
 
 
+def layouts_of(schema: Schema) -> tuple[str, ...]:
+    """Names of the layouts that a binary value is made of; of other values none."""
+    return tuple(file.rpartition(".v")[0] for file in _LAYOUTS.get(schema.name, ()))
+
+
 def _schema(schema: Schema) -> str:
     files = _LAYOUTS.get(schema.name, (f"{schema.name}.v{schema.version}",) if schema.model else ())
     links = (f"[{file}](../libs/common/schemas/{file}.json)" for file in files)

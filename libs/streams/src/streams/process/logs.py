@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on stderr, with the trace and span id of the current context."""
+"""Structured logs: one JSON object a line on stderr, with service, version and the ids of the current span."""
 
 import logging
 import sys
@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import structlog
 from opentelemetry import trace
+
+from streams.process.build_info import version_of
 
 Logger = structlog.stdlib.BoundLogger
 LIBRARIES: Final = ("aiokafka", "faust", "mode", "uvicorn", "urllib3", "asyncio", "opentelemetry")
@@ -73,8 +75,11 @@ def configure_logs(service: str, level: str) -> None:
         cache_logger_on_first_use=True,
     )
 
+    version = version_of(service)
+
     def add_service(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         event["service"] = service
+        event.setdefault("version", version)
         return event
 
     handler = logging.StreamHandler(sys.stderr)

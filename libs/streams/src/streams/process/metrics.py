@@ -5,6 +5,9 @@ from prometheus_client import Counter, Gauge, Histogram
 _STEPS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15)
 _TASK = ("app", "stage", "partition")
 
+BUILD_INFO = Gauge(
+    "tidemark_build_info", "Always 1; the labels say which release runs on what", ("service", "version", "python")
+)
 MESSAGES = Counter("tidemark_stage_messages_total", "Input records whose transaction committed", (*_TASK, "topic"))
 BATCHES = Counter("tidemark_stage_batches_total", "Committed transactions", _TASK)
 OUTPUTS = Counter("tidemark_stage_outputs_total", "Committed output records", _TASK)

@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, Sam
 from opentelemetry.trace import Span, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from streams.process.build_info import version_of
 from streams.process.settings import Settings
 from streams.process.trace_ids import current_trace_id
 
@@ -81,7 +82,13 @@ def configure_telemetry(service: str, settings: Settings) -> None:
     """Installs the tracer provider of this process. Without an endpoint nothing is exported, context still flows."""
     ratio = settings.trace_ratio if settings.otlp_endpoint else 0.0
     provider = TracerProvider(
-        resource=Resource.create({"service.name": service, "service.instance.id": settings.worker_id}),
+        resource=Resource.create(
+            {
+                "service.name": service,
+                "service.version": version_of(service),
+                "service.instance.id": settings.worker_id,
+            }
+        ),
         sampler=ParentBased(BoundedSampler(TraceIdRatioBased(ratio), Allowance(settings.trace_spans_per_s_max))),
         id_generator=RequestIds(),
     )

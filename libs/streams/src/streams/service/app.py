@@ -118,6 +118,8 @@ class App(faust.App):  # type: ignore[misc]
         self.health.add("broker", lambda: (not is_broker_away(), {"answers": not is_broker_away()}))
         self.sender = Sender(settings, name)
         self._stages: list[Stage] = []
+        self.reads: list[Topic] = []
+        """Topics that stages, tails and projections read. Which ones a service writes says the topic table."""
         self._web = FastAPI(title=name, docs_url=None, redoc_url=None, telemetry=NO_REQUEST_SPANS)
         self._frame: Frame | None = None
         self._publisher: ViewPublisher | None = None
@@ -172,6 +174,7 @@ class App(faust.App):  # type: ignore[misc]
                 migrations or {},
             )
             self._stages.append(stage)
+            self.reads += [*stage.inputs, *(table.topic for table in stage.globals())]
             publisher = self._views_publisher() if self.settings.redis_url else None
             service = StageService(stage, self.settings, publisher)
             self.add_dependency(service)
@@ -189,7 +192,7 @@ class App(faust.App):  # type: ignore[misc]
     def declared_topics(self) -> tuple[Topic, ...]:
         """Every topic that a stage reads, with its dead letters, or writes; changelogs included."""
         found: dict[str, Topic] = {}
-        for stage in self._stages:
+        for stage in self.stages:
             dead_letters = (topic.dead_letter_topic for topic in stage.inputs)
             shared = (table.topic for table in stage.globals())
             for topic in (*stage.inputs, *dead_letters, *stage.outputs, *shared, stage.changelog):
@@ -214,6 +217,7 @@ class App(faust.App):  # type: ignore[misc]
 
         ``on_started`` is told where it begins, and begins anew after an interruption.
         """
+        self.reads += topics
         tail = Tail(self.settings, topics, callback, on_started, app=self.service_name)
         self.add_dependency(tail)
         self.health.add("tail", tail.ready)
@@ -221,6 +225,7 @@ class App(faust.App):  # type: ignore[misc]
 
     def projection(self, topics: Sequence[Topic], sink: Sink, backoff_max_s: float | None = None) -> Projection:
         """Keeps ``sink`` equal to the log."""
+        self.reads += topics
         projection = Projection(self.settings, topics, sink, backoff_max_s, app=self.service_name)
         self.add_dependency(projection)
         return projection

@@ -1,5 +1,6 @@
 """The pages every service serves for its operators: /metrics, /health/live, /health/ready."""
 
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,6 +9,9 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
+
+from streams.process import metrics
+from streams.process.build_info import version_of
 
 Check = Callable[[], tuple[bool, Any]]
 
@@ -23,6 +27,8 @@ class Report(BaseModel):
     """What ``/health/ready`` answers with."""
 
     service: str
+    version: str
+    """Of the release that runs, like 0.2.0."""
     ready: bool
     checks: dict[str, CheckReport]
 
@@ -33,6 +39,10 @@ class Health:
 
     service: str
     checks: dict[str, Check] = field(default_factory=dict)
+    version: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.version = version_of(self.service)
 
     def add(self, name: str, check: Check) -> None:
         self.checks[name] = check
@@ -42,20 +52,21 @@ class Health:
         results = {name: check() for name, check in self.checks.items()}
         ready = all(ok for ok, _ in results.values())
         details = {name: {"ready": ok, "detail": detail} for name, (ok, detail) in results.items()}
-        return ready, {"service": self.service, "ready": ready, "checks": details}
+        return ready, {"service": self.service, "version": self.version, "ready": ready, "checks": details}
 
 
 def operations_router(health: Health) -> APIRouter:
     """Live: the process answers. Ready: every check passes (else 503), with the details either way."""
     router = APIRouter(tags=["operations"])
+    metrics.BUILD_INFO.labels(health.service, health.version, platform.python_version()).set(1)
 
     @router.get("/metrics", include_in_schema=False)  # Prometheus has a description of its own for what this is
-    async def metrics() -> Response:
+    async def exposition() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     @router.get("/health/live", summary="Whether the process answers")
     async def live() -> dict[str, str]:
-        return {"service": health.service, "status": "live"}
+        return {"service": health.service, "version": health.version, "status": "live"}
 
     @router.get(
         "/health/ready",
