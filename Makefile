@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-SERVICES := ingest signals risk orders push
+SERVICES := ingest signals risk orders push auditor
 UV := $(shell uv --version > /dev/null 2>&1 && echo uv || echo .tidemark/uv/bin/uv)
 RUN := $(UV) run --frozen --all-packages
 PYTEST := $(RUN) pytest
@@ -88,8 +88,8 @@ $(DASHBOARD)/node_modules/.package-lock.json: $(DASHBOARD)/package.json $(DASHBO
 	@touch $@
 
 .PHONY: images
-images: ## Builds the image of every service
-	@$(COMPOSE) build
+images: ## Builds the image of every service, and of the command line
+	@$(COMPOSE) --profile tools build
 
 .PHONY: up
 up: web ## Starts parts and fleet in the background, natively or with parts from docker

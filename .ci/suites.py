@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
 
-SERVICES = ("ingest", "signals", "risk", "orders", "push")
+SERVICES = ("ingest", "signals", "risk", "orders", "push", "auditor")
 SUITES = ("common", *SERVICES, "integration", "chaos", "tidy")
 
 

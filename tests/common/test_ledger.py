@@ -2,7 +2,7 @@
 
 import pytest
 from common.contracts.events import CASH, Book, EntryKind, LedgerEntry, Posting
-from common.ledger import Balances, LedgerBroken, fold
+from common.ledger.balances import Balances, LedgerBroken, fold
 
 AVAILABLE, RESERVED, EXTERNAL, VENUE = Book.AVAILABLE, Book.RESERVED, Book.EXTERNAL, Book.VENUE
 

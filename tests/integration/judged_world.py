@@ -34,7 +34,7 @@ from common.contracts.topics import (
     Topic,
 )
 from common.contracts.values import E4, Side
-from common.ledger import Balances
+from common.ledger.balances import Balances
 from common.reported import Execution, Progress
 from common.runtime.message import Output
 from common.testing.orders import (

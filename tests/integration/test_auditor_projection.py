@@ -7,6 +7,10 @@ from typing import Any
 
 import asyncpg
 import pytest
+from auditor.domain.compare import Comparer
+from auditor.projection import Asked, ProjectionRows
+from auditor.truth import LogTruth
+from auditor.watch import folds
 from common.contracts.events import (
     CASH,
     AccountStatus,
@@ -30,10 +34,6 @@ from orders.database import Database
 from orders.settings import OrdersSettings
 from orders.sink import ProjectionSink
 from pydantic import SecretStr
-from tidemark.auditor.compare import Comparer
-from tidemark.auditor.projection import Asked, ProjectionRows
-from tidemark.auditor.truth import LogTruth
-from tidemark.auditor.watch import folds
 
 ROWS_MAX = 7
 """Less than there are rows, so that a walk takes several looks."""

@@ -19,12 +19,12 @@ from common.contracts.events import (
 )
 from common.contracts.topics import ORDERS_EXECUTIONS, ORDERS_INTENTS, RISK_DECISIONS
 from common.contracts.values import OrderType, Side, TimeInForce
+from common.ledger.fold import Balance, LedgerFold
+from common.ledger.rows import OrderFold, order_row
 from common.testing.tables import message
 from hypothesis import given
 from hypothesis import strategies as st
 from tidemark.audit.checks import Answers, Comparison, CopyCheck, ledger_itself, violations
-from tidemark.audit.fold import Balance, LedgerFold
-from tidemark.audit.rows import OrderFold, order_row
 from tidemark.audit.run import Folds
 
 

@@ -15,9 +15,9 @@ from common.contracts.events import (
     Posting,
 )
 from common.contracts.values import Side
+from common.ledger.fold import LedgerFold
+from common.ledger.rows import BreakFold, ExecutionFold, execution_row
 from tidemark.audit.checks import ExecutionCheck, Fills
-from tidemark.audit.fold import LedgerFold
-from tidemark.audit.rows import BreakFold, ExecutionFold, execution_row
 
 
 def report(execution_id: str, exec_type: ExecType, **fields: Any) -> ExecutionReport:

@@ -13,6 +13,7 @@ from common.contracts.events import LedgerEntry, OrderIntent, RiskCommand
 from common.contracts.market import mark_clock_key
 from common.contracts.topics import ORDERS_INTENTS, RISK_COMMANDS, RISK_LEDGER
 from common.contracts.values import E4
+from common.ledger.chain import ChainVerifier, Fault, head_text, parse_head
 from common.runtime.message import Message, Output
 from common.testing.orders import NOW_NS, clock_row, fund, instrument, intent, mark_row, set_account, withdraw
 from common.testing.tables import MemoryTables, message
@@ -21,7 +22,6 @@ from hypothesis import strategies as st
 from risk.domain.gate import Limits
 from risk.stages import Gate
 from risk.tables import DAY_NS, TABLES
-from tidemark.audit.chain import ChainVerifier, Fault, head_text, parse_head
 from tidemark.audit.export import link_of_row
 from tidemark.audit.verify import ChainReport, verifier_with, verify_files
 from tidemark.main import app

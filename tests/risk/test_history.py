@@ -10,7 +10,7 @@ from common.contracts.events import CASH, ExecType, ExecutionReport, OrderIntent
 from common.contracts.topics import ORDERS_INTENTS
 from common.contracts.values import E4, OrderType, Side
 from common.contracts.views import AccountData
-from common.ledger import Balances, fold
+from common.ledger.balances import Balances, fold
 from common.testing.orders import fund, intent, report, set_account, trade, withdraw
 from common.testing.tables import shown
 from hypothesis import HealthCheck, settings

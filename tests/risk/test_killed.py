@@ -20,7 +20,7 @@ from common.contracts.topics import (
     Topic,
 )
 from common.contracts.values import E4, Side
-from common.ledger import fold
+from common.ledger.balances import fold
 from common.runtime.errors import Retriable
 from common.runtime.log import Partition, Record
 from common.runtime.settings import Settings

@@ -23,7 +23,7 @@ from common.contracts.topics import (
 )
 from common.contracts.values import E4, Side
 from common.contracts.views import AccountData, Envelope, view_channel
-from common.ledger import Balances, fold
+from common.ledger.balances import Balances, fold
 from common.runtime.admin import create_topics
 from common.runtime.reader import CommittedReader
 from common.runtime.sender import Sender

@@ -31,7 +31,7 @@ REGISTRY_HOSTS = re.compile(
 )
 MACHINE_PATHS = re.compile(r"(?<![\w.$})/-])/(?:work|root|tmp|farm|home)/")
 README_HEADINGS = ("## Settings", "## Run it alone")
-SERVICES = ("ingest", "signals", "risk", "orders", "push")
+SERVICES = ("ingest", "signals", "risk", "orders", "push", "auditor")
 MAKE_COMMAND = re.compile(r"(?:^|[`$(]|&& )\s*make ([a-z][a-z-]*)", re.MULTILINE)
 MAKE_TARGET = re.compile(r"^([a-z][a-z-]*):", re.MULTILINE)
 BASE_IMAGES = frozenset({"python:3.11-slim-bookworm"})

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias, TypeVar
 
 import asyncpg
+from common.postgres import POSTGRES_AWAY
 from common.runtime.reader import CommittedReader
 from common.runtime.settings import Settings
 from orders import rebuild
@@ -15,7 +16,6 @@ from orders.stops import Place
 from orders.trouble import DatabaseAway
 
 from tidemark.console import CommandError
-from tidemark.postgres import POSTGRES_AWAY
 
 T = TypeVar("T")
 CONNECT_S: Final = 10.0

@@ -13,8 +13,6 @@ from tidemark.state import Addresses, StateDir
 SERVICES: Final = ("ingest", "signals", "risk", "orders", "push")
 FLEET: Final = (*SERVICES, "auditor")
 """What `up` and `demo` run: the services, and who watches their stores."""
-MODULES: Final = {"auditor": "tidemark.auditor"}
-"""Where the module that is run is not the service's name."""
 NICE: Final = {"ingest": 8, "signals": 5, "auditor": 10}
 """Where cores are few, orders go before ticks: a feed at full speed takes all that is left, and no more.
 
@@ -60,7 +58,7 @@ def service_specs(where: Addresses, state: StateDir, options: FleetOptions) -> l
         ServiceSpec(
             name=name,
             # -P: a file called orders.py in the directory one happens to be in is not the service.
-            argv=(sys.executable, "-P", "-m", MODULES.get(name, name), "worker"),
+            argv=(sys.executable, "-P", "-m", name, "worker"),
             nice=NICE.get(name, 0),
             env={
                 **shared,

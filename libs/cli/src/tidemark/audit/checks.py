@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from common.contracts.values import Side
-
-from tidemark.audit.fold import Balance, ExecutionKey, Findings, LedgerFold, Posted
-from tidemark.audit.rows import BreakFold, ExecutionFold, ExecutionRow
+from common.ledger.fold import ExecutionKey, Findings, LedgerFold, Posted, describe
+from common.ledger.rows import BreakFold, ExecutionFold, ExecutionRow
 
 Place = tuple[int, int]
 """Partition and offset."""
@@ -135,20 +134,6 @@ class ExecutionCheck(CopyCheck):
             keys += [f"{execution_id} (row {number} too many)" for number in range(len(strange))]
             paired |= {key: (version, row) for key, row in zip(keys, strange, strict=False)}
         super().compare(paired)
-
-
-def describe(row: Any, truth: Any) -> str:
-    """The first column, or book and asset, in which two rows differ."""
-    if isinstance(truth, Balance):
-        for book in ("available", "reserved"):
-            have, want = getattr(row, book), getattr(truth, book)
-            for asset in sorted(have.keys() | want.keys()):
-                if have.get(asset, 0) != want.get(asset, 0):
-                    return f"{book} {asset} is {have.get(asset, 0)}, the ledger says {want.get(asset, 0)}"
-    for name in getattr(truth, "_fields", ()):
-        if getattr(row, name) != getattr(truth, name):
-            return f"{name} is {getattr(row, name)!r}, the log says {getattr(truth, name)!r}"
-    return f"{row} against {truth}"
 
 
 def ledger_itself(fold: LedgerFold) -> list[Comparison]:

@@ -1,7 +1,7 @@
 """Reads the copies of the ledger: RocksDB or its changelog, PostgreSQL, Redis. Each read is one consistent picture."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from sys import intern
 from typing import Any, Final
@@ -10,63 +10,22 @@ import asyncpg
 from common.contracts.events import CASH, ExecutionReport, OrderEvent
 from common.contracts.topics import RISK_GATE_CHANGELOG
 from common.contracts.views import AccountData, Envelope, view_channel
+from common.ledger.chain import Head
+from common.ledger.digests import COMMAND_RESULTS, DECISIONS, LEDGER_ENTRIES, Rows, digest_sql
+from common.ledger.fold import Balance, nonzero
+from common.ledger.gate_rows import CHAIN, gate_accounts, head_of
+from common.ledger.rows import ExecutionRow, OrderRow, execution_row, order_row, stored_order
+from common.postgres import POSTGRES_AWAY
 from common.runtime.settings import Settings
-from common.runtime.store import read_row, read_store, row_key
+from common.runtime.store import read_row, read_store
 from redis.asyncio import Redis
-from risk.domain.account import AccountRow, PositionRow
-from risk.domain.chain import ChainRow
-from risk.tables import CHAIN_KEY, TABLES
 
-from tidemark.audit.chain import Head
 from tidemark.audit.checks import Copies
-from tidemark.audit.digests import COMMAND_RESULTS, DECISIONS, LEDGER_ENTRIES, Rows, digest_sql
-from tidemark.audit.fold import Balance, nonzero
-from tidemark.audit.rows import ExecutionRow, OrderRow, execution_row, order_row, stored_order
 from tidemark.console import CommandError
 from tidemark.log_end import read_committed
-from tidemark.postgres import POSTGRES_AWAY
 
 SCAN_KEYS: Final = 1_000
 POSTGRES_TIMEOUT_S: Final = 60.0
-ACCOUNTS: Final = row_key("accounts", b"")
-POSITIONS: Final = row_key("positions", b"")
-CHAIN: Final = row_key("chain", CHAIN_KEY)
-_CODECS: Final = {table.name: getattr(table, "codec", None) for table in TABLES}
-
-
-def balance_of(account: AccountRow, positions: Mapping[str, PositionRow]) -> Balance:
-    """The gate's rows of one account, as a balance."""
-    available: dict[str, int] = {CASH: account.cash_e4 - account.reserved_cash_e4}
-    reserved: dict[str, int] = {CASH: account.reserved_cash_e4}
-    for symbol, position in positions.items():
-        available[symbol] = position.qty - position.reserved_qty
-        reserved[symbol] = position.reserved_qty
-    return Balance(account.seq, nonzero(available), nonzero(reserved))
-
-
-def gate_accounts(rows: Iterable[tuple[bytes, bytes]]) -> Copies:
-    """Balances out of the rows of one store of the gate, or of its changelog."""
-    accounts: dict[str, AccountRow] = {}
-    positions: dict[str, dict[str, PositionRow]] = defaultdict(dict)
-    for key, value in rows:
-        if key.startswith(ACCOUNTS):
-            accounts[key.removeprefix(ACCOUNTS).decode()] = decoded("accounts", value)
-        elif key.startswith(POSITIONS):
-            account_id, _, symbol = key.removeprefix(POSITIONS).decode().partition("/")
-            positions[account_id][symbol] = decoded("positions", value)
-    return {name: (row.seq, balance_of(row, positions.get(name, {}))) for name, row in accounts.items()}
-
-
-def decoded(table: str, value: bytes) -> Any:
-    """A row of the gate. Raises ValueError for bytes that are none."""
-    codec = _CODECS[table]
-    assert codec is not None
-    return codec.decode(value)
-
-
-def gate_stores(data_dir: Path) -> list[Path]:
-    """Store directories of the gate on this machine: one per partition, of every worker that ever served it."""
-    return sorted([*data_dir.glob("risk/gate/*/store"), *data_dir.glob("*/risk/gate/*/store")])
 
 
 def read_gate_stores(stores: Iterable[Path]) -> Copies:
@@ -105,12 +64,6 @@ async def read_gate_changelog_heads(settings: Settings) -> list[tuple[int, Head]
     async for messages in read_committed(settings, [RISK_GATE_CHANGELOG]):
         newest |= {message.partition: message.value for message in messages if message.key == CHAIN and message.value}
     return [(partition, head_of(value)) for partition, value in newest.items()]
-
-
-def head_of(value: bytes) -> Head:
-    """The gate's row of a chain."""
-    row: ChainRow = decoded("chain", value)
-    return Head(row.seq, row.head.hex())
 
 
 async def read_gate_changelog(settings: Settings) -> Copies:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from common.contracts.events import LedgerEntry, Posting
+from common.ledger.chain import ChainVerifier, Fault, Link
 
-from tidemark.audit.chain import ChainVerifier, Fault, Link
 from tidemark.console import CommandError
 
 PLACE: Final = ("partition", "offset", "timestamp_ms", "key")

@@ -19,12 +19,16 @@ from common.contracts.topics import (
     RISK_LEDGER,
     Topic,
 )
+from common.ledger.chain import ChainVerifier
+from common.ledger.digests import RowSums, digest_of
+from common.ledger.fold import Findings, LedgerFold
+from common.ledger.gate_rows import gate_stores
+from common.ledger.rows import BreakFold, ExecutionFold, OrderFold
 from common.runtime.message import Message
 from common.runtime.reader import CommittedReader
 from common.runtime.settings import Settings
 from redis.exceptions import RedisError
 
-from tidemark.audit.chain import ChainVerifier
 from tidemark.audit.checks import (
     Answers,
     Comparison,
@@ -35,10 +39,7 @@ from tidemark.audit.checks import (
     ledger_itself,
     violations,
 )
-from tidemark.audit.copies import PostgresCopies, RedisCopies, gate_stores, read_gate_changelog, read_gate_stores
-from tidemark.audit.digests import RowSums, digest_of
-from tidemark.audit.fold import Findings, LedgerFold
-from tidemark.audit.rows import BreakFold, ExecutionFold, OrderFold
+from tidemark.audit.copies import PostgresCopies, RedisCopies, read_gate_changelog, read_gate_stores
 from tidemark.console import CommandError
 from tidemark.state import Addresses
 

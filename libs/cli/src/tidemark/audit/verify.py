@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.contracts.topics import RISK_LEDGER
+from common.ledger.chain import ChainFinding, ChainVerifier, Head, as_dict, head_text, parse_head
+from common.ledger.gate_rows import gate_stores
 from common.runtime.reader import CommittedReader
 from common.runtime.settings import Settings
 
-from tidemark.audit.chain import ChainFinding, ChainVerifier, Head, as_dict, head_text, parse_head
-from tidemark.audit.copies import gate_stores, read_gate_changelog_heads, read_gate_store_heads
+from tidemark.audit.copies import read_gate_changelog_heads, read_gate_store_heads
 from tidemark.audit.export import verify_export
 from tidemark.console import CommandError
 from tidemark.state import Addresses

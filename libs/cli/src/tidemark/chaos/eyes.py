@@ -20,6 +20,7 @@ from common.contracts.topics import (
     Topic,
 )
 from common.contracts.views import Envelope
+from common.postgres import POSTGRES_AWAY
 from common.runtime.cancellation import end
 from common.runtime.errors import LogError
 from common.runtime.message import Message
@@ -30,7 +31,6 @@ from redis.exceptions import RedisError
 from tidemark.chaos.invariants import INTENTS_DEAD, Invariants
 from tidemark.chaos.recovery import Lane, Pulses
 from tidemark.options import reader_settings
-from tidemark.postgres import POSTGRES_AWAY
 from tidemark.quotes import quote_channels
 from tidemark.state import Addresses
 from tidemark.watcher import Watcher

@@ -11,10 +11,10 @@ from typing import Any
 from common.contracts.events import CASH, Book, Decision, EntryKind, ExecutionReport, LedgerEntry, OrderEvent
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, ORDERS_INTENTS, RAW_SCHEMA, RISK_LEDGER, Topic
 from common.contracts.values import order_id_of
+from common.ledger.fold import Findings, LedgerFold
 from common.runtime.message import Message
 
 from tidemark.audit.checks import Place
-from tidemark.audit.fold import Findings, LedgerFold
 
 INTENTS_DEAD = Topic(
     ORDERS_INTENTS.dead_letters,

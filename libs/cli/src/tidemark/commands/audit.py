@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from common.ledger.chain import Head, head_text
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tidemark import console
-from tidemark.audit.chain import Head, head_text
 from tidemark.audit.run import Audit, Report
 from tidemark.audit.verify import ChainReport, kept_heads, verify_files, verify_log
 from tidemark.options import (

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 import uvloop
+from auditor.process import run
+from auditor.settings import AuditorSettings
 from common.runtime.logs import configure_logs
 from common.runtime.settings import default_data_dir
 from pydantic import SecretStr
 
 from tidemark import console
-from tidemark.auditor.process import run
-from tidemark.auditor.settings import AuditorSettings
 from tidemark.options import (
     DEFAULT_STATE,
     BootstrapOption,

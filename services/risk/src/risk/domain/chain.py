@@ -1,7 +1,7 @@
 """The hash chain of the ledger: each entry of a partition carries the hash of all before it.
 
 ``contracts.events.LedgerEntry`` says what is hashed. The bytes that are sent are the bytes that are hashed, so an entry
-is encoded once. Whoever verifies has an implementation of his own (``tidemark.audit.chain``).
+is encoded once. Whoever verifies has an implementation of his own (``common.ledger.chain``).
 """
 
 from collections.abc import Sequence

@@ -18,12 +18,12 @@ from common.runtime.reader import CommittedReader
 from common.runtime.web import NO_REQUEST_SPANS, WebServer
 from fastapi import FastAPI
 
-from tidemark.auditor import metrics
-from tidemark.auditor.dead_letters import DeadLetterCount, watch_dead_letters
-from tidemark.auditor.place import Positions
-from tidemark.auditor.settings import AuditorSettings
-from tidemark.auditor.truth import HELD_MESSAGES_MAX, TOPICS, LogTruth
-from tidemark.auditor.watch import Verdict, Watch
+from auditor import metrics
+from auditor.dead_letters import DeadLetterCount, watch_dead_letters
+from auditor.domain.place import Positions
+from auditor.settings import AuditorSettings
+from auditor.truth import HELD_MESSAGES_MAX, TOPICS, LogTruth
+from auditor.watch import Verdict, Watch
 
 _log = get_logger(__name__)
 CATCHING_UP_S: Final = 0.05

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
-from common.contracts.events import CommandResult, Decision, ExecutionReport, LedgerEntry
 from pydantic import BaseModel
+
+from common.contracts.events import CommandResult, Decision, ExecutionReport, LedgerEntry
 
 NULL: Final = "\x02"
 SEPARATOR: Final = "\x1f"

@@ -11,8 +11,8 @@ from typing import Final
 from common.runtime.logs import get_logger
 from common.runtime.store import live_tables
 
-from tidemark.auditor import gate, metrics, projection, views
-from tidemark.auditor.compare import (
+from auditor import gate, metrics, projection, views
+from auditor.domain.compare import (
     ACCOUNT,
     DECISIONS,
     ENTRIES,
@@ -25,13 +25,13 @@ from tidemark.auditor.compare import (
     Fold,
     Look,
 )
-from tidemark.auditor.files import FleetFiles
-from tidemark.auditor.gate import GateStores
-from tidemark.auditor.place import Positions
-from tidemark.auditor.projection import Asked, ProjectionRows
-from tidemark.auditor.settings import AuditorSettings
-from tidemark.auditor.truth import LogTruth
-from tidemark.auditor.views import ViewRows
+from auditor.domain.place import Positions
+from auditor.files import FleetFiles
+from auditor.gate import GateStores
+from auditor.projection import Asked, ProjectionRows
+from auditor.settings import AuditorSettings
+from auditor.truth import LogTruth
+from auditor.views import ViewRows
 
 _log = get_logger(__name__)
 LOG: Final = "log"

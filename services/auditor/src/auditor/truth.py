@@ -12,16 +12,16 @@ from typing import Any, Final
 from common.contracts.breaks import ExecutionBreak
 from common.contracts.events import CommandResult, Decision, ExecutionReport, LedgerEntry, OrderEvent
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_BREAKS, RISK_DECISIONS, RISK_LEDGER, Topic
+from common.ledger.chain import ChainVerifier
+from common.ledger.digests import RowSums, digest_of
+from common.ledger.fold import Findings, LedgerFold
+from common.ledger.rows import OrderFold
 from common.runtime.message import Message
 
-from tidemark.audit.chain import ChainVerifier
-from tidemark.audit.digests import RowSums, digest_of
-from tidemark.audit.fold import Findings, LedgerFold
-from tidemark.audit.rows import OrderFold
-from tidemark.auditor.compare import DECISIONS, EXECUTION, ORDER, RESULTS
-from tidemark.auditor.fills import ExecutionTruth, FillMatch
-from tidemark.auditor.place import Place, Positions
-from tidemark.auditor.statuses import StatusTruth
+from auditor.domain.compare import DECISIONS, EXECUTION, ORDER, RESULTS
+from auditor.domain.fills import ExecutionTruth, FillMatch
+from auditor.domain.place import Place, Positions
+from auditor.domain.statuses import StatusTruth
 
 TOPICS: Final[tuple[Topic, ...]] = (RISK_LEDGER, RISK_DECISIONS, ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_BREAKS)
 BLOCK_OFFSETS: Final = 4_096

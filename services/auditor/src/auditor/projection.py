@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import asyncpg
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER
+from common.ledger.fold import Balance, nonzero
+from common.ledger.rows import ExecutionRow, OrderRow, stored_order
+from common.postgres import POSTGRES_AWAY
 
-from tidemark.audit.fold import Balance, nonzero
-from tidemark.audit.rows import ExecutionRow, OrderRow, stored_order
-from tidemark.auditor.compare import (
+from auditor.domain.compare import (
     ACCOUNT,
     DECISIONS,
     ENTRIES,
@@ -21,11 +22,10 @@ from tidemark.auditor.compare import (
     Look,
     Seen,
 )
-from tidemark.auditor.place import Place, Positions
-from tidemark.auditor.statuses import StatusRow
-from tidemark.auditor.truth import LogTruth
-from tidemark.auditor.walks import Connection, EntryWalk, answer_walks
-from tidemark.postgres import POSTGRES_AWAY
+from auditor.domain.place import Place, Positions
+from auditor.domain.statuses import StatusRow
+from auditor.truth import LogTruth
+from auditor.walks import Connection, EntryWalk, answer_walks
 
 STORE = "postgres"
 TIMEOUT_S = 5.0

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 from common.contracts.events import CommandResult
 from common.contracts.topics import RISK_DECISIONS
 
-from tidemark.auditor.place import Positions
+from auditor.domain.place import Positions
 
 CHANGES_MAX: Final = 8
 """Changes of one account that are remembered."""

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
-from tidemark.audit.checks import describe
-from tidemark.auditor.place import Place, Positions
+from common.ledger.fold import describe
+
+from auditor.domain.place import Place, Positions
 
 ACCOUNT: Final = "account"
 ENTRIES: Final = "entries"

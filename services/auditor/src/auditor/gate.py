@@ -5,13 +5,22 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 
+from common.ledger.chain import Head
+from common.ledger.gate_rows import (
+    ACCOUNTS,
+    CHAIN,
+    POSITIONS,
+    GateAccount,
+    GatePosition,
+    balance_of,
+    decoded,
+    gate_stores,
+    head_of,
+)
 from common.runtime.store import StoreFollower
-from risk.domain.account import AccountRow, PositionRow
 
-from tidemark.audit.chain import Head
-from tidemark.audit.copies import ACCOUNTS, CHAIN, POSITIONS, balance_of, decoded, gate_stores, head_of
-from tidemark.auditor.compare import ACCOUNT, Look, Seen
-from tidemark.auditor.place import Place
+from auditor.domain.compare import ACCOUNT, Look, Seen
+from auditor.domain.place import Place
 
 STORE = "rocksdb"
 FAILING_MAX_S = 3.0
@@ -48,8 +57,8 @@ class _GateStore:
             return Seen(ACCOUNT, key, 0, None)
         prefix = POSITIONS + key.encode() + b"/"
         try:
-            account: AccountRow = decoded("accounts", value)
-            positions: dict[str, PositionRow] = {
+            account: GateAccount = decoded("accounts", value)
+            positions: dict[str, GatePosition] = {
                 place.removeprefix(prefix).decode(): decoded("positions", row)
                 for place, row in self._store.prefix(prefix)
             }

@@ -4,6 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from auditor.dead_letters import DeadLetterCount
+from auditor.domain.compare import ACCOUNT, ORDER, Comparer, Look, Seen
+from auditor.domain.place import Place
+from auditor.domain.statuses import StatusRow, StatusTruth
+from auditor.truth import AccountTruth, LogTruth, OrderTruth
+from auditor.views import Calm, StatusWatch
+from auditor.walks import EntryFold
+from auditor.watch import Sweep
 from common.contracts.events import (
     CASH,
     AccountStatus,
@@ -18,19 +26,11 @@ from common.contracts.events import (
 from common.contracts.topics import ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER
 from common.contracts.values import OrderType, Side, TimeInForce
 from common.contracts.views import Envelope, HealthData
+from common.ledger.chain import chained, genesis
+from common.ledger.fold import Balance
 from common.runtime.log import Partition, Record
 from common.runtime.message import Message
 from common.testing.memory_log import MemoryLog
-from tidemark.audit.chain import chained, genesis
-from tidemark.audit.fold import Balance
-from tidemark.auditor.compare import ACCOUNT, ORDER, Comparer, Look, Seen
-from tidemark.auditor.dead_letters import DeadLetterCount
-from tidemark.auditor.place import Place
-from tidemark.auditor.statuses import StatusRow, StatusTruth
-from tidemark.auditor.truth import AccountTruth, LogTruth, OrderTruth
-from tidemark.auditor.views import Calm, StatusWatch
-from tidemark.auditor.walks import EntryFold
-from tidemark.auditor.watch import Sweep
 
 INTERVAL_S = 3.0
 EXCUSE_S = 20.0

@@ -1,4 +1,4 @@
-"""The other two folds of the log: the newest state of every order, and every execution."""
+"""Orders and executions as every copy of them must be, and their folds: an order's newest state, every execution."""
 
 from collections.abc import Iterable
 from sys import intern

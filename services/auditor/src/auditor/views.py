@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from common.contracts.events import CASH, ExecutionReport, OrderEvent
 from common.contracts.views import AccountData, Envelope, HealthData, view_channel
+from common.ledger.fold import Balance, nonzero
+from common.ledger.rows import execution_row, order_row
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from tidemark.audit.fold import Balance, nonzero
-from tidemark.audit.rows import execution_row, order_row
-from tidemark.auditor.compare import ACCOUNT, EXECUTION, ORDER, Look, Seen
-from tidemark.auditor.place import Place
+from auditor.domain.compare import ACCOUNT, EXECUTION, ORDER, Look, Seen
+from auditor.domain.place import Place
 
 STORE = "redis"
 WRITER: Final = {ACCOUNT: "risk", ORDER: "orders", EXECUTION: "orders"}

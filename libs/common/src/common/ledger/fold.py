@@ -1,9 +1,9 @@
-"""The auditor's own fold of the ledger. It shares no code with the gate, so that a fault of one shows in the other."""
+"""The fold that stores are judged by. It shares no code with the gate, so that a fault of one shows in the other."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from common.contracts.events import CASH, Book, EntryKind, LedgerEntry
 
@@ -66,6 +66,20 @@ class Posted:
 def nonzero(amounts: Mapping[str, int]) -> dict[str, int]:
     """The amounts that are not zero."""
     return {asset: amount for asset, amount in amounts.items() if amount}
+
+
+def describe(row: Any, truth: Any) -> str:
+    """The first column, or book and asset, in which two rows differ."""
+    if isinstance(truth, Balance):
+        for book in ("available", "reserved"):
+            have, want = getattr(row, book), getattr(truth, book)
+            for asset in sorted(have.keys() | want.keys()):
+                if have.get(asset, 0) != want.get(asset, 0):
+                    return f"{book} {asset} is {have.get(asset, 0)}, the ledger says {want.get(asset, 0)}"
+    for name in getattr(truth, "_fields", ()):
+        if getattr(row, name) != getattr(truth, name):
+            return f"{name} is {getattr(row, name)!r}, the log says {getattr(truth, name)!r}"
+    return f"{row} against {truth}"
 
 
 ExecutionKey = tuple[str, str]

@@ -1,7 +1,4 @@
-"""The fold: balances from ledger entries, and the proof that the entries are sound. Pure.
-
-Whoever wants to know whether a store is right folds the committed ``risk.ledger`` and compares.
-"""
+"""Books of one account from its entries, refused at the first that cannot follow: the referee of the gate's tests."""
 
 from collections.abc import Iterable
 

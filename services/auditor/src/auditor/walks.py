@@ -12,13 +12,13 @@ from typing import Final, TypeAlias
 
 import asyncpg
 from common.contracts.topics import RISK_DECISIONS
+from common.ledger.digests import COMMAND_RESULTS, DECISIONS, LEDGER_ENTRIES, digest_sql, summed
+from common.ledger.fold import Balance, nonzero
 
-from tidemark.audit.digests import COMMAND_RESULTS, DECISIONS, LEDGER_ENTRIES, digest_sql, summed
-from tidemark.audit.fold import Balance, nonzero
-from tidemark.auditor import compare
-from tidemark.auditor.compare import ENTRIES, ENTRY_ROWS, Seen
-from tidemark.auditor.place import Place, Positions
-from tidemark.auditor.truth import PlacedSums, block_of
+from auditor.domain import compare
+from auditor.domain.compare import ENTRIES, ENTRY_ROWS, Seen
+from auditor.domain.place import Place, Positions
+from auditor.truth import PlacedSums, block_of
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Reached = Callable[[str, Place], bool]

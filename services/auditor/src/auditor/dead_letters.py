@@ -18,7 +18,7 @@ from common.runtime.log import Log, Partition
 from common.runtime.logs import get_logger
 from common.runtime.settings import Settings
 
-from tidemark.auditor import metrics
+from auditor import metrics
 
 _log = get_logger(__name__)
 POLL_MS: Final = 200

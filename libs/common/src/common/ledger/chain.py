@@ -11,10 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain as concatenated
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from common.contracts.topics import RISK_LEDGER
-from common.runtime.message import Message
 
 _RECORD: Final = re.compile(rb'(\{.*,"chain_seq":([0-9]+)),"chain":"([0-9a-f]{64})"\}', re.DOTALL)
 _NUMBER: Final = re.compile(rb',"chain_seq":[0-9]+\}$')
@@ -31,6 +30,24 @@ class Fault(StrEnum):
     CUT_OFF = "cut off"
     REWRITTEN = "rewritten"
     ADDED = "added"
+
+
+class LedgerRecord(Protocol):
+    """A record of ``risk.ledger`` as it was read."""
+
+    @property
+    def partition(self) -> int: ...
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def value(self) -> bytes | None: ...
+
+    @property
+    def body(self) -> Any:
+        """The ``LedgerEntry``. Raises ValueError where the value is none."""
+        ...
 
 
 class Head(NamedTuple):
@@ -79,15 +96,15 @@ def chained(before: str, hashed: bytes) -> str:
     return hashlib.sha256(bytes.fromhex(before) + hashed).hexdigest()
 
 
-def link_of_message(message: Message) -> Link | None:
+def link_of_message(record: LedgerRecord) -> Link | None:
     """The link that a record is, from its very bytes; None where it is none. Raises ValueError where it is no entry."""
-    entry = message.body
-    found = _RECORD.fullmatch(message.value or b"")
+    entry = record.body
+    found = _RECORD.fullmatch(record.value or b"")
     if found is None:
         return None
     return Link(
-        message.partition,
-        message.offset,
+        record.partition,
+        record.offset,
         entry.account_id,
         entry.seq,
         int(found[2]),
@@ -240,15 +257,15 @@ class ChainVerifier:
         """Takes the next link of its partition."""
         self._partition(link.partition).apply(link)
 
-    def apply_message(self, message: Message) -> None:
+    def apply_message(self, record: LedgerRecord) -> None:
         """Takes the next record of its partition. Raises ValueError where it is no ledger entry."""
-        link = link_of_message(message)
+        link = link_of_message(record)
         if link is not None:
             self.apply(link)
         else:
-            entry = message.body
+            entry = record.body
             self.refuse(
-                Fault.UNCHAINED, message.partition, message.offset, entry.account_id, entry.seq, "it has no chain"
+                Fault.UNCHAINED, record.partition, record.offset, entry.account_id, entry.seq, "it has no chain"
             )
 
     def refuse(self, fault: Fault, partition: int, offset: int, account_id: str, seq: int, text: str) -> None:

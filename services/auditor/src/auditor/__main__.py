@@ -1,4 +1,4 @@
-"""``python -m tidemark.auditor``: one auditor, set by the environment. ``worker`` may follow, as with services."""
+"""``python -m auditor``: one auditor, set by the environment. ``worker`` may follow, as with services."""
 
 import argparse
 
@@ -6,13 +6,13 @@ import uvloop
 from common.runtime.broker_watch import watch_brokers
 from common.runtime.logs import configure_logs
 
-from tidemark.auditor.process import run
-from tidemark.auditor.settings import AuditorSettings
+from auditor.process import run
+from auditor.settings import AuditorSettings
 
 
 def main() -> None:
     """Reads the settings from the environment and runs."""
-    parser = argparse.ArgumentParser(prog="tidemark.auditor", description="Compares every store with the log.")
+    parser = argparse.ArgumentParser(prog="auditor", description="Compares every store with the log.")
     parser.add_argument("command", nargs="?", choices=["worker"], default="worker")
     parser.parse_args()
     settings = AuditorSettings()

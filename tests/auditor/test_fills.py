@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from auditor.domain.fills import ExecutionTruth, FillMatch
+from auditor.domain.place import Place
 from common.contracts.breaks import BreakResolution, ExecutionBreak
 from common.contracts.events import (
     CASH,
@@ -14,8 +16,6 @@ from common.contracts.events import (
     Posting,
 )
 from common.contracts.values import Side
-from tidemark.auditor.fills import ExecutionTruth, FillMatch
-from tidemark.auditor.place import Place
 
 
 def trade(execution_id: str, order_id: str = "a.1", qty: int = 5) -> ExecutionReport:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from auditor.files import GONE_GRACE_S, FleetFiles, StoreFiles
 from common.runtime.store import RocksStore, StoreFollower, live_tables, read_store
-from tidemark.auditor.files import GONE_GRACE_S, FleetFiles, StoreFiles
 
 INTERVAL_S = 3.0
 
@@ -160,7 +160,7 @@ def test_directory_of_a_store_deleted_then_said_after_the_grace_until_it_is_back
     store.write([(b"t/1", b"x")], 1)
     fleet = FleetFiles(tmp_path, INTERVAL_S, 1 << 20, live_tables)
     now_s = 1_000.0
-    monkeypatch.setattr("tidemark.auditor.files.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("auditor.files.time.monotonic", lambda: now_s)
     fleet.look()
     shutil.rmtree(path)
     for passed_s, damaged in ((0.0, False), (GONE_GRACE_S - 1, False), (2.0, True), (500.0, True)):

@@ -13,9 +13,9 @@ from typing import Final
 from common.contracts.breaks import BreakResolution, ExecutionBreak
 from common.contracts.events import EntryKind, ExecType, ExecutionReport, LedgerEntry
 from common.contracts.views import FILLS_RETAINED
+from common.ledger.rows import ExecutionRow, execution_row
 
-from tidemark.audit.rows import ExecutionRow, execution_row
-from tidemark.auditor.place import Place
+from auditor.domain.place import Place
 
 NAMED_MAX: Final = 20
 FILLS_REQUIRED: Final = FILLS_RETAINED // 2
