@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from common.testing.stack import PartsError
+from parts import PartsError
 from rich.console import Console
 
 from bench.harness import conditions, show

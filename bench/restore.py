@@ -28,7 +28,7 @@ from common.runtime.settings import Settings
 from common.runtime.store import RocksStore, row_key
 from common.runtime.tables import Changelogged
 from common.testing.changelog import write_rows
-from common.testing.stack import PartsError
+from parts import PartsError
 from rich.console import Console
 from risk.domain.account import AccountRow
 from risk.stages import VERIFY

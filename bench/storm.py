@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from common.contracts.topics import PARTITIONS
-from common.testing.stack import PartsError
+from parts import PartsError
 from rich.console import Console
 
 from bench.harness import conditions, show

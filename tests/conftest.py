@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
-from common.testing.stack import LocalStack, PartsError, Stack
-from common.testing.stack.native_jaeger import find_jaeger
+from parts import LocalStack, PartsError, Stack
+from parts.native_jaeger import find_jaeger
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from common.testing.stack import PartsError
+from parts import PartsError
 from rich.console import Console
 
 from bench.gate.risk_stage import measure_risk

@@ -21,9 +21,9 @@ from common.runtime.partitioner import partition_of
 from common.runtime.sender import Sender
 from common.runtime.settings import Settings
 from common.testing import orders
-from common.testing.stack import Stack
-from common.testing.stack.ports import free_port
-from common.testing.stack.processes import log_tail
+from parts import Stack
+from parts.ports import free_port
+from parts.processes import log_tail
 from tidemark.metrics import scrape, total
 from tidemark.process import cpu_seconds
 

@@ -9,10 +9,10 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from common.testing.stack import PartsError
-from common.testing.stack.cache import cached
-from common.testing.stack.java import find_java
-from common.testing.stack.kafka_jars import jars_of
+from parts import PartsError
+from parts.cache import cached
+from parts.java import find_java
+from parts.kafka_jars import jars_of
 
 HERE: Final = Path(__file__).parent
 SOURCES: Final = HERE / "java"

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from common.testing.stack import PartsError
-from common.testing.stack.cache import cached, tell
+from parts import PartsError
+from parts.cache import cached, tell
 
 from bench.peers.jvm import java_program
 

@@ -16,8 +16,8 @@ from common.runtime.admin import create_topics
 from common.runtime.kafka import KafkaLog
 from common.runtime.log import Partition
 from common.runtime.settings import Settings
-from common.testing.stack import Jvm, LocalStack, Stack
-from common.testing.stack.processes import log_tail
+from parts import Jvm, LocalStack, Stack
+from parts.processes import log_tail
 from tidemark.process import Child
 
 from bench.peers.programs import Program, Work, client

@@ -13,7 +13,7 @@ from common.runtime.inbox import Inbox
 from common.runtime.log import StoredRecord
 from common.runtime.logs import RepeatFilter
 from common.testing.memory_log import MemoryRecord
-from common.testing.stack.ports import free_port
+from parts.ports import free_port
 
 TOPIC = Topic("test.large", "key", RAW_SCHEMA, "test", partitions=1)
 FETCH_BYTES = 1_000

@@ -15,7 +15,7 @@ from common.runtime.followers import Positions, Projection, Tail
 from common.runtime.message import Message
 from common.runtime.sender import Sender
 from common.runtime.settings import Settings
-from common.testing.stack import Stack
+from parts import Stack
 
 PARTITIONS = 2
 

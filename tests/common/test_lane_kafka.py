@@ -15,7 +15,7 @@ from common.runtime.kafka import KafkaLog
 from common.runtime.log import Partition, Record
 from common.runtime.settings import Settings
 from common.testing import counting_worker
-from common.testing.stack import Stack
+from parts import Stack
 
 FEED_INTERVAL_S = 0.02
 

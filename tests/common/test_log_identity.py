@@ -20,7 +20,7 @@ from common.runtime.store import RocksStore, positions_of
 from common.runtime.tables import Changelogged, Codec, Tables
 from common.runtime.task import Stage, Task
 from common.testing import accidents
-from common.testing.stack import Stack
+from parts import Stack
 
 PARTITIONS = 2
 WITHIN_S = 30.0

@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from common.runtime.kafka import KafkaLog
 from common.runtime.log import Partition, Record
 from common.runtime.settings import Settings
-from common.testing.stack import LocalStack
+from parts import LocalStack
 
 ROUNDS = 3
 """Kafka 4.3 loses the markers in most kills, not in all."""

@@ -11,7 +11,7 @@ from common.runtime.errors import Retriable
 from common.runtime.reader import CommittedReader
 from common.runtime.sender import Sender
 from common.runtime.settings import Settings
-from common.testing.stack import Stack
+from parts import Stack
 
 PARTITIONS = 3
 

@@ -9,7 +9,7 @@ from common.contracts.topics import RAW_SCHEMA, Topic
 from common.runtime.errors import LogError, Retriable
 from common.runtime.sender import Sender
 from common.runtime.settings import Settings
-from common.testing.stack import Stack
+from parts import Stack
 
 REFUSED_BYTES = 2_000
 

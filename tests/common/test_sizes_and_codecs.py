@@ -15,7 +15,7 @@ from common.runtime.settings import Settings
 from common.runtime.task import Task
 from common.runtime.transaction_requests import Features
 from common.testing import counting_worker
-from common.testing.stack import Stack
+from parts import Stack
 
 WITHIN_S = 30.0
 

@@ -23,7 +23,7 @@ from common.runtime.log import Partition, Record, StoredRecord
 from common.runtime.settings import Settings
 from common.runtime.stage import StageService
 from common.testing import counting_worker
-from common.testing.stack import Stack
+from parts import Stack
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 

@@ -17,7 +17,7 @@ from common.runtime.stage import StageService
 from common.runtime.tables import Changelogged, Codec
 from common.runtime.task import Stage
 from common.testing import counting_worker
-from common.testing.stack import Stack
+from parts import Stack
 
 PARTITIONS = counting_worker.PARTITIONS
 WITHIN_S = 40.0

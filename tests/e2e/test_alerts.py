@@ -32,8 +32,8 @@ from common.contracts.topics import (
 from common.contracts.values import Side
 from common.runtime.kafka import KafkaLog
 from common.runtime.settings import Settings
-from common.testing.prometheus import Alerts, Prometheus, find_prometheus
-from common.testing.stack.errors import PartsError
+from parts.errors import PartsError
+from parts.prometheus import Alerts, Prometheus, find_prometheus
 from redis.asyncio import Redis
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feeds import synthetic_feed

@@ -7,12 +7,12 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from common.testing.prometheus import Alerts, Prometheus, find_prometheus
-from common.testing.stack.errors import PartsError
-from common.testing.stack.ports import free_port
 from ingest.domain.moldudp64 import heartbeat_packet, packets
 from ingest.feed import Feed
 from ingest.settings import IngestSettings
+from parts.errors import PartsError
+from parts.ports import free_port
+from parts.prometheus import Alerts, Prometheus, find_prometheus
 from prometheus_client import start_http_server
 
 RULES = Path(__file__).parents[2] / "compose" / "alerts.yml"

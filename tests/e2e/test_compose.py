@@ -21,7 +21,7 @@ import httpx
 import pytest
 import redis
 from common.contracts.events import CASH
-from common.testing.stack.ports import free_port
+from parts.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 FILES = ("compose.yaml", "compose.observability.yaml", "compose.host.yaml")

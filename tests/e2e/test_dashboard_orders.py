@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from common.testing.page import Page, open_page
+from parts.page import Page, open_page
 from push.settings import built_dashboard
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feeds import synthetic_feed

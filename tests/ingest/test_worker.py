@@ -17,13 +17,13 @@ from common.contracts.topics import MD_TICKS, REF_INSTRUMENTS
 from common.runtime.admin import create_topics
 from common.runtime.reader import CommittedReader
 from common.runtime.settings import Settings
-from common.testing.stack import LocalStack, Stack
-from common.testing.stack.ports import free_port
-from common.testing.stack.processes import Process
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from ingest.domain.partitions import deal
 from ingest.offline import tick_chunks
 from ingest.replay import replay
+from parts import LocalStack, Stack
+from parts.ports import free_port
+from parts.processes import Process
 
 pytestmark = pytest.mark.slow
 DAY = date(2024, 1, 2)

@@ -14,7 +14,7 @@ from common.contracts.events import BreakAction, ExecType, ExecutionReport
 from common.contracts.topics import RISK_BREAKS
 from common.contracts.values import Side
 from common.runtime.admin import create_topics
-from common.testing.stack import LocalStack
+from parts import LocalStack
 from tidemark.commands.breaks import breaks
 from typer.testing import CliRunner
 

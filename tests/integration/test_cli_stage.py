@@ -18,7 +18,7 @@ from common.runtime.store import RocksStore, row_key
 from common.runtime.task import Task
 from common.testing import counting_worker
 from common.testing.memory_log import MemoryLog
-from common.testing.stack import Stack
+from parts import Stack
 from tidemark.console import CommandError
 from tidemark.dead_letters import Letter, letter_of, send
 from tidemark.operations import done_before

@@ -12,7 +12,7 @@ import pytest
 from common.contracts.topics import RISK_GATE_CHANGELOG, RISK_LEDGER, TOPICS
 from common.runtime.kafka import KafkaLog
 from common.runtime.settings import Settings
-from common.testing.stack import LocalStack
+from parts import LocalStack
 from tidemark.commands.topics import topics
 from tidemark.operations import Operation, done_before
 from typer.testing import CliRunner

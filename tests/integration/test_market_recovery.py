@@ -23,13 +23,13 @@ from common.runtime.message import Message, Output
 from common.runtime.reader import CommittedReader
 from common.runtime.sender import Sender
 from common.runtime.settings import Settings
-from common.testing.stack import LocalStack
-from common.testing.stack.ports import free_port
-from common.testing.stack.processes import Process
 from common.testing.tables import MemoryTables
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from ingest.domain.partitions import deal
 from ingest.offline import tick_chunks
+from parts import LocalStack
+from parts.ports import free_port
+from parts.processes import Process
 from redis.asyncio import Redis
 from signals.offline import BARS_FILE, write_csv
 from signals.stages import MARKET, handle

@@ -24,7 +24,6 @@ from common.contracts.topics import Topic
 from common.contracts.values import OrderType, Side, TimeInForce, order_id_of
 from common.runtime.message import Message, Output, View
 from common.runtime.tables import TableDeclaration
-from common.testing.stack import LocalStack
 from common.testing.tables import MemoryTables
 from fastapi import FastAPI
 from orders.api.web import create_api
@@ -37,6 +36,7 @@ from orders.settings import OrdersSettings
 from orders.sink import ProjectionSink
 from orders.stops import Place
 from orders.verdicts import Verdicts
+from parts import LocalStack
 from pydantic import SecretStr
 
 from tests.orders.projected_log import Log, open_database

@@ -20,13 +20,13 @@ from common.contracts.events import (
 )
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER
 from common.contracts.values import RestingOrders
-from common.testing.stack import LocalStack
 from orders import projection
 from orders.database import Database, migrations
 from orders.domain.lifecycle import on_cancel, on_decision
 from orders.queries import Queries
 from orders.sink import ProjectionSink
 from orders.trouble import DatabaseAway
+from parts import LocalStack
 
 from tests.orders.projected_log import Log, open_database
 

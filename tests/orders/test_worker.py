@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from common.contracts.views import Envelope, view_channel
-from common.testing.stack import LocalStack
+from parts import LocalStack
 from redis.asyncio import Redis
 
 from tests.orders.worker_fleet import Fleet, running

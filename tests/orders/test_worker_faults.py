@@ -17,12 +17,12 @@ import pytest
 from common.contracts.topics import ORDERS_EXECUTIONS
 from common.runtime.reader import CommittedReader
 from common.testing.forwarder import Forwarder
-from common.testing.stack import LocalStack
 from orders.database import Database
 from orders.projection import TOPICS
 from orders.rebuild import tables
 from orders.settings import OrdersSettings
 from orders.sink import ProjectionSink
+from parts import LocalStack
 from pydantic import SecretStr
 
 from tests.orders.worker_fleet import Fleet, running

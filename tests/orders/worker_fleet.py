@@ -34,9 +34,9 @@ from common.runtime.message import Message
 from common.runtime.reader import CommittedReader
 from common.runtime.sender import Sender
 from common.runtime.settings import Settings
-from common.testing.stack import LocalStack
-from common.testing.stack.ports import free_port
-from common.testing.stack.processes import Process
+from parts import LocalStack
+from parts.ports import free_port
+from parts.processes import Process
 
 ORDER = {
     "account_id": "A",

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import structlog
 import websockets
-from common.testing.stack import LocalStack
 from common.testing.views import ViewWriter
+from parts import LocalStack
 from push.process import PushProcess
 from push.settings import PushSettings
 from redis.asyncio import Redis

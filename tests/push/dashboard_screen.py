@@ -9,8 +9,8 @@ from typing import Any, Final
 from common.contracts.events import OrderEvent, OrderState
 from common.contracts.values import OrderType, Side, TimeInForce
 from common.contracts.views import AccountData, PositionData, QuoteData
-from common.testing.page import Page, open_page
 from common.testing.views import ViewWriter
+from parts.page import Page, open_page
 from push.settings import built_dashboard
 
 from tests.push.dashboard_stand import StandInOrders, beating, stand_in_orders

@@ -1,6 +1,6 @@
 """The dashboard in a real browser, on a lively market. Pictures are kept in the directory that TIDEMARK_PICTURES names.
 
-Needs the built dashboard (make web) and a Chromium (common.testing.browser finds or fetches one).
+Needs the built dashboard (make web) and a Chromium (parts.browser finds or fetches one).
 """
 
 import asyncio
@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx
 import pytest
-from common.testing.page import Page, open_page
-from common.testing.stack import LocalStack
 from common.testing.views import ViewWriter
+from parts import LocalStack
+from parts.page import Page, open_page
 from push.settings import built_dashboard
 
 from tests.push.dashboard_screen import order_event, show_orders

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from common.testing.page import Page, open_page
 from common.testing.views import ViewWriter
+from parts.page import Page, open_page
 from push.settings import built_dashboard
 
 from tests.push.dashboard_breaks import refused

@@ -9,8 +9,8 @@ import pytest
 from common.contracts.events import ExecType, ExecutionReport, OrderState
 from common.contracts.values import Side
 from common.contracts.views import BookData
-from common.testing.page import open_page
 from common.testing.views import ViewWriter
+from parts.page import open_page
 from push.settings import built_dashboard
 
 from tests.push.dashboard_breaks import refused

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from common.runtime.web import WebServer
-from common.testing.page import open_page
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
+from parts.page import open_page
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

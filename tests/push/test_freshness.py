@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 from common.contracts.views import WRITER_VIEW, RedisState, WriterData, view_channel
-from common.testing.stack import LocalStack
 from common.testing.views import ViewWriter
+from parts import LocalStack
 from prometheus_client import REGISTRY
 from push.domain.freshness import CURRENT_NS, SILENT_NS, WRITERS, Freshness, WriterState, worst
 from redis.asyncio import Redis

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 import websockets
-from common.testing.stack.ports import free_port
 from common.testing.views import ViewWriter
+from parts.ports import free_port
 from redis.asyncio import Redis
 
 

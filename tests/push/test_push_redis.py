@@ -12,8 +12,8 @@ import pytest
 from common.contracts.views import AccountData, Envelope, Stamps, view_channel
 from common.runtime.message import View
 from common.runtime.views import encode_envelope
-from common.testing.stack import LocalStack
 from common.testing.views import ViewWriter
+from parts import LocalStack
 from prometheus_client import REGISTRY
 from push.codec import EnvelopeError, decode_envelope
 from redis.asyncio import Redis

@@ -36,9 +36,9 @@ from common.runtime.settings import Settings
 from common.runtime.store import row_key
 from common.testing.changelog import write_rows
 from common.testing.orders import clock_row, instrument, intent, mark_row
-from common.testing.stack import LocalStack
-from common.testing.stack.ports import free_port
-from common.testing.stack.processes import Process
+from parts import LocalStack
+from parts.ports import free_port
+from parts.processes import Process
 from risk.domain.account import AccountRow
 from risk.tables import row_codec
 

@@ -31,9 +31,9 @@ from common.runtime.settings import Settings
 from common.runtime.store import POSITION_PREFIX, read_store, row_key
 from common.runtime.tables import Changelogged
 from common.testing.orders import clock_row, fund, instrument, intent, mark_row, report, set_account, trade
-from common.testing.stack import LocalStack
-from common.testing.stack.ports import free_port
-from common.testing.stack.processes import Process
+from parts import LocalStack
+from parts.ports import free_port
+from parts.processes import Process
 from redis.asyncio import Redis
 from risk.tables import TABLES
 

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 from common.contracts.market import BAR
 from common.contracts.topics import MD_BARS
-from common.testing.page import PageError, open_page
-from common.testing.stack import PartsError
+from parts import PartsError
+from parts.page import PageError, open_page
 
 from tidemark import metrics
 from tidemark.audit.run import Audit

@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 
 from common.contracts.topics import TOPICS
 from common.runtime.admin import create_topics
-from common.testing.stack import PARTS, Jvm, LocalStack, PartsError, Stack
+from parts import PARTS, Jvm, LocalStack, PartsError, Stack
 
 from tidemark.control import ControlError, ControlServer
 from tidemark.fleet import BACKOFF_MAX_S, Fleet, FleetError

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Final, Self
 
 import httpx
-from common.testing.stack.processes import log_tail
+from parts.processes import log_tail
 
 from tidemark.process import Child
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from common.testing.stack.processes import launch_command
+from parts.processes import launch_command
 
 KEEP_USER: Final = -1
 GROUP_NICE_RETRIES: Final = 20

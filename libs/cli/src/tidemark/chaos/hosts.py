@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from common.testing.stack.processes import launch_command
+from parts.processes import launch_command
 
 PREFIX: Final = "tidemark-"
 CABLE_TIMEOUT_S: Final = 10.0

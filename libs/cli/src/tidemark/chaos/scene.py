@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import httpx
 from common.contracts.topics import PARTITIONS
-from common.testing.stack import LocalStack
+from parts import LocalStack
 
 from tidemark.chaos.clocks import Clocks
 from tidemark.chaos.disks import SmallDisk

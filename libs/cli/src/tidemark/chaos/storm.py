@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from common.contracts.topics import PARTITIONS
 from common.runtime.errors import LogError
-from common.testing.stack import Jvm, PartsError
+from parts import Jvm, PartsError
 
 from tidemark.audit.run import Audit, Report
 from tidemark.chaos.clocks import Clocks

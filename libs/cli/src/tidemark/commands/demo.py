@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from common.testing.browser import is_at_hand
+from parts.browser import is_at_hand
 from rich.console import Group
 from rich.live import Live
 from rich.markup import escape

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Final
 import typer
 from common.contracts.topics import TOPICS
 from common.runtime.reader import CommittedReader
-from common.testing.stack.errors import PartsError
-from common.testing.stack.processes import log_tail
-from common.testing.stack.provider import fetch_native
+from parts.errors import PartsError
+from parts.processes import log_tail
+from parts.provider import fetch_native
 from rich.markup import escape
 from rich.table import Column, Table
 

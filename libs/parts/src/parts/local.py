@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from common.testing.stack.containers import (
+from parts.containers import (
     ContainerJaeger,
     ContainerKafka,
     ContainerPart,
@@ -18,14 +18,14 @@ from common.testing.stack.containers import (
     ContainerRedis,
     Guard,
 )
-from common.testing.stack.errors import PartsError
-from common.testing.stack.homes import Home
-from common.testing.stack.kafka_config import Jvm
-from common.testing.stack.native import NativePostgres, NativeRedis
-from common.testing.stack.native_jaeger import NativeJaeger
-from common.testing.stack.native_kafka import NativeKafka
-from common.testing.stack.part import Part
-from common.testing.stack.provider import choose_provider
+from parts.errors import PartsError
+from parts.homes import Home
+from parts.kafka_config import Jvm
+from parts.native import NativePostgres, NativeRedis
+from parts.native_jaeger import NativeJaeger
+from parts.native_kafka import NativeKafka
+from parts.part import Part
+from parts.provider import choose_provider
 
 PARTS: Final = frozenset({"kafka", "redis", "postgres"})
 """What is started unless told otherwise."""

@@ -10,8 +10,8 @@ from typing import Final
 import httpx
 import yaml
 
-from common.testing.stack.errors import PartsError
-from common.testing.stack.native import HOST, NativePart
+from parts.errors import PartsError
+from parts.native import HOST, NativePart
 
 INTERVAL: Final = "2s"
 """Of scrapes and evaluations; a rule's own durations stay as they are."""

@@ -2,12 +2,12 @@
 
 from typing import Final
 
-from common.testing.stack.cache import tell
-from common.testing.stack.containers import pull_missing, why_not_docker
-from common.testing.stack.errors import PartsError
-from common.testing.stack.native import find_postgres, find_redis_server
-from common.testing.stack.native_jaeger import find_jaeger
-from common.testing.stack.native_kafka import format_template, java_command
+from parts.cache import tell
+from parts.containers import pull_missing, why_not_docker
+from parts.errors import PartsError
+from parts.native import find_postgres, find_redis_server
+from parts.native_jaeger import find_jaeger
+from parts.native_kafka import format_template, java_command
 
 CHOICES: Final = ("auto", "docker", "native")
 

@@ -8,10 +8,10 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Final
 
-from common.testing.stack import probes
-from common.testing.stack.errors import PartsError
-from common.testing.stack.ports import free_port, require_free
-from common.testing.stack.processes import Process, log_tail, run_once, unprivileged_uid
+from parts import probes
+from parts.errors import PartsError
+from parts.ports import free_port, require_free
+from parts.processes import Process, log_tail, run_once, unprivileged_uid
 
 HOST: Final = "127.0.0.1"
 READY_TIMEOUT_S: Final = 60.0

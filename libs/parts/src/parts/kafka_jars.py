@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from common.testing.stack.cache import cached, tell
-from common.testing.stack.errors import PartsError
+from parts.cache import cached, tell
+from parts.errors import PartsError
 
 KAFKA_VERSION: Final = "4.3.0"
 LOCK: Final = Path(__file__).with_name("kafka_jars.lock")

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from common.testing.stack import probes
-from common.testing.stack.cache import cached, tell
-from common.testing.stack.errors import PartsError
-from common.testing.stack.native import HOST, NativePart
-from common.testing.stack.ports import free_port
-from common.testing.stack.wheels import wheel
+from parts import probes
+from parts.cache import cached, tell
+from parts.errors import PartsError
+from parts.native import HOST, NativePart
+from parts.ports import free_port
+from parts.wheels import wheel
 
 MODULE: Final = "github.com/jaegertracing/jaeger"
 MODULE_VERSION: Final = "v1.76.0"

@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Final
 
-from common.testing.stack.errors import PartsError
+from parts.errors import PartsError
 
 PROBE_TIMEOUT_S: Final = 2.0
 PROBE_INTERVAL_S: Final = 0.02

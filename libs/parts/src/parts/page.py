@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import websockets
 
-from common.testing.browser import find_browser
+from parts.browser import find_browser
 
 START_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.05

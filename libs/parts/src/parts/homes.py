@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, Final, Self
 
-from common.testing.stack.errors import PartsError
+from parts.errors import PartsError
 
 PREFIX: Final = "tidemark-stack-"
 OWNER: Final = ".owner"

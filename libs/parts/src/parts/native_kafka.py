@@ -10,15 +10,15 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from common.testing.stack import probes
-from common.testing.stack.cache import cache_dir, cached
-from common.testing.stack.errors import PartsError
-from common.testing.stack.java import find_java, java_version
-from common.testing.stack.kafka_config import Jvm, broker_properties, new_uuid
-from common.testing.stack.kafka_jars import kafka_jars
-from common.testing.stack.native import HOST, STOP_GRACE_S, NativePart
-from common.testing.stack.ports import LOWEST, free_port
-from common.testing.stack.processes import run_once
+from parts import probes
+from parts.cache import cache_dir, cached
+from parts.errors import PartsError
+from parts.java import find_java, java_version
+from parts.kafka_config import Jvm, broker_properties, new_uuid
+from parts.kafka_jars import kafka_jars
+from parts.native import HOST, STOP_GRACE_S, NativePart
+from parts.ports import LOWEST, free_port
+from parts.processes import run_once
 
 ARCHIVE_GRACE_S: Final = 60.0
 LOG4J: Final = Path(__file__).with_name("log4j2.yaml")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from common.testing.stack.processes import launch_command, unprivileged_uid
+from parts.processes import launch_command, unprivileged_uid
 
 LOOK = "import os, sys; sys.exit(0 if os.getuid() and os.access(sys.argv[1], os.X_OK) else 1)"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from common.testing.stack import LocalStack, PartsError, containers, java, kafka_jars, native_kafka, wheels
-from common.testing.stack.cache import cache_dir, cached
+from parts import LocalStack, PartsError, containers, java, kafka_jars, native_kafka, wheels
+from parts.cache import cache_dir, cached
 
 NOWHERE = "http://127.0.0.1:9"
 """The discard port, where nothing listens: a proxy that is down."""
@@ -50,7 +50,7 @@ def test_kafka_when_the_registry_cannot_be_reached_then_says_what_was_tried_and_
 def test_auto_when_neither_processes_nor_containers_can_be_had_then_says_both(
     fresh_machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("common.testing.stack.provider.why_not_docker", lambda names: "no daemon")
+    monkeypatch.setattr("parts.provider.why_not_docker", lambda names: "no daemon")
     with pytest.raises(PartsError, match=r"(?s)Maven Central.*Docker was tried as well: no daemon"):
         LocalStack({"kafka"}, provider="auto").start()
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from common.testing.browser import OVERRIDE_ENV, Browser, find_browser
-from common.testing.stack import PartsError
+from parts import PartsError
+from parts.browser import OVERRIDE_ENV, Browser, find_browser
 
 PAGE = b"<!doctype html><title>Tidemark</title><body style='background:#123456'><h1>up</h1>"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -69,9 +69,9 @@ def test_browser_when_none_is_installed_and_npm_reaches_nothing_then_says_what_t
     npm.chmod(0o755)
     monkeypatch.delenv(OVERRIDE_ENV, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("common.testing.browser.SYSTEM_NAMES", ("a browser that is not installed",))
-    monkeypatch.setattr("common.testing.browser.platform.machine", lambda: "x86_64")
-    monkeypatch.setattr("common.testing.browser.find_node", lambda: (Path("node"), [str(npm)]))
+    monkeypatch.setattr("parts.browser.SYSTEM_NAMES", ("a browser that is not installed",))
+    monkeypatch.setattr("parts.browser.platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("parts.browser.find_node", lambda: (Path("node"), [str(npm)]))
     with pytest.raises(PartsError, match=r"(?s)cannot be fetched with npm: network is unreachable.*What to do"):
         find_browser()
     assert not list((tmp_path / "cache" / "tidemark").glob("chromium-*"))

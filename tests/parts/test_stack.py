@@ -18,10 +18,10 @@ import pytest
 import yaml
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from common.testing.stack import LocalStack, PartsError, Stack
-from common.testing.stack.containers import why_not_docker
-from common.testing.stack.homes import Home, clear_stale
-from common.testing.stack.native_jaeger import OTHERS_PERCENT, SLOW_MS, NativeJaeger, configuration, tail_sampling
+from parts import LocalStack, PartsError, Stack
+from parts.containers import why_not_docker
+from parts.homes import Home, clear_stale
+from parts.native_jaeger import OTHERS_PERCENT, SLOW_MS, NativeJaeger, configuration, tail_sampling
 from redis.asyncio import Redis
 
 DEADLINE_S = 30.0
@@ -238,7 +238,7 @@ def test_unknown_names_when_given_then_refused() -> None:
 
 CRASHING = """
 import json, sys, time
-from common.testing.stack import LocalStack
+from parts import LocalStack
 names = sys.argv[2:]
 stack = LocalStack(names, provider=sys.argv[1])
 stack.start()

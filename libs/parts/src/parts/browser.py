@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from common.testing.stack.cache import cache_dir, cached, tell
-from common.testing.stack.errors import PartsError
-from common.testing.stack.wheels import wheel
+from parts.cache import cache_dir, cached, tell
+from parts.errors import PartsError
+from parts.wheels import wheel
 
 OVERRIDE_ENV: Final = "TIDEMARK_BROWSER"
 SYSTEM_NAMES: Final = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")

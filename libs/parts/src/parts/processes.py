@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from common.testing.stack.errors import PartsError
+from parts.errors import PartsError
 
 LAUNCH: Final = Path(__file__).with_name("launch.py")
 LOG_TAIL_BYTES_MAX: Final = 4_096

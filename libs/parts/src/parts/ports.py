@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 from typing import Final
 
-from common.testing.stack.errors import PartsError
+from parts.errors import PartsError
 
 LOWEST: Final = 15_000
 DEFAULT_EPHEMERAL_LOW: Final = 32_768

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from common.testing.stack.cache import cached, tell
-from common.testing.stack.errors import PartsError
+from parts.cache import cached, tell
+from parts.errors import PartsError
 
 LOCK: Final = Path(__file__).with_name("wheels.lock")
 

@@ -8,12 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from common.testing.stack import probes
-from common.testing.stack.cache import tell
-from common.testing.stack.errors import PartsError
-from common.testing.stack.kafka_config import Jvm, broker_properties, new_uuid
-from common.testing.stack.native import HOST, POSTGRES_CONNECTIONS_MAX, POSTGRES_DATABASE, POSTGRES_USER
-from common.testing.stack.ports import free_port, require_free
+from parts import probes
+from parts.cache import tell
+from parts.errors import PartsError
+from parts.kafka_config import Jvm, broker_properties, new_uuid
+from parts.native import HOST, POSTGRES_CONNECTIONS_MAX, POSTGRES_DATABASE, POSTGRES_USER
+from parts.ports import free_port, require_free
 
 IMAGES: Final = {
     "kafka": "apache/kafka:4.3.0",

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from common.testing.stack.wheels import wheel
+from parts.wheels import wheel
 
 LOWEST_MAJOR: Final = 17
 """Kafka 4's brokers need Java 17 (KIP-1013)."""
