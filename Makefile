@@ -64,6 +64,7 @@ schemas: sync ## Exports the contracts to libs/common/schemas and docs/topics.md
 	@$(RUN) python -m common.contracts.schemas
 	@$(RUN) python -m tidemark.row_layouts
 	@$(RUN) python -m common.contracts.topic_documentation
+	@$(RUN) python -m tidemark.settings_documentation
 
 .PHONY: docs
 docs: $(if $(filter uv,$(UV)),,$(UV)) ## Builds the documentation site into .tidemark/site/site, and fails on a warning

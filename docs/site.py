@@ -2,8 +2,8 @@
 
     python docs/site.py DIRECTORY
 
-The directory then holds ``mkdocs.yml`` and ``pages/``: every page that git tracks, at its own path; every file that a page
-links to; and pages of the API reference, one a module, made from ``REFERENCE``. ``make docs`` builds the site from it.
+The directory then holds ``mkdocs.yml`` and ``pages/``: every page that git tracks, at its own path; every file that a
+page links to; and pages of the API reference, one a module, made from ``REFERENCE``. ``make docs`` builds the site.
 """
 
 import ast
@@ -63,7 +63,7 @@ def tracked(*patterns: str) -> list[str]:
 
 
 def linked(page: str) -> Iterator[str]:
-    """Files of the repository that a page links to and that are no pages themselves. Raises ValueError for a dead link."""
+    """Files of the repository that a page links to and that are no pages. Raises ValueError for a dead link."""
     for found in LINK.finditer((ROOT / page).read_text("utf-8")):
         target = found[1] or found[3]
         if re.match(r"[a-z]+:", target):
