@@ -131,8 +131,8 @@ clean: ## Removes what was built or downloaded into this directory
 	@rm -rf .venv .tidemark .mypy_cache .pytest_cache .ruff_cache .hypothesis $(DASHBOARD)/dist $(DASHBOARD)/node_modules $(SPECS)/node_modules
 
 .PHONY: sync
-sync: $(if $(filter uv,$(UV)),,$(UV)) ## Installs the locked packages of every service into .venv
-	@$(UV) sync --quiet --all-packages --frozen
+sync: $(if $(filter uv,$(UV)),,$(UV)) ## Installs the locked packages of every service into .venv, unless UV_NO_SYNC is set
+	@[ -n "$${UV_NO_SYNC:-}" ] || $(UV) sync --quiet --all-packages --frozen
 
 # A private environment first; where Python lacks venv, a plain directory. Both leave the system's packages alone.
 .tidemark/uv/bin/uv:
