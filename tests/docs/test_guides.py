@@ -59,7 +59,5 @@ def test_scratch_when_files_are_changed_then_the_copy_is_used_and_the_repository
     scratch.carry_out(Block(1, "python", "libs/common/src/common/contracts/values.py", "HERE = 'copy'\n"))
     command = "uv run python -c 'import common.contracts.values as v; print(v.HERE)'"
     told = scratch.carry_out(Block(2, "bash", "", command))
-        Block(2, "bash", "", "uv run python -c 'import common.contracts.values as v; print(v.HERE)'\n")
-    )
     assert told.strip().endswith("copy")
     assert "HERE" not in (ROOT / "libs/common/src/common/contracts/values.py").read_text("utf-8")
