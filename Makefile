@@ -55,6 +55,10 @@ lint: sync ## Runs ruff, mypy --strict and the import contracts
 	@$(RUN) mypy
 	@$(RUN) lint-imports
 
+.PHONY: hooks
+hooks: sync ## Has git check style before a commit, and types, imports and tidiness before a push
+	@$(RUN) pre-commit install --hook-type pre-commit --hook-type pre-push
+
 .PHONY: format
 format: sync ## Rewrites the Python sources in the house format
 	@$(RUN) ruff check --fix .
