@@ -30,6 +30,7 @@ START: Final = (
     "docs/architecture.md",
     "docs/glossary.md",
     "CONTRIBUTING.md",
+    "docs/guarantees.md",
     "docs/results.md",
     "CHANGELOG.md",
 )
