@@ -10,10 +10,11 @@ import pytest
 from common.testing.prometheus import Alerts, Prometheus, find_prometheus
 from common.testing.stack.errors import PartsError
 from common.testing.stack.ports import free_port
-from ingest.domain.moldudp64 import heartbeat_packet, packets
 from ingest.feed import Feed
 from ingest.settings import IngestSettings
 from prometheus_client import start_http_server
+
+from tests.ingest.line_sender import heartbeat_packet, packets
 
 RULES = Path(__file__).parents[2] / "compose" / "alerts.yml"
 SESSION = "20240102A"

@@ -20,7 +20,6 @@ NICE: Final = {"ingest": 8, "signals": 5, "auditor": 10}
 
 Signals stands back less than ingest: it has to work off what ingest brings, for without fresh marks the gate denies.
 """
-ENV_PREFIX: Final = "TIDEMARK_"
 HOST: Final = "127.0.0.1"
 
 

@@ -27,7 +27,7 @@ _INFO: Final = {
     ),
     "license": {"name": "Apache-2.0"},
 }
-_SERVERS: Final = {"local": {"host": "127.0.0.1:9092", "protocol": "kafka", "description": "The broker of `tidemark up`"}}
+_SERVERS: Final = {"local": {"host": "127.0.0.1:9092", "protocol": "kafka", "description": "a broker on this machine"}}
 _JSON: Final = "application/json"
 _BINARY: Final = "application/octet-stream"
 
@@ -38,7 +38,7 @@ def _identifier(text: str) -> str:
 
 
 def _plain(schema: Any) -> Any:
-    """A schema without ``discriminator``, which AsyncAPI means otherwise than OpenAPI: the constants of a union tell."""
+    """The schema without ``discriminator``, which AsyncAPI understands otherwise: constants tell as much."""
     if isinstance(schema, dict):
         return {key: _plain(value) for key, value in schema.items() if key != "discriminator"}
     return [_plain(each) for each in schema] if isinstance(schema, list) else schema

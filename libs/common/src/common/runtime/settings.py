@@ -28,7 +28,7 @@ def default_data_dir() -> Path:
 
 
 def file_source(settings: type[BaseSettings]) -> DotEnvSettingsSource | None:
-    """The file of settings, if one is named. Raises FileNotFoundError where it is not there: nobody means to go without."""
+    """The file of settings, if one is named. Raises FileNotFoundError where it is not there."""
     name = os.environ.get(FILE_VARIABLE)
     if not name:
         return None
