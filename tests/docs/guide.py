@@ -33,7 +33,7 @@ class Block:
 
 
 def blocks(guide: str) -> Iterator[Block]:
-    """What of a guide is carried out; blocks in other languages (``text``, ``mermaid``) are only shown."""
+    """Blocks of a guide that are carried out; those in other languages (``text``, ``mermaid``) are only shown."""
     for found in BLOCK.finditer(guide):
         block = Block(guide.count("\n", 0, found.start()) + 1, found[1], found[2] or "", found[3])
         if block.is_file or block.language in CARRIED_OUT:

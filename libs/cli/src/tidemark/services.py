@@ -1,4 +1,4 @@
-"""How each service of the fleet is started on this machine."""
+"""Command and environment of each service of the fleet on this machine."""
 
 import os
 import sys
@@ -12,9 +12,9 @@ from tidemark.state import Addresses, StateDir
 
 SERVICES: Final = ("ingest", "signals", "risk", "orders", "push")
 FLEET: Final = (*SERVICES, "auditor")
-"""What `up` and `demo` run: the services, and who watches their stores."""
+"""Processes that `up` and `demo` run: the services, and the auditor, which watches their stores."""
 MODULES: Final = {"auditor": "tidemark.auditor"}
-"""Where the module that is run is not the service's name."""
+"""Module that is run, for services whose module has another name."""
 NICE: Final = {"ingest": 8, "signals": 5, "auditor": 10}
 """Where cores are few, orders go before ticks: a feed at full speed takes all that is left, and no more.
 
@@ -25,7 +25,7 @@ HOST: Final = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class FleetOptions:
-    """What a user may choose of the fleet."""
+    """Options of the fleet."""
 
     ports: Mapping[str, int]
     feed: Mapping[str, str] = field(default_factory=dict)

@@ -114,7 +114,7 @@ def _without_passwords(value: Any) -> Any:
 
 
 def every_setting() -> list[Setting]:
-    """What all services share, then what each has of its own, or with another default. Raises CommandError."""
+    """Settings that all services share, then those that each declares itself. Raises CommandError."""
     return [each for service in CLASSES for each in settings_of(service) if each.name in own(service)]
 
 

@@ -233,7 +233,7 @@ class Line:
         return runs
 
     def _deliver(self, packet: Packet) -> list[Run]:
-        """Of a packet that is not ahead: what was not delivered before."""
+        """Delivers those messages of a packet that is not ahead which were not delivered before."""
         known = min(self.next_sequence - packet.sequence, packet.count)
         if known:
             self._duplicate(packet, known)
