@@ -1,8 +1,10 @@
 """A guide as something that can be carried out: its fenced blocks, in their order, in a copy of the repository."""
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -92,8 +94,16 @@ class Scratch:
 
 
 def _run(command: list[str], directory: Path, environment: Mapping[str, str], given: str = "") -> str:
-    ran = subprocess.run(
-        command, cwd=directory, env=environment, input=given, check=True, timeout=BLOCK_MAX_S, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    return ran.stdout
+    """Runs a command in a session of its own, of which nothing is left afterwards; returns what was printed."""
+    with subprocess.Popen(
+        command, cwd=directory, env=environment, text=True, start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        try:
+            told, _ = process.communicate(given, timeout=BLOCK_MAX_S)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, told)
+    return told

@@ -54,6 +54,23 @@ def test_scratch_when_a_step_fails_then_its_line_and_output_are_told(tmp_path: P
         scratch.carry_out(Block(9, "diff", "", "--- a/Makefile\n+++ b/Makefile\n@@ -1 +1 @@\n-no such line\n+x\n"))
 
 
+def test_scratch_when_a_step_leaves_a_process_behind_then_it_is_ended(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path / "copy", {})
+    pid = int(scratch.carry_out(Block(1, "bash", "", "sleep 300 > /dev/null 2>&1 &\necho $!\n")))
+    deadline = time.monotonic() + 10
+    while is_running(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process is there, and no zombie that nobody has waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def test_scratch_when_files_are_changed_then_the_copy_is_used_and_the_repository_is_as_it_was(tmp_path: Path) -> None:
     scratch = Scratch(tmp_path / "copy", {})
     scratch.carry_out(Block(1, "python", "libs/common/src/common/contracts/values.py", "HERE = 'copy'\n"))
