@@ -6,7 +6,7 @@ uv run python -m common.contracts.asyncapi
 import json
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
 
@@ -85,7 +85,9 @@ def document() -> dict[str, Any]:
     """The whole document."""
     topics = with_dead_letters(TOPICS)
     schemas = {topic.schema.name: topic.schema for topic in topics}
-    adapters = [(name, "validation", schema.model) for name, schema in schemas.items() if schema.model is not None]
+    adapters: list[tuple[str, Literal["validation"], TypeAdapter[Any]]] = [
+        (name, "validation", schema.model) for name, schema in schemas.items() if schema.model is not None
+    ]
     found, shared = TypeAdapter.json_schemas(adapters, ref_template=f"{_SCHEMAS}{{model}}")
     json_schemas = {name: _plain(schema) for (name, _), schema in found.items()}
     operations = {f"write_{_identifier(t.name)}": _operation(t, "send", f"{t.owner} writes it") for t in topics}
