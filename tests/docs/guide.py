@@ -89,7 +89,7 @@ class Scratch:
 
     def _with_sources(self) -> dict[str, str]:
         """The environment in which packages of the copy are imported, those too that a guide has just added."""
-        sources = sorted(str(path) for path in self._directory.glob("*/*/src"))
+        sources = sorted(str(path) for depth in ("*/src", "*/*/src") for path in self._directory.glob(depth))
         return {**self._environment, "PYTHONPATH": os.pathsep.join(sources)}
 
 
