@@ -17,7 +17,7 @@ BLOCK = re.compile(r"^```(\w+)(?:[ \t]+title=\"([^\"]+)\")?[^\n]*\n(.*?)^```$", 
 CARRIED_OUT = frozenset({"bash", "python", "diff"})
 FILES = frozenset({"python", "toml", "json", "yaml", "markdown", "dockerfile"})
 """Languages whose blocks with a title are the content of the file of that name."""
-BLOCK_MAX_S = 120
+BLOCK_MAX_S = 240
 
 
 @dataclass(frozen=True, slots=True)

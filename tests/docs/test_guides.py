@@ -21,6 +21,7 @@ def guides() -> list[object]:
     return [pytest.param(name, marks=[pytest.mark.slow] if SLOW in text else []) for name, text in TEXTS.items()]
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", guides())
 def test_guide_when_followed_then_every_step_works(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     environment = {"TIDEMARK_STATE_DIR": str(tmp_path / "state"), "TIDEMARK_DATA_DIR": str(tmp_path / "data")}
