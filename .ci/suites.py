@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 SERVICES = ("ingest", "signals", "risk", "orders", "push", "auditor")
-SUITES = ("common", "parts", *SERVICES, "integration", "chaos", "tidy")
+SUITES = ("common", "parts", *SERVICES, "integration", "chaos", "docs", "streams", "tidy")
 
 
 def cases(file: Path) -> list[tuple[str, str]]:

@@ -50,7 +50,7 @@ def open_tables() -> tuple[TaskTables, MemoryStore]:
 
 
 def settle(tables: TaskTables, store: MemoryStore) -> int:
-    """What a commit does with the rows; returns how many there were."""
+    """Encodes the rows as a commit does; returns how many there were."""
     rows = [row for overlay in tables.overlays.values() for row in overlay.changes()]
     store.write(rows, 0)
     for overlay in tables.overlays.values():

@@ -1,4 +1,4 @@
-"""What the end-to-end benchmarks share: CPU time of processes, the conditions of a run, and how results are printed."""
+"""Shared by the end-to-end benchmarks: CPU time of processes, the conditions of a run, and how results are printed."""
 
 import json
 import os

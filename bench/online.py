@@ -31,7 +31,7 @@ DAY = "2024-03-15"
 
 
 async def through(deployment: Deployment, service: str, metric: str) -> float:
-    """How many messages the service says it has handled."""
+    """Messages that the service has handled, by its own metrics."""
     pages = await metrics.scrape({service: deployment.url(service)})
     return metrics.total(pages[service], metric)
 

@@ -29,7 +29,7 @@ def local_stack() -> Iterator[LocalStack]:
 
 @pytest.fixture(scope="session")
 def stack(local_stack: LocalStack) -> Stack:
-    """Where real Kafka, Redis and PostgreSQL answer."""
+    """Addresses at which a real Kafka, Redis and PostgreSQL answer."""
     return local_stack.addresses
 
 

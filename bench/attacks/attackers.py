@@ -24,7 +24,7 @@ Attack = Callable[["Attacker"], Coroutine[None, None, None]]
 
 @dataclass
 class Attacker:
-    """Where it strikes, from where, until when, and what it saw."""
+    """One attack: its targets, its addresses, its end, and what it observed."""
 
     orders: str
     push: str
@@ -43,7 +43,7 @@ class Attacker:
         return await asyncio.open_connection(at.hostname, at.port, local_addr=source)
 
     async def each(self, count: int, work: Callable[["Attacker", int], Awaitable[None]]) -> None:
-        """So many at once, each again and again."""
+        """Runs ``count`` copies of the work at once, each of them again and again."""
 
         async def again(number: int) -> None:
             while self.goes_on:

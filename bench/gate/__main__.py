@@ -26,7 +26,7 @@ from bench.peers.runner import BenchError, Runner, make_topics, parts
 INTENTS: Final = "bench.intents"
 PEERS: Final = ("ks", "flink", "quix", "faust")
 SHARE: Final = {"quix": 0.25, "faust": 0.02}
-"""How much of the intents a slow peer is given: neither has anything to warm up."""
+"""Share of the intents that a slow peer is given: neither has anything to warm up."""
 QUICK: Final = 40_000
 err = Console(stderr=True)
 

@@ -51,7 +51,7 @@ SYMBOLS_TRADED: Final = 20
 PROBE_RATE: Final = 20.0
 RECOVERY_MAX_S: Final = 300.0
 IN_FLIGHT_MAX: Final = 1_500
-"""Of HTTP requests: more than the API lets wait for a verdict."""
+"""HTTP requests in flight at most: more than the API lets wait for a verdict."""
 err = Console(stderr=True)
 
 
@@ -187,7 +187,7 @@ class Overload:
         return {"normal_means_p50_below_ms": round(limit_ms, 1), "drained_after_s": drained, "normal_after_s": normal_s}
 
     async def _count(self) -> dict[str, Any]:
-        """What the committed log says of every intent in it, and of money."""
+        """Holds the committed log to its promises: an answer for every intent, and no money made or lost."""
         await self.backlog.until_empty(RECOVERY_MAX_S)
         folds = Folds()
         topics = (ORDERS_INTENTS, DEAD[0], RISK_DECISIONS, RISK_LEDGER)

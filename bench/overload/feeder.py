@@ -16,7 +16,7 @@ from tidemark.load.topic import intents
 from tidemark.quotes import QuoteBoard
 
 KINDS: Final = 2_000
-"""Of intents that differ in more than their id."""
+"""Distinct intents, apart from their ids."""
 TRANSACTION_INTENTS: Final = 10_000
 TRANSACTIONAL_ID: Final = "bench.overload"
 PREFIX: Final = "x"

@@ -27,11 +27,11 @@ PATH: Final = (
     ("orders", ORDERS_EXECUTIONS),
     ("risk", ORDERS_EXECUTIONS),
 )
-"""Who reads which topic on an order's way."""
+"""Services on an order's way, each with the topic that it reads."""
 LOOK_S: Final = 0.5
-"""How often the backlog is looked at."""
+"""Seconds between two looks at the backlog."""
 NORMAL_WINDOWS: Final = 3
-"""So many seconds in a row have to be normal."""
+"""Seconds in a row that have to be normal before the fleet counts as recovered."""
 MIB: Final = 1024 * 1024
 
 
@@ -121,7 +121,7 @@ def resident_bytes(pid: int) -> int:
 
 
 class Backlog:
-    """What the stages of an order's path have in their topics and have not handled, in records."""
+    """Records in the topics of an order's path that their stages have not handled yet."""
 
     def __init__(self, deployment: Deployment, log: KafkaLog) -> None:
         self._urls = {service: deployment.url(service) for service in {service for service, _ in PATH}}
@@ -142,7 +142,7 @@ class Backlog:
         return (await self.handled())["risk", ORDERS_INTENTS.name]
 
     async def waiting(self) -> int:
-        """Of the topic that holds most."""
+        """Records that wait in the topic that holds most."""
         handled = await self.handled()  # first: what comes meanwhile makes the backlog longer, not negative
         waiting = []
         for service, topic in PATH:

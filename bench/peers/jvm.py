@@ -19,7 +19,7 @@ SOURCES: Final = HERE / "java"
 RELEASE: Final = "17"
 HEAP: Final = "-Xmx2g"
 OPENED: Final = tuple(f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in ("util", "lang", "time"))
-"""What Flink's serializers reach into."""
+"""Packages of the JDK that Flink's serializers reach into."""
 
 
 def java_program(main: str, lock: str, what: str) -> list[str]:

@@ -41,12 +41,12 @@ class Work:
 
     @property
     def changelog(self) -> str:
-        """Of Tidemark's stage; the others name and make theirs."""
+        """Changelog of Tidemark's stage; the other processors name and make theirs themselves."""
         return f"{self.name}.changelog"
 
     @property
     def dead_letters(self) -> str:
-        """Of Tidemark's stage, which writes there too and so wants it to exist."""
+        """Dead-letter topic of Tidemark's stage, which has to exist before it starts."""
         return f"{self.intents}.dlq"
 
 

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 AWAY_S = 35.0
 LINES_MAX = 60
 CPU_SHARE_MAX = 0.25
-"""Of one core, and generous: a loop that does not wait takes a whole one."""
+"""Share of one core, and generous: a loop that does not wait takes a whole one."""
 READY_S = 60.0
 
 

@@ -103,7 +103,7 @@ async def test_accounts_when_all_write_the_same_then_none_waits() -> None:
 
 
 async def test_account_when_the_others_only_read_then_its_orders_have_no_rate() -> None:
-    """Who looks at a page, or at the service's health, is no reason to hold up orders."""
+    """Clients that read a page, or the service's health, are no reason to hold up orders."""
     shares = FairShares(LIMITS)
     for _ in range(100):
         reads = shares.enter("a", "B", 0.0)

@@ -88,7 +88,7 @@ async def until(condition: Callable[[], Any]) -> None:
 
 
 class Unheard(Exception):
-    """Of no kind that anybody knows."""
+    """An error of a kind that no code knows."""
 
 
 def has_trouble(projection: Projection, error: Exception) -> bool:

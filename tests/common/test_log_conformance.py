@@ -214,7 +214,7 @@ async def test_transaction_when_larger_than_a_batch_then_it_is_one_all_the_same(
 
 
 async def test_transaction_when_it_has_nothing_for_a_partition_then_the_others_get_theirs(log: Log, topic: str) -> None:
-    """Of a batch whose orders are all denied there is an empty block of ledger entries."""
+    """A batch whose orders are all denied has an empty block of ledger entries."""
     producer = await log.fence(f"{topic}.id")
     nothing = Column(np.empty(0, np.uint8), np.empty(0, np.int64), np.empty(0, np.int64))
     await producer.begin()

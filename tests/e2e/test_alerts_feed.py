@@ -7,13 +7,14 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from ingest.domain.moldudp64 import heartbeat_packet, packets
 from ingest.feed import Feed
 from ingest.settings import IngestSettings
 from parts.errors import PartsError
 from parts.ports import free_port
 from parts.prometheus import Alerts, Prometheus, find_prometheus
 from prometheus_client import start_http_server
+
+from tests.ingest.line_sender import heartbeat_packet, packets
 
 RULES = Path(__file__).parents[2] / "compose" / "alerts.yml"
 SESSION = "20240102A"

@@ -18,6 +18,8 @@ from ingest.domain.framing import Framer, Framing, FramingError, detect_framing
 from ingest.files import RecordedFile
 from ingest.offline import blocks, tick_chunks
 
+from tests.ingest.refused import undecoded
+
 Message = Callable[..., bytes]
 Stream = Callable[..., bytes]
 
@@ -161,7 +163,7 @@ def test_stream_when_bytes_are_random_then_no_crash_and_nothing_unaccounted(deco
         ticks, report, _ = decode(noise, chunk=50)
     except FramingError:
         return
-    assert report.messages == report.undecoded() + (0 if ticks is None else len(ticks))
+    assert report.messages == undecoded(report) + (0 if ticks is None else len(ticks))
 
 
 # --- files --------------------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ from ingest.domain.moldudp64 import parse_packet
 from itchcpp.messages import messages as itchcpp_messages
 from itchcpp.parser import MessageParser
 
+from tests.ingest.refused import undecoded
+
 Decode = Callable[..., tuple[Any, Report, Decoder]]
 
 # Section 1 of "Nasdaq TotalView-ITCH 5.0": type and length in bytes, written down by hand.
@@ -212,7 +214,7 @@ def test_every_message_when_decoded_then_a_tick_or_counted(
     ticks, report, _ = decode(framed([_directory(message), *(made[name] for name in plan)]))
     wanted = Counter(plan)
     assert ticks["sequence"].tolist() == [1, *(i + 2 for i, name in enumerate(plan) if name == "good")]
-    assert report.messages == len(plan) + 1 == report.ticks + report.undecoded()
+    assert report.messages == len(plan) + 1 == report.ticks + undecoded(report)
     assert report.counts[AnomalyKind.UNKNOWN_TYPE] == wanted["type"]
     assert report.counts[AnomalyKind.BAD_LENGTH] == wanted["short"] + wanted["long"]
     assert report.counts[AnomalyKind.UNKNOWN_LOCATE] == wanted["locate"]

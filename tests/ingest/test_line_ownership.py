@@ -12,11 +12,12 @@ from ingest.domain.anomalies import AnomalyKind, Report
 from ingest.domain.framing import packet_block
 from ingest.domain.instruments import InstrumentRegistry
 from ingest.domain.itch import Decoder
-from ingest.domain.moldudp64 import HEADER, SEQUENCE_MAX, Line, Run, end_packet, heartbeat_packet, joined, packets
+from ingest.domain.moldudp64 import HEADER, SEQUENCE_MAX, Line, Run, joined
 from ingest.domain.strays import Ownership
 from ingest.metrics import ANOMALIES
 from ingest.settings import IngestSettings
-from ingest.udp import send_packets
+
+from tests.ingest.line_sender import end_packet, heartbeat_packet, packets, send_packets
 
 MS = 1_000_000
 OWN, OTHER = "20240603A", "TESTSESS01"

@@ -8,10 +8,10 @@ from typing import Any
 from common.contracts.ticks import TickKind
 from common.contracts.topics import MD_TICKS
 from ingest.domain.anomalies import AnomalyKind
-from ingest.domain.moldudp64 import end_packet, packets
 from ingest.feed import Feed
 from ingest.settings import IngestSettings
-from ingest.udp import send_packets
+
+from tests.ingest.line_sender import end_packet, packets, send_packets
 
 DAY = date(2024, 1, 2)
 PARTITIONS = range(MD_TICKS.partitions)

@@ -11,18 +11,10 @@ from ingest.domain.anomalies import AnomalyKind, Report
 from ingest.domain.framing import packet_block
 from ingest.domain.instruments import InstrumentRegistry
 from ingest.domain.itch import Decoder
-from ingest.domain.moldudp64 import (
-    HEADER,
-    Line,
-    Run,
-    end_packet,
-    heartbeat_packet,
-    joined,
-    packets,
-    parse_packet,
-    request_packet,
-)
-from ingest.udp import open_line, send_packets
+from ingest.domain.moldudp64 import HEADER, Line, Run, joined, parse_packet, request_packet
+from ingest.udp import open_line
+
+from tests.ingest.line_sender import end_packet, heartbeat_packet, packets, send_packets
 
 HOLD_NS = 1_000
 SESSION = "S000000001"

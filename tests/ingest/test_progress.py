@@ -15,6 +15,8 @@ from ingest.domain.instruments import InstrumentRegistry
 from ingest.domain.itch import Decoder, count_due, decode_messages, next_stamp
 from ingest.domain.itch_spec import LENGTHS, MESSAGES
 
+from tests.ingest.refused import undecoded
+
 WITHIN_S = 20.0
 """For what takes milliseconds, on a machine that is busy."""
 KINDS = [int(kind) for kind in TickKind if LENGTHS[int(kind)]]
@@ -40,9 +42,9 @@ def bounded() -> Iterator[None]:
 def decoded(block: Block, decoder: Decoder) -> int:
     """Decodes a block; every message is a tick or is counted. Returns ticks."""
     report = decoder.report
-    before = report.undecoded()
+    before = undecoded(report)
     ticks = decoder.decode(block)
-    assert len(ticks) + report.undecoded() - before == len(block)
+    assert len(ticks) + undecoded(report) - before == len(block)
     next_stamp(block, 0)
     assert 0 <= count_due(block.data, block.starts, block.lengths, 0, 0) <= len(block)
     return len(ticks)

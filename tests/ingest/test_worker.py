@@ -33,7 +33,7 @@ DEADLINE_S = 120
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """Of its own: topics have their real names."""
+    """Parts of this module's own, since its topics have their real names."""
     with LocalStack({"kafka", "redis"}) as running:
         yield running.addresses
 

@@ -255,7 +255,7 @@ HASHES = st.text("0123456789abcdef", min_size=64, max_size=64)
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where an entry has a value: of every field, and of every field of every posting."""
+    """Paths to every value of an entry: of each field, and of each field of each posting."""
     nested = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [path] * bool(path) + [leaf for name, inner in nested for leaf in leaves(inner, (*path, name))]
 

@@ -14,7 +14,7 @@ from common.contracts.topics import MD_BARS, MD_TICKS
 from tidemark.main import app
 from typer.testing import CliRunner
 
-COMMANDS = ("demo", "up", "down", "status", "replay", "read", "audit", "projection", "auditor", "dump")
+COMMANDS = ("demo", "up", "down", "status", "config", "replay", "read", "audit", "projection", "auditor", "dump")
 NOWHERE = "127.0.0.1:1"
 
 

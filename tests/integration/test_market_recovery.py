@@ -45,7 +45,7 @@ Records = dict[tuple[str, int], list[tuple[bytes, bytes]]]
 
 @pytest.fixture(scope="module")
 def parts() -> Iterator[LocalStack]:
-    """Of its own: the topics have their real names."""
+    """Parts of this module's own, since its topics have their real names."""
     with LocalStack() as running:
         yield running
 

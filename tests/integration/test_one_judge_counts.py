@@ -24,7 +24,7 @@ def order_of(world: World) -> OrderEvent:
 
 
 def reasons(world: World) -> list[BreakReason]:
-    """Of every break there ever was."""
+    """Reasons of all breaks that there ever were."""
     return [one.reason for one in world.written[RISK_BREAKS.name] if one.type == "break"]
 
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def parts() -> Iterator[LocalStack]:
-    """Of its own: the topics have their real names, and PostgreSQL is killed."""
+    """Parts of this module's own, since its topics have their real names and PostgreSQL is killed."""
     with LocalStack() as running:
         yield running
 

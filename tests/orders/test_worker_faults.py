@@ -36,7 +36,7 @@ ANSWER_MAX_S = 4.0
 
 @pytest.fixture(scope="module")
 def parts() -> Iterator[LocalStack]:
-    """Of its own: PostgreSQL is killed, and worse."""
+    """Parts of this module's own, since PostgreSQL is killed, and worse."""
     with LocalStack() as local:
         yield local
 

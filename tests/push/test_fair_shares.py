@@ -47,7 +47,7 @@ async def refusal(push: Any, **options: Any) -> tuple[int, str | None]:
 
 @asynccontextmanager
 async def many(push: Any, count: int, topic: str | None) -> AsyncIterator[tuple[list[Any], int]]:
-    """So many connections from the attacker's address, each with a topic or idle; and how many were refused."""
+    """``count`` connections from the attacker's address, each with a topic or idle; and how many were refused."""
     sockets, refused = [], 0
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(count):

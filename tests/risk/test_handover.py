@@ -47,7 +47,7 @@ ACCOUNTS = 1_000_000
 PARTITIONS = RISK_GATE_CHANGELOG.partitions
 TRADERS = 400
 TAIL_ROWS_MAX = 20_000
-"""Of a restore after a takeover; the whole table of a partition has a quarter of a million."""
+"""Rows of a restore after a takeover at most; the whole table of a partition has a quarter of a million."""
 SESSION_TIMEOUT_S = 6.0
 INTERVAL_S = 0.01
 DEADLINE_S = 120
@@ -208,7 +208,7 @@ async def fill(settings: Settings) -> None:
 
 @pytest.fixture
 def parts() -> Iterator[LocalStack]:
-    """Of its own: the topics have their real names."""
+    """Parts of this test's own, since its topics have their real names."""
     with LocalStack(["kafka"]) as running:
         yield running
 

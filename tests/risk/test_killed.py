@@ -183,7 +183,7 @@ def test_gate_killed_anywhere_then_the_log_is_that_of_one_run_and_rows_equal_its
 
 
 async def test_undisturbed_run_trades_repeats_and_refuses(new_desk: Any, tmp_path: Path) -> None:
-    """So that the comparison above is one of something."""
+    """Shows that the runs compared above do trade, repeat and refuse."""
     log, _ = await history((), [], new_desk(), tmp_path)
     decisions = [answer for answer in read(log, RISK_DECISIONS) if isinstance(answer, Decision)]
     assert [decision.intent_offset for decision in decisions] == list(range(14))

@@ -46,7 +46,7 @@ DEADLINE_S = 120
 
 @pytest.fixture(scope="module")
 def parts() -> Iterator[LocalStack]:
-    """Of its own: the topics have their real names."""
+    """Parts of this module's own, since its topics have their real names."""
     with LocalStack() as running:
         yield running
 

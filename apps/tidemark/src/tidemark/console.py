@@ -1,4 +1,4 @@
-"""What the user sees: results on standard output, everything else on standard error."""
+"""Output for the user: results on standard output, everything else on standard error."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ INTERRUPTED: Final = 130
 
 
 class CommandError(RuntimeError):
-    """What the user asked cannot be done; the text says why and what to do."""
+    """The request of the user cannot be carried out; the text says why, and what to do."""
 
 
 EXPECTED: Final = (CommandError, StateError, FleetError, ControlError, UnknownTopicError)

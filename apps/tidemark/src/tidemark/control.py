@@ -1,4 +1,4 @@
-"""How one command talks to the process that supervises the fleet: a Unix socket, one JSON line each way."""
+"""The channel between a command and the process that supervises the fleet: a Unix socket, one JSON line each way."""
 
 import asyncio
 import contextlib

@@ -72,7 +72,7 @@ async def letter_named(settings: Settings, name: str) -> Letter:
 
 
 def operation_of(letter: Letter, reason: str = "") -> Operation:
-    """What sending it is recorded as."""
+    """The record of sending this dead letter back."""
     details = {"to": f"{letter.place.topic}/{letter.place.number}", "was_at": letter.offset}
     return Operation(f"dlq/{letter.name}", "sent", reason, details)
 

@@ -35,7 +35,7 @@ SAMPLE_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """How much of everything."""
+    """Options of a demo."""
 
     seed: int = 1
     accounts: int = 200

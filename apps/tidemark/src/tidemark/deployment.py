@@ -34,7 +34,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class DeploymentOptions:
-    """What a user may choose. ``external`` names parts that run already; else local ones are started."""
+    """Options of a deployment. ``external`` names parts that run already; else local ones are started."""
 
     external: Addresses | None = None
     any_free_ports: bool = False
@@ -47,7 +47,7 @@ class DeploymentOptions:
     """Keep the parts' data for the next start."""
     jvm: Jvm = Jvm.START
     provider: str | None = None
-    """How local parts are run: ``native`` or ``docker``; None: as the environment says."""
+    """Provider of local parts: ``native`` or ``docker``; None: as the environment says."""
     traces: bool = False
     """Start Jaeger, too, and have every trace recorded there."""
     brokers: int = 1

@@ -55,7 +55,7 @@ class ServiceSpec:
     log: Path
     host: str = "127.0.0.1"
     nice: int = 0
-    """How far it stands back where processors are short, see nice(1)."""
+    """Niceness of the process (nice(1)): higher stands back further where processors are short."""
 
     @property
     def url(self) -> str:
@@ -64,7 +64,7 @@ class ServiceSpec:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """What ``tidemark status`` shows of one service. ``pid`` is None where it does not run."""
+    """One line of ``tidemark status``. ``pid`` is None where it does not run."""
 
     name: str
     state: State
@@ -224,7 +224,7 @@ class Fleet:
         return self._service(name).spec
 
     def deaths(self, name: str) -> int:
-        """How often the service has ended without being asked to."""
+        """Number of times that the service has ended without being asked to."""
         return self._service(name).deaths
 
     def pid(self, name: str) -> int:

@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "up": ("up", "Start Kafka, Redis, PostgreSQL and the five services on this machine."),
     "down": ("up", "Stop exactly what `up` or `demo` started."),
     "status": ("up", "Show what runs: pids, addresses, readiness, restarts, and how far each is behind the log."),
+    "config": ("config", "List every setting of every service: its value here, and where that comes from."),
     "replay": ("replay", "Replay a recorded feed into a running fleet, or offline into CSV files."),
     "read": ("read", "Print the committed records of a topic as rows."),
     "audit": ("audit", "Fold the committed ledger anew and compare it with RocksDB, PostgreSQL and Redis."),

@@ -42,7 +42,7 @@ def addresses(
     redis_url: str | None = None,
     postgres_dsn: str | None = None,
 ) -> Addresses:
-    """Where the parts are, by the order of precedence above."""
+    """Addresses of the parts, by the order of precedence above."""
     record = state.running()
     found = record.addresses if record is not None else Addresses()
     environment = {name: os.environ[variable] for name, variable in ENVIRONMENT.items() if os.environ.get(variable)}

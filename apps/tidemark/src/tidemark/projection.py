@@ -27,7 +27,7 @@ LogRange: TypeAlias = Mapping[Place, tuple[int, int]]
 
 
 async def log_ranges(settings: Settings) -> LogRange:
-    """Of every topic that is projected."""
+    """First and next offset of every partition of every topic that is projected."""
     async with CommittedReader(settings, TOPICS, from_beginning=True, client_id="tidemark-cli") as reader:
         starts, ends = reader.positions, await reader.ends()
     return {place: (start, ends[place]) for place, start in sorted(starts.items())}
@@ -40,7 +40,7 @@ class ProjectionAdmin:
         self._dsn = dsn
 
     async def state(self) -> rebuild.State:
-        """How it stands; nothing is changed."""
+        """State of the projection; nothing is changed."""
         return await self._in_transaction(rebuild.state, commit=False)
 
     async def rebuild(self, requested_by: str, reason: str, *, recreate: bool) -> None:

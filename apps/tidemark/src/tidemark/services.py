@@ -1,4 +1,4 @@
-"""How each service of the fleet is started on this machine."""
+"""Command and environment of each service of the fleet on this machine."""
 
 import os
 import sys
@@ -18,13 +18,12 @@ NICE: Final = {"ingest": 8, "signals": 5, "auditor": 10}
 
 Signals stands back less than ingest: it has to work off what ingest brings, for without fresh marks the gate denies.
 """
-ENV_PREFIX: Final = "TIDEMARK_"
 HOST: Final = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
 class FleetOptions:
-    """What a user may choose of the fleet."""
+    """Options of the fleet."""
 
     ports: Mapping[str, int]
     feed: Mapping[str, str] = field(default_factory=dict)

@@ -162,7 +162,7 @@ async def look(log: Log, stage: StageName, number: int, data_dir: Path | None) -
 
 
 async def verify(log: Log, stage: StageName, number: int, data_dir: Path) -> list[str]:
-    """Where store and changelog differ at the offset that the store is complete up to; read only.
+    """Differences between store and changelog at the offset that the store is complete up to; read only.
 
     Raises CommandError where there is no store, or none that can be read.
     """
@@ -295,5 +295,5 @@ async def count_partitions(log: KafkaLog, stage: StageName) -> list[int]:
 
 
 async def gathered(log: KafkaLog, stage: StageName, numbers: list[int], data_dir: Path | None) -> list[PartitionState]:
-    """Of several partitions at once."""
+    """States of several partitions, looked at side by side."""
     return list(await asyncio.gather(*(look(log, stage, number, data_dir) for number in numbers)))

@@ -26,13 +26,13 @@ STATE_VERSION: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the parts and services answer. Defaults are those of the compose files and of the services' settings."""
+    """Addresses of parts and services. Defaults are those of the compose files and of the services' settings."""
 
     kafka_bootstrap: str = "127.0.0.1:9092"
     redis_url: str = "redis://127.0.0.1:6379/0"
     postgres_dsn: str = "postgresql://tidemark@127.0.0.1:5432/tidemark"
     data_dir: str = ""
-    """Where the services of this machine keep their stores; empty: they run elsewhere."""
+    """Directory in which the services of this machine keep their stores; empty: they run elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class FleetRecord:
     """Path of the control socket."""
     ready: bool = False
     traces: str = ""
-    """Where Jaeger shows traces; empty: it was not asked for."""
+    """URL at which Jaeger shows traces; empty: it was not asked for."""
 
     @property
     def alive(self) -> bool:

@@ -38,7 +38,7 @@ class Decoder(Protocol):
 
 
 def place(message: Message) -> Row:
-    """Where the record stands."""
+    """Partition, offset and time of the record."""
     return {"partition": message.partition, "offset": message.offset, "timestamp_ms": message.timestamp_ms}
 
 

@@ -1,4 +1,4 @@
-"""What a client meets where PostgreSQL does not answer."""
+"""Errors that a client meets where PostgreSQL does not answer."""
 
 from typing import Final
 

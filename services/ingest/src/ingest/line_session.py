@@ -106,7 +106,7 @@ class LineSession:
 
 
 def _line(session: Session) -> Line:
-    """Where the committed position ended, or at the start of the session that the operator names."""
+    """The line from where the committed position ended, or from the start of the session that the operator names."""
     settings, position = session.settings, session.position
     ownership = Ownership(
         pinned=bool(settings.feed_udp_session),

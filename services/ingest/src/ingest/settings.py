@@ -18,7 +18,9 @@ FEED_NAME_MAX = 16
 class IngestSettings(Settings):
     """Which feed, how fast, and how it is cut into frames."""
 
-    feed: Literal["idle", "synthetic", "file", "udp"] = "idle"
+    feed: Literal["idle", "synthetic", "file", "udp"] = Field(
+        default="idle", description="where bytes come from; idle: from nowhere"
+    )
     feed_id: str = Field(default="", description="a session goes on where it was while this stays the same")
     feed_file: Path | None = Field(default=None, description="ITCH 5.0, plain or gzip, for feed=file")
     feed_speed: str = Field(default="1", description="1: as recorded, N: times as fast, max: without waiting")
@@ -27,14 +29,14 @@ class IngestSettings(Settings):
 
     feed_seed: int = Field(default=1, ge=0, description="synthetic: same seed, same bytes")
     feed_rate: int = Field(default=20_000, ge=1, description="synthetic: events per second of the exchange's time")
-    feed_symbols: int = Field(default=500, ge=1, le=SYMBOLS_MAX)
+    feed_symbols: int = Field(default=500, ge=1, le=SYMBOLS_MAX, description="synthetic: how many symbols trade")
     feed_duration_s: int = Field(default=TRADING_DAY_S, ge=1, description="synthetic: length of the trading day")
     feed_messages: int = Field(default=0, ge=0, description="synthetic: trading ends after so many; 0: no limit")
     feed_burst: int = Field(default=3, ge=1, description="synthetic: how much busier the first moment of trading is")
     feed_open_s: int = Field(default=OPEN_NS // 1_000_000_000, ge=2, description="synthetic: opening, s after midnight")
 
     feed_udp_host: str = Field(default="127.0.0.1", description="address to receive on")
-    feed_udp_port: int = Field(default=0, ge=0, le=65535)
+    feed_udp_port: int = Field(default=0, ge=0, le=65535, description="port to receive on; 0: a free one")
     feed_udp_group: str = Field(default="", description="multicast group to join; empty: unicast")
     feed_udp_request: str = Field(default="", description="host:port of a re-request server; empty: none")
     feed_udp_session: str = Field(
@@ -54,7 +56,7 @@ class IngestSettings(Settings):
     feed_udp_queue_max: int = Field(default=65_536, ge=1, description="datagrams waiting at most")
     feed_udp_buffer_bytes: int = Field(default=8 << 20, ge=4096, description="the socket's receive buffer, asked for")
 
-    feed_heartbeat_interval_ms: int = Field(default=100, ge=1)
+    feed_heartbeat_interval_ms: int = Field(default=100, ge=1, description="wall clock between heartbeats")
     feed_step_ms: int = Field(default=10, ge=0, description="recorded time is let through in steps of this wall time")
     frame_ticks_max: int = Field(default=4096, ge=1, le=16_000, description="ticks of one record; 56 bytes each")
     chunk_bytes: int = Field(default=4 << 20, ge=4096, description="bytes read, or made, at a time")

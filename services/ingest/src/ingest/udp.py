@@ -1,15 +1,11 @@
-"""UDP sockets: receiving a MoldUDP64 line, unicast or multicast, and sending one."""
+"""UDP sockets: receiving a MoldUDP64 line, unicast or multicast."""
 
 import asyncio
 import contextlib
 import socket
 import struct
 from collections import deque
-from collections.abc import Iterable
 from typing import Any
-
-MULTICAST_TTL = 1
-_SEND_BURST = 32
 
 
 class DatagramQueue(asyncio.DatagramProtocol):
@@ -85,26 +81,3 @@ async def open_line(host: str, port: int, *, group: str, datagrams_max: int, buf
     loop = asyncio.get_running_loop()
     _, queue = await loop.create_datagram_endpoint(lambda: DatagramQueue(datagrams_max), sock=receiver)
     return queue
-
-
-async def send_packets(
-    datagrams: Iterable[bytes], host: str, port: int, *, packets_per_s: int, source: str = ""
-) -> int:
-    """Sends a line, not faster than ``packets_per_s``, so that a receiver beside it can follow. Returns how many.
-
-    ``source``: address of the interface that multicast leaves by.
-    """
-    sent = 0
-    loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.setblocking(False)
-        sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, MULTICAST_TTL)
-        if source:
-            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(source))
-        began = loop.time()
-        for datagram in datagrams:
-            await loop.sock_sendto(sender, datagram, (host, port))
-            sent += 1
-            if sent % _SEND_BURST == 0:
-                await asyncio.sleep(max(0.0, began + sent / packets_per_s - loop.time()))
-    return sent

@@ -62,7 +62,7 @@ class Decided:
 
 
 LAYOUT_VERSION: Final = 1
-"""Of the rows of all tables. Whoever raises it adds a migration to the stage: see ``streams.opening.layout``."""
+"""Version of the rows of all tables. Whoever raises it adds a migration (``streams.opening.layout``) to the stage."""
 TABLES: Final = (
     Changelogged("orders", json_codec(OrderEvent)),
     Changelogged("reports", EXECUTION_CODEC),

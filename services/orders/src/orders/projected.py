@@ -1,4 +1,4 @@
-"""How the projection of this process is: for reads, for ``/health/ready`` and for the metrics."""
+"""State of this process's projection: for reads, for ``/health/ready`` and for the metrics."""
 
 import time
 from functools import partial
@@ -16,7 +16,7 @@ from orders.trouble import DatabaseAway, Trouble
 FRESH_S = 5.0
 """A projection that is no older keeps up."""
 REASON_CHARS = 64
-"""What the health view takes of a text."""
+"""Characters of a text that the health view takes at most."""
 AGE = Gauge("tidemark_orders_projection_age_seconds", "Age of what reads are answered from; -1: not known")
 DEGRADED = Gauge("tidemark_orders_projection_degraded", "1 while PostgreSQL has this trouble", ["trouble"])
 

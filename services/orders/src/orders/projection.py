@@ -195,7 +195,7 @@ _UPSERT_ORDERS: Final = f"""
     ON CONFLICT (order_id) DO UPDATE SET {_ORDER_UPDATES} WHERE orders.revision < excluded.revision
 """
 EVENT_COLUMNS: Final = "order_id, revision, state, cum_qty, leaves_qty, notional_e4, reason, text, updated_ns"
-"""What an event changes of its order."""
+"""Columns of an order that an event changes."""
 _INSERT_EVENTS: Final = f"""
     INSERT INTO order_events ({EVENT_COLUMNS})
     SELECT {EVENT_COLUMNS} FROM jsonb_populate_recordset(NULL::order_events, $1::jsonb)

@@ -34,7 +34,7 @@ class Absence(NamedTuple):
     is_decided: bool
     """The gate has decided on it, and no order event is projected yet."""
     next_offset: int
-    """How far ``orders.events`` is projected on the partition."""
+    """Next offset of ``orders.events`` to be projected on the partition."""
 
 
 class Queries:

@@ -23,13 +23,13 @@ from orders.trouble import DatabaseAway, Trouble
 
 T = TypeVar("T")
 CATCH_UP_S: Final = 0.5
-"""How long a read waits for the projection to have what the tail has brought."""
+"""Seconds that a read waits for the projection to have what the tail has brought."""
 TAIL_LOOKUP_S: Final = 0.25
-"""How long PostgreSQL is asked about an order of which the tail has brought the decision and no event."""
+"""Seconds that PostgreSQL may take for an order of which the tail has brought the decision and no event."""
 
 
 class Source(StrEnum):
-    """Where an answer is from."""
+    """The origin of an answer."""
 
     PROJECTION = "projection"
     TAIL = "tail"
@@ -56,14 +56,14 @@ class AsOf:
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[T]):
-    """What was asked for, and as of when."""
+    """An answer, and the time as of which it holds."""
 
     value: T
     as_of: AsOf
 
 
 class Projected(Protocol):
-    """What reads need to know of the projection of this process."""
+    """The state of this process's projection, as far as reads need it."""
 
     def reached(self, place: Place) -> int:
         """Next offset of a partition of a topic."""

@@ -26,7 +26,7 @@ _PROBE: Final = "tidemark_expected_schema"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What stands in PostgreSQL."""
+    """State of the projection's rows in PostgreSQL."""
 
     rows: Mapping[str, int | None]
     """Table → number of rows; None: there is no such table."""

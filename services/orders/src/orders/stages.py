@@ -204,7 +204,7 @@ def _wait(tables: Tables, account_id: str, message: ExecutionReport | BreakResol
 
 
 def _take_early(tables: Tables, account_id: str, order_id: str) -> list[ExecutionReport | BreakResolution]:
-    """What has waited for this order, in its order."""
+    """Messages that have waited for this order, in the order of their arrival."""
     row = _early_row(tables, account_id)
     taken = [message for message in row.waiting if _order_named_by(message) == order_id]
     if taken:

@@ -45,7 +45,7 @@ class Waiter:
 
 
 class Verdicts:
-    """Who waits for what. Records of accounts that nobody waits for are not even decoded."""
+    """Requests that wait for a decision. Records of accounts that nobody waits for are not even decoded."""
 
     def __init__(self, inflight_max: int) -> None:
         self._inflight_max = inflight_max

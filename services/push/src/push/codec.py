@@ -92,7 +92,7 @@ def encode_error(reason: str, topic: str | None = None) -> bytes:
 
 
 def encode_status(status: Mapping[str, Any]) -> bytes:
-    """How push itself is: its link to Redis, rates and latencies."""
+    """State of push itself: its link to Redis, rates and latencies."""
     return orjson.dumps({"op": "health", "now_ns": time.time_ns(), **status})
 
 

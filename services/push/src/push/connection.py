@@ -45,7 +45,7 @@ POLICY_VIOLATION: Final = 1008
 ANSWERS_MAX: Final = 64
 """Pongs and errors that wait for a client at most; the oldest are dropped."""
 SNAPSHOT_COST_ROWS: Final = 10
-"""What a snapshot costs besides its rows."""
+"""Cost of a snapshot besides its rows, in rows."""
 _ids = itertools.count(1)
 
 

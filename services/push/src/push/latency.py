@@ -67,7 +67,7 @@ class Latency:
             self._record(view, "committed", stamps.origin, stamps.committed, count, now_s)
 
     def painted(self, paints: Iterable[Paint], now_s: float) -> None:
-        """What was on a screen when."""
+        """Records what a browser reports: which changes were on its screen, and when."""
         for view, stamps, painted_ns, _ in paints:
             self._record(view, "painted", stamps.origin, painted_ns, 1, now_s)
 

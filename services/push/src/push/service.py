@@ -55,7 +55,7 @@ class PushService:
         return state in (RedisState.OK, RedisState.UNKNOWN), detail | {"policy": self.feed.facts.policy}
 
     def _views_check(self) -> tuple[bool, dict[str, Any]]:
-        """How old the views are. It is no reason to stop serving: the screen says it of each."""
+        """Age of the views. Old ones are no reason to stop serving: the screen shows the age of each."""
         now_ns = time.time_ns()
         detail: dict[str, Any] = {}
         for writer, status in self.feed.freshness.status(now_ns).items():
@@ -120,7 +120,7 @@ class PushService:
         return self.latency.recent(now_s) if window == "recent" else self.latency.total()
 
     def status(self) -> dict[str, Any]:
-        """How push is, for its clients."""
+        """State of push, for its clients."""
         return {
             "redis": {
                 "up": self.feed.up,

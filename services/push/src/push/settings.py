@@ -32,7 +32,7 @@ class PushSettings(Settings):
     pong_timeout_s: float = Field(default=20.0, gt=0, description="a client that does not answer in time is dropped")
     subscribe_timeout_s: float = Field(default=10.0, gt=0, description="a client without a topic for longer is dropped")
 
-    clients_max: int = Field(default=500, ge=1)
+    clients_max: int = Field(default=500, ge=1, description="clients of this process at most; one more is refused")
     trusted_proxies: tuple[str, ...] = Field(
         default=(), description="addresses whose X-Forwarded-For is believed; nobody else says where he comes from"
     )
@@ -72,5 +72,5 @@ class PushSettings(Settings):
         default=1.0, gt=0, description="how often Redis is asked how it is, and whether it still has what was written"
     )
     redis_timeout_s: float = Field(default=3.0, gt=0, description="Redis counts as away when it is silent for longer")
-    redis_backoff_min_s: float = Field(default=0.1, gt=0)
-    redis_backoff_max_s: float = Field(default=5.0, gt=0)
+    redis_backoff_min_s: float = Field(default=0.1, gt=0, description="wait before Redis is connected to again")
+    redis_backoff_max_s: float = Field(default=5.0, gt=0, description="the same, after several failures in a row")

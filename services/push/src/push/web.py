@@ -1,4 +1,4 @@
-"""What push serves over HTTP: the WebSocket, the dashboard, the latency figures, the operators' pages."""
+"""Everything that push serves over HTTP: the WebSocket, the dashboard, the latency figures, the operators' pages."""
 
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -49,7 +49,7 @@ def build_web(service: PushService, settings: PushSettings, health: Health) -> F
 
     @web.get("/config.json")
     async def config() -> dict[str, Any]:
-        """What the dashboard needs to know before it starts."""
+        """Configuration that the dashboard reads before it starts."""
         return {"orders_url": settings.orders_url}
 
     @web.get("/v1/latency")

@@ -39,7 +39,7 @@ class Clocks:
             self.shift(worker, 0)
 
     def environment(self) -> dict[str, str]:
-        """What puts workers under the shim; nothing where that cannot be done."""
+        """Environment that puts workers under the shim; empty where that cannot be done."""
         if self.why_not:
             return {}
         return {"LD_PRELOAD": str(self._library), "TIDEMARK_CLOCKS": str(self._directory)}

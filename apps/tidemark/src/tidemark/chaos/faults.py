@@ -36,12 +36,12 @@ class Fault(ABC):
 
     @property
     def title(self) -> str:
-        """What the recovery table calls it."""
+        """Name in the recovery table."""
         return self.kind
 
     @property
     def detail(self) -> str:
-        """What tells it from others of its kind and service."""
+        """Tells this fault from others of its kind and service."""
         return ""
 
     def why_not(self, scene: Scene) -> str:

@@ -50,7 +50,7 @@ class SecondHost:
         self._cable: asyncio.subprocess.Process | None = None
 
     def inside(self) -> tuple[str, ...]:
-        """What stands before a command that is to run on the host."""
+        """Words that are put before a command which is to run on the host."""
         program = shutil.which("ip")
         assert program is not None, "there is no host"
         return (program, "netns", "exec", self.namespace)

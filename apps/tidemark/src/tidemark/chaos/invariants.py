@@ -131,7 +131,7 @@ class Invariants:
         }
 
     def count(self) -> int:
-        """How many times an invariant was broken so far."""
+        """Number of broken invariants so far."""
         return sum(findings.count for findings in self.broken().values())
 
     def unanswered(self) -> Iterator[Asked]:

@@ -11,7 +11,7 @@ NS_PER_S: Final = 1_000_000_000
 
 
 class Lane(NamedTuple):
-    """What stands or runs by itself: one partition of one service's output."""
+    """One partition of one service's output, which stands or runs by itself."""
 
     service: str
     partition: int = 0
@@ -97,7 +97,7 @@ class Incident:
     hit: set[Lane] = field(default_factory=set)
     struck_ns: int = 0
     counted_ns: int = 0
-    """What recovery counts from."""
+    """Time from which recovery counts: that of the fault, or of its heal."""
     recovered_ns: int | None = None
     neighbours_pause_ns: int | None = None
     duplicates: int = 0

@@ -19,7 +19,7 @@ from tidemark.stages import StageName
 
 REFUSED_WITHIN_S: Final = 40.0
 HELD_S: Final = 3.0
-"""So long it must go on refusing, and write nothing."""
+"""Seconds for which it must go on refusing and write nothing."""
 LOOKS_AGAIN_S: Final = 8.0
 """Now and then it opens anew, to see whether it has been healed; then it says for a moment that it does."""
 LOOK_S: Final = 0.2
@@ -38,7 +38,7 @@ class Expected:
     numbers: frozenset[int]
     names: tuple[str, ...]
     outputs: tuple[Topic, ...] = ()
-    """Where nothing may be written on these partitions, beside the changelog."""
+    """Topics to which, on these partitions, nothing may be written, beside the changelog."""
 
     def refused(self, report: Mapping[str, Any]) -> dict[int, str]:
         """Partition → why, of those that refuse for the reason that is expected. ``report``: the ready page."""
@@ -54,14 +54,14 @@ class Expected:
         }
 
     def watched(self) -> list[Partition]:
-        """Where nothing may be written."""
+        """Partitions to which nothing may be written while the stage refuses."""
         topics = (self.stage.changelog, *self.outputs)
         return [Partition(topic.name, number) for topic in topics for number in sorted(self.numbers)]
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What came of it. ``trouble`` is empty where it has refused as it must."""
+    """The outcome. ``trouble`` is empty where the stage has refused as it must."""
 
     reasons: Mapping[int, str]
     trouble: str = ""

@@ -1,4 +1,4 @@
-"""What a storm found, for people: tables for the terminal and for a README."""
+"""The findings of a storm for people: tables for the terminal and for ``docs/results.md``."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -47,7 +47,7 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The recovery table for a README."""
+    """The recovery table as Markdown, for ``docs/results.md``."""
     lines = [HEADINGS, ("---", "---", *("--:",) * 4, "---", *("--:",) * 3), *map(cells, rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -1,4 +1,4 @@
-"""What faults act upon: the deployment with its workers, its second host, small disk and clocks."""
+"""The scene that faults act upon: the deployment with its workers, its second host, small disk and clocks."""
 
 import asyncio
 import random

@@ -62,7 +62,7 @@ LANES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class StormOptions:
-    """What a user may choose."""
+    """Options of a storm."""
 
     seed: int
     seconds: float
@@ -74,7 +74,7 @@ class StormOptions:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a storm."""
+    """Outcome of a storm."""
 
     options: StormOptions
     incidents: list[Incident]

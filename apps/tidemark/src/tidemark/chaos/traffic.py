@@ -125,7 +125,7 @@ class Traffic:
 
     @property
     def tally(self) -> Tally:
-        """Of the orders over HTTP."""
+        """Counts of the orders that were sent over HTTP."""
         return self._load.tally
 
     async def finish(self, timeout_s: float) -> Counter[str]:

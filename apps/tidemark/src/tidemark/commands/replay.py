@@ -104,7 +104,7 @@ async def _online(file: Path, speed: str, day: date, where: Addresses, record: F
 
 
 def summarise(report: Report, seconds: float) -> None:
-    """What was read, how fast, and what was wrong with it."""
+    """Prints what was read, how fast, and every anomaly."""
     for anomaly in report.examples[:ANOMALIES_SHOWN_MAX]:
         console.err.print(f"[yellow]anomaly:[/] {anomaly}")
     counts = ", ".join(f"{count} {kind.value}" for kind, count in report.counts.items()) or "none"

@@ -32,7 +32,7 @@ POLL_S: Final = 0.1
 
 
 class FeedChoice(StrEnum):
-    """What ingest reads from the beginning."""
+    """The feed that ingest reads from the beginning."""
 
     NONE = "none"
     SYNTHETIC = "synthetic"

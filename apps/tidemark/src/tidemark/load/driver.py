@@ -36,7 +36,7 @@ class GatewayError(RuntimeError):
 
 
 class Gateway(Protocol):
-    """Where orders go in."""
+    """Takes orders and cancels, over HTTP or through the topic."""
 
     async def submit(self, account: str, client_order_id: str, body: OrderBody, intended_ns: int) -> Verdict:
         """Returns the committed verdict. Raises GatewayError where there is none."""
@@ -49,11 +49,11 @@ class Gateway(Protocol):
 
 @dataclass(slots=True)
 class Tally:
-    """What came of the load. ``unexpected`` lists wrong orders that were accepted all the same."""
+    """Counts of a load. ``unexpected`` lists wrong orders that were accepted all the same."""
 
     sent: int = 0
     orders: int = 0
-    """Of what was sent, orders; the rest are cancels."""
+    """Orders among what was sent; the rest are cancels."""
     accepted: int = 0
     denied: int = 0
     cancels: int = 0

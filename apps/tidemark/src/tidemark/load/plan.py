@@ -18,7 +18,7 @@ SUB_UNIT_TICK_E4: Final = 1
 
 
 class ActionKind(StrEnum):
-    """What an account does. The last five are wrong on purpose, and must be denied."""
+    """An action of an account. The last five are wrong on purpose, and must be denied."""
 
     PASSIVE = "passive"
     AGGRESSIVE = "aggressive"
@@ -55,7 +55,7 @@ WRONG: Final = frozenset(
 )
 TOO_MANY_SHARES: Final = 1_000_000_000
 FIRST_ACCOUNT_BUSYNESS: Final = 20
-"""How many times as often as any other the first account acts: the one to look at on the screen."""
+"""The first account, the one to look at on the screen, acts this many times as often as any other."""
 TURN_ACTIONS: Final = 1_000
 """After so many actions of all, those who bought a symbol sell it and the other way round. An account that works both
 sides of a symbol at once crosses its own orders, and the gate denies that (SELF_CROSS)."""
@@ -79,7 +79,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What the market shows of a symbol; 0 where a side is empty or nothing was traded yet."""
+    """Quote of a symbol; 0 where a side is empty or nothing was traded yet."""
 
     bid_e4: int
     ask_e4: int

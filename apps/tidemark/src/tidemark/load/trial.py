@@ -39,7 +39,7 @@ class TrialOptions:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a trial."""
+    """Outcome of a trial."""
 
     tally: Tally
     sent: int

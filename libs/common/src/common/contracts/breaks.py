@@ -5,9 +5,9 @@ a venue has spoken, a trade may have happened in the world, and a person has to 
 """
 
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from common.contracts.events import BreakAction, Event, ExecutionReport
 from common.contracts.values import AccountId, BreakId, CashE4, ClientOrderId, OrderId, Quantity, TimestampNs
@@ -85,4 +85,3 @@ class BreakResolution(Event):
 
 
 RiskBreak = Annotated[ExecutionBreak | BreakResolution, Field(discriminator="type")]
-RISK_BREAK: Final[TypeAdapter[ExecutionBreak | BreakResolution]] = TypeAdapter(RiskBreak)

@@ -7,7 +7,7 @@ Keys are account ids (symbols on ``venue.orders``). Every ``*_ns`` is nanosecond
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from common.contracts.values import (
     AccountId,
@@ -391,8 +391,3 @@ class OrderEvent(Event):
     updated_ns: TimestampNs
     decided_ns: TimestampNs = Field(default=0, description="by the gate's clock; orders are ordered by it. 0: not said")
     intent_offset: int = Field(default=-1, description="where its intent stands in its partition; -1: not said")
-
-
-RISK_COMMAND: TypeAdapter[SetAccount | Fund | Withdraw | ResolveBreak] = TypeAdapter(RiskCommand)
-RISK_DECISION: TypeAdapter[Decision | CommandResult] = TypeAdapter(RiskDecision)
-VENUE_MESSAGE: TypeAdapter[VenueOrder | VenueCancel] = TypeAdapter(VenueMessage)

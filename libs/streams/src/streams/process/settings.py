@@ -1,19 +1,40 @@
-"""Settings of a service process, read from ``TIDEMARK_*`` environment variables; nothing is read at import."""
+"""Settings of a service process, read from ``TIDEMARK_*`` environment variables; nothing is read at import.
+
+``TIDEMARK_SETTINGS_FILE`` names a file of lines ``TIDEMARK_NAME=value``, as environment files have them, for what the
+environment does not say.
+"""
 
 import os
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from streams.process.http_limits import DEFAULT_HOSTS, HttpLimits
+
+FILE_VARIABLE: Final = "TIDEMARK_SETTINGS_FILE"
 
 
 def default_data_dir() -> Path:
     """Where stores live unless told otherwise: the user's state directory (XDG)."""
     return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "tidemark"
+
+
+def file_source(settings: type[BaseSettings]) -> DotEnvSettingsSource | None:
+    """The file of settings, if one is named. Raises FileNotFoundError where it is not there."""
+    name = os.environ.get(FILE_VARIABLE)
+    if not name:
+        return None
+    if not Path(name).is_file():
+        raise FileNotFoundError(f"{FILE_VARIABLE} names {name}, which is no file")
+    return DotEnvSettingsSource(settings, env_file=name, env_file_encoding="utf-8")
 
 
 class Settings(BaseSettings):
@@ -29,7 +50,7 @@ class Settings(BaseSettings):
         default=False,
         description="replicas that are started alike share data_dir: each takes a place in it, and is named by that",
     )
-    http_host: str = "127.0.0.1"
+    http_host: str = Field(default="127.0.0.1", description="address to listen on")
     http_port: int = Field(default=0, ge=0, le=65535, description="0: a free port, printed in the log")
     http_hosts: str = Field(
         default=DEFAULT_HOSTS,
@@ -50,13 +71,19 @@ class Settings(BaseSettings):
     trace_spans_per_s_max: float = Field(
         default=100, ge=0, description="spans of messages recorded a second at most; the rest of a flood goes untraced"
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="entries below this level are not written"
+    )
 
-    session_timeout_ms: int = Field(default=10_000, ge=1_000)
+    session_timeout_ms: int = Field(
+        default=10_000, ge=1_000, description="a member of the group that is silent for longer loses its partitions"
+    )
     heartbeat_interval_ms: int = Field(
         default=300, ge=100, description="also how soon a member hears that another is gone"
     )
-    transaction_timeout_ms: int = Field(default=30_000, ge=1_000)
+    transaction_timeout_ms: int = Field(
+        default=30_000, ge=1_000, description="the broker aborts a transaction that stays open for longer"
+    )
     transaction_version: int = Field(
         default=2,
         ge=1,
@@ -65,7 +92,7 @@ class Settings(BaseSettings):
     )
     commit_timeout_ms: int = Field(default=15_000, ge=100, description="after this the outcome counts as unknown")
     settle_timeout_ms: int = Field(default=3_000, ge=100, description="a quiet task asks if its commit can be read")
-    request_timeout_ms: int = Field(default=10_000, ge=100)
+    request_timeout_ms: int = Field(default=10_000, ge=100, description="for the broker's answer to one request")
     producers: Literal["task", "process"] = Field(
         default="process", description="a transactional producer for each partition, or one for all of the process"
     )
@@ -91,8 +118,10 @@ class Settings(BaseSettings):
         gt=0,
         description="when a partition given up is tried again; twice as late each time it is given up",
     )
-    restart_backoff_min_s: float = Field(default=1.0, gt=0)
-    restart_backoff_max_s: float = Field(default=60.0, gt=0)
+    restart_backoff_min_s: float = Field(default=1.0, gt=0, description="wait before a task is opened again")
+    restart_backoff_max_s: float = Field(
+        default=60.0, gt=0, description="the same, after it has failed several times; doubled each time"
+    )
     views_queue_max: int = Field(default=50_000, ge=1, description="view rows waiting to be shown at most")
     views_retry_min_s: float = Field(default=0.5, gt=0, description="wait after a view could not be written to Redis")
     views_retry_max_s: float = Field(default=2.0, gt=0, description="the same, after several in a row")
@@ -103,6 +132,19 @@ class Settings(BaseSettings):
         default=5.0, gt=0, description="how often a stage looks whether its topics are as they should be"
     )
     group_offsets_interval_s: float = Field(default=5.0, gt=0, description="how often lag tools see the position")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What the caller gives, then the environment, then the file; pydantic-settings calls this."""
+        file = file_source(settings_cls)
+        return (init_settings, env_settings) if file is None else (init_settings, env_settings, file)
 
     def http_limits(self) -> HttpLimits:
         """What this service's server takes from its clients."""

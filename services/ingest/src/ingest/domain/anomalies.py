@@ -22,15 +22,6 @@ class AnomalyKind(StrEnum):
     MALFORMED_PACKET = "malformed_packet"
 
 
-_REFUSED = (
-    AnomalyKind.UNKNOWN_TYPE,
-    AnomalyKind.BAD_LENGTH,
-    AnomalyKind.UNKNOWN_LOCATE,
-    AnomalyKind.BAD_TIMESTAMP,
-    AnomalyKind.BAD_SYMBOL,
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Anomaly:
     """One case. ``offset``: bytes from the start of the feed, -1 on a packet line; ``sequence``: 0 if it has none."""
@@ -62,7 +53,3 @@ class Report:
         if self.counts[anomaly.kind] < self.examples_max:
             self.examples.append(anomaly)
         self.counts[anomaly.kind] += count
-
-    def undecoded(self) -> int:
-        """Messages that became no tick."""
-        return sum(self.counts[kind] for kind in _REFUSED)

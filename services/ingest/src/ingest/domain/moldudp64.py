@@ -7,7 +7,6 @@ a gap, is a stray: see ``strays``.
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,8 +19,6 @@ from ingest.domain.strays import Ownership, Strays
 
 HEADER: Final = struct.Struct(">10sQH")
 END_OF_SESSION: Final = 0xFFFF
-PAYLOAD_MAX: Final = 1_400
-"""Bytes of a packet that cross an Ethernet without being cut up."""
 SEQUENCE_MAX: Final = (1 << 63) - 1
 """What the sequence of a tick can hold. A packet that says more is never believed."""
 JOINED_BYTES_MAX: Final = 4 << 20
@@ -52,31 +49,6 @@ def parse_packet(datagram: bytes, report: Report) -> Packet | None:
     if whole < count:
         report.add(Anomaly(AnomalyKind.MALFORMED_PACKET, -1, sequence, f"{whole} of {count} messages are whole"))
     return Packet(name, sequence, whole, datagram[HEADER.size : HEADER.size + size])
-
-
-def packets(session: str, frames: bytes, first_sequence: int, payload_max: int = PAYLOAD_MAX) -> Iterator[bytes]:
-    """Packs whole length-framed messages into datagrams of at most ``payload_max`` bytes after the header."""
-    begin = end = 0
-    sequence, count = first_sequence, 0
-    while end < len(frames):
-        size = 2 + int.from_bytes(frames[end : end + 2], "big")
-        if count and (end + size - begin > payload_max or count == END_OF_SESSION - 1):
-            yield HEADER.pack(_name(session), sequence, count) + frames[begin:end]
-            sequence, count, begin = sequence + count, 0, end
-        end += size
-        count += 1
-    if count:
-        yield HEADER.pack(_name(session), sequence, count) + frames[begin:end]
-
-
-def heartbeat_packet(session: str, next_sequence: int) -> bytes:
-    """Says which message comes next, so that a loss at the end of a burst shows."""
-    return HEADER.pack(_name(session), next_sequence, 0)
-
-
-def end_packet(session: str, next_sequence: int) -> bytes:
-    """Says that there is no next message."""
-    return HEADER.pack(_name(session), next_sequence, END_OF_SESSION)
 
 
 def request_packet(session: str, sequence: int, count: int) -> bytes:
@@ -261,7 +233,7 @@ class Line:
         return runs
 
     def _deliver(self, packet: Packet) -> list[Run]:
-        """Of a packet that is not ahead: what was not delivered before."""
+        """Delivers those messages of a packet that is not ahead which were not delivered before."""
         known = min(self.next_sequence - packet.sequence, packet.count)
         if known:
             self._duplicate(packet, known)

@@ -14,8 +14,6 @@ from starlette.types import Message, Receive, Scope
 
 from orders.api.problems import Problem
 
-READ: Final = "tidemark.body"
-"""Where a scope keeps what was read of its body: the bytes, or the problem with them."""
 JSON: Final = "tidemark.json"
 _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii"})
 

@@ -1,4 +1,4 @@
-"""What changes the venue's tables, for the handlers of orders, marks and the clock."""
+"""Changes of the venue's tables, for the handlers of orders, marks and the clock."""
 
 from common.contracts.events import ExecutionReport
 from common.contracts.topics import ORDERS_EXECUTIONS

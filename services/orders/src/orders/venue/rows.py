@@ -25,7 +25,7 @@ CLOSED_REMEMBERED: Final = 50_000
 SESSION_KEY: Final = b"now"
 
 LAYOUT_VERSION: Final = 1
-"""Of the rows of all tables. Whoever raises it adds a migration to the stage: see ``streams.opening.layout``."""
+"""Version of the rows of all tables. Whoever raises it adds a migration (``streams.opening.layout``) to the stage."""
 TABLES: Final = (
     Changelogged("orders", json_codec(Working)),
     Changelogged("books", json_codec(SymbolBook)),

@@ -1,1 +1,1 @@
-"""What push decides, without I/O: values in, values out."""
+"""The decisions of push, without I/O: values in, values out."""

@@ -1,4 +1,4 @@
-"""What a client may say: five small messages, checked before anything is done with them."""
+"""Commands of a client: five small messages, checked before anything is done with them."""
 
 from typing import Annotated, Final, Literal
 

@@ -53,7 +53,7 @@ class WriterStatus(NamedTuple):
 
 
 class Freshness:
-    """What the writers have said, one value per writer and partition."""
+    """The newest words of the writers, one value per writer and partition."""
 
     def __init__(self) -> None:
         self._heard: dict[str, dict[int, WriterData]] = {writer: {} for writer in WRITERS}
@@ -143,5 +143,5 @@ def report(status: Mapping[str, WriterStatus]) -> dict[str, dict[str, Any]]:
 
 
 def _as_of_ns(said: WriterData) -> int:
-    """Where the input carries a clock, the data are as old as that; everywhere, as old as what is written of them."""
+    """Time as of which the views hold; no newer than the data, where the input carries a clock."""
     return min(said.as_of_ns, said.data_ns) if said.writer in CLOCKED_WRITERS else said.as_of_ns

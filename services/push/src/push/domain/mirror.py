@@ -123,7 +123,7 @@ class Mirror:
             self._pending.append(delta)
 
     def _base(self, rows: Mapping[str, tuple[Position, Row]]) -> Position | None:
-        """Where the read stands: at least at what was received before it, whichever publisher that was."""
+        """Position of the read: at least that of what was received before it, whichever publisher that was."""
         floor = self._floor
         epoch = floor.epoch if floor else max((p.epoch for p, _ in rows.values()), default=None)
         if epoch is None:

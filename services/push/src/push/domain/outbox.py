@@ -54,7 +54,7 @@ class Outbox:
         self._topics: dict[Topic, _Subscription] = {}
         self._waiting = 0
         self.overflows = 0
-        """How often an unconflated queue was full, so that its topic began anew."""
+        """Number of times that an unconflated queue was full, so that its topic began anew."""
 
     @property
     def topics(self) -> frozenset[Topic]:

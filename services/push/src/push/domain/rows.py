@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 
 class Position(NamedTuple):
-    """How far a scope has been seen: the publisher's epoch, and its sequence there."""
+    """Position up to which a scope has been seen: the publisher's epoch, and its sequence there."""
 
     epoch: int
     seq: int

@@ -1,4 +1,4 @@
-"""What a client may ask for: one scope of a view (``book:AAPL``), or a whole view (``quote``, ``health``)."""
+"""A topic that a client may ask for: one scope of a view (``book:AAPL``), or a whole view (``quote``, ``health``)."""
 
 import re
 from typing import Final, NamedTuple, Self
