@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
-from common.contracts import breaks, cancels, events, market, reference, ticks
+from common.contracts import breaks, cancels, events, fences, market, reference, ticks
 
 PARTITIONS: Final = 4
 DAY_MS: Final = 86_400_000
@@ -233,6 +233,17 @@ RUNTIME_OPERATIONS: Final = Topic(
     purpose="what operators did to stages and dead letters, by whom and why",
 )
 
+AUDITOR_FENCES: Final = Topic(
+    "auditor.fences",
+    "stage/partition",
+    _json("fence", fences.Fence),
+    "auditor",
+    partitions=1,
+    cleanup="compact",
+    retention_ms=-1,
+    purpose="partitions that must stand still because what they have written is broken, and who lifted that",
+)
+
 INGEST_FEED_CHANGELOG: Final = _changelog("ingest", "feed")
 SIGNALS_MARKET_CHANGELOG: Final = _changelog("signals", "market")
 RISK_GATE_CHANGELOG: Final = _changelog("risk", "gate")
@@ -257,6 +268,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ORDERS_CANCEL_REPORTS,
     STAGES,
     RUNTIME_OPERATIONS,
+    AUDITOR_FENCES,
     INGEST_FEED_CHANGELOG,
     SIGNALS_MARKET_CHANGELOG,
     RISK_GATE_CHANGELOG,

@@ -40,6 +40,8 @@ class Stage:
     """Of the layout of all changelogged tables' rows; raised with a migration from the one before."""
     migrations: Mapping[int, Migration] = field(default_factory=dict)
     """Version → how its rows become those of the next one."""
+    fences: Topic | None = None
+    """Where an auditor says that partitions must stand still; without it nobody can."""
     missing: frozenset[str] = frozenset()
     """Dead-letter topics that were not created."""
 

@@ -159,9 +159,12 @@ async def check_beginning(log: Log, register: Partition, key: bytes, changelog: 
             )
 
 
-async def last_record(log: Log, partition: Partition, patience: Patience) -> StoredRecord | None:
-    """The last committed record of a partition that nobody else writes to now; None where there is none."""
+async def last_record(
+    log: Log, partition: Partition, patience: Patience, before: int | None = None
+) -> StoredRecord | None:
+    """The last committed record, below ``before``, of a partition that nobody else writes to now; None: no record."""
     begin, end = await log.low_watermark(partition), await _settled(log, partition, patience)
+    end = end if before is None else min(end, before)
     reach = TAIL_OFFSETS
     while True:
         start = max(begin, end - reach)

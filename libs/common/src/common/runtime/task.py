@@ -16,6 +16,7 @@ from common.runtime.declaration import Continues as Continues
 from common.runtime.declaration import Stage as Stage
 from common.runtime.errors import LogError, Refused, Retriable, TooLarge
 from common.runtime.failpoints import passing
+from common.runtime.fences import NO_PLACES, FenceView
 from common.runtime.handling import PoisonError
 from common.runtime.identity import check_input, log_key
 from common.runtime.inbox import Inbox
@@ -70,6 +71,7 @@ class Task:
     """The lane of all tasks of the process; without one the task has a lane of its own."""
     lives: Callable[[str], bool] = lambda _owner: True
     """Whether an owner may still give a partition back."""
+    fences: FenceView | None = None
     progress: Progress = field(default_factory=Progress)
     positions: dict[str, int] = field(default_factory=dict)
     running_since_s: float | None = None
@@ -184,7 +186,8 @@ class Task:
             await rebuild.run(bulk, self._snapshots, self.positions)
             self._snapshot_due_s = time.monotonic() + bulk.interval_s
         passing("open.3.restored")
-        await check_restored(self.log, self.stage, parts, self.positions, self.settings.settle_timeout_ms / 1000)
+        known = self.fences.known(self.stage.full_name, self.partition) if self.fences else NO_PLACES
+        await check_restored(self.log, self.stage, parts, self.positions, self.settings.settle_timeout_ms / 1000, known)
         passing("open.4.verified")
         seconds = time.monotonic() - began
         metrics.RESTORED_ROWS.labels(*self._labels).inc(rows)
