@@ -11,11 +11,15 @@ from typing import Any
 import httpx
 import pytest
 from common.contracts.events import CASH, Book, CommandResult, EntryKind, LedgerEntry, Posting
-from common.contracts.topics import PARTITIONS, RISK_COMMANDS, RISK_DECISIONS, RISK_LEDGER
+from common.contracts.topics import PARTITIONS, RISK_COMMANDS, RISK_DECISIONS, RISK_GATE_CHANGELOG, RISK_LEDGER
 from common.runtime.admin import create_topics
+from common.runtime.kafka import KafkaLog
+from common.runtime.log import Partition
 from common.runtime.partitioner import partition_of
 from common.runtime.reader import CommittedReader
 from common.runtime.sender import Sender
+from common.runtime.store import destroy
+from common.testing import accidents
 from common.testing.orders import fund, set_account
 from common.testing.stack import LocalStack
 from common.testing.stack.ports import free_port
@@ -69,6 +73,7 @@ class World:
             "TIDEMARK_HTTP_PORT": str(self._port),
             "TIDEMARK_WORKER_ID": "risk-1",
             "TIDEMARK_RESTART_BACKOFF_MAX_S": "1",
+            "TIDEMARK_SESSION_TIMEOUT_MS": "6000",
         }
         self.worker: Process | None = None
         self._numbers = iter(range(1_000))
@@ -159,8 +164,9 @@ class World:
     async def tidemark(self, *arguments: str) -> tuple[int, str]:
         """The command itself: exit code and what it said."""
         given = ("-P", "-m", "tidemark.main", *arguments, "--bootstrap", self.settings.kafka_bootstrap)
-        pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.STDOUT}
-        process = await asyncio.create_subprocess_exec(sys.executable, *given, **pipes)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *given, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
         said, _ = await process.communicate()
         return process.returncode or 0, " ".join(said.decode().split())
 
@@ -180,6 +186,53 @@ async def world(parts: LocalStack, tmp_path: Path) -> AsyncIterator[World]:
         await asyncio.gather(auditing, following, return_exceptions=True)
         await world.auditor.close()
         await world.end()
+
+
+async def test_changelog_of_the_gate_that_lost_everything_then_its_rows_are_made_anew_from_what_it_has_said(
+    world: World,
+) -> None:
+    number, data = 2, world.settings.data_dir / "risk" / "gate" / "2" / "store"
+    for cash_e4 in (0, 100, 20):
+        assert (await world.ask(number, cash_e4)).accepted
+    await world.kill()
+    await asyncio.to_thread(destroy, data)
+    log = KafkaLog(world.settings, "an-operator")
+    await log.start()
+    place = Partition(RISK_GATE_CHANGELOG.name, number)
+    end = await log.high_watermark(place)
+    await accidents.trim(world.settings.kafka_bootstrap, log, RISK_GATE_CHANGELOG, number, end)
+    await log.stop()
+
+    await world.start()
+    await world.until_is(number, "refused")
+    reason = (await world.state(number))["reason"]
+    command = "stage begin risk.gate --partition 2"
+    assert f"see `tidemark {command}`" in reason, reason
+    waiting = await world.send(number, cash_e4=3)
+    assert (await world.ask(0)).accepted
+    code, said = await world.tidemark(*command.split(), "--yes")
+    assert code != 0 and "stop its workers first" in said
+
+    await world.kill()
+
+    async def begins() -> bool:  # the group knows the worker until its session is over
+        code, said = await world.tidemark(*command.split(), "--data-dir", str(world.settings.data_dir))
+        return code == 0 and "made anew from 2 ledger entries" in said and "nothing was done" in said
+
+    await world.until(begins)
+    code, said = await world.tidemark(*command.split(), "--yes", "--reason", "trimmed by mistake")
+    assert code == 0 and said.endswith("risk.gate/2 begins anew"), said
+    await world.start()
+    await world.until_answered(waiting)
+    assert (world.results[waiting].accepted, world.results[waiting].account_seq) == (True, 3)
+    accounts = world.auditor.truth.accounts
+
+    async def folded() -> bool:
+        return accounts.newest(account_on(number)) == 3
+
+    await world.until(folded)
+    assert accounts.accounts[account_on(number)].balance().available == {CASH: 123}
+    assert not world.auditor.truth.faults()
 
 
 async def test_ledger_that_somebody_breaks_then_its_partition_stops_until_an_operator_lifts_the_fence(

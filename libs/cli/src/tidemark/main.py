@@ -20,7 +20,7 @@ COMMANDS: Final = {
     "breaks": ("breaks", "Execution reports that the books refuse: list them, book or refuse each."),
     "topics": ("topics", "What the topics should be: create what is missing, show what differs, set what can be set."),
     "projection": ("projection", "Show how far the rows in PostgreSQL are, or have them made anew from the log."),
-    "stage": ("stage", "A stage's partitions: show and verify them, discard a store, move an input position."),
+    "stage": ("stage", "A stage's partitions: show, verify, discard a store, move an input position, begin anew."),
     "fence": ("fence", "Partitions that the auditor has stopped, since the ledger is broken there: show, lift."),
     "dlq": ("dlq", "Messages that a stage has set aside: list them, show one, send one back."),
     "view": ("view", "Have the rows for people in Redis written anew."),

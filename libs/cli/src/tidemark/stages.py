@@ -275,9 +275,7 @@ async def seek(log: Log, stage: StageName, move: Move, reason: str, topic: Topic
     """
     number = move.partition
     changelog = Partition(stage.changelog.name, number)
-    owner = (await fold(log, changelog)).rows.get(b"@owner", b"").decode()
-    for transactional_id in {f"{stage.full}.{number}", owner} - {""}:
-        await (await log.fence(transactional_id, [changelog])).close()
+    await shut_out(log, stage, number)
     end, now_ms = await log.high_watermark(changelog), time.time_ns() // 1_000_000
     rows = [
         meant_for(await log.identity(changelog.topic), end),
@@ -287,6 +285,14 @@ async def seek(log: Log, stage: StageName, move: Move, reason: str, topic: Topic
     details = {"topic": move.topic, "from": move.before, "to": move.to}
     operation = stage.operation("position moved", number, reason, **details)
     await carry_out(log, operation, {changelog: [Record(key, value, now_ms) for key, value in rows]}, topic=topic)
+
+
+async def shut_out(log: Log, stage: StageName, number: int) -> None:
+    """Whoever owned the partition can write to it no more."""
+    changelog = Partition(stage.changelog.name, number)
+    owner = (await fold(log, changelog)).rows.get(b"@owner", b"").decode()
+    for transactional_id in {f"{stage.full}.{number}", owner} - {""}:
+        await (await log.fence(transactional_id, [changelog])).close()
 
 
 async def count_partitions(log: KafkaLog, stage: StageName) -> list[int]:

@@ -168,7 +168,9 @@ class _Replay:
         tables.changelogged("orders").put(order_key(said.order_id), row)
         if not said.accepted:
             return
-        account: AccountRow = tables.changelogged("accounts").get(account_key)
+        account: AccountRow | None = tables.changelogged("accounts").get(account_key)
+        if account is None:
+            raise CannotRebuildError(f"{said.order_id} was accepted, and its account was never opened")
         position: PositionRow | None = tables.changelogged("positions").get(position_key(account_key, intent.symbol))
         booked = reserve(
             said.account_id,

@@ -34,7 +34,7 @@ from tidemark.state import StateDir
 ANSWER_TIMEOUT_S: Final = 5.0
 
 stage = typer.Typer(
-    help="A stage's partitions: show and verify them, discard a store, move an input position.",
+    help="A stage's partitions: show and verify them, discard a store, move an input position, begin anew.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -156,9 +156,7 @@ def seek_input(
         async with operators_log(settings) as log:
             move = await plan(log, named, partition, topic, to)
             console.err.print(escape(move.meaning()))
-            running = await group_members(settings.kafka_bootstrap, named.full)
-            if running:
-                raise console.CommandError(f"{name} runs ({', '.join(running)}): stop its workers first")
+            await _stopped(settings, named)
             if not yes:
                 console.err.print("nothing was done; --yes does it")
                 return
@@ -166,6 +164,47 @@ def seek_input(
             console.out.print(escape(f"{name} reads {topic}/{partition} from {move.to} on"))
 
     console.run(main())
+
+
+@stage.command("begin")
+def begin(
+    name: NameArgument,
+    partition: PartitionOption,
+    yes: YesOption = False,
+    reason: ReasonOption = "",
+    data_dir: DataOption = None,
+    bootstrap: BootstrapOption = None,
+    state_dir: StateDirOption = DEFAULT_STATE,
+) -> None:
+    """Let a partition whose changelog lost rows, and of which there is no store, begin anew.
+
+    The gate's rows are made again from its answers and its ledger, and each entry must come out as it stands there;
+    otherwise nothing is done. Another stage begins without rows, and its inputs are read on from where it was.
+    """
+    from tidemark.beginnings import begin_anew, plan_beginning  # brings in the services
+
+    settings, data = _where(StateDir(state_dir), bootstrap, data_dir)
+
+    async def main() -> None:
+        named = stage_named(name)
+        async with operators_log(settings) as log:
+            await _stopped(settings, named)
+            plan = await plan_beginning(log, named, partition, data)
+            for line in plan.meaning:
+                console.err.print(escape(line))
+            if not yes:
+                console.err.print("nothing was done; --yes does it")
+                return
+            await begin_anew(log, plan, reason)
+            console.out.print(escape(f"{name}/{partition} begins anew"))
+
+    console.run(main())
+
+
+async def _stopped(settings: Settings, named: StageName) -> None:
+    running = await group_members(settings.kafka_bootstrap, named.full)
+    if running:
+        raise console.CommandError(f"{named.full} runs ({', '.join(running)}): stop its workers first")
 
 
 def _where(state: StateDir, bootstrap: str | None, data_dir: Path | None) -> tuple[Settings, Path | None]:

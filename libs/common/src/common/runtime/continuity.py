@@ -64,5 +64,6 @@ async def _check_outputs(
                 break
             except ValueError as error:
                 if last is None or last.offset not in strange:
-                    raise Refused(f"{where} does not end where the state of {parts.name} does: {error}") from error
+                    text = f"{where} does not end where the state of {parts.name} does: {error}"
+                    raise Refused(text, "begin") from error
             last = await last_record(log, where, patience, before=last.offset)

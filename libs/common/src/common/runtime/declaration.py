@@ -61,6 +61,10 @@ class Stage:
         """Transactional id of the producer that serves this partition and no other."""
         return f"{self.full_name}.{partition}"
 
+    def registered(self, partition: int) -> tuple[Partition, bytes] | None:
+        """Where the register names a partition, and under which key."""
+        return (Partition(self.register.name, 0), self.task_id(partition).encode()) if self.register else None
+
     def process_id(self, worker_id: str) -> str:
         """Transactional id of the producer that serves every partition of a worker."""
         return f"{self.full_name}.worker.{worker_id}"

@@ -223,7 +223,7 @@ class StageRunner:
 
     def _remedy(self, refusal: Refused, partition: int) -> str:
         command, *more = refusal.remedy.split(" ")
-        which = [f"--partition {partition}"] if more else []
+        which = [f"--partition {partition}"] if more or command == "begin" else []
         return f"see `{' '.join(['tidemark stage', command, self.stage.full_name, *more, *which])}`"
 
     def _refuse(self, task: Task, reason: str, before: str) -> None:

@@ -29,7 +29,7 @@ from common.runtime.overlay import TaskTables
 from common.runtime.oversize import handled_again
 from common.runtime.ownership import Taking
 from common.runtime.progress import Meter, Progress
-from common.runtime.restore import ChangelogCopy, Rebuild, decodable, make_usable
+from common.runtime.restore import ChangelogCopy, Rebuild, decodable, make_usable, whole_from
 from common.runtime.settings import Settings
 from common.runtime.snapshots import SnapshotDirectory
 from common.runtime.store import RocksStore, Store, destroy, position_key, positions_of
@@ -106,8 +106,11 @@ class Task:
     async def _discard_store(self, damage: CorruptStore) -> None:
         """Raises Refused where the changelog does not go back to the beginning: nothing else has those rows."""
         changelog = Partition(self.stage.changelog.name, self.partition)
-        if begin := await self.log.low_watermark(changelog):
-            raise Refused(f"{damage}; {changelog} begins at {begin}, so a new store cannot be made from it") from damage
+        begin = await self.log.low_watermark(changelog)
+        if begin and not await whole_from(self.log, changelog, self.stage.registered(self.partition)):
+            raise Refused(
+                f"{damage}; {changelog} begins at {begin}, so a new store cannot be made from it", "begin"
+            ) from damage
         _log.error("store_discarded", stage=self.stage.full_name, partition=self.partition, error=str(damage))
         metrics.STORES_DISCARDED.labels(*self._labels).inc()
         self.discard(self._path / "store")
@@ -174,7 +177,7 @@ class Task:
         began = time.monotonic()
         end = await self.log.high_watermark(parts.changelog)
         passing("open.2.watermark-read")
-        await make_usable(self.log, parts.store, parts.changelog, end)
+        await make_usable(self.log, parts.store, parts.changelog, end, self.stage.registered(self.partition))
         taking, rows = await self._take(lane, session)
         await settle_layout(self.log, self.stage, parts, lambda: self._seat(taking), session.write)
         self.positions = dict(positions_of(parts.store))
