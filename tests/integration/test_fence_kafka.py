@@ -215,11 +215,17 @@ async def test_changelog_of_the_gate_that_lost_everything_then_its_rows_are_made
 
     await world.kill()
 
+    said = ""
+
     async def begins() -> bool:  # the group knows the worker until its session is over
+        nonlocal said
         code, said = await world.tidemark(*command.split(), "--data-dir", str(world.settings.data_dir))
         return code == 0 and "made anew from 2 ledger entries" in said and "nothing was done" in said
 
-    await world.until(begins)
+    try:
+        await world.until(begins)
+    except AssertionError:
+        raise AssertionError(said) from None
     code, said = await world.tidemark(*command.split(), "--yes", "--reason", "trimmed by mistake")
     assert code == 0 and said.endswith("risk.gate/2 begins anew"), said
     await world.start()

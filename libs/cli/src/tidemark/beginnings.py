@@ -104,7 +104,7 @@ def _check_no_store(stage: StageName, number: int, data_dir: Path | None) -> Non
         return
     try:
         has_rows = any(not key.startswith(b"@") or key.startswith(POSITION_PREFIX) for key, _ in read_store(path))
-    except OSError as error:
+    except Exception as error:  # rocksdict raises bare Exception
         raise CommandError(f"{path} cannot be read ({error}); `tidemark stage reset` discards it") from error
     if has_rows:
         which = f"{stage.full} --partition {number}"

@@ -6,7 +6,7 @@ entry that comes out must be the ledger's own, byte by byte and link by link of 
 ``risk.breaks``. So the rows are those that the gate had, or there are none. Pure but for the tables it fills.
 
 In which order things were handled: answers stand in the order of their requests, reports in that of their topic, and
-between the two the ledger's order decides. What moved nothing is handled as late as it can be.
+between the two the order of the ledger and of the breaks decides. What led to neither is handled as late as it can be.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -89,9 +89,19 @@ class _Replay:
         self._answers = [(message, message.body) for message in history.answers]
         self._breaks = [message.body for message in history.breaks]
         self._opened = {body.break_id: body for body in self._breaks if isinstance(body, ExecutionBreak)}
+        self._said_at: dict[str, int] = {}
+        """Break that was opened, or command that resolved one → number of the record of ``risk.breaks``."""
+        for number, said in enumerate(self._breaks):
+            name = said.break_id if isinstance(said, ExecutionBreak) else _command_of(said)
+            self._said_at.setdefault(name, number)
         self._decided_at: dict[str, int] = {}
+        self._done_at: dict[str, int] = {}
+        """Order, or command that was accepted → number of its answer."""
         for number, (_, body) in enumerate(self._answers):
-            if isinstance(body, Decision) and not body.repeat and body.reason is not ReasonCode.DUPLICATE_ID:
+            if isinstance(body, CommandResult):
+                if body.accepted and not body.repeat:
+                    self._done_at.setdefault(_command_of(body), number)
+            elif not body.repeat and body.reason is not ReasonCode.DUPLICATE_ID:
                 self._decided_at.setdefault(body.order_id, number)
         # How much of each is done.
         self._answer = self._entry = self._break = self._report = 0
@@ -199,7 +209,7 @@ class _Replay:
             rows.put(key, CommandRow(body_of(command), said.reason, said.compared, *numbers))
             return
         if isinstance(command, ResolveBreak):
-            self._reports_through(_place_of(command.break_id))
+            self._breaks_before(_command_of(said))
         rows.delete(key)  # the id was forgotten before it was used again, or the gate would have said so
         outputs = on_command(asked, command, self._tables, said.decided_ns)
         result = outputs[0].body
@@ -231,12 +241,22 @@ class _Replay:
         opened = self._opened.get(f"{message.partition}-{message.offset}")
         if opened is None or opened.reason is not BreakReason.ORDER_UNKNOWN:
             self._answers_through(self._decided_at.get(report.order_id, -1))
+        if opened is not None:
+            self._breaks_before(opened.break_id)
         now_ns = message.timestamp_ms * NS_PER_MS
         if opened is not None:
             now_ns = opened.opened_ns
         elif entry is not None and entry.execution_id == report.execution_id:
             now_ns = entry.booked_ns
         self._compare(list(on_execution(message, report, self._tables, now_ns)))
+
+    def _breaks_before(self, name: str) -> None:
+        """Handles what led to the records of ``risk.breaks`` before the one that a break, or a command, led to."""
+        for said in self._breaks[self._break : self._said_at.get(name, 0)]:
+            if isinstance(said, ExecutionBreak):
+                self._reports_through(_place_of(said.break_id))
+            else:
+                self._answers_through(self._done_at.get(_command_of(said), -1))
 
     # --- what comes out ---------------------------------------------------------------------------------------------
 
@@ -269,6 +289,10 @@ class _Replay:
 
     def _pass(self, topic: str, offset: int) -> None:
         self._positions[topic] = max(self._positions.get(topic, 0), offset + 1)
+
+
+def _command_of(said: CommandResult | BreakResolution) -> str:
+    return f"{said.account_id}.{said.command_id}"
 
 
 def _place_of(break_id: str) -> int:
