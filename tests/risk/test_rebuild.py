@@ -145,7 +145,7 @@ def test_history_without_a_record_that_moved_money_then_nothing_is_made(recorder
     recorder.send(trade(bought, "x2", 2, 98 * E4, cum_qty=5))
     whole = recorder.history()
     for lacking in (
-        replace(whole, answers=whole.answers[:1] + whole.answers[2:]),
+        replace(whole, answers=[*whole.answers[:1], *whole.answers[2:]]),
         replace(whole, answers=whole.answers[1:]),
         replace(whole, answers=whole.answers[:-1]),
         replace(whole, entries=whole.entries[:-1]),
