@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from common.contracts.topics import RUNTIME_OPERATIONS, STAGES, Topic
@@ -20,6 +21,7 @@ from common.testing import accidents, counting_worker
 from common.testing.memory_log import MemoryLog
 from common.testing.stack import Stack
 from tidemark.beginnings import begin_anew, plan_beginning
+from tidemark.commands.stage import in_words, said_of_partitions
 from tidemark.console import CommandError
 from tidemark.dead_letters import Letter, letter_of, send
 from tidemark.operations import done_before
@@ -101,6 +103,7 @@ async def test_show_and_verify_when_a_stage_has_worked_then_log_store_and_lag_an
     assert state.lag[source] == 3, "the feeder's marker, a record and a marker"
     assert state.store is not None and 0 < state.store <= state.end
     assert state.landmark
+    assert state.layout == "1"
     assert await verify(world.log, world.name, 0, world.data) == []
 
 
@@ -215,6 +218,24 @@ async def test_dead_letter_when_sent_then_once_to_its_partition_and_a_second_tim
     assert await world.said() == [b"1 1", b"again 2"]
     (back,) = [message for message in await world.committed(world.topics["input"]) if message.offset == offset]
     assert dict(back.headers) == {"traceparent": b"kept", "dlq.sent-from": letter.name.encode()}
+
+
+@pytest.mark.parametrize(
+    ("detail", "words"),
+    [
+        ({"partitions": {"1": {"state": "running", "done": 3}}}, "running"),
+        ({"partitions": {"1": {"state": "refused", "reason": "lost rows"}}}, "lost rows"),
+        ({"partitions": {}, "given_up": {"1": "the disk is full"}}, "given up: the disk is full"),
+        (
+            {"partitions": {"1": {"state": "waiting", "reason": "no space"}}, "given_up": {"1": "the disk is full"}},
+            "no space; given up: the disk is full",
+        ),
+        ({}, ""),
+    ],
+)
+def test_show_says_what_a_worker_says_of_a_partition_and_why_it_gave_it_up(detail: dict[str, Any], words: str) -> None:
+    page = {"ready": False, "checks": {"stage count": {"ready": False, "detail": detail}}}
+    assert in_words(said_of_partitions(page, "stage count").get("1", {})) == words
 
 
 def test_refusals_name_the_command_that_helps(world_stage: StageRunner) -> None:

@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from common.contracts.topics import RUNTIME_OPERATIONS, TOPICS, Topic
 from common.runtime.claims import Claims, is_ownership
 from common.runtime.identity import LOG_KEY, log_key, meant_for
 from common.runtime.kafka import KafkaLog
+from common.runtime.layout import Kept
 from common.runtime.log import Log, Partition, Record
 from common.runtime.store import (
     CHANGELOG_KEY,
     LANDMARK_KEY,
+    LAYOUT_KEY,
     POSITION_PREFIX,
     STORE_ONLY,
     RocksStore,
@@ -91,6 +94,17 @@ class Fold:
         """Cluster id and topic id of the changelog that the last commit was meant for."""
         return self.rows.get(LOG_KEY, b"").split(b" ")[0].decode()
 
+    @property
+    def layout(self) -> str:
+        """Which layout the rows of the tables have, by number; empty where that was never said."""
+        if (raw := self.rows.get(LAYOUT_KEY)) is None:
+            return ""
+        try:
+            kept = msgspec.json.decode(raw, type=Kept)
+        except msgspec.MsgspecError:
+            return "cannot be read"
+        return f"{kept.version}, growing" if kept.growing else str(kept.version)
+
     def tables(self) -> int:
         """Rows of tables."""
         return sum(not key.startswith(b"@") for key in self.rows)
@@ -133,6 +147,7 @@ class PartitionState:
     owner: str
     store: int | None
     landmark: str
+    layout: str = ""
 
 
 async def look(log: Log, stage: StageName, number: int, data_dir: Path | None) -> PartitionState:
@@ -156,9 +171,8 @@ async def look(log: Log, stage: StageName, number: int, data_dir: Path | None) -
         except OSError as error:
             landmark = str(error)
     rows = found.tables()
-    return PartitionState(
-        number, found.identity, found.begin, found.end, rows, found.positions, lag, claims.owner, store, landmark
-    )
+    log_of, owner = (found.identity, found.begin, found.end, rows), claims.owner
+    return PartitionState(number, *log_of, found.positions, lag, owner, store, landmark, found.layout)
 
 
 async def verify(log: Log, stage: StageName, number: int, data_dir: Path) -> list[str]:

@@ -57,7 +57,7 @@ def show(
     bootstrap: BootstrapOption = None,
     state_dir: StateDirOption = DEFAULT_STATE,
 ) -> None:
-    """Print what each partition stands on: log, positions, lag, owner, store, and what the worker says of it."""
+    """Print what each partition stands on: log, layout, positions, lag, owner, store, what the worker says of it."""
     state = StateDir(state_dir)
     settings, data = _where(state, bootstrap, data_dir)
 
@@ -231,33 +231,44 @@ async def _said(state: StateDir, named: StageName) -> dict[str, Any]:
             page = (await client.get(f"{record.services[app]}/health/ready")).json()
     except (httpx.HTTPError, ValueError):
         return {}
-    found: dict[str, Any] = _partitions(page, f"stage {name}")
+    return said_of_partitions(page, f"stage {name}")
+
+
+def said_of_partitions(page: Any, check: str) -> dict[str, Any]:
+    """Partition → what a ready page says of it; beside its state why it was given up, where it was."""
+    checks = page.get("checks", page) if isinstance(page, dict) else {}
+    detail = checks.get(check, {}) if isinstance(checks, dict) else {}
+    detail = detail.get("detail", detail) or {}
+    found = {number: dict(said) for number, said in detail.get("partitions", {}).items()}
+    for number, reason in detail.get("given_up", {}).items():
+        found.setdefault(number, {})["given_up"] = reason
     return found
 
 
-def _partitions(page: Any, check: str) -> dict[str, Any]:
-    checks = page.get("checks", page) if isinstance(page, dict) else {}
-    detail = checks.get(check, {}) if isinstance(checks, dict) else {}
-    return dict((detail.get("detail", detail) or {}).get("partitions", {}))
+def in_words(worker: Any) -> str:
+    """What the worker says of a partition, in one line."""
+    if not isinstance(worker, dict):
+        return str(worker)
+    given_up = f"given up: {worker['given_up']}" if worker.get("given_up") else ""
+    return "; ".join(filter(None, (worker.get("reason") or worker.get("state", ""), given_up)))
 
 
 def _print(named: StageName, found: list[PartitionState], said: dict[str, Any]) -> None:
-    columns = ("partition", "changelog", "rows", "store", "landmark", "owner", "inputs", "worker")
+    columns = ("partition", "changelog", "rows", "layout", "store", "landmark", "owner", "inputs", "worker")
     table = Table(*columns, box=None)
     for each in found:
         inputs = ", ".join(f"{topic} {at} (lag {each.lag[topic]})" for topic, at in sorted(each.positions.items()))
-        worker = said.get(str(each.number), {})
-        told = worker.get("reason") or worker.get("state", "") if isinstance(worker, dict) else str(worker)
         store = "" if each.store is None else str(each.store)
         cells = (
             str(each.number),
             f"{each.begin}…{each.end}",
             str(each.rows),
+            each.layout,
             store,
             each.landmark,
             each.owner,
             inputs,
-            told,
+            in_words(said.get(str(each.number), {})),
         )
         table.add_row(*map(escape, cells))
     console.out.print(table)
