@@ -17,7 +17,7 @@ from common.contracts.fences import PLACES_MAX, Fence
 from common.contracts.topics import ORDERS_EXECUTIONS, RISK_LEDGER
 from common.contracts.values import Side
 from common.runtime.message import Message
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tidemark.audit.chain import Head, chained, genesis
 from tidemark.auditor.fencing import decide
@@ -168,6 +168,7 @@ def test_record_that_cannot_be_read_then_nothing_is_proven_behind_it(ledger: Led
     assert not proofs.found
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_one_fault_then_it_is_proven_once_and_on_its_partition_alone(data: st.DataObject) -> None:
     accounts = data.draw(st.lists(st.sampled_from("abc"), min_size=2, max_size=12))
