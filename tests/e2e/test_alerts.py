@@ -91,6 +91,7 @@ async def ringing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rin
         services=FLEET,
         environment={
             "TIDEMARK_AUDIT_CALM_S": "5",
+            "TIDEMARK_AUDIT_FENCE": "true",
             "TIDEMARK_AUDIT_FILL_MAX_S": str(FILL_MAX_S),
             "TIDEMARK_STORE_GIVE_UP_S": "3",
             "TIDEMARK_RESTART_BACKOFF_MAX_S": "2",
@@ -310,5 +311,7 @@ async def test_ledger_that_contradicts_itself_then_it_rings(ringing: Ringing) ->
     """Last: what stands in the log stays there."""
     await ringing.produce(RISK_LEDGER, forged("stranger", 7, -5, 5))
     await ringing.alerts.fires("SequenceErrors", 30)
+    await ringing.alerts.fires("GateFenced", 30, app="risk", stage="gate")
+    assert await ringing.submit("while-it-is-fenced") == 503
     await ringing.produce(RISK_LEDGER, forged("other", 1, -5))
     await ringing.alerts.fires("LedgerSum", 30)

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from common.contracts.topics import RUNTIME_OPERATIONS, STAGES, Topic
 from common.fleet_topics import create_topics
-from common.testing import counting_worker
+from common.testing import accidents, counting_worker
 from parts import Stack
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.errors import Refused
@@ -17,8 +18,10 @@ from streams.model.message import Message
 from streams.process.settings import Settings
 from streams.stage.runner import StageRunner
 from streams.stage.task import Task
-from streams.state.store import RocksStore, row_key
+from streams.state.store import RocksStore, destroy, row_key
 from streams.testing.memory_log import MemoryLog
+from tidemark.beginnings import begin_anew, plan_beginning
+from tidemark.commands.stage import in_words, said_of_partitions
 from tidemark.console import CommandError
 from tidemark.dead_letters import Letter, letter_of, send
 from tidemark.operations import done_before
@@ -30,15 +33,16 @@ WITHIN_S = 30.0
 class World:
     """The counting stage, of one partition that is served, and the topics of the commands."""
 
-    def __init__(self, log: KafkaLog, prefix: str, data: Path) -> None:
+    def __init__(self, log: KafkaLog, bootstrap: str, prefix: str, data: Path) -> None:
         self.log = log
+        self.bootstrap = bootstrap
         self.data = data
         self.operations = replace(RUNTIME_OPERATIONS, name=f"{prefix}.operations")
-        register = replace(STAGES, name=f"{prefix}.stages")
-        self.stage = replace(counting_worker.counting_stage(prefix), register=register)
+        self.register = replace(STAGES, name=f"{prefix}.stages")
+        self.stage = replace(counting_worker.counting_stage(prefix), register=self.register)
         self.topics = counting_worker.topics(prefix)
         self.name = StageName(self.stage.full_name, self.topics["changelog"])
-        self.every = [*self.topics.values(), self.operations, register]
+        self.every = [*self.topics.values(), self.operations, self.register]
 
     async def feed(self, *bodies: bytes) -> None:
         producer = await self.log.fence(f"{self.stage.app}.feeder")
@@ -82,7 +86,7 @@ class World:
 async def world(stack: Stack, prefix: str, tmp_path: Path) -> AsyncIterator[World]:
     log = KafkaLog(Settings(kafka_bootstrap=stack.kafka_bootstrap), prefix)
     await log.start()
-    world = World(log, prefix, tmp_path)
+    world = World(log, stack.kafka_bootstrap, prefix, tmp_path)
     await create_topics(stack.kafka_bootstrap, world.every)
     yield world
     await log.stop()
@@ -99,6 +103,7 @@ async def test_show_and_verify_when_a_stage_has_worked_then_log_store_and_lag_an
     assert state.lag[source] == 3, "the feeder's marker, a record and a marker"
     assert state.store is not None and 0 < state.store <= state.end
     assert state.landmark
+    assert state.layout == "1"
     assert await verify(world.log, world.name, 0, world.data) == []
 
 
@@ -143,6 +148,58 @@ async def test_seek_when_it_goes_back_and_forward_then_said_before_and_done(worl
         await plan(world.log, world.name, 0, "nothing.of-its", 0)
 
 
+async def test_begin_when_the_changelog_lost_rows_then_it_goes_on_where_it_was_and_nothing_is_handled_twice(
+    world: World,
+) -> None:
+    changelog, source = world.topics["changelog"], world.topics["input"].name
+    inputs = {world.name.full: (world.topics["input"],)}
+    await world.feed(b"1", b"2")
+    await world.serve(2)
+    with pytest.raises(CommandError, match="may be the only copy"):
+        await plan_beginning(world.log, world.name, 0, world.data, inputs)
+    destroy(world.name.store_path(world.data, 0))
+    with pytest.raises(CommandError, match="has its beginning"):
+        await plan_beginning(world.log, world.name, 0, world.data, inputs)
+    end = await world.log.high_watermark(Partition(changelog.name, 0))
+    await accidents.trim(world.bootstrap, world.log, changelog, 0, end - 2)
+    with pytest.raises(Refused, match="rows between the two are lost") as refused:
+        await world.serve(3)
+    assert refused.value.remedy == "begin"
+    plan = await plan_beginning(world.log, world.name, 0, world.data, inputs)
+    said = " ".join(plan.meaning)
+    assert "begins without rows: all that it knew is lost" in said and f"{source}/0 is read on from 2" in said
+    await begin_anew(world.log, plan, "trimmed by mistake", world.operations, world.register)
+    await world.feed(b"3")
+    await world.serve(4)
+    assert await world.said() == [b"1 1", b"2 2", b"3 1"], "counted anew, and none of them twice"
+    destroy(world.name.store_path(world.data, 0))
+    await world.feed(b"4")
+    await world.serve(6)
+    assert (await world.said())[-1] == b"4 2", "another empty disk is filled from there, too"
+    (done,) = (await done_before(world.log, world.operations)).values()
+    assert (done.what, done.reason) == ("begun anew", "trimmed by mistake")
+
+
+async def test_begin_when_the_changelog_was_created_anew_then_the_inputs_ends_are_said_and_read_from(
+    world: World,
+) -> None:
+    inputs = {world.name.full: (world.topics["input"],)}
+    await world.feed(b"1")
+    await world.serve(1)
+    await world.feed(b"never handled")
+    await accidents.recreate(world.bootstrap, world.log, world.topics["changelog"])
+    destroy(world.name.store_path(world.data, 0))
+    with pytest.raises(Refused, match="has worked on") as refused:
+        await world.serve(2)
+    assert refused.value.remedy == "begin"
+    plan = await plan_beginning(world.log, world.name, 0, world.data, inputs)
+    assert "is read from its end, 4: what was not handled before is never handled" in " ".join(plan.meaning)
+    await begin_anew(world.log, plan, "", world.operations, world.register)
+    await world.feed(b"3")
+    await world.serve(5)
+    assert await world.said() == [b"1 1", b"3 1"]
+
+
 async def test_dead_letter_when_sent_then_once_to_its_partition_and_a_second_time_is_refused(world: World) -> None:
     await world.feed(b"1")
     await world.serve(1)
@@ -163,10 +220,30 @@ async def test_dead_letter_when_sent_then_once_to_its_partition_and_a_second_tim
     assert dict(back.headers) == {"traceparent": b"kept", "dlq.sent-from": letter.name.encode()}
 
 
+@pytest.mark.parametrize(
+    ("detail", "words"),
+    [
+        ({"partitions": {"1": {"state": "running", "done": 3}}}, "running"),
+        ({"partitions": {"1": {"state": "refused", "reason": "lost rows"}}}, "lost rows"),
+        ({"partitions": {}, "given_up": {"1": "the disk is full"}}, "given up: the disk is full"),
+        (
+            {"partitions": {"1": {"state": "waiting", "reason": "no space"}}, "given_up": {"1": "the disk is full"}},
+            "no space; given up: the disk is full",
+        ),
+        ({}, ""),
+    ],
+)
+def test_show_says_what_a_worker_says_of_a_partition_and_why_it_gave_it_up(detail: dict[str, Any], words: str) -> None:
+    page = {"ready": False, "checks": {"stage count": {"ready": False, "detail": detail}}}
+    assert in_words(said_of_partitions(page, "stage count").get("1", {})) == words
+
+
 def test_refusals_name_the_command_that_helps(world_stage: StageRunner) -> None:
     said = world_stage._remedy(Refused("records expired unread", "seek orders.intents"), 3)
     assert said == "see `tidemark stage seek test.count orders.intents --partition 3`"
     assert world_stage._remedy(Refused("another log"), 3) == "see `tidemark stage show test.count`"
+    said = world_stage._remedy(Refused("rows are lost", "begin"), 3)
+    assert said == "see `tidemark stage begin test.count --partition 3`"
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from common.contracts.topics import ORDERS_INTENTS, RUNTIME_OPERATIONS, Topic
+from common.contracts.topics import AUDITOR_FENCES, ORDERS_INTENTS, RUNTIME_OPERATIONS, Topic
 from streams.kafka.admin import create_beside
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.errors import Fatal
@@ -46,36 +46,45 @@ class Operation:
 
 @asynccontextmanager
 async def operators_log(settings: Settings, beside: Topic = ORDERS_INTENTS) -> AsyncIterator[KafkaLog]:
-    """A connection to the log. The topic of operations is made where an older topics job did not."""
+    """A connection to the log. The topics of operations and fences are made where an older topics job did not."""
     log = KafkaLog(settings, "tidemark-cli")
     await log.start()
     try:
-        try:
-            await log.partition_count(RUNTIME_OPERATIONS.name)
-        except Fatal:
-            await create_beside(settings.kafka_bootstrap, RUNTIME_OPERATIONS, beside.name)
+        for topic in (RUNTIME_OPERATIONS, AUDITOR_FENCES):
+            try:
+                await log.partition_count(topic.name)
+            except Fatal:
+                await create_beside(settings.kafka_bootstrap, topic, beside.name)
         yield log
     finally:
         await log.stop()
 
 
-async def done_before(log: Log, topic: Topic = RUNTIME_OPERATIONS) -> dict[str, Operation]:
-    """Key → its newest operation."""
+async def newest_records(log: Log, topic: Topic) -> dict[str, bytes]:
+    """Key → its newest value, of a compacted topic of one partition."""
     where = Partition(topic.name, 0)
     end = await log.high_watermark(where)
     reader = await log.read(where, await log.low_watermark(where))
-    found = {}
+    found: dict[str, bytes] = {}
     try:
         async with asyncio.timeout(READ_WITHIN_S):
             while reader.position < end:
                 for record in await reader.poll(POLL_MS):
-                    key, row = (record.key or b"").decode(), json.loads(record.value or b"{}")
-                    found[key] = Operation(key, **row)
+                    key = (record.key or b"").decode()
+                    if record.value is None:
+                        found.pop(key, None)
+                    else:
+                        found[key] = record.value
     except TimeoutError as error:
         raise CommandError(f"{where.topic} cannot be read to its end; is a transaction open there?") from error
     finally:
         await reader.close()
     return found
+
+
+async def done_before(log: Log, topic: Topic = RUNTIME_OPERATIONS) -> dict[str, Operation]:
+    """Key → its newest operation."""
+    return {key: Operation(key, **json.loads(row)) for key, row in (await newest_records(log, topic)).items()}
 
 
 async def carry_out(

@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from common.contracts.topics import RUNTIME_OPERATIONS, TOPICS, Topic
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.log import Log, Partition, Record
 from streams.opening.claims import Claims, is_ownership
+from streams.opening.layout import Kept
 from streams.state.log_rows import LOG_KEY, log_key, meant_for
 from streams.state.store import (
     CHANGELOG_KEY,
     LANDMARK_KEY,
+    LAYOUT_KEY,
     POSITION_PREFIX,
     STORE_ONLY,
     RocksStore,
@@ -91,6 +94,17 @@ class Fold:
         """Cluster id and topic id of the changelog that the last commit was meant for."""
         return self.rows.get(LOG_KEY, b"").split(b" ")[0].decode()
 
+    @property
+    def layout(self) -> str:
+        """Which layout the rows of the tables have, by number; empty where that was never said."""
+        if (raw := self.rows.get(LAYOUT_KEY)) is None:
+            return ""
+        try:
+            kept = msgspec.json.decode(raw, type=Kept)
+        except msgspec.MsgspecError:
+            return "cannot be read"
+        return f"{kept.version}, growing" if kept.growing else str(kept.version)
+
     def tables(self) -> int:
         """Rows of tables."""
         return sum(not key.startswith(b"@") for key in self.rows)
@@ -133,6 +147,7 @@ class PartitionState:
     owner: str
     store: int | None
     landmark: str
+    layout: str = ""
 
 
 async def look(log: Log, stage: StageName, number: int, data_dir: Path | None) -> PartitionState:
@@ -156,9 +171,8 @@ async def look(log: Log, stage: StageName, number: int, data_dir: Path | None) -
         except OSError as error:
             landmark = str(error)
     rows = found.tables()
-    return PartitionState(
-        number, found.identity, found.begin, found.end, rows, found.positions, lag, claims.owner, store, landmark
-    )
+    log_of, owner = (found.identity, found.begin, found.end, rows), claims.owner
+    return PartitionState(number, *log_of, found.positions, lag, owner, store, landmark, found.layout)
 
 
 async def verify(log: Log, stage: StageName, number: int, data_dir: Path) -> list[str]:
@@ -275,9 +289,7 @@ async def seek(log: Log, stage: StageName, move: Move, reason: str, topic: Topic
     """
     number = move.partition
     changelog = Partition(stage.changelog.name, number)
-    owner = (await fold(log, changelog)).rows.get(b"@owner", b"").decode()
-    for transactional_id in {f"{stage.full}.{number}", owner} - {""}:
-        await (await log.fence(transactional_id, [changelog])).close()
+    await shut_out(log, stage, number)
     end, now_ms = await log.high_watermark(changelog), time.time_ns() // 1_000_000
     rows = [
         meant_for(await log.identity(changelog.topic), end),
@@ -287,6 +299,14 @@ async def seek(log: Log, stage: StageName, move: Move, reason: str, topic: Topic
     details = {"topic": move.topic, "from": move.before, "to": move.to}
     operation = stage.operation("position moved", number, reason, **details)
     await carry_out(log, operation, {changelog: [Record(key, value, now_ms) for key, value in rows]}, topic=topic)
+
+
+async def shut_out(log: Log, stage: StageName, number: int) -> None:
+    """Whoever owned the partition can write to it no more."""
+    changelog = Partition(stage.changelog.name, number)
+    owner = (await fold(log, changelog)).rows.get(b"@owner", b"").decode()
+    for transactional_id in {f"{stage.full}.{number}", owner} - {""}:
+        await (await log.fence(transactional_id, [changelog])).close()
 
 
 async def count_partitions(log: KafkaLog, stage: StageName) -> list[int]:

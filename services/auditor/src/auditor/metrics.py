@@ -17,6 +17,8 @@ DEAD_LETTERS = Gauge(
 FILLS_OVERDUE = Gauge(
     "tidemark_auditor_fills_overdue", "Trades that are in no ledger entry and in no break, postings without a trade"
 )
+PROOFS = Gauge("tidemark_auditor_ledger_proofs", "Places in the ledger that prove it broken, known ones included")
+FENCES = Gauge("tidemark_auditor_fences_raised", "Fences that are raised, each of a partition or of a stage")
 RECORDS = Counter("tidemark_auditor_records_total", "Committed records folded")
 ROWS = Counter("tidemark_auditor_rows_compared_total", "Rows of stores compared with the log")
 LAG = Gauge("tidemark_auditor_lag_records", "Records between the fold and the end of the log, as of the last look")

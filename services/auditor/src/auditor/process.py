@@ -5,6 +5,7 @@ import contextlib
 import signal
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from streams.service.web import NO_REQUEST_SPANS
 from auditor import metrics
 from auditor.dead_letters import DeadLetterCount, watch_dead_letters
 from auditor.domain.place import Positions
+from auditor.fencing import Fencing
 from auditor.settings import AuditorSettings
 from auditor.truth import HELD_MESSAGES_MAX, TOPICS, LogTruth
 from auditor.watch import Verdict, Watch
@@ -42,6 +44,7 @@ class Auditor:
         self._room = asyncio.Event()
         self._errors_counted = 0
         self.dead_letters = DeadLetterCount()
+        self.fencing = Fencing(settings)
 
     @property
     def verdict(self) -> Verdict:
@@ -56,6 +59,7 @@ class Auditor:
         watching = watch_dead_letters(self.dead_letters, self._settings, self._settings.audit_dead_letters_interval_s)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(watching, name="auditor-dead-letters")
+            tasks.create_task(self.fencing.follow(), name="auditor-fences")
             tasks.create_task(self._fold(), name="auditor-fold")
 
     async def _fold(self) -> None:
@@ -89,7 +93,8 @@ class Auditor:
                 await self._advance(reader, time.monotonic() - (self._settings.audit_hold_s if caught_up else 0.0))
                 if caught_up:
                     self.truth.matched.knows_every_trade = True
-                    await self.watch.look(reader.ends)
+                    await self.watch.look(partial(self.fencing.ends, reader))
+                    await self.fencing.look(self.truth)
                 await asyncio.wait({pump}, timeout=self._settings.audit_interval_s if caught_up else CATCHING_UP_S)
         finally:
             pump.cancel()
@@ -134,6 +139,7 @@ class Auditor:
             "unreadable": len(verdict.unreadable),
             "breaks_open": verdict.breaks_open,
             "dead_letters": self.dead_letters.total,
+            "fences": self.fencing.raised,
             "sequence_errors": truth.sequence_errors,
             "ledger_sum_e4": truth.accounts.ledger_sum_e4,
             "accounts": len(truth.accounts.accounts),

@@ -32,6 +32,9 @@ class AuditorSettings(Settings):
     audit_fill_max_s: float = Field(
         default=30.0, gt=0, description="a trade must be posted, or be a break, within this time"
     )
+    audit_fence: bool = Field(
+        default=False, description="raise a fence where the ledger is proven broken: the gate's partition stands still"
+    )
     audit_dead_letters_interval_s: float = Field(
         default=3.0, gt=0, description="how often the topics of dead letters are asked whether there are new ones"
     )

@@ -22,6 +22,7 @@ from auditor.domain.compare import DECISIONS, EXECUTION, ORDER, RESULTS
 from auditor.domain.fills import ExecutionTruth, FillMatch
 from auditor.domain.place import Place, Positions
 from auditor.domain.statuses import StatusTruth
+from auditor.proofs import LedgerProofs, Proof
 
 TOPICS: Final[tuple[Topic, ...]] = (RISK_LEDGER, RISK_DECISIONS, ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_BREAKS)
 BLOCK_OFFSETS: Final = 4_096
@@ -119,6 +120,8 @@ class LogTruth:
         self.starts: Positions = {}
         """Where the log began, when it was first read: what stood before is not known."""
         self.chain = ChainVerifier()
+        self.proofs = LedgerProofs()
+        self._reads_every_trade = True
         self.repeated = Findings()
         self.unreadable = Findings()
         self.changed_accounts: set[str] = set()
@@ -192,6 +195,7 @@ class LogTruth:
             self.unreadable.add(
                 f"{message.topic.name} {message.partition}/{message.offset}: {str(error).splitlines()[0]}"
             )
+            self._note_unreadable(message)
             return
         if isinstance(body, LedgerEntry):
             self._take_entry(message, body, now_s)
@@ -212,8 +216,24 @@ class LogTruth:
         self.accounts.apply(entry)
         self.accounts.places[entry.account_id] = Place(message.partition, message.offset, entry.chain_seq or 0)
         self.entries.take(entry.account_id, message, entry.chain_seq or 0)
-        self.matched.posting(entry, now_s)
+        self.matched.posting(entry, now_s, (message.partition, message.offset))
+        self.proofs.entry(message, entry)
         self.changed_accounts.add(entry.account_id)
+
+    def _note_unreadable(self, message: Message) -> None:
+        if message.topic is RISK_LEDGER:
+            self.proofs.unreadable(message.partition)
+        elif message.topic is ORDERS_EXECUTIONS:
+            self._reads_every_trade = False
+
+    def prove(self, before_s: float) -> list[Proof]:
+        """What proves the ledger broken. ``before_s``: every trade that was committed then has been folded."""
+        found = self.matched.take_contradictions()
+        if self._reads_every_trade:
+            found += self.matched.unsaid(before_s)
+        for partition, offset, text in found:
+            self.proofs.add(Proof(partition, offset, text))
+        return list(self.proofs.found.values())
 
     def _take_report(self, message: Message, report: ExecutionReport, now_s: float) -> None:
         is_new = self.executions.add(report, Place(message.partition, message.offset), _has_nul(message))

@@ -26,6 +26,11 @@ test("open breaks and dead letters are as loud as rows that differ", () => {
   expect(both.text).toBe("audit 4 divergent, 2 breaks open, 1 unread · 1 s");
 });
 
+test("a fence that is raised is said, for the gate stands still there", () => {
+  const lamp = auditLamp([row({ "audit.fences": 1, "audit.divergent": 2 })], NOW_MS);
+  expect(lamp).toEqual({ state: "down", text: "audit 2 divergent, gate fenced (1) · 1 s" });
+});
+
 test("an auditor that has not looked for ten seconds is silent, whatever it said last", () => {
   expect(auditLamp([row({}, 10_001)], NOW_MS)).toEqual({ state: "down", text: "audit silent" });
   const still = row({ "audit.looked_ns": (NOW_MS - 11_000) * 1e6 }, 500);

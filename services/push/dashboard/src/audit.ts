@@ -21,8 +21,10 @@ export function auditLamp(rows: Iterable<Health>, nowMs: number): AuditLamp {
   const age = `${Math.max(0, Math.round(ageMs / 1000))} s`;
   const breaks = number(row!, "breaks_open");
   const dead = number(row!, "dead_letters");
+  const fences = number(row!, "fences");
   const unread = number(row!, "unreadable");
   const waiting = [
+    fences && `gate fenced (${fences})`,
     breaks && `${breaks} ${breaks === 1 ? "break" : "breaks"} open`,
     dead && `${dead} dead ${dead === 1 ? "letter" : "letters"}`,
   ].filter(Boolean);

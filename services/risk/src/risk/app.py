@@ -1,6 +1,6 @@
 """Wires the risk service. Nothing is opened before the worker starts."""
 
-from common.contracts.topics import RISK_GATE_CHANGELOG, RISK_LEDGER
+from common.contracts.topics import AUDITOR_FENCES, RISK_GATE_CHANGELOG, RISK_LEDGER
 from common.fleet_app import TidemarkApp
 
 from risk.booking import continues_ledger
@@ -25,6 +25,7 @@ def build(settings: RiskSettings) -> TidemarkApp:
         batch_handler=gate.handle_batch,
         continues={RISK_LEDGER: continues_ledger},
         version=LAYOUT_VERSION,
+        fences=AUDITOR_FENCES,
     )(gate.handle)
     app.watch_dead_letters(INPUTS)
     return app

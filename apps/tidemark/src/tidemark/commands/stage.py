@@ -34,7 +34,7 @@ from tidemark.state import StateDir
 ANSWER_TIMEOUT_S: Final = 5.0
 
 stage = typer.Typer(
-    help="A stage's partitions: show and verify them, discard a store, move an input position.",
+    help="A stage's partitions: show and verify them, discard a store, move an input position, begin anew.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -57,7 +57,7 @@ def show(
     bootstrap: BootstrapOption = None,
     state_dir: StateDirOption = DEFAULT_STATE,
 ) -> None:
-    """Print what each partition stands on: log, positions, lag, owner, store, and what the worker says of it."""
+    """Print what each partition stands on: log, layout, positions, lag, owner, store, what the worker says of it."""
     state = StateDir(state_dir)
     settings, data = _where(state, bootstrap, data_dir)
 
@@ -156,9 +156,7 @@ def seek_input(
         async with operators_log(settings) as log:
             move = await plan(log, named, partition, topic, to)
             console.err.print(escape(move.meaning()))
-            running = await group_members(settings.kafka_bootstrap, named.full)
-            if running:
-                raise console.CommandError(f"{name} runs ({', '.join(running)}): stop its workers first")
+            await _stopped(settings, named)
             if not yes:
                 console.err.print("nothing was done; --yes does it")
                 return
@@ -166,6 +164,47 @@ def seek_input(
             console.out.print(escape(f"{name} reads {topic}/{partition} from {move.to} on"))
 
     console.run(main())
+
+
+@stage.command("begin")
+def begin(
+    name: NameArgument,
+    partition: PartitionOption,
+    yes: YesOption = False,
+    reason: ReasonOption = "",
+    data_dir: DataOption = None,
+    bootstrap: BootstrapOption = None,
+    state_dir: StateDirOption = DEFAULT_STATE,
+) -> None:
+    """Let a partition whose changelog lost rows, and of which there is no store, begin anew.
+
+    The gate's rows are made again from its answers and its ledger, and each entry must come out as it stands there;
+    otherwise nothing is done. Another stage begins without rows, and its inputs are read on from where it was.
+    """
+    from tidemark.beginnings import begin_anew, plan_beginning  # brings in the services
+
+    settings, data = _where(StateDir(state_dir), bootstrap, data_dir)
+
+    async def main() -> None:
+        named = stage_named(name)
+        async with operators_log(settings) as log:
+            await _stopped(settings, named)
+            plan = await plan_beginning(log, named, partition, data)
+            for line in plan.meaning:
+                console.err.print(escape(line))
+            if not yes:
+                console.err.print("nothing was done; --yes does it")
+                return
+            await begin_anew(log, plan, reason)
+            console.out.print(escape(f"{name}/{partition} begins anew"))
+
+    console.run(main())
+
+
+async def _stopped(settings: Settings, named: StageName) -> None:
+    running = await group_members(settings.kafka_bootstrap, named.full)
+    if running:
+        raise console.CommandError(f"{named.full} runs ({', '.join(running)}): stop its workers first")
 
 
 def _where(state: StateDir, bootstrap: str | None, data_dir: Path | None) -> tuple[Settings, Path | None]:
@@ -192,33 +231,44 @@ async def _said(state: StateDir, named: StageName) -> dict[str, Any]:
             page = (await client.get(f"{record.services[app]}/health/ready")).json()
     except (httpx.HTTPError, ValueError):
         return {}
-    found: dict[str, Any] = _partitions(page, f"stage {name}")
+    return said_of_partitions(page, f"stage {name}")
+
+
+def said_of_partitions(page: Any, check: str) -> dict[str, Any]:
+    """Partition → what a ready page says of it; beside its state why it was given up, where it was."""
+    checks = page.get("checks", page) if isinstance(page, dict) else {}
+    detail = checks.get(check, {}) if isinstance(checks, dict) else {}
+    detail = detail.get("detail", detail) or {}
+    found = {number: dict(said) for number, said in detail.get("partitions", {}).items()}
+    for number, reason in detail.get("given_up", {}).items():
+        found.setdefault(number, {})["given_up"] = reason
     return found
 
 
-def _partitions(page: Any, check: str) -> dict[str, Any]:
-    checks = page.get("checks", page) if isinstance(page, dict) else {}
-    detail = checks.get(check, {}) if isinstance(checks, dict) else {}
-    return dict((detail.get("detail", detail) or {}).get("partitions", {}))
+def in_words(worker: Any) -> str:
+    """What the worker says of a partition, in one line."""
+    if not isinstance(worker, dict):
+        return str(worker)
+    given_up = f"given up: {worker['given_up']}" if worker.get("given_up") else ""
+    return "; ".join(filter(None, (worker.get("reason") or worker.get("state", ""), given_up)))
 
 
 def _print(named: StageName, found: list[PartitionState], said: dict[str, Any]) -> None:
-    columns = ("partition", "changelog", "rows", "store", "landmark", "owner", "inputs", "worker")
+    columns = ("partition", "changelog", "rows", "layout", "store", "landmark", "owner", "inputs", "worker")
     table = Table(*columns, box=None)
     for each in found:
         inputs = ", ".join(f"{topic} {at} (lag {each.lag[topic]})" for topic, at in sorted(each.positions.items()))
-        worker = said.get(str(each.number), {})
-        told = worker.get("reason") or worker.get("state", "") if isinstance(worker, dict) else str(worker)
         store = "" if each.store is None else str(each.store)
         cells = (
             str(each.number),
             f"{each.begin}…{each.end}",
             str(each.rows),
+            each.layout,
             store,
             each.landmark,
             each.owner,
             inputs,
-            told,
+            in_words(said.get(str(each.number), {})),
         )
         table.add_row(*map(escape, cells))
     console.out.print(table)

@@ -16,7 +16,7 @@ from streams.model.topics import RAW_SCHEMA as RAW_SCHEMA
 from streams.model.topics import Schema as Schema
 from streams.model.topics import Topic as Topic
 
-from common.contracts import breaks, cancels, events, market, reference, ticks
+from common.contracts import breaks, cancels, events, fences, market, reference, ticks
 from common.contracts.span_ids import ids_of
 
 PARTITIONS: Final = DEFAULT_PARTITIONS
@@ -156,6 +156,17 @@ RUNTIME_OPERATIONS: Final = Topic(
     purpose="what operators did to stages and dead letters, by whom and why",
 )
 
+AUDITOR_FENCES: Final = Topic(
+    "auditor.fences",
+    "stage/partition",
+    _json("fence", fences.Fence),
+    "auditor",
+    partitions=1,
+    cleanup="compact",
+    retention_ms=-1,
+    purpose="partitions that must stand still because what they have written is broken, and who lifted that",
+)
+
 INGEST_FEED_CHANGELOG: Final = changelog_topic("ingest", "feed")
 SIGNALS_MARKET_CHANGELOG: Final = changelog_topic("signals", "market")
 RISK_GATE_CHANGELOG: Final = changelog_topic("risk", "gate")
@@ -180,6 +191,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ORDERS_CANCEL_REPORTS,
     STAGES,
     RUNTIME_OPERATIONS,
+    AUDITOR_FENCES,
     INGEST_FEED_CHANGELOG,
     SIGNALS_MARKET_CHANGELOG,
     RISK_GATE_CHANGELOG,

@@ -55,6 +55,8 @@ class Stage:
     """Of the layout of all changelogged tables' rows; raised with a migration from the one before."""
     migrations: Mapping[int, Migration] = field(default_factory=dict)
     """Version → how its rows become those of the next one."""
+    fences: Topic | None = None
+    """Where an auditor says that partitions must stand still; without it nobody can."""
     missing: frozenset[str] = frozenset()
     """Dead-letter topics that were not created."""
 
@@ -73,6 +75,10 @@ class Stage:
     def task_id(self, partition: int) -> str:
         """Transactional id of the producer that serves this partition and no other."""
         return f"{self.full_name}.{partition}"
+
+    def registered(self, partition: int) -> tuple[Partition, bytes] | None:
+        """Where the register names a partition, and under which key."""
+        return (Partition(self.register.name, 0), self.task_id(partition).encode()) if self.register else None
 
     def process_id(self, worker_id: str) -> str:
         """Transactional id of the producer that serves every partition of a worker."""

@@ -1,6 +1,6 @@
 """The last look before a restored task may work: its state belongs to these logs, and continues what it has written."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from streams.commit.handling import NS_PER_MS
@@ -15,15 +15,24 @@ if TYPE_CHECKING:
 
 
 async def check_restored(
-    log: Log, stage: "Stage", parts: TaskParts, positions: Mapping[str, int], settle_s: float
+    log: Log,
+    stage: "Stage",
+    parts: TaskParts,
+    positions: Mapping[str, int],
+    settle_s: float,
+    strange: Collection[int] = (),
 ) -> None:
     """Notes in ``parts`` what the next commit is to say of the logs.
+
+    ``strange``: offsets at the outputs' ends that an operator knows of as not written by the stage.
 
     Raises Refused; Retriable where the changelog has grown since it was restored: then somebody else owns it, and what
     the logs hold is not what this task has restored.
     """
     try:
-        await _check(log, stage, parts, positions, Patience(settle_s, f"{stage.full_name}."))
+        patience = Patience(settle_s, f"{stage.full_name}.")
+        await _check(log, stage, parts, positions, patience)
+        await _check_outputs(log, stage, parts, patience, strange)
     except Refused as refusal:
         if await log.high_watermark(parts.changelog) > parts.seen:
             raise Retriable(f"{parts.changelog} has grown since it was restored: {refusal}") from refusal
@@ -42,10 +51,20 @@ async def _check(log: Log, stage: "Stage", parts: TaskParts, positions: Mapping[
             await check_beginning(log, register, key, parts.changelog, patience)
         parts.register = register, Record(key, parts.identity.encode(), parts.clock_ns() // NS_PER_MS)
     parts.unrecorded.update(await unrecorded(log, parts.store, [topic.name for topic in stage.inputs]))
+
+
+async def _check_outputs(
+    log: Log, stage: "Stage", parts: TaskParts, patience: Patience, strange: Collection[int]
+) -> None:
     for topic, continues in stage.continues.items():
-        where = Partition(topic.name, partition)
+        where = Partition(topic.name, parts.changelog.number)
         last = await last_record(log, where, patience)
-        try:
-            continues(parts.tables, last)
-        except ValueError as error:
-            raise Refused(f"{where} does not end where the state of {parts.name} does: {error}") from error
+        while True:
+            try:
+                continues(parts.tables, last)
+                break
+            except ValueError as error:
+                if last is None or last.offset not in strange:
+                    text = f"{where} does not end where the state of {parts.name} does: {error}"
+                    raise Refused(text, "begin") from error
+            last = await last_record(log, where, patience, before=last.offset)

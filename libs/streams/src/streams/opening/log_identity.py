@@ -63,7 +63,7 @@ async def check_changelog(log: Log, changelog: Partition, store: Store, start: i
     if begin > start:
         raise Refused(
             f"{changelog} begins at {begin}, and the store has it up to {start}: rows between the two are lost",
-            "verify",
+            "verify" if start else "begin",
         )
     if start:
         await _check_landmark(log, changelog, store.get(LANDMARK_KEY), begin)
@@ -134,13 +134,34 @@ async def check_beginning(log: Log, register: Partition, key: bytes, changelog: 
     async for record in _records(log, register, await log.low_watermark(register), end):
         if record.key == key and record.value is not None:
             raise Refused(
-                f"{changelog} is empty, and {key.decode()} has worked on {record.value.decode()}: rows are lost"
+                f"{changelog} is empty, and {key.decode()} has worked on {record.value.decode()}: rows are lost",
+                "begin",
             )
 
 
-async def last_record(log: Log, partition: Partition, patience: Patience) -> StoredRecord | None:
-    """The last committed record of a partition that nobody else writes to now; None where there is none."""
+async def begun_anew(log: Log, register: Partition, key: bytes, changelog: Partition) -> int | None:
+    """From which offset on the changelog has everything, by an operator's word (``begun``); None: nobody said so."""
+    found: bytes | None = None
+    async for record in _records(
+        log, register, await log.low_watermark(register), await log.last_stable_offset(register)
+    ):
+        if record.key == key:
+            found = record.value
+    identity, _, offset = (found or b"").partition(b" ")
+    return int(offset) if offset and identity.decode() == await log.identity(changelog.topic) else None
+
+
+def begun(identity: str, offset: int) -> bytes:
+    """What the register says of a partition whose rows were written anew, all of them, from an offset on."""
+    return b"%b %d" % (identity.encode(), offset)
+
+
+async def last_record(
+    log: Log, partition: Partition, patience: Patience, before: int | None = None
+) -> StoredRecord | None:
+    """The last committed record, below ``before``, of a partition that nobody else writes to now; None: no record."""
     begin, end = await log.low_watermark(partition), await _settled(log, partition, patience)
+    end = end if before is None else min(end, before)
     reach = TAIL_OFFSETS
     while True:
         start = max(begin, end - reach)

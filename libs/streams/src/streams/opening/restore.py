@@ -14,7 +14,7 @@ from streams.model.message import Message
 from streams.model.tables import Snapshotted
 from streams.model.topics import Topic
 from streams.opening.claims import Claims
-from streams.opening.log_identity import check_changelog, check_meant
+from streams.opening.log_identity import begun_anew, check_changelog, check_meant
 from streams.process.logs import get_logger
 from streams.state.log_rows import LOG_KEY, landmark
 from streams.state.snapshots import SnapshotDirectory
@@ -30,18 +30,35 @@ ROWS_AT_ONCE_MAX: Final = 2_000
 _OFFSET: Final = attrgetter("offset")
 
 
-async def make_usable(log: Log, store: Store, changelog: Partition, end: int) -> None:
+async def make_usable(
+    log: Log, store: Store, changelog: Partition, end: int, register: tuple[Partition, bytes] | None = None
+) -> None:
     """Begins anew where reading on from the store's position would not give what the log has.
 
     A store that was left for longer than compaction keeps tombstones may have rows whose deletion is no longer there to
-    be read. Raises Refused, with the store as it was, where the log is not the one that the store was made from.
+    be read. A changelog without its beginning has all that is needed where an operator has had its rows written anew,
+    which ``register`` (where, and under which key) says. Raises Refused, with the store as it was, where the log is not
+    the one that the store was made from.
     """
     position, age_s = store.changelog_offset(), store.age_s()
     too_old = 0 < position < end and age_s > STORE_AGE_MAX_S
-    await check_changelog(log, changelog, store, 0 if too_old else position, end)
-    if too_old:
+    start = 0 if too_old else position
+    begin = await whole_from(log, changelog, register)
+    is_behind = start < begin
+    await check_changelog(log, changelog, store, begin if is_behind else start, end)
+    if too_old or is_behind:
         _log.warning("store_too_old", changelog=str(changelog), log_end=end, store=position, age_s=round(age_s))
         store.wipe()
+    if is_behind:
+        store.write([], begin)
+
+
+async def whole_from(log: Log, changelog: Partition, register: tuple[Partition, bytes] | None) -> int:
+    """The oldest offset of a changelog that lost its beginning, and has all that is needed all the same; else 0."""
+    if register is None or not (begin := await log.low_watermark(changelog)):
+        return 0
+    said = await begun_anew(log, *register, changelog)
+    return begin if said is not None and begin <= said else 0
 
 
 class ChangelogCopy:

@@ -23,6 +23,7 @@ INBOX = Gauge("tidemark_stage_inbox_records", "Input records waiting", (*_TASK, 
 POSITION = Gauge("tidemark_stage_position_records", "Next offset to read, as committed", (*_TASK, "topic"))
 STANDBY_LAG = Gauge("tidemark_stage_standby_lag_records", "Changelog offsets that the standby is behind", _TASK)
 REFUSED = Gauge("tidemark_stage_refused", "1 while the partition stands still: its state and the log disagree", _TASK)
+FENCED = Gauge("tidemark_stage_fenced", "1 while the partition stands still by a fence of the auditor", _TASK)
 STORES_DISCARDED = Counter("tidemark_stage_stores_discarded_total", "Damaged stores, made anew from the log", _TASK)
 GIVEN_UP = Gauge("tidemark_stage_given_up", "1 for a partition that this worker's store cannot serve", _TASK)
 UNSTABLE = Gauge(

@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +23,6 @@ from streams.model.declaration import Stage
 from streams.model.errors import Fatal, Fenced, LogError, Newer, Refused, Retriable
 from streams.model.log import Log, Partition
 from streams.model.tables import GlobalTable
-from streams.model.topics import Topic
 from streams.process import metrics
 from streams.process.backoff import Backoff
 from streams.process.logs import get_logger
@@ -31,6 +31,7 @@ from streams.stage.given_up import GivenUp
 from streams.stage.progress import Progress
 from streams.stage.standby import Standby, Standbys
 from streams.stage.task import Task
+from streams.state.fences import FenceRaised, FenceView, stand_still, unless_fenced
 from streams.state.globals import GlobalFollower
 from streams.state.store import RocksStore, Store, destroy
 from streams.state.store_errors import UndecodableRow
@@ -64,6 +65,7 @@ class StageRunner:
         open_store: Callable[[Path], Store] = RocksStore,
         clock_ns: Callable[[], int] = time.time_ns,
         discard: Callable[[Path], None] = destroy,
+        fences: FenceView | None = None,
     ) -> None:
         self.stage = stage
         self.tasks: dict[int, Task] = {}
@@ -75,6 +77,7 @@ class StageRunner:
         self._clock_ns = clock_ns
         self._running: dict[int, asyncio.Task[None]] = {}
         self._discard = discard
+        self._fences = fences
         self.standbys = Standbys(lambda p: Standby(self.stage, p, log, settings, open_store, discard))
         self.given_up = GivenUp(stage, settings, open_store, discard)
         self._failure: asyncio.Future[None] | None = None
@@ -138,6 +141,11 @@ class StageRunner:
             self._running[partition] = asyncio.create_task(self._keep(partition), name=name)
         self.standbys.start(followed)
 
+    def fenced(self) -> int:
+        """How many partitions of this process stand still by a fence."""
+        fences, stage = self._fences, self.stage.full_name
+        return sum(fences.of(stage, partition) is not None for partition in self._running) if fences else 0
+
     @property
     def keeps_standbys(self) -> bool:
         """Bulk state is no copy of a changelog: a stage with some has none."""
@@ -174,13 +182,17 @@ class StageRunner:
                 self._discard,
                 self._lane,
                 self._lives,
+                self._fences,
             )
             self.tasks[partition] = task
             try:
-                await self._run(task)
+                await unless_fenced(self._fences, self.stage.full_name, partition, partial(self._run, task))
             except (Fenced, Retriable, OSError) as error:
                 strict = strict or isinstance(error, UndecodableRow)
                 await asyncio.sleep(self._reopens(task, error, backoff))
+            except FenceRaised as raised:
+                task.progress = Progress("fenced", reason=str(raised))
+                await stand_still(self._fences, raised, self.stage.app, self.stage.name, partition)
             except Refused as refusal:
                 reason = f"{refusal}; {self._remedy(refusal, partition)}"
                 if isinstance(refusal, Newer):
@@ -211,7 +223,7 @@ class StageRunner:
 
     def _remedy(self, refusal: Refused, partition: int) -> str:
         command, *more = refusal.remedy.split(" ")
-        which = [f"--partition {partition}"] if more else []
+        which = [f"--partition {partition}"] if more or command == "begin" else []
         return f"see `{' '.join(['tidemark stage', command, self.stage.full_name, *more, *which])}`"
 
     def _refuse(self, task: Task, reason: str, before: str) -> None:
@@ -244,7 +256,9 @@ class StageService(mode.Service):  # type: ignore[misc]
         self._membership: Membership | None = None
         self._followers = [GlobalFollower(table, self._kafka) for table in stage.globals()]
         shared = {follower.view.declaration.name: follower.view for follower in self._followers}
-        self._runner = StageRunner(stage, settings, self._kafka, shared, publisher)
+        if fences := FenceView(stage.fences) if stage.fences else None:
+            self._followers.append(GlobalFollower(fences.declaration, self._kafka, fences))
+        self._runner = StageRunner(stage, settings, self._kafka, shared, publisher, fences=fences)
         self._topics = TopicCheck(stage.app, stage.name, topics_of(stage), self._kafka, settings.topics_interval_s)
         self._blocks = BlockWatch(self._kafka, stage.app, stage.full_name, settings.blocked_after_s)
         self._resets = ResetWatch(stage.full_name)
@@ -252,7 +266,7 @@ class StageService(mode.Service):  # type: ignore[misc]
     async def on_start(self) -> None:
         await self._kafka.start()
         stage = self.stage
-        await self._have_register()
+        await self._have_own_topics()
         await self._topics.look()
         self._runner.stage = replace(stage, missing=await self._missing_dead_letters())
         for follower in self._followers:
@@ -266,14 +280,13 @@ class StageService(mode.Service):  # type: ignore[misc]
         self.add_future(self._topics.keep_looking())
         self.add_future(self._blocks.keep_looking())
 
-    async def _have_register(self) -> None:
-        """The register is the runtime's own: it is made where an older topics job did not."""
-        if (register := self.stage.register) is None:
-            return
-        try:
-            await self._kafka.partition_count(register.name)
-        except Fatal:
-            await create_beside(self._settings.kafka_bootstrap, register, self.stage.changelog.name)
+    async def _have_own_topics(self) -> None:
+        """The register and the fences are the runtime's own: they are made where an older topics job did not."""
+        for topic in filter(None, (self.stage.register, self.stage.fences)):
+            try:
+                await self._kafka.partition_count(topic.name)
+            except Fatal:
+                await create_beside(self._settings.kafka_bootstrap, topic, self.stage.changelog.name)
 
     async def _missing_dead_letters(self) -> frozenset[str]:
         """A stage runs without them until it meets poison; but no marker can be written to what is not there."""
@@ -353,7 +366,9 @@ class StageService(mode.Service):  # type: ignore[misc]
         trouble = membership.trouble() if membership else ""
         wanted = membership.assigned.served if membership else frozenset()
         served = all(p in tasks and tasks[p].progress.state == "running" for p in wanted)
-        blocked = self._blocks.of({topic.name for topic in (*self.stage.inputs, *self._shared_topics())})
+        blocked = self._blocks.of(
+            {topic.name for topic in (*self.stage.inputs, *(table.topic for table in self.stage.globals()))}
+        )
         detail = {
             "globals_waiting": waiting,
             "partitions": partitions,
@@ -363,12 +378,10 @@ class StageService(mode.Service):  # type: ignore[misc]
             "strangers": membership.strangers if membership else (),
             "blocked": blocked,
             "given_up": self._runner.given_up.page(),
+            "fenced": self._runner.fenced(),
         }
         sound = not self._topics.dangers and not trouble and not blocked
         return not waiting and joined and served and sound, detail
-
-    def _shared_topics(self) -> list[Topic]:
-        return [table.topic for table in self.stage.globals()]
 
 
 def topics_of(stage: Stage) -> list[Expected]:
@@ -378,5 +391,5 @@ def topics_of(stage: Stage) -> list[Expected]:
         *(Expected(topic) for topic in (*stage.inputs, *stage.outputs, *shared)),
         Expected(stage.changelog, holds_state=True),
         *(Expected(topic.dead_letter_topic, needed=False) for topic in stage.inputs),
-        *([Expected(stage.register, holds_state=True, needed=False)] if stage.register else ()),
+        *(Expected(topic, holds_state=True, needed=False) for topic in (stage.register, stage.fences) if topic),
     ]

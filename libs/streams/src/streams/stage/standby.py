@@ -77,7 +77,8 @@ class Standby:
         changelog = Partition(self.stage.changelog.name, self.partition)
         store = self.open_store(self._path)
         try:
-            await make_usable(self.log, store, changelog, await self.log.high_watermark(changelog))
+            end = await self.log.high_watermark(changelog)
+            await make_usable(self.log, store, changelog, end, self.stage.registered(self.partition))
             copy = ChangelogCopy(self.log, changelog, store, check=self.stage.row_check())
             try:
                 await self._copy(copy, backoff)

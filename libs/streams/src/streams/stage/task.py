@@ -22,7 +22,7 @@ from streams.opening.continuity import check_restored
 from streams.opening.layout import settle_layout
 from streams.opening.log_identity import check_input
 from streams.opening.ownership import Taking
-from streams.opening.restore import ChangelogCopy, Rebuild, decodable, make_usable
+from streams.opening.restore import ChangelogCopy, Rebuild, decodable, make_usable, whole_from
 from streams.process import metrics
 from streams.process.failpoints import passing
 from streams.process.logs import get_logger
@@ -31,6 +31,7 @@ from streams.stage.batch_size import BatchSize
 from streams.stage.inbox import Inbox
 from streams.stage.progress import Meter, Progress
 from streams.stage.task_clock import TaskClock
+from streams.state.fences import NO_PLACES, FenceView
 from streams.state.log_rows import log_key
 from streams.state.overlay import TaskTables
 from streams.state.snapshots import SnapshotDirectory
@@ -67,6 +68,7 @@ class Task:
     """The lane of all tasks of the process; without one the task has a lane of its own."""
     lives: Callable[[str], bool] = lambda _owner: True
     """Whether an owner may still give a partition back."""
+    fences: FenceView | None = None
     progress: Progress = field(default_factory=Progress)
     positions: dict[str, int] = field(default_factory=dict)
     running_since_s: float | None = None
@@ -101,8 +103,11 @@ class Task:
     async def _discard_store(self, damage: CorruptStore) -> None:
         """Raises Refused where the changelog does not go back to the beginning: nothing else has those rows."""
         changelog = Partition(self.stage.changelog.name, self.partition)
-        if begin := await self.log.low_watermark(changelog):
-            raise Refused(f"{damage}; {changelog} begins at {begin}, so a new store cannot be made from it") from damage
+        begin = await self.log.low_watermark(changelog)
+        if begin and not await whole_from(self.log, changelog, self.stage.registered(self.partition)):
+            raise Refused(
+                f"{damage}; {changelog} begins at {begin}, so a new store cannot be made from it", "begin"
+            ) from damage
         _log.error("store_discarded", stage=self.stage.full_name, partition=self.partition, error=str(damage))
         metrics.STORES_DISCARDED.labels(*self._labels).inc()
         self.discard(self._path / "store")
@@ -169,7 +174,7 @@ class Task:
         began = time.monotonic()
         end = await self.log.high_watermark(parts.changelog)
         passing("open.2.watermark-read")
-        await make_usable(self.log, parts.store, parts.changelog, end)
+        await make_usable(self.log, parts.store, parts.changelog, end, self.stage.registered(self.partition))
         taking, rows = await self._take(lane, session)
         await settle_layout(self.log, self.stage, parts, lambda: self._seat(taking), session.write)
         self.positions = dict(positions_of(parts.store))
@@ -181,7 +186,8 @@ class Task:
             await rebuild.run(bulk, self._snapshots, self.positions)
             self._snapshot_due_s = time.monotonic() + bulk.interval_s
         passing("open.3.restored")
-        await check_restored(self.log, self.stage, parts, self.positions, self.settings.settle_timeout_ms / 1000)
+        known = self.fences.known(self.stage.full_name, self.partition) if self.fences else NO_PLACES
+        await check_restored(self.log, self.stage, parts, self.positions, self.settings.settle_timeout_ms / 1000, known)
         passing("open.4.verified")
         seconds = time.monotonic() - began
         metrics.RESTORED_ROWS.labels(*self._labels).inc(rows)

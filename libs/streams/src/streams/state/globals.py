@@ -34,18 +34,21 @@ class GlobalView:
             self._rows.pop(key, None)
             return
         try:
-            decoded: Any = self.declaration.topic.schema.decode(value)
+            self._take(key, value, partition, offset)
         except ValueError as error:
             _log.error("global_row_refused", topic=self.declaration.topic.name, offset=offset, error=str(error))
-            return
+
+    def _take(self, key: bytes, value: bytes, partition: int, offset: int) -> None:
+        """Raises ValueError where the record is none of the topic's."""
+        decoded: Any = self.declaration.topic.schema.decode(value)
         self._rows[key] = GlobalRow(decoded, partition, offset)
 
 
 class GlobalFollower:
     """Reads the topic of one global table for ever; ``complete`` is set once it has caught up for the first time."""
 
-    def __init__(self, declaration: Global, log: Log) -> None:
-        self.view = GlobalView(declaration)
+    def __init__(self, declaration: Global, log: Log, view: GlobalView | None = None) -> None:
+        self.view = view or GlobalView(declaration)
         self.complete = asyncio.Event()
         self._log = log
         self._topic = declaration.topic

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from common.contracts.breaks import BreakResolution, ExecutionBreak
-from common.contracts.events import EntryKind, ExecType, ExecutionReport, LedgerEntry
+from common.contracts.events import CASH, Book, EntryKind, ExecType, ExecutionReport, LedgerEntry
 from common.contracts.views import FILLS_RETAINED
 from common.ledger.rows import ExecutionRow, execution_row
 
@@ -26,6 +26,13 @@ REFUSED_MAX: Final = 1_000
 """Breaks remembered, in case their reports are read later than they."""
 
 
+def moved_by(entry: LedgerEntry) -> tuple[int, int]:
+    """Shares and cash of the account that an entry moves."""
+    own = [posting for posting in entry.postings if posting.book in (Book.AVAILABLE, Book.RESERVED)]
+    cash_e4 = sum(posting.amount for posting in own if posting.asset == CASH)
+    return sum(posting.amount for posting in own if posting.asset != CASH), cash_e4
+
+
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     """A trade that is in no book yet, or a posting whose trade was not read yet."""
@@ -33,6 +40,16 @@ class _Waiting:
     execution_id: str
     order_id: str
     since_s: float
+    moved: tuple[int, int]
+    """Shares and cash of the account."""
+    place: tuple[int, int]
+    """Partition and offset of the report, or of the entry."""
+    by_hand: bool = False
+
+
+def _said(place: tuple[int, int], report: ExecutionReport, now_s: float) -> _Waiting:
+    row = execution_row(report)
+    return _Waiting(report.execution_id, report.order_id, now_s, (row.shares, row.cash_e4), place)
 
 
 class ExecutionTruth:
@@ -128,32 +145,43 @@ class FillMatch:
         self._trades: dict[tuple[int, int], _Waiting] = {}
         self._places: dict[str, tuple[int, int]] = {}
         self._postings: dict[str, _Waiting] = {}
-        self._settled: set[str] = set()
+        self._contradictions: list[tuple[int, int, str]] = []
 
     def trade(self, place: tuple[int, int], report: ExecutionReport, is_new: bool, now_s: float) -> None:
         """A report of the venue at (partition, offset) of ``orders.executions``; ``is_new``: its id was not used."""
-        if report.exec_type is not ExecType.TRADE:
+        if (posting := self._postings.pop(report.execution_id, None)) is not None:
+            if posting.order_id == report.order_id:
+                self._compare(_said(place, report, now_s), posting)
             return
-        if self._postings.pop(report.execution_id, None) is not None:
+        if report.exec_type is not ExecType.TRADE:
             return
         if not is_new and report.execution_id not in self._places:
             return  # sent again; where it says something else, the gate opens a break, which is counted
         if f"{place[0]}-{place[1]}" in self.open_breaks:
             return
-        self._trades[place] = _Waiting(report.execution_id, report.order_id, now_s)
+        self._trades[place] = _said(place, report, now_s)
         self._places.setdefault(report.execution_id, place)
 
-    def posting(self, entry: LedgerEntry, now_s: float) -> None:
-        """An entry of the ledger; one that posts a trade settles it."""
+    def posting(self, entry: LedgerEntry, now_s: float, at: tuple[int, int] = (0, 0)) -> None:
+        """An entry of the ledger, at (partition, offset); one that posts a trade settles it."""
         if entry.kind is not EntryKind.POST or entry.execution_id is None:
             return
+        order_id, by_hand = entry.order_id or "", entry.command_id is not None
+        posting = _Waiting(entry.execution_id, order_id, now_s, moved_by(entry), at, by_hand)
         place = self._places.pop(entry.execution_id, None)
         if place is not None:
-            self._trades.pop(place, None)
+            trade = self._trades.pop(place, None)
+            if trade is not None and trade.order_id == order_id:
+                self._compare(trade, posting)
         elif not self.knows_every_trade:
             return
         elif entry.execution_id not in self._executions and entry.execution_id not in self.open_breaks.values():
-            self._postings[entry.execution_id] = _Waiting(entry.execution_id, entry.order_id or "", now_s)
+            self._postings[entry.execution_id] = posting
+
+    def _compare(self, trade: _Waiting, posting: _Waiting) -> None:
+        if not posting.by_hand and trade.moved != posting.moved:
+            text = f"{trade.execution_id} of {trade.order_id} moved {trade.moved}, and {posting.moved} was posted"
+            self._contradictions.append((*posting.place, text))
 
     def refusal(self, body: ExecutionBreak | BreakResolution) -> None:
         """A break was opened: its report is accounted for. Or it was resolved."""
@@ -165,6 +193,16 @@ class FillMatch:
         waiting = self._trades.pop((int(partition), int(offset)), None)
         if waiting is not None:
             self._places.pop(waiting.execution_id, None)
+
+    def take_contradictions(self) -> list[tuple[int, int, str]]:
+        """Postings that differ from their trade, since somebody asked: where they stand, and how they do."""
+        taken, self._contradictions = self._contradictions, []
+        return taken
+
+    def unsaid(self, before_s: float) -> list[tuple[int, int, str]]:
+        """Postings of the gate's own, read before then, whose trade was not read: where they stand, and of what."""
+        waiting = [w for w in self._postings.values() if not w.by_hand and w.since_s < before_s]
+        return [(*w.place, f"{w.execution_id} of {w.order_id} is posted, and no venue has said it") for w in waiting]
 
     def overdue(self, now_s: float, bound_s: float, not_before_s: float = 0.0) -> tuple[int, list[str]]:
         """How many have waited too long, and the first in words. None has waited since before ``not_before_s``."""
