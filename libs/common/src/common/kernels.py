@@ -41,12 +41,14 @@ def cache_dir(domain: Path, configured: str = CONFIGURED) -> Path:
     return wanted
 
 
-def compiler(domain: Path) -> Callable[[Any], Any]:
+def compiler(domain: Path, *parts: str) -> Callable[[Any], Any]:
     """A decorator for the entry points in the modules of ``domain``.
 
-    Without the numba runtime: kernels allocate nothing, and passing arrays on counts no references.
+    ``parts`` name what else is compiled into them. Without the numba runtime: kernels allocate nothing, and passing arrays on counts no references.
     """
-    directory = str(cache_dir(domain))
+    below = cache_dir(domain).joinpath(*parts)
+    below.mkdir(parents=True, exist_ok=True)
+    directory = str(below)
     compile_ = njit(cache=True, nogil=True, _nrt=False)
 
     def kernel(function: Any) -> Any:

@@ -1,9 +1,8 @@
 """Settings of the risk service, read from ``TIDEMARK_*`` environment variables."""
 
-from dataclasses import replace
-
 from common.contracts.values import INT64_MAX, Symbol
 from common.runtime.settings import Settings
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field
 
 from risk.domain.gate import Limits

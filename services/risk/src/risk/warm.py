@@ -3,18 +3,19 @@
 from collections import deque
 
 import numpy as np
+from common.checks.check import CheckChain
 from common.columns import Column, RecordColumns
 
-from risk.domain.answer_kernel import ENTRY_CHARS, write_links
-from risk.domain.gate_kernel import ACCOUNT, LEVEL, MARKET, POSITION, RUN, SIDE, Inputs, decide_all
+from risk.domain.answer_kernel import ENTRY_CHARS, TEXTS, write_links
+from risk.domain.gate_kernel import ACCOUNT, LEVEL, LIMITS, MARKET, POSITION, RUN, SIDE, Decider, Inputs
 from risk.domain.intent_kernel import read_intents
 
 
-def warm() -> None:
+def warm(gate: CheckChain) -> None:
     """Asks about one intent of nobody's. Takes some seconds the first time on a machine, milliseconds afterwards."""
     intents = read_intents([b"{}"], [b"nobody"])
     first = np.zeros(1, np.int64)
-    decide_all(
+    Decider(gate).decide_all(
         Inputs(
             intents.text,
             intents.rows,
@@ -27,6 +28,8 @@ def warm() -> None:
             np.zeros(0, LEVEL),
             first,
             np.zeros(1, MARKET),
+            np.zeros(1, LIMITS),
+            np.zeros(1, TEXTS),
             np.frombuffer(b"", np.uint8),
             np.zeros(1, RUN),
             first,

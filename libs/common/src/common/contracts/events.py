@@ -4,6 +4,7 @@ Keys are account ids (symbols on ``venue.orders``). Every ``*_ns`` is nanosecond
 1e-4 currency units. Money is two-phase: accept = reserve, fill = post, cancel, reject and expire = void.
 """
 
+import re
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
@@ -120,6 +121,9 @@ RiskCommand = Annotated[SetAccount | Fund | Withdraw | ResolveBreak, Field(discr
 # --- risk.decisions -----------------------------------------------------------------------------------------------
 
 
+_FOREIGN_CODE: Final = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
+
+
 class ReasonCode(StrEnum):
     """Why the gate said no; closed. The numbers compared stand in ``Decision.compared``."""
 
@@ -146,6 +150,15 @@ class ReasonCode(StrEnum):
     COMMAND_INVALID = "COMMAND_INVALID"
     BREAK_UNKNOWN = "BREAK_UNKNOWN"
     BREAK_RESOLVED = "BREAK_RESOLVED"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "ReasonCode | None":
+        """The code of a check from a package outside the services, or of a newer release: read as it is written."""
+        if not isinstance(value, str) or _FOREIGN_CODE.fullmatch(value) is None:
+            return None
+        code = str.__new__(cls, value)
+        code._name_ = code._value_ = value
+        return code
 
 
 TRANSIENT_REASONS: Final = frozenset({ReasonCode.INSTRUMENT_HALTED, ReasonCode.MARK_MISSING, ReasonCode.MARK_STALE})
