@@ -62,6 +62,7 @@ schemas: sync ## Exports the contracts to libs/common/schemas and docs/topics.md
 	@$(RUN) python -m common.contracts.schemas
 	@$(RUN) python -m tidemark.row_layouts
 	@$(RUN) python -m common.contracts.topic_documentation
+	@$(RUN) python -m risk.reasons services/risk/README.md
 
 .PHONY: bench
 bench: sync ## Measures decode, books and the online path; prints figures and how each clock was read

@@ -8,6 +8,7 @@ from common.contracts.values import Side
 from common.runtime.message import Message, Output
 from common.runtime.tables import Tables
 
+from risk import metrics
 from risk.booking import answer, book, keep
 from risk.domain.account import AccountRow, OrderRow, PositionRow, intent_conflict
 from risk.domain.gate import AccountState, Denial, Market, Verdict, decide
@@ -70,6 +71,7 @@ def deny(
     message: Message, intent: Intent, tables: Tables, denial: Denial, market: Market, account_seq: int, now_ns: int
 ) -> bytes:
     """The decision on an intent that is denied. Its id is used."""
+    metrics.DENIALS.labels(denial.check, denial.reason).inc()
     row = _order_row(intent, Verdict(denial), market, account_seq, now_ns)
     tables.changelogged("orders").put(order_key(f"{intent.account_id}.{intent.client_order_id}"), row)
     return _decision(message, intent, row)

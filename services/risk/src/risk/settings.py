@@ -53,6 +53,9 @@ class RiskSettings(Settings):
     id_retention_days: int = Field(
         default=7, ge=1, description="client order, command and execution ids are remembered this long, at least"
     )
+    checks: list[str] = Field(
+        default=[], description="JSON: names of installed checks that stand behind the gate's own, in their order"
+    )
     unsaid_state_trades: bool = Field(
         default=False, description="trade instruments of which the feed never said a trading state"
     )

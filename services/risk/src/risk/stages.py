@@ -25,6 +25,7 @@ from common.runtime.blocks import Answers
 from common.runtime.message import Message, Output, View
 from common.runtime.tables import Tables, Verify
 
+from risk import metrics
 from risk.booking import answer, book, keep
 from risk.breaks import break_view, break_views, resolve_break
 from risk.domain.account import (
@@ -68,6 +69,8 @@ class Gate:
         self._markets = MarketReader(limits)
         self._gate = gate
         self._decider = Decider(gate)
+        for check in gate.checks:
+            metrics.DENIALS.labels(check.name, check.reason)  # so that each is there before it has denied anything
 
     def handle(self, message: Message, tables: Tables, now_ns: int) -> list[Output]:
         """One message."""

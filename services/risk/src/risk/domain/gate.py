@@ -64,6 +64,8 @@ class Denial(msgspec.Struct, frozen=True, gc=False):
 
     reason: ReasonCode
     compared: dict[str, int]
+    check: str = ""
+    """Name of the gate's check that says so; empty where none does."""
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
@@ -156,4 +158,4 @@ def decide(order: Order, account: AccountState, symbol: Listed, now_ns: int, gat
 def denial_of(gate: CheckChain, number: int, case: Case) -> Denial:
     """What the check of this number says of a case that it denies."""
     check = gate.checks[number]
-    return Denial(check.reason, check.compared(case))
+    return Denial(check.reason, check.compared(case), check.name)
