@@ -2,8 +2,8 @@
 
     make bench ARGS="checks [--extra 20] [--intents N] [--batch N] [--rounds N]"
 
-No broker: the handler over tables in memory, in batches, as ``gate_domain`` has it one by one. The gates take turns, and
-of each the best batch counts, which neighbours on the machine disturb least. A figure of the compiled gate is what
+No broker: the handler over tables in memory, in batches, as ``gate_domain`` has it one by one. The gates take turns,
+and of each the best batch counts, which neighbours on the machine disturb least. A figure of the compiled gate is what
 deciding, reserving and writing the answers takes.
 """
 
@@ -62,7 +62,7 @@ def _dummy(number: int) -> Check:
 
 
 def batches_s(chain: CheckChain, options: argparse.Namespace) -> tuple[list[float], list[float]]:
-    """CPU seconds of each batch: in the compiled gate, and in the handler. The first batch compiles, and does not count."""
+    """CPU seconds of each batch, in the compiled gate and in the handler. The first one compiles, and does not count."""
     tables, store = open_tables()
     gate = Gate(Limits(), 7 * DAY_NS, chain)
     gate._decider = decider = TimedDecider(chain)

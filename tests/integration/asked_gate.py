@@ -66,7 +66,9 @@ def description() -> dict[str, Any]:
     settings, verdicts = OrdersSettings(), Verdicts(1)
     nothing: Any = None
     reads = Reads(Queries(nothing), Recent(1), nothing)
-    document: dict[str, Any] = create_api(Desk(nothing, verdicts, settings, lambda: True, nothing), reads, settings).openapi()
+    document: dict[str, Any] = create_api(
+        Desk(nothing, verdicts, settings, lambda: True, nothing), reads, settings
+    ).openapi()
     return document
 
 

@@ -91,5 +91,3 @@ def test_guide_when_its_commands_are_run_then_the_table_has_the_check() -> None:
     assert done.returncode == 0, done.stderr
     assert "| `cash_share` | `CASH_SHARE_TOO_LARGE` |" in done.stdout
     assert block("toml").splitlines()[1] in (ROOT / "examples" / "pyproject.toml").read_text("utf-8").splitlines()
-
-

@@ -38,7 +38,11 @@ def decided(order: OrderIntent, account: AccountState, market: Market, limits: L
         ({"qty": 5}, FUNDED, Limits(order_notional_max_e4=500 * E4)),
         ({}, AccountState(ACTIVE, None, open_sell_price_e4=100 * E4 + 100), Limits()),
         ({}, AccountState(ACTIVE, None, open_sell_price_e4=1), Limits(self_cross_denied=False)),
-        ({}, AccountState(ACTIVE, None, open_sell_price_e4=1), Limits(by_symbol={"ACME": Limits(self_cross_denied=False)})),
+        (
+            {},
+            AccountState(ACTIVE, None, open_sell_price_e4=1),
+            Limits(by_symbol={"ACME": Limits(self_cross_denied=False)}),
+        ),
         (
             {"side": Side.SELL},
             AccountState(AccountRow(AccountStatus.ACTIVE, INT64_MAX - 10**9 - 1, 0, 0, 1), PositionRow(10)),

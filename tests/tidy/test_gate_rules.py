@@ -55,13 +55,18 @@ def decisions_in(function: ast.AST) -> Iterator[ast.AST]:
     for each in ast.walk(function):
         if isinstance(each, ast.Compare) and fields_in(each, made):
             yield each
-        elif isinstance(each, ast.If | ast.IfExp | ast.While | ast.Assert) and fields_in(each.test, made) - KIND_OF_ORDER:
+        elif (
+            isinstance(each, ast.If | ast.IfExp | ast.While | ast.Assert) and fields_in(each.test, made) - KIND_OF_ORDER
+        ):
             yield each.test
         elif isinstance(each, ast.BoolOp) and fields_in(each, made) - KIND_OF_ORDER:
             yield each
-        elif isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute) and each.func.attr in CHOOSING:
-            if any(fields_in(argument, made) for argument in each.args):
-                yield each
+        elif isinstance(each, ast.Call) and chooses(each) and any(fields_in(argument, made) for argument in each.args):
+            yield each
+
+
+def chooses(call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Attribute) and call.func.attr in CHOOSING
 
 
 def rules_outside_the_tuple(path: str, text: str) -> Iterator[str]:
@@ -82,7 +87,7 @@ def products_before_their_bound(checks: Sequence[Check]) -> Iterator[str]:
                 continue
             bound = PRODUCTS.get(function.__name__)
             if bound is None:
-                yield f"{each.name} multiplies in {function.__name__}: divide, or name the check that bounds the product"
+                yield f"{each.name} multiplies in {function.__name__}: divide, or name the check that bounds it"
             elif bound not in before:
                 yield f"{each.name} asks {function.__name__} before {bound.name} has bounded it"
 
@@ -91,7 +96,11 @@ def multiplies(function: FunctionType) -> bool:
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     body = next(each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef))
     growing = (ast.Mult, ast.Pow, ast.LShift)
-    return any(isinstance(each, ast.BinOp | ast.AugAssign) and isinstance(each.op, growing) for each in body.body for each in ast.walk(each))
+    return any(
+        isinstance(each, ast.BinOp | ast.AugAssign) and isinstance(each.op, growing)
+        for each in body.body
+        for each in ast.walk(each)
+    )
 
 
 def test_bulk_code_when_read_then_it_decides_nothing(files: Mapping[str, str]) -> None:

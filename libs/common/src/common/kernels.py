@@ -44,7 +44,9 @@ def cache_dir(domain: Path, configured: str = CONFIGURED) -> Path:
 def compiler(domain: Path, *parts: str) -> Callable[[Any], Any]:
     """A decorator for the entry points in the modules of ``domain``.
 
-    ``parts`` name what else is compiled into them. Without the numba runtime: kernels allocate nothing, and passing arrays on counts no references.
+    ``parts`` name what else is compiled into them.
+
+    Without the numba runtime: kernels allocate nothing, and passing arrays on counts no references.
     """
     below = cache_dir(domain).joinpath(*parts)
     below.mkdir(parents=True, exist_ok=True)

@@ -249,9 +249,7 @@ def _decisions(decided: Decided, others: Sequence[bytes]) -> Column:
     elsewhere = ~decided.orders["accepted"]
     ends[elsewhere] = length + np.cumsum(lengths)
     begins[elsewhere] = ends[elsewhere] - lengths
-    return Column(
-        np.concatenate((decided.decisions[:length], np.frombuffer(b"".join(others), np.uint8))), begins, ends
-    )
+    return Column(np.concatenate((decided.decisions[:length], np.frombuffer(b"".join(others), np.uint8))), begins, ends)
 
 
 def _linked(decided: Decided, tables: Tables, last: ChainRow) -> Column:

@@ -36,7 +36,9 @@ class RiskSettings(Settings):
     market_collar_bps: int = Field(
         default=500, ge=0, lt=10_000, description="how far beyond the quote a MARKET order may trade, in 1/10,000"
     )
-    mark_max_age_ms: int = Field(default=5_000, ge=1, description="a mark is stale when its clock is older than this")
+    mark_max_age_ms: int = Field(
+        default=5_000, ge=1, le=INT64_MAX // NS_PER_MS, description="a mark is stale when its clock is older than this"
+    )
     order_notional_max_e4: int = Field(
         default=500_000_000_000, ge=1, le=INT64_MAX, description="price times quantity of one order at most"
     )

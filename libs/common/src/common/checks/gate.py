@@ -162,8 +162,8 @@ def price_bound_known(case: Case) -> bool:
 
 @check(
     ReasonCode.PRICE_OUTSIDE_COLLAR,
-    "a LIMIT BUY too far above the offer or a LIMIT SELL too far below the bid; above or below the last sale where that "
-    "side is empty (SEC rule 15c3-5, erroneous orders). Far away and passive is no concern of this rule",
+    "a LIMIT BUY too far above the offer or a LIMIT SELL too far below the bid; above or below the last sale where "
+    "that side is empty (SEC rule 15c3-5, erroneous orders). Far away and passive is no concern of this rule",
     limit_price_e4=lambda case: case.order.limit_price_e4,
     ask_e4=lambda case: case.market.ask_e4 if not case.order.sell and case.market.ask_e4 > 0 else None,
     bid_e4=lambda case: case.market.bid_e4 if case.order.sell and case.market.bid_e4 > 0 else None,

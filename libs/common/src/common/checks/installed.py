@@ -30,7 +30,9 @@ def installed(names: Sequence[str]) -> tuple[Check, ...]:
             raise CheckUnavailable(f"check {name!r} is installed {len(here)} times, not once; installed are {has}")
         made = here[0].load()
         if not isinstance(made, Check):
-            raise CheckUnavailable(f"check {name!r} is {here[0].value}, which was not made by common.checks.check.check")
+            raise CheckUnavailable(
+                f"check {name!r} is {here[0].value}, which was not made by common.checks.check.check"
+            )
         found.append(made)
     return tuple(found)
 

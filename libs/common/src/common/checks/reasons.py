@@ -9,7 +9,7 @@ from common.contracts.events import ReasonCode
 
 
 class Denied(NamedTuple):
-    """``numbers``: names in ``compared``, with the unit in each; ``check``: empty where no check of the gate says it."""
+    """``numbers``: names in ``compared``, with the unit in each. ``check`` is empty where no check says it."""
 
     check: str
     reason: ReasonCode

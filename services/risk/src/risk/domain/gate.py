@@ -123,9 +123,7 @@ def _with_prices(market: MarketFields, limits: Limits) -> MarketFields:
 
 def order_fields(order: Order) -> OrderFields:
     price_e4 = order.limit_price_e4
-    return OrderFields(
-        order.qty, price_e4 or 0, order.side is _SELL, order.order_type is _MARKET, price_e4 is not None
-    )
+    return OrderFields(order.qty, price_e4 or 0, order.side is _SELL, order.order_type is _MARKET, price_e4 is not None)
 
 
 def account_fields(row: AccountRow | None) -> AccountFields:

@@ -22,7 +22,6 @@ from risk.domain.answer_kernel import (
     ENTRY_CHARS,
     LINK_CHARS,
     ROW_BYTES,
-    TEXTS,
     write_decision,
     write_entry,
     write_row,
