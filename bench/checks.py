@@ -62,7 +62,7 @@ def _dummy(number: int) -> Check:
 
 
 def batches_s(chain: CheckChain, options: argparse.Namespace) -> tuple[list[float], list[float]]:
-    """CPU seconds of each batch, in the compiled gate and in the handler. The first one compiles, and does not count."""
+    """CPU seconds of each batch, in the compiled gate and in the handler. The first compiles, and does not count."""
     tables, store = open_tables()
     gate = Gate(Limits(), 7 * DAY_NS, chain)
     gate._decider = decider = TimedDecider(chain)

@@ -29,7 +29,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 CHAIN = CheckChain(CHECKS)
-KINDS = (OrderFields, AccountFields, PositionFields, MarketFields, LimitFields)
+KINDS: tuple[type[msgspec.Struct], ...] = (OrderFields, AccountFields, PositionFields, MarketFields, LimitFields)
 NOW_NS = 1_700_000_000 * 10**9
 
 
@@ -125,12 +125,13 @@ for operation in ("neg", "abs", "pos", "invert"):
 
 def as_int64(case: Case) -> Case:
     """The same case, of integers that refuse to overflow."""
+
+    def bounded(fields: Any) -> Any:
+        values = msgspec.structs.astuple(fields)
+        return type(fields)(*(each if isinstance(each, bool) else Int64(each) for each in values))
+
     *structs, now_ns = case
-    made = [
-        type(struct)(*(each if isinstance(each, bool) else Int64(each) for each in msgspec.structs.astuple(struct)))
-        for struct in structs
-    ]
-    return Case(*made, Int64(now_ns))
+    return Case._make([*map(bounded, structs), Int64(now_ns)])
 
 
 # --- both paths ---------------------------------------------------------------------------------------------------
@@ -143,16 +144,15 @@ def compiled_path(chain: CheckChain) -> Callable[[list[Case]], list[int]]:
 
     first_failing = compiled(chain)
 
-    @njit  # type: ignore[untyped-decorator]
+    @njit
     def each(orders, accounts, positions, markets, limits, now_ns, failed):  # type: ignore[no-untyped-def]
         for i in range(failed.size):
             failed[i] = first_failing(Case(orders[i], accounts[i], positions[i], markets[i], limits[i], now_ns))
 
     def run(some: list[Case]) -> list[int]:
-        columns = [
-            np.array([msgspec.structs.astuple(case[at]) for case in some], row_of(kind))
-            for at, kind in enumerate(KINDS)
-        ]
+        columns = []
+        for kind, fields in zip(KINDS, zip(*some, strict=True), strict=False):
+            columns.append(np.array([msgspec.structs.astuple(each) for each in fields], row_of(kind)))
         failed = np.zeros(len(some), np.int64)
         each(*columns, NOW_NS, failed)
         return [int(number) for number in failed]

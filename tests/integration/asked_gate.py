@@ -57,7 +57,7 @@ def answers(orders: list[OrderIntent], *, at_once: bool) -> list[Any]:
         if at_once
         else said_one_by_one(gate.handle, batch, tables, NOW_NS)
     )
-    decisions = [RISK_DECISIONS.schema.decode(outputs[0][3]) for outputs in said]
+    decisions = [RISK_DECISIONS.schema.decode(outputs[0][3] or b"") for outputs in said]
     return [None if each.accepted else [each.reason, each.compared] for each in decisions]
 
 
@@ -73,7 +73,7 @@ def description() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    stages.RUN_MIN = 1
+    vars(stages)["RUN_MIN"] = 1
     orders = [intent(f"o{number}", qty=int(qty)) for number, qty in enumerate(sys.argv[1:])]
     print(
         json.dumps(

@@ -18,7 +18,7 @@ ASK = [sys.executable, "-m", "tests.integration.asked_gate"]
 
 def block(language: str, number: int = 0) -> str:
     """A piece of the guide."""
-    return re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)[number]
+    return str(re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)[number])
 
 
 def asked(*quantities: int, **environment: str) -> dict[str, Any]:

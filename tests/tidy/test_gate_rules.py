@@ -26,6 +26,7 @@ FIELDS: Final = frozenset(
 KIND_OF_ORDER: Final = frozenset({"sell", "is_market", "priced"})
 """What is written and what is moved differs by these; that is no decision."""
 CHOOSING: Final = frozenset({"where", "minimum", "maximum", "clip", "select", "choose", "greater", "less", "equal"})
+GROWING: Final = (ast.Mult, ast.Pow, ast.LShift)
 PRODUCTS: Final[Mapping[str, Check]] = {prices.notional_e4.__name__: gate.notional_bounded}
 """Functions that may multiply, and the check which has to stand before any that asks them."""
 
@@ -59,14 +60,14 @@ def decisions_in(function: ast.AST) -> Iterator[ast.AST]:
             isinstance(each, ast.If | ast.IfExp | ast.While | ast.Assert) and fields_in(each.test, made) - KIND_OF_ORDER
         ):
             yield each.test
-        elif isinstance(each, ast.BoolOp) and fields_in(each, made) - KIND_OF_ORDER:
-            yield each
-        elif isinstance(each, ast.Call) and chooses(each) and any(fields_in(argument, made) for argument in each.args):
+        elif chooses(each) and fields_in(each, made) - KIND_OF_ORDER:
             yield each
 
 
-def chooses(call: ast.Call) -> bool:
-    return isinstance(call.func, ast.Attribute) and call.func.attr in CHOOSING
+def chooses(node: ast.AST) -> bool:
+    """Whether it is one of several values, or of arrays the one or the other element."""
+    called = node.func if isinstance(node, ast.Call) else None
+    return isinstance(node, ast.BoolOp) or (isinstance(called, ast.Attribute) and called.attr in CHOOSING)
 
 
 def rules_outside_the_tuple(path: str, text: str) -> Iterator[str]:
@@ -94,13 +95,9 @@ def products_before_their_bound(checks: Sequence[Check]) -> Iterator[str]:
 
 def multiplies(function: FunctionType) -> bool:
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    body = next(each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef))
-    growing = (ast.Mult, ast.Pow, ast.LShift)
-    return any(
-        isinstance(each, ast.BinOp | ast.AugAssign) and isinstance(each.op, growing)
-        for each in body.body
-        for each in ast.walk(each)
-    )
+    made = next(each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef))
+    steps = [step for statement in made.body for step in ast.walk(statement)]
+    return any(isinstance(step, ast.BinOp | ast.AugAssign) and isinstance(step.op, GROWING) for step in steps)
 
 
 def test_bulk_code_when_read_then_it_decides_nothing(files: Mapping[str, str]) -> None:

@@ -30,7 +30,9 @@ def functions_of(function: FunctionType) -> Iterator[FunctionType]:
         seen.add(each)
         yield each
         names = inspect.getclosurevars(each)
-        waiting += [value for value in (names.globals | names.nonlocals).values() if isinstance(value, FunctionType)]
+        waiting += [
+            value for value in (*names.globals.values(), *names.nonlocals.values()) if isinstance(value, FunctionType)
+        ]
 
 
 def compiled(chain: CheckChain) -> Any:

@@ -5,7 +5,7 @@ that intent, and repeats of an id are answered from what was answered before.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -18,7 +18,7 @@ from common.runtime.tables import Table, Tables
 from msgspec.structs import astuple
 
 from risk.booking import last_link
-from risk.domain.account import AccountRow, OrderRow, PositionRow
+from risk.domain.account import AccountRow, PositionRow
 from risk.domain.answer_kernel import LINK_CHARS, TEXTS, write_links
 from risk.domain.chain import ChainRow, link_all
 from risk.domain.gate import account_fields, denial_of, order_fields
@@ -69,11 +69,12 @@ class _Accounts:
         """Writes those that have new entries; ``buy_prices`` are the changed ones, by the number of the account."""
         put = self._table.put
         moved = self.columns[["reserved_cash_e4", "seq", "pending_cash_e4"]].tolist()
-        for number, (key, row, after) in enumerate(zip(self.keys, self.rows, moved, strict=True)):
-            if row is not None and after[1] != row.seq:
+        columns = zip(self.keys, self.rows, moved, strict=True)
+        for number, (key, row, (reserved_cash_e4, seq, pending_cash_e4)) in enumerate(columns):
+            if row is not None and seq != row.seq:
                 changed = buy_prices.get(number)
                 prices = row.buy_prices if changed is None else with_symbols(row.buy_prices, changed)
-                put(key, AccountRow(row.status, row.cash_e4, *after, prices))
+                put(key, AccountRow(row.status, row.cash_e4, reserved_cash_e4, seq, pending_cash_e4, prices))
 
 
 class _Positions:
@@ -125,7 +126,8 @@ class _Positions:
         for side, begin, end in zip(changed.tolist(), begins.tolist(), ends.tolist(), strict=True):
             number = side >> 1
             if side & 1:
-                put(self._keys[number], PositionRow(*held[number], whole[begin:end]))
+                qty, reserved_qty = held[number]
+                put(self._keys[number], PositionRow(qty, reserved_qty, whole[begin:end]))
             else:
                 buys.setdefault(self._accounts[number], {})[self._symbols[number]] = whole[begin:end]
         return buys
@@ -177,15 +179,16 @@ def answer_run(
     _keep_orders(decided, intents, tables)
 
     def deny_or_repeat(
-        index: int, failed: int, account_seq: int, account: tuple[int, ...], position: tuple[int, ...]
+        index: int, failed: int, account_seq: int, account: tuple[Any, ...], position: tuple[Any, ...]
     ) -> bytes:
         message = messages[index]
         intent = decode_intent(message.value)
         if failed == ANSWERED:
-            seen: OrderRow = tables.changelogged("orders").get(intents.row_keys[index])
+            seen: Any = tables.changelogged("orders").get(intents.row_keys[index])
             return on_repeat(message, intent, seen, account_seq, now_ns)
         symbol = markets.listed[markets.of[index]]
-        stood = AccountFields(*account[: len(account) - 1]), PositionFields(*position)
+        *fields, _ = account  # behind them stands ``seq``
+        stood = AccountFields(*fields), PositionFields(*position)
         case = Case(order_fields(intent), *stood, symbol.fields, symbol.limits, now_ns)
         denial = denial_of(decider.chain, failed, case)
         return deny(message, intent, tables, denial, symbol.market, account_seq, now_ns)
