@@ -36,16 +36,23 @@ def functions_of(function: FunctionType) -> Iterator[FunctionType]:
 
 
 def compiled(chain: CheckChain) -> Any:
-    """``first_failing`` of the chain for kernels: inlined into the one that calls it."""
+    """``first_failing`` of the chain for kernels: inlined into the one that calls it.
+
+    Checks are joined in pairs, and those in pairs: the compiler goes down into what a function calls, and would come to
+    the end of its stack with some forty checks one inside the other.
+    """
     end = chain.passed
+    links = [part(_link(_compiled(check), number)) for number, check in enumerate(chain.checks)]
+    while len(links) > 1:
+        pairs = zip(links[::2], links[1::2], strict=False)
+        links = [part(_both(*pair)) for pair in pairs] + links[len(links) // 2 * 2 :]
+    (whole,) = links
 
-    def passed(_case):  # type: ignore[no-untyped-def]
-        return end
+    def first_failing(case):  # type: ignore[no-untyped-def]
+        failed = whole(case)
+        return end if failed < 0 else failed
 
-    found = part(passed)
-    for number, check in reversed(tuple(enumerate(chain.checks))):
-        found = part(_link(_compiled(check), number, found))
-    return found
+    return part(first_failing)
 
 
 def _compiled(check: Check) -> Any:
@@ -57,11 +64,19 @@ def _compiled(check: Check) -> Any:
     return part(check.passes)
 
 
-def _link(passes: Any, number: int, rest: Any) -> Any:
-    def first_failing(case):  # type: ignore[no-untyped-def]
-        return rest(case) if passes(case) else number
+def _link(passes: Any, number: int) -> Any:
+    def failing(case):  # type: ignore[no-untyped-def]
+        return -1 if passes(case) else number
 
-    return first_failing
+    return failing
+
+
+def _both(first: Any, second: Any) -> Any:
+    def failing(case):  # type: ignore[no-untyped-def]
+        failed = first(case)
+        return failed if failed >= 0 else second(case)
+
+    return failing
 
 
 def fingerprint(chain: CheckChain) -> str | None:
