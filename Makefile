@@ -72,6 +72,7 @@ schemas: sync ## Exports the contracts to libs/common/schemas, and what docs/ sh
 	@$(RUN) python -m common.contracts.asyncapi
 	@$(RUN) python -m tidemark.settings_documentation
 	@$(RUN) python -m tidemark.releases.page
+	@$(RUN) python -m risk.reasons services/risk/README.md
 
 .PHONY: release
 release: web ## Releases a service alone: SERVICE=risk, and VERSION=0.4.0 to raise it; ARGS=--check only says if it fits

@@ -40,6 +40,7 @@ SECTIONS: Final = (
     ("Operation and bounds", "docs"),
     ("Libraries", "libs"),
     ("Apps", "apps"),
+    ("Examples", "examples"),
     ("Benches", "bench"),
     ("Decisions", "docs/adr"),
 )

@@ -3,20 +3,18 @@
 from pathlib import Path
 
 import pytest
-from common.contracts.events import ReasonCode
+from common.checks.gate import CHECKS
 from risk.app import build
-from risk.reasons import REASONS, reason_table
+from risk.reasons import with_table
 from risk.settings import RiskSettings
 
 README = Path(__file__).parents[2] / "services" / "risk" / "README.md"
 
 
-def test_every_reason_has_a_meaning() -> None:
-    assert set(REASONS) == set(ReasonCode)
-
-
-def test_readme_holds_the_generated_reason_table() -> None:
-    assert reason_table() in README.read_text(encoding="utf-8")
+def test_readme_holds_the_table_of_denials_that_is_made_from_the_checks() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert with_table(text) == text
+    assert with_table(text, CHECKS[:-1]) != text
 
 
 def test_readme_names_every_setting_of_the_service_with_its_default() -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from common.checks.prices import PROCEEDS_FACTOR
 from common.contracts.breaks import BreakReason, ExecutionBreak
 from common.contracts.events import (
     AccountStatus,
@@ -18,7 +19,7 @@ from common.testing.orders import ACCOUNT, NOW_NS, fund, intent, report, trade, 
 from risk import metrics
 from risk.breaks import break_views
 from risk.domain.account import AccountRow, OrderRow
-from risk.domain.open_orders import LEVEL, PROCEEDS_FACTOR
+from risk.domain.open_orders import LEVEL
 from risk.tables import order_key
 
 CASH_E4 = 10_000 * E4

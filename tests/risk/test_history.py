@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+from common.checks.prices import PROCEEDS_FACTOR
 from common.contracts.breaks import ExecutionBreak
 from common.contracts.events import CASH, ExecType, ExecutionReport, OrderIntent
 from common.contracts.topics import ORDERS_INTENTS
@@ -25,7 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from risk.domain.gate import Limits
-from risk.domain.open_orders import LEVEL, PROCEEDS_FACTOR, rank_e4
+from risk.domain.open_orders import LEVEL, rank_e4
 from risk.stages import VERIFY, account_views
 from risk.tables import order_key, position_key
 from streams.testing.tables import shown

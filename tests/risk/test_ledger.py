@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from common.checks.prices import PROCEEDS_FACTOR
 from common.contracts.events import CASH, AccountStatus, Book, EntryKind, LedgerEntry
 from common.contracts.values import E4, INT64_MAX, Side
 from common.reported import Effect
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from risk.domain import ledger
 from risk.domain.account import NO_POSITION, AccountRow, PositionRow
 from risk.domain.ledger import Entry, LedgerError, Leg
-from risk.domain.open_orders import LEVEL, PROCEEDS_FACTOR
+from risk.domain.open_orders import LEVEL
 from risk.domain.settlement import Reserved, Settled, Short, Source, settle
 from risk.wire import encode_entry
 

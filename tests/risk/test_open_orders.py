@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from common.checks.prices import PROCEEDS_FACTOR
 from common.contracts.events import AccountStatus, ExecType, ReasonCode
 from common.contracts.values import E4, INT64_MAX, OrderType, Side
 from common.testing.orders import ACCOUNT, SYMBOL, fund, intent, report, trade
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from risk.domain.account import AccountRow, OrderRow, PositionRow
 from risk.domain.gate import Limits
-from risk.domain.open_orders import LEVEL, LEVELS_MAX, PROCEEDS_FACTOR, best_e4, rank_e4, with_price, without_price
+from risk.domain.open_orders import LEVEL, LEVELS_MAX, best_e4, rank_e4, with_price, without_price
 from risk.tables import TABLES, order_key
 
 CODECS: dict[str, Any] = {table.name: getattr(table, "codec", None) for table in TABLES}

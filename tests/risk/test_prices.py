@@ -3,14 +3,15 @@
 from typing import Any
 
 import pytest
-from common.contracts.events import AccountStatus, ReasonCode
+from common.checks.prices import tick_at
+from common.contracts.events import AccountStatus, OrderIntent, ReasonCode
 from common.contracts.reference import Instrument
 from common.contracts.values import E4, INT64_MAX, OrderType, Side
 from common.testing.orders import NOW_NS, instrument, intent
 from hypothesis import given
 from hypothesis import strategies as st
 from risk.domain.account import AccountRow, Mark, PositionRow
-from risk.domain.gate import AccountState, Limits, Market, decide, limit_bound_e4, tick_e4, worst_price_e4
+from risk.domain.gate import AccountState, Limits, Market, Verdict, decide, listed
 
 ACTIVE = AccountRow(AccountStatus.ACTIVE, cash_e4=1_000 * E4)
 FUNDED = AccountState(ACTIVE, None)
@@ -22,6 +23,10 @@ def market(
     return Market(of or instrument(), Mark(1, 7, bid_e4, ask_e4, last_e4, NOW_NS, NOW_NS), ord("T"))
 
 
+def decided(order: OrderIntent, account: AccountState, market: Market, limits: Limits) -> Verdict:
+    return decide(order, account, listed(market, limits.of(order.symbol)), NOW_NS)
+
+
 @pytest.mark.parametrize(
     ("fields", "account", "limits"),
     [
@@ -31,9 +36,13 @@ def market(
         ({"side": Side.SELL, "limit_price_e4": 10**9, "qty": 1}, AccountState(ACTIVE, PositionRow(10)), Limits()),
         ({"limit_price_e4": 1_112_000, "qty": 8}, FUNDED, Limits(by_symbol={"ACME": Limits(limit_collar_bps=2_000)})),
         ({"qty": 5}, FUNDED, Limits(order_notional_max_e4=500 * E4)),
-        ({}, AccountState(ACTIVE, None, 100 * E4 + 100), Limits()),
-        ({}, AccountState(ACTIVE, None, 1), Limits(self_cross_denied=False)),
-        ({}, AccountState(ACTIVE, None, 1), Limits(by_symbol={"ACME": Limits(self_cross_denied=False)})),
+        ({}, AccountState(ACTIVE, None, open_sell_price_e4=100 * E4 + 100), Limits()),
+        ({}, AccountState(ACTIVE, None, open_sell_price_e4=1), Limits(self_cross_denied=False)),
+        (
+            {},
+            AccountState(ACTIVE, None, open_sell_price_e4=1),
+            Limits(by_symbol={"ACME": Limits(self_cross_denied=False)}),
+        ),
         (
             {"side": Side.SELL},
             AccountState(AccountRow(AccountStatus.ACTIVE, INT64_MAX - 10**9 - 1, 0, 0, 1), PositionRow(10)),
@@ -49,7 +58,7 @@ def market(
 def test_order_at_the_limit_of_a_rule_then_accepted(
     fields: dict[str, Any], account: AccountState, limits: Limits
 ) -> None:
-    assert decide(intent(**fields), account, market(), limits, NOW_NS).denial is None
+    assert decided(intent(**fields), account, market(), limits).denial is None
 
 
 @given(
@@ -65,16 +74,16 @@ def test_limit_bound_then_the_collared_reference_and_the_next_tick_beyond_it_den
     quote_e4 = reference_e4 if quoted else 0
     of = market(bid_e4=quote_e4, ask_e4=quote_e4, last_e4=reference_e4)
     limits = Limits(limit_collar_bps=collar_bps, order_notional_max_e4=INT64_MAX)
-    bound_e4 = limit_bound_e4(side, of, limits)
+    fields = listed(of, limits).fields
+    bound_e4 = fields.buy_bound_e4 if side is Side.BUY else fields.sell_bound_e4
     rich = AccountState(AccountRow(AccountStatus.ACTIVE, 10**16), PositionRow(1))
-    assert decide(intent(side=side, qty=1, limit_price_e4=bound_e4), rich, of, limits, NOW_NS).denial is None
-    assert of.instrument is not None
-    tick = tick_e4(of.instrument, bound_e4 if side is Side.BUY else bound_e4 - 1)
+    assert decided(intent(side=side, qty=1, limit_price_e4=bound_e4), rich, of, limits).denial is None
+    tick = tick_at(fields, bound_e4 if side is Side.BUY else bound_e4 - 1)
     beyond = bound_e4 + tick if side is Side.BUY else bound_e4 - tick
     collared = reference_e4 * (10_000 + (collar_bps if side is Side.BUY else -collar_bps))
     assert abs(bound_e4 * 10_000 - collared) < 2 * max(tick, 1) * 10_000 or bound_e4 == 1
     if beyond > 0:
-        verdict = decide(intent(side=side, qty=1, limit_price_e4=beyond), rich, of, limits, NOW_NS)
+        verdict = decided(intent(side=side, qty=1, limit_price_e4=beyond), rich, of, limits)
         assert verdict.denial is not None
         assert verdict.denial.reason is ReasonCode.PRICE_OUTSIDE_COLLAR
 
@@ -83,7 +92,7 @@ def test_limit_bound_then_the_collared_reference_and_the_next_tick_beyond_it_den
     ("price_e4", "on_tick"), [(9_999, True), (10_000, True), (10_001, False), (10_100, True), (1, True)]
 )
 def test_tick_is_a_cent_from_one_dollar_on_and_a_hundredth_of_it_below(price_e4: int, on_tick: bool) -> None:
-    verdict = decide(intent(limit_price_e4=price_e4, qty=1), FUNDED, market(), Limits(), NOW_NS)
+    verdict = decided(intent(limit_price_e4=price_e4, qty=1), FUNDED, market(), Limits())
     assert (verdict.denial is None) is on_tick
 
 
@@ -101,7 +110,7 @@ def test_tick_is_a_cent_from_one_dollar_on_and_a_hundredth_of_it_below(price_e4:
 )
 def test_market_buy_then_ask_plus_collar_rounded_up_to_a_tick(ask_e4: int, collar_bps: int, reserved_e4: int) -> None:
     order = intent(order_type=OrderType.MARKET, qty=3)
-    verdict = decide(order, FUNDED, market(ask_e4=ask_e4), Limits(market_collar_bps=collar_bps), NOW_NS)
+    verdict = decided(order, FUNDED, market(ask_e4=ask_e4), Limits(market_collar_bps=collar_bps))
     assert (verdict.price_e4, verdict.reserved_cash_e4) == (reserved_e4, 3 * reserved_e4)
 
 
@@ -112,7 +121,7 @@ def test_market_buy_then_ask_plus_collar_rounded_up_to_a_tick(ask_e4: int, colla
 def test_market_sell_then_bid_less_collar_rounded_down_to_a_tick(bid_e4: int, collar_bps: int, worst_e4: int) -> None:
     account = AccountState(ACTIVE, PositionRow(5))
     order = intent(order_type=OrderType.MARKET, side=Side.SELL, qty=5)
-    verdict = decide(order, account, market(bid_e4=bid_e4), Limits(market_collar_bps=collar_bps), NOW_NS)
+    verdict = decided(order, account, market(bid_e4=bid_e4), Limits(market_collar_bps=collar_bps))
     assert (verdict.denial, verdict.price_e4, verdict.reserved_qty) == (None, worst_e4, 5)
 
 
@@ -126,11 +135,10 @@ def test_collared_price_is_on_tick_and_never_better_than_the_quote(
     quote_e4: int, collar_bps: int, tick: int, side: Side
 ) -> None:
     of = market(instrument(tick_e4=tick), bid_e4=quote_e4, ask_e4=quote_e4)
-    order = intent(order_type=OrderType.MARKET, side=side)
-    price_e4 = worst_price_e4(order, of, Limits(market_collar_bps=collar_bps))
-    assert of.instrument is not None
+    fields = listed(of, Limits(market_collar_bps=collar_bps)).fields
+    price_e4 = fields.buy_price_e4 if side is Side.BUY else fields.sell_price_e4
     assert price_e4 > 0
-    assert price_e4 % tick_e4(of.instrument, price_e4) == 0
+    assert price_e4 % tick_at(fields, price_e4) == 0
     exact = quote_e4 * (10_000 + (collar_bps if side is Side.BUY else -collar_bps))
     if side is Side.BUY:
         assert price_e4 * 10_000 >= exact
@@ -160,7 +168,7 @@ def test_any_order_then_a_verdict_whose_every_number_fits_64_bits(
 ) -> None:
     order = intent(qty=qty, limit_price_e4=price_e4, order_type=order_type, side=side)
     account = AccountState(AccountRow(AccountStatus.ACTIVE, cash_e4), PositionRow(held))
-    verdict = decide(order, account, market(ask_e4=ask_e4, bid_e4=bid_e4), Limits(), NOW_NS)
+    verdict = decided(order, account, market(ask_e4=ask_e4, bid_e4=bid_e4), Limits())
     numbers = verdict.denial.compared.values() if verdict.denial else (verdict.price_e4, verdict.reserved_cash_e4)
     assert all(-INT64_MAX <= number <= INT64_MAX for number in numbers)
     if verdict.denial is None:
@@ -170,12 +178,12 @@ def test_any_order_then_a_verdict_whose_every_number_fits_64_bits(
 
 
 def test_limit_buy_accepted_then_cash_reserved_at_its_limit() -> None:
-    verdict = decide(intent(qty=10), FUNDED, market(), Limits(), NOW_NS)
+    verdict = decided(intent(qty=10), FUNDED, market(), Limits())
     assert verdict.denial is None
     assert (verdict.price_e4, verdict.reserved_cash_e4, verdict.reserved_qty) == (100 * E4, 1_000 * E4, 0)
 
 
 def test_sell_accepted_then_shares_reserved_and_no_cash() -> None:
     account = AccountState(AccountRow(AccountStatus.ACTIVE), PositionRow(10))
-    verdict = decide(intent(side=Side.SELL, qty=10), account, market(), Limits(), NOW_NS)
+    verdict = decided(intent(side=Side.SELL, qty=10), account, market(), Limits())
     assert (verdict.denial, verdict.reserved_cash_e4, verdict.reserved_qty) == (None, 0, 10)

@@ -41,12 +41,15 @@ def cache_dir(domain: Path, configured: str = CONFIGURED, also: Iterable[Path] =
     return wanted
 
 
-def compiler(domain: Path, also: Iterable[Path] = (), *, allocates: bool = False) -> Callable[[Any], Any]:
-    """A decorator for the entry points in the modules of ``domain``; ``also``: other sources whose values they freeze.
+def compiler(domain: Path, *parts: str, also: Iterable[Path] = (), allocates: bool = False) -> Callable[[Any], Any]:
+    """A decorator for the entry points in the modules of ``domain``.
 
-    Without the numba runtime, unless a kernel ``allocates``: passing arrays on then counts no references.
+    ``parts`` name what else is compiled into them; ``also``: other sources whose values they freeze. Without the numba
+    runtime, unless a kernel ``allocates``: passing arrays on then counts no references.
     """
-    directory = str(cache_dir(domain, also=also))
+    below = cache_dir(domain, also=also).joinpath(*parts)
+    below.mkdir(parents=True, exist_ok=True)
+    directory = str(below)
     compile_ = njit(cache=True, nogil=True) if allocates else njit(cache=True, nogil=True, _nrt=False)
 
     def kernel(function: Any) -> Any:
@@ -58,6 +61,9 @@ def compiler(domain: Path, also: Iterable[Path] = (), *, allocates: bool = False
 
 part: Final = njit(nogil=True, _nrt=False, forceinline=True)
 """A piece of a kernel. Inlined: an array argument is eight words, a call with ten of them costs more than the work."""
+
+transient: Final = njit(nogil=True, _nrt=False)
+"""An entry point whose machine code ends with the process: for what cannot be told apart from one to the next."""
 
 inlined: Final = njit(inline="always")
 """A piece of a kernel that allocates: its code stands wherever it is called, before types are known."""

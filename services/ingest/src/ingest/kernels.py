@@ -8,5 +8,5 @@ from common.kernels import compiler, inlined
 
 __all__ = ["inlined", "kernel"]
 
-kernel: Final = compiler(Path(__file__).parent / "domain", [Path(ticks.__file__)], allocates=True)
+kernel: Final = compiler(Path(__file__).parent / "domain", also=[Path(ticks.__file__)], allocates=True)
 """An entry point."""

@@ -23,6 +23,9 @@ class OrdersSettings(Settings):
     projection_backoff_max_s: float = Field(
         default=5.0, gt=0, description="the projection tries again this long after PostgreSQL refused it, at the latest"
     )
+    checks: list[str] = Field(
+        default=[], description="as the risk service's, so that the API's description has the reasons of the same gate"
+    )
     verdict_timeout_ms: int = Field(default=5_000, ge=1, description="after this a request is answered with 503")
     inflight_max: int = Field(default=1_000, ge=1, description="requests that wait for a verdict at most")
     cancel_beside_ms: int = Field(

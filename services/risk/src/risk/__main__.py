@@ -2,6 +2,7 @@
 
 import sys
 
+from common.checks.installed import CheckUnavailable, gate_of
 from streams.process.allocator import keep_freed_memory
 from streams.process.replica import as_replica
 
@@ -10,7 +11,11 @@ from risk.settings import RiskSettings
 from risk.warm import warm
 
 if __name__ == "__main__":
-    warm()  # before the loop runs: compiling in it would cost the worker its place in the group
+    settings = RiskSettings()
+    try:
+        warm(gate_of(settings.checks))  # before the loop runs: compiling in it would cost the worker its place
+    except CheckUnavailable as refusal:
+        sys.exit(f"risk: {refusal}")
     if sys.argv[1:] != ["warm"]:
         keep_freed_memory()
-        build(as_replica(RiskSettings(), "risk")).main()
+        build(as_replica(settings, "risk")).main()

@@ -1,5 +1,6 @@
 """Wires the risk service. Nothing is opened before the worker starts."""
 
+from common.checks.installed import gate_of
 from common.contracts.topics import AUDITOR_FENCES, RISK_GATE_CHANGELOG, RISK_LEDGER
 from common.fleet_app import TidemarkApp
 
@@ -12,7 +13,7 @@ from risk.tables import LAYOUT_VERSION, TABLES
 def build(settings: RiskSettings) -> TidemarkApp:
     """The service: one stage, the gate."""
     app = TidemarkApp("risk", settings)
-    gate = Gate(settings.limits(), settings.id_retention_ns())
+    gate = Gate(settings.limits(), settings.id_retention_ns(), gate_of(settings.checks))
     app.stage(
         name="gate",
         inputs=INPUTS,

@@ -2,17 +2,19 @@
 
 from typing import Final
 
+from common.checks.check import CheckChain
 from common.contracts.events import ReasonCode
 from common.contracts.values import Side
 from streams.model.message import Message, Output
 from streams.model.tables import Tables
 
+from risk import metrics
 from risk.booking import answer, book, keep
 from risk.domain.account import AccountRow, OrderRow, PositionRow, intent_conflict
-from risk.domain.gate import AccountState, Limits, Market, Verdict, decide
+from risk.domain.gate import AccountState, Denial, Market, Verdict, decide
 from risk.domain.intent import Intent
 from risk.domain.ledger import reserve
-from risk.domain.open_orders import opposite_e4
+from risk.domain.open_orders import open_prices_e4
 from risk.market import MarketReader
 from risk.tables import order_key, position_key
 from risk.wire import DecisionTwin, encode_decision, encode_mark
@@ -21,7 +23,7 @@ _BUY: Final = Side.BUY
 
 
 def on_intent(
-    message: Message, intent: Intent, tables: Tables, markets: MarketReader, limits: Limits, now_ns: int
+    message: Message, intent: Intent, tables: Tables, markets: MarketReader, gate: CheckChain, now_ns: int
 ) -> list[Output]:
     """One intent by the readable gate."""
     account_key = message.key
@@ -32,13 +34,13 @@ def on_intent(
     seen: OrderRow | None = tables.changelogged("orders").get(row_key)
     if seen is not None:
         return [answer(message, on_repeat(message, intent, seen, account.seq if account else 0, now_ns))]
-    market = markets.read(tables, intent.symbol)
+    symbol = markets.read(tables, intent.symbol)
     position: PositionRow | None = tables.changelogged("positions").get(position_key(account_key, intent.symbol))
-    own_e4 = 0 if account is None else opposite_e4(account, position, intent.symbol, intent.side)
-    verdict = decide(intent, AccountState(account, position, own_e4), market, limits, now_ns)
+    open_e4 = open_prices_e4(account, position, intent.symbol)
+    verdict = decide(intent, AccountState(account, position, *open_e4), symbol, now_ns, gate)
     if verdict.denial is not None:
         account_seq = account.seq if account else 0
-        return [answer(message, deny(message, intent, tables, verdict, market, account_seq, now_ns))]
+        return [answer(message, deny(message, intent, tables, verdict.denial, symbol.market, account_seq, now_ns))]
     assert account is not None
     booked = reserve(
         intent.account_id,
@@ -51,7 +53,7 @@ def on_intent(
         verdict.price_e4,
         now_ns,
     )
-    row = _order_row(intent, verdict, market, booked.account.seq, now_ns)
+    row = _order_row(intent, verdict, symbol.market, booked.account.seq, now_ns)
     tables.changelogged("orders").put(row_key, row)
     keep(tables, account_key, booked.account, intent.symbol, position, booked.position)
     return [answer(message, _decision(message, intent, row)), book(message, tables, booked.entry)]
@@ -66,10 +68,11 @@ def on_repeat(message: Message, intent: Intent, seen: OrderRow, account_seq: int
 
 
 def deny(
-    message: Message, intent: Intent, tables: Tables, verdict: Verdict, market: Market, account_seq: int, now_ns: int
+    message: Message, intent: Intent, tables: Tables, denial: Denial, market: Market, account_seq: int, now_ns: int
 ) -> bytes:
     """The decision on an intent that is denied. Its id is used."""
-    row = _order_row(intent, verdict, market, account_seq, now_ns)
+    metrics.DENIALS.labels(denial.check, denial.reason).inc()
+    row = _order_row(intent, Verdict(denial), market, account_seq, now_ns)
     tables.changelogged("orders").put(order_key(f"{intent.account_id}.{intent.client_order_id}"), row)
     return _decision(message, intent, row)
 

@@ -8,7 +8,7 @@ from common.contracts.market import mark_clock_key
 from streams.model.tables import GlobalRow, Tables
 
 from risk.domain.account import Mark
-from risk.domain.gate import Market
+from risk.domain.gate import Limits, Listed, Market, listed
 
 MARK_ROW: Final = Struct("<16siB3xqqqqqqqq")
 """One row of ``contracts.market.MARK``, which a test compares; many times as fast as numpy's access to nine fields."""
@@ -20,22 +20,23 @@ _clock_key: Final = lru_cache(mark_clock_key)
 class MarketReader:
     """Reads the market. What was read of a symbol stays true until one of its rows in the log is replaced."""
 
-    def __init__(self) -> None:
-        self._read: dict[bytes, tuple[GlobalRow | None, GlobalRow, GlobalRow | None, Market]] = {}
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._read: dict[bytes, tuple[GlobalRow | None, GlobalRow, GlobalRow | None, Listed]] = {}
         """By symbol; as many as there are marks."""
 
-    def read(self, tables: Tables, symbol: str) -> Market:
-        """The instrument, and its mark with the clock of the mark's own partition."""
+    def read(self, tables: Tables, symbol: str) -> Listed:
+        """The instrument, its mark with the clock of the mark's own partition, and the limits of the symbol."""
         key = symbol.encode()
         marks = tables.globals("marks")
         known, row = tables.globals("instruments").get(key), marks.get(key)
         if row is None:
-            return Market(None if known is None else known.value, None)
+            return listed(Market(None if known is None else known.value, None), self._limits.of(symbol))
         clock = marks.get(_clock_key(row.partition))
         last = self._read.get(key)
         if last is not None and last[0] is known and last[1] is row and last[2] is clock:
             return last[3]
-        market = _market(known, row, clock)
+        market = listed(_market(known, row, clock), self._limits.of(symbol))
         self._read[key] = (known, row, clock, market)
         return market
 

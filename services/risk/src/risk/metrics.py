@@ -5,4 +5,9 @@ from prometheus_client import Counter, Gauge
 BREAKS_OPEN = Gauge(
     "tidemark_risk_breaks_open", "Execution reports that were refused and wait for a person", ("partition", "reason")
 )
+DENIALS = Counter(
+    "tidemark_risk_denials_total",
+    "Orders that a check of the gate denied; counted anew in a batch that is tried again",
+    ("check", "reason"),
+)
 BREAKS = Counter("tidemark_risk_breaks_total", "Execution reports that were refused", ("reason",))

@@ -1,38 +1,41 @@
-"""Answers many intents at once, in columns: the kernels decide them and write what is accepted.
+"""Answers many intents at once, in columns: kernels decide them and write what is accepted.
 
-The readable gate says everything else, each denial and each repeat, from the account as it stood at that intent. A test
-holds both ways to the same bytes, for any batch.
+A kernel says of what it denies which check it fails. What the check compared is said from the account as it stood at
+that intent, and repeats of an id are answered from what was answered before.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
+from common.checks.case import AccountFields, Case, PositionFields
 from common.columns import Column, OutputColumns
-from common.contracts.events import AccountStatus
 from common.contracts.topics import RISK_DECISIONS, RISK_LEDGER
-from common.contracts.values import INT64_MAX, Side
+from msgspec.structs import astuple
 from streams.model.blocks import Answers
 from streams.model.message import Message
 from streams.model.tables import Table, Tables
 
 from risk.booking import last_link
-from risk.domain.account import AccountRow, OrderRow, PositionRow
-from risk.domain.answer_kernel import LINK_CHARS, write_links
+from risk.domain.account import AccountRow, PositionRow
+from risk.domain.answer_kernel import LINK_CHARS, TEXTS, write_links
 from risk.domain.chain import ChainRow, link_all
-from risk.domain.gate import (
-    AccountState,
-    Limits,
-    Market,
-    decide,
-    limit_bound_e4,
-    market_denial,
-    market_price_e4,
+from risk.domain.gate import account_fields, denial_of, order_fields
+from risk.domain.gate_kernel import (
+    ACCOUNT,
+    ANSWERED,
+    LEVEL,
+    LIMITS,
+    MARKET,
+    POSITION,
+    RUN,
+    SIDE,
+    Decided,
+    Decider,
+    Inputs,
 )
-from risk.domain.gate_kernel import ACCOUNT, LEVEL, MARKET, POSITION, RUN, SIDE, Accepted, Inputs, decide_all
 from risk.domain.intent_kernel import ACCOUNT_AT, Intents
-from risk.domain.ledger import LedgerError
 from risk.domain.open_orders import LEVELS_MAX, with_symbols
 from risk.domain.text_kernel import Array
 from risk.intents import deny, on_repeat
@@ -41,9 +44,6 @@ from risk.tables import CHAIN_KEY
 from risk.wire import decode_intent, encode_mark
 
 EVERY: Final = slice(None)
-STOOD: Final = ("reserved_cash_e4", "account_seq", "reserved_qty", "pending_cash_e4", "opposite_e4")
-"""Columns of ``gate_kernel.ORDER`` with the account before the order."""
-_ACTIVE: Final = AccountStatus.ACTIVE
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -62,29 +62,19 @@ class _Accounts:
         self.rows: list[AccountRow | None] = table.get_many(self.keys)
         self._table = table
         self.columns = np.array(
-            [
-                (0, 0, 0, False, 0)
-                if row is None
-                else (row.cash_e4, row.reserved_cash_e4, row.seq, row.status is _ACTIVE, row.pending_cash_e4)
-                for row in self.rows
-            ],
-            ACCOUNT,
+            [(*astuple(account_fields(row)), 0 if row is None else row.seq) for row in self.rows], ACCOUNT
         )
-
-    def as_at(self, number: int, reserved_cash_e4: int, seq: int, pending_cash_e4: int) -> AccountRow | None:
-        """The row of an account when it had so much reserved and pending, and so many entries; without its prices."""
-        row = self.rows[number]
-        return None if row is None else AccountRow(row.status, row.cash_e4, reserved_cash_e4, seq, pending_cash_e4)
 
     def keep(self, buy_prices: Mapping[int, Mapping[str, bytes]]) -> None:
         """Writes those that have new entries; ``buy_prices`` are the changed ones, by the number of the account."""
         put = self._table.put
-        columns = zip(self.keys, self.rows, self.columns.tolist(), strict=True)
-        for number, (key, row, (cash_e4, reserved_cash_e4, seq, _, pending_cash_e4)) in enumerate(columns):
+        moved = self.columns[["reserved_cash_e4", "seq", "pending_cash_e4"]].tolist()
+        columns = zip(self.keys, self.rows, moved, strict=True)
+        for number, (key, row, (reserved_cash_e4, seq, pending_cash_e4)) in enumerate(columns):
             if row is not None and seq != row.seq:
                 changed = buy_prices.get(number)
                 prices = row.buy_prices if changed is None else with_symbols(row.buy_prices, changed)
-                put(key, AccountRow(row.status, cash_e4, reserved_cash_e4, seq, pending_cash_e4, prices))
+                put(key, AccountRow(row.status, row.cash_e4, reserved_cash_e4, seq, pending_cash_e4, prices))
 
 
 class _Positions:
@@ -121,16 +111,14 @@ class _Positions:
         self.levels = np.empty(int(room.sum()), LEVEL)
         read = np.frombuffer(b"".join(prices), LEVEL)
         self.levels[np.arange(read.size) + np.repeat(begin - (np.cumsum(used) - used), used)] = read
-
-    def as_at(self, number: int, reserved_qty: int) -> PositionRow | None:
-        """The row of a position when so much was reserved; without its prices."""
-        row = self._rows[number]
-        return None if row is None else PositionRow(row.qty, reserved_qty)
+        best_e4 = np.zeros(len(prices), np.int64)
+        best_e4[used > 0] = abs(self.levels["rank_e4"][begin[used > 0]])
+        self.columns["open_buy_price_e4"], self.columns["open_sell_price_e4"] = best_e4[::2], best_e4[1::2]
 
     def keep(self) -> dict[int, dict[str, bytes]]:
         """Writes those of which more is reserved. Returns the changed prices of BUY orders, by account."""
         put = self._table.put
-        whole, columns = self.levels.tobytes(), self.columns.tolist()
+        whole, held = self.levels.tobytes(), self.columns[["qty", "reserved_qty"]].tolist()
         changed = np.flatnonzero(self.sides["changed"])
         begins = self.sides["begin"][changed] * LEVEL.itemsize
         ends = begins + self.sides["used"][changed] * LEVEL.itemsize
@@ -138,7 +126,7 @@ class _Positions:
         for side, begin, end in zip(changed.tolist(), begins.tolist(), ends.tolist(), strict=True):
             number = side >> 1
             if side & 1:
-                qty, reserved_qty = columns[number]
+                qty, reserved_qty = held[number]
                 put(self._keys[number], PositionRow(qty, reserved_qty, whole[begin:end]))
             else:
                 buys.setdefault(self._accounts[number], {})[self._symbols[number]] = whole[begin:end]
@@ -148,95 +136,69 @@ class _Positions:
 class _Markets:
     """What a run reads of the market, in columns."""
 
-    def __init__(self, symbols: Sequence[bytes], tables: Tables, reader: MarketReader, limits: Limits, now_ns: int):
+    def __init__(self, symbols: Sequence[bytes], tables: Tables, reader: MarketReader):
         self.symbols, self.of = _numbered(symbols)
-        self.rows = [reader.read(tables, symbol.decode()) for symbol in self.symbols]
+        self.listed = [reader.read(tables, symbol.decode()) for symbol in self.symbols]
+        self.columns = np.array([astuple(each.fields) for each in self.listed], MARKET)
+        names = LIMITS.names or ()
+        self.limits = np.array([tuple(getattr(each.limits, name) for name in names) for each in self.listed], LIMITS)
         marks: list[bytes] = []
-        columns = []
+        texts = []
         at = 0
-        for symbol, market in zip(self.symbols, self.rows, strict=True):
-            bounds = limits.of(symbol.decode())
-            if market_denial(market, bounds, now_ns) is not None:
-                columns.append((0,) * len(MARKET.names or ()))
-                continue
-            instrument, json, packed = market.instrument, bytes(encode_mark(market.mark) or b""), _pack(market.mark)
-            assert instrument is not None and market.mark is not None, "or it were denied"
+        for market, _, _ in self.listed:
+            json, packed = bytes(encode_mark(market.mark) or b""), _pack(market.mark)
+            instrument_id = 0 if market.instrument is None else market.instrument.instrument_id
+            middle, end = at + len(json), at + len(json) + len(packed)
+            texts.append((instrument_id, at, middle, middle, end))
             marks += (json, packed)
-            columns.append(
-                (
-                    instrument.lot_size,
-                    instrument.tick_e4,
-                    instrument.sub_unit_tick_e4,
-                    _price_e4(Side.BUY, market.mark.ask_e4, market, bounds),
-                    _price_e4(Side.SELL, market.mark.bid_e4, market, bounds),
-                    limit_bound_e4(Side.BUY, market, bounds),
-                    limit_bound_e4(Side.SELL, market, bounds),
-                    bounds.order_qty_max,
-                    bounds.order_notional_max_e4,
-                    bounds.self_cross_denied,
-                    instrument.instrument_id,
-                    at,
-                    at + len(json),
-                    at + len(json),
-                    at + len(json) + len(packed),
-                )
-            )
-            at += len(json) + len(packed)
-        self.columns = np.array(columns, MARKET)
+            at = end
+        self.texts = np.array(texts, TEXTS)
         self.marks = np.frombuffer(b"".join(marks), np.uint8)
 
 
-def _price_e4(side: Side, quote_e4: int, market: Market, limits: Limits) -> int:
-    """The worst price of a MARKET order; 0 without a quote, or where no quantity at that price fits 64 bits."""
-    price_e4 = market_price_e4(side, market, limits) if quote_e4 > 0 else 0
-    return price_e4 if price_e4 <= INT64_MAX else 0
-
-
 def answer_run(
-    messages: Sequence[Message], intents: Intents, tables: Tables, reader: MarketReader, limits: Limits, now_ns: int
+    messages: Sequence[Message], intents: Intents, tables: Tables, reader: MarketReader, decider: Decider, now_ns: int
 ) -> Answers:
-    """One answer for each message; all of them are plain intents.
-
-    Raises LedgerError where the gate and its kernel do not agree.
-    """
+    """One answer for each message; all of them are plain intents."""
     keys, partition = [message.key or b"" for message in messages], tables.partition
     answered = _answered(intents.row_keys, tables)
     accounts = _Accounts(keys, tables.changelogged("accounts"))
-    markets = _Markets(intents.symbols, tables, reader, limits, now_ns)
+    markets = _Markets(intents.symbols, tables, reader)
     positions = _Positions(accounts, markets, intents.rows["sell"], tables.changelogged("positions"))
     last = last_link(tables, partition)
     run = np.array([(now_ns, partition, last.seq)], RUN)
     offsets = np.array([message.offset for message in messages], np.int64)
-    accepted = decide_all(
+    decided = decider.decide_all(
         Inputs(
             intents.text, intents.rows, answered, accounts.of, accounts.columns, positions.of, positions.columns,
-            positions.sides, positions.levels, markets.of, markets.columns, markets.marks, run, offsets,
+            positions.sides, positions.levels, markets.of, markets.columns, markets.limits, markets.texts,
+            markets.marks, run, offsets,
         )
     )  # fmt: skip
     accounts.keep(positions.keep())
-    _keep_orders(accepted, intents, tables)
+    _keep_orders(decided, intents, tables)
 
     def deny_or_repeat(
-        index: int, reserved_cash_e4: int, account_seq: int, reserved_qty: int, pending_cash_e4: int, opposite_e4: int
+        index: int, failed: int, account_seq: int, account: tuple[Any, ...], position: tuple[Any, ...]
     ) -> bytes:
-        """From the account as it stood."""
-        message, row_key = messages[index], intents.row_keys[index]
+        message = messages[index]
         intent = decode_intent(message.value)
-        seen: OrderRow | None = tables.changelogged("orders").get(row_key) if answered[index] else None
-        if seen is not None:
+        if failed == ANSWERED:
+            seen: Any = tables.changelogged("orders").get(intents.row_keys[index])
             return on_repeat(message, intent, seen, account_seq, now_ns)
-        account = accounts.as_at(accounts.of[index], reserved_cash_e4, account_seq, pending_cash_e4)
-        position = positions.as_at(positions.of[index], reserved_qty)
-        market = markets.rows[markets.of[index]]
-        verdict = decide(intent, AccountState(account, position, opposite_e4), market, limits, now_ns)
-        if verdict.denial is None:
-            raise LedgerError(f"{intent.account_id}.{intent.client_order_id}: accepted by the gate, not by its kernel")
-        return deny(message, intent, tables, verdict, market, account_seq, now_ns)
+        symbol = markets.listed[markets.of[index]]
+        *fields, _ = account  # behind them stands ``seq``
+        stood = AccountFields(*fields), PositionFields(*position)
+        case = Case(order_fields(intent), *stood, symbol.fields, symbol.limits, now_ns)
+        denial = denial_of(decider.chain, failed, case)
+        return deny(message, intent, tables, denial, symbol.market, account_seq, now_ns)
 
-    which, others = np.flatnonzero(accepted.orders["accepted"]), np.flatnonzero(~accepted.orders["accepted"])
-    stood = (accepted.orders[name][others].tolist() for name in STOOD)
-    decisions = _decisions(accepted, [*map(deny_or_repeat, others.tolist(), *stood)])
-    entries = _linked(accepted, tables, last)
+    accepted = decided.orders["accepted"]
+    which, others = np.flatnonzero(accepted), np.flatnonzero(~accepted)
+    stood = (decided.orders["failed"], decided.orders["account_seq"], decided.accounts, decided.positions)
+    answers = map(deny_or_repeat, others.tolist(), *(column[others].tolist() for column in stood))
+    decisions = _decisions(decided, [*answers])
+    entries = _linked(decided, tables, last)
     return Answers(
         len(messages),
         (
@@ -266,42 +228,40 @@ def _accounts_of(intents: Intents, which: Array | slice = EVERY) -> Column:
     return Column(intents.text, rows["begin"] + ACCOUNT_AT, rows["account_end"])
 
 
-def _keep_orders(accepted: Accepted, intents: Intents, tables: Tables) -> None:
+def _keep_orders(decided: Decided, intents: Intents, tables: Tables) -> None:
     """Writes the rows of the accepted orders.
 
     Slot by slot, since the store sorts what it is given, and has little left to do where most is in order.
     """
-    which = np.flatnonzero(accepted.orders["accepted"])
+    which = np.flatnonzero(decided.orders["accepted"])
     which = which[np.argsort(intents.slots[which], kind="stable")]
-    ends = accepted.orders["row_end"]
+    ends = decided.orders["row_end"]
     begins = np.concatenate(([0], ends[:-1]))
-    whole = accepted.rows[: ends[-1]].tobytes()
+    whole = decided.rows[: ends[-1]].tobytes()
     rows = [whole[begin:end] for begin, end in zip(begins[which].tolist(), ends[which].tolist(), strict=True)]
     keys = [intents.row_keys[at] for at in which.tolist()]
     tables.changelogged("orders").put_encoded(dict(zip(keys, rows, strict=True)))
 
 
-def _decisions(accepted: Accepted, others: Sequence[bytes]) -> Column:
+def _decisions(decided: Decided, others: Sequence[bytes]) -> Column:
     """The decision on each intent: those of the kernel, and in the places of what it did not accept the ``others``."""
-    ends = accepted.orders["decision_end"].copy()
+    ends = decided.orders["decision_end"].copy()
     begins = np.concatenate(([0], ends[:-1]))
     length = int(ends[-1])
     lengths = np.fromiter(map(len, others), np.int64, len(others))
-    elsewhere = ~accepted.orders["accepted"]
+    elsewhere = ~decided.orders["accepted"]
     ends[elsewhere] = length + np.cumsum(lengths)
     begins[elsewhere] = ends[elsewhere] - lengths
-    return Column(
-        np.concatenate((accepted.decisions[:length], np.frombuffer(b"".join(others), np.uint8))), begins, ends
-    )
+    return Column(np.concatenate((decided.decisions[:length], np.frombuffer(b"".join(others), np.uint8))), begins, ends)
 
 
-def _linked(accepted: Accepted, tables: Tables, last: ChainRow) -> Column:
+def _linked(decided: Decided, tables: Tables, last: ChainRow) -> Column:
     """The entries with their hashes, which become the partition's last ones."""
-    closed = accepted.orders["entry_end"][accepted.orders["accepted"]]
+    closed = decided.orders["entry_end"][decided.orders["accepted"]]
     ends = closed + LINK_CHARS
     begins = np.concatenate(([0], ends))[:-1]
     if closed.size:
-        heads, head = link_all(last, memoryview(accepted.entries.data), begins.tolist(), closed.tolist())
-        write_links(accepted.entries, closed, np.frombuffer(heads, np.uint8).reshape(-1, 32))
+        heads, head = link_all(last, memoryview(decided.entries.data), begins.tolist(), closed.tolist())
+        write_links(decided.entries, closed, np.frombuffer(heads, np.uint8).reshape(-1, 32))
         tables.changelogged("chain").put(CHAIN_KEY, head)
-    return Column(accepted.entries, begins, ends)
+    return Column(decided.entries, begins, ends)

@@ -1,8 +1,7 @@
 """Settings of the risk service, read from ``TIDEMARK_*`` environment variables."""
 
-from dataclasses import replace
-
 from common.contracts.values import INT64_MAX, Symbol
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field
 from streams.process.settings import Settings
 
@@ -37,7 +36,9 @@ class RiskSettings(Settings):
     market_collar_bps: int = Field(
         default=500, ge=0, lt=10_000, description="how far beyond the quote a MARKET order may trade, in 1/10,000"
     )
-    mark_max_age_ms: int = Field(default=5_000, ge=1, description="a mark is stale when its clock is older than this")
+    mark_max_age_ms: int = Field(
+        default=5_000, ge=1, le=INT64_MAX // NS_PER_MS, description="a mark is stale when its clock is older than this"
+    )
     order_notional_max_e4: int = Field(
         default=500_000_000_000, ge=1, le=INT64_MAX, description="price times quantity of one order at most"
     )
@@ -53,6 +54,9 @@ class RiskSettings(Settings):
     )
     id_retention_days: int = Field(
         default=7, ge=1, description="client order, command and execution ids are remembered this long, at least"
+    )
+    checks: list[str] = Field(
+        default=[], description="JSON: names of installed checks that stand behind the gate's own, in their order"
     )
     unsaid_state_trades: bool = Field(
         default=False, description="trade instruments of which the feed never said a trading state"

@@ -10,6 +10,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
+from common.checks.check import CheckChain
 from common.contracts.events import AccountStatus, CommandResult, Fund, ReasonCode, ResolveBreak, RiskCommand
 from common.contracts.topics import (
     ORDERS_EXECUTIONS,
@@ -24,6 +25,7 @@ from streams.model.blocks import Answers
 from streams.model.message import Message, Output, View
 from streams.model.tables import Tables, Verify
 
+from risk import metrics
 from risk.booking import answer, book, keep
 from risk.breaks import break_view, break_views, resolve_break
 from risk.domain.account import (
@@ -36,7 +38,8 @@ from risk.domain.account import (
     command_conflict,
 )
 from risk.domain.commands import carry_out
-from risk.domain.gate import Denial, Limits
+from risk.domain.gate import GATE, Denial, Limits
+from risk.domain.gate_kernel import Decider
 from risk.domain.intent_kernel import read_intents, runs_of
 from risk.domain.ledger import LedgerError
 from risk.intents import on_intent
@@ -61,10 +64,13 @@ class KeyMismatch(ValueError):
 class Gate:
     """The stage's handlers. Raise ValueError (poison) for what is no intent, command or report of the key's account."""
 
-    def __init__(self, limits: Limits, id_retention_ns: int) -> None:
-        self._limits = limits
+    def __init__(self, limits: Limits, id_retention_ns: int, gate: CheckChain = GATE) -> None:
         self._id_retention_ns = id_retention_ns
-        self._markets = MarketReader()
+        self._markets = MarketReader(limits)
+        self._gate = gate
+        self._decider = Decider(gate)
+        for check in gate.checks:
+            metrics.DENIALS.labels(check.name, check.reason)  # so that each is there before it has denied anything
 
     def handle(self, message: Message, tables: Tables, now_ns: int) -> list[Output]:
         """One message."""
@@ -73,7 +79,7 @@ class Gate:
             _check_key(message, intent.account_id)
             if not message.offset % SWEEP_EVERY_INTENTS:
                 sweep(tables, now_ns, self._id_retention_ns)
-            return on_intent(message, intent, tables, self._markets, self._limits, now_ns)
+            return on_intent(message, intent, tables, self._markets, self._gate, now_ns)
         body = message.body
         _check_key(message, body.account_id)
         if message.topic is RISK_COMMANDS:
@@ -99,7 +105,7 @@ class Gate:
             for message in run:
                 if not message.offset % SWEEP_EVERY_INTENTS:
                     sweep(tables, now_ns, self._id_retention_ns)
-            yield answer_run(run, intents.part(begin, end), tables, self._markets, self._limits, now_ns)
+            yield answer_run(run, intents.part(begin, end), tables, self._markets, self._decider, now_ns)
 
 
 def _check_key(message: Message, account_id: str) -> None:

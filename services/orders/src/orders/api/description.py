@@ -1,8 +1,11 @@
 """The API's own description (OpenAPI): what the framework cannot know is added, what it gets wrong is put right."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from common.checks.check import Check
+from common.checks.reasons import denials
+from common.contracts.events import ReasonCode
 from common.contracts.problems import PROBLEMS, problem_type
 from common.contracts.values import INT64_MAX
 from fastapi import FastAPI
@@ -13,6 +16,7 @@ from orders.api.problems import ProblemDetails
 
 Document = dict[str, Any]
 PROBLEM_SCHEMA: Final = {"$ref": "#/components/schemas/ProblemDetails"}
+REASON_SCHEMA: Final = {"$ref": "#/components/schemas/ReasonCode"}
 ANY_REQUEST: Final = (400, 408, 414, 421, 429, 431, 500, 503)
 """Statuses that any request may be answered with."""
 WITH_BODY: Final = (413, 415)
@@ -50,25 +54,26 @@ def operation_id(route: APIRoute) -> str:
     return f"{route.tags[0] if route.tags else 'api'}_{route.name}"
 
 
-def describe(api: FastAPI) -> None:
-    """Has the application describe itself in the way of this module, once it is asked to."""
+def describe(api: FastAPI, checks: Sequence[Check]) -> None:
+    """Has the application describe itself in the way of this module, once it is asked to. ``checks``: the gate's."""
     generate = api.openapi
 
     def openapi() -> Document:
         if api.openapi_schema is None:
-            api.openapi_schema = completed(generate())
+            api.openapi_schema = completed(generate(), checks)
         return api.openapi_schema
 
     api.openapi = openapi  # type: ignore[method-assign]
 
 
-def completed(document: Document) -> Document:
+def completed(document: Document, checks: Sequence[Check]) -> Document:
     """The framework's document with every answer, header and example; changes it in place."""
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     schemas["ProblemDetails"] = _problem_schema()
+    schemas["ReasonCode"] |= reasons_of(checks)
     components["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "description": "accepted once clients have identities"}
     }
@@ -97,7 +102,17 @@ def problem_answer(status: int, description: str) -> Document:
     }
     if status == DENIED or any(kind.retry for kind in PROBLEMS.values() if kind.status == status):
         answer["headers"] = {"Retry-After": _HEADERS["Retry-After"]}
+    if status == DENIED:
+        answer["content"][MEDIA_TYPE]["schema"]["properties"]["reason"] = REASON_SCHEMA
     return answer
+
+
+def reasons_of(checks: Sequence[Check]) -> Document:
+    """Every reason of a denial, in the order in which an order meets them, and what each says."""
+    said = denials(checks)
+    lines = [f"- `{each.reason}`: {each.meaning}" + (f" (`{each.check}`)" if each.check else "") for each in said]
+    codes = dict.fromkeys([*ReasonCode, *(each.reason for each in said)])
+    return {"enum": [code.value for code in codes], "description": "\n".join(lines)}
 
 
 def _problem_schema() -> Document:

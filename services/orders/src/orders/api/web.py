@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from common.checks.installed import gate_of
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from streams.service.web import NO_REQUEST_SPANS
@@ -64,6 +65,6 @@ def create_api(desk: Desk, reads: Reads, settings: OrdersSettings) -> FastAPI:
         body_bytes_max=settings.http_body_bytes_max,
         cors=cors,
     )
-    describe(api)
+    describe(api, gate_of(settings.checks).checks)
     add_page(api)
     return api

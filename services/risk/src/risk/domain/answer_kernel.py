@@ -16,6 +16,16 @@ from risk.kernels import kernel, part
 
 NAME_CHARS: Final = ACCOUNT_CHARS + 1 + CLIENT_CHARS
 HEX_CHARS: Final = 64
+TEXTS: Final = np.dtype(
+    [
+        ("instrument_id", "<i8"),
+        ("mark_begin", "<i8"),  # in ``marks``: the mark as a decision has it
+        ("mark_end", "<i8"),
+        ("packed_begin", "<i8"),  # and as a row has it
+        ("packed_end", "<i8"),
+    ]
+)
+"""What answers say of a symbol."""
 _DOT: Final = ord(".")
 _QUOTE: Final = ord('"')
 _CLOSE: Final = ord("}")
@@ -89,7 +99,7 @@ def _write_order_id(text, at, source, intent):  # type: ignore[no-untyped-def]
 
 
 @part
-def write_decision(text, at, source, intent, order, market, marks, run, offset):  # type: ignore[no-untyped-def]
+def write_decision(text, at, source, intent, order, mark, marks, run, offset):  # type: ignore[no-untyped-def]
     at = write_piece(text, at, _DECISION, 0, _DECISION.size)
     at = write_piece(text, at, source, intent.begin + ACCOUNT_AT, intent.account_end)
     at = write_piece(text, at, _CLIENT_ORDER_ID, 0, _CLIENT_ORDER_ID.size)
@@ -99,7 +109,7 @@ def write_decision(text, at, source, intent, order, market, marks, run, offset):
     at = write_piece(text, at, _ACCEPTED, 0, _ACCEPTED.size)
     at = write_piece(text, at, source, intent.begin, intent.end)
     at = write_piece(text, at, _INSTRUMENT, 0, _INSTRUMENT.size)
-    at = write_integer(text, at, market.instrument_id)
+    at = write_integer(text, at, mark.instrument_id)
     at = write_piece(text, at, _RESERVED_CASH, 0, _RESERVED_CASH.size)
     at = write_integer(text, at, np.int64(0) if intent.sell else order.amount)
     at = write_piece(text, at, _RESERVED_QTY, 0, _RESERVED_QTY.size)
@@ -107,7 +117,7 @@ def write_decision(text, at, source, intent, order, market, marks, run, offset):
     at = write_piece(text, at, _PROTECTION, 0, _PROTECTION.size)
     at = write_integer(text, at, order.price_e4)
     at = write_piece(text, at, _MARK, 0, _MARK.size)
-    at = write_piece(text, at, marks, market.mark_begin, market.mark_end)
+    at = write_piece(text, at, marks, mark.mark_begin, mark.mark_end)
     at = write_piece(text, at, _ACCOUNT_SEQ, 0, _ACCOUNT_SEQ.size)
     at = write_integer(text, at, order.account_seq + 1)
     at = write_piece(text, at, _DECIDED, 0, _DECIDED.size)
@@ -121,25 +131,25 @@ def write_decision(text, at, source, intent, order, market, marks, run, offset):
 
 
 @part
-def _write_asset(text, at, source, intent, market):  # type: ignore[no-untyped-def]
+def _write_asset(text, at, source, intent):  # type: ignore[no-untyped-def]
     if intent.sell:
         return write_piece(text, at, source, intent.symbol_begin, intent.symbol_begin + intent.symbol_length)
     return write_piece(text, at, _CASH, 0, _CASH.size)
 
 
 @part
-def write_entry(text, at, source, intent, order, market, run, chain_seq):  # type: ignore[no-untyped-def]
+def write_entry(text, at, source, intent, order, run, chain_seq):  # type: ignore[no-untyped-def]
     """Up to its number in the chain, and closed there: so far it is hashed. ``write_links`` writes the rest."""
     at = write_piece(text, at, _ENTRY, 0, _ENTRY.size)
     at = write_piece(text, at, source, intent.begin + ACCOUNT_AT, intent.account_end)
     at = write_piece(text, at, _SEQ, 0, _SEQ.size)
     at = write_integer(text, at, order.account_seq + 1)
     at = write_piece(text, at, _RESERVE, 0, _RESERVE.size)
-    at = _write_asset(text, at, source, intent, market)
+    at = _write_asset(text, at, source, intent)
     at = write_piece(text, at, _AMOUNT, 0, _AMOUNT.size)
     at = write_integer(text, at, -order.amount)
     at = write_piece(text, at, _TO, 0, _TO.size)
-    at = _write_asset(text, at, source, intent, market)
+    at = _write_asset(text, at, source, intent)
     at = write_piece(text, at, _AMOUNT, 0, _AMOUNT.size)
     at = write_integer(text, at, order.amount)
     at = write_piece(text, at, _OF_ORDER, 0, _OF_ORDER.size)
@@ -170,12 +180,12 @@ def write_links(text, ends, heads):  # type: ignore[no-untyped-def]
 
 
 @part
-def write_row(text, at, source, intent, order, market, marks, run):  # type: ignore[no-untyped-def]
+def write_row(text, at, source, intent, order, mark, marks, run):  # type: ignore[no-untyped-def]
     """``risk.domain.account.OrderRow``, field by field."""
     at = write_piece(text, at, _ARRAY_OF_17, 0, _ARRAY_OF_17.size)
     text[at] = _TEXT + intent.symbol_length
     at = write_piece(text, at + 1, source, intent.symbol_begin, intent.symbol_begin + intent.symbol_length)
-    if intent.market:
+    if intent.is_market:
         choices = _SELL_MARKET if intent.sell else _BUY_MARKET
         at = write_piece(text, at, choices, 0, choices.size)
     else:
@@ -191,9 +201,9 @@ def write_row(text, at, source, intent, order, market, marks, run):  # type: ign
         at += 1
     text[at] = _NIL  # no reason
     text[at + 1] = _EMPTY_MAP  # nothing compared
-    at = write_packed(text, at + 2, market.instrument_id)
+    at = write_packed(text, at + 2, mark.instrument_id)
     at = write_packed(text, at, order.price_e4)
-    at = write_piece(text, at, marks, market.packed_begin, market.packed_end)
+    at = write_piece(text, at, marks, mark.packed_begin, mark.packed_end)
     at = write_packed(text, at, order.account_seq + 1)
     at = write_packed(text, at, run.now_ns)  # decided
     at = write_packed(text, at, intent.qty)  # leaves

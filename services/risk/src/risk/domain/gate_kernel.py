@@ -1,13 +1,21 @@
-"""The gate over many intents at once: it accepts and reserves what ``risk.domain.gate`` would accept, and nothing else.
+"""The compiled path of the gate: many intents at once, on rows of arrays. The rules are ``common.checks.gate``.
 
-What it does not accept it leaves alone: a denial moves nothing, so each of them, and each repeat of an id, is answered
-by the readable gate afterwards, from the account as it stood then. Reasons and their numbers exist there only.
+It decides nothing by itself: the compiled chain of checks says which one an intent fails, and what passes all of them
+is reserved, in the order of the intents. Accounts and positions of the others are kept as they stood, so that what the
+check compared can be said afterwards.
 """
 
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from functools import lru_cache
+from types import FunctionType
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-from common.contracts.values import E4, INT64_MAX
+from common.checks.case import AccountFields, Case, LimitFields, MarketFields, PositionFields, row_of
+from common.checks.check import CheckChain
+from common.checks.prices import PROCEEDS_FACTOR, worst_price_e4
+from common.compiled_checks import compiled
+from numba.extending import register_jitable
 
 from risk.domain.answer_kernel import (
     DECISION_CHARS,
@@ -18,20 +26,14 @@ from risk.domain.answer_kernel import (
     write_entry,
     write_row,
 )
-from risk.domain.open_orders import LEVELS_MAX, PROCEEDS_FACTOR
+from risk.domain.open_orders import LEVELS_MAX
 from risk.domain.text_kernel import Array
-from risk.kernels import kernel, part
+from risk.kernels import kernel, kernel_with, part
 
-ACCOUNT: Final = np.dtype(
-    [
-        ("cash_e4", "<i8"),
-        ("reserved_cash_e4", "<i8"),
-        ("seq", "<i8"),
-        ("active", "<i8"),  # it may trade
-        ("pending_cash_e4", "<i8"),
-    ]
-)
-POSITION: Final = np.dtype([("qty", "<i8"), ("reserved_qty", "<i8")])
+ACCOUNT: Final = row_of(AccountFields, ("seq", "<i8"))
+POSITION: Final = row_of(PositionFields)
+MARKET: Final = row_of(MarketFields)
+LIMITS: Final = row_of(LimitFields)
 LEVEL: Final = np.dtype([("rank_e4", "<i8"), ("orders", "<i8")])
 """``open_orders.LEVEL``."""
 SIDE: Final = np.dtype(
@@ -41,85 +43,28 @@ SIDE: Final = np.dtype(
         ("changed", "<i8"),
     ]
 )
-MARKET: Final = np.dtype(
-    [
-        ("lot_qty", "<i8"),  # 0: nothing may be traded
-        ("tick_e4", "<i8"),
-        ("sub_unit_tick_e4", "<i8"),
-        ("buy_price_e4", "<i8"),  # of a MARKET order, see ``gate.market_price_e4``; 0: none can be had
-        ("sell_price_e4", "<i8"),
-        ("buy_bound_e4", "<i8"),  # of a LIMIT order, see ``gate.limit_bound_e4``; 0: none can be had
-        ("sell_bound_e4", "<i8"),
-        ("qty_max", "<i8"),
-        ("notional_max_e4", "<i8"),
-        ("self_cross_denied", "<i8"),
-        ("instrument_id", "<i8"),
-        ("mark_begin", "<i8"),  # in ``marks``: the mark as a decision has it
-        ("mark_end", "<i8"),
-        ("packed_begin", "<i8"),  # and as a row has it
-        ("packed_end", "<i8"),
-    ]
-)
 RUN: Final = np.dtype([("now_ns", "<i8"), ("partition", "<i8"), ("chain_seq", "<i8")])  # of the last entry
 ORDER: Final = np.dtype(
     [
         ("accepted", "?"),
+        ("failed", "<i8"),  # number of the check that it fails; ANSWERED: none was asked
         ("price_e4", "<i8"),
         ("amount", "<i8"),  # what is reserved: cash of a BUY, shares of a SELL
-        ("account_seq", "<i8"),  # before it, as the five
-        ("reserved_cash_e4", "<i8"),
-        ("reserved_qty", "<i8"),
-        ("pending_cash_e4", "<i8"),
-        ("opposite_e4", "<i8"),
+        ("account_seq", "<i8"),  # before it
         ("decision_end", "<i8"),  # where its texts end; they begin where those of the accepted one before it end
         ("entry_end", "<i8"),
         ("row_end", "<i8"),
     ],
     align=True,
 )
-_INT64_MAX: Final = np.int64(INT64_MAX)
+ANSWERED: Final = -1
 _FACTOR: Final = np.int64(PROCEEDS_FACTOR)
-
-
-@part
-def _price_e4(intent, market):  # type: ignore[no-untyped-def]
-    """The worst price it may trade at, 0 where its price is not as it should be."""
-    if intent.market:
-        if intent.priced:
-            return np.int64(0)
-        return market.sell_price_e4 if intent.sell else market.buy_price_e4
-    price_e4 = intent.limit_price_e4
-    tick_e4 = market.tick_e4 if price_e4 >= E4 else market.sub_unit_tick_e4
-    if not intent.priced or price_e4 <= 0 or price_e4 % tick_e4:
-        return np.int64(0)
-    if intent.sell:
-        return price_e4 if 0 < market.sell_bound_e4 <= price_e4 else np.int64(0)
-    return price_e4 if price_e4 <= market.buy_bound_e4 else np.int64(0)
-
-
-@part
-def _amount(intent, account, market, position, price_e4, opposite_e4):  # type: ignore[no-untyped-def]
-    """What accepting it reserves; 0: it is not accepted. Divides where a product could pass 64 bits."""
-    qty = intent.qty
-    if not account.active or qty <= 0 or qty % market.lot_qty or qty > market.qty_max or price_e4 <= 0:
-        return np.int64(0)
-    if qty > market.notional_max_e4 // price_e4:
-        return np.int64(0)
-    guarded = opposite_e4 > 0 and market.self_cross_denied != 0
-    if intent.sell:
-        room_e4 = _INT64_MAX - account.cash_e4 - account.pending_cash_e4
-        if (guarded and price_e4 <= opposite_e4) or qty > room_e4 // _FACTOR // price_e4:
-            return np.int64(0)
-        return qty if qty <= position.qty - position.reserved_qty else np.int64(0)
-    if (guarded and price_e4 >= opposite_e4) or qty > _INT64_MAX - position.qty - account.reserved_cash_e4:
-        return np.int64(0)
-    cash_e4 = price_e4 * qty
-    return cash_e4 if cash_e4 <= account.cash_e4 - account.reserved_cash_e4 else np.int64(0)
+register_jitable(forceinline=True, _nrt=False)(worst_price_e4)
 
 
 @part
 def _count_price(levels, side, price_e4, sell):  # type: ignore[no-untyped-def]
-    """``open_orders.with_price`` in place."""
+    """``open_orders.with_price`` in place. Returns the best price after it."""
     begin, used = side.begin, side.used
     rank_e4 = price_e4 if sell else -price_e4
     at = begin
@@ -128,10 +73,10 @@ def _count_price(levels, side, price_e4, sell):  # type: ignore[no-untyped-def]
     side.changed = 1
     if at < begin + used and levels[at].rank_e4 == rank_e4:
         levels[at].orders += 1
-        return
+        return abs(levels[begin].rank_e4)
     if at == begin + LEVELS_MAX:
         levels[at - 1].orders += 1
-        return
+        return abs(levels[begin].rank_e4)
     others = np.int64(0)
     if used == LEVELS_MAX:
         used -= 1
@@ -143,45 +88,62 @@ def _count_price(levels, side, price_e4, sell):  # type: ignore[no-untyped-def]
     levels[at].orders = 1
     levels[begin + used].orders += others
     side.used = used + 1
+    return abs(levels[begin].rank_e4)
+
+
+@part
+def _reserve(intent, order, account, position, sides, levels, buys):  # type: ignore[no-untyped-def]
+    """Moves what ``ledger.reserve`` moves. The checks have bounded each product and each sum."""
+    account.seq += 1
+    if intent.sell:
+        order.amount = intent.qty
+        position.reserved_qty += intent.qty
+        account.pending_cash_e4 += _FACTOR * order.price_e4 * intent.qty
+        position.open_sell_price_e4 = _count_price(levels, sides[buys + 1], order.price_e4, True)
+    else:
+        order.amount = order.price_e4 * intent.qty
+        account.reserved_cash_e4 += order.amount
+        position.open_buy_price_e4 = _count_price(levels, sides[buys], order.price_e4, False)
+
+
+def first_failing(_case: Case) -> int:
+    """Stands for the compiled chain, which takes its place in each ``Decider``."""
+    raise NotImplementedError
+
+
+def _decide(  # type: ignore[no-untyped-def]
+    intents, answered, account_of, accounts, position_of, positions, sides, levels, market_of, markets, limits,
+    now_ns, passed, orders, stood_accounts, stood_positions,
+):  # fmt: skip
+    for i in range(intents.size):
+        intent, order = intents[i], orders[i]
+        account, position = accounts[account_of[i]], positions[position_of[i]]
+        case = Case(intent, account, position, markets[market_of[i]], limits[market_of[i]], now_ns)
+        order.account_seq = account.seq
+        order.failed = ANSWERED if answered[i] else first_failing(case)
+        order.accepted = order.failed == passed
+        if order.accepted:
+            order.price_e4 = worst_price_e4(case)
+            _reserve(intent, order, account, position, sides, levels, 2 * position_of[i])
+        else:
+            stood_accounts[i] = account
+            stood_positions[i] = position
 
 
 @kernel
-def _decide(  # type: ignore[no-untyped-def]
-    source, intents, answered, account_of, accounts, position_of, positions, sides, levels, market_of, markets, marks,
-    runs, offsets, orders, decisions, entries, rows,
-):  # fmt: skip
+def _write(  # type: ignore[no-untyped-def]
+    source, intents, market_of, texts, marks, runs, offsets, orders, decisions, entries, rows
+):
     run = runs[0]
     decision_at = entry_at = row_at = 0
     chain_seq = run.chain_seq
     for i in range(intents.size):
-        intent, order = intents[i], orders[i]
-        account, market, position = accounts[account_of[i]], markets[market_of[i]], positions[position_of[i]]
-        own = 2 * position_of[i] + (1 if intent.sell else 0)
-        opposite = sides[own ^ 1]
-        order.account_seq = account.seq
-        order.reserved_cash_e4 = account.reserved_cash_e4
-        order.reserved_qty = position.reserved_qty
-        order.pending_cash_e4 = account.pending_cash_e4
-        order.opposite_e4 = abs(levels[opposite.begin].rank_e4) if opposite.used else np.int64(0)
-        order.amount = 0
-        if not answered[i] and market.lot_qty > 0:
-            order.price_e4 = _price_e4(intent, market)
-            order.amount = _amount(intent, account, market, position, order.price_e4, order.opposite_e4)
-        order.accepted = order.amount > 0
+        intent, order, text = intents[i], orders[i], texts[market_of[i]]
         if order.accepted:
             chain_seq += 1
-            decision_at = write_decision(
-                decisions, decision_at, source, intent, order, market, marks, run, offsets[i]
-            )  # fmt: skip
-            entry_at = write_entry(entries, entry_at, source, intent, order, market, run, chain_seq)
-            row_at = write_row(rows, row_at, source, intent, order, market, marks, run)
-            account.seq += 1
-            _count_price(levels, sides[own], order.price_e4, intent.sell)
-            if intent.sell:
-                position.reserved_qty += order.amount
-                account.pending_cash_e4 += _FACTOR * order.price_e4 * order.amount
-            else:
-                account.reserved_cash_e4 += order.amount
+            decision_at = write_decision(decisions, decision_at, source, intent, order, text, marks, run, offsets[i])
+            entry_at = write_entry(entries, entry_at, source, intent, order, run, chain_seq)
+            row_at = write_row(rows, row_at, source, intent, order, text, marks, run)
         order.decision_end, order.entry_end, order.row_end = decision_at, entry_at, row_at
         entry_at += LINK_CHARS if order.accepted else 0
 
@@ -208,33 +170,71 @@ class Inputs(NamedTuple):
     market_of: Array
     markets: Array
     """MARKET."""
+    limits: Array
+    """LIMITS of the markets."""
+    texts: Array
+    """TEXTS of the markets."""
     marks: Array
-    """uint8: what the markets point into."""
+    """uint8: what the texts point into."""
     run: Array
     """RUN[1]."""
     offsets: Array
     """int64[n]: of the intents in their topic."""
 
 
-class Accepted(NamedTuple):
+class Decided(NamedTuple):
     """What was decided. The texts are those of the accepted orders, one after the other."""
 
     orders: Array
     """ORDER[n]."""
+    accounts: Array
+    """ACCOUNT[n]: as it stood, for each intent that is not accepted."""
+    positions: Array
+    """POSITION[n], likewise."""
     decisions: Array
     entries: Array
     """Not linked yet."""
     rows: Array
 
 
-def decide_all(inputs: Inputs) -> Accepted:
-    """Decides each intent in its order."""
-    count = len(inputs.intents)
-    mark_bytes = int(max(inputs.markets["mark_end"] - inputs.markets["mark_begin"], default=0))
-    packed_bytes = int(max(inputs.markets["packed_end"] - inputs.markets["packed_begin"], default=0))
-    orders = np.zeros(count, ORDER)
-    decisions = np.empty(len(inputs.source) + count * (DECISION_CHARS + mark_bytes), np.uint8)
-    entries = np.empty(count * ENTRY_CHARS, np.uint8)
-    rows = np.empty(count * (ROW_BYTES + packed_bytes), np.uint8)
-    _decide(*inputs, orders, decisions, entries, rows)
-    return Accepted(orders, decisions, entries, rows)
+class Decider:
+    """The compiled gate of one chain of checks."""
+
+    def __init__(self, chain: CheckChain) -> None:
+        self.chain: Final = chain
+        self._decide: Final = _compiled(chain)
+
+    def decide_all(self, inputs: Inputs) -> Decided:
+        """Decides each intent in its order."""
+        at = inputs
+        count = len(at.intents)
+        mark_bytes = int(max(at.texts["mark_end"] - at.texts["mark_begin"], default=0))
+        packed_bytes = int(max(at.texts["packed_end"] - at.texts["packed_begin"], default=0))
+        decided = Decided(
+            np.zeros(count, ORDER),
+            np.empty(count, ACCOUNT),
+            np.empty(count, POSITION),
+            np.empty(len(at.source) + count * (DECISION_CHARS + mark_bytes), np.uint8),
+            np.empty(count * ENTRY_CHARS, np.uint8),
+            np.empty(count * (ROW_BYTES + packed_bytes), np.uint8),
+        )
+        self._decide(
+            at.intents, at.answered, at.account_of, at.accounts, at.position_of, at.positions, at.sides, at.levels,
+            at.market_of, at.markets, at.limits, at.run["now_ns"][0], self.chain.passed,
+            decided.orders, decided.accounts, decided.positions,
+        )  # fmt: skip
+        _write(
+            at.source, at.intents, at.market_of, at.texts, at.marks, at.run, at.offsets,
+            decided.orders, decided.decisions, decided.entries, decided.rows,
+        )  # fmt: skip
+        return decided
+
+
+@lru_cache(maxsize=16)
+def _compiled(chain: CheckChain) -> Callable[..., Any]:
+    """The loop with the chain in it: numba compiles what a function's globals are, so each chain has its own."""
+    names = {**globals(), first_failing.__name__: compiled(chain)}
+    loop = FunctionType(_decide.__code__, names, _decide.__name__)
+    loop.__module__, loop.__qualname__ = _decide.__module__, _decide.__qualname__
+    made: Callable[..., Any] = kernel_with(chain)(loop)
+    return made

@@ -11,28 +11,22 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 import numpy as np
+from common.checks.case import OrderFields, row_of
 
 from risk.domain.text_kernel import NOT_THERE, Array, characters, piece, read_integer, read_piece, read_word
 from risk.kernels import kernel, part
 
-INTENT: Final = np.dtype(
-    [
-        ("qty", "<i8"),
-        ("limit_price_e4", "<i8"),  # 0 where there is none
-        ("begin", "<i8"),  # of its text
-        ("end", "<i8"),
-        ("account_end", "<i8"),  # the account's id begins ACCOUNT_AT behind ``begin``
-        ("client_begin", "<i8"),  # of the client order id
-        ("client_end", "<i8"),
-        ("symbol_begin", "<i8"),
-        ("symbol_length", "<i4"),
-        ("plain", "?"),
-        ("sell", "?"),
-        ("market", "?"),
-        ("ioc", "?"),
-        ("priced", "?"),  # there is a limit
-    ],
-    align=True,
+INTENT: Final = row_of(
+    OrderFields,
+    ("begin", "<i8"),  # of its text
+    ("end", "<i8"),
+    ("account_end", "<i8"),  # the account's id begins ACCOUNT_AT behind ``begin``
+    ("client_begin", "<i8"),  # of the client order id
+    ("client_end", "<i8"),
+    ("symbol_begin", "<i8"),
+    ("symbol_length", "<i4"),
+    ("plain", "?"),
+    ("ioc", "?"),
 )
 SYMBOL_CHARS: Final = 16
 ACCOUNT_CHARS: Final = 32
@@ -77,8 +71,8 @@ def _read_choices(text, at, end, row):  # type: ignore[no-untyped-def]
     row.sell = text[at] == _SELL
     at = read_piece(text, at + 1, end, _TYPE)
     after = read_piece(text, at, end, _LIMIT)
-    row.market = after < 0
-    if row.market:
+    row.is_market = after < 0
+    if row.is_market:
         after = read_piece(text, at, end, _MARKET)
     at = read_piece(text, after, end, _TIME)
     after = read_piece(text, at, end, _DAY)

@@ -8,11 +8,12 @@ every movement checks before it is written.
 from typing import Final
 
 import msgspec
+from common.checks.prices import proceeds_max_e4
 from common.contracts.events import CASH, Book, EntryKind, Fund, Withdraw
 from common.contracts.values import INT64_MAX, Side
 
 from risk.domain.account import NO_POSITION, AccountRow, PositionRow
-from risk.domain.open_orders import pending_e4, with_price, with_symbols
+from risk.domain.open_orders import with_price, with_symbols
 
 _AVAILABLE: Final = Book.AVAILABLE
 _RESERVED: Final = Book.RESERVED
@@ -183,5 +184,5 @@ def reserve(
         buys = with_symbols(buys, {symbol: with_price(buys.get(symbol, b""), price_e4, Side.BUY)})
         return move(account, None, entry, reserved_cash_e4=reserved_cash_e4, buy_prices=buys)
     sells = with_price(b"" if position is None else position.sell_prices, price_e4, Side.SELL)
-    pending_cash_e4 = pending_e4(price_e4, reserved_qty)
+    pending_cash_e4 = proceeds_max_e4(price_e4, reserved_qty)
     return move(account, position, entry, reserved_qty=reserved_qty, pending_cash_e4=pending_cash_e4, sell_prices=sells)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from struct import Struct, unpack
 from typing import Final
 
+from common.checks.prices import proceeds_max_e4
 from common.contracts.values import Side
 
 from risk.domain.account import AccountRow, OrderRow, PositionRow
@@ -23,9 +24,6 @@ LEVEL: Final = Struct("<qq")
 """Rank of the price and number of orders; ``gate_kernel.LEVEL``. The rank rises from the best price to the worst: it is
 the price of a SELL, and the price of a BUY less than nothing."""
 LEVELS_MAX: Final = 32
-PROCEEDS_FACTOR: Final = 100
-"""A share of an open SELL brings at most so many times the order's worst price. No price bounds it from above, so this
-does: an order is accepted where this much fits beside what the account has. A better fill is booked where it fits."""
 _BUY: Final = Side.BUY
 _LEVEL_BYTES: Final = LEVEL.size
 _FULL: Final = LEVELS_MAX * LEVEL.size
@@ -91,11 +89,10 @@ def with_symbols(prices: Mapping[str, bytes], changed: Mapping[str, bytes]) -> d
 # --- rows ---------------------------------------------------------------------------------------------------------
 
 
-def opposite_e4(account: AccountRow, position: PositionRow | None, symbol: str, side: Side) -> int:
-    """The best price of the account's own open orders that an order of ``side`` could meet; 0 where there is none."""
-    if side is _BUY:
-        return 0 if position is None else best_e4(position.sell_prices)
-    return best_e4(account.buy_prices.get(symbol, b""))
+def open_prices_e4(account: AccountRow | None, position: PositionRow | None, symbol: str) -> tuple[int, int]:
+    """The best prices of the account's own open BUY and SELL orders in a symbol; 0 where there is none."""
+    buys = b"" if account is None else account.buy_prices.get(symbol, b"")
+    return best_e4(buys), 0 if position is None else best_e4(position.sell_prices)
 
 
 def with_leaves(
@@ -119,17 +116,12 @@ def with_leaves(
             del prices[order.symbol]
         return _account(account, account.pending_cash_e4, prices), position
     assert position is not None, "what is reserved is held"
-    gone_e4 = pending_e4(order.price_e4, order.leaves_qty - leaves_qty)
+    gone_e4 = proceeds_max_e4(order.price_e4, order.leaves_qty - leaves_qty)
     account = _account(account, account.pending_cash_e4 - gone_e4, account.buy_prices)
     if is_open_as_before:
         return account, position
     levels = changed(position.sell_prices, order.price_e4, Side.SELL)
     return account, PositionRow(position.qty, position.reserved_qty, levels)
-
-
-def pending_e4(price_e4: int, qty: int) -> int:
-    """What so many shares of an open SELL bring at most."""
-    return PROCEEDS_FACTOR * price_e4 * qty
 
 
 def _account(account: AccountRow, pending_cash_e4: int, buy_prices: dict[str, bytes]) -> AccountRow:

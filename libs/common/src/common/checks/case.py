@@ -1,0 +1,111 @@
+"""What a check may look at. Each field is declared here and nowhere else: rows of arrays get theirs from the structs.
+
+Money is in 1e-4 currency units, quantities are whole shares, times are nanoseconds since the epoch. Whatever is not
+known is 0 or False.
+"""
+
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+STATE_UNSAID: Final = 0
+TRADING: Final = ord("T")
+
+
+class OrderFields(msgspec.Struct, frozen=True, gc=False):
+    """What the client asked for."""
+
+    qty: int = 0
+    limit_price_e4: int = 0
+    """0 where there is none, see ``priced``."""
+    sell: bool = False
+    is_market: bool = False
+    priced: bool = False
+    """Whether it has a limit price."""
+
+
+class AccountFields(msgspec.Struct, frozen=True, gc=False):
+    """The account that the order is for."""
+
+    known: bool = False
+    active: bool = False
+    cash_e4: int = 0
+    reserved_cash_e4: int = 0
+    """The part of ``cash_e4`` that is held for open BUY orders."""
+    pending_cash_e4: int = 0
+    """What its open SELL orders bring at most."""
+
+
+class PositionFields(msgspec.Struct, frozen=True, gc=False):
+    """What the account has in the order's symbol."""
+
+    qty: int = 0
+    reserved_qty: int = 0
+    """The part of ``qty`` that is held for open SELL orders."""
+    open_buy_price_e4: int = 0
+    """Highest price of its open BUY orders; 0 where there is none."""
+    open_sell_price_e4: int = 0
+    """Lowest price of its open SELL orders; 0 where there is none."""
+
+
+class MarketFields(msgspec.Struct, frozen=True, gc=False):
+    """The order's instrument and its mark."""
+
+    known: bool = False
+    """Whether the instrument is in the reference data."""
+    marked: bool = False
+    """Whether there are a mark and the clock of its partition."""
+    trading_state: int = STATE_UNSAID
+    """As ITCH has it: the code of a letter; 0 where the feed never said one."""
+    clock_ns: int = 0
+    """Clock of the mark's partition."""
+    bid_e4: int = 0
+    ask_e4: int = 0
+    last_e4: int = 0
+    lot_qty: int = 0
+    tick_e4: int = 0
+    """Price increment at or above one currency unit."""
+    sub_unit_tick_e4: int = 0
+    buy_price_e4: int = 0
+    """The worst price of a MARKET BUY, see ``prices.market_price_e4``; ``prices.BEYOND_64_BITS`` where none fits."""
+    sell_price_e4: int = 0
+    buy_bound_e4: int = 0
+    """The highest price of a LIMIT BUY, see ``prices.limit_bound_e4``; 0 where no price is known that bounds it."""
+    sell_bound_e4: int = 0
+    """The lowest price of a LIMIT SELL, likewise."""
+
+
+class LimitFields(msgspec.Struct, frozen=True, gc=False):
+    """What an operator sets, for the order's symbol."""
+
+    market_collar_bps: int = 500
+    """How far beyond the quote a MARKET order may trade, in 1/10,000 of it."""
+    mark_age_max_ns: int = 5_000_000_000
+    order_notional_max_e4: int = 500_000_000_000
+    unsaid_state_trades: bool = False
+    """Whether an instrument may trade of which the feed never said a trading state (some recordings never do)."""
+    limit_collar_bps: int = 1_000
+    """How far beyond the quote the price of a LIMIT order may be, in 1/10,000 of it."""
+    order_qty_max: int = 1_000_000
+    self_cross_denied: bool = True
+
+
+class Case(NamedTuple):
+    """One order and what it meets: structs, or rows of arrays with the same fields."""
+
+    order: OrderFields
+    account: AccountFields
+    position: PositionFields
+    market: MarketFields
+    limits: LimitFields
+    now_ns: int
+
+
+_KINDS: Final[dict[Any, str]] = {int: "<i8", bool: "?"}
+
+
+def row_of(fields: type[msgspec.Struct], *more: tuple[str, str]) -> np.dtype[Any]:
+    """The row that has the struct's fields and ``more`` behind them. Raises KeyError for what is no number."""
+    own = [(field.name, _KINDS[field.type]) for field in msgspec.structs.fields(fields)]
+    return np.dtype([*own, *more], align=True)

@@ -1,0 +1,111 @@
+"""Prices and amounts that the checks, the readers of the market and the ledger agree on.
+
+What takes a ``case`` runs in both paths of the gate, so each sum and product in it fits 64 bits once the checks before
+the one that asks have passed. ``market_price_e4`` and ``limit_bound_e4`` are asked once for each mark, in Python.
+"""
+
+from typing import Final
+
+from common.checks.case import Case, MarketFields
+from common.contracts.values import E4, INT64_MAX
+
+BPS: Final = 10_000
+BEYOND_64_BITS: Final = -1
+"""The worst price of a MARKET BUY where 64 bits do not hold it: no quantity can be paid for."""
+PROCEEDS_FACTOR: Final = 100
+"""A share of an open SELL brings at most so many times the order's worst price. No price bounds it from above, so this
+does: an order is accepted where this much fits beside what the account has. A better fill is booked where it fits."""
+
+
+# --- of a case ----------------------------------------------------------------------------------------------------
+
+
+def tick_at(market: MarketFields, price_e4: int) -> int:
+    """Price increment at ``price_e4``: finer below one currency unit (Regulation NMS, rule 612)."""
+    return market.tick_e4 if price_e4 >= E4 else market.sub_unit_tick_e4
+
+
+def worst_price_e4(case: Case) -> int:
+    """The worst price the order may trade at, and what a BUY reserves per share: the limit, or the collared quote."""
+    if case.order.is_market:
+        return case.market.sell_price_e4 if case.order.sell else case.market.buy_price_e4
+    return case.order.limit_price_e4
+
+
+def notional_qty_max(case: Case) -> int:
+    """The highest quantity whose notional is within the operator's limit. A quotient, since the product may not fit."""
+    price_e4 = worst_price_e4(case)
+    return case.limits.order_notional_max_e4 // price_e4 if price_e4 > 0 else 0
+
+
+def notional_e4(case: Case) -> int:
+    """Worst price times quantity. It fits once the order is known to be within ``notional_qty_max``."""
+    return worst_price_e4(case) * case.order.qty
+
+
+def bound_e4(case: Case) -> int:
+    """The price that a LIMIT order may not be beyond; 0 where none is known."""
+    return case.market.sell_bound_e4 if case.order.sell else case.market.buy_bound_e4
+
+
+def quote_e4(case: Case) -> int:
+    """The side of the book that the order would meet."""
+    return case.market.bid_e4 if case.order.sell else case.market.ask_e4
+
+
+def crossed_price_e4(case: Case) -> int:
+    """The best price of the account's own open orders that the order could meet; 0 where there is none."""
+    return case.position.open_buy_price_e4 if case.order.sell else case.position.open_sell_price_e4
+
+
+def available_cash_e4(case: Case) -> int:
+    return case.account.cash_e4 - case.account.reserved_cash_e4
+
+
+def available_qty(case: Case) -> int:
+    return case.position.qty - case.position.reserved_qty
+
+
+def cash_room_e4(case: Case) -> int:
+    """What the account's cash may still grow by, with all of its open SELL orders filled."""
+    return INT64_MAX - case.account.cash_e4 - case.account.pending_cash_e4
+
+
+def qty_room(case: Case) -> int:
+    """What the position may still grow by. Each share that is open for a BUY holds 0.0001 of cash at least."""
+    return INT64_MAX - case.position.qty - case.account.reserved_cash_e4
+
+
+def proceeds_max_e4(price_e4: int, qty: int) -> int:
+    """What so many shares of an open SELL bring at most."""
+    return PROCEEDS_FACTOR * price_e4 * qty
+
+
+# --- of the market ------------------------------------------------------------------------------------------------
+
+
+def collared_e4(market: MarketFields, reference_e4: int, collar_bps: int, *, sell: bool) -> int:
+    """The reference moved against the order by the collar, rounded outwards to a tick, never below one tick."""
+    if sell:
+        price_e4 = reference_e4 * (BPS - collar_bps) // BPS
+        return max(price_e4 - price_e4 % tick_at(market, price_e4), market.sub_unit_tick_e4)
+    price_e4 = -(-reference_e4 * (BPS + collar_bps) // BPS)
+    # Rounding up may cross one currency unit, where a coarser tick begins: rounding once more settles it.
+    price_e4 += -price_e4 % tick_at(market, price_e4)
+    return price_e4 + -price_e4 % tick_at(market, price_e4)
+
+
+def market_price_e4(market: MarketFields, collar_bps: int, *, sell: bool) -> int:
+    """The worst price of a MARKET order: the quote that it meets moved by the collar; 0 where that side is empty."""
+    quote_e4 = market.bid_e4 if sell else market.ask_e4
+    if quote_e4 <= 0:
+        return 0
+    price_e4 = collared_e4(market, quote_e4, collar_bps, sell=sell)
+    return price_e4 if price_e4 <= INT64_MAX else BEYOND_64_BITS
+
+
+def limit_bound_e4(market: MarketFields, collar_bps: int, *, sell: bool) -> int:
+    """Highest price of a LIMIT BUY, lowest of a LIMIT SELL; 0 where no quote and no sale bounds it."""
+    quote_e4 = market.bid_e4 if sell else market.ask_e4
+    reference_e4 = quote_e4 if quote_e4 > 0 else market.last_e4
+    return 0 if reference_e4 <= 0 else min(collared_e4(market, reference_e4, collar_bps, sell=sell), INT64_MAX)
