@@ -16,7 +16,7 @@ from common.runtime.log import Partition, Record
 from common.runtime.message import Message, Output
 from common.runtime.settings import Settings
 from common.runtime.store import positions_of, row_key
-from common.runtime.tables import Changelogged, Codec, Snapshotted, Tables
+from common.runtime.tables import Changelogged, Codec, SnapshotLayout, Snapshotted, Tables
 from common.runtime.task import Stage, Task
 from common.runtime.view_task import ViewClock
 from common.testing.memory_clients import MemoryProducer
@@ -309,7 +309,7 @@ def summing_stage() -> Stage:
     def save(state: list[int], path: Path) -> None:
         (path / "sum").write_text(str(state[0]))
 
-    def load(path: Path) -> list[int]:
+    def load(path: Path, _layout: SnapshotLayout) -> list[int]:
         return [int((path / "sum").read_text())]
 
     table = Snapshotted("sum", lambda _partition: [0], save, load, interval_s=0.0)

@@ -1,11 +1,57 @@
 """Compiles the kernels of signals."""
 
+import hashlib
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from common.kernels import compiler, index, part
+import numba
+from common.kernels import cache_dir, compiler, index, part
+from numba import njit
+from numba.core.caching import FunctionCache
 
-__all__ = ["index", "kernel", "part"]
+__all__ = ["fingerprint_of", "index", "kernel", "kernel_of", "part"]
 
-kernel: Final = compiler(Path(__file__).parent / "domain")
+_DOMAIN: Final = Path(__file__).parent / "domain"
+kernel: Final = compiler(_DOMAIN)
 """An entry point."""
+
+
+class _ByFingerprint(FunctionCache):
+    """Compiled code of a function that is made anew in each process, with other functions enclosed in it.
+
+    Numba tells such functions apart by what they enclose, as bytes, and compiled functions are other bytes in each
+    process: it would never find one again.
+    """
+
+    def __init__(self, function: Any, fingerprint: str) -> None:
+        super().__init__(function)
+        self._fingerprint = fingerprint
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        return sig, codegen.magic_tuple(), self._fingerprint
+
+
+def kernel_of(fingerprint: str) -> Callable[[Any], Any]:
+    """A decorator for entry points that enclose other compiled functions. ``fingerprint``: of those functions."""
+    compile_ = njit(nogil=True, _nrt=False)
+
+    def decorate(function: Any) -> Any:
+        compiled = compile_(function)
+        numba.config.CACHE_DIR = str(cache_dir(_DOMAIN))  # numba asks for it when a cache is made
+        compiled._cache = _ByFingerprint(function, fingerprint)
+        return compiled
+
+    return decorate
+
+
+def fingerprint_of(declared: str, functions: Sequence[Callable[..., Any]]) -> str:
+    """Of a declaration, its functions, and every source beside theirs, whose functions they may call."""
+    digest = hashlib.sha256(declared.encode())
+    for function in functions:
+        digest.update(function.__code__.co_code + repr(function.__code__.co_consts).encode())
+    directories = {Path(inspect.getfile(function)).parent for function in functions}
+    for source in sorted(path for directory in directories for path in directory.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]

@@ -5,6 +5,7 @@ from common.contracts.ticks import TICK, TickKind, heartbeat
 
 from signals.domain.market import MarketState
 from signals.domain.ref_table import rehash
+from signals.installed import installed_measures
 
 
 def warm() -> None:
@@ -13,9 +14,10 @@ def warm() -> None:
     ticks["kind"] = TickKind.ADD, TickKind.TRADE
     ticks["side"] = ord("B")
     ticks["qty"] = ticks["price_e4"] = ticks["order_ref"] = ticks["aux_ref"] = 1
-    market = MarketState(trades_max=1)
+    market = MarketState(trades_max=1, measures=installed_measures())
     for frame in (ticks, ticks, heartbeat(1)):
         frame.flags.writeable = False
         market.apply(frame, 0)
-    for table in (market.books.orders, market.bars.matches):
+    market.restore(market.arrays(), {"measures": {}})
+    for table in (market.books.orders, market.bars.state.matches):
         rehash(table, np.zeros(2 * len(table), table.dtype))

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+Row = Any
+"""A row of an array of records, as a kernel sees it: its fields are attributes."""
 CACHE_LINE: Final = 64
 
 
@@ -61,27 +63,11 @@ LISTING: Final = np.dtype(
     ]
 )
 
-TALLY: Final = np.dtype(
-    [
-        ("first_ns", "<i8"),  # event time of the trade that gave ``open_e4``
-        ("last_ns", "<i8"),
-        ("open_e4", "<i8"),
-        ("high_e4", "<i8"),
-        ("low_e4", "<i8"),
-        ("close_e4", "<i8"),
-        ("volume", "<i8"),
-        ("notional_e4", "<i8"),
-    ]
-)
-
 TRADE: Final = np.dtype(
     [
         ("match", "<u8"),
         ("event_ns", "<i8"),
-        (
-            "clock_ns",
-            "<i8",
-        ),  # the partition's clock when it was booked; a window that had ended by then is late
+        ("clock_ns", "<i8"),  # the partition's clock when it was booked; a window that had ended by then is late
         ("broken_ns", "<i8"),  # the clock when it was broken; 0: it stands
         ("price_e4", "<i8"),
         ("qty", "<i8"),
