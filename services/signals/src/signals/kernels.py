@@ -11,11 +11,13 @@ from common.kernels import cache_dir, compiler, index, part
 from numba import njit
 from numba.core.caching import FunctionCache
 
-__all__ = ["fingerprint_of", "index", "kernel", "kernel_of", "part"]
+__all__ = ["fingerprint_of", "index", "kernel", "kernel_of", "outlined", "part"]
 
 _DOMAIN: Final = Path(__file__).parent / "domain"
 kernel: Final = compiler(_DOMAIN)
 """An entry point."""
+outlined: Final = njit(nogil=True, _nrt=False)
+"""A piece of a kernel that is large and seldom needed: there once in the compiled code, not in each place that calls it."""
 
 
 class _ByFingerprint(FunctionCache):

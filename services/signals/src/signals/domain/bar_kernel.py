@@ -17,7 +17,7 @@ from signals.domain import count
 from signals.domain.layout import Array, Row
 from signals.domain.measure_set import Compiled, MeasureSet
 from signals.domain.ref_table import slot_of, vacate
-from signals.kernels import kernel, kernel_of, part
+from signals.kernels import kernel, kernel_of, outlined, part
 
 NONE: Final = -1
 STOP_DONE: Final = 0
@@ -99,7 +99,7 @@ def _pour(bars: BarState, w: int, instrument: int, tally: Row, trades: int, meas
     bars.counts[w, instrument] += trades
 
 
-@part
+@outlined
 def _close(bars: BarState, w: int, measures: Any) -> None:
     """Issues and empties the open window of one length, instrument by instrument."""
     for instrument in range(bars.counts.shape[1]):
@@ -177,7 +177,7 @@ def _fold(bars: BarState, newest: int, start: int, end: int, measures: Any) -> A
     return trades, restatements - (1 - was_issued)
 
 
-@part
+@outlined
 def _restate(bars: BarState, w: int, number: int, measures: Any) -> bool:
     """Folds the bar of window length ``w`` that holds the trade: issued again if it had ended, else put right.
 
