@@ -1,12 +1,13 @@
 """``tidemark replay --offline``: books and bars of a file, without Kafka."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Final
 
 from common.contracts.ticks import Ticks
 from common.contracts.windows import WINDOWS, Window, WindowNameError
+from common.measures import Measure, MeasureError
 from ingest.domain.anomalies import Report
 from ingest.domain.framing import FramingError
 from ingest.offline import tick_chunks
@@ -30,7 +31,17 @@ def parse_windows(text: str) -> tuple[int, ...]:
     return tuple(windows)
 
 
-def replay_offline(file: Path, day: date, out: Path, windows_ns: tuple[int, ...], progress: Progress) -> Report:
+def parse_measures(text: str) -> tuple[Measure, ...]:
+    """The installed measures of a list of names. Raises CommandError where one is not installed."""
+    try:
+        return installed_measures([name.strip() for name in text.split(",") if name.strip()])
+    except MeasureError as error:
+        raise console.CommandError(f"--measures: {error}") from error
+
+
+def replay_offline(
+    file: Path, day: date, out: Path, windows_ns: tuple[int, ...], measures: Sequence[Measure], progress: Progress
+) -> Report:
     """Writes the CSV files. Raises CommandError where the file cannot be read on; what came before it is written."""
     report = Report()
     bar = progress.add_task(file.name, total=None)
@@ -44,7 +55,7 @@ def replay_offline(file: Path, day: date, out: Path, windows_ns: tuple[int, ...]
         except FramingError as error:
             failed.append(error)
 
-    summary = write_csv(readable(), out, windows_ns, installed_measures())
+    summary = write_csv(readable(), out, windows_ns, measures)
     console.err.print(f"{summary.bars:,} bars in {out / BARS_FILE}, {summary.bbo_rows:,} changes in {out / BBO_FILE}")
     for kind, times in summary.anomalies.items():
         if times:

@@ -5,10 +5,12 @@ import sys
 from common.runtime.replica import as_replica
 
 from signals.app import build
+from signals.installed import installed_measures
 from signals.settings import SignalsSettings
 from signals.warm import warm
 
 if __name__ == "__main__":
-    warm()  # before the loop runs: compiling in it would cost the worker its place in the group
+    settings = SignalsSettings()
+    warm(installed_measures(settings.measures))  # before the loop runs: compiling in it would cost the worker its place in the group
     if sys.argv[1:] != ["warm"]:
-        build(as_replica(SignalsSettings(), "signals")).main()
+        build(as_replica(settings, "signals")).main()

@@ -1,20 +1,22 @@
 """Compiles every kernel ahead of need, into the cache that later processes read."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from common.contracts.ticks import TICK, TickKind, heartbeat
+from common.measures import Measure
 
 from signals.domain.market import MarketState
 from signals.domain.ref_table import rehash
-from signals.installed import installed_measures
 
 
-def warm() -> None:
+def warm(measures: Sequence[Measure] = ()) -> None:
     """Runs a market of a few ticks. Takes some seconds the first time on a machine, milliseconds afterwards."""
     ticks = np.zeros(2, TICK)
     ticks["kind"] = TickKind.ADD, TickKind.TRADE
     ticks["side"] = ord("B")
     ticks["qty"] = ticks["price_e4"] = ticks["order_ref"] = ticks["aux_ref"] = 1
-    market = MarketState(trades_max=1, measures=installed_measures())
+    market = MarketState(trades_max=1, measures=measures)
     for frame in (ticks, ticks, heartbeat(1)):
         frame.flags.writeable = False
         market.apply(frame, 0)

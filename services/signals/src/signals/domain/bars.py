@@ -136,7 +136,9 @@ class TumblingBars:
         state.counters[count.DUE_NS] = (state.starts + state.windows).min()
 
     def open_bars(self, ids: Array) -> Array:
-        """What the open windows of some instruments hold so far, where they hold a trade; without symbols."""
+        """What the open windows of some admitted instruments hold so far, where they hold a trade; without symbols."""
+        if len(ids) and int(ids.max()) >= self.state.counts.shape[1]:
+            raise IndexError(f"instrument {ids.max()} was not admitted")
         rows: Array = np.zeros(len(self.state.windows) * len(ids), self.measures.row)
         return rows[: self._kernels.show(ids.astype(np.int64), self.state, rows)]
 

@@ -1,0 +1,1 @@
+"""Extensions of Tidemark from outside its services."""
