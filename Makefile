@@ -58,10 +58,11 @@ format: sync ## Rewrites the Python sources in the house format
 	@$(RUN) ruff format .
 
 .PHONY: schemas
-schemas: sync ## Exports the contracts to libs/common/schemas and docs/topics.md
+schemas: sync ## Exports the contracts to libs/common/schemas, docs/topics.md, docs/windows.md and the chart
 	@$(RUN) python -m common.contracts.schemas
 	@$(RUN) python -m tidemark.row_layouts
 	@$(RUN) python -m common.contracts.topic_documentation
+	@$(RUN) python -m common.contracts.window_documentation
 
 .PHONY: bench
 bench: sync ## Measures decode, books and the online path; prints figures and how each clock was read

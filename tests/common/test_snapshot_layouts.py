@@ -1,4 +1,4 @@
-"""A snapshot says which layout it is of: older ones are migrated while they are restored, others refuse the partition."""
+"""A snapshot says which layout it is of: older ones are migrated while restored, others refuse the partition."""
 
 import asyncio
 import json
@@ -74,7 +74,7 @@ def test_snapshot_when_restored_then_its_reader_is_told_what_it_was_made_under(t
 @pytest.mark.parametrize(
     ("declared", "layout", "error", "says"),
     [
-        (ONE, LAYOUT, Newer, rf"is of {LAYOUT} version 2, and this release knows {LAYOUT} version 1: start the release"),
+        (ONE, LAYOUT, Newer, rf"is of {LAYOUT} version 2, and this release knows {LAYOUT} version 1: start"),
         (replace(TWO, version=4, oldest=3), LAYOUT, Refused, rf"is of {LAYOUT} version 2.*{LAYOUT} version 4, and no"),
         (TWO, "other.stage.sum", Refused, rf"is of {LAYOUT} version 2, and this release knows other.stage.sum"),
     ],
@@ -142,7 +142,7 @@ async def test_stage_when_its_snapshot_is_of_a_newer_release_then_refused_before
     for number in (1, 2, 3):
         log.put(Partition(INPUT.name, 0), Record(b"account", b"%d" % number, 0))
     await serve(log, store, tmp_path, TWO, 3)
-    assert list(tmp_path.glob("**/snapshots/*/sum"))
+    assert SnapshotDirectory(tmp_path / "summed" / "sum" / "0" / "snapshots", TWO, LAYOUT).newest({INPUT.name: 3})
     log.put(Partition(INPUT.name, 0), Record(b"account", b"4", 0))
     log.read_from.clear()
     with pytest.raises(Newer, match=rf"{LAYOUT} version 2.*{LAYOUT} version 1"):

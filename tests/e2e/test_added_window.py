@@ -1,5 +1,5 @@
-"""Another window is one line, a measure of another package one name: with both, the fleet issues the same numbers as the
-run without Kafka, SIGKILLs in between.
+"""Another window is one line, a measure of another package one name: with both, the fleet issues the same numbers as
+the run without Kafka, SIGKILLs in between.
 """
 
 import asyncio
@@ -59,9 +59,8 @@ def feed_file(tmp_path: Path) -> Path:
 def offline(feed_file: Path, out: Path, environment: dict[str, str]) -> list[Row]:
     """The rows of bars.csv."""
     command = [sys.executable, "-m", "tidemark.main", "replay", str(feed_file), "--offline", "--out", str(out)]
-    ran = subprocess.run(
-        [*command, "--date", DAY, "--measures", "ticks"], env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
+    command += ["--date", DAY, "--measures", "ticks"]
+    ran = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     with (out / "bars.csv").open(newline="") as file:
         return [tuple(row) for row in itertools.islice(csv.reader(file), 1, None)]

@@ -37,8 +37,6 @@ def merge_shares(tally: Any, later: Any) -> None:
     tally.shares += later.shares
 
 
-
-
 SHARES = Measure("shares", {"shares": "<i8"}, add_shares, merge_shares, lambda tally: tally.shares, ("shares",))
 
 

@@ -11,10 +11,10 @@ the run without Kafka are the engine's concern:
   asked of a tally without a trade: a bar that has none has zeros.
 
 The functions are compiled by numba and run in plain Python, too, on ``numpy.record`` rows; they use fields, numbers and
-branches, and nothing that allocates. ``trade`` has the fields ``event_ns``, ``price_e4``, ``qty`` and ``instrument_id``.
+branches, and nothing that allocates. ``trade`` has the fields ``event_ns``, ``price_e4``, ``qty``, ``instrument_id``.
 
-``add`` is called in the order of event time, trades of the same time in the order of arrival. Where a trade comes out of
-that order, its window is added up anew, unless the measure says that any order gives the same (``any_order``).
+``add`` is called in the order of event time, trades of the same time in the order of arrival. Where a trade comes out
+of that order, its window is added up anew, unless the measure says that any order gives the same (``any_order``).
 """
 
 from collections.abc import Callable, Mapping

@@ -11,6 +11,7 @@ from signals.warm import warm
 
 if __name__ == "__main__":
     settings = SignalsSettings()
-    warm(installed_measures(settings.measures))  # before the loop runs: compiling in it would cost the worker its place in the group
+    # Before the loop runs: compiling in it would cost the worker its place in the group.
+    warm(installed_measures(settings.measures))
     if sys.argv[1:] != ["warm"]:
         build(as_replica(settings, "signals")).main()

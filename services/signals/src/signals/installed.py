@@ -17,6 +17,6 @@ def installed_measures(names: Sequence[str]) -> tuple[Measure, ...]:
             raise MeasureError(f"{len(entries)} packages offer the measure {name!r}; installed are: {there}")
         measure = entries[0].load()
         if not isinstance(measure, Measure) or measure.name != name:
-            raise MeasureError(f"the entry point {name} = {entries[0].value} of {ENTRY_POINT} is no measure of that name")
+            raise MeasureError(f"the entry point {name} = {entries[0].value} of {ENTRY_POINT} is not that measure")
         found.append(measure)
     return tuple(found)

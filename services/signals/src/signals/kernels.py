@@ -17,7 +17,7 @@ _DOMAIN: Final = Path(__file__).parent / "domain"
 kernel: Final = compiler(_DOMAIN)
 """An entry point."""
 outlined: Final = njit(nogil=True, _nrt=False)
-"""A piece of a kernel that is large and seldom needed: there once in the compiled code, not in each place that calls it."""
+"""A piece of a kernel that is large and seldom needed: compiled once, not into each place that calls it."""
 
 
 class _ByFingerprint(FunctionCache):

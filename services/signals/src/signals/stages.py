@@ -19,8 +19,6 @@ INPUTS: Final = (MD_TICKS,)
 OUTPUTS: Final = (MD_BARS, MD_MEASURES, MD_BOOKS, MD_MARKS)
 
 
-
-
 def market_table(measures: Sequence[Measure] = (), interval_s: float = 30.0) -> Snapshotted[MarketState]:
     """The market of a partition, with ``measures`` beside the bars, saved every ``interval_s``."""
 

@@ -21,5 +21,5 @@ def warm(measures: Sequence[Measure] = ()) -> None:
         frame.flags.writeable = False
         market.apply(frame, 0)
     market.restore(market.arrays(), {"measures": {}})
-    for table in (market.books.orders, market.bars.state.matches):
+    for table in (market.books.state.orders, market.bars.state.matches):
         rehash(table, np.zeros(2 * len(table), table.dtype))

@@ -1,7 +1,8 @@
 """Market outputs of signals: bars, measures and book depths as frames, marks as one fixed-size record per symbol.
 
 All little-endian. A record of ``md.bars``, ``md.measures`` or ``md.books`` is a plain array of ``BAR``, ``MEASURED`` or
-``DEPTH`` rows of one partition (key: the partition number in ASCII). A record of ``md.marks`` is one ``MARK`` row; its key is the symbol, or
+``DEPTH`` rows of one partition (key: the partition number in ASCII).
+A record of ``md.marks`` is one ``MARK`` row; its key is the symbol, or
 ``@{partition}`` for the clock row of a partition (``instrument_id`` = -1): a mark is stale when that clock is.
 """
 

@@ -5,7 +5,7 @@ levels of a side are consecutive rows ``(key, size)`` of one arena, in rising ke
 the price for bids and minus the price for asks: one code path serves both sides, and the busy end is cheap to shift.
 """
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -102,6 +102,24 @@ BBO: Final = np.dtype(
         ("ask_size", "<i8"),
     ]
 )
+
+
+class BookState(NamedTuple):
+    """The books of a partition."""
+
+    orders: Array
+    """Hash table of ORDER rows."""
+    sides: Array
+    """SIDE rows, two an instrument."""
+    levels: Array
+    """The arena of price levels: (key, size)."""
+    free: Array
+    """First free segment of each size class."""
+    listings: Array
+    """LISTING rows by instrument id."""
+    waiting: Array
+    """Instruments whose changes are to be told: on the log, and in views."""
+    counters: Array
 
 
 CHANGED_QUOTE: Final = 1

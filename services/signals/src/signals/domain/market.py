@@ -222,8 +222,8 @@ class MarketState:
         return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
     def restore(self, arrays: Mapping[str, Array], declared: Mapping[str, Any]) -> None:
-        """Takes over what ``arrays`` gave under ``declared``. Under the same declaration the state then behaves, bit for
-        bit, as the one that gave it; else the windows and measures are this object's own.
+        """Takes over what ``arrays`` gave under ``declared``. Under the same declaration the state then behaves, bit
+        for bit, as the one that gave it; else the windows and measures are this object's own.
         """
         parts: dict[str, dict[str, Array]] = {"books": {}, "bars": {}, "showcase": {}}
         for name, array in arrays.items():

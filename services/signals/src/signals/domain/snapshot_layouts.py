@@ -1,9 +1,10 @@
 """The layouts that snapshots of a market have had, and how each becomes the next.
 
-| version | what it holds |
-|---|---|
-| 1 | the arrays of books, bars and showcase; a tally of every window holds all trades of the open one; what it was made under is not said |
-| 2 | tallies hold one record per measure, the bars' is ``ohlcv``; those of merged windows hold what happened before the open window of their feeder; ``feeders``, ``since_ns`` and ``measured_since_ns``; the showcase says its windows |
+1. The arrays of books, bars and showcase. The tally of a window, of whatever length, holds all trades of the open one.
+   What it was made under is not said: the bars, of the windows in ``bars.windows``.
+2. A tally holds a record per measure; the bars' is ``ohlcv``. The tallies of a window that is merged from another one
+   hold what happened before the open window of that one, its feeder. ``feeders``, ``since_ns``, ``measured_since_ns``
+   and the windows of the showcase are said.
 """
 
 from collections.abc import Callable, Mapping
