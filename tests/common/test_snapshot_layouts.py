@@ -15,7 +15,8 @@ from common.runtime.settings import Settings
 from common.runtime.snapshots import SnapshotDirectory
 from common.runtime.tables import SnapshotLayout, Snapshotted, Tables
 from common.runtime.task import Stage, Task
-from common.testing.memory_log import MemoryLog, MemoryReader
+from common.testing.memory_clients import MemoryReader
+from common.testing.memory_log import MemoryLog
 from common.testing.memory_store import MemoryStore
 
 INPUT = Topic("summed.input", "account", RAW_SCHEMA, "test", partitions=1)

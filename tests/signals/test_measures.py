@@ -65,7 +65,8 @@ def standing(market: OfflineMarket, place: Place) -> Array:
     window_ns, start, instrument = place
     log = market.bars.state.log[: market.bars.state.counters[1]]
     inside = (log["event_ns"] >= start) & (log["event_ns"] < start + window_ns) & (log["instrument_id"] == instrument)
-    return log[inside & (log["broken_ns"] == 0)]
+    found: Array = log[inside & (log["broken_ns"] == 0)]
+    return found
 
 
 def issued(market: OfflineMarket, ticks: Ticks, cuts: list[int]) -> Iterator[Array]:

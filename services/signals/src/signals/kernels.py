@@ -20,29 +20,20 @@ outlined: Final = njit(nogil=True, _nrt=False)
 """A piece of a kernel that is large and seldom needed: compiled once, not into each place that calls it."""
 
 
-class _ByFingerprint(FunctionCache):
-    """Compiled code of a function that is made anew in each process, with other functions enclosed in it.
+def kernel_of(fingerprint: str) -> Callable[[Any], Any]:
+    """A decorator for entry points that enclose other compiled functions. ``fingerprint``: of those functions.
 
     Numba tells such functions apart by what they enclose, as bytes, and compiled functions are other bytes in each
-    process: it would never find one again.
+    process: it would never find one again. So the fingerprint takes their place in the key.
     """
-
-    def __init__(self, function: Any, fingerprint: str) -> None:
-        super().__init__(function)
-        self._fingerprint = fingerprint
-
-    def _index_key(self, sig: Any, codegen: Any) -> Any:
-        return sig, codegen.magic_tuple(), self._fingerprint
-
-
-def kernel_of(fingerprint: str) -> Callable[[Any], Any]:
-    """A decorator for entry points that enclose other compiled functions. ``fingerprint``: of those functions."""
     compile_ = njit(nogil=True, _nrt=False)
 
     def decorate(function: Any) -> Any:
         compiled = compile_(function)
         numba.config.CACHE_DIR = str(cache_dir(_DOMAIN))  # numba asks for it when a cache is made
-        compiled._cache = _ByFingerprint(function, fingerprint)
+        found = FunctionCache(function)
+        found._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), fingerprint)
+        compiled._cache = found
         return compiled
 
     return decorate

@@ -359,11 +359,11 @@ def _kernels(measures: Compiled, fingerprint: str) -> BarKernels:
         return at, STOP_DONE
 
     @entry_point
-    def rebuild(bars: BarState, w: int) -> int:
+    def rebuild(bars: BarState, w: int) -> Any:
         return _rebuild(bars, w, measures)
 
     @entry_point
-    def show(ids: Array, bars: BarState, rows: Array) -> int:
+    def show(ids: Array, bars: BarState, rows: Array) -> Any:
         return _show(ids, bars, rows, measures)
 
     return BarKernels(apply_prints, rebuild, show)
