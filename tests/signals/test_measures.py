@@ -1,6 +1,7 @@
 """A measure is its tally, add, merge and result: the engine's numbers are those of adding the trades up in Python."""
 
 import importlib.util
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -34,6 +35,7 @@ def example() -> ModuleType:
     spec = importlib.util.spec_from_file_location("example_measures", EXAMPLES)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # compiled code that is loaded imports the modules that it was made from
     spec.loader.exec_module(module)
     return module
 

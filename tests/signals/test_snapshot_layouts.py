@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from common.contracts.market import BAR
 from common.contracts.ticks import TickKind, Ticks
+from common.contracts.topics import MD_TICKS
 from common.measures import Measure
 from common.runtime.snapshots import SnapshotDirectory
 from common.runtime.tables import SnapshotLayout
@@ -61,9 +62,9 @@ def test_snapshot_when_written_by_the_layout_before_then_restored_and_every_reco
     with tarfile.open(LAYOUT_1) as archive:
         archive.extractall(tmp_path, filter="data")
     expected = {name: np.load(tmp_path / f"{name}.npy") for name in ("rest", "bars", "marks")}
-    found = SnapshotDirectory(tmp_path, MARKET, "signals.market.market").newest({"md.ticks": 600})
+    found = SnapshotDirectory(tmp_path, MARKET, "signals.market.market").newest({MD_TICKS.name: 600})
     assert found is not None
-    assert dict(found.positions) == {"md.ticks": 600}
+    assert dict(found.positions) == {MD_TICKS.name: 600}
     effects = found.state.apply(expected["rest"], 7)
     assert effects.bars.dtype == BAR
     assert effects.bars.tobytes() == expected["bars"].tobytes()

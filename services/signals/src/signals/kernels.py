@@ -40,9 +40,13 @@ def kernel_of(fingerprint: str) -> Callable[[Any], Any]:
 
 
 def fingerprint_of(declared: str, functions: Sequence[Callable[..., Any]]) -> str:
-    """Of a declaration, its functions, and every source beside theirs, whose functions they may call."""
+    """Of a declaration, its functions, and every source beside theirs, whose functions they may call.
+
+    The names of their modules belong to it: compiled code imports them when it is loaded.
+    """
     digest = hashlib.sha256(declared.encode())
     for function in functions:
+        digest.update(function.__module__.encode())
         digest.update(function.__code__.co_code + repr(function.__code__.co_consts).encode())
     directories = {Path(inspect.getfile(function)).parent for function in functions}
     for source in sorted(path for directory in directories for path in directory.glob("*.py")):
