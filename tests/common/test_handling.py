@@ -152,7 +152,7 @@ def test_block_when_a_message_is_traced_then_its_records_carry_the_span_that_ans
 
 
 def test_stage_when_it_has_bulk_state_then_no_batch_handler() -> None:
-    table = Snapshotted("sum", lambda _partition: [0], lambda _state, _path: None, lambda _path: [0])
+    table = Snapshotted("sum", lambda _partition: [0], lambda _state, _path: None, lambda _path, _layout: [0])
     app = TidemarkApp("test", Settings())
     with pytest.raises(ValueError, match="bulk state"):
         app.stage(

@@ -16,7 +16,7 @@ from streams.model.declaration import Stage
 from streams.model.errors import Newer, Refused
 from streams.model.log import Partition, Record
 from streams.model.message import Message, Output
-from streams.model.tables import Changelogged, Codec, Snapshotted, Tables
+from streams.model.tables import Changelogged, Codec, SnapshotLayout, Snapshotted, Tables
 from streams.opening import layout
 from streams.opening.layout import Kept
 from streams.process.settings import Settings
@@ -337,27 +337,8 @@ async def test_invariant_when_a_later_row_mends_it_then_served() -> None:
 # --- snapshots -------------------------------------------------------------------------------------------------------
 
 
-def test_snapshot_when_of_another_version_then_left_for_the_release_that_wrote_it(tmp_path: Path) -> None:
-    def load(path: Path) -> int:
-        return int((path / "state").read_text())
-
-    def save(state: int, path: Path) -> None:
-        (path / "state").write_text(str(state))
-
-    one = Snapshotted("bulk", lambda _: 0, save, load)
-    two = replace(one, version=2)
-    committed = {"input": 10}
-    SnapshotDirectory(tmp_path, one).save(1, {"input": 5})
-    assert SnapshotDirectory(tmp_path, two).newest(committed) is None
-    SnapshotDirectory(tmp_path, two).save(2, {"input": 7})
-    for declared, state in ((one, 1), (two, 2)):
-        found = SnapshotDirectory(tmp_path, declared).newest(committed)
-        assert found is not None
-        assert (found.state, dict(found.positions)) == (state, {"input": 5 if state == 1 else 7})
-
-
 def test_snapshot_when_its_reader_raises_anything_then_the_one_before_it_is_taken(tmp_path: Path) -> None:
-    def load(path: Path) -> int:
+    def load(path: Path, _layout: SnapshotLayout) -> int:
         if (path / "state").read_text() == "torn":
             raise EOFError("nothing more")
         return 1

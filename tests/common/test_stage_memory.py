@@ -18,7 +18,7 @@ from streams.model.declaration import Stage
 from streams.model.errors import Fatal, Fenced, Refused, Retriable
 from streams.model.log import Partition, Record
 from streams.model.message import Message, Output
-from streams.model.tables import Changelogged, Codec, Snapshotted, Tables
+from streams.model.tables import Changelogged, Codec, SnapshotLayout, Snapshotted, Tables
 from streams.process.settings import Settings
 from streams.stage.task import Task
 from streams.state.store import positions_of, row_key
@@ -310,7 +310,7 @@ def summing_stage() -> Stage:
     def save(state: list[int], path: Path) -> None:
         (path / "sum").write_text(str(state[0]))
 
-    def load(path: Path) -> list[int]:
+    def load(path: Path, _layout: SnapshotLayout) -> list[int]:
         return [int((path / "sum").read_text())]
 
     table = Snapshotted("sum", lambda _partition: [0], save, load, interval_s=0.0)

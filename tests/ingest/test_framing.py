@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from common.contracts.ticks import TickKind, closing_time_ns
+from common.contracts.ticks import TickKind
+from common.contracts.windows import closing_time_ns
 from hypothesis import given
 from hypothesis import strategies as st
 from ingest.domain.anomalies import AnomalyKind, Report

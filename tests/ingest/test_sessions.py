@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from common.contracts.ticks import TickKind, closing_time_ns
+from common.contracts.ticks import TickKind
 from common.contracts.topics import MD_TICKS, market_partition
+from common.contracts.windows import closing_time_ns
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st

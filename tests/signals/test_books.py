@@ -181,7 +181,7 @@ def test_books_when_one_symbol_has_ten_thousand_levels_then_best_and_counts_are_
     assert books.depth(np.array([0]))[0][0, 1, :, 0].tolist() == [1 + 100 * i for i in range(10)]
     run(books, ticks[levels:])
     assert books.sides["levels"].max() == 0
-    assert not books.orders["held"].any()
+    assert not books.state.orders["held"].any()
 
 
 def test_books_when_session_begins_then_books_are_empty_and_the_change_is_told() -> None:

@@ -15,7 +15,9 @@ from common.testing.market_flow import SESSION_NS, directory, flows, price, row,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from signals.domain.market import Effects, Limits, MarketState
+from signals.domain.snapshot_layouts import LAYOUT_VERSION
 from signals.snapshots import load_market, save_market
+from streams.model.tables import SnapshotLayout
 
 S = 1_000_000_000
 SMALL = Limits(instruments_told=2, instruments_shown=1, bars_shown=2, bars_cleared=3, flood_ticks=20, flood_shown=1)
@@ -31,6 +33,10 @@ def told(effects: Effects) -> list[bytes]:
             arrays = (value.gone, value.closed, value.live) if field.name == "showcase" else (value,)
             rows.append(b"|".join(array.tobytes() for array in arrays))
     return rows
+
+
+def layout_of(market: MarketState) -> SnapshotLayout:
+    return SnapshotLayout("signals.market.market", LAYOUT_VERSION, market.declaration())
 
 
 def outputs(market: MarketState, ticks: Ticks, cuts: Sequence[int] = ()) -> tuple[bytes, list[bytes]]:
@@ -56,7 +62,7 @@ def test_market_when_saved_and_loaded_in_the_middle_then_the_rest_is_the_same_bi
     assert outputs(through, ticks[:cut]) == outputs(first, ticks[:cut])
     with TemporaryDirectory() as directory:
         save_market(first, Path(directory))
-        second = load_market(Path(directory))
+        second = load_market(Path(directory), layout_of(first))
     assert outputs(second, ticks[cut:]) == outputs(through, ticks[cut:])
     left, right = through.arrays(), second.arrays()
     assert left.keys() == right.keys()
@@ -71,10 +77,10 @@ def test_snapshot_when_a_file_is_torn_or_missing_then_refused(tmp_path: Path) ->
     torn = tmp_path / "books.orders.npy"
     torn.write_bytes(torn.read_bytes()[:-100])
     with pytest.raises(ValueError, match="array"):
-        load_market(tmp_path)
+        load_market(tmp_path, layout_of(MarketState()))
     torn.unlink()
     with pytest.raises(KeyError):
-        load_market(tmp_path)
+        load_market(tmp_path, layout_of(MarketState()))
 
 
 def trade(at_ns: int, instrument: int, match: int) -> dict[str, int]:

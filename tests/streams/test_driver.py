@@ -107,7 +107,7 @@ def test_driver_when_state_is_bulk_then_a_replay_makes_it_again(tmp_path: Path) 
     def create(_partition: int) -> list[int]:
         return []
 
-    bulk = Snapshotted("sums", create, lambda state, path: None, lambda path: create(0))
+    bulk = Snapshotted("sums", create, lambda state, path: None, lambda path, layout: create(0))
     stage = Stage("test", "sum", sum_up, (SAID,), (TOLD,), changelog_topic("test", "sum", 2), (bulk,))
     with StageDriver([stage]) as driver:
         driver.send(SAID, "3")

@@ -23,6 +23,7 @@ EXPECTED: Mapping[str, str] = {
     "PRIVATE": "the same test goes through them",
     "_missing_": "Enum calls it",
     "tidemark_examples.checks": "an entry point",
+    "tidemark_examples.measures": "an entry point",
     "on_start": "Faust calls it",
     "on_stop": "Faust calls it",
     "common.ledger.balances": "a fold for tests, which shares no code with the gate that it judges",

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
-from common.contracts.ticks import Ticks, closing_time_ns, heartbeat
+from common.contracts.ticks import Ticks, heartbeat
+from common.contracts.windows import closing_time_ns
 
 from ingest.domain.anomalies import Report
 from ingest.domain.feed_date import date_from_name, session_midnight_ns

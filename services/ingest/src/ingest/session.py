@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Protocol
 
 from common.contracts.reference import Instrument
-from common.contracts.ticks import Ticks, closing_time_ns
+from common.contracts.ticks import Ticks
+from common.contracts.windows import closing_time_ns
 from streams.edges.source import SourceBatch
 from streams.model.message import Output
 

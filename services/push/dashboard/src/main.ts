@@ -26,6 +26,7 @@ import { settingsButtons } from "./views/settings_menu";
 import { Strip } from "./views/strip";
 import { Ticket } from "./views/ticket";
 import { WatchList } from "./views/watchlist";
+import { WINDOWS } from "./windows";
 
 const ACCOUNTS_POLL_MS = 5000;
 
@@ -207,8 +208,7 @@ class Desk {
       "/": () => this.watch.search.focus(),
       b: () => this.ticket.setSide("B"),
       s: () => this.ticket.setSide("S"),
-      "1": () => this.choose({ windowNs: 1e9 }),
-      "2": () => this.choose({ windowNs: 60e9 }),
+      ...Object.fromEntries(WINDOWS.map(({ ns }, at) => [String(at + 1), () => this.choose({ windowNs: ns })])),
       arrowdown: () => this.watch.move(1),
       arrowup: () => this.watch.move(-1),
     };

@@ -2,6 +2,7 @@ import type { AccountState } from "./account_check";
 import { isLive } from "./freshness";
 import type { LinkState } from "./link";
 import type { Account, Bar, Book, Break, Delta, Fill, Health, Order, Quote, Status } from "./protocol";
+import { WINDOWS } from "./windows";
 
 /** Parts of the screen that are painted independently of each other. */
 export type Part = "quotes" | "book" | "bars" | "orders" | "fills" | "breaks" | "account" | "health" | "status" | "link" | "choice";
@@ -36,7 +37,7 @@ export class Store {
   accountState: AccountState = "none";
   status: Status | undefined;
   link: LinkState = "connecting";
-  choice: Choice = { symbol: "", account: "", windowNs: 1e9 };
+  choice: Choice = { symbol: "", account: "", windowNs: WINDOWS[0].ns };
   feedNs = 0; // exchange time of the newest quote
   quotedAt = 0; // performance.now() when a quote last came
   rows = 0; // rows applied since the start

@@ -5,10 +5,13 @@ import sys
 from streams.process.replica import as_replica
 
 from signals.app import build
+from signals.installed import installed_measures
 from signals.settings import SignalsSettings
 from signals.warm import warm
 
 if __name__ == "__main__":
-    warm()  # before the loop runs: compiling in it would cost the worker its place in the group
+    settings = SignalsSettings()
+    # Before the loop runs: compiling in it would cost the worker its place in the group.
+    warm(installed_measures(settings.measures))
     if sys.argv[1:] != ["warm"]:
-        build(as_replica(SignalsSettings(), "signals")).main()
+        build(as_replica(settings, "signals")).main()

@@ -1,12 +1,11 @@
 """Wires the signals service. Nothing is opened before the worker starts."""
 
-from dataclasses import replace
-
 from common.contracts.topics import SIGNALS_MARKET_CHANGELOG
 from common.fleet_app import TidemarkApp
 
+from signals.installed import installed_measures
 from signals.settings import SignalsSettings
-from signals.stages import INPUTS, MARKET, OUTPUTS, handle, market_views
+from signals.stages import INPUTS, OUTPUTS, handle, market_table, market_views
 
 
 def build(settings: SignalsSettings) -> TidemarkApp:
@@ -17,7 +16,7 @@ def build(settings: SignalsSettings) -> TidemarkApp:
         inputs=INPUTS,
         outputs=OUTPUTS,
         changelog=SIGNALS_MARKET_CHANGELOG,
-        tables=(replace(MARKET, interval_s=settings.snapshot_interval_s),),
+        tables=(market_table(installed_measures(settings.measures), settings.snapshot_interval_s),),
         views=market_views,
     )(handle)
     app.watch_dead_letters(INPUTS)

@@ -1,11 +1,54 @@
 """Compiles the kernels of signals."""
 
+import hashlib
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from common.kernels import compiler, index, part
+import numba
+from common.kernels import cache_dir, compiler, index, part
+from numba import njit
+from numba.core.caching import FunctionCache
 
-__all__ = ["index", "kernel", "part"]
+__all__ = ["fingerprint_of", "index", "kernel", "kernel_of", "outlined", "part"]
 
-kernel: Final = compiler(Path(__file__).parent / "domain")
+_DOMAIN: Final = Path(__file__).parent / "domain"
+kernel: Final = compiler(_DOMAIN)
 """An entry point."""
+outlined: Final = njit(nogil=True, _nrt=False)
+"""A piece of a kernel that is large and seldom needed: compiled once, not into each place that calls it."""
+
+
+def kernel_of(fingerprint: str) -> Callable[[Any], Any]:
+    """A decorator for entry points that enclose other compiled functions. ``fingerprint``: of those functions.
+
+    Numba tells such functions apart by what they enclose, as bytes, and compiled functions are other bytes in each
+    process: it would never find one again. So the fingerprint takes their place in the key.
+    """
+    compile_ = njit(nogil=True, _nrt=False)
+
+    def decorate(function: Any) -> Any:
+        compiled = compile_(function)
+        numba.config.CACHE_DIR = str(cache_dir(_DOMAIN))  # numba asks for it when a cache is made
+        found = FunctionCache(function)
+        found._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), fingerprint)
+        compiled._cache = found
+        return compiled
+
+    return decorate
+
+
+def fingerprint_of(declared: str, functions: Sequence[Callable[..., Any]]) -> str:
+    """Of a declaration, its functions, and every source beside theirs, whose functions they may call.
+
+    The names of their modules belong to it: compiled code imports them when it is loaded.
+    """
+    digest = hashlib.sha256(declared.encode())
+    for function in functions:
+        digest.update(function.__module__.encode())
+        digest.update(function.__code__.co_code + repr(function.__code__.co_consts).encode())
+    directories = {Path(inspect.getfile(function)).parent for function in functions}
+    for source in sorted(path for directory in directories for path in directory.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,7 +1,8 @@
 """The same books and bars without Kafka: arrays of ticks in, ``bars.csv`` and ``bbo.csv`` out.
 
 ``bars.csv`` holds every bar in the order of issue; a bar that a broken or late trade restates stands there once more,
-with the next ``revision``. Online, ``md.bars`` holds the same rows, in this order within each partition.
+with the next ``revision``. Online, ``md.bars`` holds the same rows, in this order within each partition, and
+``md.measures`` what stands in the columns behind, of the measures of other packages.
 ``bbo.csv`` holds the best bid and offer of an instrument after ``message_index`` messages of the feed, one row per
 change; an empty side is 0,0.
 """
@@ -12,13 +13,15 @@ from pathlib import Path
 from typing import IO, Final
 
 import numpy as np
-from common.contracts.market import BAR_WINDOWS_NS, Bars
 from common.contracts.ticks import Ticks
+from common.contracts.windows import lengths_ns
+from common.measures import Measure
 
 from signals.domain.bars import TumblingBars
 from signals.domain.books import Books
 from signals.domain.csv_kernel import csv_lines
 from signals.domain.layout import STOP_SESSION, Array
+from signals.domain.measure_set import measure_set
 
 BARS_FILE: Final = "bars.csv"
 BBO_FILE: Final = "bbo.csv"
@@ -44,12 +47,14 @@ class Summary:
 class OfflineMarket:
     """Books and bars over all instruments of a feed, in one state."""
 
-    def __init__(self, windows_ns: Sequence[int] = BAR_WINDOWS_NS, *, record_bbo: bool = True) -> None:
+    def __init__(
+        self, windows_ns: Sequence[int] | None = None, measures: Sequence[Measure] = (), *, record_bbo: bool = True
+    ) -> None:
         self.books = Books(record_bbo=record_bbo)
-        self.bars = TumblingBars(windows_ns)
+        self.bars = TumblingBars(windows_ns or lengths_ns(), measure_set(measures))
 
-    def apply(self, ticks: Ticks) -> Iterator[tuple[Bars, Array]]:
-        """Issued bars and BBO rows, both valid until the next step."""
+    def apply(self, ticks: Ticks) -> Iterator[tuple[Array, Array]]:
+        """Issued rows and BBO rows, both valid until the next step."""
         if ticks.flags.writeable:
             ticks = ticks.view()
             ticks.flags.writeable = False
@@ -64,15 +69,16 @@ class OfflineMarket:
                 self.books.begin_session(int(ticks[at - 1]["event_ns"]))
                 self.bars.begin_session(self.books.clock_ns)
 
-    def close(self) -> Bars:
-        """The bars that are still open, at the end of the data."""
+    def close(self) -> Array:
+        """The rows of the bars that are still open, at the end of the data."""
         return self.bars.close_all(self.books.listings)
 
 
 def write_csv(
     chunks: Iterable[Ticks],
     directory: Path,
-    windows_ns: Sequence[int] = BAR_WINDOWS_NS,
+    windows_ns: Sequence[int] | None = None,
+    measures: Sequence[Measure] = (),
     *,
     progress: Callable[[Summary], None] | None = None,
 ) -> Summary:
@@ -81,35 +87,38 @@ def write_csv(
     Creates ``directory`` and overwrites the two files in it. Raises OSError where the disk refuses, ValueError for
     ticks of an impossible instrument.
     """
-    market = OfflineMarket(windows_ns)
+    market = OfflineMarket(windows_ns, measures)
+    columns = (*BAR_COLUMNS, *market.bars.measures.results)
     summary = Summary()
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / BARS_FILE).open("wb") as bars_file, (directory / BBO_FILE).open("wb") as bbo_file:
-        bars_file.write(",".join(BAR_COLUMNS).encode() + b"\n")
+        bars_file.write(",".join(columns).encode() + b"\n")
         bbo_file.write(",".join(BBO_COLUMNS).encode() + b"\n")
         for chunk in chunks:
             for at in range(0, len(chunk), TICKS_AT_ONCE):
                 part = chunk[at : at + TICKS_AT_ONCE]
                 for bars, changes in market.apply(part):
-                    summary.bars += _write_bars(bars_file, bars, market.books.symbols)
+                    summary.bars += _write_bars(bars_file, bars, columns, market.books.symbols)
                     summary.bbo_rows += _write_bbo(bbo_file, changes, market.books.symbols)
                 summary.ticks += len(part)
             if progress:
                 progress(summary)
-        summary.bars += _write_bars(bars_file, market.close(), market.books.symbols)
+        summary.bars += _write_bars(bars_file, market.close(), columns, market.books.symbols)
     summary.anomalies = market.books.anomalies() | market.bars.anomalies()
     return summary
 
 
-def _write_bars(file: IO[bytes], bars: Bars, symbols: Array) -> int:
-    if len(bars):
-        volume = bars["volume"]
-        columns = {name: bars[name] for name in BAR_COLUMNS if name not in ("symbol", "vwap_e4")}
-        columns["symbol"] = bars["instrument_id"]
-        columns["vwap_e4"] = np.where(volume > 0, bars["notional_e4"] // np.maximum(volume, 1), 0)
-        numbers = np.stack([columns[name].astype(np.int64) for name in BAR_COLUMNS], axis=1)
-        file.write(csv_lines(numbers, 0, symbols))
-    return len(bars)
+def _write_bars(file: IO[bytes], rows: Array, columns: Sequence[str], symbols: Array) -> int:
+    if len(rows):
+        volume = rows["volume"]
+        derived = {
+            "symbol": rows["instrument_id"],
+            "vwap_e4": np.where(volume > 0, rows["notional_e4"] // np.maximum(volume, 1), 0),
+        }
+        listed = [derived[name] if name in derived else rows[name] for name in columns]
+        numbers = np.stack([column.astype(np.int64) for column in listed], axis=1)
+        file.write(csv_lines(numbers, columns.index("symbol"), symbols))
+    return len(rows)
 
 
 def _write_bbo(file: IO[bytes], changes: Array, symbols: Array) -> int:

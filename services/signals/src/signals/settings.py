@@ -7,6 +7,10 @@ from streams.process.settings import Settings
 class SignalsSettings(Settings):
     """What bars there are and how much a heartbeat tells is no setting: a replay must tell the same."""
 
+    measures: list[str] = Field(
+        default=[], description="JSON: names of installed measures that are computed of every window beside the bars"
+    )
+
     snapshot_interval_s: float = Field(
         default=30.0,
         gt=0,

@@ -1,21 +1,43 @@
-"""The stage ``market``: tick frames in; bars, depths, marks and views out."""
+"""The stage ``market``: tick frames in; bars, measures, depths, marks and views out."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from common.contracts.ticks import Frame
-from common.contracts.topics import MD_BARS, MD_BOOKS, MD_MARKS, MD_TICKS
+from common.contracts.topics import MD_BARS, MD_BOOKS, MD_MARKS, MD_MEASURES, MD_TICKS
+from common.measures import Measure
 from streams.model.message import Handled, Message, View
 from streams.model.tables import Snapshotted, Tables
 
 from signals import metrics
 from signals.domain.market import MarketState
+from signals.domain.snapshot_layouts import LAYOUT_VERSION
 from signals.outputs import all_views, render
 from signals.snapshots import load_market, save_market
 
 INPUTS: Final = (MD_TICKS,)
-OUTPUTS: Final = (MD_BARS, MD_BOOKS, MD_MARKS)
-MARKET: Final = Snapshotted("market", lambda partition: MarketState(), save_market, load_market)
+OUTPUTS: Final = (MD_BARS, MD_MEASURES, MD_BOOKS, MD_MARKS)
+
+
+def market_table(measures: Sequence[Measure] = (), interval_s: float = 30.0) -> Snapshotted[MarketState]:
+    """The market of a partition, with ``measures`` beside the bars, saved every ``interval_s``."""
+
+    def create() -> MarketState:
+        return MarketState(measures=measures)
+
+    return Snapshotted(
+        "market",
+        lambda _partition: create(),
+        save_market,
+        lambda directory, layout: load_market(directory, layout, create),
+        interval_s,
+        version=LAYOUT_VERSION,
+        declare=MarketState.declaration,
+    )
+
+
+MARKET: Final = market_table()
+"""Of bars alone."""
 
 
 def handle(message: Message, tables: Tables, now_ns: int) -> Handled:

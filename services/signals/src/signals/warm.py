@@ -1,21 +1,25 @@
 """Compiles every kernel ahead of need, into the cache that later processes read."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from common.contracts.ticks import TICK, TickKind, heartbeat
+from common.measures import Measure
 
 from signals.domain.market import MarketState
 from signals.domain.ref_table import rehash
 
 
-def warm() -> None:
+def warm(measures: Sequence[Measure] = ()) -> None:
     """Runs a market of a few ticks. Takes some seconds the first time on a machine, milliseconds afterwards."""
     ticks = np.zeros(2, TICK)
     ticks["kind"] = TickKind.ADD, TickKind.TRADE
     ticks["side"] = ord("B")
     ticks["qty"] = ticks["price_e4"] = ticks["order_ref"] = ticks["aux_ref"] = 1
-    market = MarketState(trades_max=1)
+    market = MarketState(trades_max=1, measures=measures)
     for frame in (ticks, ticks, heartbeat(1)):
         frame.flags.writeable = False
         market.apply(frame, 0)
-    for table in (market.books.orders, market.bars.matches):
+    market.restore(market.arrays(), {"measures": {}})
+    for table in (market.books.state.orders, market.bars.state.matches):
         rehash(table, np.zeros(2 * len(table), table.dtype))

@@ -18,7 +18,7 @@ from tidemark import console
 from tidemark.control import ask
 from tidemark.feeds import IDLE_FEED, file_feed
 from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
-from tidemark.replay_offline import parse_windows, replay_offline
+from tidemark.replay_offline import DEFAULT_BARS, parse_measures, parse_windows, replay_offline
 from tidemark.state import Addresses, FleetRecord, StateDir
 
 ANOMALIES_SHOWN_MAX: Final = 10
@@ -35,7 +35,10 @@ def replay(
         datetime | None,
         typer.Option("--date", formats=["%Y-%m-%d"], help="The exchange's day (New York); default: the file's name."),
     ] = None,
-    bars: Annotated[str, typer.Option("--bars", help="With --offline: window sizes, like 1s,1m.")] = "1s,1m",
+    bars: Annotated[str, typer.Option("--bars", help="With --offline: window sizes, like 1s,1m.")] = DEFAULT_BARS,
+    measures: Annotated[
+        str, typer.Option("--measures", help="With --offline: installed measures, as more columns of bars.csv.")
+    ] = "",
     bootstrap: BootstrapOption = None,
     state_dir: StateDirOption = DEFAULT_STATE,
 ) -> None:
@@ -45,10 +48,10 @@ def replay(
         if offline:
             if out is None:
                 raise console.CommandError("--offline needs --out DIR")
-            windows_ns = parse_windows(bars)
+            windows_ns, chosen = parse_windows(bars), parse_measures(measures)
             began = time.monotonic()
             with progress_bar() as progress:
-                report = replay_offline(file, session, out, windows_ns, progress)
+                report = replay_offline(file, session, out, windows_ns, chosen, progress)
             summarise(report, time.monotonic() - began)
             return
         _check_speed(speed)

@@ -1,7 +1,8 @@
-"""Market outputs of signals: bars and book depths as frames, marks as one fixed-size record per symbol.
+"""Market outputs of signals: bars, measures and book depths as frames, marks as one fixed-size record per symbol.
 
-All little-endian. A record of ``md.bars`` or ``md.books`` is a plain array of ``BAR`` or ``DEPTH`` rows of one
-partition (key: the partition number in ASCII). A record of ``md.marks`` is one ``MARK`` row; its key is the symbol, or
+All little-endian. A record of ``md.bars``, ``md.measures`` or ``md.books`` is a plain array of ``BAR``, ``MEASURED`` or
+``DEPTH`` rows of one partition (key: the partition number in ASCII).
+A record of ``md.marks`` is one ``MARK`` row; its key is the symbol, or
 ``@{partition}`` for the clock row of a partition (``instrument_id`` = -1): a mark is stale when that clock is.
 """
 
@@ -11,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 DEPTH_LEVELS: Final = 10
-NS: Final = 1_000_000_000
-BAR_WINDOWS_NS: Final = (NS, 60 * NS)
 
 BAR: Final = np.dtype(
     [
@@ -31,6 +30,19 @@ BAR: Final = np.dtype(
         ("reserved", "<i4"),
     ]
 )
+
+MEASURED: Final = np.dtype(
+    [
+        ("symbol", "S16"),
+        ("measure", "S32"),  # which of its numbers, as the measure's ``results`` name it
+        ("window_start_ns", "<i8"),
+        ("window_ns", "<i8"),
+        ("value", "<i8"),
+        ("instrument_id", "<i4"),
+        ("revision", "<i4"),  # of the bar that it was issued with
+    ]
+)
+"""A number of a measure that ``BAR`` has no column for, of an issued bar."""
 
 LEVEL: Final = np.dtype([("price_e4", "<i8"), ("size", "<i8")])
 
@@ -65,6 +77,7 @@ MARK: Final = np.dtype(
 )
 
 Bars = npt.NDArray[Any]
+Measured = npt.NDArray[Any]
 Depths = npt.NDArray[Any]
 Marks = npt.NDArray[Any]
 

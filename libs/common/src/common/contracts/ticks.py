@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 FRAME_MAGIC: Final = b"TMFR"
 FRAME_VERSION: Final = 1
-_MINUTE_NS: Final = 60_000_000_000
 NO_INSTRUMENT: Final = -1
 """``instrument_id`` of ticks that concern the whole feed; they are written to every partition."""
 
@@ -147,15 +146,6 @@ def heartbeat(event_ns: int) -> Ticks:
     ticks[0]["instrument_id"] = NO_INSTRUMENT
     ticks[0]["kind"] = TickKind.HEARTBEAT
     return ticks
-
-
-def closing_time_ns(last_event_ns: int) -> int:
-    """Event time of the heartbeat that ends a session, so that every window closes that its last event left open.
-
-    It is the end of the minute after the last event's: past the longest window even for a reader that allows events to
-    be some seconds late. Online and offline replay share this rule, and so close the same bars.
-    """
-    return (last_event_ns // _MINUTE_NS + 2) * _MINUTE_NS
 
 
 def symbol_to_ref(symbol: str) -> int:

@@ -58,6 +58,13 @@ REF_INSTRUMENTS: Final = Topic(
 MD_BARS: Final = Topic(
     "md.bars", "partition group", _rows("bars-1", market.BAR), "signals", purpose="closed and restated bars"
 )
+MD_MEASURES: Final = Topic(
+    "md.measures",
+    "partition group",
+    _rows("measured-1", market.MEASURED),
+    "signals",
+    purpose="what installed measures say of each bar of md.bars",
+)
 MD_BOOKS: Final = Topic(
     "md.books",
     "partition group",
@@ -177,6 +184,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     MD_TICKS,
     REF_INSTRUMENTS,
     MD_BARS,
+    MD_MEASURES,
     MD_BOOKS,
     MD_MARKS,
     ORDERS_INTENTS,

@@ -59,16 +59,39 @@ class Changelogged:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotLayout:
+    """What a snapshot says of itself."""
+
+    name: str
+    """Layout id. Empty: written by a release that said none."""
+    version: int
+    declared: Mapping[str, Any]
+    """What the state was made under, as the declaration of its table put it."""
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.version}" if self.name else f"version {self.version}"
+
+
+def _nothing(_state: Any) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshotted(Generic[S]):
-    """One state object per partition. ``save`` writes into an empty directory, ``load`` reads it back whole."""
+    """One state object per partition. ``save`` writes into an empty directory, ``load`` reads it back whole; it is told
+    the layout of what it reads, and migrates the older ones, from ``oldest`` on.
+    """
 
     name: str
     create: Callable[[int], S]
     save: Callable[[S, Path], None]
-    load: Callable[[Path], S]
+    load: Callable[[Path, SnapshotLayout], S]
     interval_s: float = 30.0
     version: int = 1
-    """Of what is saved. A snapshot of another version is left as it is, and the input is replayed."""
+    """Of what is saved. A snapshot of a newer version, or of one older than ``oldest``, is Refused."""
+    oldest: int = 1
+    declare: Callable[[S], Mapping[str, Any]] = _nothing
+    """What the state is made under, kept beside it as JSON: a restored state must not overrule today's."""
 
 
 @dataclass(frozen=True, slots=True)

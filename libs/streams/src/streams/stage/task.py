@@ -181,7 +181,8 @@ class Task:
         for table in self.stage.changelogged():
             parts.tables.add(table, parts.store)
         if bulk := self.stage.snapshotted():
-            self._snapshots = SnapshotDirectory(self._path / "snapshots", bulk)
+            layout = f"{self.stage.full_name}.{bulk.name}"
+            self._snapshots = SnapshotDirectory(self._path / "snapshots", bulk, layout, self._meter)
             rebuild = Rebuild(self.log, parts, self.stage.inputs, self._meter)
             await rebuild.run(bulk, self._snapshots, self.positions)
             self._snapshot_due_s = time.monotonic() + bulk.interval_s

@@ -19,12 +19,9 @@ import type { View } from "../painter";
 import type { Bar } from "../protocol";
 import type { Store } from "../store";
 import { colour } from "../theme";
+import { WINDOWS } from "../windows";
 import { Segments } from "./segments";
 
-const WINDOWS = [
-  { label: "1 s", ns: 1e9, key: "1" },
-  { label: "1 min", ns: 60e9, key: "2" },
-];
 const BARS_MAX = 3000;
 const IN_SIGHT = 130;
 

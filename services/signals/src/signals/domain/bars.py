@@ -6,23 +6,27 @@ printable, P, and Q of more than no shares. A broken trade (B) restates its bars
 that comes after its window has ended restates in the same way, as far as the log of trades reaches.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
-from common.contracts.market import BAR
-from common.contracts.market import Bars as BarRows
+from common.contracts.windows import feeder_of
 
 from signals.domain import count
-from signals.domain.bar_kernel import NONE, STOP_DONE, STOP_ISSUED, apply_prints, forget_trades
-from signals.domain.layout import MATCH, PRINT, TALLY, TRADE, Array
+from signals.domain.bar_kernel import NONE, STOP_DONE, STOP_ISSUED, BarState, bar_kernels, forget_trades
+from signals.domain.layout import MATCH, PRINT, TRADE, Array
+from signals.domain.measure_set import MeasureSet, measure_set
+from signals.domain.ohlcv import OHLCV
 from signals.domain.ref_table import rehash
 
 TRADES_MAX: Final = 1 << 20
 """Trades that a partition's log holds at most, 72 bytes each. Beyond it the oldest eighth goes."""
 _TRADES_AT_FIRST: Final = 1 << 10
 _GROWTH: Final = 4
-_STATE: Final = ("windows", "starts", "heads", "tallies", "counts", "log", "matches", "counters")
+_KEPT: Final = (
+    *("windows", "feeders", "starts", "since_ns", "tallies", "counts"),
+    *("heads", "log", "matches", "counters"),
+)
 
 
 class TumblingBars:
@@ -30,47 +34,62 @@ class TumblingBars:
     ``trades_max``, a power of two: trades that the log holds.
     """
 
-    def __init__(self, windows_ns: Sequence[int], *, trades_max: int = TRADES_MAX) -> None:
-        self.windows: Array = np.array(windows_ns, np.int64)
-        self.starts: Array = np.zeros(len(self.windows), np.int64)
-        self.heads: Array = np.zeros(0, np.int64)
-        self.tallies: Array = np.zeros((len(self.windows), 0), TALLY)
-        self.counts: Array = np.zeros((len(self.windows), 0), np.int32)
-        self.log: Array = np.zeros(min(_TRADES_AT_FIRST, trades_max), TRADE)
-        self.matches: Array = np.zeros(2 * len(self.log), MATCH)
-        self.counters: Array = np.zeros(count.BARS_SIZE, np.int64)
-        self.counters[count.DUE_NS] = self.windows.min()
+    def __init__(
+        self, windows_ns: Sequence[int], measures: MeasureSet | None = None, *, trades_max: int = TRADES_MAX
+    ) -> None:
+        self.measures = measures or measure_set()
+        self._kernels = bar_kernels(self.measures)
         self._trades_max = trades_max
-        self._scratch: Array = np.zeros(1, TALLY)
-        self._issued: Array = np.zeros(0, BAR)
-        self._none: Array = np.zeros(0, BAR)
+        self._none: Array = np.zeros(0, self.measures.row)
+        self.measured_since_ns: Array = np.zeros(len(windows_ns), np.int64)
+        """Of windows that start before, by place, only the bars are known as a whole, not the other measures."""
+        lengths = sorted(windows_ns)
+        feeders = [feeder_of(length, lengths) for length in lengths]
+        trades = min(_TRADES_AT_FIRST, trades_max)
+        self.state = BarState(
+            windows=np.array(lengths, np.int64),
+            feeders=np.array([NONE if f is None else lengths.index(f) for f in feeders], np.int64),
+            starts=np.zeros(len(lengths), np.int64),
+            since_ns=np.zeros(len(lengths), np.int64),
+            tallies=np.zeros((len(lengths), 0), self.measures.tally),
+            counts=np.zeros((len(lengths), 0), np.int32),
+            heads=np.zeros(0, np.int64),
+            log=np.zeros(trades, TRADE),
+            matches=np.zeros(2 * trades, MATCH),
+            counters=np.zeros(count.BARS_SIZE, np.int64),
+            scratch=np.zeros(2, self.measures.tally),
+            issued=np.zeros(0, self.measures.row),
+            blank=np.zeros(1, self.measures.row),
+        )
+        self.state.counters[count.DUE_NS] = lengths[0]
 
     def admit(self, instruments: int) -> None:
         """Makes room for instruments 0 to ``instruments`` - 1."""
-        known = len(self.heads)
+        state = self.state
+        known = len(state.heads)
         if instruments <= known:
             return
         heads = np.full(instruments, NONE, np.int64)
-        tallies = np.zeros((len(self.windows), instruments), TALLY)
-        counts = np.zeros((len(self.windows), instruments), np.int32)
-        heads[:known], tallies[:, :known], counts[:, :known] = self.heads, self.tallies, self.counts
-        self.heads, self.tallies, self.counts = heads, tallies, counts
+        tallies = np.zeros((len(state.windows), instruments), self.measures.tally)
+        counts = np.zeros((len(state.windows), instruments), np.int32)
+        heads[:known], tallies[:, :known], counts[:, :known] = state.heads, state.tallies, state.counts
+        self.state = state._replace(heads=heads, tallies=tallies, counts=counts)
 
-    def apply(self, prints: Array, clock_ns: int, listings: Array) -> BarRows:
+    def apply(self, prints: Array, clock_ns: int, listings: Array) -> Array:
         """Books ``prints`` (PRINT rows of admitted instruments) and lets the clock come to ``clock_ns``.
 
-        Returns the bars to issue, in order, without symbols. A broken trade leaves ``listings``' volume.
+        Returns the rows to issue, in order, without symbols. A broken trade leaves ``listings``' volume.
         """
-        if not len(prints) and clock_ns < self.counters[count.DUE_NS]:
+        if not len(prints) and clock_ns < self.state.counters[count.DUE_NS]:
             return self._none
-        wanted = 2 * (self.counts.size + len(self.windows))
-        if len(self._issued) < wanted:
-            self._issued = np.zeros(wanted, BAR)
-        self.counters[count.ISSUED] = 0
-        parts: list[BarRows] = []
+        wanted = 2 * (self.state.counts.size + len(self.state.windows))
+        if len(self.state.issued) < wanted:
+            self.state = self.state._replace(issued=np.zeros(wanted, self.measures.row))
+        self.state.counters[count.ISSUED] = 0
+        parts: list[Array] = []
         at, stop = 0, STOP_ISSUED
         while stop != STOP_DONE:
-            at, stop = apply_prints(prints, at, clock_ns, listings, *self._arrays())
+            at, stop = self._kernels.apply_prints(prints, at, clock_ns, listings, self.state)
             if stop == STOP_ISSUED:
                 parts.append(self._drain())
             elif stop != STOP_DONE:
@@ -78,68 +97,121 @@ class TumblingBars:
         parts.append(self._drain())
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _arrays(self) -> tuple[Array, ...]:
-        state = (self.heads, self.windows, self.starts, self.tallies, self.counts, self.log, self.matches)
-        return (*state, self.counters, self._scratch, self._issued)
-
-    def _drain(self) -> BarRows:
-        rows = self._issued[: self.counters[count.ISSUED]].copy()
-        self.counters[count.ISSUED] = 0
+    def _drain(self) -> Array:
+        rows = self.state.issued[: self.state.counters[count.ISSUED]].copy()
+        self.state.counters[count.ISSUED] = 0
         return rows
 
     def _make_room(self) -> None:
-        if len(self.log) >= self._trades_max:
-            forget_trades(self.log, self.matches, self.counters, max(1, len(self.log) // 8))
+        state = self.state
+        if len(state.log) >= self._trades_max:
+            forget_trades(state.log, state.matches, state.counters, max(1, len(state.log) // 8))
             return
-        size = min(_GROWTH * len(self.log), self._trades_max)
+        size = min(_GROWTH * len(state.log), self._trades_max)
         log, matches = np.zeros(size, TRADE), np.zeros(2 * size, MATCH)
         # A trade keeps its number, whose lower bits are its place.
-        numbers = self.counters[count.TRADES_FIRST] + np.arange(len(self.log))
-        split = -int(numbers[0]) % len(self.log)
+        numbers = state.counters[count.TRADES_FIRST] + np.arange(len(state.log))
+        split = -int(numbers[0]) % len(state.log)
         for run in (numbers[:split], numbers[split:]):
             if len(run):
-                source, target = int(run[0]) % len(self.log), int(run[0]) % len(log)
-                log[target : target + len(run)] = self.log[source : source + len(run)]
-        rehash(self.matches, matches)
-        self.log, self.matches = log, matches
+                source, target = int(run[0]) % len(state.log), int(run[0]) % len(log)
+                log[target : target + len(run)] = state.log[source : source + len(run)]
+        rehash(state.matches, matches)
+        self.state = state._replace(log=log, matches=matches)
 
-    def close_all(self, listings: Array) -> BarRows:
+    def close_all(self, listings: Array) -> Array:
         """Issues every bar that is still open, as if the clock had passed all windows."""
-        return self.apply(np.zeros(0, PRINT), int((self.starts + self.windows).max()), listings)
+        return self.apply(np.zeros(0, PRINT), int((self.state.starts + self.state.windows).max()), listings)
 
     def begin_session(self, clock_ns: int) -> None:
         """Forgets all trades and sets the clock, forth or back. What was open must have been closed before."""
-        self.starts[:] = clock_ns // self.windows * self.windows
-        self.heads[:] = NONE
-        self.counts[:] = 0
-        self.matches[:] = np.zeros(1, MATCH)
-        self.counters[[count.TRADES_FIRST, count.TRADES_NEXT]] = 0
-        self.counters[count.DUE_NS] = (self.starts + self.windows).min()
+        state = self.state
+        state.starts[:] = clock_ns // state.windows * state.windows
+        state.since_ns[:] = self.measured_since_ns[:] = 0
+        state.heads[:] = NONE
+        state.counts[:] = 0
+        state.tallies[:] = np.zeros(1, self.measures.tally)
+        state.matches[:] = np.zeros(1, MATCH)
+        state.counters[[count.TRADES_FIRST, count.TRADES_NEXT]] = 0
+        state.counters[count.DUE_NS] = (state.starts + state.windows).min()
 
-    def open_bars(self, ids: Array) -> BarRows:
-        """What the open windows of some instruments hold so far, where they hold a trade; without symbols."""
-        there = self.counts[:, ids] > 0
-        w, at = np.nonzero(there)
-        instruments = ids[at]
-        rows = np.zeros(len(w), BAR)
-        tallies = self.tallies[w, instruments]
-        for name in ("open_e4", "high_e4", "low_e4", "close_e4", "volume", "notional_e4"):
-            rows[name] = tallies[name]
-        rows["instrument_id"] = instruments
-        rows["trades"] = self.counts[w, instruments]
-        rows["window_ns"] = self.windows[w]
-        rows["window_start_ns"] = self.starts[w]
-        return rows
+    def open_bars(self, ids: Array) -> Array:
+        """What the open windows of some admitted instruments hold so far, where they hold a trade; without symbols."""
+        if len(ids) and int(ids.max()) >= self.state.counts.shape[1]:
+            raise IndexError(f"instrument {ids.max()} was not admitted")
+        rows: Array = np.zeros(len(self.state.windows) * len(ids), self.measures.row)
+        return rows[: self._kernels.show(ids.astype(np.int64), self.state, rows)]
+
+    def measured(self, rows: Array) -> Array:
+        """Which of these issued rows are known as a whole by every measure."""
+        whole: Array = rows["window_start_ns"] >= self.measured_since_ns[self.places(rows)]
+        return whole
+
+    def places(self, rows: Array) -> Array:
+        """Place of each row's window."""
+        return np.searchsorted(self.state.windows, rows["window_ns"])
+
+    @property
+    def counters(self) -> Array:
+        return self.state.counters
 
     def anomalies(self) -> dict[str, int]:
         """How often the input was out of order or broken off, by kind."""
         return {name: int(self.counters[place]) for name, place in count.BAR_ANOMALIES.items()}
 
+    # --- snapshots -------------------------------------------------------------------------------------------------
+
     def arrays(self) -> dict[str, Array]:
         """The whole state by name, for a snapshot. Nothing is copied."""
-        return {name: getattr(self, name) for name in _STATE}
+        kept = {name: getattr(self.state, name) for name in _KEPT}
+        return kept | {"measured_since_ns": self.measured_since_ns}
 
-    def restore(self, arrays: dict[str, Array]) -> None:
-        """Takes over what ``arrays`` gave."""
-        for name in _STATE:
-            setattr(self, name, arrays[name])
+    def restore(self, arrays: Mapping[str, Array], declared: Mapping[str, Any], clock_ns: int) -> None:
+        """Takes over what ``arrays`` gave, made under ``declared`` (``MeasureSet.declaration``) at ``clock_ns``.
+
+        The windows and measures are this object's own. A tally that the arrays do not have, or have of other trades or
+        under another declaration, is added up from the log of trades. Where the log does not reach back to the start of
+        an open window, that one window is not issued (or, where only a measure is new, its bar without the measure),
+        and counted as a lost restatement.
+        """
+        self.admit(arrays["counts"].shape[1])
+        self.state = self.state._replace(**{name: arrays[name] for name in ("heads", "log", "matches", "counters")})
+        state, mine = self.state, self.measures.declaration()
+        state.starts[:] = clock_ns // state.windows * state.windows
+        state.counters[count.DUE_NS] = (state.starts + state.windows).min()
+        same = [name for name in mine if declared.get(name) == mine[name]]
+        for w in range(len(state.windows)):
+            place = self._place_in(arrays, w) if OHLCV.name in same else None
+            if place is None:
+                self._begin(w, state.since_ns)
+            else:
+                self._take_over(w, arrays, place, same)
+
+    def _place_in(self, arrays: Mapping[str, Array], w: int) -> int | None:
+        """Place of a window of the same length in ``arrays``, if its tally holds the trades of the same time."""
+        state, lengths = self.state, arrays["windows"].tolist()
+        if (length := int(state.windows[w])) not in lengths:
+            return None
+        place = lengths.index(length)
+        fed_by = state.windows[state.feeders[w]] if state.feeders[w] != NONE else NONE
+        was_fed_by = lengths[arrays["feeders"][place]] if arrays["feeders"][place] != NONE else NONE
+        return place if fed_by == was_fed_by else None
+
+    def _take_over(self, w: int, arrays: Mapping[str, Array], place: int, same: Sequence[str]) -> None:
+        """Tallies of the measures in ``same`` as they are, of the others from the log."""
+        self.state.since_ns[w] = arrays["since_ns"][place]
+        self.measured_since_ns[w] = arrays["measured_since_ns"][place]
+        if len(same) < len(self.measures.measures):
+            self._begin(w, self.measured_since_ns)
+        for name in same:
+            self.state.tallies[name][w] = arrays["tallies"][name][place]
+        self.state.counts[w] = arrays["counts"][place]
+
+    def _begin(self, w: int, since_ns: Array) -> None:
+        """Adds the open window of one length up from the log; what is not known as a whole begins with the next."""
+        state = self.state
+        lost = self._kernels.rebuild(state, w)
+        feeder = state.feeders[w]
+        if lost or (feeder != NONE and since_ns[feeder] > state.starts[feeder]):
+            since_ns[w] = state.starts[w] + state.windows[w]
+            state.counters[count.LOST_RESTATEMENT] += 1

@@ -6,7 +6,7 @@ from there. A crossed book (auctions) is a valid state.
 Rules: Nasdaq TotalView-ITCH 5.0, sections 1.3 (add), 1.4 (modify) and 1.5 (trades).
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from common.contracts.market import DEPTH_LEVELS
@@ -20,6 +20,9 @@ from signals.domain.layout import (
     STOP_END,
     STOP_HEARTBEAT,
     STOP_SESSION,
+    Array,
+    BookState,
+    Row,
 )
 from signals.domain.level_arena import deepen, missing, thin
 from signals.domain.prefetch import prefetch
@@ -53,9 +56,10 @@ _NEAR: Final = 12
 
 
 @part
-def _touch(listings, waiting, counters, instrument, event_ns, bits):  # type: ignore[no-untyped-def]
+def _touch(book: BookState, instrument: int, event_ns: int, bits: int) -> None:
     """Notes what changed; an instrument enters each queue once, at the time of its first untold change."""
-    listing = listings[instrument]
+    waiting, counters = book.waiting, book.counters
+    listing = book.listings[instrument]
     listing.event_ns = event_ns
     if listing.unsaid == 0:
         waiting[0, counters[count.UNSAID]] = instrument
@@ -68,10 +72,11 @@ def _touch(listings, waiting, counters, instrument, event_ns, bits):  # type: ig
 
 
 @part
-def _settle(tick, side, rank, sides, levels, listings, waiting, counters, changes):  # type: ignore[no-untyped-def]
+def _settle(tick: Row, side: int, rank: int, book: BookState, changes: Array) -> None:
     """After a message has changed a level at ``rank``: the new best, and who must be told."""
     if rank >= _DEPTH:
         return
+    sides, levels = book.sides, book.levels
     row = sides[side]
     best, size = 0, 0
     if row.levels:
@@ -84,8 +89,8 @@ def _settle(tick, side, rank, sides, levels, listings, waiting, counters, change
         row.best_size = size
         bits |= CHANGED_QUOTE
         if len(changes):
-            change = changes[counters[count.CHANGES]]
-            counters[count.CHANGES] += 1
+            change = changes[book.counters[count.CHANGES]]
+            book.counters[count.CHANGES] += 1
             bid, ask = sides[side & ~1], sides[side | 1]
             change.message_index = np.int64(tick.sequence)
             change.instrument_id = side >> 1
@@ -93,17 +98,18 @@ def _settle(tick, side, rank, sides, levels, listings, waiting, counters, change
             change.bid_size = bid.best_size
             change.ask_e4 = ask.best_e4
             change.ask_size = ask.best_size
-    _touch(listings, waiting, counters, side >> 1, tick.event_ns, bits)
+    _touch(book, side >> 1, tick.event_ns, bits)
 
 
 @part
-def _enter(tick, side, ref, orders, sides, levels, free, counters):  # type: ignore[no-untyped-def]
+def _enter(tick: Row, side: int, ref: int, book: BookState) -> Any:
     """Puts an order on its level. Returns the level's rank, or a rank that nobody sees where the order is refused."""
+    counters = book.counters
     if tick.qty <= 0:
         counters[count.BAD_QUANTITY] += 1
         return _DEPTH
-    slot = slot_of(orders, ref)
-    order = orders[slot]
+    slot = slot_of(book.orders, ref)
+    order = book.orders[slot]
     if order.held != 0:
         counters[count.DUPLICATE_REF] += 1
         return _DEPTH
@@ -112,25 +118,26 @@ def _enter(tick, side, ref, orders, sides, levels, free, counters):  # type: ign
     order.held = tick.qty
     order.side = side
     counters[count.ORDERS] += 1
-    return deepen(sides, levels, free, counters, side, tick.price_e4, tick.qty)
+    return deepen(book, side, tick.price_e4, tick.qty)
 
 
 @part
-def _leave(slot, qty, orders, sides, levels, counters):  # type: ignore[no-untyped-def]
+def _leave(slot: int, qty: int, book: BookState) -> Any:
     """Takes ``qty`` of an order's open shares off its level; the slot is freed with the last one."""
-    order = orders[slot]
-    rank = thin(sides, levels, order.side, order.price_e4, qty)
+    order = book.orders[slot]
+    rank = thin(book, order.side, order.price_e4, qty)
     if qty == order.held:
-        counters[count.ORDERS] -= 1
-        vacate(orders, slot)
+        book.counters[count.ORDERS] -= 1
+        vacate(book.orders, slot)
     else:
         order.held -= qty
     return rank
 
 
 @part
-def _report(tick, instrument, price, listings, waiting, counters, prints):  # type: ignore[no-untyped-def]
+def _report(tick: Row, instrument: int, price: int, book: BookState, prints: Array) -> None:
     """A trade that counts for volume: the last price, and a row for the bars."""
+    counters = book.counters
     if tick.qty <= 0:
         counters[count.BAD_QUANTITY] += 1
         return
@@ -142,66 +149,66 @@ def _report(tick, instrument, price, listings, waiting, counters, prints):  # ty
     row.price_e4 = price
     row.qty = tick.qty
     row.instrument_id = instrument
-    listing = listings[instrument]
+    listing = book.listings[instrument]
     listing.last_e4 = price
     listing.volume += tick.qty
     if listing.open_e4 == 0:
         listing.open_e4 = price
-    _touch(listings, waiting, counters, instrument, tick.event_ns, CHANGED_QUOTE | CHANGED_TRADE)
+    _touch(book, instrument, tick.event_ns, CHANGED_QUOTE | CHANGED_TRADE)
 
 
 @part
-def _modify(tick, orders, sides, levels, free, listings, waiting, counters, prints, changes):  # type: ignore[no-untyped-def]
+def _modify(tick: Row, book: BookState, prints: Array, changes: Array) -> Any:
     """E, C, X, D and U. Returns a reason to stop if there is no room yet; then nothing has been done."""
-    kind = tick.kind
+    kind, counters = tick.kind, book.counters
     prints_at_own_price = kind == _EXECUTED_AT and tick.flags & _PRINTABLE != 0
-    slot = slot_of(orders, tick.order_ref)
-    order = orders[slot]
+    slot = slot_of(book.orders, tick.order_ref)
+    order = book.orders[slot]
     if order.held == 0:
         counters[count.UNKNOWN_REF] += 1
         counters[count.UNPRICED_TRADE] += kind == _EXECUTED
         if prints_at_own_price:
-            _report(tick, tick.instrument_id, tick.price_e4, listings, waiting, counters, prints)
+            _report(tick, tick.instrument_id, tick.price_e4, book, prints)
         return STOP_END
     side = order.side
     if kind == _REPLACE:
-        lacking = missing(sides, levels, free, counters, side)
+        lacking = missing(book, side)
         if lacking != STOP_END:
             return lacking
     if side >> 1 != tick.instrument_id:
         counters[count.WRONG_INSTRUMENT] += 1
     if kind == _EXECUTED or prints_at_own_price:
         price = order.price_e4 if kind == _EXECUTED else tick.price_e4
-        _report(tick, side >> 1, price, listings, waiting, counters, prints)
+        _report(tick, side >> 1, price, book, prints)
     if kind in (_DELETE, _REPLACE):
-        rank = _leave(slot, order.held, orders, sides, levels, counters)
+        rank = _leave(slot, order.held, book)
         if kind == _REPLACE:
-            rank = min(rank, _enter(tick, side, tick.aux_ref, orders, sides, levels, free, counters))
+            rank = min(rank, _enter(tick, side, tick.aux_ref, book))
     elif tick.qty <= 0:
         counters[count.BAD_QUANTITY] += kind == _CANCEL
         return STOP_END
     else:
         counters[count.OVER_EXECUTION] += tick.qty > order.held
-        rank = _leave(slot, min(tick.qty, order.held), orders, sides, levels, counters)
-    _settle(tick, side, rank, sides, levels, listings, waiting, counters, changes)
+        rank = _leave(slot, min(tick.qty, order.held), book)
+    _settle(tick, side, rank, book, changes)
     return STOP_END
 
 
 @part
-def _other(tick, listings, waiting, counters, prints):  # type: ignore[no-untyped-def]
+def _other(tick: Row, book: BookState, prints: Array) -> None:
     """Everything that does not touch an order."""
-    kind = tick.kind
+    kind, listings, counters = tick.kind, book.listings, book.counters
     instrument = tick.instrument_id
     if instrument < 0:
         counters[count.NO_INSTRUMENT] += kind in (_TRADE, _CROSS, _DIRECTORY, _ACTION)
     elif kind == _TRADE or (kind == _CROSS and tick.qty > 0):
-        _report(tick, instrument, tick.price_e4, listings, waiting, counters, prints)
+        _report(tick, instrument, tick.price_e4, book, prints)
     elif kind == _DIRECTORY:
         counters[count.RENAMED] += listings[instrument].symbol_ref != tick.order_ref
         listings[instrument].symbol_ref = tick.order_ref
     elif kind == _ACTION and listings[instrument].trading_state != tick.detail:
         listings[instrument].trading_state = tick.detail
-        _touch(listings, waiting, counters, instrument, tick.event_ns, CHANGED_QUOTE)
+        _touch(book, instrument, tick.event_ns, CHANGED_QUOTE)
     if kind == _BROKEN:
         row = prints[counters[count.PRINTS]]
         counters[count.PRINTS] += 1
@@ -211,18 +218,19 @@ def _other(tick, listings, waiting, counters, prints):  # type: ignore[no-untype
         row.qty = 0
         row.instrument_id = instrument
         if instrument >= 0:
-            _touch(listings, waiting, counters, instrument, tick.event_ns, CHANGED_QUOTE | CHANGED_TRADE)
+            _touch(book, instrument, tick.event_ns, CHANGED_QUOTE | CHANGED_TRADE)
 
 
 @part
-def _look_ahead(far, near, orders, sides, levels, listings):  # type: ignore[no-untyped-def]
+def _look_ahead(far: Row, near: Row, book: BookState) -> None:
     """Begins to load what later ticks will touch. It changes nothing but the time they take."""
+    orders, sides, levels = book.orders, book.sides, book.levels
     prefetch(orders, home(orders, far.order_ref))
     if far.kind == _REPLACE:
         prefetch(orders, home(orders, far.aux_ref))
     if far.instrument_id >= 0:
         prefetch(sides, 2 * far.instrument_id)
-        prefetch(listings, far.instrument_id)
+        prefetch(book.listings, far.instrument_id)
     if near.instrument_id >= 0:
         for side in range(2 * near.instrument_id, 2 * near.instrument_id + 2):
             end = sides[side].start + sides[side].levels
@@ -231,13 +239,14 @@ def _look_ahead(far, near, orders, sides, levels, listings):  # type: ignore[no-
 
 
 @kernel
-def apply_ticks(ticks, start, orders, sides, levels, free, listings, waiting, counters, prints, changes):  # type: ignore[no-untyped-def]
+def apply_ticks(ticks: Array, start: int, book: BookState, prints: Array, changes: Array) -> int:
     """Applies ticks from ``start`` on; returns the index of the first one that is not applied, and says in
     ``counters[count.STOP]`` why it came back. ``changes`` of length 0: best bid and offer are not recorded.
     """
+    counters = book.counters
     for i in range(start, len(ticks)):
         if i + _FAR < len(ticks):
-            _look_ahead(ticks[i + _FAR], ticks[i + _NEAR], orders, sides, levels, listings)
+            _look_ahead(ticks[i + _FAR], ticks[i + _NEAR], book)
         tick = ticks[i]
         kind = tick.kind
         if kind == _SYSTEM and tick.detail == _SESSION_START:
@@ -255,17 +264,17 @@ def apply_ticks(ticks, start, orders, sides, levels, free, listings, waiting, co
                 counters[count.BAD_SIDE] += 1
             else:
                 side = 2 * tick.instrument_id + (tick.side == _SELL)
-                stop = missing(sides, levels, free, counters, side)
+                stop = missing(book, side)
                 if stop == STOP_END:
-                    rank = _enter(tick, side, tick.order_ref, orders, sides, levels, free, counters)
-                    _settle(tick, side, rank, sides, levels, listings, waiting, counters, changes)
+                    rank = _enter(tick, side, tick.order_ref, book)
+                    _settle(tick, side, rank, book, changes)
         elif kind in (_EXECUTED, _EXECUTED_AT, _CANCEL, _DELETE, _REPLACE):
             if tick.instrument_id < 0:
                 counters[count.NO_INSTRUMENT] += 1
             else:
-                stop = _modify(tick, orders, sides, levels, free, listings, waiting, counters, prints, changes)
+                stop = _modify(tick, book, prints, changes)
         else:
-            _other(tick, listings, waiting, counters, prints)
+            _other(tick, book, prints)
         if stop in (STOP_END, STOP_HEARTBEAT):
             counters[count.TICKS] += 1
         if stop != STOP_END:

@@ -22,12 +22,12 @@ from signals.domain.layout import (
     STOP_LEVELS,
     STOP_ORDERS,
     Array,
+    BookState,
     zeros,
 )
 from signals.domain.level_arena import NONE, SIZE_CLASSES
 from signals.domain.ref_table import rehash
 
-_STATE: Final = ("orders", "sides", "levels", "free", "listings", "waiting", "counters")
 _ORDERS_AT_FIRST: Final = 1 << 12
 _LEVELS_AT_FIRST: Final = 1 << 12
 
@@ -36,13 +36,15 @@ class Books:
     """The books of one partition. What is read from its arrays is valid until the next ``apply``."""
 
     def __init__(self, *, record_bbo: bool = False) -> None:
-        self.orders: Array = zeros(_ORDERS_AT_FIRST, ORDER)
-        self.sides: Array = zeros(0, SIDE)
-        self.levels: Array = zeros((_LEVELS_AT_FIRST, 2), np.int64)
-        self.free: Array = np.full(SIZE_CLASSES, NONE, np.int64)
-        self.listings: Array = zeros(0, LISTING)
-        self.waiting: Array = np.zeros((2, 0), np.int32)
-        self.counters: Array = np.zeros(count.SIZE, np.int64)
+        self.state = BookState(
+            orders=zeros(_ORDERS_AT_FIRST, ORDER),
+            sides=zeros(0, SIDE),
+            levels=zeros((_LEVELS_AT_FIRST, 2), np.int64),
+            free=np.full(SIZE_CLASSES, NONE, np.int64),
+            listings=zeros(0, LISTING),
+            waiting=np.zeros((2, 0), np.int32),
+            counters=np.zeros(count.SIZE, np.int64),
+        )
         self.counters[count.ORDERS_LIMIT] = _limit(_ORDERS_AT_FIRST)
         self._record_bbo = record_bbo
         self._symbols: Array = np.zeros(0, "S16")
@@ -60,11 +62,11 @@ class Books:
             raise ValueError(f"instrument ids from {first} to {last} are not within 0..{INSTRUMENTS_MAX - 1}")
         if last >= len(self.listings):
             size = max(64, 1 << last.bit_length())
-            self.listings = _extended(self.listings, size)
-            self.sides = _extended(self.sides, 2 * size)
             waiting = np.zeros((2, size), np.int32)
-            waiting[:, : self.waiting.shape[1]] = self.waiting
-            self.waiting = waiting
+            waiting[:, : self.state.waiting.shape[1]] = self.state.waiting
+            self.state = self.state._replace(
+                listings=_extended(self.listings, size), sides=_extended(self.sides, 2 * size), waiting=waiting
+            )
 
     def apply(self, ticks: Ticks, start: int = 0) -> int:
         """Applies admitted ticks from ``start`` up to and including the next heartbeat or session start, or all.
@@ -79,23 +81,32 @@ class Books:
         self.counters[count.PRINTS] = 0
         self.counters[count.CHANGES] = 0
         while True:
-            start = self._run(ticks, start)
+            start = int(apply_ticks(ticks, start, self.state, self._prints, self._changes))
             if self.stop == STOP_ORDERS:
                 self._grow_orders()
             elif self.stop == STOP_LEVELS:
-                self.levels = _extended(self.levels, 2 * len(self.levels))
+                levels = self.state.levels
+                self.state = self.state._replace(levels=_extended(levels, 2 * len(levels)))
             else:
                 return start
 
-    def _run(self, ticks: Ticks, start: int) -> int:
-        state = (self.orders, self.sides, self.levels, self.free, self.listings, self.waiting, self.counters)
-        return int(apply_ticks(ticks, start, *state, self._prints, self._changes))
-
     def _grow_orders(self) -> None:
-        grown = zeros(2 * len(self.orders), ORDER)
-        rehash(self.orders, grown)
-        self.orders = grown
+        grown = zeros(2 * len(self.state.orders), ORDER)
+        rehash(self.state.orders, grown)
+        self.state = self.state._replace(orders=grown)
         self.counters[count.ORDERS_LIMIT] = _limit(len(grown))
+
+    @property
+    def listings(self) -> Array:
+        return self.state.listings
+
+    @property
+    def sides(self) -> Array:
+        return self.state.sides
+
+    @property
+    def counters(self) -> Array:
+        return self.state.counters
 
     @property
     def stop(self) -> int:
@@ -135,9 +146,9 @@ class Books:
     def begin_session(self, clock_ns: int) -> None:
         """Empties all books, as at the start of a trading day; what had been is told as a change. Symbols stay."""
         stale = self.told()
-        self.orders[:] = np.zeros(1, ORDER)
+        self.state.orders[:] = np.zeros(1, ORDER)
         self.sides[:] = np.zeros(1, SIDE)
-        self.free[:] = NONE
+        self.state.free[:] = NONE
         self.counters[[count.ORDERS, count.LEVELS_USED]] = 0
         self.counters[count.CLOCK_NS] = clock_ns
         for name in ("event_ns", "last_e4", "open_e4", "volume", "trading_state"):
@@ -145,7 +156,7 @@ class Books:
         for row, (name, place) in enumerate((("unsaid", count.UNSAID), ("unseen", count.UNSEEN))):
             fresh = stale[self.listings[name][stale] == 0]
             begin = int(self.counters[place])
-            self.waiting[row, begin : begin + len(fresh)] = fresh
+            self.state.waiting[row, begin : begin + len(fresh)] = fresh
             self.counters[place] += len(fresh)
             self.listings[name][stale] |= CHANGED_QUOTE | CHANGED_DEPTH
         self.listings["event_ns"][stale] = clock_ns
@@ -157,10 +168,10 @@ class Books:
         """
         place, name = ((count.UNSAID, "unsaid"), (count.UNSEEN, "unseen"))[row]
         waiting = int(self.counters[place])
-        ids = self.waiting[row, : min(limit, waiting)].copy()
+        ids = self.state.waiting[row, : min(limit, waiting)].copy()
         bits = self.listings[name][ids]
         self.listings[name][ids] = 0
-        self.waiting[row, : waiting - len(ids)] = self.waiting[row, len(ids) : waiting].copy()
+        self.state.waiting[row, : waiting - len(ids)] = self.state.waiting[row, len(ids) : waiting].copy()
         self.counters[place] = waiting - len(ids)
         return ids, bits
 
@@ -177,18 +188,17 @@ class Books:
         steps = np.arange(DEPTH_LEVELS)
         places = rows["start"][..., None] + rows["levels"][..., None] - 1 - steps
         there = steps < counts[..., None]
-        depth = np.where(there[..., None], self.levels[np.where(there, places, 0)], 0)
+        depth = np.where(there[..., None], self.state.levels[np.where(there, places, 0)], 0)
         depth[:, 1, :, 0] *= -1
         return depth, counts
 
     def arrays(self) -> dict[str, Array]:
         """The whole state by name, for a snapshot. Nothing is copied."""
-        return {name: getattr(self, name) for name in _STATE}
+        return self.state._asdict()
 
     def restore(self, arrays: dict[str, Array]) -> None:
         """Takes over what ``arrays`` gave."""
-        for name in _STATE:
-            setattr(self, name, _extended(arrays[name], len(arrays[name])))
+        self.state = BookState(**{name: _extended(arrays[name], len(arrays[name])) for name in BookState._fields})
         self._symbols_read = -1
 
 

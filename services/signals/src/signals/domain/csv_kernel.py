@@ -16,7 +16,7 @@ _NEWLINE: Final = ord("\n")
 
 
 @part
-def _write_integer(text, at, value):  # type: ignore[no-untyped-def]
+def _write_integer(text: Array, at: int, value: int) -> int:
     if value < 0:
         text[at] = _MINUS
         at += 1
@@ -34,7 +34,7 @@ def _write_integer(text, at, value):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def write_rows(numbers, symbol_column, symbols, text):  # type: ignore[no-untyped-def]
+def write_rows(numbers: Array, symbol_column: int, symbols: Array, text: Array) -> int:
     """Writes ``numbers[row, column]`` as lines; an id in ``symbol_column`` as its row of ``symbols`` up to the first
     zero byte. Returns how many bytes of ``text`` it took.
     """

@@ -5,12 +5,14 @@ levels of a side are consecutive rows ``(key, size)`` of one arena, in rising ke
 the price for bids and minus the price for asks: one code path serves both sides, and the busy end is cheap to shift.
 """
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+Row = Any
+"""A row of an array of records, as a kernel sees it: its fields are attributes."""
 CACHE_LINE: Final = 64
 
 
@@ -61,27 +63,11 @@ LISTING: Final = np.dtype(
     ]
 )
 
-TALLY: Final = np.dtype(
-    [
-        ("first_ns", "<i8"),  # event time of the trade that gave ``open_e4``
-        ("last_ns", "<i8"),
-        ("open_e4", "<i8"),
-        ("high_e4", "<i8"),
-        ("low_e4", "<i8"),
-        ("close_e4", "<i8"),
-        ("volume", "<i8"),
-        ("notional_e4", "<i8"),
-    ]
-)
-
 TRADE: Final = np.dtype(
     [
         ("match", "<u8"),
         ("event_ns", "<i8"),
-        (
-            "clock_ns",
-            "<i8",
-        ),  # the partition's clock when it was booked; a window that had ended by then is late
+        ("clock_ns", "<i8"),  # the partition's clock when it was booked; a window that had ended by then is late
         ("broken_ns", "<i8"),  # the clock when it was broken; 0: it stands
         ("price_e4", "<i8"),
         ("qty", "<i8"),
@@ -116,6 +102,24 @@ BBO: Final = np.dtype(
         ("ask_size", "<i8"),
     ]
 )
+
+
+class BookState(NamedTuple):
+    """The books of a partition."""
+
+    orders: Array
+    """Hash table of ORDER rows."""
+    sides: Array
+    """SIDE rows, two an instrument."""
+    levels: Array
+    """The arena of price levels: (key, size)."""
+    free: Array
+    """First free segment of each size class."""
+    listings: Array
+    """LISTING rows by instrument id."""
+    waiting: Array
+    """Instruments whose changes are to be told: on the log, and in views."""
+    counters: Array
 
 
 CHANGED_QUOTE: Final = 1

@@ -1,9 +1,9 @@
 """Price levels of all book sides, in segments of one arena. See ``layout`` for how a side lies in it."""
 
-from typing import Final
+from typing import Any, Final
 
 from signals.domain import count
-from signals.domain.layout import STOP_END, STOP_LEVELS, STOP_ORDERS
+from signals.domain.layout import STOP_END, STOP_LEVELS, STOP_ORDERS, Array, BookState
 from signals.kernels import index, part
 
 NONE: Final = -1
@@ -15,7 +15,7 @@ _LINEAR_STEPS: Final = 16
 
 
 @part
-def _size_class(capacity):  # type: ignore[no-untyped-def]
+def _size_class(capacity: int) -> int:
     size_class = 0
     while (_FIRST_CAPACITY << size_class) < capacity:
         size_class += 1
@@ -23,23 +23,25 @@ def _size_class(capacity):  # type: ignore[no-untyped-def]
 
 
 @part
-def missing(sides, levels, free, counters, side):  # type: ignore[no-untyped-def]
+def missing(book: BookState, side: int) -> Any:
     """What one more order on this side could need and is not there: a reason to stop, or STOP_END."""
+    counters = book.counters
     if counters[count.ORDERS] >= counters[count.ORDERS_LIMIT]:
         return STOP_ORDERS
-    row = sides[side]
+    row = book.sides[side]
     if row.levels < row.capacity:
         return STOP_END
     wanted = max(_FIRST_CAPACITY, 2 * row.capacity)
-    if free[_size_class(wanted)] == NONE and counters[count.LEVELS_USED] + wanted > len(levels):
+    if book.free[_size_class(wanted)] == NONE and counters[count.LEVELS_USED] + wanted > len(book.levels):
         return STOP_LEVELS
     return STOP_END
 
 
 @part
-def _widen(sides, levels, free, counters, side):  # type: ignore[no-untyped-def]
+def _widen(book: BookState, side: int) -> None:
     """Moves a full side into a segment of twice the size; the old segment joins the free list of its class."""
-    row = sides[side]
+    levels, free, counters = book.levels, book.free, book.counters
+    row = book.sides[side]
     old_start, old_capacity = row.start, row.capacity
     capacity = max(_FIRST_CAPACITY, 2 * old_capacity)
     size_class = _size_class(capacity)
@@ -60,7 +62,7 @@ def _widen(sides, levels, free, counters, side):  # type: ignore[no-untyped-def]
 
 
 @part
-def _seek(levels, start, end, key):  # type: ignore[no-untyped-def]
+def _seek(levels: Array, start: int, end: int, key: int) -> int:
     """First row in [start, end) whose key is not below ``key``: a few steps from the best end, then halving."""
     row = end
     near = max(start, end - _LINEAR_STEPS)
@@ -79,9 +81,10 @@ def _seek(levels, start, end, key):  # type: ignore[no-untyped-def]
 
 
 @part
-def deepen(sides, levels, free, counters, side, price, qty):  # type: ignore[no-untyped-def]
+def deepen(book: BookState, side: int, price: int, qty: int) -> Any:
     """Adds shares to a level. Returns the level's distance from the best; the side's own best is not yet updated."""
-    row = sides[side]
+    levels = book.levels
+    row = book.sides[side]
     key = -price if side & 1 else price
     end = row.start + row.levels
     at = _seek(levels, row.start, end, key)
@@ -90,7 +93,7 @@ def deepen(sides, levels, free, counters, side, price, qty):  # type: ignore[no-
         return end - 1 - at
     rank = end - at
     if row.levels == row.capacity:
-        _widen(sides, levels, free, counters, side)
+        _widen(book, side)
         end = row.start + row.levels
         at = end - rank
     for k in range(end, at, -1):
@@ -103,9 +106,10 @@ def deepen(sides, levels, free, counters, side, price, qty):  # type: ignore[no-
 
 
 @part
-def thin(sides, levels, side, price, qty):  # type: ignore[no-untyped-def]
+def thin(book: BookState, side: int, price: int, qty: int) -> Any:
     """Takes shares from a level, which goes when none are left. Returns its distance from the best."""
-    row = sides[side]
+    levels = book.levels
+    row = book.sides[side]
     key = -price if side & 1 else price
     end = row.start + row.levels
     at = _seek(levels, row.start, end, key)

@@ -10,11 +10,13 @@ first, the others at the next heartbeats. The clock row of the marks goes out at
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-from common.contracts.market import BAR, BAR_WINDOWS_NS, DEPTH, MARK, Bars, Depths, Marks
+from common.contracts.market import BAR, DEPTH, MARK, MEASURED, Bars, Depths, Marks, Measured
 from common.contracts.ticks import NO_INSTRUMENT, Ticks
+from common.contracts.windows import lengths_ns
+from common.measures import Measure
 
 from signals.domain import count
 from signals.domain.bars import TRADES_MAX, TumblingBars
@@ -27,6 +29,7 @@ from signals.domain.layout import (
     STOP_SESSION,
     Array,
 )
+from signals.domain.measure_set import measure_set
 from signals.domain.showcase import Showcase, Turn
 
 UNSAID: Final = 0
@@ -72,6 +75,8 @@ class Effects:
 
     bars: Bars
     """Issued bars, in order."""
+    measured: Measured
+    """What the other measures say of them, in the same order."""
     beats: Sequence[Beat]
 
 
@@ -79,13 +84,15 @@ class Effects:
 class MarketState:
     """One partition's market. The state is in arrays: ``arrays`` and ``restore`` carry it over bit for bit."""
 
-    windows_ns: Sequence[int] = BAR_WINDOWS_NS
+    windows_ns: Sequence[int] = field(default_factory=lengths_ns)
     limits: Limits = field(default_factory=Limits)
     trades_max: int = TRADES_MAX
+    measures: Sequence[Measure] = ()
+    """Beside the bars."""
 
     def __post_init__(self) -> None:
         self.books = Books()
-        self.bars = TumblingBars(self.windows_ns, trades_max=self.trades_max)
+        self.bars = TumblingBars(self.windows_ns, measure_set(self.measures), trades_max=self.trades_max)
         self.showcase = Showcase(self.windows_ns, self.limits.bars_shown, self.limits.bars_cleared)
 
     def apply(self, ticks: Ticks, ingest_ns: int) -> Effects:
@@ -96,7 +103,7 @@ class MarketState:
         self.books.admit(ticks)
         self.bars.admit(len(self.books.listings))
         self.showcase.admit(len(self.books.listings))
-        issued: list[Bars] = []
+        issued: list[Array] = []
         beats: list[Beat] = []
         at = 0
         while at < len(ticks):
@@ -106,16 +113,20 @@ class MarketState:
                 beats.append(self._beat(ingest_ns))
             elif self.books.stop == STOP_SESSION:
                 self._begin_session(int(ticks[at - 1]["event_ns"]), issued)
-        return Effects(np.concatenate(issued) if issued else _NO_BARS, beats)
+        if not issued:
+            return Effects(_NO_BARS, _NOT_MEASURED, beats)
+        rows, measures = np.concatenate(issued), self.bars.measures
+        measured = measures.measured_of(rows[self.bars.measured(rows)]) if measures.results else _NOT_MEASURED
+        return Effects(measures.bars_of(rows), measured, beats)
 
-    def _issue(self, rows: Bars, issued: list[Bars]) -> None:
+    def _issue(self, rows: Array, issued: list[Array]) -> None:
         if not len(rows):
             return
         rows["symbol"] = self.books.symbols[rows["instrument_id"]]
         issued.append(rows)
-        self.showcase.issued(rows)
+        self.showcase.issued(self.bars.measures.bars_of(rows))
 
-    def _begin_session(self, clock_ns: int, issued: list[Bars]) -> None:
+    def _begin_session(self, clock_ns: int, issued: list[Array]) -> None:
         self._issue(self.bars.close_all(self.books.listings), issued)
         self.books.begin_session(clock_ns)
         self.bars.begin_session(clock_ns)
@@ -186,7 +197,7 @@ class MarketState:
 
     def live_bars(self, ids: Array) -> Bars:
         """What the open windows of some instruments hold so far."""
-        rows = self.bars.open_bars(ids)
+        rows = self.bars.measures.bars_of(self.bars.open_bars(ids))
         rows["symbol"] = self.books.symbols[rows["instrument_id"]]
         return rows
 
@@ -201,17 +212,27 @@ class MarketState:
 
     # --- snapshots -------------------------------------------------------------------------------------------------
 
+    def declaration(self) -> dict[str, Any]:
+        """What the arrays are made under."""
+        return {"windows_ns": list(self.windows_ns), "measures": self.bars.measures.declaration()}
+
     def arrays(self) -> dict[str, Array]:
         """The whole state by name. Nothing is copied."""
         parts = {"books": self.books.arrays(), "bars": self.bars.arrays(), "showcase": self.showcase.arrays()}
         return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
-    def restore(self, arrays: Mapping[str, Array]) -> None:
-        """Takes over what ``arrays`` gave; the state then behaves, bit for bit, as the one that gave it."""
-        for part in ("books", "bars", "showcase"):
-            prefix = f"{part}."
-            owner: Books | TumblingBars | Showcase = getattr(self, part)
-            owner.restore({name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)})
+    def restore(self, arrays: Mapping[str, Array], declared: Mapping[str, Any]) -> None:
+        """Takes over what ``arrays`` gave under ``declared``. Under the same declaration the state then behaves, bit
+        for bit, as the one that gave it; else the windows and measures are this object's own.
+        """
+        parts: dict[str, dict[str, Array]] = {"books": {}, "bars": {}, "showcase": {}}
+        for name, array in arrays.items():
+            part, _, own = name.partition(".")
+            parts[part][own] = array
+        self.books.restore(parts["books"])
+        self.bars.restore(parts["bars"], declared["measures"], self.books.clock_ns)
+        self.showcase.restore(parts["showcase"])
 
 
 _NO_BARS: Final[Bars] = np.zeros(0, BAR)
+_NOT_MEASURED: Final[Measured] = np.zeros(0, MEASURED)

@@ -1,5 +1,7 @@
 """Loading ahead of need: an intrinsic for the kernels."""
 
+from typing import Any
+
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
@@ -7,10 +9,10 @@ from numba.extending import intrinsic
 
 
 @intrinsic
-def prefetch(typingctx, array, index):  # type: ignore[no-untyped-def]
+def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
     """Asks the processor to load an element that will soon be needed, and does not wait for it."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         view = context.make_array(signature.args[0])(context, builder, arguments[0])
         offset = builder.mul(arguments[1], view.itemsize)
         byte = ir.IntType(8).as_pointer()

@@ -4,10 +4,11 @@ A row with ``held`` = 0 is free. Open addressing with linear probing; deletion s
 are no tombstones; growth enters every row into a larger array. The length is a power of two.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
+from signals.domain.layout import Array
 from signals.kernels import index, kernel, part
 
 _SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -17,7 +18,7 @@ _RUN_MASK: Final = np.uint64(7)
 
 
 @part
-def home(table, ref):  # type: ignore[no-untyped-def]
+def home(table: Array, ref: Any) -> Any:
     """Where the search for a reference begins. Eight neighbouring references share one run of slots, so that young
     orders share cache lines; the runs are spread.
     """
@@ -27,7 +28,7 @@ def home(table, ref):  # type: ignore[no-untyped-def]
 
 
 @part
-def slot_of(table, ref):  # type: ignore[no-untyped-def]
+def slot_of(table: Array, ref: Any) -> Any:
     """The slot that holds ``ref``, or the free slot where it would go."""
     mask = len(table) - 1
     slot = home(table, ref)
@@ -37,7 +38,7 @@ def slot_of(table, ref):  # type: ignore[no-untyped-def]
 
 
 @part
-def vacate(table, slot):  # type: ignore[no-untyped-def]
+def vacate(table: Array, slot: int) -> None:
     """Frees a slot and moves later entries of the run back, so that no probe ever meets a hole or a tombstone."""
     mask = len(table) - 1
     hole = slot
@@ -53,7 +54,7 @@ def vacate(table, slot):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def rehash(source, target):  # type: ignore[no-untyped-def]
+def rehash(source: Array, target: Array) -> None:
     """Enters all rows of ``source`` into the empty, larger table ``target``."""
     for i in range(len(source)):
         if source[i].held != 0:

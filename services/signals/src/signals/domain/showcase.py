@@ -4,7 +4,7 @@ Bars on show stand in a store (Redis) that keeps what it was given, so everythin
 taken down: what left the newest windows, and all of it when a session begins. Showing is bounded; the log has all bars.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -87,6 +87,7 @@ class Showcase:
         gone = [shelf.take(clock_ns, self._clearing_limit if clearing else limit) for shelf in self._shelves]
         if clearing:
             # What is taken down may have the same keys as what would be shown now.
+            self._shelves = [shelf for shelf in self._shelves if shelf.void or shelf.window_ns in self._windows]
             return Turn(np.concatenate(gone), _NO_BARS, _NO_BARS)
         closed, self._waiting = _best(self._waiting, limit), _NO_BARS
         closed["reserved"] = 0
@@ -145,14 +146,35 @@ class Showcase:
     def arrays(self) -> dict[str, Array]:
         """The whole state by name, for a snapshot."""
         shelves = {f"shelf_{shelf.window_ns}": shelf.rows for shelf in self._shelves}
-        void = np.array([shelf.void for shelf in self._shelves], np.int64)
-        return shelves | {"void": void, "waiting": self._waiting, "live": self._live}
+        void = np.array([(shelf.window_ns, shelf.void) for shelf in self._shelves], np.int64)
+        return shelves | {"void": void, "waiting": self._waiting, "live": self._live, "windows": self._windows}
 
-    def restore(self, arrays: dict[str, Array]) -> None:
-        """Takes over what ``arrays`` gave."""
-        self._waiting, self._live = arrays["waiting"], arrays["live"]
-        for shelf, void in zip(self._shelves, arrays["void"].tolist(), strict=True):
-            shelf.rows, shelf.void = arrays[f"shelf_{shelf.window_ns}"], void
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Takes over what ``arrays`` gave. What is on show of a window that is no more is to be taken down."""
+        mine = {shelf.window_ns: shelf for shelf in self._shelves}
+        retired = {}
+        for window_ns, void in arrays["void"].tolist():
+            rows = arrays[f"shelf_{window_ns}"]
+            if window_ns in mine:
+                mine[window_ns].rows, mine[window_ns].void = rows, void
+            else:
+                retired[window_ns] = rows
+        self.admit(arrays["live"].shape[1])
+        for live, window_ns in zip(arrays["live"], arrays["windows"].tolist(), strict=True):
+            if window_ns in mine:
+                self._live[self._windows == window_ns] = live
+            else:
+                retired[window_ns] = np.concatenate((retired[window_ns], _seen_open(live, window_ns)))
+        self._shelves += [Shelf(window_ns, rows, len(rows)) for window_ns, rows in retired.items()]
+        self._waiting = arrays["waiting"][np.isin(arrays["waiting"]["window_ns"], self._windows)]
+
+
+def _seen_open(live: Array, window_ns: int) -> Bars:
+    """Open bars on show of one window length."""
+    ids = np.flatnonzero(live)
+    rows = np.zeros(len(ids), BAR)
+    rows["instrument_id"], rows["window_ns"], rows["window_start_ns"] = ids, window_ns, live[ids]
+    return rows
 
 
 def _best(waiting: Bars, limit: int) -> Bars:

@@ -1,0 +1,68 @@
+"""Writes what follows from the table of windows: ``docs/windows.md`` and the chart's choice of bars.
+
+uv run python -m common.contracts.window_documentation
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from common.contracts.windows import WINDOWS, Window, feeder_of, lengths_ns
+
+_ROOT: Final = Path(__file__).parents[5]
+PAGE: Final = _ROOT / "docs" / "windows.md"
+CHART: Final = _ROOT / "services" / "push" / "dashboard" / "src" / "windows.ts"
+KEYS_MAX: Final = 9
+"""The chart's windows are chosen by the digits."""
+
+_HEAD: Final = """# Windows
+
+Generated from `libs/common/src/common/contracts/windows.py` by `make schemas`; a test keeps it current.
+Windows are aligned to the epoch. Of each length one is open, the one that holds the partition's clock. A trade is added
+once, to the shortest window of a chain of lengths that divide each other; each longer one is merged from it. The guide
+[add a window](guides/add-a-window.md) says what one more takes.
+
+| window | length | merged from | key in the chart |
+|---|---:|---|---|
+"""
+
+
+def _by_length(windows: Sequence[Window]) -> list[Window]:
+    return sorted(windows, key=lambda window: window.length_ns)
+
+
+def page(windows: Sequence[Window] = WINDOWS) -> str:
+    """The documentation."""
+    names = {window.length_ns: window.name for window in windows}
+    rows = []
+    for number, window in enumerate(_by_length(windows), 1):
+        feeder = feeder_of(window.length_ns, lengths_ns(windows))
+        merged_from = "" if feeder is None else f"`{names[feeder]}`"
+        key = f"`{number}`" if number <= KEYS_MAX else ""
+        rows.append(f"| `{window.name}` | {window.length_ns:,} ns | {merged_from} | {key} |\n")
+    return _HEAD + "".join(rows)
+
+
+def chart(windows: Sequence[Window] = WINDOWS) -> str:
+    """The chart's module."""
+    rows = [f'  {{ label: "{window.label}", ns: {window.length_ns} }},\n' for window in _by_length(windows)]
+    head = "// Generated from libs/common/src/common/contracts/windows.py by `make schemas`.\n"
+    return f"{head}export const WINDOWS = [\n{''.join(rows)}] as const;\n"
+
+
+def exports() -> Mapping[Path, str]:
+    """What each file holds."""
+    return {PAGE: page(), CHART: chart()}
+
+
+def main() -> int:
+    for file, text in exports().items():
+        if file.parent.is_dir():
+            file.write_text(text, "utf-8")
+            sys.stdout.write(f"wrote {file.name}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

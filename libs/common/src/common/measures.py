@@ -1,0 +1,71 @@
+"""What a measure is: a number or a few that every window has of every instrument, from the trades in it.
+
+A measure is declared once, by four things, and everything else is made from them. Which trades belong to a window, what
+happens when one comes late or is broken, longer windows from shorter ones, the open window of the moment, snapshots and
+the run without Kafka are the engine's concern:
+
+- ``tally``: the fields of what is kept of a window of an instrument, integers or floats of a fixed size;
+- ``add(tally, trade)``: one more trade. A new tally is all zeros;
+- ``merge(tally, later)``: adds a tally whose trades are all later. Neither of the two is without a trade;
+- ``result(tally)``: the numbers, integers in the order of ``results``; one number where there is one. It is never
+  asked of a tally without a trade: a bar that has none has zeros.
+
+The functions are compiled by numba and run in plain Python, too, on ``numpy.record`` rows; they use fields, numbers and
+branches, and nothing that allocates. ``trade`` has the fields ``event_ns``, ``price_e4``, ``qty``, ``instrument_id``.
+
+``add`` is called in the order of event time, trades of the same time in the order of arrival. Where a trade comes out
+of that order, its window is added up anew, unless the measure says that any order gives the same (``any_order``).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+ENTRY_POINT: Final = "tidemark.measures"
+"""Group of the entry points by which a package offers measures; each names a ``Measure``."""
+NAME_CHARS_MAX: Final = 32
+_KINDS: Final = "iuf"
+
+
+class MeasureError(ValueError):
+    """A measure is declared in a way that cannot work."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measure:
+    """The declaration. Raises MeasureError.
+
+    ``name`` names it in snapshots, ``results`` its numbers on ``md.measures`` and in ``bars.csv``, with the unit at
+    their end. ``version`` is raised with every change of what the tally means: a tally of another version in a snapshot
+    is added up anew from the log of trades.
+    """
+
+    name: str
+    tally: Mapping[str, str]
+    add: Callable[[Any, Any], None]
+    merge: Callable[[Any, Any], None]
+    result: Callable[[Any], Any]
+    results: tuple[str, ...]
+    version: int = 1
+    any_order: bool = False
+
+    def __post_init__(self) -> None:
+        for name in (self.name, *self.results, *self.tally):
+            if not name.isidentifier() or len(name) > NAME_CHARS_MAX:
+                raise MeasureError(f"measure {self.name!r}: {name!r} is no name of at most {NAME_CHARS_MAX} characters")
+        if not self.results or not self.tally:
+            raise MeasureError(f"measure {self.name!r} has no {'tally' if self.results else 'results'}")
+        for field, kind in self.tally.items():
+            if np.dtype(kind).kind not in _KINDS:
+                raise MeasureError(f"measure {self.name!r}: {field} is {kind!r}, and a tally holds numbers only")
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Layout of a tally."""
+        return np.dtype(list(self.tally.items()))
+
+    def declaration(self) -> dict[str, Any]:
+        """What a snapshot says of the measure; a tally under another declaration is not taken over."""
+        return {"version": self.version, "tally": dict(self.tally)}

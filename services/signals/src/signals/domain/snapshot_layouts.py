@@ -1,0 +1,53 @@
+"""The layouts that snapshots of a market have had, and how each becomes the next.
+
+1. The arrays of books, bars and showcase. The tally of a window, of whatever length, holds all trades of the open one.
+   What it was made under is not said: the bars, of the windows in ``bars.windows``.
+2. A tally holds a record per measure; the bars' is ``ohlcv``. The tallies of a window that is merged from another one
+   hold what happened before the open window of that one, its feeder. ``feeders``, ``since_ns``, ``measured_since_ns``
+   and the windows of the showcase are said.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from signals.domain.bar_kernel import NONE
+from signals.domain.layout import Array
+from signals.domain.measure_set import measure_set
+from signals.domain.ohlcv import OHLCV
+
+Arrays = dict[str, Array]
+Declared = Mapping[str, Any]
+
+
+def _to_2(arrays: Arrays, _declared: Declared) -> tuple[Arrays, Declared]:
+    """Every tally held all trades of its open window, whatever was left over where there is none."""
+    bars = measure_set()
+    counts, old = arrays["bars.counts"], arrays["bars.tallies"]
+    tallies = np.zeros(counts.shape, bars.tally)
+    for name in old.dtype.names or ():
+        tallies[OHLCV.name][name] = np.where(counts > 0, old[name], 0)
+    tallies[OHLCV.name]["trades"] = counts
+    windows = arrays["bars.windows"]
+    grown = {
+        "bars.tallies": tallies,
+        "bars.feeders": np.full(len(windows), NONE, np.int64),
+        "bars.since_ns": np.zeros(len(windows), np.int64),
+        "bars.measured_since_ns": np.zeros(len(windows), np.int64),
+        "showcase.windows": windows,
+        "showcase.void": np.stack([windows, arrays["showcase.void"]], axis=1),
+    }
+    return arrays | grown, {"windows_ns": windows.tolist(), "measures": bars.declaration()}
+
+
+MIGRATIONS: Final[Mapping[int, Callable[[Arrays, Declared], tuple[Arrays, Declared]]]] = {2: _to_2}
+"""Version → what makes a snapshot of the version before into one of it. The newest is what is written."""
+LAYOUT_VERSION: Final = max(MIGRATIONS)
+
+
+def migrated(arrays: Arrays, declared: Declared, version: int) -> tuple[Arrays, Declared]:
+    """Arrays and declaration of a snapshot of ``version`` in the newest layout."""
+    for step in range(version + 1, LAYOUT_VERSION + 1):
+        arrays, declared = MIGRATIONS[step](arrays, declared)
+    return arrays, declared
