@@ -140,11 +140,11 @@ def as_int64(case: Case) -> Case:
 def compiled_path(chain: CheckChain) -> Callable[[list[Case]], list[int]]:
     """The chain as kernels have it: over rows."""
     from common.compiled_checks import compiled
-    from common.kernels import transient
+    from common.kernels import outlined
 
     first_failing = compiled(chain)
 
-    @transient
+    @outlined
     def each(orders, accounts, positions, markets, limits, now_ns, failed):  # type: ignore[no-untyped-def]
         for i in range(failed.size):
             failed[i] = first_failing(Case(orders[i], accounts[i], positions[i], markets[i], limits[i], now_ns))

@@ -62,8 +62,9 @@ def compiler(domain: Path, *parts: str, also: Iterable[Path] = (), allocates: bo
 part: Final = njit(nogil=True, _nrt=False, forceinline=True)
 """A piece of a kernel. Inlined: an array argument is eight words, a call with ten of them costs more than the work."""
 
-transient: Final = njit(nogil=True, _nrt=False)
-"""An entry point whose machine code ends with the process: for what cannot be told apart from one to the next."""
+outlined: Final = njit(nogil=True, _nrt=False)
+"""Compiled once in a process and not kept: a large piece that is seldom needed, instead of a copy in each place that
+calls it; or an entry point whose machine code the next process could not tell from another's."""
 
 inlined: Final = njit(inline="always")
 """A piece of a kernel that allocates: its code stands wherever it is called, before types are known."""

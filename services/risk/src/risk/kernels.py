@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from common.checks.check import CheckChain
 from common.compiled_checks import fingerprint
-from common.kernels import compiler, part, transient
+from common.kernels import compiler, outlined, part
 
 __all__ = ["kernel", "kernel_with", "part"]
 
@@ -19,4 +19,4 @@ kernel: Final = compiler(DOMAIN)
 def kernel_with(chain: CheckChain) -> Callable[[Any], Any]:
     """An entry point that has the checks in it; kept between processes where its machine code can be told apart."""
     named = fingerprint(chain)
-    return compiler(DOMAIN, named) if named else transient
+    return compiler(DOMAIN, named) if named else outlined

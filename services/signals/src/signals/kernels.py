@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numba
-from common.kernels import cache_dir, compiler, index, part
-from numba import njit
+from common.kernels import cache_dir, compiler, index, outlined, part
 from numba.core.caching import FunctionCache
 
 __all__ = ["fingerprint_of", "index", "kernel", "kernel_of", "outlined", "part"]
@@ -16,8 +15,6 @@ __all__ = ["fingerprint_of", "index", "kernel", "kernel_of", "outlined", "part"]
 _DOMAIN: Final = Path(__file__).parent / "domain"
 kernel: Final = compiler(_DOMAIN)
 """An entry point."""
-outlined: Final = njit(nogil=True, _nrt=False)
-"""A piece of a kernel that is large and seldom needed: compiled once, not into each place that calls it."""
 
 
 def kernel_of(fingerprint: str) -> Callable[[Any], Any]:
@@ -26,10 +23,9 @@ def kernel_of(fingerprint: str) -> Callable[[Any], Any]:
     Numba tells such functions apart by what they enclose, as bytes, and compiled functions are other bytes in each
     process: it would never find one again. So the fingerprint takes their place in the key.
     """
-    compile_ = njit(nogil=True, _nrt=False)
 
     def decorate(function: Any) -> Any:
-        compiled = compile_(function)
+        compiled = outlined(function)
         numba.config.CACHE_DIR = str(cache_dir(_DOMAIN))  # numba asks for it when a cache is made
         found = FunctionCache(function)
         found._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), fingerprint)
