@@ -39,7 +39,7 @@ SECTIONS: Final = (
     ("Services", "services"),
     ("Operation and bounds", "docs"),
     ("Libraries", "libs"),
-    ("Apps", "apps"),
+    ("Tools", "tools"),
     ("Examples", "examples"),
     ("Benches", "bench"),
     ("Decisions", "docs/adr"),

@@ -34,7 +34,7 @@ def test_version_is_that_of_the_service_s_own_package(service: str) -> None:
 
 
 def test_version_of_what_is_no_service_is_the_command_line_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert version_of("replay") == declared("apps/tidemark")
+    assert version_of("replay") == declared("tools/tidemark")
     monkeypatch.setattr("streams.process.build_info._COMMAND_LINE", "tidemark-nothing")
     assert version_of("replay") == UNKNOWN
 

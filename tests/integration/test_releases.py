@@ -191,7 +191,7 @@ class Checkout:
             gone.unlink()
 
     def release(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        sources = [str(source) for room in ("libs", "services", "apps") for source in self.path.glob(f"{room}/*/src")]
+        sources = [str(source) for room in ("libs", "services", "tools") for source in self.path.glob(f"{room}/*/src")]
         bin_of_uv = str(ROOT / ".tidemark" / "uv" / "bin")
         # No engine is on the path: the image is another test's.
         path = os.pathsep.join(

@@ -15,8 +15,8 @@ from tidemark.releases.page import FILE, render
 
 ROOT = Path(__file__).parents[2]
 ENTRY = re.compile(r"^## \[(\d+\.\d+\.\d+)\] - (\d{4}-\d{2}-\d{2})$", re.MULTILINE)
-APPS: Mapping[str, str] = {"cli": "tidemark"}
-"""Package of an app → its folder."""
+FOLDERS: Mapping[str, str] = {"cli": "tidemark"}
+"""Package of a tool → its folder, where that has another name."""
 BUILT: Mapping[str, Any] = {
     name: service
     for name, service in yaml.safe_load((ROOT / "compose" / "compose.yaml").read_text("utf-8"))["services"].items()
@@ -28,7 +28,11 @@ def project(package: str) -> dict[str, Any]:
     """The project table of a package, wherever its folder is."""
     (folder,) = (
         path
-        for path in (ROOT / "libs" / package, ROOT / "services" / package, ROOT / "apps" / APPS.get(package, package))
+        for path in (
+            ROOT / "libs" / package,
+            ROOT / "services" / package,
+            ROOT / "tools" / FOLDERS.get(package, package),
+        )
         if path.is_dir()
     )
     found: dict[str, Any] = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]
