@@ -47,7 +47,7 @@ def test_check_when_appended_to_the_tuple_then_denied_one_by_one_and_in_a_batch_
     gate = tmp_path / "common" / "checks" / "gate.py"
     rules, tuple_begin, checks = gate.read_text("utf-8").partition("\nCHECKS: Final")
     body = checks.rstrip().removesuffix(")")
-    gate.write_text(f"{rules}\n{block('python')}\n{tuple_begin}{body}    notional_not_tiny,\n)\n", "utf-8")
+    gate.write_text(f"{rules}\n{block('py')}\n{tuple_begin}{body}    notional_not_tiny,\n)\n", "utf-8")
     said = asked(4, 5, 1, 6, PYTHONPATH=str(tmp_path))
     tiny = [["NOTIONAL_TOO_SMALL", {"notional_e4": qty * 1_000_000, "notional_min_e4": 5_000_000}] for qty in (4, 1)]
     assert said["one_by_one"] == [tiny[0], None, tiny[1], None]
@@ -81,8 +81,9 @@ def test_check_when_asked_for_and_not_installed_then_the_service_does_not_start_
 
 
 def test_guide_when_its_commands_are_run_then_the_table_has_the_check() -> None:
+    """In this environment, which is what ``uv run`` stands for."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command = ["bash", "-euc", block("sh")]
+    command = ["bash", "-euc", block("bash").replace("uv run ", "")]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PATH": path}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "| `cash_share` | `CASH_SHARE_TOO_LARGE` |" in done.stdout
