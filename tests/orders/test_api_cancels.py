@@ -102,13 +102,15 @@ async def test_cancel_when_as_many_as_are_kept_wait_then_429_and_nobody_else_is_
         await submitting
 
 
-async def test_thousand_cancels_of_unknown_orders_are_404_and_orders_go_on(world: World) -> None:
+async def test_thousand_cancels_of_unknown_orders_are_404_or_wait_their_turn_and_orders_go_on(world: World) -> None:
     async with world.client() as client:
         cancels = [asyncio.create_task(client.delete(f"/v1/orders/A.never{number}")) for number in range(1_100)]
         await asyncio.sleep(0)
         submitted = [(await client.post("/v1/orders", json=order(n, "B"))).status_code for n in range(5)]
         assert submitted == [201] * 5
-        assert {(await cancel).status_code for cancel in cancels} == {404}
+        answers = Counter([(await cancel).status_code for cancel in cancels])
+        assert set(answers) <= {404, 429}, answers
+        assert answers[404] > len(cancels) / 2, "what comes too fast waits for 5 s, and most have their turn by then"
         assert world.verdicts.inflight == 0
 
 

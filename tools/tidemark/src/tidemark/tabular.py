@@ -178,6 +178,14 @@ def _plain_type(annotation: Any) -> pa.DataType:
     return {int: pa.int64(), bool: pa.bool_()}.get(annotation, pa.string())
 
 
+_PLACE_NAMES: Final = frozenset(name for name, _ in PLACE)
+
+
+def _column(field_name: str) -> str:
+    """A field that is named as a part of the record's own place is told apart from it."""
+    return f"body_{field_name}" if field_name in _PLACE_NAMES else field_name
+
+
 class ModelDecoder:
     """Rows out of JSON messages; a topic with several kinds of message has the columns of all of them."""
 
@@ -186,13 +194,14 @@ class ModelDecoder:
             raise ValueError(f"{schema.name} has no model")
         kinds: dict[str, pa.DataType] = {"key": pa.string()}
         for model in _models(schema.model):
-            kinds.update({name: _plain_type(info.annotation) for name, info in model.model_fields.items()})
+            kinds.update({_column(name): _plain_type(info.annotation) for name, info in model.model_fields.items()})
         self.columns = pa.schema([*PLACE, *kinds.items()])
 
     def rows(self, messages: Sequence[Message]) -> Iterator[Row]:
         for message in messages:
             key = (message.key or b"").decode("utf-8", "replace")
-            yield {**place(message), "key": key, **message.body.model_dump(mode="json", exclude_none=True)}
+            body = message.body.model_dump(mode="json", exclude_none=True)
+            yield {**place(message), "key": key, **{_column(name): value for name, value in body.items()}}
 
     def table(self, messages: Sequence[Message]) -> pa.Table:
         rows = [
