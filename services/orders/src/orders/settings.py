@@ -32,7 +32,7 @@ class OrdersSettings(Settings):
         default=100, ge=0, description="a cancel of an unknown order waits as long for the order to come beside it"
     )
     unknown_cancels_max: int = Field(
-        default=100, ge=1, description="cancels of orders that the read side does not know, at a time; more take turns"
+        default=8, ge=1, description="cancels of orders that the read side does not know, at a time; more take turns"
     )
     orders_recent_max: int = Field(
         default=20_000,
