@@ -48,7 +48,10 @@ class OrdersSettings(Settings):
         description="requests of one account, or address, that always run; more up to twice the others'",
     )
     share_busy: float = Field(
-        default=0.25, gt=0, le=1, description="of the event loop's time, for one beside others; more up to twice theirs"
+        default=0.25,
+        gt=0,
+        le=1,
+        description="of the event loop's time, for one beside others; more up to twice theirs; time of reads counts twice",
     )
     share_orders_per_s: float = Field(
         default=200,
