@@ -12,6 +12,8 @@ FUNCTION_LINES_MAX = 60
 MODULE_LINES_MAX = 400
 COMPILER = "libs/common/src/common/kernels.py"
 TOPIC_TABLE = "libs/common/src/common/contracts/topics.py"
+LIBRARY_TESTS = "tests/streams/"
+OURS = frozenset({"common", "ingest", "signals", "risk", "orders", "push", "auditor", "tidemark"})
 TOPIC_NAMES = frozenset(name for topic in TOPICS for name in (topic.name, topic.dead_letters))
 VAGUE_NAMES = frozenset({"utils.py", "util.py", "helpers.py", "misc.py", "utils.ts", "helpers.ts"})
 SOURCES = frozenset({".py", ".ts", ".tsx"})
@@ -57,6 +59,18 @@ def compiled_elsewhere(path: str, text: str) -> Iterator[str]:
             yield f"{path}:{getattr(node, 'lineno', 0)}: compile with the wrapper of {COMPILER}"
 
 
+def library_tests_alone(path: str, text: str) -> Iterator[str]:
+    """The runtime is a library of its own, and so are its tests: whoever takes the one can take the others."""
+    if not path.startswith(LIBRARY_TESTS) or not path.endswith(".py"):
+        return
+    for node in ast.walk(ast.parse(text)):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [each.name for each in node.names] if isinstance(node, ast.Import) else []
+        for name in names:
+            if name.partition(".")[0] in OURS:
+                yield f"{path}:{getattr(node, 'lineno', 0)}: imports {name}; tests/common is for the fleet"
+
+
 def float_money(path: str, text: str) -> Iterator[str]:
     if not path.endswith(".py"):
         return
@@ -88,6 +102,7 @@ RULES: tuple[Rule, ...] = (
     vague_name,
     topic_literal,
     compiled_elsewhere,
+    library_tests_alone,
     float_money,
 )
 
@@ -113,6 +128,8 @@ BROKEN: tuple[tuple[Rule, str, str], ...] = (
     (vague_name, "services/risk/src/risk/utils.py", ""),
     (topic_literal, "a.py", f"send('{TOPIC}')"),
     (compiled_elsewhere, "a.py", "from numba import njit, types"),
+    (library_tests_alone, f"{LIBRARY_TESTS}test_a.py", "from common.contracts import topics"),
+    (library_tests_alone, f"{LIBRARY_TESTS}test_a.py", "def f():\n    import risk.stages"),
     (float_money, "a.py", "price_e4: float = 0"),
     (float_money, "a.py", "def f(cash: float | None): ..."),
     (float_money, "a.py", "def notional() -> float: ..."),
@@ -126,6 +143,7 @@ SOUND: tuple[tuple[Rule, str, str], ...] = (
     (topic_literal, "a.py", f"'''Reads {TOPIC}.'''"),
     (compiled_elsewhere, COMPILER, "from numba import njit"),
     (compiled_elsewhere, "a.py", "from numba import types"),
+    (library_tests_alone, f"{LIBRARY_TESTS}test_a.py", "from streams import Stage\nfrom parts import Stack"),
     (float_money, "a.py", "price_e4: int = 0\ndelay_s: float = 0.5\ndef marked() -> float: ..."),
 )
 
