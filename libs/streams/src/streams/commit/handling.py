@@ -75,7 +75,7 @@ class Handling:
             raise PoisonError(index, error) from error
 
     def _traced(self, message: Message, traceparent: str) -> tuple[Handled, str]:
-        """What the handler says, and the trace context for it: that of the span where one is recorded."""
+        """The handler's answer, and the trace context for it: that of the span where one is recorded."""
         if not to_record(traceparent):
             return self._handler(message, self._tables, self._now_ns), traceparent
         name, ids = f"{self._stage} {message.topic.name}", _ids_of(message)
@@ -117,7 +117,7 @@ class Handling:
 
 
 def _ids_of(message: Message) -> Mapping[str, str]:
-    """Of a message that may be anything: what cannot be decoded is about nothing that is known."""
+    """Ids of a message that may be anything: bytes that cannot be decoded are about nothing that is known."""
     with suppress(Exception):
         return message.topic.schema.ids(message.body)
     return {}

@@ -69,7 +69,7 @@ class Session:
         self._notes: list[tuple[Note, asyncio.Future[int]]] = []
         self._turn = asyncio.Lock()
         self.unsettled: dict[Partition, int] = {}
-        """Where commits ended that nobody has seen readable yet."""
+        """Ends of commits that nobody has seen readable yet."""
         self.doubtful: set[Partition] = set()
         """Changelogs of a commit without an answer."""
         self._loop = asyncio.create_task(self._run(), name="lane")
@@ -191,7 +191,7 @@ class Session:
             looked = dict(self.unsettled)
 
     def _gather(self) -> list[tuple[Seat, Work]]:
-        """What every member has."""
+        """Sum of the members' values."""
         works = []
         for seat in list(self._seats):
             try:
@@ -252,7 +252,7 @@ class Lane:
             return session
 
     async def _may_owe(self, last: Session | None) -> set[Partition]:
-        """Where markers of this id may be missing: where it writes, or wrote, or an earlier process of it may have.
+        """Partitions in which markers of this id may be missing: it or an earlier process of its id wrote there.
 
         A marker too many does no harm, but a changelog's owner takes it for a stranger's, see ``TaskParts.store_rows``.
         """

@@ -1,4 +1,4 @@
-"""What a batch writes to its output topics: encoded where it is collected, in order for each partition."""
+"""Records of a batch for its output topics: encoded where they are collected, in order for each partition."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ class _Sink:
         self.encode = topic.schema.encode
         self.partitions = topic.partitions
         self.open: dict[int, list[RecordFields]] = {}
-        """What single records are added to, until a block follows."""
+        """Batch that single records are added to, until a block follows."""
 
 
 class Outbox:
@@ -69,5 +69,5 @@ class Outbox:
         return sink
 
     def records(self) -> deque[tuple[Partition, Records]]:
-        """What was collected; of one partition in its order."""
+        """The collected records; those of one partition in their order."""
         return self._collected

@@ -1,4 +1,4 @@
-"""What is done instead of a work whose transaction had a record that its topic does not take.
+"""Replacement for a work whose transaction had a record that its topic does not take.
 
 The broker refuses a record batch above the topic's ``max.message.bytes`` and says no more. A batch of several records
 is cut until it fits. Where one record alone is too large the transaction is aborted, and its works are handled once

@@ -37,10 +37,10 @@ class DeadLetter:
 
 @dataclass(slots=True)
 class Effects:
-    """What a batch wants written and shown."""
+    """Records and rows that a batch wants written and shown."""
 
     outputs: deque[tuple[Partition, Records]] = field(default_factory=deque)
-    """Of one partition in their order."""
+    """Those of one partition in their order."""
     views: list[tuple[View, str]] = field(default_factory=list)
     rows: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     positions: Mapping[str, int] = field(default_factory=dict)
@@ -53,7 +53,7 @@ Applied = Effects | PoisonError | TooLarge | OSError
 
 @dataclass(slots=True)
 class Committed:
-    """What a commit did."""
+    """Result of a commit."""
 
     views: list[tuple[View, str]]
     positions: Mapping[str, int]
@@ -66,7 +66,7 @@ class Committed:
 
 @dataclass(slots=True)
 class TaskParts:
-    """What a commit works with; one per task, and everything the task owns.
+    """Parts that a commit works with; one set per task, and everything the task owns.
 
     ``next_offset``: where the task's next changelog row stands if nobody else has written to the changelog meanwhile.
     ``complete``: the store has every changelog row below this offset.
@@ -88,7 +88,7 @@ class TaskParts:
     identity: str = ""
     """Which log the changelog is; each commit says for which one it was meant."""
     register: tuple[Partition, Record] | None = None
-    """What the next commit says in the register of stages; None: it is said."""
+    """The next commit's entry in the register of stages; None: it is there."""
     unrecorded: dict[bytes, bytes] = field(default_factory=dict)
     """Identities of logs, and where reading began, that the changelog does not say yet; the next commit does."""
 
@@ -133,7 +133,7 @@ class Work:
     """Topic → size of a record, alone in its batch, that was refused when this was handled before; see ``oversize``."""
 
     def own_places(self) -> set[tuple[str, int]]:
-        """Where this work writes what no handler has asked for."""
+        """Partitions to which this work writes without a handler's request."""
         dead = [(self.dead.message.topic.dead_letters, self.dead.message.partition)] if self.dead else []
         register = [self.parts.register[0]] if self.parts.register else []
         return {self.parts.changelog, *dead, *register}
@@ -148,7 +148,7 @@ class Note:
 
 
 Outcome = Committed | Exception
-"""What became of a task's work. PoisonError: nothing, the other works of the transaction were committed without it; the
+"""Outcome of a task's work. PoisonError: nothing, the other works of the transaction were committed without it; the
 same where the task's store could not be read. TooLarge: nothing either, nor, perhaps, of the others. Any other: it is
 committed, but the task's store refused it."""
 

@@ -1,1 +1,1 @@
-"""Where records enter and leave beside stages: sources, senders, tails and projections."""
+"""Entries and exits of records beside stages: sources, senders, tails and projections."""

@@ -1,4 +1,4 @@
-"""Where partitions end, asked of the broker at the moment when somebody needs to know."""
+"""Ends of partitions, asked of the broker at the moment when somebody needs to know."""
 
 import asyncio
 from collections import defaultdict

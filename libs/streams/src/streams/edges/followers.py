@@ -19,7 +19,7 @@ from streams.process.settings import Settings
 _log = get_logger(__name__)
 Positions = Mapping[tuple[str, int], int]
 GATHER_S: Final = 0.05
-"""What a projection that keeps up waits between two transactions: each costs the worker and the database about as much
+"""Wait of a projection that keeps up between two transactions: each costs the worker and the database about as much
 as a hundred rows do, and the worker's loop also answers requests."""
 IDLE_S: Final = 0.5
 """After so long without a record the sink is asked whether it wants to begin anew."""
@@ -28,7 +28,7 @@ PROJECTED_MAX: Final = 1_000
 
 
 class Sink(Protocol):
-    """Where a projection writes. Rows and positions go into one transaction of the sink's own database."""
+    """Destination of a projection. Rows and positions go into one transaction of the sink's own database."""
 
     async def positions(self) -> Positions:
         """(topic, partition) → next offset; empty at first."""
@@ -39,7 +39,7 @@ class Sink(Protocol):
         ...
 
     async def on_started(self, positions: Positions) -> None:
-        """Where reading begins: later than asked for where the topic does not keep what was asked for any more."""
+        """Told the first offsets that are read: later than asked for where the topic does not keep those any more."""
         ...
 
     async def wants_anew(self) -> bool:

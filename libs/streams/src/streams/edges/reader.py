@@ -16,7 +16,7 @@ from streams.process.settings import Settings
 POLL_MS = 200
 QUEUE_BATCHES_MAX = 16
 HELD_BACK_S = 1.0
-"""What waits longer than this for an open transaction may lack what others have committed behind it."""
+"""A reader that waits longer than this for an open transaction may lack what others have committed behind it."""
 _Batch = tuple[tuple[str, int], int, list[Message]]
 """(topic, partition), the position after what was read there, the records."""
 
@@ -77,7 +77,7 @@ class CommittedReader:
         await self._log.stop()
 
     def blocks(self, app: str, name: str, after_s: float) -> BlockWatch:
-        """Who holds this reader back."""
+        """Watch over the transactions that hold this reader back."""
         return BlockWatch(self._log, app, name, after_s)
 
     @property

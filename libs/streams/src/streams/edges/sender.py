@@ -22,7 +22,7 @@ SMALLER: Final = 8
 LEAST_BATCH_BYTES: Final = 500
 """Batches of less have one message."""
 CLOSE_TIMEOUT_S: Final = 10.0
-"""What is queued has that long to be sent; a client that lost its brokers would never close."""
+"""Time for sending queued records at the close; a client that lost its brokers would never close."""
 
 
 class Sender:

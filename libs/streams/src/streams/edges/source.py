@@ -31,7 +31,7 @@ AHEAD_BATCHES_MAX = 2
 
 @dataclass(frozen=True, slots=True)
 class SourceBatch:
-    """What one step of the source wants written, and where it stands after it (opaque to the runtime)."""
+    """Output of one step of the source, and its position after it (opaque to the runtime)."""
 
     outputs: Sequence[Output]
     position: bytes
@@ -42,7 +42,7 @@ Feed = Callable[[bytes | None], AsyncIterator[SourceBatch]]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What ``@app.source`` declared."""
+    """A source as ``@app.source`` declared it."""
 
     app: str
     name: str

@@ -1,1 +1,1 @@
-"""Who serves which partition: membership of the consumer group, and the assignment that its leader deals out."""
+"""Ownership of partitions: membership of the consumer group, and the assignment that its leader deals out."""

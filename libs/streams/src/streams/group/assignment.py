@@ -1,4 +1,4 @@
-"""Who serves which partitions of a stage, and who follows which: dealt out by the group's leader.
+"""Owners and followers of a stage's partitions: dealt out by the group's leader.
 
 Serving is dealt by ranges, as ever. Who follows is not stored or negotiated, it follows from the same rule: whoever
 would be given a partition if up to ``standbys`` of the members were gone. So the one who inherits a partition is the
@@ -72,7 +72,7 @@ class StandbyAssignor(RangePartitionAssignor):  # type: ignore[misc]
         self._standbys = standbys
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
-        """What this member says when it joins."""
+        """This member's data for the leader when it joins."""
         said = "\n".join([self._worker_id, *([json.dumps(sorted(self.unable))] if self.unable else [])])
         return ConsumerProtocolMemberMetadata(self.version, list(topics), said.encode())
 

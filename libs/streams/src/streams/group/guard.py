@@ -1,4 +1,4 @@
-"""What aiokafka's group member leaves out: who has taken its place, who else is in the group, and why it cannot join.
+"""Guards that aiokafka's group member lacks: its place taken, strangers in the group, and why it cannot join.
 
 aiokafka sends its heartbeats without the member's static name, so a member whose place was taken by another process
 with the same name hears only that nobody knows it, joins again, and takes the place back: two workers with one id take

@@ -1,4 +1,4 @@
-"""Who is in a consumer group, for those who must not work beside its members."""
+"""Members of a consumer group, for those who must not work beside them."""
 
 import asyncio
 from typing import Final

@@ -40,7 +40,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self.assigned = Assignment(frozenset())
         self.joined = False
         self.strangers: tuple[str, ...] = ()
-        """Who else is in the group, that is no worker of the stage."""
+        """Members of the group that are no workers of the stage."""
         self._assignor = StandbyAssignor(settings.worker_id, settings.standbys)
         instance = f"{group}-{settings.worker_id}"
         self._consumer = AIOKafkaConsumer(

@@ -1,4 +1,4 @@
-"""What is known of a reader that waits, and of the open transaction for which it does."""
+"""Facts about a reader that waits, and about the open transaction it waits for."""
 
 from datetime import UTC, datetime
 from typing import NamedTuple, Self

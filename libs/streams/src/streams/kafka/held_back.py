@@ -1,4 +1,4 @@
-"""Who holds back what is read: transactions that stay open, of whoever it may be.
+"""Holders of readers: transactions that stay open, of whoever it may be.
 
 A read_committed reader stops at the first record of an open transaction, and everything behind it waits, also what
 others have committed long since. Any producer can do that to any topic it may write to, by dying, for as long as its

@@ -82,7 +82,7 @@ class Member:
 
     @property
     def member_id(self) -> str:
-        """Of the generation that the coordinator knows; empty before the first and after the last."""
+        """Id in the generation that the coordinator knows; empty before the first and after the last."""
         return str(self._coordinator.member_id)
 
     @property

@@ -346,7 +346,7 @@ class KafkaLog:
         return [Blocker.of(producer, *ids.get(producer.producer_id, unknown)) for producer in found.producers]
 
     def held_back(self) -> dict[Partition, HeldBack]:
-        """Where readers have arrived at the last stable offset and the log goes on behind it."""
+        """Partitions whose readers have arrived at the last stable offset while the log goes on behind it."""
         return {reader.partition: reader.held_back for reader in self._open_readers if reader.held_back is not None}
 
     async def _ask_leader(self, partition: Partition, request: Request) -> Any:

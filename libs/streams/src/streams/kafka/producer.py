@@ -69,7 +69,7 @@ class KafkaProducer:
         self._speaks: Mapping[int, tuple[int, int]] = {}
         self._sequences: dict[Partition, int] = {}
         self._bytes_max: dict[str, int] = {}
-        """Of the batches for topics whose brokers refused larger ones."""
+        """Largest batches of topics whose brokers refused larger ones."""
         self._batches: dict[Partition, RecordBatches] = {}
         self._ends: dict[Partition, int] = {}
         self._sent = False

@@ -55,7 +55,7 @@ class Cursor:
             shift += 7
 
     def length(self) -> int:
-        """Of a compact string or array; -1 for null."""
+        """Length of a compact string or array; -1 for null."""
         return self.uvarint() - 1
 
     def take(self, count: int) -> bytes:
@@ -86,7 +86,7 @@ class _ResponseHeader(NamedTuple):
 
 
 class Request:
-    """What aiokafka's connection asks of a request."""
+    """Interface that aiokafka's connection asks of a request."""
 
     API_KEY: ClassVar[int]
     RESPONSE_TYPE: ClassVar[Any]

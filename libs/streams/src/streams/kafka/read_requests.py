@@ -83,7 +83,7 @@ class Offset(NamedTuple):
 
 
 class ListOffsets(Request):
-    """Of one partition: ``at`` LATEST or EARLIEST. The latest is the high watermark, or the last stable offset to
+    """Asks one partition ``at`` LATEST or EARLIEST. The latest is the high watermark, or the last stable offset to
     READ_COMMITTED."""
 
     API_KEY = 2
@@ -114,7 +114,7 @@ class EpochEnd(NamedTuple):
 
 
 class OffsetForLeaderEpoch(Request):
-    """Where the log of an epoch ends in one partition."""
+    """Asks for the end of an epoch in the log of one partition."""
 
     API_KEY = 23
     RESPONSE_TYPE = EpochEnd

@@ -59,7 +59,7 @@ def size_alone(record: RecordFields) -> int:
 
 
 class RecordBatches:
-    """What one transaction has for one partition: a batch being filled, and full ones to be sent before it."""
+    """Batches of one transaction for one partition: one that is being filled, and full ones to be sent before it."""
 
     def __init__(self, producer: ProducerId, sequence: int, bytes_max: int = BATCH_BYTES_MAX) -> None:
         self._producer = producer

@@ -32,13 +32,13 @@ class Expected(NamedTuple):
 
 
 class Topics(Protocol):
-    """Who knows the topics: ``kafka.KafkaLog``."""
+    """Access to the topics: ``kafka.KafkaLog``."""
 
     async def found_topics(self, topics: Collection[str]) -> FoundTopics: ...
 
 
 class TopicCheck:
-    """What differs now, said once each in the log, and as a metric as long as it does."""
+    """Today's differences, said once each in the log, and as a metric as long as they last."""
 
     def __init__(self, app: str, stage: str, expected: Iterable[Expected], cluster: Topics, interval_s: float) -> None:
         self._labels = (app, stage)

@@ -46,7 +46,7 @@ class TopicSettings(NamedTuple):
 
 
 class DescribeConfigs(Request):
-    """Of topics: every setting, whether it was given to the topic or comes from the broker."""
+    """Asks for every setting of topics, whether it was given to the topic or comes from the broker."""
 
     API_KEY = 32
     RESPONSE_TYPE = TopicSettings

@@ -1,4 +1,4 @@
-"""What a topic should be on the broker, how what is found there differs, and what a difference means.
+"""Target settings of a topic on the broker, how the actual ones differ, and what a difference means.
 
 Everything is derived from the topic table: topics are created with these settings, stages hold them to them at each
 start, and ``tidemark topics`` shows and repairs what differs. A difference endangers money where records or rows that
@@ -84,7 +84,7 @@ def in_sync(replicas: int) -> int:
 
 
 def settings_of(topic: Topic, replicas: int, *, holds_state: bool = False) -> tuple[Setting, ...]:
-    """What the topic is created with. ``holds_state``: it is a changelog, though its schema does not say so."""
+    """Settings for the topic's creation. ``holds_state``: it is a changelog, though its schema does not say so."""
     holds_state = holds_state or topic.holds_state
     kept = _compacted(topic, holds_state) if holds_state or topic.cleanup == "compact" else _deleted(topic)
     enough = in_sync(replicas)

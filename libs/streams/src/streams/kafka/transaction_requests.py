@@ -37,7 +37,7 @@ class Features(NamedTuple):
 
 
 class ApiVersions(Request):
-    """What the broker speaks (KIP-35, KIP-584)."""
+    """Versions that the broker speaks (KIP-35, KIP-584)."""
 
     API_KEY = 18
     RESPONSE_TYPE = Features
@@ -77,7 +77,7 @@ class DescribeTransactions(Request):
 
 
 class OpenProducer(NamedTuple):
-    """Who has a transaction open in a partition: from which offset on, and when it has last written there."""
+    """Producer with an open transaction in a partition: the first offset, and its last write there."""
 
     producer_id: int
     begins_at: int
@@ -143,7 +143,7 @@ class Listed(NamedTuple):
 
 
 class ListTransactions(Request):
-    """Of the producer ids given, in whatever state (KIP-664); asked of every broker, since each coordinates some."""
+    """Asks for transactions of the given producers, in any state (KIP-664); every broker coordinates some."""
 
     API_KEY = 66
     RESPONSE_TYPE = Listed

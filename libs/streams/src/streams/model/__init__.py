@@ -1,1 +1,1 @@
-"""What users declare and handlers hold: topics, messages, tables, stages; and what a stage needs of a log."""
+"""Declarations of users and values of handlers: topics, messages, tables, stages; and the protocols of a log."""

@@ -16,7 +16,7 @@ class RecordBlock(ABC):
     """Records that can lay themselves out. Whoever does not ask for that reads them one by one."""
 
     timestamp_ms: int
-    """Of every record."""
+    """Timestamp of every record in the block."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -44,7 +44,7 @@ class OutputBlock(ABC):
 
 
 class Answers(NamedTuple):
-    """What is said to the next ``messages`` messages of a batch."""
+    """Answers to the next ``messages`` messages of a batch."""
 
     messages: int
     outputs: Sequence[OutputBlock]

@@ -1,4 +1,4 @@
-"""What a stage is: its topics, tables and handlers, and the names that follow from them."""
+"""The declaration of a stage: its topics, tables and handlers, and the names that follow from them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ none). Raises ValueError where what the stage would write next does not continue
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What ``@app.stage`` declared."""
+    """A stage as ``@app.stage`` declared it."""
 
     app: str
     name: str
@@ -50,13 +50,13 @@ class Stage:
     batch_handler: BatchHandler | None = None
     continues: Mapping[Topic, Continues] = field(default_factory=dict)
     register: Topic | None = None
-    """Where partitions that were ever worked on are named; without it an empty changelog is a beginning."""
+    """Topic that names the partitions that were ever worked on; without it an empty changelog is a beginning."""
     version: int = FIRST_VERSION
-    """Of the layout of all changelogged tables' rows; raised with a migration from the one before."""
+    """Version of the layout of all changelogged tables' rows; raised with a migration from the one before."""
     migrations: Mapping[int, Migration] = field(default_factory=dict)
     """Version → how its rows become those of the next one."""
     fences: Topic | None = None
-    """Where an auditor says that partitions must stand still; without it nobody can."""
+    """Topic in which an auditor says that partitions must stand still; without it nobody can."""
     missing: frozenset[str] = frozenset()
     """Dead-letter topics that were not created."""
 
@@ -77,7 +77,7 @@ class Stage:
         return f"{self.full_name}.{partition}"
 
     def registered(self, partition: int) -> tuple[Partition, bytes] | None:
-        """Where the register names a partition, and under which key."""
+        """The partition and key under which the register names a partition of this stage."""
         return (Partition(self.register.name, 0), self.task_id(partition).encode()) if self.register else None
 
     def process_id(self, worker_id: str) -> str:
@@ -85,11 +85,11 @@ class Stage:
         return f"{self.full_name}.worker.{worker_id}"
 
     def store_path(self, settings: Settings, partition: int) -> Path:
-        """Where a process keeps the partition's store, whether it serves it or follows it."""
+        """Directory of the partition's store in a process, whether it serves the partition or follows it."""
         return settings.data_dir / self.app / self.name / str(partition) / "store"
 
     def row_check(self, *, strict: bool = False) -> RowCheck | None:
-        """What restored rows are held to; ``strict``: those of every table must be decodable."""
+        """The check that restored rows are held to; ``strict``: those of every table must be decodable."""
         return RowCheck(self.changelogged(), self.verify, every=strict) if self.verify or strict else None
 
     def changelogged(self) -> list[Changelogged]:

@@ -1,4 +1,4 @@
-"""What can go wrong with the log, in a few words. ``kafka.py`` translates its client's errors into these once; services
+"""Errors of the log, in a few words. ``kafka.py`` translates its client's errors into these once; services
 never see a client library's errors.
 """
 
@@ -38,7 +38,7 @@ class Fatal(LogError):
 
 
 class Refused(Fatal):
-    """What a partition owns and what the log holds do not belong together: nothing may be read or written there.
+    """The store or position of a partition and the log do not belong together: nothing may be read or written there.
 
     An operator has to say which of the two is right; meanwhile the partition stands still and others are served.
     ``remedy`` is the command of ``tidemark stage`` that helps, with what only it needs.

@@ -1,4 +1,4 @@
-"""What a stage needs of Kafka, as protocols: ``kafka.py`` has them on a broker, ``testing/memory_log.py`` in memory."""
+"""A stage's needs of Kafka, as protocols: ``kafka.py`` has them on a broker, ``testing/memory_log.py`` in memory."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
@@ -89,7 +89,7 @@ class Reader(Protocol):
         ...
 
     async def poll(self, timeout_ms: int) -> Sequence[StoredRecord]:
-        """What has arrived, at least one record unless the time runs out or only markers came.
+        """Records that have arrived, at least one unless the time runs out or only markers came.
 
         Raises Refused where the topic was deleted since the reader began, whether or not one of its name is there.
         """
@@ -128,11 +128,11 @@ class Log(Protocol):
         ...
 
     async def epoch_end(self, partition: Partition, epoch: int) -> int:
-        """Where the log of this leader epoch ends, or of the last one before it; -1 where nobody knows (KIP-101)."""
+        """End of the log of this leader epoch, or of the last one before it; -1 where nobody knows (KIP-101)."""
         ...
 
     async def last_stable_offset(self, partition: Partition) -> int:
-        """Where read_committed stops: the first record of an open transaction, else the end."""
+        """Offset at which read_committed stops: the first record of an open transaction, else the end."""
         ...
 
     async def blocked_by(self, partition: Partition) -> Collection[str]:

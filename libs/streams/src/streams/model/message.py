@@ -1,4 +1,4 @@
-"""What goes into a handler and what comes out of it: made for each message, hence structs in C."""
+"""Inputs and outputs of a handler: made for each message, hence structs in C."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -72,4 +72,4 @@ class View(msgspec.Struct, gc=False):
 
 
 Handled = Iterable[Output | View]
-"""What a handler returns or yields."""
+"""Everything that a handler may return or yield."""

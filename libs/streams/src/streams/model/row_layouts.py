@@ -1,4 +1,4 @@
-"""What the rows of a table look like, as JSON: for the exported contracts and to notice that they have changed."""
+"""Shapes of tables' rows, as JSON: for the exported contracts and to notice that they have changed."""
 
 import enum
 from typing import Any

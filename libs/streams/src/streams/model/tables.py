@@ -35,7 +35,7 @@ class Codec:
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
     layout: Callable[[], Any] | None = None
-    """What a row looks like, as JSON has it: for the exported contracts, and to notice that it has changed."""
+    """Shape of a row, as JSON has it: for the exported contracts, and to notice that it has changed."""
 
     def describe(self) -> str:
         """The layout, or where it is not declared what the decoder's code is: a change shows, though not which one."""
@@ -43,7 +43,7 @@ class Codec:
 
 
 JSON_CODEC: Final = Codec(msgspec.json.encode, msgspec.json.decode)
-"""Of whatever JSON can say: numbers, strings, lists and objects."""
+"""Codec of whatever JSON can say: numbers, strings, lists and objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,13 @@ class Changelogged:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotLayout:
-    """What a snapshot says of itself."""
+    """A snapshot's word about itself."""
 
     name: str
     """Layout id. Empty: written by a release that said none."""
     version: int
     declared: Mapping[str, Any]
-    """What the state was made under, as the declaration of its table put it."""
+    """Declarations under which the state was made, as its table put them."""
 
     def __str__(self) -> str:
         return f"{self.name} version {self.version}" if self.name else f"version {self.version}"
@@ -88,10 +88,10 @@ class Snapshotted(Generic[S]):
     load: Callable[[Path, SnapshotLayout], S]
     interval_s: float = 30.0
     version: int = 1
-    """Of what is saved. A snapshot of a newer version, or of one older than ``oldest``, is Refused."""
+    """Version of the saved state. A snapshot of a newer version, or of one older than ``oldest``, is Refused."""
     oldest: int = 1
     declare: Callable[[S], Mapping[str, Any]] = _nothing
-    """What the state is made under, kept beside it as JSON: a restored state must not overrule today's."""
+    """Declarations that the state is made under, kept beside it as JSON: a restored state must not overrule them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Table(Protocol):
     def get(self, key: bytes) -> Any | None: ...
 
     def get_many(self, keys: Sequence[bytes]) -> list[Any | None]:
-        """What ``get`` says of each."""
+        """The answers of ``get`` for each."""
         ...
 
     def put(self, key: bytes, value: Any) -> None: ...
@@ -149,7 +149,7 @@ class GlobalTable(Protocol):
 
 
 class Tables(Protocol):
-    """What a handler may touch, by the declared names. A handler must not keep any of it between calls."""
+    """Tables that a handler may touch, by the declared names. A handler must not keep any of it between calls."""
 
     partition: int
 

@@ -1,4 +1,4 @@
-"""What a topic is: its name, what its records look like, and how it is to be kept on the broker."""
+"""A topic: its name, the look of its records, and how it is to be kept on the broker."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -73,5 +73,5 @@ def _id_in(value: bytes) -> str:
 
 
 def release(changelog: Partition) -> Note:
-    """What an owner writes when it gives the partition back: nobody has to shut it out then."""
+    """Claim that an owner writes when it gives the partition back: nobody has to shut it out then."""
     return Note(changelog, [(OWNER_KEY, NOBODY.encode())])

@@ -52,13 +52,13 @@ class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def layout_of(stage: Stage) -> Kept:
-    """What a stage's own rows are."""
+    """Layout of a stage's own rows."""
     said = sorted(f"{table.name}={table.codec.describe()}" for table in stage.changelogged())
     return Kept(stage.version, f"{crc32(chr(10).join(said).encode()):08x}")
 
 
 def kept_layout(store: Store) -> Kept | None:
-    """What the store's rows are; None where that was never said. Raises CorruptStore."""
+    """Layout of the store's rows; None where that was never said. Raises CorruptStore."""
     if (raw := store.get(LAYOUT_KEY)) is None:
         return None
     try:

@@ -152,7 +152,7 @@ async def begun_anew(log: Log, register: Partition, key: bytes, changelog: Parti
 
 
 def begun(identity: str, offset: int) -> bytes:
-    """What the register says of a partition whose rows were written anew, all of them, from an offset on."""
+    """The register's entry for a partition whose rows were written anew, all of them, from an offset on."""
     return b"%b %d" % (identity.encode(), offset)
 
 

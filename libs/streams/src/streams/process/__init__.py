@@ -1,1 +1,1 @@
-"""What any process needs around its work: settings, logs, metrics, traces, pauses and ends. Knows no Kafka."""
+"""Surroundings of any process's work: settings, logs, metrics, traces, pauses and ends. Knows no Kafka."""

@@ -1,4 +1,4 @@
-"""What one server takes from its clients."""
+"""Limits of one server on its clients."""
 
 import resource
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Final
 
 DEFAULT_HOSTS: Final = "localhost,127.0.0.1,[::1]"
 FILES_SHARE: Final = 0.5
-"""Of the files a process may open: the rest is for its broker, database and stores."""
+"""Share of the files a process may open: the rest is for its broker, database and stores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class HttpLimits:
     """Names that ``Host`` may hold, without a port."""
     connections_max: int = 4_096
     address_share: float = 0.8
-    """Of the connections that one address may hold."""
+    """Share of the connections that one address may hold."""
     head_bytes_max: int = 16_384
     """Request line and headers."""
     headers_max: int = 100

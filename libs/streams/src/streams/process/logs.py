@@ -15,7 +15,7 @@ Logger = structlog.stdlib.BoundLogger
 LIBRARIES: Final = ("aiokafka", "faust", "mode", "uvicorn", "urllib3", "asyncio", "opentelemetry")
 REPEAT_INTERVAL_S: Final = 10.0
 KINDS_MAX: Final = 1_000
-"""Of lines that are remembered; then all are said once more."""
+"""Number of kinds of lines that are remembered; beyond it all are said once more."""
 
 
 def get_logger(name: str) -> Logger:

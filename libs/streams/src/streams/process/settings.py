@@ -23,7 +23,7 @@ FILE_VARIABLE: Final = "TIDEMARK_SETTINGS_FILE"
 
 
 def default_data_dir() -> Path:
-    """Where stores live unless told otherwise: the user's state directory (XDG)."""
+    """Default directory of stores: in the user's state directory (XDG)."""
     return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "tidemark"
 
 
@@ -38,7 +38,7 @@ def file_source(settings: type[BaseSettings]) -> DotEnvSettingsSource | None:
 
 
 class Settings(BaseSettings):
-    """What every service shares. A service adds its own fields in a subclass."""
+    """Settings that every service shares. A service adds its own fields in a subclass."""
 
     model_config = SettingsConfigDict(env_prefix="TIDEMARK_", frozen=True, extra="ignore")
 
@@ -142,12 +142,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What the caller gives, then the environment, then the file; pydantic-settings calls this."""
+        """Order of precedence: the caller's values, the environment, the file; pydantic-settings calls this."""
         file = file_source(settings_cls)
         return (init_settings, env_settings) if file is None else (init_settings, env_settings, file)
 
     def http_limits(self) -> HttpLimits:
-        """What this service's server takes from its clients."""
+        """Limits of this service's server on its clients."""
         return HttpLimits(
             hosts=tuple(host.strip() for host in self.http_hosts.split(",") if host.strip()),
             connections_max=self.http_connections_max,

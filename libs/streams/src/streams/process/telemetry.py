@@ -27,7 +27,7 @@ from streams.process.trace_ids import current_trace_id
 _SAMPLED_DIGITS = frozenset("13579bdf")
 _propagator = TraceContextTextMapPropagator()
 _tracer = trace.get_tracer("tidemark")
-"""Of the provider that is installed when the first span begins."""
+"""Belongs to the provider that is installed when the first span begins."""
 
 
 class Allowance:

@@ -11,7 +11,7 @@ from typing import Final
 
 HEADER: Final = b"tidemark-trace-id"
 MEMBER: Final = "trace_id"
-"""Of a problem's body."""
+"""Name of the member in a problem's body."""
 _TRACEPARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _current: ContextVar[str] = ContextVar("trace_id", default="")
 

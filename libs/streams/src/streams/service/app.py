@@ -188,7 +188,7 @@ class App(faust.App):  # type: ignore[misc]
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """What was registered so far."""
+        """Stages that were registered so far."""
         return tuple(self._stages)
 
     @property

@@ -1,4 +1,4 @@
-"""What stands around the work of every process, stages or none: its web server and its row in the health view."""
+"""Frame of every process, with stages or none: its web server and its row in the health view."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ class Frame:
 
     @property
     def port(self) -> int:
-        """Where requests are accepted: known once it has been started where any free one was asked for."""
+        """Port that accepts requests: known once it has been started where any free one was asked for."""
         return self._server.port
 
     async def start(self) -> None:

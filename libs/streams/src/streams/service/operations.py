@@ -24,11 +24,11 @@ class CheckReport(BaseModel):
 
 
 class Report(BaseModel):
-    """What ``/health/ready`` answers with."""
+    """Answer of ``/health/ready``."""
 
     service: str
     version: str
-    """Of the release that runs, like 0.2.0."""
+    """Version of the running release, like 0.2.0."""
     ready: bool
     checks: dict[str, CheckReport]
 

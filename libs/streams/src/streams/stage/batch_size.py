@@ -18,7 +18,7 @@ class BatchSize:
         self._target_s = target_s
 
     def note(self, messages: int, seconds: float) -> None:
-        """So long it took to handle so many."""
+        """Learns from the seconds that so many messages took."""
         if seconds > self._target_s:
             self.current = max(min(LEAST, self._most), int(messages * self._target_s / seconds))
         elif messages >= self.current:

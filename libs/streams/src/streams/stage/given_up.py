@@ -49,7 +49,7 @@ class GivenUp:
             self._give_up(partition, reason)
 
     def _give_up(self, partition: int, reason: str) -> None:
-        """Where there is no other worker, this one keeps the partition and goes on trying."""
+        """Offers the partition to others; if there is no other worker, this one keeps it and goes on trying."""
         self._show(partition, 1)
         _log.error("partition_given_up", stage=self._stage.full_name, partition=partition, reason=reason)
         self.say(self.partitions)

@@ -1,4 +1,4 @@
-"""What a task has received and not handled: one queue per input topic, bounded in records and bytes, filled while a
+"""Received messages that are not handled yet: one queue per input topic, bounded in records and bytes, filled while a
 transaction commits.
 """
 

@@ -41,7 +41,7 @@ _log = get_logger(__name__)
 
 
 class Assignments(Protocol):
-    """Who says which partitions this process serves."""
+    """Source of the assignment: the partitions that this process serves."""
 
     async def changed(self) -> Assignment:
         """Waits for the next assignment and returns it."""
@@ -385,7 +385,7 @@ class StageService(mode.Service):  # type: ignore[misc]
 
 
 def topics_of(stage: Stage) -> list[Expected]:
-    """What a stage's topics must be for it to serve."""
+    """Requirements on a stage's topics for it to serve."""
     shared = [table.topic for table in stage.globals()]
     return [
         *(Expected(topic) for topic in (*stage.inputs, *stage.outputs, *shared)),

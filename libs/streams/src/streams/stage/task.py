@@ -85,7 +85,7 @@ class Task:
         self._saving: asyncio.Task[None] | None = None
         self._clock = TaskClock(self.clock_ns)
         self._unreadable: StoreError | None = None
-        """What the views' writer met in the store."""
+        """The trouble that the views' writer met in the store."""
         self._parts: TaskParts
         self._inbox: Inbox
 
@@ -264,7 +264,7 @@ class Task:
                 await asyncio.gather(self._saving, return_exceptions=True)
 
     def next_work(self) -> Work | None:
-        """What is left of the last batch, else what has arrived."""
+        """The rest of the last batch, else newly arrived messages."""
         if self._unreadable is not None:
             raise self._unreadable
         if self._saving:

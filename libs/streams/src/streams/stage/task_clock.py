@@ -34,7 +34,7 @@ class TaskClock:
         self._under_way -= 1
 
     def committed(self, batch: Sequence[Message]) -> None:
-        """What was handled is committed."""
+        """Notes that the handled messages are committed."""
         newest_ns = batch[-1].timestamp_ms * 1_000_000 if batch else 0
         self._read = ViewClock(self._clock_ns(), max(self._read.data_ns, newest_ns))
 

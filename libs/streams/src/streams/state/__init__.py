@@ -1,1 +1,1 @@
-"""Where rows are kept: the store on disk, the overlay of a running batch, snapshots, copies of whole topics."""
+"""State of tasks: the store on disk, the overlay of a running batch, snapshots, copies of whole topics."""

@@ -16,7 +16,7 @@ HOT_ROWS_MAX: Final = 50_000
 
 
 def undecodable(table: str, raw: bytes | None, error: Exception) -> UndecodableRow:
-    """What is said of a stored row that the table's codec does not take."""
+    """The error for a stored row that the table's codec does not take."""
     return UndecodableRow(f"a row of table {table} cannot be decoded: {error!r}, bytes {(raw or b'')[:80]!r}")
 
 
@@ -34,7 +34,7 @@ class OverlayTable:
         self._cached = declaration.cached
         self._changed: dict[bytes, Any] = {}
         self._encoded: dict[bytes, bytes] = {}
-        """Of the batch, too; a key is in one of the two."""
+        """Encoded rows of the batch; a key is in one of the two."""
         self._hot: dict[bytes, Any] = {}
 
     def get(self, key: bytes) -> Any | None:

@@ -49,12 +49,12 @@ def row_key(table: str, key: bytes) -> bytes:
 
 
 class Store(Protocol):
-    """What a task needs of its store; every write is atomic."""
+    """A task's view of its store; every write is atomic."""
 
     def get(self, key: bytes) -> bytes | None: ...
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """What ``get`` says of each."""
+        """The answers of ``get`` for each."""
         ...
 
     def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]: ...

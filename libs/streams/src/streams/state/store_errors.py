@@ -1,4 +1,4 @@
-"""What a store's trouble is, told from what RocksDB or the system says, and what is done about it.
+"""Troubles of a store, told from the words of RocksDB or the system, and the remedy of each.
 
 =========  ===============================================  ======================================================
 fault      it is                                            what follows
@@ -20,7 +20,7 @@ from typing import Final
 
 
 class StoreFault(StrEnum):
-    """What is wrong with a store; see the module."""
+    """Kind of a store's trouble; see the module."""
 
     DAMAGED = "damaged"
     FULL = "full"

@@ -36,7 +36,7 @@ NS_PER_MS: Final = 1_000_000
 
 
 class Unsettled(AssertionError):
-    """What was sent could not be handled: a partition is refused, or the stage does not come to an end."""
+    """The messages could not be handled: a partition is refused, or the stage does not come to an end."""
 
 
 class _Everything:
@@ -89,7 +89,7 @@ class StageDriver:
     def __init__(self, stages: Iterable[Stage], *, now_ns: int = 0) -> None:
         self.stages = {stage.name: stage for stage in stages}
         self.now_ns = now_ns
-        """What handlers are told; ``advance`` moves it."""
+        """Time as handlers see it; ``advance`` moves it."""
         self._loop = asyncio.new_event_loop()
         self._log = MemoryLog({name: topic.partitions for name, topic in self._topics().items()})
         self._directory = tempfile.TemporaryDirectory(prefix="streams-driver-")
@@ -107,7 +107,7 @@ class StageDriver:
         self._runners: dict[str, StageRunner] = {}
         self._running: list[asyncio.Task[None]] = []
         self._globals: list[tuple[GlobalView, dict[int, int]]] = []
-        """Of every stage, and up to where each partition of its topic was taken."""
+        """Global views of every stage, each with the offset up to which every partition of its topic was taken."""
         self._start()
 
     def _topics(self) -> Mapping[str, Topic]:
@@ -167,7 +167,7 @@ class StageDriver:
         return self.read(topic.dead_letter_topic)
 
     def rows(self, stage: str, table: str) -> dict[bytes, Any]:
-        """What a changelogged table holds, of all partitions."""
+        """All rows of a changelogged table, of every partition."""
         declared = next(each for each in self.stages[stage].changelogged() if each.name == table)
         prefix = row_key(table, b"")
         return {
@@ -255,7 +255,7 @@ class StageDriver:
             raise Unsettled(f"not handled after {SETTLES_WITHIN_S:.0f} s: {waiting}") from error
 
     def _waiting(self) -> str:
-        """What is not handled yet; empty where everything is. Raises Unsettled."""
+        """Messages that are not handled yet; empty where everything is. Raises Unsettled."""
         for runner in self._runners.values():
             stage = runner.stage
             for number in range(stage.changelog.partitions):

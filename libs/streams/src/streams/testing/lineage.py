@@ -1,4 +1,4 @@
-"""What became of the topics of a log in memory: where they begin, what they lost, and which topic a name stands for."""
+"""Fate of the topics of a log in memory: their beginnings, their losses, and which topic a name stands for."""
 
 from streams.model.log import Partition
 
@@ -14,11 +14,11 @@ class Lineage:
         """Leader epochs and where each begins."""
 
     def trim(self, partition: Partition, begin: int) -> None:
-        """What lies before ``begin`` is gone."""
+        """Deletes everything before ``begin``."""
         self._begins[partition] = max(self.begin(partition), begin)
 
     def truncate(self, partition: Partition, end: int) -> None:
-        """What lies behind ``end`` is gone."""
+        """Deletes everything behind ``end``."""
         self._ends_lost.setdefault(partition, []).append(end)
         epochs = self._epochs.setdefault(partition, [(0, 0)])
         self._epochs[partition] = [(n, at) for n, at in epochs if at < end or not n] + [(epochs[-1][0] + 1, end)]
@@ -34,7 +34,7 @@ class Lineage:
         return self._begins.get(partition, 0)
 
     def ends_lost(self, partition: Partition) -> list[int]:
-        """Where the partition ended after each truncation."""
+        """Ends of the partition after each truncation."""
         return self._ends_lost.get(partition, [])
 
     def creation(self, topic: str) -> int:
@@ -50,5 +50,5 @@ class Lineage:
         return max(n for n, at in self._epochs.get(partition, [(0, 0)]) if at <= offset or not n)
 
     def end_of_epoch(self, partition: Partition, epoch: int, end: int) -> int:
-        """Where the records of an epoch end in a partition that ends at ``end``."""
+        """End of an epoch's records in a partition that ends at ``end``."""
         return min((at for n, at in self._epochs.get(partition, []) if n > epoch), default=end)

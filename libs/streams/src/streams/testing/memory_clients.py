@@ -16,11 +16,11 @@ Ended = Literal["committed", "aborted"]
 @dataclass(slots=True)
 class Transaction:
     partitions: dict[Partition, int] = field(default_factory=dict)
-    """Where the transaction begins in each partition that it writes to."""
+    """First offset of the transaction in each partition that it writes to."""
     marked: dict[Partition, Ended] = field(default_factory=dict)
-    """What its marker says in each partition that has one."""
+    """Its marker's word in each partition that has one."""
     owed: set[Partition] = field(default_factory=set)
-    """Where a broker forgot to write its marker."""
+    """Partitions for which a broker forgot the marker."""
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class Identity:
 
 
 class Brokers(Protocol):
-    """What a client asks of the log in memory: ``memory_log.MemoryLog``."""
+    """Requests of a client to the log in memory: ``memory_log.MemoryLog``."""
 
     at_step: Callable[[str], None]
     takes_bytes: dict[str, int]

@@ -108,7 +108,7 @@ class MemoryLog:
     # --- what a broker does, continued -----------------------------------------------------------------------------
 
     def forget_marker(self, turn: int) -> None:
-        """Of the next transaction that is committed one marker is never written; ``turn`` says where.
+        """Leaves out one marker of the next transaction that is committed; ``turn`` says where.
 
         A broker that is killed after the decision and comes back may take a partition without a leader for deleted.
         """
@@ -151,7 +151,7 @@ class MemoryLog:
         identity.owing = [owing for owing in identity.owing if owing.owed]
 
     def stable_end(self, partition: Partition) -> int:
-        """Where read_committed stops: the first record of a transaction without a marker, else the end."""
+        """Offset at which read_committed stops: the first record of a transaction without a marker, else the end."""
         starts = [
             transaction.partitions[partition]
             for identity in self._identities.values()
@@ -200,7 +200,7 @@ class MemoryLog:
                 entries[offset] = _Entry(None, None)
 
     def expire_tombstones(self, partition: Partition) -> None:
-        """What the log cleaner does when ``delete.retention.ms`` is over: tombstones go, with all that they deleted."""
+        """Acts as the log cleaner once ``delete.retention.ms`` is over: tombstones go, with all that they deleted."""
         self.compact(partition)
         entries = self._entries[partition]
         for offset in range(self.stable_end(partition)):
@@ -209,7 +209,7 @@ class MemoryLog:
                 entries[offset] = _Entry(None, None)
 
     def compact(self, partition: Partition) -> None:
-        """What the log cleaner does below the last stable offset: of each key the newest committed record stays."""
+        """Acts as the log cleaner below the last stable offset: of each key the newest committed record stays."""
         stable = self.stable_end(partition)
         entries = self._entries[partition]
         seen: set[bytes | None] = set()

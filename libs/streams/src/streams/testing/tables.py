@@ -99,7 +99,7 @@ Said = list[tuple[str, int | None, bytes | None, bytes | None]]
 
 
 def said_one_by_one(handler: Handler, batch: Sequence[Message], tables: Any, now_ns: int) -> Iterator[Said]:
-    """What a handler says to each message."""
+    """A handler's answer to each message."""
     for each in batch:
         handled = [item for item in handler(each, tables, now_ns) if isinstance(item, Output)]
         yield [(item.topic.name, item.partition, item.key, item.topic.schema.encode(item.body)) for item in handled]
@@ -108,7 +108,7 @@ def said_one_by_one(handler: Handler, batch: Sequence[Message], tables: Any, now
 def said_at_once(
     batch_handler: BatchHandler, handler: Handler, batch: Sequence[Message], tables: Any, now_ns: int
 ) -> Iterator[Said]:
-    """What a batch handler says, or the handler where it is left to that, to each message."""
+    """A batch handler's answer to each message, or the handler's where it is left to that."""
     begin = 0
     for said in batch_handler(batch, tables, now_ns):
         if isinstance(said, int):
@@ -132,7 +132,7 @@ def message(topic: Topic, key: bytes | None, body: Any, *, partition: int = 0, o
 
 
 def written(output: Output) -> Any:
-    """What a reader of the output's topic gets to see."""
+    """Records that a reader of the output's topic gets to see."""
     return output.topic.schema.decode(output.topic.schema.encode(output.body))
 
 

@@ -48,7 +48,7 @@ TaskKey = tuple[str, ...]
 
 
 class ViewChecks:
-    """Of the tasks of one process. Everything here runs in turn with what writes the views, so that counts agree."""
+    """Checks for the tasks of one process. All run in turn with the writer of the views, so that counts agree."""
 
     def __init__(self, app: str, redis: Redis, tasks: Mapping[TaskKey, TaskViews]) -> None:
         self._app = app

@@ -20,7 +20,7 @@ WRITER_VIEW: Final = "writer"
 
 
 class RedisState(StrEnum):
-    """What Redis does with what is written to it."""
+    """Treatment of written data by Redis."""
 
     OK = "ok"
     FULL = "full"
@@ -76,7 +76,7 @@ class Stamps(ViewModel):
 
 
 class Envelope(ViewModel):
-    """What stands in the hash and goes over the channel. ``data`` None: the key is gone."""
+    """Content of the hash and of the channel's message. ``data`` None: the key is gone."""
 
     v: Literal[1] = 1
     name: str

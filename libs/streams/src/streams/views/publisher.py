@@ -110,7 +110,7 @@ def encode_envelope(view: View, epoch: int, seq: int, stamps: tuple[int, int, in
 
 
 class Publisher(Protocol):
-    """Whom a task tells what it shows; each method as ``ViewPublisher`` has it."""
+    """Receiver of a task's rows to show; each method as ``ViewPublisher`` has it."""
 
     def open(
         self,
@@ -143,14 +143,14 @@ class ViewPublisher:
         self._checks = ViewChecks(app, self._redis, self._tasks)
         self._number = itertools.count()
         self._worked_s = 0.0
-        """Of the running round, without what it waited for."""
+        """Seconds of work in the running round, without its waits."""
         self._wake = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self.connected = False
 
     @property
     def redis_state(self) -> RedisState:
-        """What Redis does with what is written."""
+        """Treatment of our writes by Redis."""
         return self._checks.redis
 
     def start(self) -> None:

@@ -1,4 +1,4 @@
-"""What a Redis does with what is written to it: from what it says of itself, and from how it refuses."""
+"""State of a Redis that takes writes: from its own words, and from how it refuses."""
 
 from typing import Any, Final, NamedTuple
 
@@ -13,7 +13,7 @@ _AWAY_REASONS: Final = ("LOADING", "MASTERDOWN", "CLUSTERDOWN")
 
 
 class RedisFacts(NamedTuple):
-    """What ``INFO`` says. ``evicted_keys`` counts since the server's start; -1 where it is not said."""
+    """Facts from ``INFO``. ``evicted_keys`` counts since the server's start; -1 where it is not said."""
 
     state: RedisState
     policy: str
@@ -56,7 +56,7 @@ def _state(facts: dict[str, Any]) -> RedisState:
 
 
 def state_of_error(error: BaseException) -> RedisState:
-    """What a failed command tells of the server."""
+    """The server's state as a failed command tells it."""
     text = str(error)
     if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in text:
         return RedisState.FULL

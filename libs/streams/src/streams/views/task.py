@@ -34,7 +34,7 @@ class ViewWriter(NamedTuple):
     """A task that says how current its views are."""
 
     partitions: int
-    """Of the stage."""
+    """Number of the stage's partitions."""
     clock: Callable[[], ViewClock]
 
 
@@ -44,7 +44,7 @@ Waiting = tuple[View, str, "Committed"]
 
 @dataclass
 class TaskViews:
-    """What one task shows. ``tables`` hold what is committed; ``refill`` lists every row of it."""
+    """Views of one task. ``tables`` hold the committed rows; ``refill`` lists every one of them."""
 
     tables: Tables
     refill: Callable[[Tables], Iterable[View]]
@@ -55,10 +55,10 @@ class TaskViews:
     conflated: frozenset[str] = frozenset()
     """Names of views of which the newest row per key is enough; every other view is shown whole and in order."""
     waiting: dict[Any, Waiting] = field(default_factory=dict)
-    """Of a conflated view the newest row per key; of every other view each row, in order."""
+    """The newest row per key of a conflated view; of every other view each row, in order."""
     sequences: dict[ScopeKey, int] = field(default_factory=dict)
     epochs: dict[ScopeKey, int] = field(default_factory=dict)
-    """Of scopes that were written anew after the task as a whole was."""
+    """Epochs of scopes that were written anew after the task as a whole was."""
     rows: dict[ScopeKey, int] = field(default_factory=dict)
     """How many rows each hash has in Redis, as its answers say."""
     dirty: str = "opened"
@@ -66,7 +66,7 @@ class TaskViews:
     lost: set[ScopeKey] = field(default_factory=set)
     """Hashes that Redis has lost rows of."""
     filling: Iterator[View] | None = None
-    """What is left of a refill; it reads the task's store."""
+    """Rest of a refill; it reads the task's store."""
     wanted: frozenset[ScopeKey] | None = None
     """The hashes that are being written anew; None: all of them."""
     shown: set[tuple[str, str, str]] = field(default_factory=set)
@@ -76,7 +76,7 @@ class TaskViews:
     clock: ViewClock = NOTHING_YET
     """How far the task had come when the last of what is shown was taken."""
     unchecked: list[ScopeKey] = field(default_factory=list)
-    """What is left of a pass over all hashes."""
+    """Rest of a pass over all hashes."""
     rival: tuple[int, int, float] = (0, 0, -math.inf)
     """Epoch and time of another one that claims to write these views, and when it was first seen so, in seconds."""
 
@@ -88,7 +88,7 @@ class TaskViews:
             waiting[key] = (view, traceparent, committed)
 
     def take(self) -> list[Waiting]:
-        """What waits."""
+        """Rows that wait to be shown."""
         taken, self.waiting = list(self.waiting.values()), {}
         return taken
 
@@ -163,7 +163,7 @@ class TaskViews:
         return now_s - self.rival[2] < silent_s
 
     def data(self, writer: str, partition: int, redis: RedisState, now_ns: int) -> WriterData:
-        """What is said of these views now."""
+        """The state of these views now, for their readers."""
         assert self.writer is not None
         complete = not self.dirty and not self.lost and self.filling is None
         state: Literal["filling", "live"] = "live" if complete else "filling"

@@ -16,7 +16,7 @@ SWEEP_S: Final = 0.25
 
 
 class Connection(Protocol):
-    """What the table needs of a connection."""
+    """The table's view of a connection."""
 
     deadline_s: float | None
     """By the loop's clock."""

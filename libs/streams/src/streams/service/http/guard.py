@@ -1,4 +1,4 @@
-"""What every application of ours is wrapped in: names it answers to, headers of every answer, trace ids, our faults.
+"""Wrapper of every application of ours: names it answers to, headers of every answer, trace ids, our faults.
 
 A page of another site can reach a server on this machine under a name of its own (DNS rebinding): the browser then
 takes both for one origin. The name in ``Host`` gives it away.

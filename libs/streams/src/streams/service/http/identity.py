@@ -1,4 +1,4 @@
-"""Who a client is, in the one place that shares, connections and logs ask."""
+"""Identity of a client, in the one place that shares, connections and logs ask."""
 
 from ipaddress import IPv6Address
 from typing import Any

@@ -30,7 +30,7 @@ so long. It holds up whoever asks again at once after a 429, and nobody else."""
 
 
 class Phase(Enum):
-    """What a connection is waiting for."""
+    """Next event of a connection."""
 
     REQUEST = auto()
     HEAD = auto()
@@ -103,7 +103,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def expire(self) -> None:
-        """What was waited for did not come in time."""
+        """Ends the wait: the awaited bytes did not come in time."""
         phase, self.deadline_s = self._phase, None
         metrics.CLOSED.labels(phase.name.lower()).inc()
         if self.flow.write_paused or phase is Phase.END:

@@ -17,9 +17,9 @@ from typing import Final
 
 GREED: Final = 2.0
 BUSY: Final = 0.5
-"""Of its share of time; who uses more for long and has a long queue is turned away, not only made to wait."""
+"""Part of a share of time: a party above it for long, with a long queue, is turned away, not only made to wait."""
 ACTIVE_S: Final = 1.0
-"""Who asked for nothing in so long does not count among the others."""
+"""Seconds without a request after which a party does not count among the others."""
 MEMORY_S: Final = 1.0
 """Time constant by which used time is forgotten."""
 WRITES_MEMORY_S: Final = 0.2
@@ -27,7 +27,7 @@ WRITES_MEMORY_S: Final = 0.2
 of requests that run says little about what an account asks for; how fast it begins them says it in any fleet."""
 AGAIN_MIN_S: Final = 1.0
 AGAIN_MAX_S: Final = 10.0
-"""Who is turned away may come again after so long, as long as a tenth of a second lies between two of one account."""
+"""Longest pause of a party that was turned away; a tenth of a second lies between two of one account."""
 AGAIN_EVERY_S: Final = 0.1
 
 
@@ -39,7 +39,7 @@ class ShareLimits:
     """Requests that run or wait."""
     client_running_max: int
     account_running_max: int
-    """Of one that is alone, at a time. The rest up to ``client_running_max`` is for accounts that have few."""
+    """At a time, of one account that is alone. The rest up to ``client_running_max`` is for accounts with few."""
     running_share: int
     busy_share: float
     """Seconds of the event loop in a second."""
@@ -122,7 +122,7 @@ class _Level:
         return self.is_contended and name in self.parties and self._load(self.party(name, now_s)) > BUSY
 
     def _load(self, party: _Party) -> float:
-        """What it used, as a part of its share."""
+        """Use, as a part of the share."""
         others = GREED * (self._used - party.used) / (len(self.parties) - 1)
         return party.used / max(self._used_share, others)
 
@@ -169,7 +169,7 @@ class Ticket:
 
 
 class FairShares:
-    """Who may run now. Whoever enters leaves; ``settle`` is called a few times a second."""
+    """Turns of all parties. Whoever enters leaves; ``settle`` is called a few times a second."""
 
     def __init__(self, limits: ShareLimits) -> None:
         self._limits = limits
@@ -250,7 +250,7 @@ class FairShares:
         return all(level.may_run(name, now_s) for level, name in self._levels(ticket))
 
     def _levels(self, ticket: Ticket) -> tuple[tuple[_Level, str], ...]:
-        """Where it counts, and as whose."""
+        """Levels at which the ticket counts, each with its party's name."""
         levels = ((self._accounts, ticket.account), (self._clients, ticket.client))
         return (*levels, (self._writers, ticket.account)) if ticket.writes else levels
 
