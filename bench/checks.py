@@ -1,4 +1,4 @@
-"""What one more check costs: the compiled gate, and the whole handler, with dummy checks behind the gate's own.
+"""Cost of one more check: the compiled gate, and the whole handler, with dummy checks behind the gate's own.
 
     make bench ARGS="checks [--extra 20] [--intents N] [--batch N] [--rounds N]"
 

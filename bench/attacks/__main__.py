@@ -1,4 +1,4 @@
-"""What others notice of a client that means harm: submit → verdict at 200 orders/s before, during and after it.
+"""Effect on others of a client that means harm: submit → verdict at 200 orders/s before, during and after it.
 
     python -m bench attacks [--seconds 10] [--rate 200] [--only NAME,…] [--address 127.0.0.2] [--short]
 

@@ -1,4 +1,4 @@
-"""Where the risk service's CPU time goes, step by step: py-spy's samples of its thread, times what the kernel charged.
+"""CPU time of the risk service, step by step: py-spy's samples of its thread, times what the kernel charged.
 
 py-spy is fetched by ``uvx`` at first use. It looks at the process from outside, which slows it a little, so a run with
 it gives the shares and a run without it the figures. What RocksDB and others do in threads of their own is listed by
@@ -96,7 +96,7 @@ def thread_seconds(pid: int) -> dict[str, float]:
 
 
 class Recording:
-    """What was seen between the beginning and the end of the recording."""
+    """Samples between the beginning and the end of the recording."""
 
     def __init__(self, pid: int, path: Path) -> None:
         self._pid = pid

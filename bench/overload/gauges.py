@@ -1,4 +1,4 @@
-"""What is watched while the fleet is overloaded: probes, memory, the topic's backlog."""
+"""Gauges of an overloaded fleet: probes, memory, the topic's backlog."""
 
 import asyncio
 import statistics

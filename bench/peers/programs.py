@@ -26,7 +26,7 @@ NAMES: Final = ("tidemark", "ks", "flink", "quix", "faust")
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a processor is to do. ``messages`` 0: serve until it is stopped; ``name`` is new for every run."""
+    """Task of a processor. ``messages`` 0: serve until it is stopped; ``name`` is new for every run."""
 
     bootstrap: str
     intents: str

@@ -127,7 +127,7 @@ class Running:
         self.log = log
 
     def result(self, *, prints: bool = True) -> dict[str, Any]:
-        """What it printed last as JSON. Raises BenchError where it failed or printed none."""
+        """The last JSON that it printed. Raises BenchError where it failed or printed none."""
         text = self.log.read_text(encoding="utf-8", errors="replace")
         lines = [line for line in text.splitlines() if line.startswith("{")] if prints else ["{}"]
         if self.child.exit_code or not lines:

@@ -1,4 +1,4 @@
-"""What committed decisions are worth: held against what one processor that never fails would have decided."""
+"""Worth of committed decisions: held against what one processor that never fails would have decided."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -50,7 +50,7 @@ class Accept(msgspec.Struct, frozen=True, gc=False):
     effect: Effect = NO_EFFECT
     executions: Executions = {}
     doubt: "Refusal | None" = None
-    """What of it cannot be true all the same: the order has ended, but the venue counts other shares than were told."""
+    """A contradiction that is accepted all the same: the order has ended, yet the venue counts otherwise."""
 
 
 class Repeat(msgspec.Struct, frozen=True, gc=False):
@@ -182,7 +182,7 @@ def _is_of_its_account(report: ExecutionReport) -> bool:
 
 
 Check = Callable[[Case, Effect, Progress], Refusal | None]
-"""What the report would move, and the order after it."""
+"""Given the report's effect, and the order's progress after it."""
 
 
 def _first(checks: tuple[Check, ...], case: Case, effect: Effect, after: Progress) -> Refusal | None:
@@ -340,7 +340,7 @@ def _completes(case: Case, qty: int) -> bool:
 
 
 class Rule(NamedTuple):
-    """What a report of one type moves, what must hold, how the order ends by it, and what should hold besides."""
+    """Rule of one type of report: its effect, its conditions, the order's end by it, and what should hold besides."""
 
     effect: Callable[[Case], Effect]
     checks: tuple[Check, ...]
@@ -366,4 +366,4 @@ RULES: Final[Mapping[ExecType, Rule]] = MappingProxyType(
         ExecType.TRADE_CORRECT: Rule(_correction, (_names_a_fill_that_stands, *_FILL_CHECKS)),
     }
 )
-"""What is checked, in this order, for each type of report; the first that does not hold is the reason of the break."""
+"""Conditions on each type of report, in this order; the first that does not hold is the reason of the break."""

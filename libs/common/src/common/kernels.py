@@ -22,7 +22,7 @@ CONFIGURED: Final[str] = numba.config.CACHE_DIR
 
 
 def _fingerprint(domain: Path, also: Iterable[Path]) -> str:
-    """Of the kernel sources, of the pieces in this file and of the compiler's version."""
+    """Hash of the kernel sources, of the pieces in this file and of the compiler's version."""
     digest = hashlib.sha256(numba.__version__.encode())
     for source in (Path(__file__), *sorted(domain.glob("*.py")), *also):
         digest.update(source.read_bytes())

@@ -1,4 +1,4 @@
-"""What a measure is: a number or a few that every window has of every instrument, from the trades in it.
+"""A measure: a number or a few that every window has of every instrument, from the trades in it.
 
 A measure is declared once, by four things, and everything else is made from them. Which trades belong to a window, what
 happens when one comes late or is broken, longer windows from shorter ones, the open window of the moment, snapshots and
@@ -67,5 +67,5 @@ class Measure:
         return np.dtype(list(self.tally.items()))
 
     def declaration(self) -> dict[str, Any]:
-        """What a snapshot says of the measure; a tally under another declaration is not taken over."""
+        """Declaration that a snapshot keeps of the measure; a tally under another one is not taken over."""
         return {"version": self.version, "tally": dict(self.tally)}

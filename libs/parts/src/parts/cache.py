@@ -14,7 +14,7 @@ CACHE_ENV: Final = "XDG_CACHE_HOME"
 
 
 def cache_dir() -> Path:
-    """Where downloads are kept, made if need be."""
+    """Directory of downloads, made if need be."""
     directory = Path(os.environ.get(CACHE_ENV) or Path.home() / ".cache") / "tidemark"
     directory.mkdir(parents=True, exist_ok=True)
     return directory

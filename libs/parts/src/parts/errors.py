@@ -1,4 +1,4 @@
-"""What can go wrong with local parts."""
+"""Errors of local parts."""
 
 
 class PartsError(RuntimeError):

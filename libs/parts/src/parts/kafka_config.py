@@ -1,4 +1,4 @@
-"""What a Kafka broker is told, natively and in a container."""
+"""Configuration of a Kafka broker, natively and in a container."""
 
 import base64
 import uuid
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Jvm(Enum):
-    """What the broker's JVM is tuned for."""
+    """Purpose that the broker's JVM is tuned for."""
 
     START = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
     """Quick to start and small: tests, and a fleet on a few cores, where compiling hot code fully would take one

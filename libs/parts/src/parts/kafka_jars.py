@@ -38,7 +38,7 @@ class Jar:
 
     @property
     def maven_path(self) -> Path:
-        """Where a Maven repository keeps it."""
+        """Its path in a Maven repository."""
         return Path(*self.group.split("."), self.artifact, self.version, self.filename)
 
 

@@ -28,14 +28,14 @@ from parts.part import Part
 from parts.provider import choose_provider
 
 PARTS: Final = frozenset({"kafka", "redis", "postgres"})
-"""What is started unless told otherwise."""
+"""Parts that are started unless told otherwise."""
 OPTIONAL: Final = frozenset({"jaeger"})
-"""What is started on request: compiled on first use where it is not installed."""
+"""Parts that are started on request: compiled on first use where they are not installed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Where the parts answer; empty for a part that was not asked for."""
+    """Addresses of the parts; empty for a part that was not asked for."""
 
     kafka_bootstrap: str = ""
     redis_url: str = ""
@@ -134,7 +134,7 @@ class LocalStack:
 
     @property
     def addresses(self) -> Stack:
-        """Where the parts answer."""
+        """Addresses of the started parts."""
         at = {name: part.address for name, part in self._parts.items()}
         jaeger, kafka, redis = (self._parts.get(name) for name in ("jaeger", "kafka", "redis"))
         return Stack(

@@ -27,7 +27,7 @@ DECISION_WAIT_S: Final = 5
 """From a trace's first span until it is decided whether it is kept; an order's takes milliseconds."""
 SLOW_MS: Final = 500
 OTHERS_PERCENT: Final = 1
-"""Of the traces that are neither asked for nor slow nor failed, in compose/jaeger.yaml."""
+"""Share of the traces that are neither asked for nor slow nor failed, as in compose/jaeger.yaml."""
 
 
 def find_jaeger() -> Path:

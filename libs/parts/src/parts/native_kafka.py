@@ -62,7 +62,7 @@ def java_command() -> tuple[str, ...]:
 
 @cache
 def class_archive() -> Path:
-    """Where the archive of loaded classes is, or will be: with it the broker starts in half the time.
+    """Archive of loaded classes, whether it is there yet or not: with it the broker starts in half the time.
 
     The first broker that is stopped in order writes it. An archive that does not fit is ignored by the JVM.
     """

@@ -42,7 +42,7 @@ class Page:
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._session: str | None = None
         self.problems: list[str] = []
-        """What went wrong in the page: uncaught exceptions, console errors, failed requests."""
+        """Troubles in the page: uncaught exceptions, console errors, failed requests."""
 
     async def listen(self) -> None:
         """Reads answers and events until the connection closes."""
@@ -185,7 +185,7 @@ async def open_page(width: int = 1600, height: int = 1000) -> AsyncIterator[Page
 
 
 async def _address(told: Path, process: asyncio.subprocess.Process) -> str:
-    """Where the browser listens, from the file that it writes when it does."""
+    """Address at which the browser listens, from the file that it writes when it does."""
     async with asyncio.timeout(START_TIMEOUT_S):
         while True:
             if process.returncode is not None:

@@ -1,4 +1,4 @@
-"""What every local part can do, whichever provider runs it."""
+"""Abilities of every local part, whichever provider runs it."""
 
 from typing import Protocol
 
@@ -24,4 +24,4 @@ class Part(Protocol):
 
     @property
     def address(self) -> str:
-        """Where clients connect to: host:port list, URL or DSN."""
+        """Address for clients: host:port list, URL or DSN."""

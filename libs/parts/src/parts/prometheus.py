@@ -14,7 +14,7 @@ from parts.errors import PartsError
 from parts.native import HOST, NativePart
 
 INTERVAL: Final = "2s"
-"""Of scrapes and evaluations; a rule's own durations stay as they are."""
+"""Interval of scrapes and evaluations; a rule's own durations stay as they are."""
 POLL_S: Final = 0.2
 
 

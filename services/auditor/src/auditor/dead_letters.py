@@ -26,7 +26,7 @@ POLL_MS: Final = 200
 
 @dataclass(slots=True)
 class _Known:
-    """What is known of one partition of dead letters: where the next look begins, and the offsets of the records."""
+    """Knowledge of one partition of dead letters: where the next look begins, and the offsets of the records."""
 
     next_offset: int = 0
     offsets: list[int] = field(default_factory=list)

@@ -80,7 +80,7 @@ async def write(log: Log, fence: Fence) -> None:
 
 
 class Fencing:
-    """What the topic of fences says, and what is written to it. Without the setting nothing is written."""
+    """The topic of fences: its content, and our writes to it. Without the setting nothing is written."""
 
     def __init__(self, settings: AuditorSettings) -> None:
         self._settings = settings

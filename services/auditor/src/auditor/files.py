@@ -25,7 +25,7 @@ _IS_GONE: Final = "is gone"
 
 @dataclass(slots=True)
 class _File:
-    """What was read of a file: its first ``size`` bytes, as a hash that can be carried on."""
+    """The part of a file that was read: its first ``size`` bytes, as a hash that can be carried on."""
 
     inode: int
     size: int = 0
@@ -77,7 +77,7 @@ class StoreFiles:
             left -= self._look_at(name, file, interval_s, left, now_s)
 
     def _look_for_missing(self, present: Mapping[str, Path]) -> None:
-        """Of the files that are not there: those that the store still needs."""
+        """Finds files that are not there although the store still needs them."""
         manifest = _content(self.path / "CURRENT").decode("ascii", "replace").strip()
         missing = {"CURRENT"} if not manifest and self._files else {manifest} - {*present, ""}
         logs = sorted((name for name in present if name.endswith(".log")), key=_number)

@@ -1,4 +1,4 @@
-"""What the auditor exports to Prometheus."""
+"""Metrics that the auditor exports to Prometheus."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

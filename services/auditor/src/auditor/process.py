@@ -48,7 +48,7 @@ class Auditor:
 
     @property
     def verdict(self) -> Verdict:
-        """Of the last completed look."""
+        """Verdict of the last completed look."""
         return self.watch.verdict
 
     async def close(self) -> None:

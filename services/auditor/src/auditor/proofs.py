@@ -1,4 +1,4 @@
-"""What proves that the ledger itself is broken, entry by entry. Pure.
+"""Proofs that the ledger itself is broken, entry by entry. Pure.
 
 A store that lags, a connection that is lost, a service that is away prove nothing: only what stands committed in the
 log does, and only what no sound gate can have written there.
@@ -164,7 +164,7 @@ class LedgerProofs:
 
 
 def _cause(entry: LedgerEntry) -> tuple[str, ...]:
-    """What may be booked once only; empty where that is not said by ids alone."""
+    """The cause, which may be booked once only; empty where ids alone do not tell that."""
     match entry.kind:
         case EntryKind.FUND | EntryKind.WITHDRAW if entry.command_id:
             return ("command", entry.account_id, entry.command_id)

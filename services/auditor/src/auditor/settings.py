@@ -7,7 +7,7 @@ DEFAULT_POSTGRES = "postgresql://tidemark@127.0.0.1:5432/tidemark"
 
 
 class AuditorSettings(Settings):
-    """What an operator sets for the auditor. ``data_dir`` is that of the fleet: where its stores lie, read only."""
+    """Settings of the auditor. ``data_dir`` is that of the fleet: where its stores lie, read only."""
 
     postgres_dsn: SecretStr = Field(default=SecretStr(DEFAULT_POSTGRES), description="libpq URL of the projection")
     audit_interval_s: float = Field(default=1.0, gt=0, description="from one look at the stores to the next")

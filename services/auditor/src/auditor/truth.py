@@ -1,4 +1,4 @@
-"""What the committed log says, folded some time behind its end.
+"""The committed log, folded some time behind its end.
 
 A store is read, and says at which version of each row it stands. Because the fold is held back, it has usually not come
 to that version yet: it is told to remember the row when it does, and the two are compared at that very version, however
@@ -118,7 +118,7 @@ class LogTruth:
         self.matched = FillMatch(self.executions)
         self.statuses = StatusTruth()
         self.starts: Positions = {}
-        """Where the log began, when it was first read: what stood before is not known."""
+        """First offsets of the log when it was first read: what stood before is not known."""
         self.chain = ChainVerifier()
         self.proofs = LedgerProofs()
         self._reads_every_trade = True
@@ -128,7 +128,7 @@ class LogTruth:
         self.changed_orders: set[str] = set()
         self.records = 0
         self.positions: dict[tuple[str, int], int] = {}
-        """Where the fold stands: the next offset per (topic, partition), markers included."""
+        """Positions of the fold: the next offset per (topic, partition), markers included."""
         self._held: deque[tuple[float, Sequence[Message], Positions]] = deque()
         self._held_messages = 0
         self._answered: dict[tuple[str, int], int] = {}
@@ -142,7 +142,7 @@ class LogTruth:
         self.statuses.begin(starts)
 
     def place(self, kind: str, key: str) -> Place:
-        """Where the newest record of a key stands that a row of this kind (``compare``) is made of."""
+        """Place of the newest record of a key that a row of this kind (``compare``) is made of."""
         places = {
             ORDER: self.orders.places,
             EXECUTION: self.executions.places,
@@ -227,7 +227,7 @@ class LogTruth:
             self._reads_every_trade = False
 
     def prove(self, before_s: float) -> list[Proof]:
-        """What proves the ledger broken. ``before_s``: every trade that was committed then has been folded."""
+        """Proofs that the ledger is broken. ``before_s``: every trade that was committed then has been folded."""
         found = self.matched.take_contradictions()
         if self._reads_every_trade:
             found += self.matched.unsaid(before_s)
@@ -263,7 +263,7 @@ class LogTruth:
         return self.accounts.gaps.count + self.repeated.count
 
     def faults(self) -> list[str]:
-        """What is wrong with the log itself, in words."""
+        """Faults of the log itself, in words."""
         folds = (self.accounts.gaps, self.accounts.unbalanced, self.accounts.overdrawn, self.repeated, self.unreadable)
         found = [text for findings in folds for text in findings.examples]
         found += [f"{asset}: all postings sum to {total}" for asset, total in self.accounts.total.items() if total]

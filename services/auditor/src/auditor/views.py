@@ -36,7 +36,7 @@ class Calm:
         self.is_calm = False
 
     def take(self, health: Iterable[Envelope], now_ns: int, now_s: float) -> None:
-        """What the service's workers said of themselves last."""
+        """Takes the last word of the service's workers about themselves."""
         state = {}
         for envelope in health:
             data = HealthData.model_validate(envelope.data)
@@ -147,7 +147,7 @@ class StatusWatch:
         self._wrong: dict[str, tuple[str, str, float]] = {}
 
     def take(self, key: str, status: str, truth: str | None, now_s: float) -> str:
-        """What is wrong, once it is no longer excused; empty otherwise."""
+        """Difference, once it is no longer excused; empty otherwise."""
         if truth is None or not status or status == truth:
             self._wrong.pop(key, None)
             return ""

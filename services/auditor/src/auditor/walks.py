@@ -77,7 +77,7 @@ class EntryFold:
             self._broken = self._broken or f"entry {seq} has other postings: {error!r}"
 
     def seen(self) -> list[Seen]:
-        """What the account comes to, and all columns of all of its entries."""
+        """The account's sums, and all columns of all of its entries."""
         if not self.account_id:
             return []
         balance = Balance(self.seq, nonzero(self._amounts["AVAILABLE"]), nonzero(self._amounts["RESERVED"]))
@@ -155,7 +155,7 @@ class AnswerWalk:
 
 
 def answer_walks(decisions: PlacedSums, results: PlacedSums) -> tuple[AnswerWalk, AnswerWalk]:
-    """Of both tables of answers."""
+    """Walks over both tables of answers."""
     return (
         AnswerWalk(compare.DECISIONS, "decisions", DECISIONS, decisions),
         AnswerWalk(compare.RESULTS, "command_results", COMMAND_RESULTS, results),

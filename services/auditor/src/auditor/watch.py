@@ -40,7 +40,7 @@ STORES: Final = (LOG, gate.STORE, projection.STORE, views.STORE)
 
 @dataclass(slots=True)
 class Verdict:
-    """What the last completed look found."""
+    """Result of the last completed look."""
 
     divergent: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STORES, 0))
     """Store → rows, files or faults."""
@@ -74,7 +74,7 @@ class Sweep:
 
 
 def folds(truth: LogTruth) -> Mapping[str, Fold]:
-    """What the rows of each kind are compared with."""
+    """The fold that rows of each kind are compared with."""
     return {
         ACCOUNT: truth.accounts,
         ENTRIES: truth.accounts,

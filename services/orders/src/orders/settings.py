@@ -51,7 +51,7 @@ class OrdersSettings(Settings):
         default=0.25,
         gt=0,
         le=1,
-        description="of the event loop's time, for one beside others; more up to twice theirs; time of reads counts twice",
+        description="of the event loop's time, for one beside others; more up to twice theirs; reads count twice",
     )
     share_orders_per_s: float = Field(
         default=200,

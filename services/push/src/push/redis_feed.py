@@ -117,7 +117,7 @@ class RedisFeed:
 
     @property
     def redis_state(self) -> RedisState:
-        """What Redis does with what is written to it, by its own word and by its writers'."""
+        """Treatment of writes by Redis, by its own word and by its writers'."""
         if not self.up:
             return RedisState.UNREACHABLE
         now_ns = time.time_ns()

@@ -60,7 +60,7 @@ SAID: Final = (RISK_LEDGER, RISK_DECISIONS, RISK_BREAKS, RISK_COMMANDS, ORDERS_E
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What a partition is to begin with: changelog rows of its tables, and where its inputs are read on."""
+    """Beginning of a partition: changelog rows of its tables, and where its inputs are read on."""
 
     stage: StageName
     number: int

@@ -40,7 +40,7 @@ def raised_fence(found: Mapping[str, Fence], stage: str, partition: int | None) 
 
 
 def meaning(fence: Fence) -> str:
-    """What lifting leads to, for whoever has to answer for it."""
+    """Consequence of lifting the fence, for whoever has to answer for it."""
     which = "every partition" if fence.partition is None else f"partition {fence.partition}"
     places = ", ".join(f"{fence.topic}/{place}" for place in fence.places) or "no place"
     return (

@@ -1,4 +1,4 @@
-"""What operators did to stages and dead letters: done in one transaction with the record of it, so at most once.
+"""Operations on stages and dead letters: done in one transaction with the record of it, so at most once.
 
 One hand at a time: whoever comes later shuts an earlier one out before it looks at what was done already.
 """

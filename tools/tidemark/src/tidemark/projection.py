@@ -1,4 +1,4 @@
-"""What an operator does to the projection: looks at it beside the log, and has it made anew."""
+"""Operations on the projection: a look at it beside the log, and making it anew."""
 
 import asyncio
 import time

@@ -12,9 +12,9 @@ from tidemark.state import Addresses, StateDir
 
 SERVICES: Final = ("ingest", "signals", "risk", "orders", "push")
 FLEET: Final = (*SERVICES, "auditor")
-"""What `up` and `demo` run: the services, and who watches their stores."""
+"""Services that `up` and `demo` run: the fleet, and who watches its stores."""
 NICE: Final = {"ingest": 8, "signals": 5, "auditor": 10}
-"""Where cores are few, orders go before ticks: a feed at full speed takes all that is left, and no more.
+"""Niceness by service: where cores are few, orders go before ticks: a feed at full speed takes only what is left.
 
 Signals stands back less than ingest: it has to work off what ingest brings, for without fresh marks the gate denies.
 """

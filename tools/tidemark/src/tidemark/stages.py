@@ -52,7 +52,7 @@ class StageName:
         return data_dir.joinpath(*self.full.split("."), str(partition), "store")
 
     def operation(self, what: str, partition: int, reason: str, **details: object) -> Operation:
-        """What is recorded of it."""
+        """Record of the operation."""
         return Operation(f"stage/{self.full}/{partition}/{time.time_ns()}", what, reason, details)
 
 
@@ -248,7 +248,7 @@ class Move:
     end: int
 
     def meaning(self) -> str:
-        """What it leads to, for whoever has to answer for it."""
+        """Consequence, for whoever has to answer for it."""
         where = f"{self.topic}/{self.partition}"
         if self.before is None:
             return f"{where} was never read; it will be from {self.to} on"

@@ -275,7 +275,7 @@ def decoder_of(topic: Topic) -> Decoder:
 
 
 class Format(StrEnum):
-    """What ``tidemark read`` writes."""
+    """Output format of ``tidemark read``."""
 
     JSONL = "jsonl"
     CSV = "csv"

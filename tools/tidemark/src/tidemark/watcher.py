@@ -44,7 +44,7 @@ def path_clocks(report: dict[str, Any], path: str) -> PathClocks:
 
 
 async def latency(push_url: str, window: str) -> dict[str, Any]:
-    """What push measured, ``total`` or ``recent``; empty where it does not answer."""
+    """Latencies that push measured, ``total`` or ``recent``; empty where it does not answer."""
     try:
         async with httpx.AsyncClient(timeout=5.0) as client:
             answer = await client.get(f"{push_url}/v1/latency", params={"window": window})

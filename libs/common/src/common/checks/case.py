@@ -1,4 +1,4 @@
-"""What a check may look at. Each field is declared here and nowhere else: rows of arrays get theirs from the structs.
+"""A case: all that a check may look at. Each field is declared here alone: rows of arrays get theirs from the structs.
 
 Money is in 1e-4 currency units, quantities are whole shares, times are nanoseconds since the epoch. Whatever is not
 known is 0 or False.
@@ -14,7 +14,7 @@ TRADING: Final = ord("T")
 
 
 class OrderFields(msgspec.Struct, frozen=True, gc=False):
-    """What the client asked for."""
+    """The client's order."""
 
     qty: int = 0
     limit_price_e4: int = 0
@@ -34,11 +34,11 @@ class AccountFields(msgspec.Struct, frozen=True, gc=False):
     reserved_cash_e4: int = 0
     """The part of ``cash_e4`` that is held for open BUY orders."""
     pending_cash_e4: int = 0
-    """What its open SELL orders bring at most."""
+    """Largest proceeds of its open SELL orders."""
 
 
 class PositionFields(msgspec.Struct, frozen=True, gc=False):
-    """What the account has in the order's symbol."""
+    """The account's position in the order's symbol."""
 
     qty: int = 0
     reserved_qty: int = 0
@@ -77,7 +77,7 @@ class MarketFields(msgspec.Struct, frozen=True, gc=False):
 
 
 class LimitFields(msgspec.Struct, frozen=True, gc=False):
-    """What an operator sets, for the order's symbol."""
+    """Limits that an operator sets, for the order's symbol."""
 
     market_collar_bps: int = 500
     """How far beyond the quote a MARKET order may trade, in 1/10,000 of it."""

@@ -1,4 +1,4 @@
-"""What a check is, and how an ordered tuple of them decides."""
+"""A check, and how an ordered tuple of them decides."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Check:
     name: str
     reason: ReasonCode
     meaning: str
-    """What is so where it denies: for whoever reads the documentation, or the API's description."""
+    """The condition under which it denies: for whoever reads the documentation, or the API's description."""
     passes: Passes
     """Pure, and in what both Python and numba understand: integers, flags, comparisons, calls of such functions."""
     numbers: dict[str, Number]
@@ -53,7 +53,7 @@ class CheckChain:
             raise ValueError(f"checks have one name each, and these have the same: {', '.join(repeated)}")
         self.checks: Final = checks
         self.passed: Final = len(checks)
-        """What stands in place of a check's number where a case passes all."""
+        """Stands in place of a check's number where a case passes all."""
         self._passes: Final = tuple(each.passes for each in checks)
 
     def first_failing(self, case: Case) -> int:

@@ -67,17 +67,17 @@ def available_qty(case: Case) -> int:
 
 
 def cash_room_e4(case: Case) -> int:
-    """What the account's cash may still grow by, with all of its open SELL orders filled."""
+    """Amount by which the account's cash may still grow, with all of its open SELL orders filled."""
     return INT64_MAX - case.account.cash_e4 - case.account.pending_cash_e4
 
 
 def qty_room(case: Case) -> int:
-    """What the position may still grow by. Each share that is open for a BUY holds 0.0001 of cash at least."""
+    """Shares by which the position may still grow. Each share that is open for a BUY holds 0.0001 of cash at least."""
     return INT64_MAX - case.position.qty - case.account.reserved_cash_e4
 
 
 def proceeds_max_e4(price_e4: int, qty: int) -> int:
-    """What so many shares of an open SELL bring at most."""
+    """Largest proceeds of so many shares of an open SELL."""
     return PROCEEDS_FACTOR * price_e4 * qty
 
 

@@ -59,7 +59,7 @@ def denials(checks: Sequence[Check] = CHECKS) -> tuple[Denied, ...]:
 
 
 def meanings(checks: Sequence[Check] = CHECKS) -> dict[ReasonCode, str]:
-    """What each reason means: all that it is said for."""
+    """Meaning of each reason: every condition that it is said for."""
     said: dict[ReasonCode, list[str]] = {}
     for denied in denials(checks):
         said.setdefault(denied.reason, []).append(denied.meaning)

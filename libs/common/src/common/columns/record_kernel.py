@@ -9,7 +9,7 @@ from common.kernels import compiler, part, write_piece
 
 kernel: Final = compiler(Path(__file__).parent)
 VARINT_BYTES: Final = 5
-"""Of any number of 32 bits."""
+"""Most bytes of a varint of 32 bits."""
 RECORD_BYTES: Final = 2 + 4 * VARINT_BYTES
 """At most, without key, value and headers."""
 

@@ -1,4 +1,4 @@
-"""What services say to each other: values with units, tick and market frames, order messages, views, topics.
+"""Messages between services: values with units, tick and market frames, order messages, views, topics.
 
 Nothing here opens a connection, reads a clock or depends on another package of this repository.
 """

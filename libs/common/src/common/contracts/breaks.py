@@ -40,7 +40,7 @@ class BreakReason(StrEnum):
 
 
 class ReportedEffect(Event):
-    """What a report says has happened, as far as the books go: what accepting or booking it moves.
+    """Effect of a report by its own word, as far as the books go: what accepting or booking it moves.
 
     A fill of ``fill_qty`` at ``fill_price_e4``; a fill of ``back_qty`` at ``back_price_e4`` that is taken back; the end
     of the order with all that is still open. A correction is a fill taken back and a fill.

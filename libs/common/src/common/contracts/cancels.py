@@ -46,7 +46,7 @@ CancelRequest = OrderCancel | MassCancel
 
 
 class CancelOutcome(StrEnum):
-    """What became of a cancel request that no event of an order answers."""
+    """Outcome of a cancel request that no event of an order answers."""
 
     ORDER_UNKNOWN = "ORDER_UNKNOWN"
     """FIX CxlRejReason 1. No intent that was in the log when the request came in is of that order: it has no effect."""

@@ -202,7 +202,7 @@ def _values(schema: JsonSchema) -> list[Any] | None:
 
 
 def _tag(schema: JsonSchema) -> Any:
-    """What tells the members of a discriminated union apart: the first field that is a constant."""
+    """The field that tells members of a discriminated union apart: the first that is a constant."""
     return next((field["const"] for field in schema.get("properties", {}).values() if "const" in field), None)
 
 

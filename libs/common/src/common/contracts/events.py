@@ -98,7 +98,7 @@ class Withdraw(Event):
 
 
 class BreakAction(StrEnum):
-    """What an operator says of a break: the trade happened and is booked, or the venue is refused for good."""
+    """An operator's verdict on a break: the trade happened and is booked, or the venue is refused for good."""
 
     BOOK = "BOOK"
     BREAK = "BREAK"
@@ -187,7 +187,7 @@ RiskDecision = Annotated[Decision | CommandResult, Field(discriminator="type")]
 
 
 class EntryKind(StrEnum):
-    """What moved. TigerBeetle's two-phase transfers: RESERVE is pending, POST and VOID resolve it.
+    """Kind of a movement. TigerBeetle's two-phase transfers: RESERVE is pending, POST and VOID resolve it.
 
     BUST takes a POST back: cash and shares return to where they were before the trade, into what is available.
     """

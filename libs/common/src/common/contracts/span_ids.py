@@ -1,4 +1,4 @@
-"""What a span is about: by these ids an order's trace is found."""
+"""Ids on spans: by these an order's trace is found."""
 
 from typing import Any, Final
 

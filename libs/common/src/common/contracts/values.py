@@ -54,7 +54,7 @@ class TimeInForce(StrEnum):
 
 
 class RestingOrders(StrEnum):
-    """What a suspension does with the account's open orders."""
+    """Fate of the account's open orders at a suspension."""
 
     CANCEL = "cancel"
     KEEP = "keep"

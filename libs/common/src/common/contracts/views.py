@@ -40,7 +40,7 @@ VIEW_WRITERS: Final = {
     "order": "orders.lifecycle",
     "fill": "orders.lifecycle",
 }
-"""Who writes a view: ``{service}.{stage}``, the scope of its ``WriterData``."""
+"""Writer of each view: ``{service}.{stage}``, the scope of its ``WriterData``."""
 CLOCKED_WRITERS: Final = frozenset({"signals.market"})
 """Writers whose input carries a clock that never stands still: ingest sends heartbeats to every partition."""
 

@@ -52,7 +52,7 @@ def chart(windows: Sequence[Window] = WINDOWS) -> str:
 
 
 def exports() -> Mapping[Path, str]:
-    """What each file holds."""
+    """Content of each generated file."""
     return {PAGE: page(), CHART: chart()}
 
 

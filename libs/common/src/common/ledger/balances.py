@@ -54,7 +54,7 @@ class Balances:
         return self.amounts.get((asset, Book.RESERVED), 0)
 
     def total(self, asset: str) -> int:
-        """What the account has of an asset, reserved or not."""
+        """The account's amount of an asset, reserved or not."""
         return self.available(asset) + self.reserved(asset)
 
     @property

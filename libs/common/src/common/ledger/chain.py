@@ -20,7 +20,7 @@ _NUMBER: Final = re.compile(rb',"chain_seq":[0-9]+\}$')
 
 
 class Fault(StrEnum):
-    """What happened to an entry, as far as the chain tells."""
+    """Kind of damage to an entry, as far as the chain tells."""
 
     ALTERED = "altered"
     DROPPED = "dropped"
@@ -87,7 +87,7 @@ class ChainFinding:
 
 
 def genesis(partition: int) -> Head:
-    """What the first entry of a partition is chained to."""
+    """Head that the first entry of a partition is chained to."""
     return Head(0, hashlib.sha256(f"{RISK_LEDGER.name}/{partition}".encode()).hexdigest())
 
 
@@ -199,7 +199,7 @@ class _PartitionChain:
         self.find(Fault.REPEATED, link, f"number {number} comes after number {self.head.seq}")
 
     def faults(self) -> list[ChainFinding]:
-        """What was found so far, in the order of the log."""
+        """Findings so far, in the order of the log."""
         found = list(self.findings)
         for gap in self.gaps:
             link, numbers = gap.found, _numbers(gap.first, gap.last)
@@ -289,7 +289,7 @@ class ChainVerifier:
         return sum(chain.entries for chain in self._partitions.values())
 
     def faults(self) -> list[ChainFinding]:
-        """What was found so far, by partition and offset."""
+        """Findings so far, by partition and offset."""
         return self._sorted(chain.faults() for chain in self._partitions.values())
 
     def conclude(self) -> list[ChainFinding]:

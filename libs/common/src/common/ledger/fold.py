@@ -53,7 +53,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """What the ledger says of one execution."""
+    """Postings of one execution in the ledger."""
 
     account_id: str
     order_id: str

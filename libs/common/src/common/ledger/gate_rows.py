@@ -1,4 +1,4 @@
-"""What the ledger's readers know of the gate's own rows: where its stores lie, and three of its tables.
+"""Rows of the gate as far as the ledger's readers know them: the place of its stores, and three of its tables.
 
 The contract is on file: ``schemas/rows-risk.gate.v1.json``. These structs are the readers' own, so that a fault of the
 gate shows; fields that a later gate appends are not read. In the stores and in the gate's changelog a key is the

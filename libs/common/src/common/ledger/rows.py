@@ -14,7 +14,7 @@ ENDED: Final = frozenset(
 
 
 class OrderRow(NamedTuple):
-    """What a copy of an order must say; a tuple, because there are hundreds of thousands."""
+    """Order as every copy must show it; a tuple, because there are hundreds of thousands."""
 
     account_id: str
     symbol: str
@@ -38,7 +38,7 @@ class OrderRow(NamedTuple):
 
 
 class ExecutionRow(NamedTuple):
-    """What a copy of an execution must say."""
+    """Execution as every copy must show it."""
 
     order_id: str
     account_id: str
@@ -189,7 +189,7 @@ class ExecutionFold:
         self.others: dict[str, tuple[str, ExecutionRow]] = {}
         """Place of a report under an id that its order used with another body before: the id, and what it says."""
         self.places: dict[tuple[str, str], str] = {}
-        """Where a report that moves shares stands first, ``{partition}-{offset}``, by its order and id."""
+        """First place of each report that moves shares, ``{partition}-{offset}``, by its order and id."""
 
     def apply(self, report: ExecutionReport, place: str = "") -> None:
         row, key = execution_row(report), (report.order_id, report.execution_id)

@@ -1,4 +1,4 @@
-"""What operators do to topics by mistake, done to a real broker: records deleted, a topic deleted and created again."""
+"""Mistakes of operators with topics, on a real broker: records deleted, a topic deleted and created again."""
 
 import asyncio
 from collections.abc import AsyncIterator

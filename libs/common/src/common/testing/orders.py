@@ -83,7 +83,7 @@ def intent(client_order_id: str = "o1", account_id: str = ACCOUNT, **fields: Any
 
 
 def report(of: OrderIntent, exec_type: ExecType, execution_id: str, **fields: Any) -> ExecutionReport:
-    """What the venue says about an intent's order."""
+    """Report of the venue about an intent's order."""
     return ExecutionReport(
         execution_id=execution_id,
         exec_type=exec_type,

@@ -18,7 +18,7 @@ DEADLINE_S: Final = 10.0
 
 @dataclass
 class Answer:
-    """What came back on one connection."""
+    """Bytes that came back on one connection."""
 
     raw: bytes
     closed: bool

@@ -1,1 +1,1 @@
-"""What the auditor decides, without I/O: comparing rows with the fold, matching trades with postings."""
+"""Decisions of the auditor, without I/O: comparing rows with the fold, matching trades with postings."""

@@ -36,7 +36,7 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look at a store showed. ``reached`` says whether the store is complete up to a place; None: unknown."""
+    """Content of a store at one look. ``reached`` says whether the store is complete up to a place; None: unknown."""
 
     store: str
     rows: list[Seen]
@@ -44,8 +44,8 @@ class Look:
 
 
 class Fold(Protocol):
-    """What is compared with. One that ``is_historic`` knows the row at every version up to its newest; of one that is
-    not ``is_complete`` a key that it does not know says nothing.
+    """The truth for a comparison. One that ``is_historic`` knows the row at every version up to its newest; of one
+    that is not ``is_complete`` a key that it does not know says nothing.
     """
 
     @property
@@ -82,7 +82,7 @@ class Comparer:
 
     folds: Mapping[str, Fold]
     places: Callable[[str, str], Place]
-    """Where the newest record of (kind, key) stands."""
+    """Place of the newest record of (kind, key)."""
     grace_s: float
     excuse_max_s: float = 60.0
     """Whatever a store says of itself, it must reach in this time what the log has now."""

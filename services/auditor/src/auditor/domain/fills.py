@@ -19,8 +19,8 @@ from auditor.domain.place import Place
 
 NAMED_MAX: Final = 20
 FILLS_REQUIRED: Final = FILLS_RETAINED // 2
-"""Of an account's newest fills its view must have so many. It keeps more, but a fill that was booked by hand comes late
-and pushes an older one out.
+"""Number of an account's newest fills that its view must have. It keeps more, but a fill that was booked by hand comes
+late and pushes an older one out.
 """
 REFUSED_MAX: Final = 1_000
 """Breaks remembered, in case their reports are read later than they."""
@@ -134,7 +134,7 @@ class ExecutionTruth:
 
 
 class FillMatch:
-    """What waits for its other half, and the breaks that are open."""
+    """Trades and postings that wait for their other half, and the breaks that are open."""
 
     def __init__(self, executions: ExecutionTruth) -> None:
         self.open_breaks: dict[str, str] = {}

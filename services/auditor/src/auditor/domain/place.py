@@ -9,7 +9,7 @@ Positions = Mapping[tuple[str, int], int]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the newest record of a key stands; ``chain_seq`` is its number in the ledger's chain, 0 elsewhere."""
+    """Place of a key's newest record; ``chain_seq`` is its number in the ledger's chain, 0 elsewhere."""
 
     partition: int
     offset: int

@@ -13,7 +13,7 @@ NEVER_SET: Final = "UNKNOWN"
 
 
 class StatusRow(NamedTuple):
-    """What a copy of an account must say of its status."""
+    """Status of an account as every copy must show it."""
 
     status: str
 
@@ -34,11 +34,11 @@ class StatusTruth:
         self._forgotten: set[str] = set()
 
     def begin(self, starts: Positions) -> None:
-        """Where the log began."""
+        """Notes the first offsets of the log."""
         self._starts = starts
 
     def follow(self, positions: Positions) -> None:
-        """Where the fold stands now."""
+        """Notes the fold's positions."""
         self._positions = positions
 
     def apply(self, partition: int, offset: int, body: CommandResult) -> None:

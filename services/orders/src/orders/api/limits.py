@@ -1,4 +1,4 @@
-"""What the API takes on at a time, and of whom: fair shares of requests and of the event loop's time.
+"""Load that the API takes on at a time, and of whom: fair shares of requests and of the event loop's time.
 
 Whoever exceeds his share is told so with 429 long before everybody would get 503.
 """
@@ -31,13 +31,13 @@ _NOBODY: Final = ""
 _PROBLEM: Final = "tidemark.problem"
 SETTLE_S: Final = 0.05
 WRITE_S: Final = 0.0015
-"""What lifecycle, venue and projection spend on an order or command in the same event loop, later and in batches: it
-cannot be told apart by account, so it is added to each. An order takes 2.4 ms of the loop in all."""
+"""Seconds of lifecycle, venue and projection for an order or command in the same event loop, later and in batches: they
+cannot be told apart by account, so they are added to each. An order takes 2.4 ms of the loop in all."""
 REQUEST_S: Final = 0.0002
-"""What any request takes before and after the application, in the connection: a third of an answer that there is no such
-path."""
+"""Seconds of any request in its connection, before and after the application: a third of an answer that there is no
+such path."""
 READ_WEIGHT: Final = 2.0
-"""Time of the event loop that goes to reads counts so many times: whoever reads can wait, and orders wait behind him."""
+"""Time of the event loop for reads counts so many times: whoever reads can wait, and orders wait behind him."""
 
 
 def share_limits(settings: OrdersSettings) -> ShareLimits:

@@ -75,7 +75,7 @@ class Freshness:
         return list(_VIEWS_OF[said.writer]) if ended else []
 
     def stored(self, writer: str, rows: Iterable[WriterData]) -> bool:
-        """What the writer's hash holds. Returns whether Redis has just been found to have lost something."""
+        """Takes the writer's hash as it is stored. Returns whether Redis has just been found to have lost something."""
         held = {row.partition: row for row in rows if row.writer == writer}
         for partition, row in held.items():
             self._heard[writer].setdefault(partition, row)

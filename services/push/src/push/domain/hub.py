@@ -1,4 +1,4 @@
-"""Who listens to what: clients subscribe to topics, topics open channels, channels feed mirrors, mirrors feed clients.
+"""Subscriptions: clients subscribe to topics, topics open channels, channels feed mirrors, mirrors feed clients.
 
 Each method takes an event and returns what is to be done about it at Redis; ``redis_feed.py`` does it and reports back.
 A channel is opened with its first subscriber and closed with its last.

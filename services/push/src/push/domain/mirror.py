@@ -133,7 +133,7 @@ class Mirror:
 
 
 def _changes(old: Mapping[str, Row], new: Mapping[str, Row]) -> list[Row]:
-    """What turns ``old`` into ``new``, without stamps: when a row that was read passed here says nothing."""
+    """Rows that turn ``old`` into ``new``, without stamps: when a row that was read passed here says nothing."""
     gone = [Row(key, None, StampsNs()) for key in old if key not in new]
     return gone + [
         Row(key, row.data, StampsNs()) for key, row in new.items() if key not in old or old[key].data != row.data

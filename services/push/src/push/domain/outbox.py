@@ -1,4 +1,4 @@
-"""What one client has yet to be told. It never holds more than the newest row of each key, or a bounded queue.
+"""Rows that one client has yet to be told. It never holds more than the newest row of each key, or a bounded queue.
 
 A topic's messages are numbered per client: each snapshot and each delta takes the next ``seq`` and names the one before
 it, so that a browser that missed anything sees it and asks for the topic again.

@@ -1,4 +1,4 @@
-"""What clients of one address may have of push together, so that no one of them takes what is everybody's."""
+"""Shares of push among clients by address, so that no one of them takes what is everybody's."""
 
 from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_address

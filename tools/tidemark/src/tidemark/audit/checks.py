@@ -105,7 +105,7 @@ class CopyCheck:
             self._done.add(key)
 
     def result(self) -> Comparison:
-        """What remains waiting now is a difference."""
+        """Result, in which everything that still waits is a difference."""
         findings = Findings(self._findings.count, list(self._findings.examples))
         findings.extend(f"{key}: {why}" for key, why in sorted(self._waiting.items()))
         return Comparison(self.name, len(self._done) + len(self._wrong), findings)
@@ -137,7 +137,7 @@ class ExecutionCheck(CopyCheck):
 
 
 def ledger_itself(fold: LedgerFold) -> list[Comparison]:
-    """What must hold inside the ledger, whatever anybody else says."""
+    """Invariants inside the ledger, whatever anybody else says."""
     sums = Findings()
     sums.extend(f"{asset}: all postings sum to {total}" for asset, total in fold.total.items() if total)
     return [
@@ -256,7 +256,7 @@ class Fills:
                 yield from self._not_by_hand(command_id, postings)
 
     def _unbooked(self, key: ExecutionKey, row: ExecutionRow, place: str) -> Iterator[str]:
-        """What of a report is not in the ledger, or otherwise."""
+        """Parts of a report that are not in the ledger, or otherwise."""
         if place in self._breaks.opened:
             return
         execution_id = key[1]
@@ -281,7 +281,7 @@ class Fills:
                 )
 
     def _not_by_hand(self, command_id: str, postings: Sequence[Posted]) -> Iterator[str]:
-        """What of a resolution is booked otherwise than its break says."""
+        """Parts of a resolution that are booked otherwise than its break says."""
         resolution = self._breaks.resolved.get(command_id)
         if resolution is None:
             yield f"command {command_id} booked a fill, and resolved no break"

@@ -67,7 +67,7 @@ async def read_gate_changelog_heads(settings: Settings) -> list[tuple[int, Head]
 
 
 async def read_gate_changelog(settings: Settings) -> Copies:
-    """What the stores would say, from the changelog: where the gate runs on another machine."""
+    """The stores' rows, from the changelog: where the gate runs on another machine."""
     rows: dict[bytes, bytes] = {}
     async for messages in read_committed(settings, [RISK_GATE_CHANGELOG]):
         for message in messages:

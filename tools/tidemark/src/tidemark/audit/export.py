@@ -12,12 +12,12 @@ from common.ledger.chain import ChainVerifier, Fault, Link
 from tidemark.console import CommandError
 
 PLACE: Final = ("partition", "offset", "timestamp_ms", "key")
-"""What ``tidemark read`` adds to each entry."""
+"""Fields that ``tidemark read`` adds to each entry."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def canonical(entry: dict[str, Any]) -> bytes:
-    """What the chain hashes: the fields in the contract's order, compact, UTF-8; whatever else there is comes last."""
+    """Bytes that the chain hashes: the fields in the contract's order, compact, UTF-8; any others come last."""
     ordered = _ordered(entry, LedgerEntry.model_fields)
     postings = ordered.get("postings")
     if isinstance(postings, list):

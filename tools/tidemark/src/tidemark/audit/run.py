@@ -78,7 +78,7 @@ class Folds:
         self.fills = Fills(self.executions, self.ledger, self.breaks)
 
     def require(self) -> None:
-        """What the log holds by now must be complete in the end; what comes later need not be."""
+        """Requires that all the log holds by now is complete in the end; what comes later need not be."""
         self.intents.require()
         self.commands.require()
         self.fills.require()
@@ -132,7 +132,7 @@ class Folds:
             self.commands.answer(place, f"{body.account_id}.{body.command_id}")
 
     def _sum(self, message: Message, body: Any) -> None:
-        """What a table has a row of; PostgreSQL has no place for NUL in a text, so such a record has none."""
+        """Adds a record that a table has a row of; PostgreSQL has no NUL in a text, so such a record has none."""
         if b"\\u0000" in (message.value or b""):
             return
         if isinstance(body, LedgerEntry):
@@ -150,7 +150,7 @@ class Folds:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the audit found."""
+    """Result of the audit."""
 
     comparisons: list[Comparison]
     records: int

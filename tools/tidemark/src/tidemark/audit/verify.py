@@ -26,7 +26,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ChainReport:
-    """What the verification found."""
+    """Result of the verification."""
 
     entries: int
     heads: Mapping[int, Head]

@@ -1,4 +1,4 @@
-"""What looks on during a storm: the committed log, the views in Redis, the rows in PostgreSQL, a client of push."""
+"""Observers of a storm: the committed log, the views in Redis, the rows in PostgreSQL, a client of push."""
 
 import asyncio
 import contextlib

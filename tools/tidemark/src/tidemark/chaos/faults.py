@@ -24,7 +24,7 @@ class Fault(ABC):
     """One fault, to be struck once. ``service`` is whom the recovery table names."""
 
     kind: str
-    """What ``--only`` names, and the recovery table unless ``title`` says more."""
+    """Name for ``--only``, and for the recovery table unless ``title`` says more."""
     expected_s: ClassVar[float]
     """How long it takes with its recovery, roughly: no fault is begun that will not end in time."""
     must_refuse: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""What must hold of the committed log at any moment, checked record by record while the storm goes on.
+"""Invariants of the committed log at any moment, checked record by record while the storm goes on.
 
 It shares no code with the gate or with the order lifecycle: a fold of its own sees what a consumer of the log sees.
 """

@@ -103,7 +103,7 @@ class Incident:
     duplicates: int = 0
     lost: int = 0
     trouble: str = ""
-    """What went otherwise than it should: a failpoint that was never passed, a recovery that did not come."""
+    """Deviation from what should have happened: a failpoint that was never passed, a recovery that did not come."""
 
     @property
     def recovery_s(self) -> float | None:

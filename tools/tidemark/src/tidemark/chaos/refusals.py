@@ -1,4 +1,4 @@
-"""What must refuse: whether it does, says why, writes nothing meanwhile, and goes on by the hand that it names."""
+"""Refusals in a storm: who must refuse does, says why, writes nothing meanwhile, and goes on by the hand it names."""
 
 import asyncio
 import re

@@ -98,7 +98,7 @@ class Scene:
         return replace(spec, argv=(*self.host.inside(), *spec.argv), env={**spec.env, **env}, host=self.host.there)
 
     async def lanes_of(self, worker: str) -> set[Lane]:
-        """What stands still while this worker does: of the gate's workers, the partitions it serves now."""
+        """Lanes that stand still while this worker does: of the gate's workers, the partitions it serves now."""
         if worker.startswith(FIRST):
             return {Lane(FIRST, number) for number in await self._served(worker)}
         if worker == "push":
@@ -107,7 +107,7 @@ class Scene:
         return lanes | {Lane("postgres")} if worker == "orders" else lanes  # the projection lives in orders
 
     async def ready_page(self, worker: str) -> dict[str, Any]:
-        """What the worker says of itself, ready or not; empty where it does not answer."""
+        """The worker's own ready page, ready or not; empty where it does not answer."""
         url = f"{self.fleet.spec(worker).url}/health/ready"
         try:
             async with httpx.AsyncClient(timeout=HEALTH_TIMEOUT_S) as client:

@@ -221,7 +221,7 @@ def _needed(data_dir: Path | None) -> Path:
 
 
 async def _said(state: StateDir, named: StageName) -> dict[str, Any]:
-    """What the worker of the running fleet says of each partition; empty where none answers."""
+    """Words of the running fleet's worker on each partition; empty where none answers."""
     record = state.running()
     app, name = named.full.split(".")
     if record is None or app not in record.services:
@@ -246,7 +246,7 @@ def said_of_partitions(page: Any, check: str) -> dict[str, Any]:
 
 
 def in_words(worker: Any) -> str:
-    """What the worker says of a partition, in one line."""
+    """The worker's words on a partition, in one line."""
     if not isinstance(worker, dict):
         return str(worker)
     given_up = f"given up: {worker['given_up']}" if worker.get("given_up") else ""

@@ -1,4 +1,4 @@
-"""What the client accounts do, and when: a pure function of a seed.
+"""Actions of the client accounts, and their times: a pure function of a seed.
 
 Actions arrive as a Poisson process. A price is a distance from the market, in ticks; it becomes a number only when the
 action is sent, from the quote of that moment.

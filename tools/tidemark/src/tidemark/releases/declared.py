@@ -1,4 +1,4 @@
-"""What each service of this checkout reads and writes: from the services' own declarations and the topic table."""
+"""Reads and writes of each service of this checkout: from the services' own declarations and the topic table."""
 
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,7 +40,7 @@ READS_VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
     "push": (*(name for name, _, _ in VIEWS), *VIEW_CONTRACTS.values()),
     "auditor": ("view-envelope", "view-account"),
 }
-"""What is read of Redis, by contract; orders and fills are read by the auditor as messages, too."""
+"""Views that are read from Redis, by contract; the auditor reads orders and fills as messages, too."""
 
 
 def apps() -> Mapping[str, TidemarkApp]:

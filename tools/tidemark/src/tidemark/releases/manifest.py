@@ -1,4 +1,4 @@
-"""What one release of one service reads and writes, as the file that stays of it: ``services/<name>/releases``.
+"""Reads and writes of one release of one service, as the file that stays of it: ``services/<name>/releases``.
 
 A contract is named as its file in ``libs/common/schemas``: a message, a view, a binary layout, the rows of a stage's
 tables (``rows-…``), tables in PostgreSQL (``columns-…``) or a stage's snapshot (``snapshot-…``). A file is named with
@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 from common.contracts.schemas import DIRECTORY
 
 ROOT: Final = Path(__file__).parents[5]
-"""Of the repository; releases are made in a checkout."""
+"""Root of the repository; releases are made in a checkout."""
 FOLDER: Final = "releases"
 
 

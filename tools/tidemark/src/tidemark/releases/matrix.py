@@ -19,7 +19,7 @@ Document = Mapping[str, Any]
 
 
 def unread(writer: Manifest, reader: Manifest) -> Iterator[str]:
-    """What the one writes and the other is there to read, but cannot. State of the same service is another matter."""
+    """Messages of the writer that the reader is there to read, but cannot. Its own state is another matter."""
     for name, version in writer.writes.items():
         if writer.service == reader.service and name.startswith(STATE):
             continue
@@ -43,7 +43,7 @@ def misfits(coming: Iterable[Manifest], staying: Iterable[Manifest]) -> tuple[st
 
 
 def changes(released: Manifest, now: Manifest) -> tuple[str, ...]:
-    """What is not as it was released under the same version."""
+    """Differences from the release of the same version."""
     found = [
         f"{verb} {name} {_said(after.get(name))}, was {_said(before.get(name))}"
         for verb, before, after in (("reads", released.reads, now.reads), ("writes", released.writes, now.writes))

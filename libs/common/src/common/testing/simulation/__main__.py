@@ -63,7 +63,7 @@ def table(seeds: Sequence[int], only: str | None = None) -> int:
 
 
 def quiet() -> None:
-    """What the runtime says in a history is not said; killed tasks leave errors that nobody fetches."""
+    """Silences the runtime's log lines in a history; killed tasks leave errors that nobody fetches."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 

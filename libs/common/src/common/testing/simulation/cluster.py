@@ -42,7 +42,7 @@ class Seat:
         self._generation = 0
 
     def tell(self, generation: int, partitions: frozenset[int], workers: frozenset[str]) -> None:
-        """What arrives late, after a newer generation, no longer counts."""
+        """Takes the assignment over; one that arrives late, after a newer generation, no longer counts."""
         if generation > self._generation:
             self._generation = generation
             self._queue.put_nowait(Assignment(partitions, frozenset(range(PARTITIONS)) - partitions, workers))
@@ -169,7 +169,7 @@ class Worker:
 
 
 def _told(workers: Sequence[Worker]) -> frozenset[str]:
-    """Who is there, as members hear it. Only where they keep standbys: elsewhere they wait for owners that are gone."""
+    """Members as they hear of each other, where they keep standbys: elsewhere they wait for owners that are gone."""
     return frozenset(worker.name for worker in workers if worker.keeps_standbys)
 
 
@@ -302,7 +302,7 @@ class Cluster:
             harms.heal([store for store in stores if store.refuses], len(self.workers))
 
     def operate(self, kind: str, target: int) -> None:
-        """What an operator does to a topic, by mistake. A partition that it hits may be refused from then on."""
+        """Makes an operator's mistake with a topic. A partition that it hits may be refused from then on."""
         partition, broker = target % PARTITIONS, self.broker
         changelog, source = Partition(CHANGELOG.name, partition), Partition(INPUTS[target % 2].name, partition)
         match kind:
@@ -319,7 +319,7 @@ class Cluster:
         self.struck |= set(range(PARTITIONS)) if kind.startswith("recreate") else {partition}
 
     def state_of(self, partition: int) -> str:
-        """What the partition's owner says of it."""
+        """State of the partition by its owner's word."""
         owner = self.group.assigned.get(partition)
         task = owner.runner.tasks.get(partition) if owner and owner.runner else None
         return task.progress.state if task else "away"

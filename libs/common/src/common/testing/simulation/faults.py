@@ -194,7 +194,7 @@ def changelog_position_too_far() -> AbstractContextManager[None]:
 
 
 def overlay_kept_after_abort() -> AbstractContextManager[None]:
-    """What a failed batch wrote is still there for the next one."""
+    """Fault: the writes of a failed batch are still there for the next one."""
     return replaced(overlay.OverlayTable, "discard", lambda _self: None)
 
 
@@ -393,5 +393,5 @@ MODES_OF: Final[dict[str, tuple[str, ...]]] = {
     **{_name(fault): ("strangers",) for fault in STRANGERS},
     **{_name(fault): ("disk",) for fault in DISK},
 }
-"""Where each fault must be found: with a producer per task, one per process, workers of both kinds, with one per
-process in a race for the partitions, in a race with laggards, or where workers keep standbys."""
+"""Modes in which each fault must be found: with a producer per task, one per process, workers of both kinds, with one
+per process in a race for the partitions, in a race with laggards, or where workers keep standbys."""

@@ -1,4 +1,4 @@
-"""What happens to a worker's store of one partition: blocks that cannot be read, rows that are none, full disks.
+"""Harms to a worker's store of one partition: blocks that cannot be read, rows that are none, full disks.
 
 The store is to be made anew or the partition given to another worker, no partition beside it may notice, and none is
 refused.
@@ -46,6 +46,6 @@ def strike(store: MemoryStore, kind: str, rng: random.Random) -> None:
 
 
 def heal(sick: Sequence[MemoryStore], workers: int) -> None:
-    """Of the stores of one partition that refuse; one goes on refusing if there is a worker whose store does not."""
+    """Heals the stores of one partition that refuse; one goes on refusing if there is a worker whose store does not."""
     for store in sick if len(sick) == workers else sick[1:]:
         store.refuses = None

@@ -25,7 +25,7 @@ CALM_S: Final = 900.0
 TRANSACTION_TIMEOUT_S: Final = 30.0
 WATCH_S: Final = 2.0
 SLOW_PROBABILITIES: Final = (0.02, 0.02, 0.2)
-"""Of a request, per history: races need steps that overlap."""
+"""Probability that a request is slow, per history: races need steps that overlap."""
 MESSAGES: Final = (20, 80)
 EVENTS: Final = (4, 24)
 POISON_PROBABILITY: Final = 0.04
@@ -56,10 +56,10 @@ LAGGARD_KINDS: Final = (*["contend"] * 3, "rebalance", *["compact"] * 4)
 LAG_S: Final = (0.2, 0.6)
 OPERATOR: Final = "operator"
 OPERATOR_KINDS: Final = tuple(kind for kind in KINDS if kind != "forget marker")
-"""Who writes a forgotten marker again is whoever serves the partition next: of one that is refused that is nobody. Nor
-does anybody write a stranger's again."""
+"""Lost markers are left out: whoever serves the partition next writes them again; of one that is refused that is
+nobody. Nor does anybody write a stranger's again."""
 OPERATIONS: Final = ("trim changelog", "truncate changelog", "recreate changelog", "trim input", "recreate input")
-"""What an operator does by mistake: once or twice in a history of that mode, which is to be refused or harmless."""
+"""Mistakes of an operator: one or two in a history of that mode, which are to be refused or harmless."""
 DISKS: Final = ("new disk", "new disk", "kill", "start", "start", "rebalance")
 STRANGERS: Final = "strangers"
 STRANGER_KINDS: Final = (*OPERATOR_KINDS, *["stranger writes"] * 6, *["stranger joins"] * 3, "stranger leaves")
@@ -135,7 +135,7 @@ def _messages(rng: random.Random, count: tuple[int, int]) -> Iterator[tuple[floa
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a history came to."""
+    """Result of a history."""
 
     plan: Plan
     wrong: tuple[Wrong, ...]

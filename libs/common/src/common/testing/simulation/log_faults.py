@@ -115,7 +115,7 @@ def empty_changelog_is_a_beginning() -> AbstractContextManager[None]:
 
 
 def outputs_are_not_continued() -> AbstractContextManager[None]:
-    """What is written is not held to what the output ends with."""
+    """Fault: outputs are not held to the end of their topic."""
     return replaced(work, "continues", _nothing)
 
 

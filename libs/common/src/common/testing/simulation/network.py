@@ -1,4 +1,4 @@
-"""What lies between a process and the broker: delay, loss of a request or of its answer, a broker that is away.
+"""The network between a process and the broker: delay, loss of a request or of its answer, a broker that is away.
 
 ``ProcessLog`` gives one process its ``log.Log``. As the real client does, it sends a produce request again with the
 same sequence number when no answer came, and the broker drops the repetition; a commit whose answer is lost is

@@ -47,7 +47,7 @@ def claims_before_the_owner_row_dropped() -> AbstractContextManager[None]:
 
 
 def no_look_back() -> AbstractContextManager[None]:
-    """Who claimed between the first look and the taker's own claim is not shut out."""
+    """Fault: a claim between the first look and the taker's own claim is not shut out."""
     return replaced(Claims, "writers_since", lambda _self, _me: [])
 
 

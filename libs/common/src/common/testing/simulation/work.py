@@ -124,7 +124,7 @@ def fold(log: MemoryLog, partition: int) -> dict[bytes, bytes]:
 
 
 def check_ledger(log: MemoryLog, partition: int) -> Iterator[Wrong]:
-    """What must hold at any moment: conservation, no gap or repeat in a sequence, no message answered twice."""
+    """Invariants at any moment: conservation, no gap or repeat in a sequence, no message answered twice."""
     sequences: dict[bytes, int] = {}
     answered: set[tuple[str, int]] = set()
     order = 0
@@ -149,7 +149,7 @@ def check_ledger(log: MemoryLog, partition: int) -> Iterator[Wrong]:
 
 
 def check_end(log: MemoryLog, partition: int, store: MemoryStore | None) -> Iterator[Wrong]:
-    """What must hold once all input is handled: everything answered, equal to one sequential run, store = log."""
+    """Invariants once all input is handled: everything answered, equal to one sequential run, store = log."""
     answered, reference = [], MemoryStore()
     tables = TaskTables(partition)
     for table in TABLES:
