@@ -4,7 +4,8 @@ A kernel says of what it denies which check it fails. What the check compared is
 that intent, and repeats of an id are answered from what was answered before.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -18,7 +19,7 @@ from streams.model.message import Message
 from streams.model.tables import Table, Tables
 
 from risk.booking import last_link
-from risk.domain.account import AccountRow, PositionRow
+from risk.domain.account import NO_POSITION, AccountRow, PositionRow
 from risk.domain.answer_kernel import LINK_CHARS, TEXTS, write_links
 from risk.domain.chain import ChainRow, link_all
 from risk.domain.gate import account_fields, denial_of, order_fields
@@ -44,6 +45,7 @@ from risk.tables import CHAIN_KEY
 from risk.wire import decode_intent, encode_mark
 
 EVERY: Final = slice(None)
+NO_PRICES: Final[Mapping[str, bytes]] = {}
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -59,53 +61,58 @@ class _Accounts:
 
     def __init__(self, keys: Sequence[bytes], table: Table) -> None:
         self.keys, self.of = _numbered(keys)
-        self.rows: list[AccountRow | None] = table.get_many(self.keys)
+        self._rows: list[AccountRow | None] = table.get_many(self.keys)
+        self.buy_prices = [NO_PRICES if row is None else row.buy_prices for row in self._rows]
         self._table = table
-        self.columns = np.array(
-            [(*astuple(account_fields(row)), 0 if row is None else row.seq) for row in self.rows], ACCOUNT
-        )
+        self._seqs = [0 if row is None else row.seq for row in self._rows]
+        self.columns = np.array([astuple(account_fields(row)) + (0,) for row in self._rows], ACCOUNT)
+        self.columns["seq"] = self._seqs
 
     def keep(self, buy_prices: Mapping[int, Mapping[str, bytes]]) -> None:
         """Writes those that have new entries; ``buy_prices`` are the changed ones, by the number of the account."""
-        put = self._table.put
-        moved = self.columns[["reserved_cash_e4", "seq", "pending_cash_e4"]].tolist()
-        columns = zip(self.keys, self.rows, moved, strict=True)
-        for number, (key, row, (reserved_cash_e4, seq, pending_cash_e4)) in enumerate(columns):
-            if row is not None and seq != row.seq:
-                changed = buy_prices.get(number)
-                prices = row.buy_prices if changed is None else with_symbols(row.buy_prices, changed)
-                put(key, AccountRow(row.status, row.cash_e4, reserved_cash_e4, seq, pending_cash_e4, prices))
+        moved = np.flatnonzero(self.columns["seq"] != self._seqs)
+        columns = (self.columns[name][moved].tolist() for name in ("reserved_cash_e4", "seq", "pending_cash_e4"))
+        written: dict[bytes, AccountRow] = {}
+        for number, reserved_cash_e4, seq, pending_cash_e4 in zip(moved.tolist(), *columns, strict=True):
+            row, prices = self._rows[number], self.buy_prices[number]
+            assert row is not None, "nothing is accepted of an account that is not there"
+            if (changed := buy_prices.get(number)) is not None:
+                prices = with_symbols(prices, changed)
+            written[self.keys[number]] = AccountRow(
+                row.status, row.cash_e4, reserved_cash_e4, seq, pending_cash_e4, prices
+            )
+        self._table.put_many(written)
 
 
 class _Positions:
     """The positions of a run's accounts in its symbols, held or not, in columns, with the prices of open orders."""
 
-    def __init__(self, accounts: _Accounts, markets: "_Markets", sells: Array, table: Table) -> None:
+    def __init__(self, accounts: _Accounts, markets: "_Markets", intents: Intents, table: Table) -> None:
         pairs, self.of = np.unique(accounts.of * len(markets.symbols) + markets.of, return_inverse=True)
-        self._accounts = (pairs // len(markets.symbols)).tolist()
-        named = [markets.symbols[number] for number in (pairs % len(markets.symbols)).tolist()]
-        self._symbols = [symbol.decode() for symbol in named]
-        keys = [b"%b/%b" % (accounts.keys[at], symbol) for at, symbol in zip(self._accounts, named, strict=True)]
-        self._keys = keys
-        self._rows: list[PositionRow | None] = table.get_many(keys)
+        some = np.empty(len(pairs), np.int64)
+        some[self.of] = np.arange(len(self.of))
+        owners, numbers = np.divmod(pairs, len(markets.symbols))
+        self._accounts: list[int] = owners.tolist()
+        self._symbols = list(map([symbol.decode() for symbol in markets.symbols].__getitem__, numbers.tolist()))
+        self._keys = intents.position_keys(some)
         self._table = table
-        self.columns = np.zeros(len(keys), POSITION)
-        self.columns["qty"] = [0 if row is None else row.qty for row in self._rows]
-        self.columns["reserved_qty"] = [0 if row is None else row.reserved_qty for row in self._rows]
-        self._read_prices(accounts, sells)
-
-    def _read_prices(self, accounts: _Accounts, sells: Array) -> None:
-        """Lays out the levels, with room for a new one for each intent."""
-        prices = [b""] * (2 * len(self._keys))
-        rows = [accounts.rows[number] for number in self._accounts]
-        prices[::2] = [
-            b"" if row is None else row.buy_prices.get(symbol, b"")
-            for row, symbol in zip(rows, self._symbols, strict=True)
+        rows = [NO_POSITION if row is None else row for row in table.get_many(self._keys)]
+        self.columns = np.zeros(len(rows), POSITION)
+        self.columns["qty"] = [row.qty for row in rows]
+        self.columns["reserved_qty"] = [row.reserved_qty for row in rows]
+        buys = [
+            accounts.buy_prices[account].get(symbol, b"")
+            for account, symbol in zip(self._accounts, self._symbols, strict=True)
         ]
-        prices[1::2] = [b"" if row is None else row.sell_prices for row in self._rows]
+        self._read_prices(buys, [row.sell_prices for row in rows], intents.rows["sell"])
+
+    def _read_prices(self, buys: Sequence[bytes], sells: Sequence[bytes], sold: Array) -> None:
+        """Lays out the levels, with room for a new one for each intent."""
+        prices = [b""] * (2 * len(buys))
+        prices[::2], prices[1::2] = buys, sells
         self.sides = np.zeros(len(prices), SIDE)
         used = np.fromiter(map(len, prices), np.int64, len(prices)) // LEVEL.itemsize
-        room = np.minimum(used + np.bincount(2 * self.of + sells, minlength=len(prices)), LEVELS_MAX)
+        room = np.minimum(used + np.bincount(2 * self.of + sold, minlength=len(prices)), LEVELS_MAX)
         self.sides["used"] = used
         self.sides["begin"] = begin = np.cumsum(room) - room
         self.levels = np.empty(int(room.sum()), LEVEL)
@@ -117,20 +124,22 @@ class _Positions:
 
     def keep(self) -> dict[int, dict[str, bytes]]:
         """Writes those of which more is reserved. Returns the changed prices of BUY orders, by account."""
-        put = self._table.put
-        whole, held = self.levels.tobytes(), self.columns[["qty", "reserved_qty"]].tolist()
-        changed = np.flatnonzero(self.sides["changed"])
-        begins = self.sides["begin"][changed] * LEVEL.itemsize
-        ends = begins + self.sides["used"][changed] * LEVEL.itemsize
-        buys: dict[int, dict[str, bytes]] = {}
-        for side, begin, end in zip(changed.tolist(), begins.tolist(), ends.tolist(), strict=True):
-            number = side >> 1
-            if side & 1:
-                qty, reserved_qty = held[number]
-                put(self._keys[number], PositionRow(qty, reserved_qty, whole[begin:end]))
-            else:
-                buys.setdefault(self._accounts[number], {})[self._symbols[number]] = whole[begin:end]
+        whole, changed = self.levels.tobytes(), self.sides["changed"] != 0
+        sold = np.flatnonzero(changed[1::2])
+        columns = (self.columns[name][sold].tolist() for name in ("qty", "reserved_qty"))
+        rows = map(PositionRow, *columns, self._prices(whole, 2 * sold + 1))
+        self._table.put_many(dict(zip(map(self._keys.__getitem__, sold.tolist()), rows, strict=True)))
+        bought = np.flatnonzero(changed[::2])
+        buys: defaultdict[int, dict[str, bytes]] = defaultdict(dict)
+        for number, prices in zip(bought.tolist(), self._prices(whole, 2 * bought), strict=True):
+            buys[self._accounts[number]][self._symbols[number]] = prices
         return buys
+
+    def _prices(self, levels: bytes, sides: Array) -> Iterator[bytes]:
+        """What is written of each of the sides."""
+        begins = self.sides["begin"][sides] * LEVEL.itemsize
+        ends = begins + self.sides["used"][sides] * LEVEL.itemsize
+        return map(levels.__getitem__, map(slice, begins.tolist(), ends.tolist()))
 
 
 class _Markets:
@@ -164,7 +173,7 @@ def answer_run(
     answered = _answered(intents.row_keys, tables)
     accounts = _Accounts(keys, tables.changelogged("accounts"))
     markets = _Markets(intents.symbols, tables, reader)
-    positions = _Positions(accounts, markets, intents.rows["sell"], tables.changelogged("positions"))
+    positions = _Positions(accounts, markets, intents, tables.changelogged("positions"))
     last = last_link(tables, partition)
     run = np.array([(now_ns, partition, last.seq)], RUN)
     offsets = np.array([message.offset for message in messages], np.int64)
@@ -238,8 +247,8 @@ def _keep_orders(decided: Decided, intents: Intents, tables: Tables) -> None:
     ends = decided.orders["row_end"]
     begins = np.concatenate(([0], ends[:-1]))
     whole = decided.rows[: ends[-1]].tobytes()
-    rows = [whole[begin:end] for begin, end in zip(begins[which].tolist(), ends[which].tolist(), strict=True)]
-    keys = [intents.row_keys[at] for at in which.tolist()]
+    rows = map(whole.__getitem__, map(slice, begins[which].tolist(), ends[which].tolist()))
+    keys = map(intents.row_keys.__getitem__, which.tolist())
     tables.changelogged("orders").put_encoded(dict(zip(keys, rows, strict=True)))
 
 
