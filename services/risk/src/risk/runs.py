@@ -6,6 +6,7 @@ that intent, and repeats of an id are answered from what was answered before.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +19,7 @@ from streams.model.blocks import Answers
 from streams.model.message import Message
 from streams.model.tables import Table, Tables
 
+from risk import metrics
 from risk.booking import last_link
 from risk.domain.account import NO_POSITION, AccountRow, PositionRow
 from risk.domain.answer_kernel import LINK_CHARS, TEXTS, write_links
@@ -65,8 +67,11 @@ class _Accounts:
         self.buy_prices = [NO_PRICES if row is None else row.buy_prices for row in self._rows]
         self._table = table
         self._seqs = [0 if row is None else row.seq for row in self._rows]
-        self.columns = np.array([astuple(account_fields(row)) + (0,) for row in self._rows], ACCOUNT)
+        self.columns = np.zeros(len(self._rows), ACCOUNT)
         self.columns["seq"] = self._seqs
+        fields = list(map(account_fields, self._rows))
+        for name in AccountFields.__struct_fields__:
+            self.columns[name] = list(map(attrgetter(name), fields))
 
     def keep(self, buy_prices: Mapping[int, Mapping[str, bytes]]) -> None:
         """Writes those that have new entries; ``buy_prices`` are the changed ones, by the number of the account."""
@@ -100,10 +105,8 @@ class _Positions:
         self.columns = np.zeros(len(rows), POSITION)
         self.columns["qty"] = [row.qty for row in rows]
         self.columns["reserved_qty"] = [row.reserved_qty for row in rows]
-        buys = [
-            accounts.buy_prices[account].get(symbol, b"")
-            for account, symbol in zip(self._accounts, self._symbols, strict=True)
-        ]
+        prices = map(accounts.buy_prices.__getitem__, self._accounts)
+        buys = [each.get(symbol, b"") for each, symbol in zip(prices, self._symbols, strict=True)]
         self._read_prices(buys, [row.sell_prices for row in rows], intents.rows["sell"])
 
     def _read_prices(self, buys: Sequence[bytes], sells: Sequence[bytes], sold: Array) -> None:
@@ -170,7 +173,8 @@ def answer_run(
 ) -> Answers:
     """One answer for each message; all of them are plain intents."""
     keys, partition = [message.key or b"" for message in messages], tables.partition
-    answered = _answered(intents.row_keys, tables)
+    by_slot = np.argsort(intents.slots, kind="stable")
+    answered = _answered(intents.row_keys, by_slot, tables)
     accounts = _Accounts(keys, tables.changelogged("accounts"))
     markets = _Markets(intents.symbols, tables, reader)
     positions = _Positions(accounts, markets, intents, tables.changelogged("positions"))
@@ -185,23 +189,24 @@ def answer_run(
         )
     )  # fmt: skip
     accounts.keep(positions.keep())
-    _keep_orders(decided, intents, tables)
+    _keep_orders(decided, intents.row_keys, by_slot, tables)
 
     def deny_or_repeat(
         index: int, failed: int, account_seq: int, account: tuple[Any, ...], position: tuple[Any, ...]
     ) -> bytes:
-        message = messages[index]
+        message, row_key = messages[index], intents.row_keys[index]
         intent = decode_intent(message.value)
         if failed == ANSWERED:
-            seen: Any = tables.changelogged("orders").get(intents.row_keys[index])
+            seen: Any = tables.changelogged("orders").get(row_key)
             return on_repeat(message, intent, seen, account_seq, now_ns)
         symbol = markets.listed[markets.of[index]]
         *fields, _ = account  # behind them stands ``seq``
         stood = AccountFields(*fields), PositionFields(*position)
         case = Case(order_fields(intent), *stood, symbol.fields, symbol.limits, now_ns)
         denial = denial_of(decider.chain, failed, case)
-        return deny(message, intent, tables, denial, symbol.market, account_seq, now_ns)
+        return deny(message, intent, row_key, tables, denial, symbol.market, account_seq, now_ns)
 
+    _count_denials(decided, decider)
     accepted = decided.orders["accepted"]
     which, others = np.flatnonzero(accepted), np.flatnonzero(~accepted)
     stood = (decided.orders["failed"], decided.orders["account_seq"], decided.accounts, decided.positions)
@@ -217,12 +222,23 @@ def answer_run(
     )
 
 
-def _answered(row_keys: Sequence[bytes], tables: Tables) -> Array:
-    """Which ids were answered: before the run, or by an earlier intent of it."""
-    rows = tables.changelogged("orders").get_many(row_keys)
+def _count_denials(decided: Decided, decider: Decider) -> None:
+    failed = decided.orders["failed"]
+    checks = decider.chain.checks
+    counted = np.bincount(failed[failed != ANSWERED], minlength=len(checks))
+    for number in np.flatnonzero(counted[: len(checks)]).tolist():
+        metrics.DENIALS.labels(checks[number].name, checks[number].reason).inc(int(counted[number]))
+
+
+def _answered(row_keys: Sequence[bytes], by_slot: Array, tables: Tables) -> Array:
+    """Which ids were answered: before the run, or by an earlier intent of it.
+
+    The store is asked slot by slot, since it finds a key sooner that is near the one before.
+    """
+    rows = tables.changelogged("orders").get_many(list(map(row_keys.__getitem__, by_slot.tolist())))
     answered = np.zeros(len(rows), np.bool_)
     if rows.count(None) < len(rows):
-        answered[:] = [row is not None for row in rows]
+        answered[by_slot] = [row is not None for row in rows]
     if len(set(row_keys)) < len(row_keys):
         seen: set[bytes] = set()
         for at, key in enumerate(row_keys):
@@ -237,18 +253,17 @@ def _accounts_of(intents: Intents, which: Array | slice = EVERY) -> Column:
     return Column(intents.text, rows["begin"] + ACCOUNT_AT, rows["account_end"])
 
 
-def _keep_orders(decided: Decided, intents: Intents, tables: Tables) -> None:
+def _keep_orders(decided: Decided, row_keys: Sequence[bytes], by_slot: Array, tables: Tables) -> None:
     """Writes the rows of the accepted orders.
 
     Slot by slot, since the store sorts what it is given, and has little left to do where most is in order.
     """
-    which = np.flatnonzero(decided.orders["accepted"])
-    which = which[np.argsort(intents.slots[which], kind="stable")]
+    which = by_slot[decided.orders["accepted"][by_slot]]
     ends = decided.orders["row_end"]
     begins = np.concatenate(([0], ends[:-1]))
     whole = decided.rows[: ends[-1]].tobytes()
     rows = map(whole.__getitem__, map(slice, begins[which].tolist(), ends[which].tolist()))
-    keys = map(intents.row_keys.__getitem__, which.tolist())
+    keys = map(row_keys.__getitem__, which.tolist())
     tables.changelogged("orders").put_encoded(dict(zip(keys, rows, strict=True)))
 
 
@@ -261,7 +276,15 @@ def _decisions(decided: Decided, others: Sequence[bytes]) -> Column:
     elsewhere = ~decided.orders["accepted"]
     ends[elsewhere] = length + np.cumsum(lengths)
     begins[elsewhere] = ends[elsewhere] - lengths
-    return Column(np.concatenate((decided.decisions[:length], np.frombuffer(b"".join(others), np.uint8))), begins, ends)
+    return Column(_with_more(decided.decisions, length, np.frombuffer(b"".join(others), np.uint8)), begins, ends)
+
+
+def _with_more(text: Array, length: int, more: Array) -> Array:
+    """``more`` behind the first ``length`` characters; in the same array where it has the room."""
+    if length + more.size > text.size:
+        return np.concatenate((text[:length], more))
+    text[length : length + more.size] = more
+    return text
 
 
 def _linked(decided: Decided, tables: Tables, last: ChainRow) -> Column:
