@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
+from streams.model.framing import is_framed
 from streams.model.topics import CHANGELOG_SCHEMA as CHANGELOG_SCHEMA
 from streams.model.topics import DAY_MS as DAY_MS
 from streams.model.topics import DEFAULT_PARTITIONS, changelog_topic, register_topic
@@ -16,6 +17,7 @@ from streams.model.topics import RAW_SCHEMA as RAW_SCHEMA
 from streams.model.topics import Schema as Schema
 from streams.model.topics import Topic as Topic
 
+from common.avro.codec import AvroFraming
 from common.contracts import breaks, cancels, events, fences, market, reference, ticks
 from common.contracts.span_ids import ids_of
 
@@ -24,11 +26,15 @@ PARTITIONS: Final = DEFAULT_PARTITIONS
 
 def _json(name: str, of: Any, version: int = 1) -> Schema:
     adapter: TypeAdapter[Any] = TypeAdapter(of)
+    framing = AvroFraming(name, version, of)
+
+    def decode(value: bytes) -> Any:
+        return adapter.validate_json(framing.text(value) if is_framed(value) else value)
 
     def encode(value: BaseModel | bytes) -> bytes:
         return value if isinstance(value, bytes) else value.model_dump_json(exclude_none=True).encode()
 
-    return Schema(name, adapter.validate_json, encode, adapter, version, ids_of)
+    return Schema(name, decode, encode, adapter, version, ids_of, framing)
 
 
 def _rows(name: str, dtype: np.dtype[Any]) -> Schema:

@@ -6,16 +6,22 @@ from collections.abc import Mapping
 from streams.kafka.partitioner import partition_of
 from streams.kafka.record_batches import size_alone
 from streams.model.blocks import OutputBlock
+from streams.model.framing import TEXT, Framed, Framing, encoder_of, value_of
 from streams.model.log import Partition, RecordFields, Records
 from streams.model.message import Headers, Output
 from streams.model.topics import Topic
 
 
+def _framed(value: bytes | None, framing: Framing) -> bytes | None:
+    return None if value is None else value_of(value, framing)
+
+
 class _Sink:
     """One output topic."""
 
-    def __init__(self, topic: Topic) -> None:
-        self.encode = topic.schema.encode
+    def __init__(self, topic: Topic, framed: Framed) -> None:
+        self.encode = encoder_of(topic, framed)
+        self.framing = framed.get(topic.name)
         self.partitions = topic.partitions
         self.open: dict[int, list[RecordFields]] = {}
         """Batch that single records are added to, until a block follows."""
@@ -24,7 +30,14 @@ class _Sink:
 class Outbox:
     """Collects the outputs of a batch. A stage writes to the topics it declared and to no other."""
 
-    def __init__(self, stage: str, declared: frozenset[str], sizes_refused: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        stage: str,
+        declared: frozenset[str],
+        sizes_refused: Mapping[str, int] | None = None,
+        framed: Framed = TEXT,
+    ) -> None:
+        self._framed = framed
         self._stage = stage
         self._sizes_refused = sizes_refused
         self._declared = declared
@@ -60,12 +73,15 @@ class Outbox:
         topic, number = block.topic, block.partition
         sink = self._sinks.get(topic.name) or self._open(topic)
         sink.open.pop(number, None)
-        self._collected.append((Partition(topic.name, number), block.records(now_ms, headers)))
+        records: Records = block.records(now_ms, headers)
+        if sink.framing is not None:
+            records = [(key, _framed(value, sink.framing), at, more) for key, value, at, more in records]
+        self._collected.append((Partition(topic.name, number), records))
 
     def _open(self, topic: Topic) -> _Sink:
         if topic.name not in self._declared:
             raise ValueError(f"stage {self._stage} did not declare the output topic {topic.name}")
-        sink = self._sinks[topic.name] = _Sink(topic)
+        sink = self._sinks[topic.name] = _Sink(topic, self._framed)
         return sink
 
     def records(self) -> deque[tuple[Partition, Records]]:

@@ -6,6 +6,8 @@ from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
 
+from streams.model.framing import Framing
+
 DEFAULT_PARTITIONS: Final = 4
 DAY_MS: Final = 86_400_000
 DEAD_LETTER_RETENTION_MS: Final = 30 * DAY_MS
@@ -33,6 +35,8 @@ class Schema:
     """Raised with every change that a reader notices."""
     ids: Callable[[Any], Mapping[str, str]] = _names_nothing
     """Attributes by which the span of a decoded record is found, such as the id of an order."""
+    framing: Framing | None = None
+    """The form of values that name their writer's schema; without one they are read as they are."""
 
 
 def _bytes(value: bytes) -> bytes:
