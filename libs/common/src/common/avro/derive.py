@@ -110,7 +110,8 @@ class _Derivation:
         return document
 
     def _once(self, name: str, document: dict[str, Any]) -> AvroSchema:
-        if self._written.setdefault(name, document) is document:
+        if name not in self._written:
+            self._written[name] = document
             return document
         if self._written[name] != document:
             raise UnderivableError(f"two types are called {name}")
