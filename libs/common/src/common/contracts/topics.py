@@ -5,7 +5,8 @@ the same partition number in each. Partition counts of a running fleet are froze
 """
 
 from collections.abc import Iterable
-from typing import Any, Final
+from functools import partial
+from typing import Annotated, Any, Final, get_args, get_origin
 
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
@@ -19,6 +20,7 @@ from streams.model.topics import Topic as Topic
 
 from common.avro.codec import AvroFraming
 from common.contracts import breaks, cancels, events, fences, market, reference, ticks
+from common.contracts.newer import is_newer
 from common.contracts.span_ids import ids_of
 
 PARTITIONS: Final = DEFAULT_PARTITIONS
@@ -34,7 +36,13 @@ def _json(name: str, of: Any, version: int = 1) -> Schema:
     def encode(value: BaseModel | bytes) -> bytes:
         return value if isinstance(value, bytes) else value.model_dump_json(exclude_none=True).encode()
 
-    return Schema(name, decode, encode, adapter, version, ids_of, framing)
+    fields = {field for member in get_args(_plain(of)) or (of,) for field in member.model_fields}
+    return Schema(name, decode, encode, adapter, version, ids_of, partial(is_newer, adapter, fields), framing)
+
+
+def _plain(of: Any) -> Any:
+    """A class or a union of classes, without what is annotated."""
+    return get_args(of)[0] if get_origin(of) is Annotated else of
 
 
 def _rows(name: str, dtype: np.dtype[Any]) -> Schema:

@@ -18,6 +18,10 @@ def _names_nothing(_body: Any) -> Mapping[str, str]:
     return {}
 
 
+def _never(_value: bytes) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
     """How a record's value is read and written. ``decode`` raises ValueError (or a subclass) for a poison value.
@@ -35,6 +39,8 @@ class Schema:
     """Raised with every change that a reader notices."""
     ids: Callable[[Any], Mapping[str, str]] = _names_nothing
     """Attributes by which the span of a decoded record is found, such as the id of an order."""
+    is_newer: Callable[[bytes], bool] = _never
+    """Whether a value that ``decode`` refuses is sound, and of a newer release: it is not set aside."""
     framing: Framing | None = None
     """The form of values that name their writer's schema; without one they are read as they are."""
 

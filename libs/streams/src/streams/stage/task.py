@@ -13,7 +13,7 @@ from streams.commit.lane import Lane, Session
 from streams.commit.oversize import handled_again
 from streams.commit.transaction import NOTHING_REFUSED, Committed, DeadLetter, Outcome, TaskParts, Work
 from streams.model.declaration import Stage
-from streams.model.errors import LogError, Refused, Retriable, TooLarge
+from streams.model.errors import LogError, Newer, Refused, Retriable, TooLarge
 from streams.model.framing import framed_topics
 from streams.model.log import Log, Partition
 from streams.model.message import Message, View
@@ -322,6 +322,12 @@ class Task:
     def _around(self, work: Work, poison: PoisonError) -> list[Work]:
         """The batch in three: what is before the poison, the poison for itself, what is after it."""
         message = work.batch[poison.index]
+        if message.value is not None and message.topic.schema.is_newer(message.value):
+            if poison.index:
+                cut = (work.batch[: poison.index], work.batch[poison.index :])
+                return [replace(work, batch=batch) for batch in cut]
+            place = f"{Partition(message.topic.name, self.partition)} at {message.offset}"
+            raise Newer(f"a newer release has written {place}: {poison.cause}") from poison
         if self._snapshots:
             # What turns out to be poison has left its traces in bulk state: it costs a reopening.
             self.suspects.add((message.topic.name, message.offset))
