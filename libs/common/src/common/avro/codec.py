@@ -83,7 +83,9 @@ class AvroFraming:
 
     def _load(self) -> "_Codec":
         if self._given is None:
-            file = by_name()[self.file]
+            file = by_name().get(self.file)
+            if file is None:
+                raise ValueError(f"{self.file} is not on file: make schemas")
             self._given = file.schema(), file.id
         self._codec = _Codec(*self._given)
         return self._codec
