@@ -4,15 +4,18 @@ import json
 import types
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import numpy as np
 import pytest
 from common.avro.codec import AvroFraming
 from common.avro.derive import without_texts
 from common.avro.export import derived, export
 from common.avro.on_file import DIRECTORY, FIRST_ID, LAST_ID, by_id, read_index
 from common.avro.registry import Schemas
-from common.contracts.topics import ORDERS_INTENTS, TOPICS
+from common.contracts.market import MARK
+from common.contracts.topics import MD_MARKS, ORDERS_INTENTS, TOPICS
 from common.contracts.values import INT64_MAX
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,6 +25,8 @@ from streams.model.framing import NewerSchema, SchemaUnknown, frame, is_framed, 
 from streams.model.topics import Topic
 
 FRAMED = {topic.name: topic for topic in TOPICS if topic.schema.framing is not None}
+MESSAGES = [name for name, topic in FRAMED.items() if topic.schema.model is not None]
+ROWS = [name for name, topic in FRAMED.items() if topic.schema.model is None]
 
 
 def framing_of(topic: Topic) -> AvroFraming:
@@ -78,7 +83,7 @@ def messages_of(model: type[BaseModel]) -> st.SearchStrategy[Any]:
     return st.builds(model, **{name: values_of(field.annotation, field) for name, field in model.model_fields.items()})
 
 
-@pytest.mark.parametrize("name", FRAMED)
+@pytest.mark.parametrize("name", MESSAGES)
 def test_any_message_when_framed_and_read_then_byte_for_byte_the_json_it_was(name: str) -> None:
     topic, framing = FRAMED[name], framing_of(FRAMED[name])
 
@@ -94,6 +99,58 @@ def test_any_message_when_framed_and_read_then_byte_for_byte_the_json_it_was(nam
         assert len(framed) < len(text)
 
     round_trip()
+
+
+def rows_of(dtype: Any) -> st.SearchStrategy[Any]:
+    """Any row, as a tuple; of a repeated record, those at the end may be zero."""
+    values = []
+    for name in dtype.names:
+        of = dtype[name]
+        if name == "reserved":
+            values.append(st.just(0 if of.shape == () else (0,) * of.shape[0]))
+        elif of.shape:
+            values.append(st.lists(rows_of(of.base), max_size=of.shape[0]).map(partial(padded, of)))
+        elif of.kind == "S":
+            values.append(st.from_regex(r"[A-Z@][A-Z0-9.]{0,15}\Z").map(str.encode))
+        elif of == np.dtype("u1"):
+            values.append(st.sampled_from((0, *b"THPQ")))
+        else:
+            values.append(st.integers(np.iinfo(of).min, np.iinfo(of).max))
+    return st.tuples(*values)
+
+
+def padded(of: Any, rows: list[Any]) -> list[Any]:
+    return [*rows, *[tuple(0 for _ in of.base.names)] * (of.shape[0] - len(rows))]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_any_rows_when_framed_then_a_record_for_each_that_is_the_row_again_byte_for_byte(name: str) -> None:
+    topic, framing = FRAMED[name], framing_of(FRAMED[name])
+    dtype = framing.message
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(values=st.lists(rows_of(dtype), min_size=1, max_size=3))
+    def round_trip(values: list[Any]) -> None:
+        rows = np.array(values, dtype)
+        records = framing.records(b"3", topic.schema.encode(rows))
+        assert [key for key, _ in records] == [row["symbol"] if framing.packed else b"3" for row in rows]
+        assert [framing.text(value) for _, value in records] == [row.tobytes() for row in rows]
+        assert all(topic.schema.decode(value) == row for (_, value), row in zip(records, rows, strict=True))
+
+    round_trip()
+
+
+def test_clock_row_of_the_marks_when_read_as_it_is_then_not_taken_for_framed() -> None:
+    """It has no symbol, so it begins with zeros."""
+    row = np.zeros(1, MARK)
+    row["instrument_id"] = -1
+    value = MD_MARKS.schema.encode(row)
+    assert value[0] == 0
+    assert not is_framed(value)
+    assert MD_MARKS.schema.decode(value) == row
+    ((key, framed),) = framing_of(MD_MARKS).records(b"@3", value)
+    assert key == b"@3"
+    assert MD_MARKS.schema.decode(framed) == row
 
 
 # --- on file ----------------------------------------------------------------------------------------------------------

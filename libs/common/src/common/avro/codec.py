@@ -6,11 +6,12 @@ topic's own schema would write it: fields in their order, absent ones left out.
 """
 
 import io
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import fastavro
 import msgspec
+import numpy as np
 from fastavro.read import SchemaResolutionError
 from fastavro.schema import SchemaParseException
 from streams.model.framing import HEADER_BYTES, NewerSchema, SchemaUnknown, frame, schema_id_of
@@ -18,6 +19,7 @@ from streams.process.settings import Settings
 
 from common.avro.on_file import by_id, by_name
 from common.avro.registry import SCHEMAS, Schemas
+from common.avro.rows import datum_of, row_of
 
 WRITERS_MAX: Final = 1_000
 """Writers' schemas that are kept parsed for a topic."""
@@ -29,14 +31,22 @@ Shape = Callable[[Any], Any]
 class AvroFraming:
     """See ``streams.model.framing.Framing``. Nothing is read from disk before the first framed value.
 
-    ``message``: the class of the values, or a union of classes. Read and written is the schema on file of that name and
-    version, or what ``given`` says: a schema, and the id to write it under.
+    ``message``: the class of the values, or a union of classes, or the layout of rows; ``packed``: as text, rows of several
+    symbols are one value. Read and written is the schema on file of that name and version, or what ``given`` says: a
+    schema, and the id to write it under.
     """
 
     def __init__(
-        self, name: str, version: int, message: Any, schemas: Schemas = SCHEMAS, given: tuple[Any, int] | None = None
+        self,
+        name: str,
+        version: int,
+        message: Any,
+        schemas: Schemas = SCHEMAS,
+        given: tuple[Any, int] | None = None,
+        *,
+        packed: bool = False,
     ) -> None:
-        self.name, self.version, self.message = name, version, message
+        self.name, self.version, self.message, self.packed = name, version, message, packed
         self._schemas = schemas
         self._given = given
         self._codec: _Codec | None = None
@@ -64,18 +74,24 @@ class AvroFraming:
             raise ValueError(f"no record of schema {schema_id}: {error!r}") from error
         if body.tell() != len(value):
             raise ValueError(f"{len(value) - body.tell()} bytes follow the record of schema {schema_id}")
-        return _to_json(codec.shape(datum))
+        return codec.text(datum)
 
     def framed(self, text: bytes) -> bytes:
         """JSON of the topic as this release writes it. Raises ValueError where it is none."""
         codec = self._codec or self._load()
-        datum = _from_json(text)
         body = io.BytesIO()
         try:
-            fastavro.schemaless_writer(body, codec.parsed, codec.branch(datum))
+            fastavro.schemaless_writer(body, codec.parsed, codec.datum(text))
         except (TypeError, AttributeError, OverflowError, KeyError) as error:
             raise ValueError(f"no {self.name}: {error!r}") from error
         return frame(codec.id, body.getvalue())
+
+    def records(self, key: bytes, text: bytes) -> Sequence[tuple[bytes, bytes]]:
+        """JSON is one record. Each row is one, under its symbol where several are packed under another key."""
+        if not isinstance(self.message, np.dtype):
+            return ((key, self.framed(text)),)
+        rows = np.frombuffer(text, self.message)
+        return [(row["symbol"].item() if self.packed else key, self.framed(row.tobytes())) for row in rows]
 
     async def learn(self, schema_id: int, settings: Settings) -> None:
         """Raises SchemaUnknown where neither the cache nor the registry have it."""
@@ -87,7 +103,7 @@ class AvroFraming:
             if file is None:
                 raise ValueError(f"{self.file} is not on file: make schemas")
             self._given = file.schema(), file.id
-        self._codec = _Codec(*self._given)
+        self._codec = _codec_of(self.message, *self._given)
         return self._codec
 
     def _writer(self, schema_id: int) -> Any:
@@ -113,16 +129,27 @@ class AvroFraming:
         return NewerSchema(schema_id, f"says what this release cannot read: {error}")
 
 
-class _Codec:
+class _Codec(NamedTuple):
     """What is made of the reader's schema once."""
 
-    def __init__(self, schema: Any, schema_id: int) -> None:
-        self.id = schema_id
-        self.schema = schema
-        self.parsed = fastavro.parse_schema(schema)
-        named: dict[str, Any] = {}
-        self.shape = _shape_of(schema, named)
-        self.branch = _branches_of(schema)
+    id: int
+    schema: Any
+    parsed: Any
+    text: Callable[[Any], bytes]
+    """A resolved datum → text."""
+    datum: Callable[[bytes], Any]
+    """Text → what fastavro writes. Raises ValueError."""
+
+
+def _codec_of(message: Any, schema: Any, schema_id: int) -> _Codec:
+    parsed = fastavro.parse_schema(schema)
+    if isinstance(message, np.dtype):
+        to_datum, layout = datum_of(message), message
+        return _Codec(schema_id, schema, parsed, row_of(layout), lambda text: to_datum(np.frombuffer(text, layout)[0]))
+    shape, branch = _shape_of(schema, {}), _branches_of(schema)
+    return _Codec(
+        schema_id, schema, parsed, lambda datum: _to_json(shape(datum)), lambda text: branch(_from_json(text))
+    )
 
 
 def records_of(schema: Any) -> set[str]:

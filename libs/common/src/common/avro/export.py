@@ -14,11 +14,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from streams.model.topics import Topic
 
 from common.avro.codec import AvroFraming
 from common.avro.derive import schema_of, without_texts
 from common.avro.on_file import DIRECTORY, FIRST_ID, INDEX, LAST_ID, SchemaFile, read_index, subject_of
+from common.avro.rows import schema_of_rows
 from common.contracts.readings import READINGS
 from common.contracts.topics import TOPICS
 
@@ -31,10 +33,14 @@ def derived(topics: Iterable[Topic] = TOPICS) -> dict[str, tuple[AvroFraming, An
     """Topic → its framing, and the schema that its message class has now."""
     framings = {topic.name: topic.schema.framing for topic in topics}
     return {
-        name: (framing, schema_of(framing.message, READINGS))
-        for name, framing in framings.items()
-        if isinstance(framing, AvroFraming)
+        name: (framing, _schema_of(framing)) for name, framing in framings.items() if isinstance(framing, AvroFraming)
     }
+
+
+def _schema_of(framing: AvroFraming) -> Any:
+    if isinstance(framing.message, np.dtype):
+        return schema_of_rows(framing.name.capitalize(), framing.message)
+    return schema_of(framing.message, READINGS)
 
 
 def text_of(schema: Any) -> str:

@@ -45,8 +45,14 @@ def _plain(of: Any) -> Any:
     return get_args(of)[0] if get_origin(of) is Annotated else of
 
 
-def _rows(name: str, dtype: np.dtype[Any]) -> Schema:
-    return Schema(name, lambda value: market.decode_rows(dtype, value), market.encode_rows)
+def _rows(name: str, dtype: np.dtype[Any], record: str, *, packed: bool = True) -> Schema:
+    """``record``: the name of a row in Avro, where each is a record; ``packed``: as text, several rows are one."""
+    framing = AvroFraming(record, 1, dtype, packed=packed)
+
+    def decode(value: bytes) -> market.Bars:
+        return market.decode_rows(dtype, framing.text(value) if is_framed(value) else value)
+
+    return Schema(name, decode, market.encode_rows, framing=framing)
 
 
 def _bytes(value: bytes) -> bytes:
@@ -70,19 +76,19 @@ REF_INSTRUMENTS: Final = Topic(
     purpose="instruments and their int32 ids",
 )
 MD_BARS: Final = Topic(
-    "md.bars", "partition group", _rows("bars-1", market.BAR), "signals", purpose="closed and restated bars"
+    "md.bars", "partition group", _rows("bars-1", market.BAR, "bar"), "signals", purpose="closed and restated bars"
 )
 MD_MEASURES: Final = Topic(
     "md.measures",
     "partition group",
-    _rows("measured-1", market.MEASURED),
+    _rows("measured-1", market.MEASURED, "measured"),
     "signals",
     purpose="what installed measures say of each bar of md.bars",
 )
 MD_BOOKS: Final = Topic(
     "md.books",
     "partition group",
-    _rows("depths-1", market.DEPTH),
+    _rows("depths-1", market.DEPTH, "depth"),
     "signals",
     retention_ms=DAY_MS,
     purpose="top-10 depth of books that changed, per heartbeat",
@@ -90,7 +96,7 @@ MD_BOOKS: Final = Topic(
 MD_MARKS: Final = Topic(
     "md.marks",
     "symbol, or @partition",
-    _rows("marks-1", market.MARK),
+    _rows("marks-1", market.MARK, "mark", packed=False),
     "signals",
     cleanup="compact",
     retention_ms=-1,

@@ -1,12 +1,12 @@
 """Records of a batch for its output topics: encoded where they are collected, in order for each partition."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from streams.kafka.partitioner import partition_of
 from streams.kafka.record_batches import size_alone
 from streams.model.blocks import OutputBlock
-from streams.model.framing import TEXT, Framed, Framing, encoder_of, value_of
+from streams.model.framing import TEXT, Framed, Framing, is_framed, value_of
 from streams.model.log import Partition, RecordFields, Records
 from streams.model.message import Headers, Output
 from streams.model.topics import Topic
@@ -20,11 +20,17 @@ class _Sink:
     """One output topic."""
 
     def __init__(self, topic: Topic, framed: Framed) -> None:
-        self.encode = encoder_of(topic, framed)
+        self.encode = topic.schema.encode
         self.framing = framed.get(topic.name)
         self.partitions = topic.partitions
         self.open: dict[int, list[RecordFields]] = {}
         """Batch that single records are added to, until a block follows."""
+
+    def records(self, key: bytes, value: bytes | None) -> Sequence[tuple[bytes, bytes | None]]:
+        """Keys and values as they are written."""
+        if self.framing is None or value is None or is_framed(value):
+            return ((key, value),)
+        return self.framing.records(key, value)
 
 
 class Outbox:
@@ -59,9 +65,10 @@ class Outbox:
         if records is None:
             records = sink.open[number] = []
             self._collected.append((Partition(topic.name, number), records))
-        if self._sizes_refused:
-            self._check_size(topic.name, (key, value, now_ms, headers))
-        records.append((key, value, now_ms, headers))
+        for record_key, record_value in sink.records(key, value):
+            if self._sizes_refused:
+                self._check_size(topic.name, (record_key, record_value, now_ms, headers))
+            records.append((record_key, record_value, now_ms, headers))
 
     def _check_size(self, topic: str, record: RecordFields) -> None:
         refused = (self._sizes_refused or {}).get(topic)

@@ -4,13 +4,14 @@ A topic whose schema has a framing is read in both forms, as text or framed. Han
 framed is turned into it where records are read (``streams.state.framed_reader``), so that a value has one meaning.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, Protocol
 
 from streams.process.settings import Settings
 
 MAGIC: Final = b"\0"
 HEADER_BYTES: Final = 5
+NO_ID: Final = bytes(4)
 LogFormat = Literal["json", "avro"]
 
 
@@ -40,6 +41,10 @@ class Framing(Protocol):
         """Text, as the topic's schema writes it, in the framed form. Raises ValueError where it is none."""
         ...
 
+    def records(self, key: bytes, text: bytes) -> Sequence[tuple[bytes, bytes]]:
+        """Keys and framed values of what text under a key becomes: packed rows become a record each."""
+        ...
+
     async def learn(self, schema_id: int, settings: Settings) -> None:
         """Asks where schemas can be had. Raises SchemaUnknown where none has this one, or nobody answers."""
         ...
@@ -63,8 +68,8 @@ def as_written(value: bytes | None) -> bytes | None:
 
 
 def is_framed(value: bytes | None) -> bool:
-    """Whether the value has room for an id behind a zero byte. Text has none: JSON begins with a printable byte."""
-    return value is not None and len(value) > HEADER_BYTES and value[0] == 0
+    """Whether the value begins with a zero byte and an id. JSON begins otherwise, and ids, as rows may not, with 1."""
+    return value is not None and len(value) > HEADER_BYTES and value[0] == 0 and value[1:HEADER_BYTES] != NO_ID
 
 
 def frame(schema_id: int, body: bytes) -> bytes:
@@ -116,4 +121,4 @@ def encoder_of(topic: Described, framed: Framed) -> Encoder:
 
 def value_of(encoded: bytes, framing: Framing) -> bytes:
     """What the schema has encoded, framed unless a writer's own encoder has framed it."""
-    return encoded if encoded[:1] == MAGIC else framing.framed(encoded)
+    return encoded if is_framed(encoded) else framing.framed(encoded)

@@ -81,7 +81,7 @@ class FramedReader:
     async def poll(self, timeout_ms: int) -> Sequence[StoredRecord]:
         if not self._waiting:
             records = await self._reader.poll(timeout_ms)
-            if not [1 for record in records if (value := record.value) and value[0] == 0]:  # every record passes here
+            if not [1 for record in records if (value := record.value) and value[0] == 0]:  # asked of every record
                 return records
             self._waiting = records
         elif (pause_s := self._ask_again_s - time.monotonic()) > 0:
