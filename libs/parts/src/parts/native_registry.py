@@ -1,26 +1,26 @@
 """Apicurio Registry, a schema registry with Confluent's API: one JVM, its schemas in a file of the H2 database."""
 
-import hashlib
-import os
-import shutil
 import tarfile
-import urllib.request
 from pathlib import Path
 from typing import Final
 
 from parts import probes
-from parts.cache import cached, tell
-from parts.errors import PartsError
+from parts.cache import cached
 from parts.java import find_java
+from parts.kafka_jars import Jar, fetch
 from parts.native import HOST, NativePart
 from parts.ports import free_port
 
 VERSION: Final = "3.3.3"
-GROUP: Final = "io/apicurio/apicurio-registry-app"
-ARCHIVE: Final = f"apicurio-registry-app-{VERSION}-all.tar.gz"
-ARCHIVE_SHA256: Final = "8bc6751c76d963734224b01d5e7f84ccb3cb61c87d3bd77c36c35f10a5cbed63"
-MAVEN_CENTRAL: Final = "https://repo1.maven.org/maven2"
-DOWNLOAD_TIMEOUT_S: Final = 60
+ARCHIVE: Final = Jar(
+    "io.apicurio",
+    "apicurio-registry-app",
+    VERSION,
+    "8bc6751c76d963734224b01d5e7f84ccb3cb61c87d3bd77c36c35f10a5cbed63",
+    158_577_952,
+    "all",
+    "tar.gz",
+)
 LOWEST_JAVA: Final = 21
 PROGRAM: Final = "quarkus-run.jar"
 CONFLUENT_PATH: Final = "/apis/ccompat/v7"
@@ -29,40 +29,15 @@ CONFLUENT_PATH: Final = "/apis/ccompat/v7"
 
 def find_registry() -> Path:
     """The unpacked program, fetched on first use. Raises PartsError."""
-    return cached(f"apicurio-{VERSION}-{ARCHIVE_SHA256[:12]}", _fetch) / PROGRAM
+    return cached(f"apicurio-{VERSION}-{ARCHIVE.sha256[:12]}", _unpack) / PROGRAM
 
 
-def _fetch(directory: Path) -> None:
-    archive = directory.parent / ARCHIVE
-    repository = Path(os.environ.get("M2_REPO") or Path.home() / ".m2" / "repository")
-    local = repository / GROUP / VERSION / ARCHIVE
-    if local.is_file():
-        shutil.copyfile(local, archive)
-    else:
-        _download(archive)
-    with archive.open("rb") as file:
-        actual = hashlib.file_digest(file, "sha256").hexdigest()
-    if actual != ARCHIVE_SHA256:
-        raise PartsError(f"{ARCHIVE} has the SHA-256 {actual}, not the pinned {ARCHIVE_SHA256}")
+def _unpack(directory: Path) -> None:
+    fetch([ARCHIVE], directory, f"Apicurio Registry {VERSION}")
+    archive = directory / ARCHIVE.filename
     with tarfile.open(archive) as tar:
         tar.extractall(directory, filter="data")
     archive.unlink()
-
-
-def _download(archive: Path) -> None:
-    url = f"{os.environ.get('MAVEN_CENTRAL', MAVEN_CENTRAL)}/{GROUP}/{VERSION}/{ARCHIVE}"
-    tell(f"Apicurio Registry {VERSION}: fetching 159 MB from Maven Central")
-    try:
-        with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as answer, archive.open("wb") as file:
-            shutil.copyfileobj(answer, file)
-    except OSError as error:
-        raise PartsError(
-            f"Apicurio Registry cannot be fetched from {url}: {error}\n"
-            "What to do: check the network and the proxy (HTTPS_PROXY, SSL_CERT_FILE), then run it again; or fetch it "
-            f"with Maven, whose local repository is looked at first (mvn dependency:get "
-            f"-Dartifact=io.apicurio:apicurio-registry-app:{VERSION}:tar.gz:all); or do without a registry: the fleet "
-            "does not need it."
-        ) from error
 
 
 class NativeRegistry(NativePart):

@@ -31,8 +31,8 @@ Shape = Callable[[Any], Any]
 class AvroFraming:
     """See ``streams.model.framing.Framing``. Nothing is read from disk before the first framed value.
 
-    ``message``: the class of the values, or a union of classes, or the layout of rows; ``packed``: as text, rows of several
-    symbols are one value. Read and written is the schema on file of that name and version, or what ``given`` says: a
+    ``message``: the class of the values, or a union of classes, or the layout of rows; ``packed``: as text, several
+    rows are one value. Read and written is the schema on file of that name and version, or what ``given`` says: a
     schema, and the id to write it under.
     """
 

@@ -68,7 +68,7 @@ class _Derivation:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             return self._record(annotation)
         if isinstance(annotation, type) and issubclass(annotation, Enum):
-            if "_missing_" in vars(annotation):
+            if _reads_others(annotation):
                 return "string"
             reading = self._readings.get(annotation)
             symbols = [str(member.value) for member in annotation]
@@ -116,6 +116,15 @@ class _Derivation:
         if self._written[name] != document:
             raise UnderivableError(f"two types are called {name}")
         return f"{NAMESPACE}.{name}"
+
+
+def _reads_others(enum: type[Enum]) -> bool:
+    """Whether values are read that it does not list."""
+    try:
+        enum("ANY_OTHER")
+    except ValueError:
+        return False
+    return True
 
 
 def _json_value(default: Any) -> Any:
