@@ -46,7 +46,7 @@ def next_version() -> Any:
 
 
 class NewerIntent(OrderIntent):
-    """What a later release may have."""
+    """An intent of a later release."""
 
     desk: str | None = None
     time_in_force: str = "DAY"  # type: ignore[assignment]

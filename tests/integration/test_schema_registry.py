@@ -161,7 +161,7 @@ async def copying(both: Stack, prefix: str, tmp_path: Path) -> Copying:
 
 
 def given(value: Any) -> Any:
-    """What JSON has of it."""
+    """The value without what JSON leaves out."""
     if isinstance(value, dict):
         return {name: given(each) for name, each in value.items() if each is not None}
     return value

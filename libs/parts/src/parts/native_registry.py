@@ -24,7 +24,7 @@ ARCHIVE: Final = Jar(
 LOWEST_JAVA: Final = 21
 PROGRAM: Final = "quarkus-run.jar"
 CONFLUENT_PATH: Final = "/apis/ccompat/v7"
-"""Where the registry speaks as Confluent's does."""
+"""Path under which the registry speaks as Confluent's does."""
 
 
 def find_registry() -> Path:

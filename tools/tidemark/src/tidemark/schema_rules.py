@@ -20,7 +20,7 @@ RULES: Final[Mapping[str, str]] = {
 
 
 class Incompatible(NamedTuple):
-    """What of a schema one of two versions cannot read, and the rule that says so."""
+    """A part of a schema that one of two versions cannot read, and the rule that says so."""
 
     reads: str
     """``new reads old`` or ``old reads new``."""

@@ -130,7 +130,7 @@ class AvroFraming:
 
 
 class _Codec(NamedTuple):
-    """What is made of the reader's schema once."""
+    """A reader's schema, and what is made of it once."""
 
     id: int
     schema: Any

@@ -1,4 +1,4 @@
-"""What a release takes a symbol for that it does not know: a newer one may write it to records that this one reads.
+"""Readings of symbols that a release does not know: a newer one may write them to records that this one reads.
 
 Only what is safe to be taken for another stands here, and it is the cautious one. Every other enum is closed in Avro: a
 new symbol of it is an incompatible change, and a record with one waits for the release that knows it. Nobody may take a

@@ -89,7 +89,7 @@ TEXT: Final[Framed] = {}
 
 
 class Encodes(Protocol):
-    """What is asked of a topic's schema here."""
+    """A topic's schema, as far as it is asked for here."""
 
     @property
     def encode(self) -> Encoder: ...
@@ -114,11 +114,11 @@ def framed_topics(topics: Iterable[Described], log_format: LogFormat) -> Framed:
 
 
 def encoder_of(topic: Described, framed: Framed) -> Encoder:
-    """How a body of the topic becomes its value; a body that is framed already stays as it is."""
+    """Encoder of the topic's bodies; a body that is framed already stays as it is."""
     encode, framing = topic.schema.encode, framed.get(topic.name)
     return encode if framing is None else lambda body: value_of(encode(body), framing)
 
 
 def value_of(encoded: bytes, framing: Framing) -> bytes:
-    """What the schema has encoded, framed unless a writer's own encoder has framed it."""
+    """Value of what the schema has encoded: framed, unless a writer's own encoder has framed it."""
     return encoded if is_framed(encoded) else framing.framed(encoded)

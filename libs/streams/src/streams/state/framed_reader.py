@@ -65,7 +65,7 @@ class FramedReader:
         self._settings = settings
         self._topic = topic
         self._waiting: Sequence[StoredRecord] = ()
-        """What was read from the first record on that cannot be; nothing is read meanwhile, so it is one fetch."""
+        """Records from the first one on that cannot be read; no more is read meanwhile, so they are of one fetch."""
         self._backoff = Backoff(ASK_AGAIN_MIN_S, ASK_AGAIN_MAX_S)
         self._ask_again_s = 0.0
         self.awaited: str | None = None
@@ -91,7 +91,7 @@ class FramedReader:
         return await self._readable()
 
     async def _readable(self) -> Sequence[StoredRecord]:
-        """What stands before the first record that cannot be read."""
+        """Records before the first one that cannot be read."""
         records = self._waiting
         texts: list[StoredRecord] = []
         for number, record in enumerate(records):
