@@ -32,7 +32,7 @@ from parts.provider import choose_provider
 PARTS: Final = frozenset({"kafka", "redis", "postgres"})
 """Parts that are started unless told otherwise."""
 OPTIONAL: Final = frozenset({"jaeger", "registry"})
-"""Parts that are started on request: Jaeger is compiled on first use where it is not installed, the registry is a JVM."""
+"""Parts that are started on request: Jaeger is compiled on first use where it is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
