@@ -37,6 +37,7 @@ from typer.testing import CliRunner
 
 from tests.integration.avro_examples import EXAMPLES, INTENTS, NewerIntent, changed, newer_schema, next_version
 
+pytestmark = pytest.mark.slow
 WITHIN_S = 60.0
 NEWER_ID = 0x7EED0001
 CONFLUENT = {"Content-Type": "application/vnd.schemaregistry.v1+json"}
