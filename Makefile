@@ -67,6 +67,7 @@ format: sync ## Rewrites the Python sources in the house format
 .PHONY: schemas
 schemas: sync ## Exports the contracts to libs/common/schemas, and what docs/ shows of topics, windows, releases and settings
 	@$(RUN) python -m common.contracts.schemas
+	@$(RUN) python -m common.avro.export
 	@$(RUN) python -m tidemark.row_layouts
 	@$(RUN) python -m common.contracts.topic_documentation
 	@$(RUN) python -m common.contracts.window_documentation

@@ -44,6 +44,7 @@ class Endless:
     def __init__(self) -> None:
         self.position = 0
         self.epoch = 0
+        self.awaited: str | None = None
 
     async def poll(self, timeout_ms: int) -> Sequence[StoredRecord]:
         await asyncio.sleep(0)

@@ -1,6 +1,7 @@
 """The shipped alert rules on the real Prometheus beside a trading fleet: each one rings by its real cause, and ends."""
 
 import asyncio
+import json
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -12,28 +13,36 @@ import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from common.avro.codec import AvroFraming
+from common.avro.on_file import by_name
+from common.avro.registry import CACHE, Schemas
 from common.contracts.events import (
     CASH,
     Book,
+    Decision,
     EntryKind,
     ExecType,
     ExecutionReport,
     LedgerEntry,
+    OrderIntent,
     Posting,
 )
 from common.contracts.topics import (
     MD_TICKS,
     ORDERS_EXECUTIONS,
     ORDERS_INTENTS,
+    RISK_DECISIONS,
     RISK_LEDGER,
     SIGNALS_MARKET_CHANGELOG,
     Topic,
 )
-from common.contracts.values import Side
+from common.contracts.values import OrderType, Side
 from parts.errors import PartsError
 from parts.prometheus import Alerts, Prometheus, find_prometheus
 from redis.asyncio import Redis
+from streams.edges.reader import CommittedReader
 from streams.kafka.kafka_log import KafkaLog
+from streams.kafka.partitioner import partition_of
 from streams.process.settings import Settings
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feeds import synthetic_feed
@@ -46,6 +55,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.asyncio(lo
 RULES = Path(__file__).parents[2] / "compose" / "alerts.yml"
 ACCOUNT = "ring"
 FILL_MAX_S = 8
+LATER_ID = 0x7EED0001
 
 
 class Ringing:
@@ -220,6 +230,42 @@ async def test_transaction_that_somebody_leaves_open_then_who_waits_for_it_rings
         finally:
             await stranger.abort_transaction()
     await ringing.alerts.ends("ReaderBlocked")
+
+
+async def test_intent_of_a_schema_that_nobody_has_then_it_rings_until_it_is_had_and_the_intent_is_decided(
+    ringing: Ringing,
+) -> None:
+    schema = {**by_name()["order-intent.v1.avsc"].schema(), "unit": "of a later release"}
+    intent = OrderIntent(
+        account_id=ACCOUNT,
+        client_order_id="of-a-later-release",
+        symbol="CEFI",
+        side=Side.BUY,
+        order_type=OrderType.MARKET,
+        qty=1,
+        sent_ns=time.time_ns(),
+    )
+    later = AvroFraming("order-intent", 2, OrderIntent, Schemas(), (schema, LATER_ID))
+    value = later.framed(ORDERS_INTENTS.schema.encode(intent))
+    at = ringing.deployment.addresses
+    number = partition_of(ACCOUNT.encode(), ORDERS_INTENTS.partitions)
+    async with AIOKafkaProducer(bootstrap_servers=at.kafka_bootstrap) as producer:
+        await producer.send_and_wait(ORDERS_INTENTS.name, value, ACCOUNT.encode(), partition=number)
+    await ringing.alerts.fires("SchemaUnknown", 60, reader="risk.gate", topic=ORDERS_INTENTS.name)
+    async with httpx.AsyncClient(base_url=ringing.deployment.url("risk")) as http:
+        page = await http.get("/health/ready")
+    assert page.status_code == httpx.codes.SERVICE_UNAVAILABLE
+    assert f"schema {LATER_ID}: not on file" in page.text
+    had = Path(at.data_dir) / CACHE / f"{LATER_ID}.avsc"
+    had.parent.mkdir(exist_ok=True)
+    had.write_text(json.dumps(schema), "utf-8")
+    settings = Settings(kafka_bootstrap=at.kafka_bootstrap)
+    async with asyncio.timeout(30), CommittedReader(settings, [RISK_DECISIONS], from_beginning=True) as reader:
+        async for messages in reader.batches():
+            decisions = [message.body for message in messages if isinstance(message.body, Decision)]
+            if any(decision.client_order_id == intent.client_order_id for decision in decisions):
+                break
+    await ringing.alerts.ends("SchemaUnknown")
 
 
 async def test_changelog_that_deletes_then_it_rings_and_a_stage_that_starts_on_it_is_refused(ringing: Ringing) -> None:

@@ -95,12 +95,15 @@ def dockerfiles(files: Mapping[str, str]) -> Iterator[str]:
         yield f"{RECIPE}: a syntax line makes the builder pull an image"
 
 
+BUILT_OR_BEHIND_A_PROFILE = ("tidemark/", "grafana/grafana:", "apicurio/apicurio-registry:")
+
+
 def compose_images(files: Mapping[str, str]) -> Iterator[str]:
-    """A tag that is not at hand is looked for in a registry and fails the whole `up`; Grafana is behind a profile."""
+    """A tag that is not at hand is looked for in a registry and fails the whole `up`; others are behind a profile."""
     for path, text in files.items():
         if path.startswith("compose/") and path.endswith(".yaml"):
             for image in re.findall(r"^\s+image: (\S+)", text, re.MULTILINE):
-                if image not in SERVED_IMAGES and not image.startswith(("tidemark/", "grafana/grafana:")):
+                if image not in SERVED_IMAGES and not image.startswith(BUILT_OR_BEHIND_A_PROFILE):
                     yield f"{path}: image {image}"
 
 

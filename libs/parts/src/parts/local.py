@@ -16,6 +16,7 @@ from parts.containers import (
     ContainerPart,
     ContainerPostgres,
     ContainerRedis,
+    ContainerRegistry,
     Guard,
 )
 from parts.errors import PartsError
@@ -24,13 +25,14 @@ from parts.kafka_config import Jvm
 from parts.native import NativePostgres, NativeRedis
 from parts.native_jaeger import NativeJaeger
 from parts.native_kafka import NativeKafka
+from parts.native_registry import NativeRegistry
 from parts.part import Part
 from parts.provider import choose_provider
 
 PARTS: Final = frozenset({"kafka", "redis", "postgres"})
 """Parts that are started unless told otherwise."""
-OPTIONAL: Final = frozenset({"jaeger"})
-"""Parts that are started on request: compiled on first use where they are not installed."""
+OPTIONAL: Final = frozenset({"jaeger", "registry"})
+"""Parts that are started on request: Jaeger is compiled on first use where it is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class Stack:
     """Base URL of Jaeger's query API and page."""
     otlp_endpoint: str = ""
     """Base URL for OTLP over HTTP."""
+    schema_registry_url: str = ""
+    """Base URL of the schema registry's Confluent API."""
     second_kafka_bootstrap: str = ""
     """The same brokers for clients on ``second_host``; empty where there is none."""
     second_redis_url: str = ""
@@ -111,6 +115,7 @@ class LocalStack:
             "redis": lambda at: NativeRedis(at, self._ports.get("redis"), second),
             "postgres": lambda at: NativePostgres(at, self._ports.get("postgres")),
             "jaeger": lambda at: NativeJaeger(at, self._ports.get("jaeger")),
+            "registry": lambda at: NativeRegistry(at, self._ports.get("registry")),
         }
         for name in sorted(self._names):
             directory = home.path / name
@@ -126,6 +131,7 @@ class LocalStack:
             "redis": lambda: ContainerRedis(guard.label, self._ports.get("redis")),
             "postgres": lambda: ContainerPostgres(guard.label, self._ports.get("postgres")),
             "jaeger": lambda: ContainerJaeger(guard.label, self._ports.get("jaeger")),
+            "registry": lambda: ContainerRegistry(guard.label, self._ports.get("registry")),
         }
         for name in sorted(self._names):
             part = makers[name]()
@@ -143,6 +149,7 @@ class LocalStack:
             postgres_dsn=at.get("postgres", ""),
             jaeger_url=at.get("jaeger", ""),
             otlp_endpoint=jaeger.otlp_endpoint if isinstance(jaeger, NativeJaeger | ContainerJaeger) else "",
+            schema_registry_url=at.get("registry", ""),
             second_kafka_bootstrap=kafka.second_address if isinstance(kafka, NativeKafka) else "",
             second_redis_url=redis.second_address if isinstance(redis, NativeRedis) else "",
         )

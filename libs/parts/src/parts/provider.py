@@ -5,9 +5,11 @@ from typing import Final
 from parts.cache import tell
 from parts.containers import pull_missing, why_not_docker
 from parts.errors import PartsError
+from parts.java import find_java
 from parts.native import find_postgres, find_redis_server
 from parts.native_jaeger import find_jaeger
 from parts.native_kafka import format_template, java_command
+from parts.native_registry import LOWEST_JAVA, find_registry
 
 CHOICES: Final = ("auto", "docker", "native")
 
@@ -49,3 +51,6 @@ def fetch_native(names: frozenset[str]) -> None:
         format_template()
     if "jaeger" in names:
         find_jaeger()
+    if "registry" in names:
+        find_java(LOWEST_JAVA)
+        find_registry()

@@ -86,7 +86,7 @@ class Fencing:
         self._settings = settings
         self._log = KafkaLog(settings, "auditor-fences")
         self._view = FenceView(AUDITOR_FENCES)
-        self._follower = GlobalFollower(self._view.declaration, self._log, self._view)
+        self._follower = GlobalFollower(self._view.declaration, self._log, self._view, settings)
         self._ends: list[tuple[float, Positions]] = []
         self._read_through_s = float("-inf")
         """Every trade that was committed before then has been folded."""

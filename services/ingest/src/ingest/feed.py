@@ -13,6 +13,7 @@ from streams.kafka.kafka_log import KafkaLog
 from streams.model.log import Log, Partition
 from streams.process.logs import get_logger
 from streams.process.settings import Settings
+from streams.state.framed_reader import reader_of
 
 from ingest import metrics
 from ingest.domain.anomalies import Report
@@ -36,7 +37,7 @@ async def announced_instruments(log: Log) -> list[Instrument]:
     """What ``ref.instruments`` says, committed records only; asked for after fencing, it cannot change any more."""
     partition = Partition(REF_INSTRUMENTS.name, 0)
     end = await log.high_watermark(partition)
-    reader = await log.read(partition, await log.low_watermark(partition))
+    reader = reader_of(REF_INSTRUMENTS, await log.read(partition, await log.low_watermark(partition)), Settings())
     newest: dict[bytes | None, Instrument] = {}
     try:
         while reader.position < end:

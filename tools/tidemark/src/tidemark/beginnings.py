@@ -37,6 +37,8 @@ from streams.model.tables import Changelogged, Global
 from streams.opening.claims import is_ownership
 from streams.opening.layout import Kept
 from streams.opening.log_identity import begun
+from streams.process.settings import Settings
+from streams.state.framed_reader import reader_of
 from streams.state.globals import GlobalView
 from streams.state.log_rows import log_key, meant_for
 from streams.state.overlay import TaskTables
@@ -168,7 +170,7 @@ async def _committed(log: Log, topic: Topic, number: int, *, whole: bool = True)
     begin, end = await log.low_watermark(where), await log.last_stable_offset(where)
     if begin and whole:
         raise CannotRebuildError(f"{where} begins at {begin}, and what was said before is gone")
-    reader = await log.read(where, begin)
+    reader = reader_of(topic, await log.read(where, begin), Settings())
     found: list[Message] = []
     try:
         while reader.position < end:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from types import TracebackType
 from typing import Any, Final, Self
 
+from common.avro.on_file import read_index
 from common.contracts.topics import TOPICS
 from common.fleet_topics import create_topics
 from parts import PARTS, Jvm, LocalStack, PartsError, Stack
@@ -23,6 +24,7 @@ from parts import PARTS, Jvm, LocalStack, PartsError, Stack
 from tidemark.control import ControlError, ControlServer
 from tidemark.fleet import BACKOFF_MAX_S, Fleet, FleetError
 from tidemark.ports import choose_ports
+from tidemark.schema_registry import Registry
 from tidemark.services import SERVICES, FleetOptions, service_specs
 from tidemark.state import Addresses, StateDir, record_of_this_process
 
@@ -50,12 +52,24 @@ class DeploymentOptions:
     """Provider of local parts: ``native`` or ``docker``; None: as the environment says."""
     traces: bool = False
     """Start Jaeger, too, and have every trace recorded there."""
+    registry: bool = False
+    """Start a schema registry, too, with the topics' Avro schemas, and have the fleet write Avro."""
     brokers: int = 1
     """1 or 3. Of three, every record is on all and two have it before it counts."""
     second_host: str = ""
     """An address of this machine on which Kafka and Redis answer a second host (a network namespace)."""
     restart_wait_max_s: float = BACKOFF_MAX_S
     """A service that died is started again after so many seconds at most."""
+
+    def more_parts(self) -> frozenset[str]:
+        """Beside those that the fleet needs."""
+        wanted = {"jaeger": self.traces, "registry": self.registry}
+        return frozenset(name for name, is_wanted in wanted.items() if is_wanted)
+
+
+def _push_schemas(url: str) -> None:
+    for _ in Registry(url).push(read_index()):
+        pass
 
 
 class Deployment:
@@ -67,6 +81,7 @@ class Deployment:
         self.addresses = options.external or Addresses()
         self.stack: LocalStack | None = None
         self.jaeger_url = ""
+        self.registry_url = ""
         self.stopped = asyncio.Event()
         """Set when somebody asked for the end (``tidemark down``)."""
         self._report = report
@@ -114,6 +129,12 @@ class Deployment:
             if options.traces:
                 traced = {"TIDEMARK_OTLP_ENDPOINT": stack.otlp_endpoint, "TIDEMARK_TRACE_RATIO": "1"}
                 environment = {**traced, **environment}
+            if options.registry:
+                self._report("pushing the schemas")
+                await asyncio.to_thread(_push_schemas, stack.schema_registry_url)
+                self.registry_url = stack.schema_registry_url
+                avro = {"TIDEMARK_SCHEMA_REGISTRY_URL": stack.schema_registry_url, "TIDEMARK_LOG_FORMAT": "avro"}
+                environment = {**avro, **environment}
         self.addresses = replace(self.addresses, data_dir=str(state.data))
         await create_topics(self.addresses.kafka_bootstrap, TOPICS, replication=options.brokers)
         ports = choose_ports(dict.fromkeys((*SERVICES, *options.services)), any_free=options.any_free_ports)
@@ -126,7 +147,7 @@ class Deployment:
         record = record_of_this_process(
             self.addresses, {name: fleet.spec(name).url for name in fleet.names}, str(control.path)
         )
-        record = replace(record, traces=self.jaeger_url)
+        record = replace(record, traces=self.jaeger_url, registry=self.registry_url)
         state.write(record)
         await self._stack.enter_async_context(fleet)
         await fleet.wait_ready(timeout_s=READY_TIMEOUT_S, on_ready=lambda name: self._report(f"{name} is ready"))
@@ -136,7 +157,7 @@ class Deployment:
     async def _local_parts(self) -> AsyncIterator[Stack]:
         options = self.options
         stack = LocalStack(
-            PARTS | {"jaeger"} if options.traces else PARTS,
+            PARTS | options.more_parts(),
             data_dir=self.state.parts,
             keep=options.keep,
             jvm=options.jvm,

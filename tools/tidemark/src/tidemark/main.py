@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "audit": ("audit", "Fold the committed ledger anew and compare it with RocksDB, PostgreSQL and Redis."),
     "breaks": ("breaks", "Execution reports that the books refuse: list them, book or refuse each."),
     "topics": ("topics", "What the topics should be: create what is missing, show what differs, set what can be set."),
+    "schemas": ("schemas", "Avro schemas of the topics: list them, check them against every release, push them."),
     "projection": ("projection", "Show how far the rows in PostgreSQL are, or have them made anew from the log."),
     "stage": ("stage", "A stage's partitions: show, verify, discard a store, move an input position, begin anew."),
     "fence": ("fence", "Partitions that the auditor has stopped, since the ledger is broken there: show, lift."),

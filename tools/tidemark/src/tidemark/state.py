@@ -49,6 +49,8 @@ class FleetRecord:
     ready: bool = False
     traces: str = ""
     """URL at which Jaeger shows traces; empty: it was not asked for."""
+    registry: str = ""
+    """URL of the schema registry's API; empty: it was not asked for."""
 
     @property
     def alive(self) -> bool:

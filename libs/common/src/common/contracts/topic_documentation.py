@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from common.avro.codec import AvroFraming
 from common.contracts.topics import DAY_MS, STAGE_INPUTS, TOPICS, Schema, Topic
 
 FILE: Final = Path(__file__).parents[5] / "docs" / "topics.md"
@@ -41,7 +42,9 @@ def layouts_of(schema: Schema) -> tuple[str, ...]:
 
 def _schema(schema: Schema) -> str:
     files = _LAYOUTS.get(schema.name, (f"{schema.name}.v{schema.version}",) if schema.model else ())
-    links = (f"[{file}](../libs/common/schemas/{file}.json)" for file in files)
+    links = [f"[{file}](../libs/common/schemas/{file}.json)" for file in files]
+    if isinstance(schema.framing, AvroFraming):
+        links.append(f"[Avro](../libs/common/src/common/avro/schemas/{schema.framing.file})")
     return ", ".join(links) or f"`{schema.name}`"
 
 

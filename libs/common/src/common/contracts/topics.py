@@ -5,10 +5,12 @@ the same partition number in each. Partition counts of a running fleet are froze
 """
 
 from collections.abc import Iterable
-from typing import Any, Final
+from functools import partial
+from typing import Annotated, Any, Final, get_args, get_origin
 
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
+from streams.model.framing import is_framed
 from streams.model.topics import CHANGELOG_SCHEMA as CHANGELOG_SCHEMA
 from streams.model.topics import DAY_MS as DAY_MS
 from streams.model.topics import DEFAULT_PARTITIONS, changelog_topic, register_topic
@@ -16,7 +18,9 @@ from streams.model.topics import RAW_SCHEMA as RAW_SCHEMA
 from streams.model.topics import Schema as Schema
 from streams.model.topics import Topic as Topic
 
+from common.avro.codec import AvroFraming
 from common.contracts import breaks, cancels, events, fences, market, reference, ticks
+from common.contracts.newer import is_newer
 from common.contracts.span_ids import ids_of
 
 PARTITIONS: Final = DEFAULT_PARTITIONS
@@ -24,15 +28,31 @@ PARTITIONS: Final = DEFAULT_PARTITIONS
 
 def _json(name: str, of: Any, version: int = 1) -> Schema:
     adapter: TypeAdapter[Any] = TypeAdapter(of)
+    framing = AvroFraming(name, version, of)
+
+    def decode(value: bytes) -> Any:
+        return adapter.validate_json(framing.text(value) if is_framed(value) else value)
 
     def encode(value: BaseModel | bytes) -> bytes:
         return value if isinstance(value, bytes) else value.model_dump_json(exclude_none=True).encode()
 
-    return Schema(name, adapter.validate_json, encode, adapter, version, ids_of)
+    fields = {field for member in get_args(_plain(of)) or (of,) for field in member.model_fields}
+    return Schema(name, decode, encode, adapter, version, ids_of, partial(is_newer, adapter, fields), framing)
 
 
-def _rows(name: str, dtype: np.dtype[Any]) -> Schema:
-    return Schema(name, lambda value: market.decode_rows(dtype, value), market.encode_rows)
+def _plain(of: Any) -> Any:
+    """A class or a union of classes, without what is annotated."""
+    return get_args(of)[0] if get_origin(of) is Annotated else of
+
+
+def _rows(name: str, dtype: np.dtype[Any], record: str, *, packed: bool = True) -> Schema:
+    """``record``: the name of a row in Avro, where each is a record; ``packed``: as text, several rows are one."""
+    framing = AvroFraming(record, 1, dtype, packed=packed)
+
+    def decode(value: bytes) -> market.Bars:
+        return market.decode_rows(dtype, framing.text(value) if is_framed(value) else value)
+
+    return Schema(name, decode, market.encode_rows, framing=framing)
 
 
 def _bytes(value: bytes) -> bytes:
@@ -56,19 +76,19 @@ REF_INSTRUMENTS: Final = Topic(
     purpose="instruments and their int32 ids",
 )
 MD_BARS: Final = Topic(
-    "md.bars", "partition group", _rows("bars-1", market.BAR), "signals", purpose="closed and restated bars"
+    "md.bars", "partition group", _rows("bars-1", market.BAR, "bar"), "signals", purpose="closed and restated bars"
 )
 MD_MEASURES: Final = Topic(
     "md.measures",
     "partition group",
-    _rows("measured-1", market.MEASURED),
+    _rows("measured-1", market.MEASURED, "measured"),
     "signals",
     purpose="what installed measures say of each bar of md.bars",
 )
 MD_BOOKS: Final = Topic(
     "md.books",
     "partition group",
-    _rows("depths-1", market.DEPTH),
+    _rows("depths-1", market.DEPTH, "depth"),
     "signals",
     retention_ms=DAY_MS,
     purpose="top-10 depth of books that changed, per heartbeat",
@@ -76,7 +96,7 @@ MD_BOOKS: Final = Topic(
 MD_MARKS: Final = Topic(
     "md.marks",
     "symbol, or @partition",
-    _rows("marks-1", market.MARK),
+    _rows("marks-1", market.MARK, "mark", packed=False),
     "signals",
     cleanup="compact",
     retention_ms=-1,

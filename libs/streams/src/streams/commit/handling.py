@@ -10,6 +10,7 @@ from opentelemetry.trace import SpanKind
 from streams.commit.outbox import Outbox
 from streams.model.blocks import Answers
 from streams.model.declaration import BatchHandler, Handler
+from streams.model.framing import TEXT, Framed
 from streams.model.message import Handled, Headers, Message, Output, View
 from streams.process.telemetry import continued_span, current_traceparent, to_record
 from streams.state.overlay import TaskTables
@@ -40,8 +41,9 @@ class Handling:
         tables: TaskTables,
         now_ns: int,
         sizes_refused: Mapping[str, int] | None = None,
+        framed: Framed = TEXT,
     ) -> None:
-        self.outbox = Outbox(stage, outputs, sizes_refused)
+        self.outbox = Outbox(stage, outputs, sizes_refused, framed)
         self.views: list[tuple[View, str]] = []
         self._stage = stage
         self._handler = handler

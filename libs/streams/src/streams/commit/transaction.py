@@ -12,6 +12,7 @@ from streams.commit.handling import NS_PER_MS, Handling, PoisonError
 from streams.kafka.record_batches import size_alone
 from streams.model.declaration import BatchHandler, Handler
 from streams.model.errors import LogError, Refused, TooLarge
+from streams.model.framing import TEXT, Framed, as_written
 from streams.model.log import Partition, Producer, Record, Records
 from streams.model.message import Message, View
 from streams.process.failpoints import passing
@@ -82,6 +83,8 @@ class TaskParts:
     shows: Mapping[str, Callable[[bytes], View]] = field(default_factory=dict)
     clock_ns: Callable[[], int] = time.time_ns
     batch_handler: BatchHandler | None = None
+    framed: Framed = field(default_factory=lambda: TEXT)
+    """Outputs that are not written as text."""
     next_offset: int = 0
     complete: int = 0
     seen: int = 0
@@ -321,12 +324,12 @@ def apply(parts: TaskParts, batch: Sequence[Message], sizes_refused: Mapping[str
 def _handled(parts: TaskParts, batch: Sequence[Message], sizes_refused: Mapping[str, int]) -> Handling:
     stage = (parts.name, parts.outputs, parts.handler, parts.tables, parts.clock_ns())
     if sizes_refused:  # by its own handler each message is known that says too much
-        handling = Handling(*stage, sizes_refused)
+        handling = Handling(*stage, sizes_refused, parts.framed)
         handling.one_by_one(batch, 0, len(batch))
         return handling
     if parts.batch_handler is not None:
         try:
-            handling = Handling(*stage)
+            handling = Handling(*stage, framed=parts.framed)
             handling.at_once(batch, parts.batch_handler)
             return handling
         except (OSError, PoisonError):
@@ -334,7 +337,7 @@ def _handled(parts: TaskParts, batch: Sequence[Message], sizes_refused: Mapping[
         except Exception:
             _log.exception("batch_handler_failed", stage=parts.name, messages=len(batch))
             discard(parts)
-    handling = Handling(*stage)
+    handling = Handling(*stage, framed=parts.framed)
     handling.one_by_one(batch, 0, len(batch))
     return handling
 
@@ -354,7 +357,7 @@ def add_dead_letter(effects: Effects, dead: DeadLetter, parts: TaskParts, sizes_
         "dlq.error": dead.error[:DLQ_ERROR_CHARS_MAX],
     }
     headers = [*message.headers, *((name, text.encode()) for name, text in context.items())]
-    record = Record(message.key, message.value, parts.clock_ns() // NS_PER_MS, headers)
+    record = Record(message.key, as_written(message.value), parts.clock_ns() // NS_PER_MS, headers)
     refused = sizes_refused.get(message.topic.dead_letters)
     if refused is not None and size_alone(record) >= refused:
         context[DLQ_VALUE] = f"left out: {len(message.value or b'')} bytes"

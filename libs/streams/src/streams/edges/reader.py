@@ -12,6 +12,7 @@ from streams.model.log import Partition
 from streams.model.message import Message
 from streams.model.topics import Topic
 from streams.process.settings import Settings
+from streams.state.framed_reader import reader_of
 
 POLL_MS = 200
 QUEUE_BATCHES_MAX = 16
@@ -40,6 +41,7 @@ class CommittedReader:
         client_id: str = "reader",
         pace_s: float = 0.0,
     ) -> None:
+        self._settings = settings
         self._log = KafkaLog(settings, client_id)
         self._topics = tuple(topics)
         self._from_beginning = from_beginning or positions is not None
@@ -160,17 +162,19 @@ class CommittedReader:
 
     async def _pump(self, topic: Topic, number: int, reader: KafkaReader) -> None:
         place = (topic.name, number)
-        position = reader.position
+        texts = reader_of(topic, reader, self._settings)
+        position = texts.position
         while True:
             asked_ns = time.time_ns()
-            records = await reader.poll(POLL_MS)
+            records = await texts.poll(POLL_MS)
             # Of records only their own time is certain: more may lie behind those that one answer has room for.
             fresh_ns = min(records[-1].timestamp * 1_000_000, time.time_ns()) if records else asked_ns
             held = reader.held_back
-            if records or held is None or time.monotonic() - held.since_s < HELD_BACK_S:
+            is_held_back = held is not None and time.monotonic() - held.since_s >= HELD_BACK_S
+            if records or not (is_held_back or texts.awaited):
                 self._fresh_ns[place] = max(self._fresh_ns.get(place, 0), fresh_ns)
-            if records or reader.position != position:
-                position = reader.position
+            if records or texts.position != position:
+                position = texts.position
                 messages = [Message(topic, number, r.offset, r.key, r.value, r.timestamp, r.headers) for r in records]
                 await self._queue.put((place, position, messages))
                 if self._pace_s:

@@ -12,6 +12,7 @@ from streams.kafka.client_errors import translated
 from streams.kafka.partitioner import partition_of
 from streams.kafka.record_batches import BATCH_BYTES_MAX
 from streams.model.errors import Fatal, LogError, Retriable
+from streams.model.framing import encoder_of, framed_topics
 from streams.model.message import Headers
 from streams.model.topics import Topic
 from streams.process.settings import Settings
@@ -67,7 +68,8 @@ class Sender:
             try:
                 with self._watched(client, topic):
                     try:
-                        queued = await _enqueue(client, topic, key, body, partition, headers)
+                        value = encoder_of(topic, framed_topics([topic], self._settings.log_format))(body)
+                        queued = await _enqueue(client, topic, key, value, partition, headers)
                     except kafka_errors.ProducerClosed:
                         continue  # the client was given up for another's message before it took this one
                     sent = await queued
@@ -84,8 +86,9 @@ class Sender:
     async def send_many(self, topic: Topic, messages: Iterable[tuple[bytes, Any]]) -> Sequence[tuple[int, int]]:
         """Sends (key, body) pairs; returns their (partition, offset) once the broker has all of them."""
         client = await self._connected()
+        encode = encoder_of(topic, framed_topics([topic], self._settings.log_format))
         with self._watched(client, topic):
-            futures = [await _enqueue(client, topic, key, body, None, ()) for key, body in messages]
+            futures = [await _enqueue(client, topic, key, encode(body), None, ()) for key, body in messages]
             sent = [await future for future in futures]
         return [(one.partition, one.offset) for one in sent]
 
@@ -131,13 +134,13 @@ class Sender:
 
 
 async def _enqueue(
-    client: AIOKafkaProducer, topic: Topic, key: bytes, body: Any, partition: int | None, headers: Headers
+    client: AIOKafkaProducer, topic: Topic, key: bytes, value: bytes, partition: int | None, headers: Headers
 ) -> Any:
     number = partition_of(key, topic.partitions) if partition is None else partition
     traceparent = current_traceparent()
     if traceparent:
         headers = [*headers, ("traceparent", traceparent.encode())]
-    return await client.send(topic.name, topic.schema.encode(body), key, partition=number, headers=list(headers))
+    return await client.send(topic.name, value, key, partition=number, headers=list(headers))
 
 
 async def _close(client: AIOKafkaProducer) -> None:

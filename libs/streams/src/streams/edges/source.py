@@ -14,6 +14,7 @@ from streams.kafka.kafka_log import KafkaLog
 from streams.kafka.partitioner import partition_of
 from streams.kafka.topic_check import Expected, TopicCheck
 from streams.model.errors import Fenced, Retriable
+from streams.model.framing import TEXT, Framed, encoder_of, framed_topics
 from streams.model.log import RESTORE_POLL_MS, Log, Partition, Producer, Record
 from streams.model.message import Output
 from streams.model.topics import Topic
@@ -77,8 +78,10 @@ async def restore_position(log: Log, changelog: Partition, name: str) -> bytes |
     return position
 
 
-async def commit_source(producer: Producer, source: Source, batch: SourceBatch, now_ms: int) -> None:
-    """Outputs and position become visible together."""
+async def commit_source(
+    producer: Producer, source: Source, batch: SourceBatch, now_ms: int, framed: Framed = TEXT
+) -> None:
+    """Outputs and position become visible together. ``framed``: outputs that are not written as text."""
     await producer.begin()
     passing("commit.1.begun")
     headers = (("traceparent", current_traceparent().encode()),) if current_traceparent() else ()
@@ -86,7 +89,7 @@ async def commit_source(producer: Producer, source: Source, batch: SourceBatch, 
     for output in batch.outputs:
         topic = output.topic
         number = partition_of(output.key, topic.partitions) if output.partition is None else output.partition
-        value = None if output.body is None else topic.schema.encode(output.body)
+        value = None if output.body is None else encoder_of(topic, framed)(output.body)
         records.setdefault(Partition(topic.name, number), []).append(Record(output.key, value, now_ms, headers))
     for partition, rows in records.items():
         await producer.append(partition, rows)
@@ -160,11 +163,12 @@ class SourceService(mode.Service):  # type: ignore[misc]
 
     async def _drain(self, queue: "asyncio.Queue[SourceBatch | None]", producer: Producer, backoff: Backoff) -> None:
         labels = (self._source.app, self._source.name)
+        framed = framed_topics(self._source.outputs, self._settings.log_format)
         while (batch := await queue.get()) is not None:
             began = time.monotonic()
             # A root span: the trace of what the batch leads to begins here.
             with continued_span(f"{self._source.full_name} batch", "", SpanKind.PRODUCER):
-                await commit_source(producer, self._source, batch, time.time_ns() // 1_000_000)
+                await commit_source(producer, self._source, batch, time.time_ns() // 1_000_000, framed)
             backoff.reset()
             metrics.COMMIT_SECONDS.labels(*labels).observe(time.monotonic() - began)
             metrics.BATCHES.labels(*labels, "0").inc()

@@ -1,4 +1,4 @@
-"""Holders of readers: transactions that stay open, of whoever it may be.
+"""Holders of readers: transactions that stay open, of whoever it may be, and schemas that nobody has.
 
 A read_committed reader stops at the first record of an open transaction, and everything behind it waits, also what
 others have committed long since. Any producer can do that to any topic it may write to, by dying, for as long as its
@@ -25,6 +25,8 @@ class Readers(Protocol):
 
     def held_back(self) -> Mapping[Partition, HeldBack]: ...
 
+    def awaited(self) -> Mapping[Partition, str]: ...
+
     async def blockers(self, partition: Partition) -> list[Blocker]: ...
 
 
@@ -38,10 +40,13 @@ class BlockWatch:
         self._blocked: dict[Partition, tuple[int, str]] = {}
         """Partition → the offset that is waited at, and for whom."""
         self._shown: set[Partition] = set()
+        self._awaited: dict[Partition, float] = {}
+        """Partition → since when, by ``time.monotonic``, it waits for a schema."""
 
     def of(self, topics: Collection[str]) -> dict[str, str]:
-        """For the ready page: partition → who blocks it, of these topics."""
-        return {str(place): who for place, (_, who) in sorted(self._blocked.items()) if place.topic in topics}
+        """For the ready page: partition → who blocks it, or which schema it waits for, of these topics."""
+        blocked = {place: who for place, (_, who) in self._blocked.items()} | dict(self._readers.awaited())
+        return {str(place): who for place, who in sorted(blocked.items()) if place.topic in topics}
 
     async def keep_looking(self) -> None:
         """Until cancelled."""
@@ -51,11 +56,13 @@ class BlockWatch:
                 await self.look()
         finally:
             self._show({}, 0.0)
+            self._show_awaited((), 0.0)
 
     async def look(self) -> None:
         now_s = time.monotonic()
         held_back = dict(self._readers.held_back())
         self._show(held_back, now_s)
+        self._show_awaited(self._readers.awaited(), now_s)
         for partition in self._blocked.keys() - held_back.keys():
             _log.info("reader_free", reader=self._labels[1], partition=str(partition))
             del self._blocked[partition]
@@ -93,3 +100,11 @@ class BlockWatch:
             metrics.UNSTABLE.labels(*labels).set(held.end - held.stable)
             metrics.BLOCKED.labels(*labels).set(now_s - held.since_s)
         self._shown = set(held_back)
+
+    def _show_awaited(self, awaited: Collection[Partition], now_s: float) -> None:
+        for gone in self._awaited.keys() - set(awaited):
+            metrics.SCHEMA_AWAITED.remove(*self._labels, gone.topic, str(gone.number))
+            del self._awaited[gone]
+        for place in awaited:
+            since_s = self._awaited.setdefault(place, now_s)
+            metrics.SCHEMA_AWAITED.labels(*self._labels, place.topic, str(place.number)).set(now_s - since_s)

@@ -142,6 +142,7 @@ class KafkaReader:
         self._purpose = purpose
         self._on_close = on_close
         self.held_back: HeldBack | None = None
+        self.awaited: str | None = None
         self._backoff = Backoff(LEADER_AWAY_S, LEADER_AWAY_MAX_S)
         self._topic_id: bytes | None = None
         self.epoch = -1
@@ -348,6 +349,10 @@ class KafkaLog:
     def held_back(self) -> dict[Partition, HeldBack]:
         """Partitions whose readers have arrived at the last stable offset while the log goes on behind it."""
         return {reader.partition: reader.held_back for reader in self._open_readers if reader.held_back is not None}
+
+    def awaited(self) -> dict[Partition, str]:
+        """Where readers wait for a schema, and why it is not to be had."""
+        return {reader.partition: reader.awaited for reader in self._open_readers if reader.awaited is not None}
 
     async def _ask_leader(self, partition: Partition, request: Request) -> Any:
         leaders = Leaders(self._connected())

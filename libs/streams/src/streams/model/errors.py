@@ -50,4 +50,7 @@ class Refused(Fatal):
 
 
 class Newer(Refused):
-    """A newer release has written the state. A worker of that release may serve the partition, this one must not."""
+    """A newer release has written the state, or an input that this one would set aside.
+
+    A worker of that release may serve the partition, this one must not.
+    """

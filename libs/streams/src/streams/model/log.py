@@ -80,8 +80,13 @@ class Producer(Protocol):
 class Reader(Protocol):
     """Reads one partition in order."""
 
-    position: int
-    """Offset after everything that was returned, aborted or a marker."""
+    awaited: str | None
+    """The schema without which it cannot go on, and why it is not to be had; see ``state.framed_reader``."""
+
+    @property
+    def position(self) -> int:
+        """Offset after everything that was returned, aborted or a marker."""
+        ...
 
     @property
     def epoch(self) -> int:

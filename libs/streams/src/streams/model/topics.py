@@ -6,6 +6,8 @@ from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
 
+from streams.model.framing import Framing
+
 DEFAULT_PARTITIONS: Final = 4
 DAY_MS: Final = 86_400_000
 DEAD_LETTER_RETENTION_MS: Final = 30 * DAY_MS
@@ -14,6 +16,10 @@ Cleanup = Literal["delete", "compact"]
 
 def _names_nothing(_body: Any) -> Mapping[str, str]:
     return {}
+
+
+def _never(_value: bytes) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,10 @@ class Schema:
     """Raised with every change that a reader notices."""
     ids: Callable[[Any], Mapping[str, str]] = _names_nothing
     """Attributes by which the span of a decoded record is found, such as the id of an order."""
+    is_newer: Callable[[bytes], bool] = _never
+    """Whether a value that ``decode`` refuses is sound, and of a newer release: it is not set aside."""
+    framing: Framing | None = None
+    """The form of values that name their writer's schema; without one they are read as they are."""
 
 
 def _bytes(value: bytes) -> bytes:

@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING
 from streams.commit.handling import NS_PER_MS
 from streams.commit.transaction import TaskParts
 from streams.model.errors import Refused, Retriable
-from streams.model.log import Log, Partition, Record
+from streams.model.framing import SchemaUnknown
+from streams.model.log import Log, Partition, Record, StoredRecord
+from streams.model.topics import Topic
 from streams.opening.log_identity import Patience, check_beginning, check_identity, last_record, unrecorded
+from streams.process.settings import Settings
+from streams.state.framed_reader import text_record
 from streams.state.log_rows import LOG_KEY
 
 if TYPE_CHECKING:
@@ -19,7 +23,7 @@ async def check_restored(
     stage: "Stage",
     parts: TaskParts,
     positions: Mapping[str, int],
-    settle_s: float,
+    settings: Settings,
     strange: Collection[int] = (),
 ) -> None:
     """Notes in ``parts`` what the next commit is to say of the logs.
@@ -30,9 +34,9 @@ async def check_restored(
     the logs hold is not what this task has restored.
     """
     try:
-        patience = Patience(settle_s, f"{stage.full_name}.")
+        patience = Patience(settings.settle_timeout_ms / 1000, f"{stage.full_name}.")
         await _check(log, stage, parts, positions, patience)
-        await _check_outputs(log, stage, parts, patience, strange)
+        await _check_outputs(log, stage, parts, patience, settings, strange)
     except Refused as refusal:
         if await log.high_watermark(parts.changelog) > parts.seen:
             raise Retriable(f"{parts.changelog} has grown since it was restored: {refusal}") from refusal
@@ -54,11 +58,11 @@ async def _check(log: Log, stage: "Stage", parts: TaskParts, positions: Mapping[
 
 
 async def _check_outputs(
-    log: Log, stage: "Stage", parts: TaskParts, patience: Patience, strange: Collection[int]
+    log: Log, stage: "Stage", parts: TaskParts, patience: Patience, settings: Settings, strange: Collection[int]
 ) -> None:
     for topic, continues in stage.continues.items():
         where = Partition(topic.name, parts.changelog.number)
-        last = await last_record(log, where, patience)
+        last = await _last_text(log, topic, patience, settings, where.number)
         while True:
             try:
                 continues(parts.tables, last)
@@ -67,4 +71,18 @@ async def _check_outputs(
                 if last is None or last.offset not in strange:
                     text = f"{where} does not end where the state of {parts.name} does: {error}"
                     raise Refused(text, "begin") from error
-            last = await last_record(log, where, patience, before=last.offset)
+            last = await _last_text(log, topic, patience, settings, where.number, last.offset)
+
+
+async def _last_text(
+    log: Log, topic: Topic, patience: Patience, settings: Settings, number: int, before: int | None = None
+) -> StoredRecord | None:
+    """``last_record`` with its value as text. Raises Refused where a newer release has written it."""
+    where = Partition(topic.name, number)
+    last, framing = await last_record(log, where, patience, before), topic.schema.framing
+    if last is None or framing is None:
+        return last
+    try:
+        return await text_record(last, framing, settings)
+    except SchemaUnknown as unknown:
+        raise Refused(f"the last record of {where} cannot be read: {unknown}") from unknown

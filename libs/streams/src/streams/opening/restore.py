@@ -16,6 +16,8 @@ from streams.model.topics import Topic
 from streams.opening.claims import Claims
 from streams.opening.log_identity import begun_anew, check_changelog, check_meant
 from streams.process.logs import get_logger
+from streams.process.settings import Settings
+from streams.state.framed_reader import reader_of
 from streams.state.log_rows import LOG_KEY, landmark
 from streams.state.snapshots import SnapshotDirectory
 from streams.state.store import UNCHECKED_KEY, Store
@@ -148,8 +150,9 @@ class ChangelogCopy:
 class Rebuild:
     """Bulk state: the newest snapshot, then the input once more, in silence, up to the committed positions."""
 
-    def __init__(self, log: Log, parts: TaskParts, inputs: tuple[Topic, ...], tell: Tell) -> None:
+    def __init__(self, log: Log, parts: TaskParts, inputs: tuple[Topic, ...], tell: Tell, settings: Settings) -> None:
         self._log = log
+        self._settings = settings
         self._parts = parts
         self._inputs = inputs
         self._tell = tell
@@ -179,7 +182,7 @@ class Rebuild:
         if (oldest := await self._log.low_watermark(partition)) > begin:
             name = self._parts.name
             raise Refused(f"{partition} begins at {oldest}; offset {begin} is needed to rebuild the state of {name}")
-        reader = await self._log.read(partition, begin)
+        reader = reader_of(topic, await self._log.read(partition, begin), self._settings)
         try:
             while reader.position < end:
                 for r in await reader.poll(RESTORE_POLL_MS):

@@ -36,6 +36,11 @@ BLOCKED = Gauge(
     "For how long a reader has waited for an open transaction",
     ("app", "reader", "topic", "partition"),
 )
+SCHEMA_AWAITED = Gauge(
+    "tidemark_schema_awaited_seconds",
+    "For how long a reader has waited for a schema that a record names",
+    ("app", "reader", "topic", "partition"),
+)
 STRANGERS = Gauge("tidemark_group_strangers", "Members of the stage's group that are no workers", ("app", "stage"))
 GROUP_TROUBLE = Gauge("tidemark_group_trouble", "1 while the group's assignment cannot be relied on", ("app", "stage"))
 TOPIC_DRIFT = Gauge(

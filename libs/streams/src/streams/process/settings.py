@@ -66,6 +66,14 @@ class Settings(BaseSettings):
     http_body_timeout_s: float = Field(default=10.0, gt=0, description="for a request's body; else 408")
     http_idle_timeout_s: float = Field(default=30.0, gt=0, description="between two requests; then it is closed")
     http_stall_timeout_s: float = Field(default=10.0, gt=0, description="an answer not read for so long is cut off")
+    log_format: Literal["json", "avro"] = Field(
+        default="json",
+        description="how records are written that can be either; both are read. `avro`: once every reader is this new",
+    )
+    schema_registry_url: str = Field(
+        default="",
+        description="base URL of a schema registry (Confluent's API) for ids that are not on file; empty: none",
+    )
     otlp_endpoint: str = Field(default="", description="OTLP/HTTP base URL, e.g. http://host:4318; empty: no export")
     trace_ratio: float = Field(default=0.01, ge=0, le=1, description="share of new traces that are sampled")
     trace_spans_per_s_max: float = Field(

@@ -254,10 +254,10 @@ class StageService(mode.Service):  # type: ignore[misc]
         self._settings = settings
         self._kafka = KafkaLog(settings, f"{stage.full_name}-{settings.worker_id}")
         self._membership: Membership | None = None
-        self._followers = [GlobalFollower(table, self._kafka) for table in stage.globals()]
+        self._followers = [GlobalFollower(table, self._kafka, settings=settings) for table in stage.globals()]
         shared = {follower.view.declaration.name: follower.view for follower in self._followers}
         if fences := FenceView(stage.fences) if stage.fences else None:
-            self._followers.append(GlobalFollower(fences.declaration, self._kafka, fences))
+            self._followers.append(GlobalFollower(fences.declaration, self._kafka, fences, settings))
         self._runner = StageRunner(stage, settings, self._kafka, shared, publisher, fences=fences)
         self._topics = TopicCheck(stage.app, stage.name, topics_of(stage), self._kafka, settings.topics_interval_s)
         self._blocks = BlockWatch(self._kafka, stage.app, stage.full_name, settings.blocked_after_s)

@@ -13,7 +13,8 @@ from streams.commit.lane import Lane, Session
 from streams.commit.oversize import handled_again
 from streams.commit.transaction import NOTHING_REFUSED, Committed, DeadLetter, Outcome, TaskParts, Work
 from streams.model.declaration import Stage
-from streams.model.errors import LogError, Refused, Retriable, TooLarge
+from streams.model.errors import LogError, Newer, Refused, Retriable, TooLarge
+from streams.model.framing import framed_topics
 from streams.model.log import Log, Partition
 from streams.model.message import Message, View
 from streams.model.tables import GlobalTable, Tables
@@ -32,6 +33,7 @@ from streams.stage.inbox import Inbox
 from streams.stage.progress import Meter, Progress
 from streams.stage.task_clock import TaskClock
 from streams.state.fences import NO_PLACES, FenceView
+from streams.state.framed_reader import reader_of
 from streams.state.log_rows import log_key
 from streams.state.overlay import TaskTables
 from streams.state.snapshots import SnapshotDirectory
@@ -136,6 +138,7 @@ class Task:
             self.stage.shows,
             self.clock_ns,
             self.stage.batch_handler,
+            framed_topics(self.stage.outputs, self.settings.log_format),
         )
         taking = await self._restore(lane, session)
         self._inbox = await self._open_inbox(session.filled)
@@ -183,12 +186,12 @@ class Task:
         if bulk := self.stage.snapshotted():
             layout = f"{self.stage.full_name}.{bulk.name}"
             self._snapshots = SnapshotDirectory(self._path / "snapshots", bulk, layout, self._meter)
-            rebuild = Rebuild(self.log, parts, self.stage.inputs, self._meter)
+            rebuild = Rebuild(self.log, parts, self.stage.inputs, self._meter, self.settings)
             await rebuild.run(bulk, self._snapshots, self.positions)
             self._snapshot_due_s = time.monotonic() + bulk.interval_s
         passing("open.3.restored")
         known = self.fences.known(self.stage.full_name, self.partition) if self.fences else NO_PLACES
-        await check_restored(self.log, self.stage, parts, self.positions, self.settings.settle_timeout_ms / 1000, known)
+        await check_restored(self.log, self.stage, parts, self.positions, self.settings, known)
         passing("open.4.verified")
         seconds = time.monotonic() - began
         metrics.RESTORED_ROWS.labels(*self._labels).inc(rows)
@@ -229,7 +232,7 @@ class Task:
             start = await check_input(
                 self.log, partition, self.positions.get(topic.name), self._parts.store.get(log_key(topic.name))
             )
-            readers[topic] = await self.log.read(partition, start)
+            readers[topic] = reader_of(topic, await self.log.read(partition, start), self.settings)
             if topic.name not in self.positions:
                 self._parts.unrecorded[position_key(topic.name)] = b"%d" % start
         bounds = (self.settings.inbox_messages_max, self.settings.inbox_bytes_max)
@@ -319,6 +322,12 @@ class Task:
     def _around(self, work: Work, poison: PoisonError) -> list[Work]:
         """The batch in three: what is before the poison, the poison for itself, what is after it."""
         message = work.batch[poison.index]
+        if message.value is not None and message.topic.schema.is_newer(message.value):
+            if poison.index:
+                cut = (work.batch[: poison.index], work.batch[poison.index :])
+                return [replace(work, batch=batch) for batch in cut]
+            place = f"{Partition(message.topic.name, self.partition)} at {message.offset}"
+            raise Newer(f"a newer release has written {place}: {poison.cause}") from poison
         if self._snapshots:
             # What turns out to be poison has left its traces in bulk state: it costs a reopening.
             self.suspects.add((message.topic.name, message.offset))

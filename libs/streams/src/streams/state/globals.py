@@ -8,6 +8,8 @@ from streams.model.errors import LogError, Retriable
 from streams.model.log import POLL_MS, RESTORE_POLL_MS, Log, Partition, Reader
 from streams.model.tables import Global, GlobalRow
 from streams.process.logs import get_logger
+from streams.process.settings import Settings
+from streams.state.framed_reader import reader_of
 
 _log = get_logger(__name__)
 RETRY_S = 1.0
@@ -47,10 +49,13 @@ class GlobalView:
 class GlobalFollower:
     """Reads the topic of one global table for ever; ``complete`` is set once it has caught up for the first time."""
 
-    def __init__(self, declaration: Global, log: Log, view: GlobalView | None = None) -> None:
+    def __init__(
+        self, declaration: Global, log: Log, view: GlobalView | None = None, settings: Settings | None = None
+    ) -> None:
         self.view = view or GlobalView(declaration)
         self.complete = asyncio.Event()
         self._log = log
+        self._settings = settings or Settings()
         self._topic = declaration.topic
         self._missing = self._topic.partitions
         self._tasks: list[asyncio.Task[None]] = []
@@ -73,7 +78,7 @@ class GlobalFollower:
             try:
                 end = await self._log.high_watermark(partition)
                 position = max(position, await self._log.low_watermark(partition))
-                reader = await self._log.read(partition, position)
+                reader = reader_of(self._topic, await self._log.read(partition, position), self._settings)
                 while True:
                     if not caught_up and reader.position >= end:
                         caught_up = True

@@ -145,6 +145,7 @@ class MemoryReader:
         self._creation = log.lineage.creation(partition.topic)
         self._truncations = len(log.lineage.ends_lost(partition))
         self.epoch = -1
+        self.awaited: str | None = None
         self.position = start
 
     async def poll(self, timeout_ms: int) -> Sequence[StoredRecord]:

@@ -51,6 +51,9 @@ def up(
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget all data of earlier starts first.")] = False,
     any_ports: Annotated[bool, typer.Option("--any-ports", help="Any free ports instead of the usual ones.")] = False,
     traces: Annotated[bool, typer.Option("--traces", help="Start Jaeger, too, and record every trace there.")] = False,
+    registry: Annotated[
+        bool, typer.Option("--registry", help="Start a schema registry, too, and write the log as Avro.")
+    ] = False,
     state_dir: StateDirOption = DEFAULT_STATE,
 ) -> None:
     """Start Kafka, Redis, PostgreSQL, the five services and the auditor on this machine; Ctrl-C stops all of it.
@@ -59,11 +62,18 @@ def up(
     Data stay for the next start.
     """
     state = StateDir(state_dir)
-    if detach:
-        console.run(_detached(state, traces))
-        return
     environment = synthetic_feed(seed, rate, symbols) if feed is FeedChoice.SYNTHETIC else IDLE_FEED
-    options = DeploymentOptions(feed=environment, fresh=fresh, any_free_ports=any_ports, services=FLEET, traces=traces)
+    options = DeploymentOptions(
+        feed=environment,
+        fresh=fresh,
+        any_free_ports=any_ports,
+        services=FLEET,
+        traces=traces,
+        registry=registry,
+    )
+    if detach:
+        console.run(_detached(state, options.more_parts()))
+        return
     console.run(_up(state, options))
 
 
@@ -76,16 +86,18 @@ async def _up(state: StateDir, options: DeploymentOptions) -> None:
         console.out.print(f"orders API {deployment.url('orders')}/docs")
         if deployment.jaeger_url:
             console.out.print(f"traces     {deployment.jaeger_url}")
+        if deployment.registry_url:
+            console.out.print(f"registry   {deployment.registry_url}")
         console.err.print("ready; Ctrl-C stops everything")
         await deployment.stopped.wait()
 
 
-async def _detached(state: StateDir, traces: bool) -> None:
+async def _detached(state: StateDir, more_parts: frozenset[str]) -> None:
     """Starts the same command in the background and waits until it says that everything is ready."""
     state.prepare()
-    if traces:
+    if more_parts:
         try:
-            await asyncio.to_thread(fetch_native, frozenset({"jaeger"}))  # compiled the first time, which may take long
+            await asyncio.to_thread(fetch_native, more_parts)  # compiled the first time, which may take long
         except PartsError as error:
             raise console.CommandError(str(error)) from error
     if state.running() is not None:
@@ -102,6 +114,8 @@ async def _detached(state: StateDir, traces: bool) -> None:
                 console.out.print(f"orders API {record.services['orders']}/docs")
                 if record.traces:
                     console.out.print(f"traces     {record.traces}")
+                if record.registry:
+                    console.out.print(f"registry   {record.registry}")
                 return
             if child.exit_code is not None:
                 raise console.CommandError(f"the fleet did not start; the end of {log}:\n{log_tail(log)}")

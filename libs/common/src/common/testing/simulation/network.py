@@ -161,6 +161,7 @@ class ProcessReader:
     def __init__(self, log: ProcessLog, reader: MemoryReader) -> None:
         self._log = log
         self._reader = reader
+        self.awaited: str | None = None
 
     @property
     def position(self) -> int:
