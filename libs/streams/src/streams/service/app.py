@@ -24,6 +24,8 @@ from streams.edges.sender import Sender
 from streams.edges.source import Feed, Source, SourceService
 from streams.kafka.admin import create_topics
 from streams.kafka.broker_watch import is_broker_away, watch_brokers
+from streams.kafka.kafka_log import KafkaLog
+from streams.kafka.partition_counts import settle
 from streams.model.declaration import BatchHandler, Continues, Handler, Stage
 from streams.model.message import View
 from streams.model.tables import FIRST_VERSION, Migration, Snapshotted, TableDeclaration, Tables, Verify
@@ -33,6 +35,7 @@ from streams.process.backoff import Backoff
 from streams.process.logs import configure_logs, get_logger
 from streams.process.settings import Settings
 from streams.process.telemetry import configure_telemetry
+from streams.service.awaited_topics import AwaitedTopics
 from streams.service.frame import Frame
 from streams.service.operations import Health, operations_router
 from streams.service.web import NO_REQUEST_SPANS
@@ -56,8 +59,10 @@ def calm_garbage_collection() -> None:
 
 
 async def topics(self: AppCommand, replication: int) -> None:
-    """Create the topics of the stages that are missing."""
-    created = await create_topics(self.app.settings.kafka_bootstrap, self.app.declared_topics, replication)
+    """Create the topics of the stages that are missing, with as many partitions as their group has on the cluster."""
+    app = self.app
+    await app.settle()
+    created = await create_topics(app.settings.kafka_bootstrap, app.declared_topics, replication)
     self.say("\n".join(f"created {name}" for name in created) or "every topic exists")
 
 
@@ -117,7 +122,10 @@ class App(faust.App):  # type: ignore[misc]
         self.health = Health(name)
         self.health.add("broker", lambda: (not is_broker_away(), {"answers": not is_broker_away()}))
         self.sender = Sender(settings, name)
+        self._awaited = AwaitedTopics(settings, name, self._needed_topics, self._register)
+        self.health.add("topics", self._awaited.ready)
         self._stages: list[Stage] = []
+        self._sources: list[Source] = []
         self.reads: list[Topic] = []
         """Topics that stages, tails and projections read. Which ones a service writes says the topic table."""
         self._web = FastAPI(title=name, docs_url=None, redoc_url=None, telemetry=NO_REQUEST_SPANS)
@@ -164,7 +172,7 @@ class App(faust.App):  # type: ignore[misc]
                 handler,
                 tuple(inputs),
                 tuple(outputs),
-                changelog or changelog_topic(self.service_name, name, inputs[0].partitions),
+                changelog or changelog_topic(self.service_name, name, inputs[0].partitioning),
                 tuple(tables),
                 views,
                 shows or {},
@@ -202,11 +210,19 @@ class App(faust.App):  # type: ignore[misc]
                 found[topic.name] = topic
         return tuple(found.values())
 
+    def _needed_topics(self) -> list[Topic]:
+        """Everything without which nothing can be served; dead letters are only needed for poison."""
+        writers: list[Stage | Source] = [*self._stages, *self._sources]
+        written = [topic for each in writers for topic in (*each.outputs, each.changelog)]
+        return list({topic.name: topic for topic in (*self.reads, *written)}.values())
+
     def source(self, *, name: str, outputs: Sequence[Topic], changelog: Topic) -> Callable[[Feed], Feed]:
         """Registers ``feed(position) -> batches``; a batch's outputs and position are committed together."""
 
         def register(feed: Feed) -> Feed:
-            service = SourceService(Source(self.service_name, name, feed, tuple(outputs), changelog), self.settings)
+            source = Source(self.service_name, name, feed, tuple(outputs), changelog)
+            self._sources.append(source)
+            service = SourceService(source, self.settings)
             self.add_dependency(service)
             self.health.add(f"source {name}", service.ready)
             return feed
@@ -232,6 +248,15 @@ class App(faust.App):  # type: ignore[misc]
         projection = Projection(self.settings, topics, sink, backoff_max_s, app=self.service_name)
         self.add_dependency(projection)
         return projection
+
+    async def settle(self) -> None:
+        """Gives co-partition groups their numbers, where the cluster has some. Raises Retriable without an answer."""
+        log = KafkaLog(self.settings, f"{self.service_name}-topics")
+        await log.start()
+        try:
+            await settle(log, self.declared_topics, self._register)
+        finally:
+            await log.stop()
 
     def serve(self, web: FastAPI) -> None:
         """Serves the service's own HTTP API beside the operators' pages."""
@@ -271,6 +296,9 @@ class App(faust.App):  # type: ignore[misc]
         self._web.include_router(operations_router(self.health))
         self._frame = Frame(self.service_name, self.settings, self.health, self._web)
         await self._frame.start()
+        await self._awaited.there(lambda: self.should_stop, self.sleep)
+        if self.should_stop:
+            return
         await self.sender.start()
         if self._publisher:
             self._publisher.start()

@@ -21,7 +21,16 @@ from tidemark import console, metrics
 from tidemark.control import ask
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feeds import IDLE_FEED, synthetic_feed
-from tidemark.options import DEFAULT_STATE, StateDirOption, reader_settings, running_fleet
+from tidemark.options import (
+    DEFAULT_STATE,
+    BrokersOption,
+    PartitionsOption,
+    StateDirOption,
+    checked_brokers,
+    chosen_partitions,
+    reader_settings,
+    running_fleet,
+)
 from tidemark.process import Child, is_running
 from tidemark.services import FLEET
 from tidemark.state import FleetRecord, StateDir
@@ -54,6 +63,12 @@ def up(
     registry: Annotated[
         bool, typer.Option("--registry", help="Start a schema registry, too, and write the log as Avro.")
     ] = False,
+    partitions: PartitionsOption = None,
+    brokers: BrokersOption = 1,
+    replication: Annotated[
+        int | None,
+        typer.Option("--replication", min=1, help="Replicas of a topic that is created; default: one on each broker."),
+    ] = None,
     state_dir: StateDirOption = DEFAULT_STATE,
 ) -> None:
     """Start Kafka, Redis, PostgreSQL, the five services and the auditor on this machine; Ctrl-C stops all of it.
@@ -62,6 +77,10 @@ def up(
     Data stay for the next start.
     """
     state = StateDir(state_dir)
+    asked = chosen_partitions(partitions)
+    checked_brokers(brokers)
+    if replication is not None and replication > brokers:
+        raise typer.BadParameter(f"each of {replication} replicas needs a broker", param_hint="--replication")
     environment = synthetic_feed(seed, rate, symbols) if feed is FeedChoice.SYNTHETIC else IDLE_FEED
     options = DeploymentOptions(
         feed=environment,
@@ -70,6 +89,9 @@ def up(
         services=FLEET,
         traces=traces,
         registry=registry,
+        brokers=brokers,
+        replication=replication,
+        partitions=asked,
     )
     if detach:
         console.run(_detached(state, options.more_parts()))
