@@ -2,23 +2,30 @@
 
 import asyncio
 import json
+import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from streams.service.app import STOP_MAX_S
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feeds import synthetic_feed
 from tidemark.process import cpu_seconds
 from tidemark.services import SERVICES
 from tidemark.state import StateDir
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 AWAY_S = 35.0
 LINES_MAX = 60
 CPU_SHARE_MAX = 0.25
 """Share of one core, and generous: a loop that does not wait takes a whole one."""
 READY_S = 60.0
+STARTED_AGAIN_S = 150.0
+"""Every service starts as a new process, all at once."""
+SLACK_S = 5.0
+"""A process that is starved on a busy machine."""
 
 
 def said_since(log: Path, position: int) -> list[dict[str, Any]]:
@@ -54,3 +61,34 @@ async def test_broker_when_it_is_away_then_workers_wait_quietly_and_come_back_wi
         await asyncio.to_thread(stack.restart, "kafka")
         await fleet.wait_ready(timeout_s=READY_S)
         assert {name: fleet.pid(name) for name in SERVICES} == pids
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, waited for or not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+async def test_service_when_it_is_to_end_while_the_broker_hangs_then_it_is_gone_in_time_and_serves_again_with_it(
+    tmp_path: Path,
+) -> None:
+    """As in a rolling restart beside a stuck disk: whoever restarts it kills it only after STOP_MAX_S."""
+    feed = synthetic_feed(seed=5, rate_per_s=200, symbols=5)
+    async with Deployment(StateDir(tmp_path), DeploymentOptions(any_free_ports=True, feed=feed, keep=False)) as running:
+        fleet, stack = running.fleet, running.stack
+        assert stack is not None
+        pids = {name: fleet.pid(name) for name in SERVICES}
+        broker = stack.pid("kafka")
+        os.kill(broker, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(1.0)  # a commit is under way
+            for name in SERVICES:
+                fleet.kill(name, signal.SIGTERM)
+            async with asyncio.timeout(STOP_MAX_S + SLACK_S):
+                while not all(gone(pid) for pid in pids.values()):
+                    await asyncio.sleep(0.1)
+        finally:
+            os.kill(broker, signal.SIGCONT)
+        await fleet.wait_ready(timeout_s=STARTED_AGAIN_S)

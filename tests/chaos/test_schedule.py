@@ -59,6 +59,7 @@ def test_schedule_when_narrowed_then_only_these(only: str, kinds: set[str], serv
 def test_schedule_when_a_state_or_a_log_is_not_what_it_was_then_it_must_refuse_and_nothing_else_must() -> None:
     assert {fault.kind for fault in Schedule(1).chosen() if fault.must_refuse} == {
         "trimmed-changelog",
+        "trimmed-gate",
         "recreated-topic",
     }
 

@@ -2,32 +2,29 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
-from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from common.fleet_topics import create_topics
-from common.testing import counting_worker
+from common.testing import accidents, counting_worker
 from parts import Stack
-from prometheus_client import REGISTRY
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.errors import Fatal
-from streams.model.log import Partition, Record, StoredRecord
+from streams.model.log import Log, Partition, Reader, Record
 from streams.process.settings import Settings
 from streams.stage.runner import StageService
 from structlog.testing import capture_logs
 
-WITHIN_S = 30.0
+from tests.common.beside import Beside, measured, until
 
 
 class JavaLike(RangePartitionAssignor):  # type: ignore[misc]
@@ -38,13 +35,6 @@ class JavaLike(RangePartitionAssignor):  # type: ignore[misc]
         return ConsumerProtocolMemberMetadata(1, list(topics), None)
 
 
-async def until(condition: Callable[[], bool], what: str) -> None:
-    async with asyncio.timeout(WITHIN_S):
-        while not condition():
-            await asyncio.sleep(0.05)
-    assert condition(), what
-
-
 @pytest.fixture(autouse=True)
 def logs_that_can_be_captured() -> Iterator[None]:
     """What a stage says is looked at here, so nothing of it may be filtered away before."""
@@ -52,94 +42,6 @@ def logs_that_can_be_captured() -> Iterator[None]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     yield
     structlog.configure(wrapper_class=before)
-
-
-def measured(metric: str, **labels: str) -> float | None:
-    return REGISTRY.get_sample_value(metric, labels)
-
-
-@dataclass
-class Beside:
-    """A counting stage's topics, and whoever else is there."""
-
-    bootstrap: str
-    prefix: str
-    path: Path
-    log: KafkaLog
-
-    def __post_init__(self) -> None:
-        self.topics = counting_worker.topics(self.prefix)
-        self.group = f"{self.prefix}.count"
-
-    def settings(self, worker: str = "one", **more: Any) -> Settings:
-        fast: Mapping[str, Any] = {
-            "topics_interval_s": 0.2,
-            "blocked_after_s": 0.5,
-            "group_offsets_interval_s": 0.3,
-            "restart_backoff_min_s": 0.2,
-            "session_timeout_ms": 6_000,
-            "heartbeat_interval_ms": 200,
-        }
-        return Settings(kafka_bootstrap=self.bootstrap, data_dir=self.path / worker, worker_id=worker, **fast, **more)
-
-    def measured(self, metric: str, **labels: str) -> float | None:
-        return measured(metric, app=self.prefix, stage="count", **labels)
-
-    @asynccontextmanager
-    async def stage_later(self, worker: str = "one", where: str = "") -> AsyncIterator[StageService]:
-        """A stage that is stopped at the end of the block; to be started inside."""
-        settings = self.settings(worker).model_copy(update={"data_dir": self.path / (where or worker)})
-        service = StageService(counting_worker.counting_stage(self.prefix), settings, None)
-        try:
-            yield service
-        finally:
-            await service.stop()
-
-    @asynccontextmanager
-    async def stage(self, worker: str = "one", where: str = "") -> AsyncIterator[StageService]:
-        async with self.stage_later(worker, where) as service:
-            await service.start()
-            yield service
-
-    async def feed(self, count: int, partitions: int = counting_worker.PARTITIONS) -> None:
-        """Some of each partition, outside any transaction."""
-        async with AIOKafkaProducer(bootstrap_servers=self.bootstrap) as producer:
-            for number in range(count):
-                await producer.send_and_wait(
-                    self.topics["input"].name, b"m", b"a%d" % (number % partitions), number % partitions
-                )
-
-    async def outputs(self) -> list[StoredRecord]:
-        found: list[StoredRecord] = []
-        for number in range(counting_worker.PARTITIONS):
-            partition = Partition(self.topics["output"].name, number)
-            end, reader = await self.log.last_stable_offset(partition), await self.log.read(partition, 0)
-            while reader.position < end:
-                found += await reader.poll(50)
-            await reader.close()
-        return found
-
-    async def until_outputs(self, wanted: int) -> None:
-        async with asyncio.timeout(WITHIN_S):
-            while len(found := await self.outputs()) < wanted:
-                await asyncio.sleep(0.05)
-        assert len({(record.key, record.value) for record in found}) == len(found) == wanted
-
-    @asynccontextmanager
-    async def consumer(self, assignor: type[AbstractPartitionAssignor]) -> AsyncIterator[AIOKafkaConsumer]:
-        """Reads along with the stage's group id."""
-        reading = AIOKafkaConsumer(
-            self.topics["input"].name,
-            bootstrap_servers=self.bootstrap,
-            group_id=self.group,
-            partition_assignment_strategy=(assignor,),
-            enable_auto_commit=False,
-        )
-        await reading.start()
-        try:
-            yield reading
-        finally:
-            await reading.stop()
 
 
 @pytest.fixture
@@ -304,3 +206,68 @@ async def test_group_offsets_that_somebody_sets_then_it_is_said_that_they_have_n
     (line,) = [line for line in said if line["event"] == "group_offset_ignored"]
     assert (line["partition"], line["group_offset"], line["position"]) == (0, 0, 2)
     assert "`tidemark stage seek`" in line["reason"]
+
+
+async def test_input_that_expires_before_an_open_reader_has_read_it_then_its_partition_stops_and_names_the_command(
+    beside: Beside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic, reads, read = beside.topics["input"], asyncio.Event(), KafkaLog.read
+
+    async def pausing(log: Log, partition: Partition, offset: int) -> Reader:
+        """A reader that stands still as a process does that is paused, or that its host keeps waiting."""
+        reader = await read(log, partition, offset)  # type: ignore[arg-type]
+        if partition.topic == topic.name:
+            poll = reader.poll
+
+            async def paused(timeout_ms: int) -> Any:
+                await reads.wait()
+                return await poll(timeout_ms)
+
+            monkeypatch.setattr(reader, "poll", paused, raising=False)
+        return reader
+
+    monkeypatch.setattr(KafkaLog, "read", pausing)
+    reads.set()
+    async with beside.stage() as service:
+        await beside.feed(8)
+        await beside.until_outputs(8)
+        reads.clear()
+        await asyncio.sleep(0.7)  # the poll that is under way ends
+        await beside.feed(20, partitions=1)
+        await accidents.trim(beside.bootstrap, beside.log, topic, 0, 20)
+        reads.set()
+        await until(lambda: detail(service, "partitions")["0"]["state"] == "refused", "it goes on")
+        reason = detail(service, "partitions")["0"]["reason"]
+        assert "records expired unread" in reason
+        assert f"`tidemark stage seek {beside.group} {topic.name} --partition 0`" in reason
+        assert not ready(service)
+        async with AIOKafkaProducer(bootstrap_servers=beside.bootstrap) as producer:
+            await producer.send_and_wait(topic.name, b"m", b"a1", 1)
+        await beside.until_outputs(9)  # the neighbour's
+
+
+async def test_release_that_reads_one_more_input_then_workers_of_both_share_the_group_and_each_message_is_answered_once(
+    beside: Beside,
+) -> None:
+    older = counting_worker.counting_stage(beside.prefix)
+    extra = replace(beside.topics["input"], name=f"{beside.prefix}.extra")
+    newer = replace(older, inputs=(*older.inputs, extra))
+    await create_topics(beside.bootstrap, [extra])
+
+    async def both_serve(first: StageService, second: StageService) -> None:
+        await until(lambda: sorted([len(first.tasks()), len(second.tasks())]) == [1, 1], "one has no partition")
+        await until(lambda: ready(first) and ready(second), "one is not ready")
+
+    async with beside.stage("a", declared=older) as first:
+        async with beside.stage("b", declared=older) as second:
+            await both_serve(first, second)
+            await beside.feed(4)
+            await beside.until_outputs(4)
+        async with beside.stage("b", declared=newer) as second:
+            await both_serve(first, second)
+            await beside.feed(4)
+            await beside.until_outputs(8)
+    async with beside.stage("a", declared=newer) as first, beside.stage("b", declared=newer) as second:
+        await both_serve(first, second)
+        await beside.feed(4, topic=extra)
+        await beside.until_outputs(12)

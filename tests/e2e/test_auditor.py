@@ -40,7 +40,7 @@ class Audited:
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
-        self._http = httpx.AsyncClient(timeout=5)
+        self._http = httpx.AsyncClient(timeout=30)  # how soon it notices is measured, and not asserted by this
 
     async def close(self) -> None:
         await self._http.aclose()

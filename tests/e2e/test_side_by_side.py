@@ -88,7 +88,7 @@ class Gate:
                 "TIDEMARK_DATA_DIR": str(self.deployment.state.data / name),
                 "RISK_PYTHON": str(python),
             }
-            argv = ("sh", "-c", 'exec "$RISK_PYTHON" -P -m risk worker')
+            argv = ("/bin/sh", "-c", 'exec "$RISK_PYTHON" -P -m risk worker')
             log = base.log.with_name(f"{name}.log")
             self.deployment.fleet.add(replace(base, name=name, argv=argv, env=env, port=port, log=log))
 

@@ -5,7 +5,6 @@ its locked dependencies and the test tools, and nothing else; servers come from 
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -13,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from tidemark.releases.building import REQUIREMENTS, build_wheels
+from tidemark.releases.building import REQUIREMENTS, build_wheels, find_uv
 from tidemark.releases.declared import SERVICES
 from tidemark.releases.manifest import ReleaseError, folder_of
 
@@ -36,10 +35,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 def uv(*arguments: str) -> subprocess.CompletedProcess[str]:
-    found = shutil.which("uv") or str(ROOT / ".tidemark" / "uv" / "bin" / "uv")
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     return subprocess.run(
-        [found, *arguments], cwd=ROOT, env={"UV_SYSTEM_CERTS": "1", **environment}, capture_output=True, text=True
+        [find_uv(ROOT), *arguments],
+        cwd=ROOT,
+        env={"UV_SYSTEM_CERTS": "1", **environment},
+        capture_output=True,
+        text=True,
     )
 
 

@@ -14,17 +14,21 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import httpx
 import pytest
-from common.contracts.topics import ORDERS_EXECUTIONS
+from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS
+from common.testing.accidents import trim
 from common.testing.forwarder import Forwarder
 from orders.database import Database
 from orders.projection import TOPICS
-from orders.rebuild import tables
+from orders.rebuild import state, tables
 from orders.settings import OrdersSettings
 from orders.sink import ProjectionSink
 from parts import LocalStack
 from pydantic import SecretStr
 from streams.edges.reader import CommittedReader
+from streams.kafka.kafka_log import KafkaLog
+from streams.model.log import Partition
 
+from tests.orders.projected_log import open_database
 from tests.orders.worker_fleet import Fleet, running
 
 pytestmark = pytest.mark.slow
@@ -301,3 +305,31 @@ async def test_worker_when_it_starts_without_postgres_then_orders_are_taken(
         response = await fleet.client.get("/v1/accounts/A/orders")
         assert response.status_code == 503
         assert isinstance(response, httpx.Response)
+
+
+async def test_worker_when_postgres_is_empty_and_the_beginning_of_the_log_has_expired_then_it_says_what_is_missing(
+    parts: LocalStack, tmp_path: Path, make: Any
+) -> None:
+    dsn, bootstrap = parts.addresses.postgres_dsn, parts.addresses.kafka_bootstrap
+    for name in ("whole", "filled-again"):
+        (tmp_path / name).mkdir()
+    async with running(Fleet(parts, tmp_path / "whole", make, dsn)) as fleet:
+        for number in range(2_000_000, 2_000_010, 2):
+            assert (await fleet.submit(str(number), limit_price_e4=1)).status_code == 201
+        await until_said(fleet, state="ok")
+    log = KafkaLog(fleet.settings, "test-expiry")
+    await log.start()
+    expired = []
+    for number in range(ORDERS_EVENTS.partitions):
+        if end := await log.high_watermark(Partition(ORDERS_EVENTS.name, number)):
+            await trim(bootstrap, log, ORDERS_EVENTS, number, end - 1)
+            expired.append((ORDERS_EVENTS.name, number, 0, end - 1))
+    await log.stop()
+    await psql(parts, "CREATE DATABASE filled_again")
+    empty = urlunsplit(urlsplit(dsn)._replace(path="/filled_again"))
+    async with running(Fleet(parts, tmp_path / "filled-again", make, empty)) as fleet:
+        await until_said(fleet, reason=f"{len(expired)} stretches of the log expired unread")
+        assert (await fleet.submit("2000010", limit_price_e4=1)).status_code == 201
+    database = open_database(empty)
+    assert (await database.transaction(state)).holes == expired
+    await database.close()

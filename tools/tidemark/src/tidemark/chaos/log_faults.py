@@ -10,6 +10,7 @@ from common.contracts.topics import (
     ORDERS_EVENTS,
     ORDERS_INTENTS,
     RISK_DECISIONS,
+    RISK_LEDGER,
     Topic,
 )
 from common.testing.accidents import recreate, trim
@@ -134,6 +135,44 @@ class TrimmedChangelog(Fault):
             await asyncio.to_thread(destroy, store)
             kept.rename(store)
             await scene.fleet.start([worker])
+        return healed(incident)
+
+
+class TrimmedGate(Fault):
+    """The gate's changelog of one partition loses everything, and every store of it goes: the last copies of its rows.
+
+    It must refuse; and by the command that it names it goes on with the rows that it had, made again from what it said.
+    """
+
+    kind = "trimmed-gate"
+    expected_s = 60.0
+    must_refuse = True
+
+    def __init__(self, number: int) -> None:
+        super().__init__(FIRST)
+        self._number = number
+
+    async def strike(self, scene: Scene) -> Incident:
+        stage, number, where = stage_named("risk.gate"), self._number, scene.deployment.addresses
+        changelog = Partition(stage.changelog.name, number)
+        lanes = {Lane(FIRST, each) for each in range(stage.changelog.partitions)}
+        incident = self.incident(lanes, from_heal=True, detail=str(changelog))
+        await scene.fleet.stop(scene.gate_workers)
+        for worker in scene.gate_workers:
+            if (store := scene.store(worker, stage, number)).is_dir():
+                await asyncio.to_thread(destroy, store)
+        async with operators_log(reader_settings(where)) as log:
+            end = await log.high_watermark(changelog)
+            await trim(where.kafka_bootstrap, log, stage.changelog, number, end)
+            await scene.fleet.start([FIRST])  # alone, it is given every partition
+            names = (str(changelog), "rows between the two are lost", "tidemark stage begin")
+            seen = await must_refuse(
+                scene, log, Expected(FIRST, stage, frozenset({number}), names, (RISK_DECISIONS, RISK_LEDGER))
+            )
+        await scene.fleet.stop([FIRST])
+        trouble = await carry_out(scene, seen.reasons.values())
+        await scene.fleet.start(scene.gate_workers)
+        incident.refused, incident.trouble = not seen.trouble, seen.trouble or trouble
         return healed(incident)
 
 

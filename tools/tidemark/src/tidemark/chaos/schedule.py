@@ -9,7 +9,7 @@ from common.contracts.topics import ORDERS_INTENTS, ORDERS_VENUE_CHANGELOG, RISK
 from streams.process.failpoints import FAILPOINTS, SOURCE_FAILPOINTS
 
 from tidemark.chaos.faults import Failpoint, Fault, Kill, Rebalances, SameId, Zombie
-from tidemark.chaos.log_faults import ForeignTransaction, RecreatedTopic, TrimmedChangelog
+from tidemark.chaos.log_faults import ForeignTransaction, RecreatedTopic, TrimmedChangelog, TrimmedGate
 from tidemark.chaos.machine_faults import NETWORK_FAULTS, ClockJump, FullDisk, Network
 from tidemark.chaos.part_faults import Brokers, OneBroker, PartKilled
 from tidemark.chaos.store_faults import DamagedStore
@@ -68,6 +68,7 @@ CATALOGUE: Final[dict[str, Callable[[random.Random], list[Fault]]]] = {
     "foreign-transaction": _strangers,
     "same-id": lambda _: [SameId("risk")],
     "trimmed-changelog": lambda chance: [TrimmedChangelog(chance.randrange(ORDERS_VENUE_CHANGELOG.partitions))],
+    "trimmed-gate": lambda chance: [TrimmedGate(chance.randrange(RISK_GATE_CHANGELOG.partitions))],
     "recreated-topic": lambda _: [RecreatedTopic()],
 }
 """Kind → every fault of it, with what is left to chance chosen."""

@@ -282,7 +282,7 @@ class Storm:
         try:
             await scene.fleet.wait_ready(self._workers(scene), RECOVERY_MAX_S)
         except FleetError as error:
-            incident.trouble = str(error)
+            incident.trouble = f"{incident.trouble} {error}".lstrip()
         else:
             incident.trouble = incident.trouble or await fault.fell_short(scene)
         await asyncio.sleep(scene.chance.uniform(*CALM_S))

@@ -16,11 +16,13 @@ ASSETS: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Member of the workspace → what is built before its wheel, and where in the package it goes."""
 REQUIREMENTS: Final = "requirements.txt"
+OWN_UV: Final = ".tidemark/uv/bin"
+"""Where `make` puts uv on a machine that has none."""
 
 
 def members(root: Path, package: str) -> tuple[str, ...]:
     """Folders of the package and of the packages of this repository that it needs, as the lock says."""
-    lines = _run([*_export(package), "--no-hashes", "--no-annotate"], root).splitlines()
+    lines = _run([*_export(root, package), "--no-hashes", "--no-annotate"], root).splitlines()
     return tuple(line.removeprefix("-e ").removeprefix("./") for line in lines if line.startswith("-e "))
 
 
@@ -31,7 +33,7 @@ def build_wheels(root: Path, package: str, into: Path) -> list[Path]:
     """
     shutil.rmtree(into, ignore_errors=True)
     into.mkdir(parents=True)
-    locked = _run([*_export(package), "--no-emit-workspace", "--no-annotate"], root)
+    locked = _run([*_export(root, package), "--no-emit-workspace", "--no-annotate"], root)
     (into / REQUIREMENTS).write_text(locked, "utf-8")
     with tempfile.TemporaryDirectory(prefix="tidemark-release-") as directory:
         for member in members(root, package):
@@ -44,7 +46,9 @@ def build_wheels(root: Path, package: str, into: Path) -> list[Path]:
                 if not (root / built).is_dir():
                     raise ReleaseError(f"{built} is not built: make web")
                 shutil.copytree(root / built, copy / place, dirs_exist_ok=True)
-            _run([_uv(), "build", "--quiet", "--wheel", "--no-sources", "--out-dir", str(into), str(copy)], root)
+            _run(
+                [find_uv(root), "build", "--quiet", "--wheel", "--no-sources", "--out-dir", str(into), str(copy)], root
+            )
     return sorted(into.glob("*.whl"))
 
 
@@ -69,16 +73,16 @@ def build_image(root: Path, service: str, version: str) -> str:
     return f"tidemark/{service}:{version}"
 
 
-def _uv() -> str:
-    """uv says where it is to what it runs."""
-    found = os.environ.get("UV") or shutil.which("uv")
+def find_uv(root: Path) -> str:
+    """uv says where it is to what it runs; else that on the PATH, or the checkout's own. Raises ReleaseError."""
+    found = os.environ.get("UV") or shutil.which("uv") or shutil.which("uv", path=str(root / OWN_UV))
     if not found:
-        raise ReleaseError("uv is not on the PATH: make release finds it")
+        raise ReleaseError(f"uv is neither on the PATH nor in {OWN_UV}: `make sync` installs it there")
     return found
 
 
-def _export(package: str) -> list[str]:
-    return [_uv(), "export", "--quiet", "--frozen", "--no-dev", "--no-header", "--package", package]
+def _export(root: Path, package: str) -> list[str]:
+    return [find_uv(root), "export", "--quiet", "--frozen", "--no-dev", "--no-header", "--package", package]
 
 
 def _run(command: Sequence[str], directory: Path, environment: Mapping[str, str] | None = None) -> str:
