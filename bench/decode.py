@@ -12,7 +12,7 @@ import statistics
 import time
 from typing import Final
 
-from common.contracts.topics import PARTITIONS
+from common.contracts.topics import MD_TICKS
 from ingest.domain.anomalies import Report
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from ingest.domain.framing import Framer
@@ -38,7 +38,7 @@ def decoded(chunks: list[bytes], *, split: bool) -> tuple[int, float]:
         for block in framer.feed(chunk):
             ticks = decoder.decode(block)
             if split:
-                deal(ticks, PARTITIONS)
+                deal(ticks, MD_TICKS.partitions)
     spent = time.process_time() - began
     framer.finish()
     if report.counts or report.ticks != report.messages:

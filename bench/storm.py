@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from common.contracts.topics import PARTITIONS
 from parts import PartsError
 from rich.console import Console
+from streams.model.topics import DEFAULT_PARTITIONS
 
 from bench.harness import conditions, show
 from bench.peers import programs
@@ -65,7 +65,7 @@ class Watch:
         )
         await consumer.start()
         try:
-            consumer.assign([TopicPartition(self._topic, number) for number in range(PARTITIONS)])
+            consumer.assign([TopicPartition(self._topic, number) for number in range(DEFAULT_PARTITIONS)])
             while True:
                 found = await consumer.getmany(timeout_ms=200)
                 self._take([record.value for records in found.values() for record in records])
@@ -111,7 +111,7 @@ async def read_intents(bootstrap: str, topic: str) -> list[Intent]:
     await consumer.start()
     found: list[Intent] = []
     try:
-        partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+        partitions = [TopicPartition(topic, number) for number in range(DEFAULT_PARTITIONS)]
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         while any([await consumer.position(each) < ends[each] for each in partitions]):

@@ -20,6 +20,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             find_jaeger()
 
 
+@pytest.fixture(autouse=True)
+def default_partitions() -> Iterator[None]:
+    """What a test's clusters say of the co-partition groups is not for the next test."""
+    from common.contracts.topics import GROUPS
+    from streams.model.topics import DEFAULT_PARTITIONS
+
+    yield
+    for group in GROUPS:
+        group.partitions = DEFAULT_PARTITIONS
+
+
 @pytest.fixture(scope="session")
 def local_stack() -> Iterator[LocalStack]:
     """The running stack of this session. Tests that kill parts start one of their own."""

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.contracts.market import mark_clock_key
-from common.contracts.topics import MD_MARKS, ORDERS_INTENTS, PARTITIONS, REF_INSTRUMENTS, RISK_COMMANDS, TOPICS, Topic
+from common.contracts.topics import (
+    MD_MARKS,
+    ORDERS_INTENTS,
+    REF_INSTRUMENTS,
+    RISK_COMMANDS,
+    TOPICS,
+    Topic,
+    market_partition,
+)
 from common.fleet_topics import create_topics
 from common.testing import orders
 from parts import Stack
@@ -57,7 +65,7 @@ async def append(where: Stack, topic: Topic, records: Iterable[tuple[bytes, byte
         for number, (key, value) in chunk:
             sampled = traced and number % TRACED_EVERY == 0
             headers = (("traceparent", b"00-%032x-%016x-01" % (number + 1, number + 1)),) if sampled else ()
-            rows.setdefault(partition_of(key, PARTITIONS), []).append(
+            rows.setdefault(partition_of(key, topic.partitions), []).append(
                 Record(key, value, time.time_ns() // 1_000_000, headers)
             )
         for partition, each in rows.items():
@@ -82,11 +90,11 @@ async def market(where: Stack) -> AsyncIterator[None]:
         symbol = f"SYM{number}"
         await sender.send(REF_INSTRUMENTS, symbol.encode(), orders.instrument(symbol, number))
         row = orders.mark_row(symbol, ingest_ns=now)
-        await sender.send(MD_MARKS, symbol.encode(), row, partition=number % PARTITIONS)
+        await sender.send(MD_MARKS, symbol.encode(), row, partition=market_partition(number))
 
     async def tick() -> None:
         while True:
-            for number in range(PARTITIONS):
+            for number in range(MD_MARKS.partitions):
                 await sender.send(MD_MARKS, mark_clock_key(number), orders.clock_row(time.time_ns()), partition=number)
             await asyncio.sleep(CLOCK_EVERY_S)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 import pytest
-from common.contracts.topics import PARTITIONS, RISK_DECISIONS
+from common.contracts.topics import ACCOUNTS, RISK_DECISIONS
 from streams.edges.reader import CommittedReader
 from streams.process.build_info import version_of
 from streams.process.settings import Settings
@@ -117,9 +117,9 @@ class Gate:
             while sorted([len(await self.served(name)) for name in WORKERS]) != [2, 2]:
                 await asyncio.sleep(0.2)
             first, second = [await self.served(name) for name in WORKERS]
-            assert first | second == set(range(PARTITIONS))
+            assert first | second == set(range(ACCOUNTS.partitions))
             before = self.decided.copy()
-            while any(self.decided[number] - before[number] < DECISIONS_EACH for number in range(PARTITIONS)):
+            while any(self.decided[number] - before[number] < DECISIONS_EACH for number in range(ACCOUNTS.partitions)):
                 await asyncio.sleep(0.2)
         assert [await self.served(name) for name in WORKERS] == [first, second], "nothing moved meanwhile"
 

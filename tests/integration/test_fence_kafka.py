@@ -13,7 +13,7 @@ import pytest
 from auditor.process import Auditor
 from auditor.settings import AuditorSettings
 from common.contracts.events import CASH, Book, CommandResult, EntryKind, LedgerEntry, Posting
-from common.contracts.topics import PARTITIONS, RISK_COMMANDS, RISK_DECISIONS, RISK_GATE_CHANGELOG, RISK_LEDGER
+from common.contracts.topics import ACCOUNTS, RISK_COMMANDS, RISK_DECISIONS, RISK_GATE_CHANGELOG, RISK_LEDGER
 from common.fleet_topics import create_topics
 from common.testing import accidents
 from common.testing.orders import fund, set_account
@@ -38,7 +38,7 @@ BROKEN = 1
 def account_on(number: int) -> str:
     """An account of a partition."""
     names = (f"acct-{n}" for n in range(1_000))
-    return next(name for name in names if partition_of(name.encode(), PARTITIONS) == number)
+    return next(name for name in names if partition_of(name.encode(), ACCOUNTS.partitions) == number)
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +244,7 @@ async def test_changelog_of_the_gate_that_lost_everything_then_its_rows_are_made
 async def test_ledger_that_somebody_breaks_then_its_partition_stops_until_an_operator_lifts_the_fence(
     world: World,
 ) -> None:
-    for number in range(PARTITIONS):
+    for number in range(ACCOUNTS.partitions):
         assert (await world.ask(number)).accepted
         assert (await world.ask(number, cash_e4=100)).accepted
     assert world.auditor.fencing.raised == 0, "a ledger that is sound raises nothing"
@@ -256,7 +256,7 @@ async def test_ledger_that_somebody_breaks_then_its_partition_stops_until_an_ope
     assert f"risk.ledger/{BROKEN} at " in reason
     assert not (await world.page())["ready"]
     waiting = await world.send(BROKEN, cash_e4=7)
-    for number in set(range(PARTITIONS)) - {BROKEN}:
+    for number in set(range(ACCOUNTS.partitions)) - {BROKEN}:
         assert (await world.ask(number, cash_e4=1)).accepted
     assert waiting not in world.results
 

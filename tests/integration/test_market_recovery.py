@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from common.contracts.market import BAR, MARK, decode_rows, mark_clock_key
 from common.contracts.ticks import Ticks, encode_frame, heartbeat
-from common.contracts.topics import MD_BARS, MD_BOOKS, MD_MARKS, MD_TICKS, PARTITIONS
+from common.contracts.topics import MD_BARS, MD_BOOKS, MD_MARKS, MD_TICKS
 from common.contracts.views import view_channel
 from common.fleet_topics import create_topics
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
@@ -65,7 +65,7 @@ def frames(ticks: Ticks) -> list[tuple[int, bytes]]:
     for step, at in enumerate(range(0, len(ticks), FRAME_TICKS)):
         part = ticks[at : at + FRAME_TICKS]
         now = heartbeat(int(ticks["event_ns"][: at + FRAME_TICKS].max()))
-        for partition, dealt in enumerate(deal(part, PARTITIONS)):
+        for partition, dealt in enumerate(deal(part, MD_TICKS.partitions)):
             frame = np.concatenate((dealt, now))
             written.append((partition, encode_frame(frame, feed="test", ingest_ns=1_000 + step, session_ns=0)))
     return written
@@ -74,7 +74,7 @@ def frames(ticks: Ticks) -> list[tuple[int, bytes]]:
 @pytest.fixture(scope="module")
 def expected(frames: list[tuple[int, bytes]]) -> Records:
     """What one pass of the handler makes of the frames."""
-    tables = [MemoryTables([MARKET], partition) for partition in range(PARTITIONS)]
+    tables = [MemoryTables([MARKET], partition) for partition in range(MD_TICKS.partitions)]
     records: Records = defaultdict(list)
     for partition, value in frames:
         for item in handle(Message(MD_TICKS, partition, 0, None, value, 0), tables[partition], 0):
@@ -140,7 +140,7 @@ async def send(sender: Sender, frames: list[tuple[int, bytes]]) -> None:
 async def committed_until(settings: Settings, event_ns: int) -> Records:
     """All committed outputs, once the clock rows of every partition have come to ``event_ns``."""
     records: Records = defaultdict(list)
-    clocks = dict.fromkeys(range(PARTITIONS), 0)
+    clocks = dict.fromkeys(range(MD_TICKS.partitions), 0)
     async with (
         asyncio.timeout(DEADLINE_S),
         CommittedReader(settings, [MD_BARS, MD_BOOKS, MD_MARKS], from_beginning=True) as reader,
@@ -171,7 +171,7 @@ async def test_worker_when_killed_in_the_middle_then_every_record_is_there_once_
     settings = Settings(kafka_bootstrap=parts.addresses.kafka_bootstrap, redis_url=parts.addresses.redis_url)
     sender = Sender(settings, "test")
     await sender.start()
-    third = len(frames) // 3 // PARTITIONS * PARTITIONS
+    third = len(frames) // 3 // MD_TICKS.partitions * MD_TICKS.partitions
     try:
         await worker.start()
         for part in (frames[:third], frames[third : 2 * third]):
@@ -205,7 +205,7 @@ def compare_with_offline(records: Records, ticks: Ticks, tmp_path: Path) -> None
             offline[row["symbol"]].append(tuple(int(row[name]) for name in columns))
     assert any(bar[-1] > 0 for bars in offline.values() for bar in bars)
     online: dict[str, list[tuple[int, ...]]] = defaultdict(list)
-    for partition in range(PARTITIONS):
+    for partition in range(MD_TICKS.partitions):
         symbols = []
         for _, value in records[MD_BARS.name, partition]:
             for bar in decode_rows(BAR, value):
@@ -219,7 +219,7 @@ def compare_with_offline(records: Records, ticks: Ticks, tmp_path: Path) -> None
 async def compare_with_views(parts: LocalStack, expected: Records) -> None:
     """The quotes that people see are the last marks."""
     async with Redis.from_url(parts.addresses.redis_url) as redis:
-        for partition in range(PARTITIONS):
+        for partition in range(MD_TICKS.partitions):
             marked = {key.decode() for key, _ in expected[MD_MARKS.name, partition]} - {f"@{partition}"}
             shown: list[bytes] = await redis.hkeys(view_channel("quote", str(partition)))  # type: ignore[assignment]
             assert {key.decode() for key in shown} == marked

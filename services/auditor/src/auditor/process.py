@@ -9,12 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from common.contracts.topics import STAGES
 from fastapi import FastAPI
 from streams.edges.reader import CommittedReader
 from streams.kafka.broker_watch import is_broker_away
 from streams.model.errors import Retriable
 from streams.process.backoff import Backoff
 from streams.process.logs import get_logger
+from streams.service.awaited_topics import AwaitedTopics
 from streams.service.frame import Frame
 from streams.service.operations import Health, operations_router
 from streams.service.web import NO_REQUEST_SPANS
@@ -43,6 +45,7 @@ class Auditor:
         self._reading = False
         self._room = asyncio.Event()
         self._errors_counted = 0
+        self.topics = AwaitedTopics(settings, "auditor", lambda: TOPICS, STAGES)
         self.dead_letters = DeadLetterCount()
         self.fencing = Fencing(settings)
 
@@ -56,6 +59,7 @@ class Auditor:
 
     async def run(self) -> None:
         """For ever. While the broker is away the stores are not judged; reading goes on where the fold stands."""
+        await self.topics.there()
         watching = watch_dead_letters(self.dead_letters, self._settings, self._settings.audit_dead_letters_interval_s)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(watching, name="auditor-dead-letters")
@@ -156,6 +160,7 @@ class AuditorProcess:
         self._scratch = tempfile.TemporaryDirectory(prefix="tidemark-auditor-")
         self.auditor = Auditor(settings, Path(self._scratch.name))
         health = Health("auditor")
+        health.add("topics", self.auditor.topics.ready)
         health.add("log", self.auditor.log_check)
         health.add("audit", self.auditor.audit_check)
         web = FastAPI(title="tidemark auditor", docs_url=None, redoc_url=None, telemetry=NO_REQUEST_SPANS)
@@ -163,7 +168,7 @@ class AuditorProcess:
         self._frame = Frame("auditor", settings, health, web)
 
     async def serve(self) -> None:
-        """Until cancelled. Raises OSError where the port is taken, Fatal where a topic does not exist."""
+        """Until cancelled. Raises OSError where the port is taken, Fatal where a topic ceases to exist."""
         await self._frame.start()
         try:
             await self.auditor.run()

@@ -51,7 +51,11 @@ class DeploymentOptions:
     traces: bool = False
     """Start Jaeger, too, and have every trace recorded there."""
     brokers: int = 1
-    """1 or 3. Of three, every record is on all and two have it before it counts."""
+    """1 or 3. Of three, every record is on all and two have it before it counts, unless ``replication`` says less."""
+    replication: int | None = None
+    """Replicas of a topic that is created; None: one on each broker."""
+    partitions: Mapping[str, int] = field(default_factory=dict)
+    """Co-partition group → number of partitions, where its topics are created; 4 of what is left out."""
     second_host: str = ""
     """An address of this machine on which Kafka and Redis answer a second host (a network namespace)."""
     restart_wait_max_s: float = BACKOFF_MAX_S
@@ -115,7 +119,8 @@ class Deployment:
                 traced = {"TIDEMARK_OTLP_ENDPOINT": stack.otlp_endpoint, "TIDEMARK_TRACE_RATIO": "1"}
                 environment = {**traced, **environment}
         self.addresses = replace(self.addresses, data_dir=str(state.data))
-        await create_topics(self.addresses.kafka_bootstrap, TOPICS, replication=options.brokers)
+        replication = options.replication or options.brokers
+        await create_topics(self.addresses.kafka_bootstrap, TOPICS, replication, options.partitions)
         ports = choose_ports(dict.fromkeys((*SERVICES, *options.services)), any_free=options.any_free_ports)
         chosen = FleetOptions(ports, options.feed, environment, options.services)
         fleet = Fleet(service_specs(self.addresses, state, chosen), self._report, options.restart_wait_max_s)

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from common.contracts.topics import GROUPS
+from common.fleet_topics import group_partitions
+from streams.model.topics import DEFAULT_PARTITIONS
 from streams.process.settings import Settings
 
 from tidemark.console import CommandError
@@ -32,7 +35,35 @@ BootstrapOption = Annotated[
 RedisOption = Annotated[str | None, typer.Option("--redis", help="Redis URL; default: the running fleet's.")]
 PostgresOption = Annotated[str | None, typer.Option("--postgres", help="PostgreSQL DSN; default: the running fleet's.")]
 
+PartitionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--partitions",
+        metavar="[GROUP=]N",
+        help=f"Of topics that are created: of every co-partition group, or of one of "
+        f"{', '.join(group.name for group in GROUPS)}; repeatable. Default: the cluster's, else {DEFAULT_PARTITIONS}.",
+    ),
+]
+
+BrokersOption = Annotated[
+    int, typer.Option("--brokers", help="1, or 3: every record is on each of them, and two have it before it counts.")
+]
+
 DEFAULT_STATE: Final = DEFAULT_STATE_DIR
+
+
+def chosen_partitions(asked: list[str] | None) -> dict[str, int]:
+    """Group → number of partitions, of ``PartitionsOption``."""
+    try:
+        return group_partitions(asked or ())
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--partitions") from error
+
+
+def checked_brokers(brokers: int) -> None:
+    """Raises BadParameter where no cluster of that many can be started."""
+    if brokers not in (1, 3):
+        raise typer.BadParameter("1 or 3: a quorum is odd", param_hint="--brokers")
 
 
 def addresses(

@@ -5,7 +5,7 @@ import contextlib
 from types import TracebackType
 from typing import Final, Self
 
-from common.contracts.topics import PARTITIONS
+from common.contracts.topics import MARKET
 from common.contracts.views import Envelope, QuoteData, view_channel
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -20,7 +20,7 @@ NO_MORE_SYMBOLS_S: Final = 10.0
 
 def quote_channels() -> list[str]:
     """The hashes (and channels) that hold every symbol's quote."""
-    return [view_channel("quote", str(partition)) for partition in range(PARTITIONS)]
+    return [view_channel("quote", str(partition)) for partition in range(MARKET.partitions)]
 
 
 def _quote(value: bytes | str) -> QuoteData | None:

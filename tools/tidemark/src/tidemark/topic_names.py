@@ -13,5 +13,5 @@ def topic_named(name: str) -> Topic:
         if topic.name == name:
             return topic
         if topic.dead_letters == name:
-            return Topic(name, topic.key, RAW_SCHEMA, topic.owner, partitions=topic.partitions)
+            return Topic(name, topic.key, RAW_SCHEMA, topic.owner, partitions=topic.partitioning)
     raise UnknownTopicError(f"there is no topic {name!r}; there are {', '.join(sorted(t.name for t in TOPICS))}")

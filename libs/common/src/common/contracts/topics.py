@@ -1,7 +1,8 @@
 """The one topic table. Topics are created from it and the documentation is generated from it.
 
-Topics of one co-partitioning group have the same number of partitions, and a key (account id, or instrument) lands on
-the same partition number in each. Partition counts of a running fleet are frozen: a stage refuses to start on others.
+Topics of one co-partition group have the same number of partitions, and a key (account id, or instrument) lands on the
+same partition number in each. The number is the deployment's: chosen when its topics are created, read from the cluster
+at each start, and frozen from then on: a stage refuses to start on another.
 """
 
 from collections.abc import Iterable
@@ -11,15 +12,19 @@ import numpy as np
 from pydantic import BaseModel, TypeAdapter
 from streams.model.topics import CHANGELOG_SCHEMA as CHANGELOG_SCHEMA
 from streams.model.topics import DAY_MS as DAY_MS
-from streams.model.topics import DEFAULT_PARTITIONS, changelog_topic, register_topic
 from streams.model.topics import RAW_SCHEMA as RAW_SCHEMA
+from streams.model.topics import CoPartitionGroup, changelog_topic, register_topic
 from streams.model.topics import Schema as Schema
 from streams.model.topics import Topic as Topic
 
 from common.contracts import breaks, cancels, events, fences, market, reference, ticks
 from common.contracts.span_ids import ids_of
 
-PARTITIONS: Final = DEFAULT_PARTITIONS
+MARKET: Final = CoPartitionGroup("market")
+"""By instrument."""
+ACCOUNTS: Final = CoPartitionGroup("accounts")
+"""By account id."""
+GROUPS: Final = (MARKET, ACCOUNTS)
 
 
 def _json(name: str, of: Any, version: int = 1) -> Schema:
@@ -43,7 +48,7 @@ FRAME_SCHEMA: Final = Schema("tick-frame-1", ticks.decode_frame, _bytes)
 """Decodes to ``ticks.Frame``; encodes what ``ticks.encode_frame`` made."""
 
 MD_TICKS: Final = Topic(
-    "md.ticks", "partition group", FRAME_SCHEMA, "ingest", retention_ms=DAY_MS, purpose="normalised ticks"
+    "md.ticks", "partition group", FRAME_SCHEMA, "ingest", MARKET, retention_ms=DAY_MS, purpose="normalised ticks"
 )
 REF_INSTRUMENTS: Final = Topic(
     "ref.instruments",
@@ -56,13 +61,14 @@ REF_INSTRUMENTS: Final = Topic(
     purpose="instruments and their int32 ids",
 )
 MD_BARS: Final = Topic(
-    "md.bars", "partition group", _rows("bars-1", market.BAR), "signals", purpose="closed and restated bars"
+    "md.bars", "partition group", _rows("bars-1", market.BAR), "signals", MARKET, purpose="closed and restated bars"
 )
 MD_MEASURES: Final = Topic(
     "md.measures",
     "partition group",
     _rows("measured-1", market.MEASURED),
     "signals",
+    MARKET,
     purpose="what installed measures say of each bar of md.bars",
 )
 MD_BOOKS: Final = Topic(
@@ -70,6 +76,7 @@ MD_BOOKS: Final = Topic(
     "partition group",
     _rows("depths-1", market.DEPTH),
     "signals",
+    MARKET,
     retention_ms=DAY_MS,
     purpose="top-10 depth of books that changed, per heartbeat",
 )
@@ -78,18 +85,20 @@ MD_MARKS: Final = Topic(
     "symbol, or @partition",
     _rows("marks-1", market.MARK),
     "signals",
+    MARKET,
     cleanup="compact",
     retention_ms=-1,
     purpose="best bid and offer, last price and trading state of symbols that changed, per heartbeat",
 )
 ORDERS_INTENTS: Final = Topic(
-    "orders.intents", "account_id", _json("order-intent", events.OrderIntent), "orders", purpose="new orders"
+    "orders.intents", "account_id", _json("order-intent", events.OrderIntent), "orders", ACCOUNTS, purpose="new orders"
 )
 ORDERS_CANCELS: Final = Topic(
     "orders.cancels",
     "account_id",
     _json("order-cancel", cancels.CancelRequest, version=2),
     "orders",
+    ACCOUNTS,
     purpose="cancel requests",
 )
 RISK_COMMANDS: Final = Topic(
@@ -97,6 +106,7 @@ RISK_COMMANDS: Final = Topic(
     "account_id",
     _json("risk-command", events.RiskCommand, version=2),
     "orders",
+    ACCOUNTS,
     purpose="accounts and funding",
 )
 RISK_DECISIONS: Final = Topic(
@@ -104,6 +114,7 @@ RISK_DECISIONS: Final = Topic(
     "account_id",
     _json("risk-decision", events.RiskDecision, version=2),
     "risk",
+    ACCOUNTS,
     purpose="one answer per intent and per command",
 )
 RISK_LEDGER: Final = Topic(
@@ -111,6 +122,7 @@ RISK_LEDGER: Final = Topic(
     "account_id",
     _json("ledger-entry", events.LedgerEntry, version=3),
     "risk",
+    ACCOUNTS,
     retention_ms=-1,
     purpose="every movement of cash, positions and reservations",
 )
@@ -119,6 +131,7 @@ RISK_BREAKS: Final = Topic(
     "account_id",
     _json("risk-break", breaks.RiskBreak),
     "risk",
+    ACCOUNTS,
     retention_ms=-1,
     purpose="execution reports that the books refuse, and what became of each",
 )
@@ -127,6 +140,7 @@ VENUE_ORDERS: Final = Topic(
     "symbol, on the partition of its instrument",
     _json("venue-message", events.VenueMessage),
     "orders",
+    MARKET,
     purpose="accepted orders and cancels on their way to the venue",
 )
 ORDERS_EXECUTIONS: Final = Topic(
@@ -134,6 +148,7 @@ ORDERS_EXECUTIONS: Final = Topic(
     "account_id",
     _json("execution-report", events.ExecutionReport, version=2),
     "orders",
+    ACCOUNTS,
     purpose="what the venue says",
 )
 ORDERS_EVENTS: Final = Topic(
@@ -141,6 +156,7 @@ ORDERS_EVENTS: Final = Topic(
     "account_id",
     _json("order-event", events.OrderEvent, version=2),
     "orders",
+    ACCOUNTS,
     purpose="every transition of every order",
 )
 ORDERS_CANCEL_REPORTS: Final = Topic(
@@ -148,6 +164,7 @@ ORDERS_CANCEL_REPORTS: Final = Topic(
     "account_id",
     _json("cancel-report", cancels.CancelReport),
     "orders",
+    ACCOUNTS,
     purpose="answers to cancel requests that no event of an order gives",
 )
 
@@ -174,11 +191,11 @@ AUDITOR_FENCES: Final = Topic(
     purpose="partitions that must stand still because what they have written is broken, and who lifted that",
 )
 
-INGEST_FEED_CHANGELOG: Final = changelog_topic("ingest", "feed")
-SIGNALS_MARKET_CHANGELOG: Final = changelog_topic("signals", "market")
-RISK_GATE_CHANGELOG: Final = changelog_topic("risk", "gate")
-ORDERS_LIFECYCLE_CHANGELOG: Final = changelog_topic("orders", "lifecycle")
-ORDERS_VENUE_CHANGELOG: Final = changelog_topic("orders", "venue")
+INGEST_FEED_CHANGELOG: Final = changelog_topic("ingest", "feed", MARKET)
+SIGNALS_MARKET_CHANGELOG: Final = changelog_topic("signals", "market", MARKET)
+RISK_GATE_CHANGELOG: Final = changelog_topic("risk", "gate", ACCOUNTS)
+ORDERS_LIFECYCLE_CHANGELOG: Final = changelog_topic("orders", "lifecycle", ACCOUNTS)
+ORDERS_VENUE_CHANGELOG: Final = changelog_topic("orders", "venue", MARKET)
 
 TOPICS: Final[tuple[Topic, ...]] = (
     MD_TICKS,
@@ -228,6 +245,6 @@ def with_dead_letters(topics: Iterable[Topic]) -> list[Topic]:
     return [*chosen, *(topic.dead_letter_topic for topic in chosen if topic in STAGE_INPUTS)]
 
 
-def market_partition(instrument_id: int, partitions: int = PARTITIONS) -> int:
-    """Partition of an instrument on ``md.ticks``, ``md.bars``, ``md.books``, ``md.marks`` and ``venue.orders``."""
-    return instrument_id % partitions
+def market_partition(instrument_id: int) -> int:
+    """Partition of an instrument on the topics of the group ``MARKET``."""
+    return instrument_id % MARKET.partitions

@@ -232,8 +232,6 @@ class ChainVerifier:
     def __init__(self) -> None:
         self._partitions: dict[int, _PartitionChain] = {}
         self._unreadable: list[ChainFinding] = []
-        for number in range(RISK_LEDGER.partitions):
-            self._partition(number)
 
     def _partition(self, number: int) -> _PartitionChain:
         if number not in self._partitions:
@@ -281,8 +279,9 @@ class ChainVerifier:
                 self.refuse(Fault.ADDED, partition, chain.last_offset, "", 0, text)
 
     def heads(self) -> dict[int, Head]:
-        """Partition → its last link, as it stands."""
-        return {number: self._partitions[number].head for number in sorted(self._partitions)}
+        """Partition → its last link, as it stands; of one without entries, from where its chain will begin."""
+        numbers = {*range(RISK_LEDGER.partitions), *self._partitions}
+        return {number: self._partition(number).head for number in sorted(numbers)}
 
     @property
     def entries(self) -> int:

@@ -6,7 +6,7 @@ tasks are in it, so while one commits, messages gather for all of them. There is
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
 
 from streams.commit.transaction import Note, Outcome, Work, commit
@@ -214,7 +214,8 @@ class Lane:
     """Fences its transactional id in when a task enters and no session is going on.
 
     ``shared``: whether tasks of several partitions enter. ``writes``: everywhere they may write; ``changelog``: those
-    partitions where an earlier process of the same id may have claimed or written, though its tasks are elsewhere now.
+    says the partitions where an earlier process of the same id may have claimed or written, though its tasks are
+    elsewhere now.
     """
 
     def __init__(
@@ -226,7 +227,7 @@ class Lane:
         observe: Callable[[float], None],
         *,
         shared: bool,
-        changelog: Collection[Partition] = (),
+        changelog: Callable[[], Iterable[Partition]] = tuple,
     ) -> None:
         self.transactional_id = transactional_id
         self.shared = shared
@@ -234,7 +235,7 @@ class Lane:
         self._settings = settings
         self._writes = writes
         self._observe = observe
-        self._changelog = frozenset(changelog)
+        self._changelog = changelog
         self._session: Session | None = None
         self._clearing: asyncio.Task[None] | None = None
         self._entering = asyncio.Lock()
@@ -259,7 +260,7 @@ class Lane:
         writes = set(self._writes())
         if last is not None:
             return writes | last.unsettled.keys() | last.doubtful
-        for partition in sorted(self._changelog - writes):
+        for partition in sorted(set(self._changelog()) - writes):
             if await self._log.last_stable_offset(partition) < await self._log.high_watermark(partition):
                 writes.add(partition)
         return writes

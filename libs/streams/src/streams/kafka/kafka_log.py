@@ -252,6 +252,12 @@ class KafkaLog:
             raise Fatal(f"topic {topic} does not exist; `tidemark up` or the topics job creates it")
         return len(numbers)
 
+    async def partition_counts(self, topics: Collection[str]) -> Mapping[str, int]:
+        """Topic → number of its partitions, of those that are there. Raises Retriable where no broker answers."""
+        with translated("partitions of topics"):
+            cluster = await self._connected().fetch_all_metadata()
+        return {topic: len(numbers) for topic in topics if (numbers := cluster.partitions_for_topic(topic))}
+
     async def found_topics(self, topics: Collection[str]) -> FoundTopics:
         """The topics as the brokers have them; one that is not there is left out.
 

@@ -178,7 +178,8 @@ def _as_declared(own: Mapping[str, str]) -> Iterator[Setting]:
 def drifts(topic: Topic, found: FoundTopic, brokers: int, *, holds_state: bool = False) -> Iterator[Drift]:
     """How a topic of a cluster of so many brokers differs from what it should be."""
     if found.partitions != topic.partitions:
-        otherwise = "keys lie on other partitions than their state, and what is on a new one is not read"
+        expects = f"its co-partition group {topic.group.name} has {topic.partitions}; " if topic.group else ""
+        otherwise = f"{expects}keys lie on other partitions than their state, and what is on a new one is not read"
         yield Drift(topic.name, PARTITIONS, str(topic.partitions), str(found.partitions), otherwise, endangers=True)
     if found.replicas < (wanted := min(REPLICAS_WANTED, brokers)):
         otherwise = "the broker that has it alone may be lost"

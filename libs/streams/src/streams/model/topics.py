@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, overload
 
 from pydantic import TypeAdapter
 
@@ -46,19 +46,73 @@ TEXT_SCHEMA: Final = Schema("text", bytes.decode, str.encode)
 """UTF-8."""
 
 
-@dataclass(frozen=True, slots=True)
+class CoPartitionGroup:
+    """Topics with the same number of partitions, so that a key lies on the same partition number in each.
+
+    The number is the deployment's. Whoever connects to a cluster reads it there before the first key is placed (see
+    ``kafka.partition_counts``), and works with it until the process ends.
+    """
+
+    def __init__(self, name: str, partitions: int = DEFAULT_PARTITIONS) -> None:
+        self.name = name
+        self.partitions = partitions
+        """The default until the cluster has been asked."""
+
+    def __repr__(self) -> str:
+        return f"<co-partition group {self.name}: {self.partitions}>"
+
+
+Partitioning = int | CoPartitionGroup
+"""A number of a topic's own, or that of its group."""
+
+
+class _PartitionCount:
+    """The field of a topic that takes a ``Partitioning`` and is read as the number that holds now."""
+
+    @overload
+    def __get__(self, topic: None, owner: type) -> Partitioning: ...
+    @overload
+    def __get__(self, topic: "Topic", owner: type) -> int: ...
+    def __get__(self, topic: "Topic | None", owner: type) -> Partitioning:
+        if topic is None:
+            return DEFAULT_PARTITIONS
+        found = topic.partitioning
+        return found if isinstance(found, int) else found.partitions
+
+    def __set__(self, topic: "Topic", value: Partitioning) -> None:
+        topic.__dict__["partitions"] = value
+
+
+@dataclass(frozen=True)
 class Topic:
-    """A topic. ``key`` says what its records are keyed by, for the reader. ``retention_ms`` -1: for ever."""
+    """A topic. ``key`` says what its records are keyed by, for the reader. ``retention_ms`` -1: for ever.
+
+    ``partitions`` is declared as a number or as a group, and read as a number.
+    """
 
     name: str
     key: str = "key"
     schema: Schema = RAW_SCHEMA
     owner: str = ""
-    partitions: int = DEFAULT_PARTITIONS
+    partitions: _PartitionCount = _PartitionCount()
     cleanup: Cleanup = "delete"
     retention_ms: int = 7 * DAY_MS
     purpose: str = ""
     config: tuple[tuple[str, str], ...] = field(default=())
+
+    def __hash__(self) -> int:
+        return hash(self.name)  # topics are keys of what is declared before the cluster is asked
+
+    @property
+    def partitioning(self) -> Partitioning:
+        """As declared: the topic's own number, or its group."""
+        declared: Partitioning = self.__dict__["partitions"]
+        return declared
+
+    @property
+    def group(self) -> CoPartitionGroup | None:
+        """The group whose number of partitions the topic has; None where the number is its own."""
+        return None if isinstance(self.partitioning, int) else self.partitioning
 
     @property
     def dead_letters(self) -> str:
@@ -73,7 +127,7 @@ class Topic:
             self.key,
             RAW_SCHEMA,
             self.owner,
-            self.partitions,
+            self.partitioning,
             retention_ms=DEAD_LETTER_RETENTION_MS,
             purpose=f"what of {self.name} could not be handled",
         )
@@ -84,7 +138,7 @@ class Topic:
         return self.schema is CHANGELOG_SCHEMA or self.schema is REGISTER_SCHEMA
 
 
-def changelog_topic(app: str, stage: str, partitions: int = DEFAULT_PARTITIONS) -> Topic:
+def changelog_topic(app: str, stage: str, partitions: Partitioning = DEFAULT_PARTITIONS) -> Topic:
     """The changelog of a stage. It has as many partitions as the stage's inputs."""
     return Topic(
         f"{app}.{stage}.changelog",
@@ -108,5 +162,6 @@ def register_topic(name: str = "streams.stages") -> Topic:
         partitions=1,
         cleanup="compact",
         retention_ms=-1,
-        purpose="stages' partitions that were ever worked on, and the identity of the changelog then",
+        purpose="stages' partitions that were ever worked on, and the identity of the changelog then; numbers of "
+        "partitions of co-partition groups",
     )

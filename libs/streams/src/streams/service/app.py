@@ -33,6 +33,7 @@ from streams.process.backoff import Backoff
 from streams.process.logs import configure_logs, get_logger
 from streams.process.settings import Settings
 from streams.process.telemetry import configure_telemetry
+from streams.service.awaited_topics import AwaitedTopics
 from streams.service.frame import Frame
 from streams.service.operations import Health, operations_router
 from streams.service.web import NO_REQUEST_SPANS
@@ -117,7 +118,10 @@ class App(faust.App):  # type: ignore[misc]
         self.health = Health(name)
         self.health.add("broker", lambda: (not is_broker_away(), {"answers": not is_broker_away()}))
         self.sender = Sender(settings, name)
+        self._awaited = AwaitedTopics(settings, name, self._needed_topics, self._register)
+        self.health.add("topics", self._awaited.ready)
         self._stages: list[Stage] = []
+        self._sources: list[Source] = []
         self.reads: list[Topic] = []
         """Topics that stages, tails and projections read. Which ones a service writes says the topic table."""
         self._web = FastAPI(title=name, docs_url=None, redoc_url=None, telemetry=NO_REQUEST_SPANS)
@@ -164,7 +168,7 @@ class App(faust.App):  # type: ignore[misc]
                 handler,
                 tuple(inputs),
                 tuple(outputs),
-                changelog or changelog_topic(self.service_name, name, inputs[0].partitions),
+                changelog or changelog_topic(self.service_name, name, inputs[0].partitioning),
                 tuple(tables),
                 views,
                 shows or {},
@@ -202,11 +206,19 @@ class App(faust.App):  # type: ignore[misc]
                 found[topic.name] = topic
         return tuple(found.values())
 
+    def _needed_topics(self) -> list[Topic]:
+        """Everything without which nothing can be served; dead letters are only needed for poison."""
+        writers: list[Stage | Source] = [*self._stages, *self._sources]
+        written = [topic for each in writers for topic in (*each.outputs, each.changelog)]
+        return list({topic.name: topic for topic in (*self.reads, *written)}.values())
+
     def source(self, *, name: str, outputs: Sequence[Topic], changelog: Topic) -> Callable[[Feed], Feed]:
         """Registers ``feed(position) -> batches``; a batch's outputs and position are committed together."""
 
         def register(feed: Feed) -> Feed:
-            service = SourceService(Source(self.service_name, name, feed, tuple(outputs), changelog), self.settings)
+            source = Source(self.service_name, name, feed, tuple(outputs), changelog)
+            self._sources.append(source)
+            service = SourceService(source, self.settings)
             self.add_dependency(service)
             self.health.add(f"source {name}", service.ready)
             return feed
@@ -271,6 +283,9 @@ class App(faust.App):  # type: ignore[misc]
         self._web.include_router(operations_router(self.health))
         self._frame = Frame(self.service_name, self.settings, self.health, self._web)
         await self._frame.start()
+        await self._awaited.there(lambda: self.should_stop, self.sleep)
+        if self.should_stop:
+            return
         await self.sender.start()
         if self._publisher:
             self._publisher.start()

@@ -86,9 +86,12 @@ class StageRunner:
 
     def _make_lane(self) -> Lane:
         stage = self.stage
+
+        def changelog() -> list[Partition]:
+            return [Partition(stage.changelog.name, number) for number in range(stage.changelog.partitions)]
+
         observe = metrics.COMMIT_SECONDS.labels(stage.app, stage.name).observe
         process_id = stage.process_id(self._settings.worker_id)
-        changelog = [Partition(stage.changelog.name, number) for number in range(stage.changelog.partitions)]
         return Lane(process_id, self._log, self._settings, self._writes, observe, shared=True, changelog=changelog)
 
     def _writes(self) -> set[Partition]:

@@ -52,10 +52,12 @@ class GlobalFollower:
         self.complete = asyncio.Event()
         self._log = log
         self._topic = declaration.topic
-        self._missing = self._topic.partitions
+        self._missing = 0
+        """Partitions that have not caught up yet."""
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
+        self._missing = self._topic.partitions
         for number in range(self._topic.partitions):
             partition = Partition(self._topic.name, number)
             self._tasks.append(asyncio.create_task(self._follow(partition), name=f"global {partition}"))

@@ -46,7 +46,7 @@ from tidemark.state import Addresses
 ROUND_S = 0.5
 APPLIED_AT_ONCE = 500
 REQUESTS = (ORDERS_INTENTS, RISK_COMMANDS)
-DEAD = tuple(Topic(t.dead_letters, t.key, RAW_SCHEMA, t.owner, partitions=t.partitions) for t in REQUESTS)
+DEAD = tuple(Topic(t.dead_letters, t.key, RAW_SCHEMA, t.owner, partitions=t.partitioning) for t in REQUESTS)
 TOPICS = (*REQUESTS, *DEAD, RISK_DECISIONS, RISK_LEDGER, RISK_BREAKS, ORDERS_EXECUTIONS, ORDERS_EVENTS)
 
 Progress = Callable[[str, int, int], None]

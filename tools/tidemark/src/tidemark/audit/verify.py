@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.contracts.topics import RISK_LEDGER
+from common.fleet_topics import settle_groups
 from common.ledger.chain import ChainFinding, ChainVerifier, Head, as_dict, head_text, parse_head
 from common.ledger.gate_rows import gate_stores
 from streams.edges.reader import CommittedReader
@@ -73,6 +74,7 @@ async def verify_log(
     settings: Settings, where: Addresses, heads: Iterable[tuple[int, Head]], progress: Progress = lambda *_: None
 ) -> ChainReport:
     """The chain of the committed log, which must hold the gate's own heads and end with them."""
+    await settle_groups(settings.kafka_bootstrap)
     stores = gate_stores(Path(where.data_dir)) if where.data_dir else []
 
     async def gate_heads() -> list[tuple[int, Head]]:

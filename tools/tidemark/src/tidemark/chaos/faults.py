@@ -9,8 +9,8 @@ from typing import ClassVar, Final
 
 from streams.process.failpoints import VARIABLE
 
-from tidemark.chaos.recovery import Incident, Lane
-from tidemark.chaos.scene import FIRST, GATE_WORKERS, PASSER_BY, SECOND, SESSION_TIMEOUT_S, TWIN, Scene
+from tidemark.chaos.recovery import Incident, Lane, lanes_of_service
+from tidemark.chaos.scene import FIRST, PASSER_BY, SESSION_TIMEOUT_S, TWIN, Scene
 
 DEATH_POLL_S: Final = 0.01
 FAILPOINT_TIMEOUT_S: Final = 40.0
@@ -82,7 +82,7 @@ async def worker_of(scene: Scene, service: str) -> str:
     """The worker to hit: of the gate's, one by chance that serves something."""
     if service != FIRST:
         return service
-    return await scene.busy_gate_worker(scene.chance.choice(GATE_WORKERS))
+    return await scene.busy_gate_worker(scene.chance.choice(scene.gate_workers))
 
 
 class Kill(Fault):
@@ -169,7 +169,7 @@ class Rebalances(Fault):
 
     async def strike(self, scene: Scene) -> Incident:
         fleet = scene.fleet
-        hit = await scene.lanes_of(FIRST) | await scene.lanes_of(SECOND)
+        hit = lanes_of_service(FIRST)
         incident = self.incident(hit, from_heal=True, detail=f"{JOINS} times")
         for number in range(JOINS):
             await fleet.start([PASSER_BY])

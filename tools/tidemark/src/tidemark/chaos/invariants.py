@@ -21,7 +21,7 @@ INTENTS_DEAD = Topic(
     ORDERS_INTENTS.key,
     RAW_SCHEMA,
     ORDERS_INTENTS.owner,
-    partitions=ORDERS_INTENTS.partitions,
+    partitions=ORDERS_INTENTS.partitioning,
 )
 
 

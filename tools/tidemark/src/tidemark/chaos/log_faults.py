@@ -9,7 +9,6 @@ from common.contracts.topics import (
     ORDERS_CANCELS,
     ORDERS_EVENTS,
     ORDERS_INTENTS,
-    PARTITIONS,
     RISK_DECISIONS,
     Topic,
 )
@@ -22,7 +21,7 @@ from streams.state.store import CHANGELOG_KEY, destroy, read_row
 from tidemark.chaos.faults import Fault, healed
 from tidemark.chaos.recovery import Incident, Lane
 from tidemark.chaos.refusals import Expected, carry_out, must_refuse
-from tidemark.chaos.scene import FIRST, GATE_WORKERS, Scene
+from tidemark.chaos.scene import FIRST, Scene
 from tidemark.operations import operators_log
 from tidemark.options import reader_settings
 from tidemark.stages import stage_named
@@ -33,8 +32,8 @@ STRANGERS_TIMEOUT_MS: Final = 120_000
 NAMED_WITHIN_S: Final = 25.0
 NAMED_POLL_S: Final = 0.2
 STAYS_S: Final = 1.0
-READERS: Final = {ORDERS_INTENTS: (GATE_WORKERS, "stage gate"), RISK_DECISIONS: (("orders",), "stage lifecycle")}
-"""Input → whose workers read it, and as which stage."""
+READERS: Final = {ORDERS_INTENTS: (FIRST, "stage gate"), RISK_DECISIONS: ("orders", "stage lifecycle")}
+"""Input → which service reads it, and as which stage."""
 
 
 class ForeignTransaction(Fault):
@@ -82,7 +81,8 @@ class ForeignTransaction(Fault):
 
     async def _named(self, scene: Scene) -> bool:
         """Whether a worker that waits says for whom."""
-        workers, stage = READERS[self._topic]
+        service, stage = READERS[self._topic]
+        workers = scene.workers_of(service)
         deadline = time.monotonic() + NAMED_WITHIN_S
         while time.monotonic() < deadline:
             for worker in workers:
@@ -159,7 +159,7 @@ class RecreatedTopic(Fault):
         stage, worker, where = stage_named("orders.lifecycle"), self.service, scene.deployment.addresses
         incident = self.incident(await scene.lanes_of(worker), from_heal=True)
         names = (f"topic {ORDERS_CANCELS.name}", "it is another log", "tidemark stage seek")
-        numbers = frozenset(range(PARTITIONS))
+        numbers = frozenset(range(ORDERS_CANCELS.partitions))
         expected = Expected(worker, stage, numbers, names, (ORDERS_EVENTS, ORDERS_CANCEL_REPORTS))
         async with operators_log(reader_settings(where)) as log:
             await recreate(where.kafka_bootstrap, log, ORDERS_CANCELS, scene.brokers)

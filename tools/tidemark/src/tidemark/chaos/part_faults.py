@@ -8,18 +8,17 @@ from streams.kafka.admin import leaders
 from streams.model.errors import LogError
 
 from tidemark.chaos.faults import Fault
-from tidemark.chaos.recovery import Incident, Lane
+from tidemark.chaos.recovery import PARTITIONED, Incident, Lane, lanes_of_service
 from tidemark.chaos.scene import Scene
 
 DOWN_S: Final = (0.5, 3.0)
 LOSS_S: Final = 4.0
 """Beyond the brokers' own session of 3 s: the cluster goes on without the lost one before it comes back."""
-SERVICES: Final = ("ingest", "signals", "risk", "orders")
 
 
 def log_lanes() -> set[Lane]:
     """Everything that lives by the log."""
-    return {Lane(service, number) for service in SERVICES for number in range(RISK_GATE_CHANGELOG.partitions)}
+    return {lane for service in PARTITIONED for lane in lanes_of_service(service)}
 
 
 class Brokers(Fault):

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Final, NamedTuple
 
+from common.contracts.topics import ACCOUNTS, MARKET
+
 NS_PER_S: Final = 1_000_000_000
 
 
@@ -15,6 +17,15 @@ class Lane(NamedTuple):
 
     service: str
     partition: int = 0
+
+
+PARTITIONED: Final = {"ingest": MARKET, "signals": MARKET, "risk": ACCOUNTS, "orders": ACCOUNTS}
+"""Service → what its output is partitioned by."""
+
+
+def lanes_of_service(service: str) -> set[Lane]:
+    """Every partition of a service's output."""
+    return {Lane(service, number) for number in range(PARTITIONED[service].partitions)}
 
 
 class Pulse(NamedTuple):

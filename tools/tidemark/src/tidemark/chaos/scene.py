@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-from common.contracts.topics import PARTITIONS
 from parts import LocalStack
 
 from tidemark.chaos.clocks import Clocks
 from tidemark.chaos.disks import SmallDisk
 from tidemark.chaos.hosts import SecondHost
-from tidemark.chaos.recovery import Lane
+from tidemark.chaos.recovery import Lane, lanes_of_service
 from tidemark.deployment import Deployment
 from tidemark.fleet import Fleet, ServiceSpec
 from tidemark.ports import free_ports
@@ -30,9 +29,10 @@ TWIN: Final = "risk-twin"
 """A process with the first worker's id and a disk of its own, started by mistake."""
 GUESTS: Final = (PASSER_BY, TWIN)
 """Workers that do not belong to the fleet: they run while a fault lasts."""
-GATE_WORKERS: Final = (FIRST, SECOND)
 WORKER_IDS: Final = ("ingest-1", "signals-1", "risk-1", "risk-2", "orders-1")
 """As ``TIDEMARK_WORKER_ID`` has them, of the workers whose clocks can be shifted."""
+FURTHER_FROM: Final = 4
+"""``risk-4`` and so on: workers of a gate that has more than two."""
 SESSION_TIMEOUT_S: Final = 6.0
 """Kafka's smallest, unless the brokers are told otherwise."""
 HEALTH_TIMEOUT_S: Final = 2.0
@@ -48,6 +48,8 @@ class Scene:
     clocks: Clocks
     chance: random.Random
     report: Callable[[str], None] = lambda _: None
+    workers: int = 2
+    """Of the gate: the first, the one on the second host, and further ones."""
     _parts: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "parts"))
 
     @property
@@ -63,21 +65,30 @@ class Scene:
     def brokers(self) -> int:
         return self.deployment.options.brokers
 
+    @property
+    def gate_workers(self) -> tuple[str, ...]:
+        """The workers that belong to the gate."""
+        further = (f"{FIRST}-{number}" for number in range(FURTHER_FROM, FURTHER_FROM + self.workers - 2))
+        return (FIRST, SECOND, *further)
+
+    def workers_of(self, service: str) -> tuple[str, ...]:
+        return self.gate_workers if service == FIRST else (service,)
+
     def add_gate_workers(self) -> list[str]:
-        """Makes the gate's second worker known, and those that come and go; returns their names."""
+        """Makes the gate's other workers known, and those that come and go; returns their names."""
         for spec in self._more_gate_workers():
             self.fleet.add(spec)
-        return [SECOND, *GUESTS]
+        return [*self.gate_workers[1:], *GUESTS]
 
-    async def start_second_worker(self) -> None:
-        """Starts it and waits until it serves."""
-        await self.fleet.start([SECOND])
-        await self.fleet.wait_ready([SECOND])
+    async def start_gate_workers(self) -> None:
+        """Starts the gate's other workers and waits until they serve."""
+        await self.fleet.start(self.gate_workers[1:])
+        await self.fleet.wait_ready(self.gate_workers[1:])
 
     def _more_gate_workers(self) -> Sequence[ServiceSpec]:
         base = self.fleet.spec(FIRST)
         specs = []
-        names = (SECOND, *GUESTS)
+        names = (*self.gate_workers[1:], *GUESTS)
         for name, port in zip(names, free_ports(len(names)), strict=True):
             data_dir = self.deployment.state.data / name
             worker_id = base.env["TIDEMARK_WORKER_ID"] if name == TWIN else name
@@ -103,7 +114,7 @@ class Scene:
             return {Lane(FIRST, number) for number in await self._served(worker)}
         if worker == "push":
             return {Lane("push")}
-        lanes = {Lane(worker, number) for number in range(PARTITIONS)}
+        lanes = lanes_of_service(worker)
         return lanes | {Lane("postgres")} if worker == "orders" else lanes  # the projection lives in orders
 
     async def ready_page(self, worker: str) -> dict[str, Any]:
@@ -126,8 +137,11 @@ class Scene:
 
     async def busy_gate_worker(self, preferred: str) -> str:
         """A worker of the gate that serves something: the preferred one if it does."""
-        other = SECOND if preferred == FIRST else FIRST
-        return preferred if await self._served(preferred) else other
+        others = [worker for worker in self.gate_workers if worker != preferred]
+        for worker in (preferred, *others[:-1]):
+            if await self._served(worker):
+                return worker
+        return others[-1]
 
     async def on_parts(self, work: Callable[[], None]) -> None:
         """Kills or starts parts without holding up the storm. Shielded: what was begun is finished."""

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
-from common.contracts.topics import ORDERS_INTENTS, PARTITIONS, RISK_DECISIONS
+from common.contracts.topics import ORDERS_INTENTS, ORDERS_VENUE_CHANGELOG, RISK_DECISIONS, RISK_GATE_CHANGELOG
 from streams.process.failpoints import FAILPOINTS, SOURCE_FAILPOINTS
 
 from tidemark.chaos.faults import Failpoint, Fault, Kill, Rebalances, SameId, Zombie
@@ -45,7 +45,7 @@ def _jumps(chance: random.Random) -> list[Fault]:
 
 def _strangers(chance: random.Random) -> list[Fault]:
     inputs = (("risk", ORDERS_INTENTS), ("orders", RISK_DECISIONS))
-    return [ForeignTransaction(service, topic, chance.randrange(PARTITIONS)) for service, topic in inputs]
+    return [ForeignTransaction(service, topic, chance.randrange(topic.partitions)) for service, topic in inputs]
 
 
 CATALOGUE: Final[dict[str, Callable[[random.Random], list[Fault]]]] = {
@@ -56,7 +56,9 @@ CATALOGUE: Final[dict[str, Callable[[random.Random], list[Fault]]]] = {
     "zombie": lambda _: [Zombie(service) for service in ("risk", "orders", "signals", "risk")],
     "rebalance": lambda _: [Rebalances("risk")],
     "brokers": lambda _: [Brokers()],
-    "one-broker": lambda chance: [OneBroker(chance.randrange(PARTITIONS), leader=leader) for leader in (False, True)],
+    "one-broker": lambda chance: [
+        OneBroker(chance.randrange(RISK_GATE_CHANGELOG.partitions), leader=leader) for leader in (False, True)
+    ],
     "redis": lambda _: [PartKilled("redis")],
     "postgres": lambda _: [PartKilled("postgres")],
     "disk": lambda _: [FullDisk()],
@@ -65,7 +67,7 @@ CATALOGUE: Final[dict[str, Callable[[random.Random], list[Fault]]]] = {
     "damaged-store": lambda _: [DamagedStore(service) for service in ("risk", "orders")],
     "foreign-transaction": _strangers,
     "same-id": lambda _: [SameId("risk")],
-    "trimmed-changelog": lambda chance: [TrimmedChangelog(chance.randrange(PARTITIONS))],
+    "trimmed-changelog": lambda chance: [TrimmedChangelog(chance.randrange(ORDERS_VENUE_CHANGELOG.partitions))],
     "recreated-topic": lambda _: [RecreatedTopic()],
 }
 """Kind → every fault of it, with what is left to chance chosen."""

@@ -5,13 +5,14 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from common.contracts.topics import PARTITIONS
+from common.contracts.topics import ACCOUNTS, GROUPS
 from parts import Jvm, PartsError
+from streams.kafka.partitioner import partition_of
 from streams.model.errors import LogError
 
 from tidemark.audit.run import Audit, Report
@@ -20,6 +21,7 @@ from tidemark.chaos.disks import SmallDisk
 from tidemark.chaos.eyes import Eyes
 from tidemark.chaos.faults import Fault
 from tidemark.chaos.hosts import SecondHost
+from tidemark.chaos.part_faults import log_lanes
 from tidemark.chaos.recovery import Incident, Lane, table
 from tidemark.chaos.scene import GUESTS, SECOND, SESSION_TIMEOUT_S, WORKER_IDS, Scene
 from tidemark.chaos.schedule import Schedule
@@ -45,7 +47,8 @@ IMPATIENT: Final = {
 """Shorter than the defaults, so that an hour's worth of faults fits into ten minutes."""
 SYMBOLS_TRADED: Final = 12
 HELD_EACH: Final = 2
-ACCOUNTS: Final = 24
+ACCOUNTS_LEAST: Final = 24
+ACCOUNTS_SEARCHED: Final = 5_000
 MARKET_TIMEOUT_S: Final = 120.0
 RECOVERY_MAX_S: Final = 90.0
 CALM_S: Final = (0.3, 1.5)
@@ -54,10 +57,22 @@ QUIET_TIMEOUT_S: Final = 60.0
 AUDIT_TIMEOUT_S: Final = 60.0
 WATCH_S: Final = 0.02
 RESTART_WAIT_MAX_S: Final = 1.0
-LANES: Final = frozenset(
-    {Lane(name, number) for name in ("ingest", "signals", "risk", "orders") for number in range(PARTITIONS)}
-    | {Lane(name) for name in ("push", "redis", "postgres")}
-)
+COPIES: Final = frozenset(Lane(name) for name in ("push", "redis", "postgres"))
+
+
+def traders() -> tuple[str, ...]:
+    """The accounts that trade: at least one on every partition, for one without is silent, whatever befalls it."""
+    chosen = list(account_names(ACCOUNTS_LEAST, "storm"))
+    heard = {_partition_of(account) for account in chosen}
+    for account in account_names(ACCOUNTS_SEARCHED, "storm")[ACCOUNTS_LEAST:]:
+        if _partition_of(account) not in heard:
+            heard.add(_partition_of(account))
+            chosen.append(account)
+    return tuple(chosen)
+
+
+def _partition_of(account: str) -> int:
+    return partition_of(account.encode(), ACCOUNTS.partitions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +83,10 @@ class StormOptions:
     seconds: float
     only: tuple[str, ...] = ()
     brokers: int = 3
+    partitions: Mapping[str, int] = field(default_factory=dict)
+    """Of co-partition groups; 4 of what is left out."""
+    workers: int = 2
+    """Of the gate."""
     http_per_s: float = 2.0
     topic_per_s: float = 60.0
 
@@ -103,6 +122,8 @@ class Outcome:
             "seed": self.options.seed,
             "seconds": self.options.seconds,
             "brokers": self.options.brokers,
+            "partitions": {group.name: group.partitions for group in GROUPS},
+            "workers": self.options.workers,
             "faults": len(self.incidents),
             "kills": sum(incident.kills for incident in self.incidents),
             "must_refuse": sum(incident.refused is not None for incident in self.incidents),
@@ -149,13 +170,14 @@ class Storm:
                 jvm=Jvm.START,
                 provider="native",  # faults are signals to processes
                 brokers=options.brokers,
+                partitions=options.partitions,
                 second_host="" if host.why_not else host.here,
                 restart_wait_max_s=RESTART_WAIT_MAX_S,
             )
             deployment = await stack.enter_async_context(Deployment(self._state, deploying, self._report))
             disk = stack.enter_context(SmallDisk(self._state.data / SECOND))
             chance = random.Random(options.seed)
-            scene = Scene(deployment, host, disk, clocks, chance, self._report)
+            scene = Scene(deployment, host, disk, clocks, chance, self._report, options.workers)
             stack.callback(scene.close)
             # Before the disk below it is taken away.
             stack.push_async_callback(deployment.fleet.stop, scene.add_gate_workers())
@@ -167,12 +189,13 @@ class Storm:
         async with QuoteBoard(where.redis_url) as quotes:
             try:
                 market = quotes.wait_for_market(SYMBOLS_TRADED, MARKET_TIMEOUT_S)
-                _, symbols = await asyncio.gather(scene.start_second_worker(), market)
+                _, symbols = await asyncio.gather(scene.start_gate_workers(), market)
             except TimeoutError:
                 raise FleetError(f"no symbol has a quote after {MARKET_TIMEOUT_S:g} s") from None
             await quotes.watch(symbols)
-            self._report(f"the market is open with {len(symbols)} symbols; opening {ACCOUNTS} accounts")
-            held = holdings(account_names(ACCOUNTS, "storm"), symbols, each=HELD_EACH)
+            accounts = traders()
+            self._report(f"the market is open with {len(symbols)} symbols; opening {len(accounts)} accounts")
+            held = holdings(accounts, symbols, each=HELD_EACH)
             async with HttpGateway(url) as gateway:
                 await open_accounts(gateway, held)
             rates = {"http_per_s": options.http_per_s, "topic_per_s": options.topic_per_s}
@@ -200,7 +223,7 @@ class Storm:
     async def _all_lanes_alive(eyes: Eyes) -> None:
         """Every lane has shown an output: what is silent from the start would not be missed when it stops."""
         deadline = time.monotonic() + MARKET_TIMEOUT_S
-        while silent := LANES - eyes.pulses.lanes:
+        while silent := (COPIES | log_lanes()) - eyes.pulses.lanes:
             if time.monotonic() > deadline:
                 raise FleetError(
                     f"no output of {', '.join(f'{lane.service} {lane.partition}' for lane in sorted(silent))}"
@@ -246,7 +269,7 @@ class Storm:
             incident = await fault.strike(scene)
         except (FleetError, PartsError, LogError, TimeoutError) as error:
             # What should have been struck, or should have come back, was not there: that is a finding, too.
-            incident = fault.incident(set(LANES))
+            incident = fault.incident(log_lanes() | COPIES)
             incident.trouble = str(error) or repr(error)
         self._incidents.append(incident)
         deadline = time.monotonic() + RECOVERY_MAX_S

@@ -13,7 +13,14 @@ from tidemark.chaos.recovery import table
 from tidemark.chaos.report import markdown, show
 from tidemark.chaos.schedule import CATALOGUE, Schedule
 from tidemark.chaos.storm import Storm, StormOptions
-from tidemark.options import DEFAULT_STATE, StateDirOption
+from tidemark.options import (
+    DEFAULT_STATE,
+    BrokersOption,
+    PartitionsOption,
+    StateDirOption,
+    checked_brokers,
+    chosen_partitions,
+)
 from tidemark.state import StateDir
 
 CHAOS_STATE = "chaos"
@@ -29,7 +36,9 @@ def chaos(
             help=f"Only these: {', '.join(CATALOGUE)}; or narrower kind:service (kill:risk), or a step.",
         ),
     ] = None,
-    brokers: Annotated[int, typer.Option("--brokers", help="1, or 3: replication 3, 2 in sync.")] = 3,
+    brokers: BrokersOption = 3,
+    partitions: PartitionsOption = None,
+    workers: Annotated[int, typer.Option("--workers", min=2, max=8, help="Of the gate.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="The last line of output is one JSON object.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="The recovery table as Markdown.")] = False,
     state_dir: StateDirOption = DEFAULT_STATE / CHAOS_STATE,
@@ -43,15 +52,15 @@ def chaos(
     refusal names, and counted. What this machine cannot do (a second host and a small disk need root) is named as
     skipped. Exits with 1 where anything is lost, doubled or broken, does not recover, or is not refused.
     """
-    if brokers not in (1, 3):
-        raise typer.BadParameter("1 or 3: a quorum is odd", param_hint="--brokers")
+    checked_brokers(brokers)
+    asked = chosen_partitions(partitions)
     chosen = tuple(only or ())
     for name in chosen:
         if not Schedule(seed, [name]).chosen():
             raise typer.BadParameter(
                 f"no fault is called {name!r}; there are {', '.join(CATALOGUE)}", param_hint="--only"
             )
-    options = StormOptions(seed, seconds, chosen, brokers)
+    options = StormOptions(seed, seconds, chosen, brokers, asked, workers)
     began_s = time.monotonic()
 
     def say(text: str) -> None:

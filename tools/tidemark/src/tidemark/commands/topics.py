@@ -9,17 +9,26 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Final
 
 import typer
-from common.contracts.topics import TOPICS, Topic, with_dead_letters
+from common.contracts.topics import STAGES, TOPICS, Topic, with_dead_letters
 from common.fleet_topics import create_topics
 from rich.markup import escape
 from rich.table import Table
 from streams.kafka.kafka_log import KafkaLog
+from streams.kafka.partition_counts import settle
 from streams.kafka.topic_settings import Drift, FoundTopics, drifts
 from streams.process.settings import Settings
 
 from tidemark import console
 from tidemark.operations import Operation, carry_out, operators_log
-from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
+from tidemark.options import (
+    DEFAULT_STATE,
+    BootstrapOption,
+    PartitionsOption,
+    StateDirOption,
+    addresses,
+    chosen_partitions,
+    reader_settings,
+)
 from tidemark.state import StateDir
 
 DIFFERS: Final = 1
@@ -42,11 +51,19 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line
 
 @topics.command("create")
 def create(
-    replication: ReplicationOption = 1, bootstrap: BootstrapOption = None, state_dir: StateDirOption = DEFAULT_STATE
+    partitions: PartitionsOption = None,
+    replication: ReplicationOption = 1,
+    bootstrap: BootstrapOption = None,
+    state_dir: StateDirOption = DEFAULT_STATE,
 ) -> None:
-    """Create what the topic table names and the cluster lacks. What is there stays as it is: see `fix`."""
+    """Create what the topic table names and the cluster lacks. What is there stays as it is: see `fix`.
+
+    The number of partitions of a co-partition group is chosen here, once: topics that are added later get the number
+    that the group has. Of three replicas two must have a record before it counts, of two or one, one.
+    """
     settings = _settings(bootstrap, state_dir)
-    created = console.run(create_topics(settings.kafka_bootstrap, TOPICS, replication))
+    asked = chosen_partitions(partitions)
+    created = console.run(create_topics(settings.kafka_bootstrap, TOPICS, replication, asked))
     for name in created:
         console.out.print(f"created {name}")
     console.err.print(f"{len(created)} created" if created else "every topic exists")
@@ -112,6 +129,7 @@ async def _connected(settings: Settings) -> AsyncIterator[KafkaLog]:
 
 async def _look(settings: Settings) -> FoundTopics:
     async with _connected(settings) as log:
+        await settle(log, TOPICS, STAGES)
         return await log.found_topics([topic.name for topic in with_dead_letters(TOPICS)])
 
 

@@ -21,7 +21,16 @@ from tidemark import console, metrics
 from tidemark.control import ask
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feeds import IDLE_FEED, synthetic_feed
-from tidemark.options import DEFAULT_STATE, StateDirOption, reader_settings, running_fleet
+from tidemark.options import (
+    DEFAULT_STATE,
+    BrokersOption,
+    PartitionsOption,
+    StateDirOption,
+    checked_brokers,
+    chosen_partitions,
+    reader_settings,
+    running_fleet,
+)
 from tidemark.process import Child, is_running
 from tidemark.services import FLEET
 from tidemark.state import FleetRecord, StateDir
@@ -51,6 +60,12 @@ def up(
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget all data of earlier starts first.")] = False,
     any_ports: Annotated[bool, typer.Option("--any-ports", help="Any free ports instead of the usual ones.")] = False,
     traces: Annotated[bool, typer.Option("--traces", help="Start Jaeger, too, and record every trace there.")] = False,
+    partitions: PartitionsOption = None,
+    brokers: BrokersOption = 1,
+    replication: Annotated[
+        int | None,
+        typer.Option("--replication", min=1, help="Replicas of a topic that is created; default: one on each broker."),
+    ] = None,
     state_dir: StateDirOption = DEFAULT_STATE,
 ) -> None:
     """Start Kafka, Redis, PostgreSQL, the five services and the auditor on this machine; Ctrl-C stops all of it.
@@ -59,11 +74,24 @@ def up(
     Data stay for the next start.
     """
     state = StateDir(state_dir)
+    asked = chosen_partitions(partitions)
+    checked_brokers(brokers)
+    if replication is not None and replication > brokers:
+        raise typer.BadParameter(f"each of {replication} replicas needs a broker", param_hint="--replication")
     if detach:
         console.run(_detached(state, traces))
         return
     environment = synthetic_feed(seed, rate, symbols) if feed is FeedChoice.SYNTHETIC else IDLE_FEED
-    options = DeploymentOptions(feed=environment, fresh=fresh, any_free_ports=any_ports, services=FLEET, traces=traces)
+    options = DeploymentOptions(
+        feed=environment,
+        fresh=fresh,
+        any_free_ports=any_ports,
+        services=FLEET,
+        traces=traces,
+        brokers=brokers,
+        replication=replication,
+        partitions=asked,
+    )
     console.run(_up(state, options))
 
 
