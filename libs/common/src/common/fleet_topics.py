@@ -29,12 +29,13 @@ def group_partitions(asked: Iterable[str]) -> dict[str, int]:
     names = [group.name for group in GROUPS]
     found: dict[str, int] = {}
     for word in filter(None, (word for words in asked for word in words.split(","))):
-        name, _, number = word.rpartition("=")
-        if (name and name not in names) or not number.isdecimal() or not int(number):
+        name, is_one, number = word.rpartition("=")
+        is_number = number.isascii() and number.isdecimal() and int(number) > 0
+        if (is_one and name not in names) or not is_number:
             raise ValueError(
                 f"{word!r} is no number of partitions; write 48, or one of {', '.join(names)} like {names[0]}=48"
             )
-        found |= dict.fromkeys([name] if name else names, int(number))
+        found |= dict.fromkeys([name] if is_one else names, int(number))
     return found
 
 

@@ -87,10 +87,14 @@ class Crowd:
         self._held: dict[str, tuple[str, ...]] = {}
 
     async def open(self, accounts: int) -> None:
-        """Waits for the market, then opens and funds the accounts."""
+        """Waits for the market, then opens and funds so many accounts."""
+        await self.open_for(account_names(accounts, "trial"))
+
+    async def open_for(self, accounts: Sequence[str]) -> None:
+        """The same for accounts by name."""
         symbols = await self._quotes.wait_for_market(SYMBOLS_TRADED, MARKET_TIMEOUT_S)
         await self._quotes.watch(symbols)
-        self._held = holdings(account_names(accounts, "trial"), symbols)
+        self._held = holdings(accounts, symbols)
         async with HttpGateway(self._deployment.url("orders")) as gateway:
             await open_accounts(gateway, self._held)
 
