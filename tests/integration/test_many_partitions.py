@@ -1,4 +1,4 @@
-"""The whole fleet on 48 partitions: somebody trades on each of them, where the account belongs, and the audit agrees."""
+"""The whole fleet on 48 partitions: somebody trades on each, where the account belongs, and the audit agrees."""
 
 from pathlib import Path
 
