@@ -16,7 +16,11 @@ _HEAD: Final = """# Topics
 
 Generated from `libs/common/src/common/contracts/topics.py` by `make schemas`; a test keeps it current.
 Every topic is created from that table and held to it (`topic_settings.py`, ADR 0030); `tidemark topics diff` shows what
-differs. Partition counts of a running fleet are frozen: a stage serves nothing on others.
+differs.
+
+Topics of one co-partition group have the same number of partitions, which is the deployment's: chosen with the group's
+first topics (`tidemark topics create --partitions 48`, or `--partitions accounts=48`; the default is shown here), kept on
+the cluster, and read at each start. From then on it is frozen: a stage serves nothing on another one (ADR 0049).
 """
 
 _LAYOUTS: Final = {
@@ -45,10 +49,14 @@ def _schema(schema: Schema) -> str:
     return ", ".join(links) or f"`{schema.name}`"
 
 
+def _partitions(topic: Topic) -> str:
+    return f"{topic.partitions}, `{topic.group.name}`" if topic.group else str(topic.partitions)
+
+
 def _table(topics: Iterable[Topic]) -> list[str]:
     rows = ["| topic | key | value | partitions | kept | owner | purpose |", "|---|---|---|---:|---|---|---|"]
     rows += [
-        f"| `{topic.name}` | {topic.key} | {_schema(topic.schema)} | {topic.partitions} | {_retention(topic)} "
+        f"| `{topic.name}` | {topic.key} | {_schema(topic.schema)} | {_partitions(topic)} | {_retention(topic)} "
         f"| {topic.owner} | {topic.purpose} |"
         for topic in topics
     ]

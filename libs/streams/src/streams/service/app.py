@@ -24,6 +24,8 @@ from streams.edges.sender import Sender
 from streams.edges.source import Feed, Source, SourceService
 from streams.kafka.admin import create_topics
 from streams.kafka.broker_watch import is_broker_away, watch_brokers
+from streams.kafka.kafka_log import KafkaLog
+from streams.kafka.partition_counts import settle
 from streams.model.declaration import BatchHandler, Continues, Handler, Stage
 from streams.model.message import View
 from streams.model.tables import FIRST_VERSION, Migration, Snapshotted, TableDeclaration, Tables, Verify
@@ -57,8 +59,10 @@ def calm_garbage_collection() -> None:
 
 
 async def topics(self: AppCommand, replication: int) -> None:
-    """Create the topics of the stages that are missing."""
-    created = await create_topics(self.app.settings.kafka_bootstrap, self.app.declared_topics, replication)
+    """Create the topics of the stages that are missing, with as many partitions as their group has on the cluster."""
+    app = self.app
+    await app.settle()
+    created = await create_topics(app.settings.kafka_bootstrap, app.declared_topics, replication)
     self.say("\n".join(f"created {name}" for name in created) or "every topic exists")
 
 
@@ -244,6 +248,15 @@ class App(faust.App):  # type: ignore[misc]
         projection = Projection(self.settings, topics, sink, backoff_max_s, app=self.service_name)
         self.add_dependency(projection)
         return projection
+
+    async def settle(self) -> None:
+        """Gives co-partition groups their numbers, where the cluster has some. Raises Retriable without an answer."""
+        log = KafkaLog(self.settings, f"{self.service_name}-topics")
+        await log.start()
+        try:
+            await settle(log, self.declared_topics, self._register)
+        finally:
+            await log.stop()
 
     def serve(self, web: FastAPI) -> None:
         """Serves the service's own HTTP API beside the operators' pages."""
