@@ -19,8 +19,8 @@ Every topic is created from that table and held to it (`topic_settings.py`, ADR 
 differs.
 
 Topics of one co-partition group have the same number of partitions, which is the deployment's: chosen with the group's
-first topics (`tidemark topics create --partitions 48`, or `--partitions accounts=48`; the default is shown here), kept on
-the cluster, and read at each start. From then on it is frozen: a stage serves nothing on another one (ADR 0049).
+first topics (`tidemark topics create --partitions 48`, or `--partitions accounts=48`; here is the default), kept on the
+cluster, and read at each start. From then on it is frozen: a stage serves nothing on another one (ADR 0049).
 """
 
 _LAYOUTS: Final = {
