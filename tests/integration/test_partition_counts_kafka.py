@@ -123,7 +123,7 @@ def worker(bootstrap: str, tmp_path: Path) -> Iterator[int]:
 
 
 def test_deployment_from_its_first_worker_to_partitions_that_somebody_adds(bootstrap: str, worker: int) -> None:
-    page = waits_for(worker, lambda checks: "orders.intents" in checks["topics"]["detail"]["waits_for"])
+    page = waits_for(worker, lambda checks: ORDERS_INTENTS.name in checks["topics"]["detail"]["waits_for"])
     assert "`tidemark topics create`" in page["checks"]["topics"]["detail"]["waits_for"]
     assert not page["ready"]
 

@@ -21,6 +21,9 @@ from parts.ports import LOWEST, free_port
 from parts.processes import run_once
 
 ARCHIVE_GRACE_S: Final = 60.0
+META: Final = "meta.properties"
+"""By this file of its data a node is known again."""
+BROKERS_MAX: Final = 3
 LOG4J: Final = Path(__file__).with_name("log4j2.yaml")
 
 
@@ -109,12 +112,12 @@ class NativeKafkaNode(NativePart):
         data = self.directory / "data"
         properties = server_properties(self._node, self._ports, data, self._second)
         self._properties.write_text(_as_text(properties), encoding="utf-8")
-        if (data / "meta.properties").exists():
+        if (data / META).exists():
             return
         shutil.rmtree(data, ignore_errors=True)
-        shutil.copytree(format_template() / "data", data, ignore=shutil.ignore_patterns("meta.properties"))
+        shutil.copytree(format_template() / "data", data, ignore=shutil.ignore_patterns(META))
         meta = {"version": "1", "cluster.id": self._cluster_id, "node.id": str(self._node), "directory.id": new_uuid()}
-        (data / "meta.properties").write_text(_as_text(meta), encoding="utf-8")
+        (data / META).write_text(_as_text(meta), encoding="utf-8")
 
     def command(self) -> list[str]:
         java, *options = java_command()
@@ -150,7 +153,7 @@ class NativeKafka:
         jvm: Jvm = Jvm.START,
         second_host: str = "",
     ) -> None:
-        if brokers not in (1, 3):
+        if brokers not in (1, BROKERS_MAX):
             raise PartsError(f"brokers must be 1 or 3, not {brokers}: a quorum is odd")
         ports = [(port + index if port else free_port(), free_port()) for index in range(brokers)]
         cluster_id = new_uuid()
@@ -162,6 +165,10 @@ class NativeKafka:
         self._directory = directory
 
     def start(self) -> None:
+        """Raises PartsError where a node does not start, or the directory has the data of more or fewer brokers."""
+        kept = sum((self._directory / str(node) / "data" / META).exists() for node in range(1, BROKERS_MAX + 1))
+        if kept not in (0, len(self.nodes)):
+            raise PartsError(f"{self._directory} has the data of {kept} brokers, not of {len(self.nodes)}")
         format_template()  # before any node: what has to be fetched is fetched once
         with ThreadPoolExecutor(len(self.nodes)) as pool:
             list(pool.map(lambda node: node.start(), self.nodes))
