@@ -276,10 +276,10 @@ def _decisions(decided: Decided, others: Sequence[bytes]) -> Column:
     elsewhere = ~decided.orders["accepted"]
     ends[elsewhere] = length + np.cumsum(lengths)
     begins[elsewhere] = ends[elsewhere] - lengths
-    return Column(_with_more(decided.decisions, length, np.frombuffer(b"".join(others), np.uint8)), begins, ends)
+    return Column(with_more(decided.decisions, length, np.frombuffer(b"".join(others), np.uint8)), begins, ends)
 
 
-def _with_more(text: Array, length: int, more: Array) -> Array:
+def with_more(text: Array, length: int, more: Array) -> Array:
     """``more`` behind the first ``length`` characters; in the same array where it has the room."""
     if length + more.size > text.size:
         return np.concatenate((text[:length], more))
