@@ -16,7 +16,7 @@ from streams.process.logs import configure_logs
 
 from tidemark import console
 from tidemark.control import ask
-from tidemark.feeds import IDLE_FEED, file_feed
+from tidemark.feeds import IDLE_FEED, ReaderChoice, file_feed, reader_choice, reader_feed
 from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
 from tidemark.replay_offline import DEFAULT_BARS, parse_measures, parse_windows, replay_offline
 from tidemark.state import Addresses, FleetRecord, StateDir
@@ -39,30 +39,39 @@ def replay(
     measures: Annotated[
         str, typer.Option("--measures", help="With --offline: installed measures, as more columns of bars.csv.")
     ] = "",
+    feed: Annotated[str, typer.Option("--feed", help="Name of the feed reader of FILE; default: ITCH 5.0.")] = "",
+    source: Annotated[
+        list[str] | None, typer.Option("--source", help="With --feed: one more file of the feed. May be repeated.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="With --feed: name=value. May be repeated.")
+    ] = None,
     bootstrap: BootstrapOption = None,
     state_dir: StateDirOption = DEFAULT_STATE,
 ) -> None:
     """Replay a recorded feed into a running fleet, or offline into CSV files."""
     with console.reported():
-        session = _day(file, day)
+        reader = reader_choice(feed, [str(file), *(source or ())], option or ()) if feed else None
+        session = _day(file, day, needed=reader is None)
         if offline:
             if out is None:
                 raise console.CommandError("--offline needs --out DIR")
             windows_ns, chosen = parse_windows(bars), parse_measures(measures)
             began = time.monotonic()
             with progress_bar() as progress:
-                report = replay_offline(file, session, out, windows_ns, chosen, progress)
+                report = replay_offline(file, session, out, windows_ns, chosen, progress, reader)
             summarise(report, time.monotonic() - began)
             return
         _check_speed(speed)
     state = StateDir(state_dir)
     record = state.running()
-    console.run(_online(file, speed, session, addresses(state, kafka_bootstrap=bootstrap), record))
+    console.run(_online(file, speed, session, addresses(state, kafka_bootstrap=bootstrap), record, reader))
 
 
-def _day(file: Path, given: datetime | None) -> date:
-    if given is not None:
-        return given.date()
+def _day(file: Path, given: datetime | None, *, needed: bool) -> date | None:
+    """The day asked for, or of the file's name; most readers need none."""
+    if given is not None or not needed:
+        return given.date() if given else None
     try:
         return date_from_name(file.name)
     except FeedDateError as error:
@@ -82,7 +91,14 @@ def progress_bar() -> Progress:
     return Progress(TextColumn("{task.description}"), *columns, console=console.err, transient=True)
 
 
-async def _online(file: Path, speed: str, day: date, where: Addresses, record: FleetRecord | None) -> None:
+async def _online(
+    file: Path,
+    speed: str,
+    day: date | None,
+    where: Addresses,
+    record: FleetRecord | None,
+    reader: ReaderChoice | None,
+) -> None:
     """Feeds the file from this process. A fleet's own ingest is idle meanwhile, and keeps the clock alive after."""
     feed_id = f"replay:{file.name}:{day}:{time.time_ns()}"
     if record is not None:
@@ -97,12 +113,15 @@ async def _online(file: Path, speed: str, day: date, where: Addresses, record: F
 
         settings = reader_settings(where)
         try:
-            report = await feed_replay(settings, file, speed=speed, day=day, feed_id=feed_id, progress=on_progress)
+            report = await feed_replay(
+                settings, file, speed=speed, day=day, feed_id=feed_id, progress=on_progress, reader=reader
+            )
         except FramingError as error:
             raise console.CommandError(f"{file}: {error}") from error
     summarise(report, time.monotonic() - began)
     if record is not None:
-        linger = file_feed(file, "max", day.isoformat(), feed_id)
+        said = day.isoformat() if day else None
+        linger = reader_feed(reader, "max", said, feed_id) if reader else file_feed(file, "max", said, feed_id)
         await ask(record.control, {"command": "restart", "service": "ingest", "env": linger})
 
 
@@ -115,3 +134,5 @@ def summarise(report: Report, seconds: float) -> None:
         f"{report.messages:,} messages, {report.ticks:,} ticks in {seconds:.1f} s "
         f"({report.messages / max(seconds, 1e-9):,.0f} messages/s); anomalies: {counts}"
     )
+    for reason, count in report.skipped.items():
+        console.err.print(f"passed over: {count:,} × {reason}")
