@@ -1,10 +1,9 @@
 """Feeds a recorded session into a running fleet from this process, through the worker's own source."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any, Protocol
 
 from common.contracts.topics import INGEST_FEED_CHANGELOG
 from streams.edges.source import Source, SourceService
@@ -16,21 +15,6 @@ from ingest.feed import Feed
 from ingest.settings import IngestSettings
 
 FINISHED = "finished"
-
-
-class ReaderSource(Protocol):
-    """A feed reader with its sources and options."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def sources(self) -> tuple[str, ...]: ...
-
-    @property
-    def options(self) -> Mapping[str, str]: ...
-
-
 POLL_S = 0.05
 
 
@@ -42,16 +26,15 @@ async def replay(
     day: date | None = None,
     feed_id: str = "",
     progress: Callable[[int, int], None] | None = None,
-    reader: ReaderSource | None = None,
 ) -> Report:
     """Returns when the last batch, with the closing heartbeat, is committed.
 
     The fleet's ingest must be idle: two feeds under one transactional id fence each other. The same ``feed_id`` goes on
     where an interrupted replay ended; by default the file's name and day are the id. ``progress`` is called with (bytes
     of the file read, bytes of the file). Raises FramingError where the file cannot be read to its end, FeedDateError
-    without a day. ``reader``: of another feed than ITCH 5.0.
+    without a day.
     """
-    chosen: dict[str, Any] = {
+    chosen = {
         "feed": "file",
         "feed_file": path,
         "feed_speed": speed,
@@ -59,13 +42,6 @@ async def replay(
         "feed_id": feed_id,
         "feed_linger": False,
     }
-    if reader is not None:
-        chosen |= {
-            "feed": "reader",
-            "feed_reader": reader.name,
-            "feed_sources": reader.sources,
-            "feed_options": reader.options,
-        }
     feed = Feed(IngestSettings(**{**settings.model_dump(), **chosen}), progress=progress)
     service = SourceService(Source(SERVICE, SOURCE, feed.run, OUTPUTS, INGEST_FEED_CHANGELOG), settings)
     await service.start()

@@ -7,18 +7,15 @@ from typing import Final
 
 from common.contracts.ticks import Ticks
 from common.contracts.windows import WINDOWS, Window, WindowNameError
-from common.feeds import FeedUnavailable, FeedUnreadable
 from common.measures import Measure, MeasureError
 from ingest.domain.anomalies import Report
 from ingest.domain.framing import FramingError
-from ingest.feeds.offline import reader_ticks
 from ingest.offline import tick_chunks
 from rich.progress import Progress
 from signals.installed import installed_measures
 from signals.offline import BARS_FILE, BBO_FILE, write_csv
 
 from tidemark import console
-from tidemark.feeds import ReaderChoice
 
 DEFAULT_BARS: Final = ",".join(window.name for window in WINDOWS)
 
@@ -43,31 +40,19 @@ def parse_measures(text: str) -> tuple[Measure, ...]:
 
 
 def replay_offline(
-    file: Path,
-    day: date | None,
-    out: Path,
-    windows_ns: tuple[int, ...],
-    measures: Sequence[Measure],
-    progress: Progress,
-    reader: ReaderChoice | None = None,
+    file: Path, day: date, out: Path, windows_ns: tuple[int, ...], measures: Sequence[Measure], progress: Progress
 ) -> Report:
     """Writes the CSV files. Raises CommandError where the file cannot be read on; what came before it is written."""
     report = Report()
     bar = progress.add_task(file.name, total=None)
-    failed: list[ValueError] = []
-
-    def advance(done: int, of: int) -> None:
-        progress.update(bar, completed=done, total=of)
+    failed: list[FramingError] = []
 
     def readable() -> Iterator[Ticks]:
         try:
-            if reader is None:
-                yield from tick_chunks(file, day, report=report, progress=advance)
-            else:
-                yield from reader_ticks(
-                    reader.name, reader.sources, options=reader.options, day=day, report=report, progress=advance
-                )
-        except (FramingError, FeedUnreadable, FeedUnavailable) as error:
+            yield from tick_chunks(
+                file, day, report=report, progress=lambda done, of: progress.update(bar, completed=done, total=of)
+            )
+        except FramingError as error:
             failed.append(error)
 
     summary = write_csv(readable(), out, windows_ns, measures)

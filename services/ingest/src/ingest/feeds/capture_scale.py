@@ -1,4 +1,4 @@
-"""Scales of a venue that sends decimal texts: what the first messages of an instrument need, or a reference file says."""
+"""Scales of a venue that sends decimal texts: what the first messages need, or what a reference file says."""
 
 from collections.abc import Iterable
 from typing import Final

@@ -1,7 +1,7 @@
 """Kraken's WebSocket protocol, version 1: books with the exchange's own checksum, and trades.
 
-Source: Kraken, "WebSockets API v1", channels ``book`` and ``trade``, and its checksum guide: CRC-32 over the ten best asks
-and bids, prices and volumes as they were sent, without points and leading zeros. A book whose checksum is wrong is
+Source: Kraken, "WebSockets API v1", channels ``book`` and ``trade``, and its checksum guide: CRC-32 over the ten best
+asks and bids, prices and volumes as they were sent, without points and leading zeros. A book whose checksum is wrong is
 emptied and waits for the next snapshot.
 """
 

@@ -16,9 +16,11 @@ from streams.process.logs import configure_logs
 
 from tidemark import console
 from tidemark.control import ask
-from tidemark.feeds import IDLE_FEED, ReaderChoice, file_feed, reader_choice, reader_feed
+from tidemark.feed_readers import reader_choice
+from tidemark.feeds import IDLE_FEED, file_feed
 from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
 from tidemark.replay_offline import DEFAULT_BARS, parse_measures, parse_windows, replay_offline
+from tidemark.replay_reader import reader_offline, reader_online
 from tidemark.state import Addresses, FleetRecord, StateDir
 
 ANOMALIES_SHOWN_MAX: Final = 10
@@ -41,7 +43,7 @@ def replay(
     ] = "",
     feed: Annotated[str, typer.Option("--feed", help="Name of the feed reader of FILE; default: ITCH 5.0.")] = "",
     source: Annotated[
-        list[str] | None, typer.Option("--source", help="With --feed: one more file of the feed. May be repeated.")
+        list[str] | None, typer.Option("--source", help="With --feed: one more file of it. May be repeated.")
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option("--option", help="With --feed: name=value. May be repeated.")
@@ -50,28 +52,35 @@ def replay(
     state_dir: StateDirOption = DEFAULT_STATE,
 ) -> None:
     """Replay a recorded feed into a running fleet, or offline into CSV files."""
+    if feed:
+        with console.reported():
+            choice = reader_choice(feed, [str(file), *(source or ())], option or (), day.date() if day else None)
+            _check_speed(speed)
+            if offline:
+                reader_offline(choice, out, bars, measures)
+                return
+        console.run(reader_online(choice, speed, StateDir(state_dir), bootstrap))
+        return
     with console.reported():
-        reader = reader_choice(feed, [str(file), *(source or ())], option or ()) if feed else None
-        session = _day(file, day, needed=reader is None)
+        session = _day(file, day)
         if offline:
             if out is None:
                 raise console.CommandError("--offline needs --out DIR")
             windows_ns, chosen = parse_windows(bars), parse_measures(measures)
             began = time.monotonic()
             with progress_bar() as progress:
-                report = replay_offline(file, session, out, windows_ns, chosen, progress, reader)
+                report = replay_offline(file, session, out, windows_ns, chosen, progress)
             summarise(report, time.monotonic() - began)
             return
         _check_speed(speed)
     state = StateDir(state_dir)
     record = state.running()
-    console.run(_online(file, speed, session, addresses(state, kafka_bootstrap=bootstrap), record, reader))
+    console.run(_online(file, speed, session, addresses(state, kafka_bootstrap=bootstrap), record))
 
 
-def _day(file: Path, given: datetime | None, *, needed: bool) -> date | None:
-    """The day asked for, or of the file's name; most readers need none."""
-    if given is not None or not needed:
-        return given.date() if given else None
+def _day(file: Path, given: datetime | None) -> date:
+    if given is not None:
+        return given.date()
     try:
         return date_from_name(file.name)
     except FeedDateError as error:
@@ -91,14 +100,7 @@ def progress_bar() -> Progress:
     return Progress(TextColumn("{task.description}"), *columns, console=console.err, transient=True)
 
 
-async def _online(
-    file: Path,
-    speed: str,
-    day: date | None,
-    where: Addresses,
-    record: FleetRecord | None,
-    reader: ReaderChoice | None,
-) -> None:
+async def _online(file: Path, speed: str, day: date, where: Addresses, record: FleetRecord | None) -> None:
     """Feeds the file from this process. A fleet's own ingest is idle meanwhile, and keeps the clock alive after."""
     feed_id = f"replay:{file.name}:{day}:{time.time_ns()}"
     if record is not None:
@@ -113,15 +115,12 @@ async def _online(
 
         settings = reader_settings(where)
         try:
-            report = await feed_replay(
-                settings, file, speed=speed, day=day, feed_id=feed_id, progress=on_progress, reader=reader
-            )
+            report = await feed_replay(settings, file, speed=speed, day=day, feed_id=feed_id, progress=on_progress)
         except FramingError as error:
             raise console.CommandError(f"{file}: {error}") from error
     summarise(report, time.monotonic() - began)
     if record is not None:
-        said = day.isoformat() if day else None
-        linger = reader_feed(reader, "max", said, feed_id) if reader else file_feed(file, "max", said, feed_id)
+        linger = file_feed(file, "max", day.isoformat(), feed_id)
         await ask(record.control, {"command": "restart", "service": "ingest", "env": linger})
 
 
@@ -134,5 +133,3 @@ def summarise(report: Report, seconds: float) -> None:
         f"{report.messages:,} messages, {report.ticks:,} ticks in {seconds:.1f} s "
         f"({report.messages / max(seconds, 1e-9):,.0f} messages/s); anomalies: {counts}"
     )
-    for reason, count in report.skipped.items():
-        console.err.print(f"passed over: {count:,} × {reason}")
