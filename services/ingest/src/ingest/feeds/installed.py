@@ -14,6 +14,7 @@ BUILT_IN: Final = {
     "dbn": "ingest.feeds.databento:DBN",
     "lobster": "ingest.feeds.lobster:LOBSTER",
     "kraken": "ingest.feeds.kraken:KRAKEN",
+    "binance": "ingest.feeds.binance:BINANCE",
     "itch-raw": "ingest.feeds.streams:ITCH_RAW",
 }
 """Name to module and attribute. A module is imported when its feed is asked for, with the libraries it needs."""

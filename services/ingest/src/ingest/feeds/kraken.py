@@ -225,8 +225,10 @@ def captured_message(line: bytes) -> bytes | None:
 def read(context: FeedContext) -> Iterator[Ticks]:
     """Ticks of a capture with one message a line, with or without its time before it."""
     market = KrakenMarket(context)
+    sequence = 0
     for source in context.sources:
-        for sequence, (offset, line) in enumerate(lines(context.chunks(source)), 1):
+        for offset, line in lines(context.chunks(source)):
+            sequence += 1
             text = captured_message(line)
             if text is None:
                 context.records(1)
