@@ -2,7 +2,7 @@
 
 Source: Binance, "How to manage a local order book correctly" and "WebSocket streams": an update belongs on the snapshot
 where ``U <= lastUpdateId + 1 <= u``, and each one begins where the one before ended. A book with a hole in it is
-emptied and waits for the next snapshot. A ``bookTicker`` whose update id is the book's must have the book's best prices.
+emptied and waits for the next snapshot. A ``bookTicker`` whose update id is the book's must have its best prices.
 """
 
 from collections.abc import Iterator

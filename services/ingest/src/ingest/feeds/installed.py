@@ -15,6 +15,9 @@ BUILT_IN: Final = {
     "lobster": "ingest.feeds.lobster:LOBSTER",
     "kraken": "ingest.feeds.kraken:KRAKEN",
     "binance": "ingest.feeds.binance:BINANCE",
+    "kraken-live": "ingest.feeds.kraken_live:KRAKEN_LIVE",
+    "csv": "ingest.feeds.tables:CSV",
+    "parquet": "ingest.feeds.tables:PARQUET",
     "itch-raw": "ingest.feeds.streams:ITCH_RAW",
 }
 """Name to module and attribute. A module is imported when its feed is asked for, with the libraries it needs."""

@@ -76,13 +76,16 @@ def _digits(text: str) -> str:
 class KrakenMarket:
     """Messages of a connection, or of several one after the other, into ticks."""
 
-    def __init__(self, context: FeedContext) -> None:
+    def __init__(self, context: FeedContext, *, resumed: bool = False) -> None:
         self.rows = TickRows()
+        self._resumed = resumed
+        """Whether the fleet may hold books of which nothing is known here."""
         self.books: dict[str, KrakenBook] = {}
         self.broken: set[str] = set()
         """Pairs whose book is no longer known: a live client asks for them again."""
         self._scales: dict[str, tuple[int, int, int]] = {}
         self._refused: set[str] = set()
+        self._at_ns = 1
         self._context = context
         self._references = References()
         self._decoder = msgspec.json.Decoder()
@@ -158,8 +161,10 @@ class KrakenMarket:
             return
         if pair not in self.books:
             self.books[pair] = KrakenBook(LevelBook(self.rows, scale[0], self._references), depth)
+            if self._resumed:
+                self.rows.clear(self._stamp(bids, asks), sequence, scale[0])
         book = self.books[pair]
-        at_ns = max((scaled(level[2], NANOSECONDS) or 0 for level in (*bids, *asks)), default=0)
+        at_ns = self._stamp(bids, asks)
         if is_snapshot:
             self._snapshot(pair, book, scale, bids, asks, at_ns, sequence, offset)
         elif not book.is_valid:
@@ -170,6 +175,12 @@ class KrakenMarket:
                     self._set(pair, book, scale, side, level, at_ns, sequence, offset)
             book.trim(at_ns, sequence)
             self._verify(pair, book, parts, at_ns, sequence, offset)
+
+    def _stamp(self, bids: Any, asks: Any) -> int:
+        """The newest stamp of the levels; that of the message before, where it has none."""
+        newest = max((scaled(level[2], NANOSECONDS) or 0 for level in (*bids, *asks)), default=0)
+        self._at_ns = max(newest, 1) if newest else self._at_ns
+        return self._at_ns
 
     def _snapshot(
         self, pair: str, book: KrakenBook, scale: tuple[int, int, int], bids: Any, asks: Any, at_ns: int,

@@ -121,3 +121,5 @@ def _next(arrays: Iterator[Ticks]) -> Ticks | None:
         return next(arrays, None)
     except FeedUnreadable as error:
         raise FramingError.at(str(error), error.offset) from error
+    except FeedUnavailable as error:
+        raise FramingError.at(str(error), -1) from error
