@@ -41,10 +41,10 @@ def packets(context: FeedContext, source: str, number: int) -> Iterator[tuple[in
         context.anomaly(FeedAnomaly.TRUNCATED, error.offset, 0, f"{source}: {error}")
 
 
-def datagrams(context: FeedContext) -> Iterator[tuple[int, Place, bytes]]:
-    """Payloads of MoldUDP64 flows of all captures, in the order of their times."""
+def datagrams(context: FeedContext, captures: tuple[str, ...]) -> Iterator[tuple[int, Place, bytes]]:
+    """Payloads of MoldUDP64 flows of the captures, in the order of their times."""
     port = context.options.get("port", "")
-    sources = [packets(context, source, number) for number, source in enumerate(context.sources)]
+    sources = [packets(context, source, number) for number, source in enumerate(captures)]
     flows: set[tuple[bytes, int]] = set()
     scratch = Report(examples_max=0)
     for time_ns, place, packet in heapq.merge(*sources, key=lambda found: found[0]):
@@ -100,7 +100,7 @@ class CapturedLine:
 def read(context: FeedContext) -> Iterator[Ticks]:
     """Ticks of the messages of a capture's line."""
     reading = reading_of(context)
-    arrived = datagrams(context)
+    arrived = datagrams(context, context.sources)
     first = next(arrived, None)
     if first is None:
         return

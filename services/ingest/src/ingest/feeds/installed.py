@@ -9,6 +9,7 @@ from common.feeds import ENTRY_POINT, FeedReader, FeedUnavailable
 
 BUILT_IN: Final = {
     "pcap": "ingest.feeds.captures:PCAP",
+    "glimpse": "ingest.feeds.glimpse:GLIMPSE",
     "soupbintcp": "ingest.feeds.streams:SOUPBINTCP",
     "soupbintcp-live": "ingest.feeds.streams:SOUPBINTCP_LIVE",
     "dbn": "ingest.feeds.databento:DBN",

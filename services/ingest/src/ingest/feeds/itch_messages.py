@@ -35,6 +35,10 @@ class MessageRuns:
     def report(self) -> Report:
         return self.reading.report
 
+    def go_on(self, next_message: int) -> None:
+        """A snapshot was read; the line begins with this message, under the same locate codes."""
+        self._behind = max(0, self._last - next_message + 1)
+
     def ticks(self, runs: list[Run]) -> Iterator[Ticks]:
         """Ticks of runs in their order."""
         for run in joined(runs):
