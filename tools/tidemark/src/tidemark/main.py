@@ -17,7 +17,7 @@ COMMANDS: Final = {
     "config": ("config", "List every setting of every service: its value here, and where that comes from."),
     "generate": (
         "generate",
-        "Write a synthetic day with a rate plan; a capture can be damaged, with the truth beside.",
+        "Write a synthetic day with a rate plan; a capture can be damaged, and the truth is told.",
     ),
     "replay": ("replay", "Replay a recorded feed into a running fleet, or offline into CSV files."),
     "read": ("read", "Print the committed records of a topic as rows."),

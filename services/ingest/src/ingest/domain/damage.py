@@ -22,7 +22,7 @@ Packet = tuple[int, int, list[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Of a thousand packets, how many are lost, come twice, are overtaken by the next, or hold a stamp that no day has."""
+    """Of a thousand packets, how many are lost, come twice, are overtaken by the next, or hold an impossible stamp."""
 
     gaps: int = 0
     duplicates: int = 0
