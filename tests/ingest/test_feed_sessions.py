@@ -52,7 +52,7 @@ TESTED = FeedReader("tested", "for tests", read)
 
 @pytest.fixture(autouse=True)
 def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(installed.BUILT_IN, "tested", "tests.ingest.test_feed_sessions:TESTED")
+    monkeypatch.setitem(installed.BUILT_IN, "tested", ("tests.ingest.test_feed_sessions", "TESTED"))
 
 
 def reader_settings(**chosen: Any) -> IngestSettings:

@@ -23,7 +23,7 @@ def bars(offset: int, partition: int = 0) -> Message:
 
 def written(file: Path, *batches: list[Message]) -> list[int]:
     kind, options = chosen_sink("sqlite", [f"file={file}"])
-    writer = SinkWriter(decoder_of(topics.MD_BARS), kind.open("md.bars", options))
+    writer = SinkWriter(decoder_of(topics.MD_BARS), kind.open(topics.MD_BARS.name, options))
     try:
         return [writer.write(batch) for batch in batches]
     finally:
@@ -32,7 +32,9 @@ def written(file: Path, *batches: list[Message]) -> list[int]:
 
 def held(file: Path) -> list[Any]:
     with sqlite3.connect(file) as connection:
-        return connection.execute('select partition, offset, symbol, volume from "md.bars" order by 1, 2, 3').fetchall()
+        return connection.execute(
+            f'select partition, offset, symbol, volume from "{topics.MD_BARS.name}" order by 1, 2, 3'
+        ).fetchall()
 
 
 def test_sink_when_started_again_then_every_row_is_there_once(tmp_path: Path) -> None:
@@ -72,4 +74,4 @@ def test_sink_when_it_cannot_be_had_then_one_line(name: str, options: list[str],
 
 def test_sink_when_its_file_cannot_be_opened_then_one_line(tmp_path: Path) -> None:
     with pytest.raises(SinkUnavailable):
-        installed_sink("sqlite", {}).open("md.bars", {"file": str(tmp_path / "no" / "such.sqlite")})
+        installed_sink("sqlite", {}).open(topics.MD_BARS.name, {"file": str(tmp_path / "no" / "such.sqlite")})

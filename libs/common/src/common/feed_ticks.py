@@ -5,7 +5,7 @@ its own: a new level is an add, a changed one a replace, one that is gone a dele
 those of the source.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -106,13 +106,6 @@ class LevelBook:
         for price, qty in levels.items():
             self.set(event_ns, sequence, side, price, qty)
 
-    def keep_best(self, event_ns: int, sequence: int, depth: int) -> None:
-        """Levels beyond ``depth`` are dropped, where a source no longer speaks of them."""
-        for side, levels in ((BUY, self.bids), (SELL, self.asks)):
-            if len(levels) > depth:
-                for price in sorted(levels, reverse=side == BUY)[depth:]:
-                    self.set(event_ns, sequence, side, price, 0)
-
     def best(self) -> tuple[int, int, int, int]:
         """Bid price, bid quantity, ask price, ask quantity; 0 where a side is empty."""
         bid = max(self.bids, default=0)
@@ -130,11 +123,6 @@ class References:
         """One that was not given yet."""
         self._last += 1
         return self._last
-
-
-def top_levels(levels: Iterable[tuple[int, int]]) -> dict[int, int]:
-    """Price to quantity of those levels that hold something."""
-    return {price: qty for price, qty in levels if qty}
 
 
 def empty_ticks() -> Ticks:

@@ -20,7 +20,6 @@ from ingest.kernels import kernel, part
 
 HEADER_BYTES: Final = 16
 WORD: Final = 4
-RECORD_BYTES_MAX: Final = 255 * WORD
 TRADE, MBP1, MBO, DEFINITION = 0, 1, 160, 19
 TRADE_BYTES, MBP1_BYTES, MBO_BYTES = 48, 80, 56
 PRICE_DECIMALS: Final = 9

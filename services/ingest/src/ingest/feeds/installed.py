@@ -8,18 +8,18 @@ from typing import Final
 from common.feeds import ENTRY_POINT, FeedReader, FeedUnavailable
 
 BUILT_IN: Final = {
-    "pcap": "ingest.feeds.captures:PCAP",
-    "glimpse": "ingest.feeds.glimpse:GLIMPSE",
-    "soupbintcp": "ingest.feeds.streams:SOUPBINTCP",
-    "soupbintcp-live": "ingest.feeds.streams:SOUPBINTCP_LIVE",
-    "dbn": "ingest.feeds.databento:DBN",
-    "lobster": "ingest.feeds.lobster:LOBSTER",
-    "kraken": "ingest.feeds.kraken:KRAKEN",
-    "binance": "ingest.feeds.binance:BINANCE",
-    "kraken-live": "ingest.feeds.kraken_live:KRAKEN_LIVE",
-    "csv": "ingest.feeds.tables:CSV",
-    "parquet": "ingest.feeds.tables:PARQUET",
-    "itch-raw": "ingest.feeds.streams:ITCH_RAW",
+    "pcap": ("ingest.feeds.captures", "PCAP"),
+    "glimpse": ("ingest.feeds.glimpse", "GLIMPSE"),
+    "soupbintcp": ("ingest.feeds.streams", "SOUPBINTCP"),
+    "soupbintcp-live": ("ingest.feeds.streams", "SOUPBINTCP_LIVE"),
+    "dbn": ("ingest.feeds.databento", "DBN"),
+    "lobster": ("ingest.feeds.lobster", "LOBSTER"),
+    "kraken": ("ingest.feeds.kraken", "KRAKEN"),
+    "binance": ("ingest.feeds.binance", "BINANCE"),
+    "kraken-live": ("ingest.feeds.kraken_live", "KRAKEN_LIVE"),
+    "csv": ("ingest.feeds.tables", "CSV"),
+    "parquet": ("ingest.feeds.tables", "PARQUET"),
+    "itch-raw": ("ingest.feeds.streams", "ITCH_RAW"),
 }
 """Name to module and attribute. A module is imported when its feed is asked for, with the libraries it needs."""
 
@@ -27,7 +27,7 @@ BUILT_IN: Final = {
 def feed_reader(name: str) -> FeedReader:
     """The feed of this name. Raises FeedUnavailable, which says what there is."""
     if name in BUILT_IN:
-        module, _, attribute = BUILT_IN[name].partition(":")
+        module, attribute = BUILT_IN[name]
         reader = getattr(import_module(module), attribute)
     else:
         points = entry_points(group=ENTRY_POINT)
