@@ -22,6 +22,7 @@ from ingest.domain.feed_date import EXCHANGE_TIME, session_midnight_ns
 from ingest.domain.framing import FramingError
 from ingest.domain.pace import Pace, parse_speed
 from ingest.domain.position import Position, decode_position
+from ingest.feeds.session import ReaderSession
 from ingest.files import RecordedFile
 from ingest.line_session import LineSession
 from ingest.session import Clock, Session, StreamSession, SystemClock
@@ -139,6 +140,8 @@ class Feed:
         identity = self.settings.feed_identity()
         if stored is not None and (position := decode_position(stored)).feed == identity:
             return position
+        if self.settings.feed == "reader" and self.settings.feed_date is None:
+            return Position(identity, 0)  # the reader's first tick says the day
         day = self.settings.feed_day() or datetime.fromtimestamp(self._clock.now_ns() / 1e9, EXCHANGE_TIME).date()
         return Position(identity, session_midnight_ns(day))
 
@@ -158,6 +161,10 @@ class Feed:
             finally:
                 self._line = None
                 self.queue.close()
+            return
+        if self.settings.feed == "reader":
+            async for batch in ReaderSession(session, self._progress).batches():
+                yield batch
             return
         stream = StreamSession(
             session, self._chunks(session.position.offset), Pace(parse_speed(self.settings.feed_speed))

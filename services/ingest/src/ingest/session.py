@@ -68,7 +68,8 @@ class Session:
         self.registry = InstrumentRegistry(known)
         self.decoder = self.new_decoder(unpack_locates(position.locates))
         self.last_event_ns = position.last_event_ns
-        self._writer = FrameWriter(settings.feed_name(), position.session_ns, settings.frame_ticks_max)
+        self.announced: list[Instrument] = []
+        """Instruments of a feed reader that the next batch announces."""
         self._beat_interval_ns = settings.feed_heartbeat_interval_ms * MILLISECOND_NS
         self._next_beat_ns = 0
 
@@ -107,9 +108,12 @@ class Session:
             yield self.batch(None)
 
     def _committed(self, ticks: Ticks | None, beat_ns: int | None) -> SourceBatch:
-        outputs: Sequence[Output] = announcements(self.decoder.take_announcements())
+        outputs: Sequence[Output] = announcements([*self.announced, *self.decoder.take_announcements()])
+        self.announced.clear()
         self.position = replace(self.position, last_event_ns=self.last_event_ns, locates=self.decoder.packed_locates())
-        frames = self._writer.frames(ticks, beat_ns, self.clock.now_ns())
+        settings = self.settings
+        writer = FrameWriter(settings.feed_name(), self.position.session_ns, settings.frame_ticks_max)
+        frames = writer.frames(ticks, beat_ns, self.clock.now_ns())
         return SourceBatch([*outputs, *frames], self.position.encode())
 
 

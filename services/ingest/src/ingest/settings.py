@@ -18,7 +18,7 @@ FEED_NAME_MAX = 16
 class IngestSettings(Settings):
     """Which feed, how fast, and how it is cut into frames."""
 
-    feed: Literal["idle", "synthetic", "file", "udp"] = Field(
+    feed: Literal["idle", "synthetic", "file", "udp", "reader"] = Field(
         default="idle", description="where bytes come from; idle: from nowhere"
     )
     feed_id: str = Field(default="", description="a session goes on where it was while this stays the same")
@@ -26,6 +26,10 @@ class IngestSettings(Settings):
     feed_speed: str = Field(default="1", description="1: as recorded, N: times as fast, max: without waiting")
     feed_date: date | None = Field(default=None, description="the exchange's day; by default the file's name says it")
     feed_linger: bool = Field(default=True, description="keep the clock of an ended feed running, so that marks stay")
+
+    feed_reader: str = Field(default="", description="name of the feed reader, for feed=reader; see the README")
+    feed_sources: tuple[str, ...] = Field(default=(), description="reader: paths, or addresses of a live feed")
+    feed_options: dict[str, str] = Field(default_factory=dict, description="reader: its options by name")
 
     feed_seed: int = Field(default=1, ge=0, description="synthetic: same seed, same bytes")
     feed_rate: int = Field(default=20_000, ge=1, description="synthetic: events per second of the exchange's time")
@@ -74,6 +78,8 @@ class IngestSettings(Settings):
                 raise ValueError("feed=file needs feed_file")
             if self.feed_date is None:
                 date_from_name(self.feed_file.name)
+        if self.feed == "reader" and not (self.feed_reader and self.feed_sources):
+            raise ValueError("feed=reader needs feed_reader and feed_sources")
         if self.feed == "udp" and self.feed_date is None:
             raise ValueError("feed=udp needs feed_date: a packet line does not say its day")
         return self
@@ -104,9 +110,14 @@ class IngestSettings(Settings):
             return f"file:{self.feed_file.name}:{self.feed_day()}"
         if self.feed == "synthetic":
             return f"synthetic:{self.exchange()!r}:{self.feed_date}"
+        if self.feed == "reader":
+            names = ",".join(Path(source).name for source in self.feed_sources)
+            return f"{self.feed_reader}:{names}:{self.feed_date}"
         return f"udp:{self.feed_udp_group or self.feed_udp_host}:{self.feed_udp_port}:{self.feed_date}"
 
     def feed_name(self) -> str:
         """What frames call the feed: at most 16 ASCII characters."""
-        name = self.feed_file.name if self.feed == "file" and self.feed_file else self.feed
+        name = self.feed_reader or self.feed
+        if self.feed == "file" and self.feed_file:
+            name = self.feed_file.name
         return name.encode("ascii", "replace").decode()[:FEED_NAME_MAX]

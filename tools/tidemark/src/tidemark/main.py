@@ -15,6 +15,10 @@ COMMANDS: Final = {
     "down": ("up", "Stop exactly what `up` or `demo` started."),
     "status": ("up", "Show what runs: pids, addresses, readiness, restarts, and how far each is behind the log."),
     "config": ("config", "List every setting of every service: its value here, and where that comes from."),
+    "generate": (
+        "generate",
+        "Write a synthetic day with a rate plan; a capture can be damaged, and the truth is told.",
+    ),
     "replay": ("replay", "Replay a recorded feed into a running fleet, or offline into CSV files."),
     "read": ("read", "Print the committed records of a topic as rows."),
     "audit": ("audit", "Fold the committed ledger anew and compare it with RocksDB, PostgreSQL and Redis."),

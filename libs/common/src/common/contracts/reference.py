@@ -18,3 +18,9 @@ class Instrument(BaseModel):
     sub_unit_tick_e4: int = Field(default=1, ge=1, description="price increment below one currency unit (Reg NMS 612)")
     currency: str = "USD"
     venue: str = "XNAS"
+    price_decimals: int | None = Field(
+        default=None, ge=4, le=12, description="a price of 1.0 is 10 ** this many units; absent: 4, as the names say"
+    )
+    qty_decimals: int | None = Field(
+        default=None, ge=1, le=12, description="1.0 of quantity is 10 ** this many units; absent: 0, whole units"
+    )

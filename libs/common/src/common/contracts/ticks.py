@@ -78,6 +78,8 @@ class TickKind(IntEnum):
     IMBALANCE = ord("I")
     RETAIL_INTEREST = ord("N")
     DIRECT_LISTING = ord("O")
+    BOOK_CLEAR = ord("Z")
+    """Tidemark's own, as the heartbeat is: the source empties the instrument's book, and says anew what is in it."""
 
 
 class TickFlag(IntEnum):

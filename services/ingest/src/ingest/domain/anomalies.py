@@ -20,6 +20,11 @@ class AnomalyKind(StrEnum):
     DUPLICATE = "duplicate"  # messages that arrived again
     STRAY_PACKET = "stray_packet"  # of another session, or further ahead than a gap; counted in packets
     MALFORMED_PACKET = "malformed_packet"
+    BAD_RECORD = "bad_record"  # a record of a feed's source that cannot be read
+    BAD_CHECKSUM = "bad_checksum"  # the book differs from the exchange's own checksum
+    OFF_SCALE = "off_scale"  # a price or quantity finer than its instrument's scale, or beyond 63 bits
+    UNKNOWN_INSTRUMENT = "unknown_instrument"  # a record of an instrument that the source never named
+    DISCONNECT = "disconnect"  # a live source was away
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,8 @@ class Report:
     messages: int = 0
     ticks: int = 0
     bytes_read: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    """Records that say nothing a tick could carry, by the reason that their source's rules give. No anomaly."""
 
     def add(self, anomaly: Anomaly, count: int = 1) -> None:
         """Counts ``count`` cases; the case is kept while there are few of its kind."""

@@ -37,6 +37,13 @@ class FramingError(ValueError):
         super().__init__(f"{message} at byte {offset}")
         self.offset = offset
 
+    @classmethod
+    def at(cls, message: str, offset: int) -> "FramingError":
+        """With a message that names its place itself."""
+        error = cls(message, offset)
+        error.args = (message,)
+        return error
+
 
 @dataclass(frozen=True, slots=True)
 class Block:

@@ -3,8 +3,12 @@
 from collections.abc import Iterable
 
 from common.contracts.reference import Instrument
+from common.feeds import Listing
 
 DEFAULT_ROUND_LOT = 100
+PRICE_DECIMALS = 4
+SYMBOL_CHARS_MAX = 8
+"""What a directory tick has room for."""
 
 
 class InstrumentRegistry:
@@ -36,6 +40,29 @@ class InstrumentRegistry:
             self._next_id += 1
         self._by_symbol[symbol] = instrument
         self._by_id[instrument.instrument_id] = instrument
+        return instrument, True
+
+    def enlist(self, symbol: str, listing: Listing) -> tuple[Instrument, bool]:
+        """As ``register``, for a source that says more of its instruments. Raises ValueError for what is no symbol."""
+        if len(symbol) > SYMBOL_CHARS_MAX:
+            raise ValueError(f"a symbol has at most {SYMBOL_CHARS_MAX} characters, not {symbol!r}")
+        facts = {
+            "lot_size": listing.lot,
+            "round_lot_size": listing.round_lot,
+            "tick_e4": listing.tick,
+            "sub_unit_tick_e4": listing.tick,
+            "currency": listing.currency,
+            "venue": listing.venue,
+            "price_decimals": None if listing.price_decimals == PRICE_DECIMALS else listing.price_decimals,
+            "qty_decimals": listing.qty_decimals or None,
+        }
+        known = self._by_symbol.get(symbol)
+        instrument_id = self._next_id if known is None else known.instrument_id
+        instrument = Instrument.model_validate({"instrument_id": instrument_id, "symbol": symbol, **facts})
+        if known == instrument:
+            return known, False
+        self._next_id = max(self._next_id, instrument_id + 1)
+        self._by_symbol[symbol] = self._by_id[instrument_id] = instrument
         return instrument, True
 
     def by_id(self, instrument_id: int) -> Instrument:

@@ -283,8 +283,11 @@ class Decoder:
         self._announcements: list[Instrument] = []
         self._packed_locates: bytes | None = None
         for locate, instrument_id in (locates or {}).items():
-            instrument = registry.by_id(instrument_id)
-            self._assign(locate, instrument, symbol_to_ref(instrument.symbol), instrument.round_lot_size)
+            self.assign(locate, registry.by_id(instrument_id))
+
+    def assign(self, locate: int, instrument: Instrument) -> None:
+        """Names the instrument of a locate code that no directory message of the stream may name."""
+        self._assign(locate, instrument, symbol_to_ref(instrument.symbol), instrument.round_lot_size)
 
     def decode(self, block: Block, start: int = 0, stop: int | None = None) -> Ticks:
         """Ticks of messages ``start`` to ``stop``, in order. What becomes no tick is counted and reported."""

@@ -123,6 +123,13 @@ class Line:
             runs += self._skip_gap()
         return runs
 
+    def finish(self, now_ns: int) -> list[Run]:
+        """A recorded line is over: what is held back is given, and strays of its own session, which nothing will
+        contradict any more, are followed.
+        """
+        is_own = bool(self._strays.packets) and self._strays.session == self.session
+        return (self._follow(now_ns) if is_own else []) + self._release_all()
+
     @property
     def missing(self) -> tuple[int, int] | None:
         """(first sequence, count) of what is being waited for."""

@@ -43,6 +43,7 @@ _BROKEN: Final = int(TickKind.BROKEN_TRADE)
 _DIRECTORY: Final = int(TickKind.STOCK_DIRECTORY)
 _ACTION: Final = int(TickKind.TRADING_ACTION)
 _SYSTEM: Final = int(TickKind.SYSTEM_EVENT)
+_CLEAR: Final = int(TickKind.BOOK_CLEAR)
 _PRINTABLE: Final = int(TickFlag.PRINTABLE)
 _BUY: Final = ord("B")
 _SELL: Final = ord("S")
@@ -195,12 +196,30 @@ def _modify(tick: Row, book: BookState, prints: Array, changes: Array) -> Any:
 
 
 @part
-def _other(tick: Row, book: BookState, prints: Array) -> None:
-    """Everything that does not touch an order."""
+def _clear(tick: Row, book: BookState, changes: Array) -> None:
+    """Every order of the instrument leaves. Freeing a slot may move another order into it, so it is looked at again.
+
+    Both sides change at once: whichever had a best price reports it, so that a tick makes one row of ``changes``.
+    """
+    orders, bid, ask = book.orders, 2 * tick.instrument_id, 2 * tick.instrument_id + 1
+    for slot in range(len(orders)):
+        while orders[slot].held != 0 and orders[slot].side >> 1 == tick.instrument_id:
+            _leave(slot, orders[slot].held, book)
+    if book.sides[bid].best_size:
+        book.sides[ask].best_e4 = 0
+        book.sides[ask].best_size = 0
+        _settle(tick, bid, 0, book, changes)
+    else:
+        _settle(tick, ask, 0, book, changes)
+
+
+@part
+def _other(tick: Row, book: BookState, prints: Array, changes: Array) -> None:
+    """Everything that does not touch a single order."""
     kind, listings, counters = tick.kind, book.listings, book.counters
     instrument = tick.instrument_id
     if instrument < 0:
-        counters[count.NO_INSTRUMENT] += kind in (_TRADE, _CROSS, _DIRECTORY, _ACTION)
+        counters[count.NO_INSTRUMENT] += kind in (_TRADE, _CROSS, _DIRECTORY, _ACTION, _CLEAR)
     elif kind == _TRADE or (kind == _CROSS and tick.qty > 0):
         _report(tick, instrument, tick.price_e4, book, prints)
     elif kind == _DIRECTORY:
@@ -209,6 +228,8 @@ def _other(tick: Row, book: BookState, prints: Array) -> None:
     elif kind == _ACTION and listings[instrument].trading_state != tick.detail:
         listings[instrument].trading_state = tick.detail
         _touch(book, instrument, tick.event_ns, CHANGED_QUOTE)
+    elif kind == _CLEAR:
+        _clear(tick, book, changes)
     if kind == _BROKEN:
         row = prints[counters[count.PRINTS]]
         counters[count.PRINTS] += 1
@@ -274,7 +295,7 @@ def apply_ticks(ticks: Array, start: int, book: BookState, prints: Array, change
             else:
                 stop = _modify(tick, book, prints, changes)
         else:
-            _other(tick, book, prints)
+            _other(tick, book, prints, changes)
         if stop in (STOP_END, STOP_HEARTBEAT):
             counters[count.TICKS] += 1
         if stop != STOP_END:

@@ -2,12 +2,14 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Annotated
 
 import typer
 from common.contracts.topics import Topic
+from common.sinks import SinkKind, SinkUnavailable
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from streams.edges.reader import CommittedReader
 from streams.model.message import Message
@@ -15,6 +17,7 @@ from streams.process.settings import Settings
 
 from tidemark import console
 from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
+from tidemark.sinks import SinkWriter, chosen_sink
 from tidemark.state import StateDir
 from tidemark.tabular import Format, decoder_of
 from tidemark.topic_names import topic_named
@@ -35,6 +38,12 @@ def read(
     ] = False,
     kind: Annotated[Format, typer.Option("--format", help="How rows are written.")] = Format.JSONL,
     out: Annotated[Path | None, typer.Option("--out", help="A file; default: standard output.")] = None,
+    sink: Annotated[
+        str, typer.Option("--sink", help="Name of an installed sink instead of a file; it goes on where it ended.")
+    ] = "",
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="With --sink: name=value. May be repeated.")
+    ] = None,
     bootstrap: BootstrapOption = None,
     state_dir: StateDirOption = DEFAULT_STATE,
 ) -> None:
@@ -43,11 +52,37 @@ def read(
     Records of aborted and of open transactions are never shown. Prices are integers in 1e-4 currency units.
     """
     settings = reader_settings(addresses(StateDir(state_dir), kafka_bootstrap=bootstrap))
-    console.run(_read(topic, from_beginning, to_end, until_idle, kind, out, settings))
+    if sink:
+        with console.reported():
+            chosen, given = chosen_sink(sink, option or ())
+        from_beginning = True  # the sink's own positions say what of it is new
+        opened: Opening = partial(_installed, chosen, given)
+    else:
+        opened = partial(_written, kind, out)
+    quiet = out is None and not sink and sys.stdout.isatty()
+    console.run(_read(topic, from_beginning, to_end, until_idle, opened, quiet, settings))
+
+
+Opening = Callable[[Topic], contextlib.AbstractContextManager[Writer]]
 
 
 @contextlib.contextmanager
-def _sink(out: Path | None, kind: Format) -> Iterator[IO[bytes]]:
+def _written(kind: Format, out: Path | None, topic: Topic) -> Iterator[Writer]:
+    with _file(out, kind) as file, contextlib.closing(writer_for(kind, decoder_of(topic), file)) as writer:
+        yield writer
+
+
+@contextlib.contextmanager
+def _installed(kind: SinkKind, options: Mapping[str, str], topic: Topic) -> Iterator[Writer]:
+    try:
+        with contextlib.closing(SinkWriter(decoder_of(topic), kind.open(topic.name, options))) as writer:
+            yield writer
+    except SinkUnavailable as error:
+        raise console.CommandError(f"--sink {kind.name}: {error}") from error
+
+
+@contextlib.contextmanager
+def _file(out: Path | None, kind: Format) -> Iterator[IO[bytes]]:
     if out is not None:
         try:
             with out.open("wb") as file:
@@ -76,24 +111,19 @@ async def _read(
     from_beginning: bool,
     to_end: bool,
     until_idle_s: float | None,
-    kind: Format,
-    out: Path | None,
+    opened: Opening,
+    quiet: bool,
     settings: Settings,
 ) -> None:
     topic = topic_named(name)
-    quiet = out is None and sys.stdout.isatty()
-    with _sink(out, kind) as file, _progress(quiet) as progress:
-        writer = writer_for(kind, decoder_of(topic), file)
+    with opened(topic) as writer, _progress(quiet) as progress:
         rows = 0
-        try:
-            async with CommittedReader(settings, [topic], from_beginning=from_beginning, client_id="read") as reader:
-                start, ends = sum(reader.positions.values()), await reader.ends()
-                bar = progress.add_task(f"{topic.name} offsets", total=sum(ends.values()) - start)
-                async for messages in reader.batches_until(ends) if to_end else reader.batches(until_idle_s):
-                    rows += _write(writer, topic, list(messages))
-                    progress.update(bar, completed=sum(reader.positions.values()) - start)
-        finally:
-            writer.close()
+        async with CommittedReader(settings, [topic], from_beginning=from_beginning, client_id="read") as reader:
+            start, ends = sum(reader.positions.values()), await reader.ends()
+            bar = progress.add_task(f"{topic.name} offsets", total=sum(ends.values()) - start)
+            async for messages in reader.batches_until(ends) if to_end else reader.batches(until_idle_s):
+                rows += _write(writer, topic, list(messages))
+                progress.update(bar, completed=sum(reader.positions.values()) - start)
     if not quiet:
         console.err.print(f"{rows} rows of {topic.name}")
 

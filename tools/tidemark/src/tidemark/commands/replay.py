@@ -16,9 +16,11 @@ from streams.process.logs import configure_logs
 
 from tidemark import console
 from tidemark.control import ask
+from tidemark.feed_readers import reader_choice
 from tidemark.feeds import IDLE_FEED, file_feed
 from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
 from tidemark.replay_offline import DEFAULT_BARS, parse_measures, parse_windows, replay_offline
+from tidemark.replay_reader import reader_offline, reader_online
 from tidemark.state import Addresses, FleetRecord, StateDir
 
 ANOMALIES_SHOWN_MAX: Final = 10
@@ -39,10 +41,26 @@ def replay(
     measures: Annotated[
         str, typer.Option("--measures", help="With --offline: installed measures, as more columns of bars.csv.")
     ] = "",
+    feed: Annotated[str, typer.Option("--feed", help="Name of the feed reader of FILE; default: ITCH 5.0.")] = "",
+    source: Annotated[
+        list[str] | None, typer.Option("--source", help="With --feed: one more file of it. May be repeated.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="With --feed: name=value. May be repeated.")
+    ] = None,
     bootstrap: BootstrapOption = None,
     state_dir: StateDirOption = DEFAULT_STATE,
 ) -> None:
     """Replay a recorded feed into a running fleet, or offline into CSV files."""
+    if feed:
+        with console.reported():
+            choice = reader_choice(feed, [str(file), *(source or ())], option or (), day.date() if day else None)
+            _check_speed(speed)
+            if offline:
+                reader_offline(choice, out, bars, measures)
+                return
+        console.run(reader_online(choice, speed, StateDir(state_dir), bootstrap))
+        return
     with console.reported():
         session = _day(file, day)
         if offline:

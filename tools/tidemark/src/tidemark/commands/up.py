@@ -20,6 +20,7 @@ from streams.edges.reader import CommittedReader
 from tidemark import console, metrics
 from tidemark.control import ask
 from tidemark.deployment import Deployment, DeploymentOptions
+from tidemark.feed_readers import reader_choice
 from tidemark.feeds import IDLE_FEED, synthetic_feed
 from tidemark.options import (
     DEFAULT_STATE,
@@ -54,6 +55,15 @@ def up(
     feed: Annotated[FeedChoice, typer.Option(help="A synthetic market, or none: `tidemark replay` brings one.")] = (
         FeedChoice.NONE
     ),
+    reader: Annotated[
+        str, typer.Option("--reader", help="Name of a feed reader instead, with its --source and --option.")
+    ] = "",
+    source: Annotated[
+        list[str] | None, typer.Option("--source", help="With --reader: a file or an address. May be repeated.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="With --reader: name=value. May be repeated.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the synthetic market.")] = 1,
     rate: Annotated[float, typer.Option(min=1, help="Events per second of the synthetic market.")] = 5_000,
     symbols: Annotated[int, typer.Option(min=1, help="Symbols of the synthetic market.")] = 500,
@@ -81,7 +91,11 @@ def up(
     checked_brokers(brokers)
     if replication is not None and replication > brokers:
         raise typer.BadParameter(f"each of {replication} replicas needs a broker", param_hint="--replication")
+    with console.reported():
+        choice = reader_choice(reader, source or (), option or ()) if reader else None
     environment = synthetic_feed(seed, rate, symbols) if feed is FeedChoice.SYNTHETIC else IDLE_FEED
+    if choice is not None:
+        environment = choice.environment()
     options = DeploymentOptions(
         feed=environment,
         fresh=fresh,

@@ -1,0 +1,57 @@
+"""A sink of one's own: SQLite, one table per topic. Rows and positions are one transaction: no row is there twice."""
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from common.sinks import Row, SinkKind, SinkUnavailable
+
+
+class SqliteSink:
+    """Columns are those of the first rows; a value that is an object or a list is kept as JSON."""
+
+    def __init__(self, topic: str, options: Mapping[str, str]) -> None:
+        try:
+            self._connection = sqlite3.connect(options.get("file", "tidemark.sqlite"))
+            self._connection.execute(
+                "create table if not exists positions"
+                " (topic text, partition integer, next_offset integer, primary key (topic, partition))"
+            )
+        except sqlite3.Error as error:
+            raise SinkUnavailable(f"{options.get('file')}: {error}") from error
+        self._topic = topic
+        self._table = '"' + topic.replace('"', '""') + '"'
+
+    def positions(self) -> Mapping[int, int]:
+        chosen = self._connection.execute(
+            "select partition, next_offset from positions where topic = ?", (self._topic,)
+        )
+        return dict(chosen.fetchall())
+
+    def write(self, rows: Sequence[Row], positions: Mapping[int, int]) -> None:
+        with self._connection:
+            if rows:
+                names = ", ".join(f'"{name}"' for name in rows[0])
+                self._connection.execute(f"create table if not exists {self._table} ({names})")
+                places = ", ".join("?" for _ in rows[0])
+                self._connection.executemany(
+                    f"insert into {self._table} ({names}) values ({places})",
+                    [[_value(row[name]) for name in rows[0]] for row in rows],
+                )
+            self._connection.executemany(
+                "insert or replace into positions values (?, ?, ?)",
+                [(self._topic, partition, offset) for partition, offset in positions.items()],
+            )
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _value(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, (dict, list, tuple)) else value
+
+
+SQLITE: Final = SinkKind(
+    "sqlite", "a table per topic in an SQLite file", SqliteSink, options={"file": "path; default: tidemark.sqlite"}
+)
