@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -27,6 +29,7 @@ from pydantic import SecretStr
 from streams.edges.reader import CommittedReader
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.log import Partition
+from streams.service.app import STOP_MAX_S
 
 from tests.orders.projected_log import open_database
 from tests.orders.worker_fleet import Fleet, running
@@ -333,3 +336,23 @@ async def test_worker_when_postgres_is_empty_and_the_beginning_of_the_log_has_ex
     database = open_database(empty)
     assert (await database.transaction(state)).holes == expired
     await database.close()
+
+
+async def test_worker_when_it_is_to_end_while_the_broker_hangs_then_it_is_gone_in_time_and_the_next_takes_orders(
+    parts: LocalStack, tmp_path: Path, make: Any
+) -> None:
+    """As in a rolling restart beside a stuck disk."""
+    async with running(Fleet(parts, tmp_path, make, parts.addresses.postgres_dsn)) as fleet:
+        assert (await fleet.submit("3000000", limit_price_e4=1)).status_code == 201
+        assert fleet.worker is not None
+        os.kill(parts.pid("kafka"), signal.SIGSTOP)
+        try:
+            began_s = time.monotonic()
+            assert await asyncio.to_thread(fleet.worker.stop, grace_s=2 * STOP_MAX_S), "it had to be killed"
+            assert time.monotonic() - began_s < STOP_MAX_S + ANSWER_MAX_S
+        finally:
+            os.kill(parts.pid("kafka"), signal.SIGCONT)
+        await fleet.start_worker()
+        assert (await fleet.submit("3000002", limit_price_e4=1)).status_code == 201
+        again = await fleet.submit("3000000", limit_price_e4=1)
+        assert again.status_code == 200, "the order of before is known"
