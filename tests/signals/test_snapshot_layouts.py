@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from signals.domain.market import MarketState
 from signals.domain.snapshot_layouts import LAYOUT_VERSION
 from signals.snapshots import load_market, save_market
-from signals.stages import MARKET
+from signals.stages import market_table
 from streams.model.tables import SnapshotLayout
 from streams.state.snapshots import SnapshotDirectory
 
@@ -62,7 +62,8 @@ def test_snapshot_when_written_by_the_layout_before_then_restored_and_every_reco
     with tarfile.open(LAYOUT_1) as archive:
         archive.extractall(tmp_path, filter="data")
     expected = {name: np.load(tmp_path / f"{name}.npy") for name in ("rest", "bars", "marks")}
-    found = SnapshotDirectory(tmp_path, MARKET, "signals.market.market").newest({MD_TICKS.name: 600})
+    table = market_table(lateness_ns=1 << 62)  # that code knew no lateness beyond which a trade is in no window
+    found = SnapshotDirectory(tmp_path, table, "signals.market.market").newest({MD_TICKS.name: 600})
     assert found is not None
     assert dict(found.positions) == {MD_TICKS.name: 600}
     effects = found.state.apply(expected["rest"], 7)
