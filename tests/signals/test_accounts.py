@@ -90,7 +90,7 @@ def disturbed(draw: st.DrawFn) -> Ticks:
     for at, back in again:
         place = at % (len(order) + 1)
         order.insert(place, order[max(0, place - back)] if order else 0)
-    found = ticks[order].copy()
+    found: Ticks = ticks[order].copy()
     found.flags.writeable = False
     return found
 

@@ -9,7 +9,7 @@ class SignalsSettings(Settings):
     """What bars there are and how much a heartbeat tells is no setting: a replay must tell the same."""
 
     measures: list[str] = Field(
-        default=[], description="JSON: names of installed measures that are computed of every window beside the bars"
+        default=[], description="JSON: names of shipped or installed measures, computed of every window beside the bars"
     )
 
     allowed_lateness_s: float = Field(

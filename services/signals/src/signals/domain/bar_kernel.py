@@ -126,7 +126,7 @@ def _chain(number: int, trade: Row, bars: BarState) -> None:
 
 
 @part
-def _is_in_log(event: Row, bars: BarState) -> bool:
+def _is_in_log(event: Row, bars: BarState) -> Any:
     """Whether the newest trade of the same match number is the same to the last number."""
     entry = bars.matches[slot_of(bars.matches, event.match)]
     if event.match == 0 or entry.held == 0:

@@ -180,7 +180,8 @@ class TumblingBars:
         """Which of these issued rows are known as a whole by every measure."""
         places = np.minimum(self.places(rows), len(self.state.windows) - 1)
         whole = rows["window_start_ns"] >= self.measured_since_ns[places]
-        return whole | ~self.are_tumbling(rows)
+        known: Array = whole | ~self.are_tumbling(rows)
+        return known
 
     def places(self, rows: Array) -> Array:
         """Place of each tumbling row's window."""
@@ -192,7 +193,8 @@ class TumblingBars:
         if not len(state.slides.windows):
             return np.ones(len(rows), np.bool_)
         lengths = rows["window_ns"]
-        return np.isin(lengths, state.windows[state.hidden == 0]) & (rows["window_start_ns"] % lengths == 0)
+        found: Array = np.isin(lengths, state.windows[state.hidden == 0]) & (rows["window_start_ns"] % lengths == 0)
+        return found
 
     @property
     def counters(self) -> Array:
@@ -219,7 +221,9 @@ class TumblingBars:
         and counted as a lost restatement.
         """
         self.admit(arrays["counts"].shape[1])
-        self.state = self.state._replace(**{name: arrays[name] for name in ("heads", "log", "matches", "counters")})
+        self.state = self.state._replace(
+            heads=arrays["heads"], log=arrays["log"], matches=arrays["matches"], counters=arrays["counters"]
+        )
         state, mine = self.state, self.measures.declaration()
         state.starts[:] = clock_ns // state.windows * state.windows
         state.counters[count.DUE_NS] = (state.starts + state.windows).min()

@@ -21,7 +21,7 @@ def _slot(bars: BarState, s: int, pane_start: int) -> Any:
 
 
 @part
-def _is_issued_here(bars: BarState, s: int, start: int) -> bool:
+def _is_issued_here(bars: BarState, s: int, start: int) -> Any:
     """Whether the window that begins at ``start`` is not its tumbling twin's to issue."""
     return bars.slides.twins[s] == 0 or start % bars.slides.windows[s] != 0
 
@@ -75,7 +75,7 @@ def next_start(bars: BarState, w: int, clock_ns: int) -> Any:
 
 
 @part
-def _fold_pane(bars: BarState, s: int, instrument: int, pane_start: int, measures: Any) -> bool:
+def _fold_pane(bars: BarState, s: int, instrument: int, pane_start: int, measures: Any) -> Any:
     """Adds one ended pane up anew from the log. False: the log no longer holds all of it."""
     slides, first = bars.slides, bars.counters[count.TRADES_FIRST]
     end = pane_start + bars.windows[slides.steps[s]]
