@@ -43,9 +43,8 @@ def test_study_when_fed_the_published_bars_then_every_number_is_the_published_on
     text, columns, count = PUBLISHED[file]
     with (published / "quotes.default.csv").open(encoding="utf-8-sig") as quotes:
         rows = list(csv.DictReader(quotes))
-    bars = [
-        Bar(*(round(float(row[name]) * E4) for name in ("high", "low", "close")), int(row["volume"])) for row in rows
-    ]
+    prices = [[round(float(row[name]) * E4) for name in ("high", "low", "close")] for row in rows]
+    bars = [Bar(high, low, close, int(row["volume"])) for (high, low, close), row in zip(prices, rows, strict=True)]
     expected = [
         [row[column] for column in columns] for row in json.loads((published / f"{file}.standard.json").read_text())
     ]
@@ -62,7 +61,8 @@ def test_study_when_fed_the_published_bars_then_every_number_is_the_published_on
     assert numbers == count
 
 
-BARS = st.lists(st.builds(Bar, *[st.integers(1, 10**9)] * 3, st.integers(1, 10**7)), min_size=1, max_size=60)
+PRICES = st.integers(1, 10**9)
+BARS = st.lists(st.builds(Bar, PRICES, PRICES, PRICES, st.integers(1, 10**7)), min_size=1, max_size=60)
 
 
 @given(BARS, st.integers(1, 12))
