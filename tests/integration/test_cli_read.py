@@ -65,6 +65,7 @@ BODIES: dict[topics.Topic, Any] = {
     topics.MD_TICKS: frame(),
     topics.MD_BARS: bars(),
     topics.MD_MEASURES: np.zeros(1, market.MEASURED),
+    topics.MD_LATE: np.zeros(1, market.LATE),
     topics.MD_BOOKS: np.zeros(1, market.DEPTH),
     topics.MD_MARKS: np.zeros(1, market.MARK),
     topics.ORDERS_INTENTS: INTENT,

@@ -49,6 +49,54 @@ def test_offline_when_a_day_is_replayed_then_bars_and_changes_are_written(feed: 
     assert len(set(indexes)) == len(indexes)
 
 
+def test_offline_when_windows_slide_then_each_trade_is_in_as_many_bars_as_there_are_steps(
+    feed: Path, tmp_path: Path
+) -> None:
+    code, said = replay(str(feed), "--offline", "--out", str(tmp_path), "--bars", "1s,30s/10s")
+    assert code == 0, said
+    volumes = {NS: 0, 30 * NS: 0}
+    for bar in rows(tmp_path / BARS_FILE):
+        volumes[int(bar["window_ns"])] += int(bar["volume"]) if bar["revision"] == "0" else 0
+    assert volumes[30 * NS] == 3 * volumes[NS] > 0
+    assert "trades windowed, 0 trades late, 0 trades rejected" in said
+
+
+def test_indicators_when_asked_of_bars_then_a_row_per_bar_and_symbol(feed: Path, tmp_path: Path) -> None:
+    assert replay(str(feed), "--offline", "--out", str(tmp_path), "--bars", "1s")[0] == 0
+    runner = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"})
+    command = ("indicators", str(tmp_path / BARS_FILE), "--window", "1s", "--of", "sma:2,rsi")
+    result = runner.invoke(app, command)
+    assert result.exit_code == 0, result.stderr
+    told = list(csv.DictReader(result.stdout.splitlines()))
+    closes: dict[str, dict[int, int]] = {}
+    for bar in rows(tmp_path / BARS_FILE):
+        if int(bar["volume"]):
+            closes.setdefault(bar["symbol"], {})[int(bar["window_start_ns"])] = int(bar["close_e4"])
+        else:
+            closes[bar["symbol"]].pop(int(bar["window_start_ns"]))
+    expected = []
+    for symbol, series in sorted(closes.items()):
+        ordered = sorted(series.items())
+        for at, (start, close) in enumerate(ordered):
+            mean = str((ordered[at - 1][1] + close) / 20_000) if at else ""
+            expected.append((symbol, str(start), mean))
+    assert [(row["symbol"], row["window_start_ns"], row["sma_2"]) for row in told] == expected
+    assert len(expected) > 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(("--of", "sme"), "no indicator"), (("--window", "x"), "no window length"), ((), "no column symbol")],
+)
+def test_indicators_when_they_cannot_be_told_then_says_why(
+    tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    result = CliRunner().invoke(app, ("indicators", str(tmp_path / "other.csv"), *arguments))
+    assert result.exit_code == 1
+    assert says in result.stderr
+
+
 def test_offline_when_the_file_is_cut_off_then_what_is_there_is_written_and_the_cut_is_told(
     feed: Path, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from common.contracts.ticks import TickKind, Ticks
+from common.contracts.windows import ALLOWED_LATENESS_NS
 from common.testing.market_flow import SESSION_NS, directory, flows, price, row, tick_array
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,6 +65,8 @@ class ReferenceBars:
             self._issue(window_ns, end - window_ns, instrument)
 
     def book(self, trade: Trade) -> None:
+        if trade.event_ns < self.clock_ns - ALLOWED_LATENESS_NS:
+            return
         self.trades.append(trade)
         self._restate(trade)
 

@@ -7,16 +7,19 @@ the run without Kafka are the engine's concern:
 - ``tally``: the fields of what is kept of a window of an instrument, integers or floats of a fixed size;
 - ``add(tally, trade)``: one more trade. A new tally is all zeros;
 - ``merge(tally, later)``: adds a tally whose trades are all later. Neither of the two is without a trade;
-- ``result(tally)``: the numbers, integers in the order of ``results``; one number where there is one. It is never
+- ``result(tally)``, or ``result(tally, window)`` where the numbers depend on ``window.window_start_ns`` or
+  ``window.window_ns``: the numbers, integers in the order of ``results``; one number where there is one. It is never
   asked of a tally without a trade: a bar that has none has zeros.
 
 The functions are compiled by numba and run in plain Python, too, on ``numpy.record`` rows; they use fields, numbers and
-branches, and nothing that allocates. ``trade`` has the fields ``event_ns``, ``price_e4``, ``qty``, ``instrument_id``.
+branches, and nothing that allocates. ``trade`` has the fields ``event_ns``, ``price_e4``, ``qty``, ``instrument_id``
+and ``aggressor``: 1 where a buyer took a resting offer, -1 where a seller took a resting bid, 0 where it is not known.
 
 ``add`` is called in the order of event time, trades of the same time in the order of arrival. Where a trade comes out
 of that order, its window is added up anew, unless the measure says that any order gives the same (``any_order``).
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -46,7 +49,7 @@ class Measure:
     tally: Mapping[str, str]
     add: Callable[[Any, Any], None]
     merge: Callable[[Any, Any], None]
-    result: Callable[[Any], Any]
+    result: Callable[..., Any]
     results: tuple[str, ...]
     version: int = 1
     any_order: bool = False
@@ -60,6 +63,11 @@ class Measure:
         for field, kind in self.tally.items():
             if np.dtype(kind).kind not in _KINDS:
                 raise MeasureError(f"measure {self.name!r}: {field} is {kind!r}, and a tally holds numbers only")
+
+    @property
+    def asks_for_window(self) -> bool:
+        """Whether ``result`` takes the window, too."""
+        return len(inspect.signature(self.result).parameters) > 1
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -1,9 +1,11 @@
-"""Measures of packages outside of this one, by entry points of the group ``tidemark.measures``."""
+"""Measures by name: those that are shipped, and those of other packages by entry points."""
 
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 
 from common.measures import ENTRY_POINT, Measure, MeasureError
+
+from signals.domain.indicators import SHIPPED
 
 
 def installed_measures(names: Sequence[str]) -> tuple[Measure, ...]:
@@ -11,9 +13,12 @@ def installed_measures(names: Sequence[str]) -> tuple[Measure, ...]:
     offered = entry_points(group=ENTRY_POINT)
     found = []
     for name in names:
+        if name in SHIPPED:
+            found.append(SHIPPED[name])
+            continue
         entries = list(offered.select(name=name))
         if len(entries) != 1:
-            there = ", ".join(sorted(offered.names)) or "none"
+            there = ", ".join(sorted({*SHIPPED, *offered.names}))
             raise MeasureError(f"{len(entries)} packages offer the measure {name!r}; installed are: {there}")
         measure = entries[0].load()
         if not isinstance(measure, Measure) or measure.name != name:

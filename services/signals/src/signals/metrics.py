@@ -12,6 +12,11 @@ ANOMALIES: Final = Gauge(
 )
 TICKS: Final = Gauge("tidemark_signals_ticks_total", "ticks applied since the state began", ("partition",))
 BARS: Final = Gauge("tidemark_signals_bars_total", "bars issued since the state began, revisions too", ("partition",))
+TRADES: Final = Gauge(
+    "tidemark_signals_trades_total",
+    "ticks that tell a trade, by what became of them: windowed, late or rejected, since the state began",
+    ("partition", "outcome"),
+)
 ORDERS: Final = Gauge("tidemark_signals_open_orders", "orders in the books", ("partition",))
 CLOCK: Final = Gauge("tidemark_signals_clock_seconds", "event time that the partition has reached", ("partition",))
 NS: Final = 1_000_000_000
@@ -25,5 +30,7 @@ def observe(partition: int, market: MarketState) -> None:
     BARS.labels(label).set(int(market.bars.counters[count.BARS]))
     ORDERS.labels(label).set(counters[count.ORDERS])
     CLOCK.labels(label).set(counters[count.CLOCK_NS] / NS)
+    for outcome, times in market.accounts().items():
+        TRADES.labels(label, outcome).set(times)
     for kind, times in market.anomalies().items():
         ANOMALIES.labels(label, kind).set(times)

@@ -14,13 +14,14 @@ from typing import IO, Final
 
 import numpy as np
 from common.contracts.ticks import Ticks
-from common.contracts.windows import lengths_ns
+from common.contracts.windows import lengths_ns, slides_ns
 from common.measures import Measure
 
 from signals.domain.bars import TumblingBars
 from signals.domain.books import Books
 from signals.domain.csv_kernel import csv_lines
 from signals.domain.layout import STOP_SESSION, Array
+from signals.domain.market import accounts
 from signals.domain.measure_set import measure_set
 
 BARS_FILE: Final = "bars.csv"
@@ -36,22 +37,33 @@ TICKS_AT_ONCE: Final = 1 << 16
 
 @dataclass
 class Summary:
-    """What came out. ``anomalies``: how often the input was damaged or out of order, by kind."""
+    """What came out. ``anomalies``: how often the input was damaged or out of order, by kind.
+    ``accounts``: trades by what became of them, ``market.accounts``.
+    """
 
     ticks: int = 0
     bars: int = 0
     bbo_rows: int = 0
     anomalies: dict[str, int] = field(default_factory=dict)
+    accounts: dict[str, int] = field(default_factory=dict)
 
 
 class OfflineMarket:
     """Books and bars over all instruments of a feed, in one state."""
 
     def __init__(
-        self, windows_ns: Sequence[int] | None = None, measures: Sequence[Measure] = (), *, record_bbo: bool = True
+        self,
+        windows_ns: Sequence[int] | None = None,
+        measures: Sequence[Measure] = (),
+        *,
+        sliding_ns: Sequence[tuple[int, int]] | None = None,
+        record_bbo: bool = True,
     ) -> None:
+        """Without ``windows_ns`` and ``sliding_ns`` (length and step), the windows are those of the table."""
+        if windows_ns is None and sliding_ns is None:
+            windows_ns, sliding_ns = lengths_ns(), slides_ns()
         self.books = Books(record_bbo=record_bbo)
-        self.bars = TumblingBars(windows_ns or lengths_ns(), measure_set(measures))
+        self.bars = TumblingBars(windows_ns or (), measure_set(measures), slides_ns=sliding_ns or ())
 
     def apply(self, ticks: Ticks) -> Iterator[tuple[Array, Array]]:
         """Issued rows and BBO rows, both valid until the next step."""
@@ -80,6 +92,7 @@ def write_csv(
     windows_ns: Sequence[int] | None = None,
     measures: Sequence[Measure] = (),
     *,
+    sliding_ns: Sequence[tuple[int, int]] | None = None,
     progress: Callable[[Summary], None] | None = None,
 ) -> Summary:
     """Runs all ticks through books and bars; the end of the data closes every window.
@@ -87,7 +100,7 @@ def write_csv(
     Creates ``directory`` and overwrites the two files in it. Raises OSError where the disk refuses, ValueError for
     ticks of an impossible instrument.
     """
-    market = OfflineMarket(windows_ns, measures)
+    market = OfflineMarket(windows_ns, measures, sliding_ns=sliding_ns)
     columns = (*BAR_COLUMNS, *market.bars.measures.results)
     summary = Summary()
     directory.mkdir(parents=True, exist_ok=True)
@@ -104,6 +117,7 @@ def write_csv(
             if progress:
                 progress(summary)
         summary.bars += _write_bars(bars_file, market.close(), columns, market.books.symbols)
+    summary.accounts = accounts(market.books, market.bars)
     summary.anomalies = market.books.anomalies() | market.bars.anomalies()
     return summary
 

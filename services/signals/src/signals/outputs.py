@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from common.contracts.market import Bars, Depths, Marks, mark_clock_key, vwap_e4
-from common.contracts.topics import MD_BARS, MD_BOOKS, MD_MARKS, MD_MEASURES
+from common.contracts.topics import MD_BARS, MD_BOOKS, MD_LATE, MD_MARKS, MD_MEASURES
 from common.contracts.views import BarData, BookData, QuoteData
 from streams.model.message import Output, View
 
@@ -22,6 +22,8 @@ def render(effects: Effects, partition: int, ingest_ns: int) -> Iterator[Output 
         yield Output(MD_BARS, key, effects.bars[at : at + BARS_PER_RECORD_MAX], partition)
     for at in range(0, len(effects.measured), BARS_PER_RECORD_MAX):
         yield Output(MD_MEASURES, key, effects.measured[at : at + BARS_PER_RECORD_MAX], partition)
+    for at in range(0, len(effects.late), BARS_PER_RECORD_MAX):
+        yield Output(MD_LATE, key, effects.late[at : at + BARS_PER_RECORD_MAX], partition)
     for beat in effects.beats:
         yield from _marks(beat.marks, partition)
         if len(beat.depths):

@@ -1,5 +1,6 @@
 """Settings of the signals service, read from ``TIDEMARK_*`` environment variables."""
 
+from common.contracts.windows import ALLOWED_LATENESS_NS, NS
 from pydantic import Field
 from streams.process.settings import Settings
 
@@ -8,7 +9,13 @@ class SignalsSettings(Settings):
     """What bars there are and how much a heartbeat tells is no setting: a replay must tell the same."""
 
     measures: list[str] = Field(
-        default=[], description="JSON: names of installed measures that are computed of every window beside the bars"
+        default=[], description="JSON: names of shipped or installed measures, computed of every window beside the bars"
+    )
+
+    allowed_lateness_s: float = Field(
+        default=ALLOWED_LATENESS_NS / NS,
+        ge=0,
+        description="trades earlier than the clock by at most this restate ended windows; earlier ones go to md.late",
     )
 
     snapshot_interval_s: float = Field(

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from common.contracts.ticks import Frame
-from common.contracts.topics import MD_BARS, MD_BOOKS, MD_MARKS, MD_MEASURES, MD_TICKS
+from common.contracts.topics import MD_BARS, MD_BOOKS, MD_LATE, MD_MARKS, MD_MEASURES, MD_TICKS
+from common.contracts.windows import ALLOWED_LATENESS_NS, slides_ns
 from common.measures import Measure
 from streams.model.message import Handled, Message, View
 from streams.model.tables import Snapshotted, Tables
@@ -16,14 +17,18 @@ from signals.outputs import all_views, render
 from signals.snapshots import load_market, save_market
 
 INPUTS: Final = (MD_TICKS,)
-OUTPUTS: Final = (MD_BARS, MD_MEASURES, MD_BOOKS, MD_MARKS)
+OUTPUTS: Final = (MD_BARS, MD_MEASURES, MD_LATE, MD_BOOKS, MD_MARKS)
 
 
-def market_table(measures: Sequence[Measure] = (), interval_s: float = 30.0) -> Snapshotted[MarketState]:
-    """The market of a partition, with ``measures`` beside the bars, saved every ``interval_s``."""
+def market_table(
+    measures: Sequence[Measure] = (), interval_s: float = 30.0, lateness_ns: int = ALLOWED_LATENESS_NS
+) -> Snapshotted[MarketState]:
+    """The market of a partition, with ``measures`` beside the bars, saved every ``interval_s``. ``lateness_ns``: trades
+    that are earlier than the clock by more are in no window.
+    """
 
     def create() -> MarketState:
-        return MarketState(measures=measures)
+        return MarketState(slides_ns=slides_ns(), measures=measures, lateness_ns=lateness_ns)
 
     return Snapshotted(
         "market",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from common.contracts.ticks import TICK, TickKind, heartbeat
+from common.contracts.windows import NS
 from common.measures import Measure
 
 from signals.domain.market import MarketState
@@ -16,7 +17,7 @@ def warm(measures: Sequence[Measure] = ()) -> None:
     ticks["kind"] = TickKind.ADD, TickKind.TRADE
     ticks["side"] = ord("B")
     ticks["qty"] = ticks["price_e4"] = ticks["order_ref"] = ticks["aux_ref"] = 1
-    market = MarketState(trades_max=1, measures=measures)
+    market = MarketState(slides_ns=((2 * NS, NS),), trades_max=1, measures=measures)
     for frame in (ticks, ticks, heartbeat(1)):
         frame.flags.writeable = False
         market.apply(frame, 0)

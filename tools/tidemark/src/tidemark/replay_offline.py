@@ -20,15 +20,26 @@ from tidemark import console
 DEFAULT_BARS: Final = ",".join(window.name for window in WINDOWS)
 
 
-def parse_windows(text: str) -> tuple[int, ...]:
-    """Window lengths in ns of a list like ``1s,1m``. Raises CommandError for what is none, or twice the same."""
+def _windows(text: str) -> list[Window]:
     try:
-        windows = [Window(part.strip()).length_ns for part in text.split(",")]
+        windows = [Window(part.strip()) for part in text.split(",")]
     except WindowNameError as error:
         raise console.CommandError(f"--bars: {error}") from error
-    if len(set(windows)) < len(windows):
+    if len({(window.length_ns, window.slides) for window in windows}) < len(windows):
         raise console.CommandError(f"--bars: {text!r} names a window length twice")
-    return tuple(windows)
+    return windows
+
+
+def parse_windows(text: str) -> tuple[int, ...]:
+    """Lengths in ns of the tumbling windows of a list like ``1s,1m,5m/30s``. Raises CommandError for what is none, or
+    twice the same.
+    """
+    return tuple(window.length_ns for window in _windows(text) if not window.slides)
+
+
+def parse_sliding(text: str) -> tuple[tuple[int, int], ...]:
+    """Length and step in ns of the sliding windows of such a list. Raises CommandError likewise."""
+    return tuple((window.length_ns, window.step_ns) for window in _windows(text) if window.slides)
 
 
 def parse_measures(text: str) -> tuple[Measure, ...]:
@@ -40,7 +51,7 @@ def parse_measures(text: str) -> tuple[Measure, ...]:
 
 
 def replay_offline(
-    file: Path, day: date, out: Path, windows_ns: tuple[int, ...], measures: Sequence[Measure], progress: Progress
+    file: Path, day: date, out: Path, bars: str, measures: Sequence[Measure], progress: Progress
 ) -> Report:
     """Writes the CSV files. Raises CommandError where the file cannot be read on; what came before it is written."""
     report = Report()
@@ -55,8 +66,9 @@ def replay_offline(
         except FramingError as error:
             failed.append(error)
 
-    summary = write_csv(readable(), out, windows_ns, measures)
+    summary = write_csv(readable(), out, parse_windows(bars), measures, sliding_ns=parse_sliding(bars))
     console.err.print(f"{summary.bars:,} bars in {out / BARS_FILE}, {summary.bbo_rows:,} changes in {out / BBO_FILE}")
+    console.err.print(", ".join(f"{times:,} trades {outcome}" for outcome, times in summary.accounts.items()))
     for kind, times in summary.anomalies.items():
         if times:
             console.err.print(f"[yellow]books:[/] {times:,} {kind.replace('_', ' ')}")

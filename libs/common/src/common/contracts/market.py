@@ -1,11 +1,12 @@
 """Market outputs of signals: bars, measures and book depths as frames, marks as one fixed-size record per symbol.
 
-All little-endian. A record of ``md.bars``, ``md.measures`` or ``md.books`` is a plain array of ``BAR``, ``MEASURED`` or
-``DEPTH`` rows of one partition (key: the partition number in ASCII).
+All little-endian. A record of ``md.bars``, ``md.measures``, ``md.late`` or ``md.books`` is a plain array of ``BAR``,
+``MEASURED``, ``LATE`` or ``DEPTH`` rows of one partition (key: the partition number in ASCII).
 A record of ``md.marks`` is one ``MARK`` row; its key is the symbol, or
 ``@{partition}`` for the clock row of a partition (``instrument_id`` = -1): a mark is stale when that clock is.
 """
 
+from enum import StrEnum
 from typing import Any, Final
 
 import numpy as np
@@ -44,6 +45,31 @@ MEASURED: Final = np.dtype(
 )
 """A number of a measure that ``BAR`` has no column for, of an issued bar."""
 
+LATE: Final = np.dtype(
+    [
+        ("symbol", "S16"),
+        ("reason", "S16"),  # a LateReason
+        ("event_ns", "<i8"),
+        ("clock_ns", "<i8"),  # the partition's clock when it came
+        ("match", "<u8"),
+        ("price_e4", "<i8"),
+        ("qty", "<i8"),
+        ("instrument_id", "<i4"),
+        ("reserved", "<i4"),
+    ]
+)
+"""A trade that came too late for every window."""
+
+
+class LateReason(StrEnum):
+    """Why no window holds a trade."""
+
+    BEYOND_LATENESS = "beyond_lateness"
+    """It is earlier than the clock by more than the allowed lateness."""
+    LEFT_LOG = "left_log"
+    """The log of trades no longer holds the whole of any of its windows."""
+
+
 LEVEL: Final = np.dtype([("price_e4", "<i8"), ("size", "<i8")])
 
 DEPTH: Final = np.dtype(
@@ -78,6 +104,7 @@ MARK: Final = np.dtype(
 
 Bars = npt.NDArray[Any]
 Measured = npt.NDArray[Any]
+Lates = npt.NDArray[Any]
 Depths = npt.NDArray[Any]
 Marks = npt.NDArray[Any]
 

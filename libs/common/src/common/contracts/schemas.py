@@ -29,6 +29,7 @@ LAYOUTS: Final[tuple[tuple[str, int, np.dtype[Any]], ...]] = (
     ("layout-frame-header", ticks.FRAME_VERSION, ticks.FRAME_HEADER),
     ("layout-bar", 1, market.BAR),
     ("layout-measured", 1, market.MEASURED),
+    ("layout-late", 1, market.LATE),
     ("layout-depth", 1, market.DEPTH),
     ("layout-mark", 1, market.MARK),
 )

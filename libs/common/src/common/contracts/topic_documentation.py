@@ -28,6 +28,7 @@ _LAYOUTS: Final = {
     "tick-frame-1": ("layout-frame-header.v1", "layout-tick.v1"),
     "bars-1": ("layout-bar.v1",),
     "measured-1": ("layout-measured.v1",),
+    "late-1": ("layout-late.v1",),
     "depths-1": ("layout-depth.v1",),
     "marks-1": ("layout-mark.v1",),
 }

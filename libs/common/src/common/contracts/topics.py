@@ -96,6 +96,13 @@ MD_MEASURES: Final = Topic(
     MARKET,
     purpose="what installed measures say of each bar of md.bars",
 )
+MD_LATE: Final = Topic(
+    "md.late",
+    "partition group",
+    _rows("late-1", market.LATE),
+    "signals",
+    purpose="trades that came too late for every window, with the reason",
+)
 MD_BOOKS: Final = Topic(
     "md.books",
     "partition group",
@@ -227,6 +234,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     REF_INSTRUMENTS,
     MD_BARS,
     MD_MEASURES,
+    MD_LATE,
     MD_BOOKS,
     MD_MARKS,
     ORDERS_INTENTS,

@@ -20,7 +20,8 @@ _HEAD: Final = """# Windows
 
 Generated from `libs/common/src/common/contracts/windows.py` by `make schemas`; a test keeps it current.
 Windows are aligned to the epoch. Of each length one is open, the one that holds the partition's clock. A trade is added
-once, to the shortest window of a chain of lengths that divide each other; each longer one is merged from it. The guide
+once, to the shortest window of a chain of lengths that divide each other; each longer one is merged from it. A sliding
+window is merged from panes of its step's length whenever one ends. The guide
 [add a window](guides/add-a-window.md) says what one more takes.
 
 | window | length | merged from | key in the chart |
@@ -34,19 +35,24 @@ def _by_length(windows: Sequence[Window]) -> list[Window]:
 
 def page(windows: Sequence[Window] = WINDOWS) -> str:
     """The documentation."""
-    names = {window.length_ns: window.name for window in windows}
+    names = {window.length_ns: window.name for window in windows if not window.slides}
     rows = []
-    for number, window in enumerate(_by_length(windows), 1):
+    tumbling = [window for window in windows if not window.slides]
+    for number, window in enumerate(_by_length(tumbling), 1):
         feeder = feeder_of(window.length_ns, lengths_ns(windows))
         merged_from = "" if feeder is None else f"`{names[feeder]}`"
         key = f"`{number}`" if number <= KEYS_MAX else ""
         rows.append(f"| `{window.name}` | {window.length_ns:,} ns | {merged_from} | {key} |\n")
+    rows += [f"| `{w.name}` | {w.length_ns:,} ns | panes of {w.step_ns:,} ns | |\n" for w in windows if w.slides]
     return _HEAD + "".join(rows)
 
 
 def chart(windows: Sequence[Window] = WINDOWS) -> str:
     """The chart's module."""
-    rows = [f'  {{ label: "{window.label}", ns: {window.length_ns} }},\n' for window in _by_length(windows)]
+    rows = [
+        f'  {{ label: "{window.label}", ns: {window.length_ns} }},\n'
+        for window in _by_length([w for w in windows if not w.slides])
+    ]
     head = "// Generated from libs/common/src/common/contracts/windows.py by `make schemas`.\n"
     return f"{head}export const WINDOWS = [\n{''.join(rows)}] as const;\n"
 

@@ -1,7 +1,8 @@
 """The one table of windows. Whatever depends on which windows there are is made from it: when a session's last window
 closes, what a snapshot of the bars holds, the chart's choice of bars and ``docs/windows.md``.
 
-A window is named by its length, like ``5m``, and aligned to the epoch. Another window is one line in ``WINDOWS``;
+A window is named by its length, like ``5m``, and aligned to the epoch; a sliding one by its length and step, like
+``5m/30s``, and one ends at each multiple of the step. Another window is one line in ``WINDOWS``;
 ``docs/guides/add-a-window.md`` says what follows from it.
 """
 
@@ -19,6 +20,8 @@ UNITS: Final = {
     "d": (86_400 * NS, "d"),
 }
 """Unit of a window's name → its length in ns, and how people write it."""
+PANES_MAX: Final = 64
+"""Steps of a sliding window at most: the panes that are kept of it, and merged when one ends."""
 _NAME: Final = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h|d)")
 
 
@@ -28,28 +31,42 @@ class WindowNameError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A tumbling window. Raises WindowNameError where the name says no length."""
+    """A window that tumbles, or slides by a step. Raises WindowNameError where the name says no length."""
 
     name: str
 
     def __post_init__(self) -> None:
-        self._parts()
+        length_ns, step_ns = self.length_ns, self.step_ns
+        panes, rest = divmod(length_ns, step_ns)
+        if "/" in self.name and (rest or not 1 < panes <= PANES_MAX):
+            raise WindowNameError(f"{self.name!r} is no sliding window: 2 to {PANES_MAX} steps are its length")
 
-    def _parts(self) -> tuple[int, str]:
-        match = _NAME.fullmatch(self.name)
+    def _parts(self, place: int) -> tuple[int, str]:
+        length, *steps = self.name.split("/", 1)
+        match = _NAME.fullmatch([length, *steps][place])
         if match is None:
-            raise WindowNameError(f"{self.name!r} is no window length; write 1s, 500ms, 1m, 1h, 1d")
+            raise WindowNameError(f"{self.name!r} is no window length; write 1s, 500ms, 1m, 1h, 1d, or 5m/30s")
         return int(match[1]), match[2]
 
     @property
     def length_ns(self) -> int:
-        number, unit = self._parts()
+        number, unit = self._parts(0)
         return number * UNITS[unit][0]
+
+    @property
+    def step_ns(self) -> int:
+        """Time between two ends; of a tumbling window its length."""
+        number, unit = self._parts(-1)
+        return number * UNITS[unit][0]
+
+    @property
+    def slides(self) -> bool:
+        return self.step_ns < self.length_ns
 
     @property
     def label(self) -> str:
         """The length as the chart writes it, like ``5 min``."""
-        number, unit = self._parts()
+        number, unit = self._parts(0)
         return f"{number} {UNITS[unit][1]}"
 
 
@@ -59,10 +76,20 @@ WINDOWS: Final = (
 )
 """Every window that bars are made of, shortest first."""
 
+ALLOWED_LATENESS_NS: Final = 60 * NS
+"""A trade that is earlier than its partition's clock by at most this restates the windows that have ended; one that is
+still earlier is in none. The setting ``allowed_lateness_s`` of signals overrides it.
+"""
+
 
 def lengths_ns(windows: Sequence[Window] = WINDOWS) -> tuple[int, ...]:
-    """Lengths of the windows, shortest first."""
-    return tuple(sorted(window.length_ns for window in windows))
+    """Lengths of the tumbling windows, shortest first."""
+    return tuple(sorted(window.length_ns for window in windows if not window.slides))
+
+
+def slides_ns(windows: Sequence[Window] = WINDOWS) -> tuple[tuple[int, int], ...]:
+    """Length and step of the sliding windows, shortest first."""
+    return tuple(sorted((window.length_ns, window.step_ns) for window in windows if window.slides))
 
 
 def feeder_of(length_ns: int, lengths: Sequence[int]) -> int | None:
@@ -79,4 +106,4 @@ def closing_time_ns(last_event_ns: int, windows: Sequence[Window] = WINDOWS) -> 
     window even for a reader that allows events to be some seconds late. Online and offline replay share this rule, and
     so close the same bars.
     """
-    return max((last_event_ns // length + 2) * length for length in lengths_ns(windows))
+    return max((last_event_ns // window.length_ns + 2) * window.length_ns for window in windows)

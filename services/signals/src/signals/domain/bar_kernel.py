@@ -11,82 +11,26 @@ trade and every late break was one.
 """
 
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from signals.domain import count
+from signals.domain.bar_state import (
+    BEYOND_LATENESS,
+    DUPLICATE,
+    LEFT_LOG,
+    NONE,
+    STOP_DONE,
+    STOP_ISSUED,
+    STOP_TRADES,
+    WINDOWED,
+    BarState,
+)
+from signals.domain.fold_kernel import covered_until, fold_trades, issue_bar, newest_before, write_bar
 from signals.domain.layout import Array, Row
 from signals.domain.measure_set import Compiled, MeasureSet
 from signals.domain.ref_table import slot_of, vacate
+from signals.domain.slide_kernel import next_start, rebuild_panes, restate_slides, slide_all
 from signals.kernels import kernel, kernel_of, outlined, part
-
-NONE: Final = -1
-STOP_DONE: Final = 0
-"""All prints are booked and the clock is where it should be."""
-STOP_ISSUED: Final = 1
-"""The buffer of issued bars may not hold what comes next."""
-STOP_TRADES: Final = 2
-"""The log of trades is full."""
-
-
-class BarState(NamedTuple):
-    """The bars of a partition. Windows are in rising order of their lengths."""
-
-    windows: Array
-    """Lengths, ns."""
-    feeders: Array
-    """Place of the window that a window is merged from; NONE: trades are added to the window itself."""
-    starts: Array
-    """Start of the open window of each length."""
-    since_ns: Array
-    """Windows that start before are not known as a whole, and are not issued when they end."""
-    tallies: Array
-    """Open tally ``[window, instrument]``; zeros where ``counts`` is."""
-    counts: Array
-    """Trades in it."""
-    heads: Array
-    """Number of each instrument's newest trade by event time."""
-    log: Array
-    """TRADE rows; a trade's place is the lower bits of its number."""
-    matches: Array
-    """MATCH rows: trades by match number."""
-    counters: Array
-    scratch: Array
-    """Two tallies: one to work in, one of zeros."""
-    issued: Array
-    """Rows that were issued."""
-    blank: Array
-    """One row of zeros."""
-
-
-@part
-def _covered_until(bars: BarState, w: int) -> Any:
-    """Event time from which on trades of the open window are in the tally of its feeder, or are still to come."""
-    feeder = bars.feeders[w]
-    return bars.starts[w] + bars.windows[w] if feeder == NONE else bars.starts[feeder]
-
-
-@part
-def _write(rows: Array, at: int, bars: BarState, w: int, start: int, tally: Row, trades: int, measures: Any) -> Any:
-    """A row of a bar: its numbers, or zeros where no trade is left. Returns the row."""
-    rows[at] = bars.blank[0]
-    row = rows[at]
-    row.window_start_ns = start
-    row.window_ns = bars.windows[w]
-    if trades:
-        measures.result(tally, row)
-    return row
-
-
-@part
-def _issue(
-    bars: BarState, w: int, instrument: int, start: int, tally: Row, trades: int, revision: int, measures: Any
-) -> None:
-    at = bars.counters[count.ISSUED]
-    bars.counters[count.ISSUED] += 1
-    bars.counters[count.BARS] += 1
-    row = _write(bars.issued, at, bars, w, start, tally, trades, measures)
-    row.instrument_id = instrument
-    row.revision = revision
 
 
 @part
@@ -101,13 +45,14 @@ def _pour(bars: BarState, w: int, instrument: int, tally: Row, trades: int, meas
 
 @outlined
 def _close(bars: BarState, w: int, measures: Any) -> None:
-    """Issues and empties the open window of one length, instrument by instrument."""
+    """Issues and empties the open window of one length, instrument by instrument; then what slides by it."""
+    slide_all(bars, w, measures)
     for instrument in range(bars.counts.shape[1]):
         trades = bars.counts[w, instrument]
         if trades:
             tally = bars.tallies[w, instrument]
-            if bars.starts[w] >= bars.since_ns[w]:
-                _issue(bars, w, instrument, bars.starts[w], tally, trades, 0, measures)
+            if bars.starts[w] >= bars.since_ns[w] and bars.hidden[w] == 0:
+                issue_bar(bars, bars.windows[w], instrument, bars.starts[w], tally, trades, 0, measures)
             for fed in range(w + 1, len(bars.windows)):
                 if bars.feeders[fed] == w:
                     _pour(bars, fed, instrument, tally, trades, measures)
@@ -116,65 +61,25 @@ def _close(bars: BarState, w: int, measures: Any) -> None:
 
 
 @part
-def _advance(clock_ns: int, bars: BarState, measures: Any) -> None:
-    """Closes what has ended by ``clock_ns``: by end, then window length, then instrument."""
+def _advance(clock_ns: int, bars: BarState, room: int, measures: Any) -> bool:
+    """Closes what has ended by ``clock_ns``: by end, then window length, then instrument.
+
+    False: ``room`` of the buffer of issued bars is in use, and there is more to close.
+    """
     windows, starts, counters = bars.windows, bars.starts, bars.counters
     while clock_ns >= counters[count.DUE_NS]:
+        if counters[count.ISSUED] > room:
+            return False
         due = 0
         for w in range(1, len(windows)):
             if starts[w] + windows[w] < starts[due] + windows[due]:
                 due = w
         _close(bars, due, measures)
-        starts[due] = clock_ns // windows[due] * windows[due]
+        starts[due] = next_start(bars, due, clock_ns)
         counters[count.DUE_NS] = starts[0] + windows[0]
         for w in range(1, len(windows)):
             counters[count.DUE_NS] = min(counters[count.DUE_NS], starts[w] + windows[w])
-
-
-@part
-def _newest(number: int, end: int, log: Array, first: int) -> Any:
-    """The last trade before ``end`` in the chain of trade ``number``; NONE if the log no longer holds the way there."""
-    mask = len(log) - 1
-    newer = log[number & mask].newer
-    while newer >= first and log[newer & mask].event_ns < end:
-        number = newer
-        newer = log[number & mask].newer
-    return NONE if NONE < newer < first else number
-
-
-@part
-def _fold(bars: BarState, newest: int, start: int, end: int, measures: Any) -> Any:
-    """Adds the trades of [start, end) up in the first scratch tally. ``newest``: the last of them, or NONE.
-
-    Returns (trades that stand, revision that a bar of them has now), or (NONE, 0) if the log no longer holds all.
-    """
-    log, first = bars.log, bars.counters[count.TRADES_FIRST]
-    mask = len(log) - 1
-    tally = bars.scratch[0]
-    bars.scratch[0] = bars.scratch[1]
-    restatements, was_issued = 0, 0
-    number, oldest = newest, NONE
-    while number != NONE:
-        if number < first:
-            if log[first & mask].clock_ns >= start:
-                return NONE, 0
-            break  # whatever has left the log happened before
-        trade = log[number & mask]
-        if trade.event_ns < start:
-            break
-        restatements += (trade.clock_ns >= end) + (trade.broken_ns >= end)
-        was_issued |= trade.clock_ns < end and (trade.broken_ns == 0 or trade.broken_ns >= end)
-        oldest = number
-        number = trade.older
-    trades = 0
-    number = oldest
-    while number != NONE:
-        trade = log[number & mask]
-        if trade.broken_ns == 0:
-            measures.add(tally, trade)
-            trades += 1
-        number = NONE if number == newest else trade.newer
-    return trades, restatements - (1 - was_issued)
+    return True
 
 
 @outlined
@@ -188,17 +93,17 @@ def _restate(bars: BarState, w: int, number: int, measures: Any) -> bool:
     instrument = trade.instrument_id
     start = trade.event_ns // bars.windows[w] * bars.windows[w]
     is_open = start == bars.starts[w]
-    end = _covered_until(bars, w) if is_open else start + bars.windows[w]
-    newest = _newest(number, end, bars.log, first)
-    trades, revision = (NONE, 0) if newest == NONE else _fold(bars, newest, start, end, measures)
+    end = covered_until(bars, w) if is_open else start + bars.windows[w]
+    newest = newest_before(number, end, bars.log, first)
+    trades, revision = (NONE, 0) if newest == NONE else fold_trades(bars, newest, start, end, measures)
     if trades == NONE:
         bars.counters[count.LOST_RESTATEMENT] += 1
         return False
     if is_open:
         bars.tallies[w, instrument] = bars.scratch[0]
         bars.counts[w, instrument] = trades
-    else:
-        _issue(bars, w, instrument, start, bars.scratch[0], trades, revision, measures)
+    elif bars.hidden[w] == 0:
+        issue_bar(bars, bars.windows[w], instrument, start, bars.scratch[0], trades, revision, measures)
     return True
 
 
@@ -221,9 +126,27 @@ def _chain(number: int, trade: Row, bars: BarState) -> None:
 
 
 @part
-def _book(event: Row, bars: BarState, measures: Any) -> None:
-    """Enters a trade into the log and into the bars."""
+def _is_in_log(event: Row, bars: BarState) -> Any:
+    """Whether the newest trade of the same match number is the same to the last number."""
+    entry = bars.matches[slot_of(bars.matches, event.match)]
+    if event.match == 0 or entry.held == 0:
+        return False
+    bars.counters[count.DUPLICATE_MATCH] += 1
+    trade = bars.log[(entry.held - 1) & (len(bars.log) - 1)]
+    return (
+        trade.instrument_id == event.instrument_id
+        and trade.event_ns == event.event_ns
+        and trade.price_e4 == event.price_e4
+        and trade.qty == event.qty
+    )
+
+
+@part
+def _book(event: Row, bars: BarState, measures: Any) -> int:
+    """Enters a trade into the log and into the bars. Returns what became of it."""
     counters = bars.counters
+    if _is_in_log(event, bars):
+        return DUPLICATE
     number = counters[count.TRADES_NEXT]
     counters[count.TRADES_NEXT] += 1
     trade = bars.log[number & (len(bars.log) - 1)]
@@ -234,23 +157,48 @@ def _book(event: Row, bars: BarState, measures: Any) -> None:
     trade.price_e4 = event.price_e4
     trade.qty = event.qty
     trade.instrument_id = event.instrument_id
+    trade.aggressor = event.aggressor
     _chain(number, trade, bars)
     if event.match != 0:
         entry = bars.matches[slot_of(bars.matches, event.match)]
-        counters[count.DUPLICATE_MATCH] += entry.held != 0
         entry.ref = event.match
         entry.held = number + 1
-    late = 0
+    late, held = 0, False
     for w in range(len(bars.windows)):
         if event.event_ns < bars.starts[w]:
             late = 1
-            _restate(bars, w, number, measures)
-        elif event.event_ns < _covered_until(bars, w):
+            held = _restate(bars, w, number, measures) or held
+        elif event.event_ns < covered_until(bars, w):
             is_in_order = measures.any_order or trade.newer == NONE
             if is_in_order or not _restate(bars, w, number, measures):
                 measures.add(bars.tallies[w, trade.instrument_id], trade)
                 bars.counts[w, trade.instrument_id] += 1
+            held = True
+    if late:
+        held = restate_slides(bars, number, measures) or held
     counters[count.LATE_TRADE] += late
+    return WINDOWED if held else LEFT_LOG
+
+
+@part
+def _account(
+    event: Row, at: int, lateness_ns: int, listings: Array, late: Array, bars: BarState, measures: Any
+) -> None:
+    """Books a trade, unless it comes too late, and counts what becomes of it: each trade in exactly one of the ways."""
+    counters = bars.counters
+    outcome = BEYOND_LATENESS
+    if event.event_ns >= event.clock_ns - lateness_ns:
+        outcome = _book(event, bars, measures)
+    if outcome == WINDOWED:
+        counters[count.WINDOWED] += 1
+    elif outcome == DUPLICATE:
+        counters[count.DUPLICATE_TRADE] += 1
+        listings[event.instrument_id].volume -= event.qty
+    else:
+        counters[count.TOO_LATE] += 1
+        late[counters[count.LATE_ROWS], 0] = at
+        late[counters[count.LATE_ROWS], 1] = outcome
+        counters[count.LATE_ROWS] += 1
 
 
 @part
@@ -269,8 +217,16 @@ def _break(event: Row, listings: Array, bars: BarState, measures: Any) -> None:
     trade.broken_ns = max(1, event.clock_ns)
     listings[trade.instrument_id].volume -= trade.qty
     for w in range(len(bars.windows)):
-        if trade.event_ns < bars.starts[w] or trade.event_ns < _covered_until(bars, w):
+        if trade.event_ns < bars.starts[w] or trade.event_ns < covered_until(bars, w):
             _restate(bars, w, number, measures)
+    restate_slides(bars, number, measures)
+
+
+@part
+def rows_at_once(bars: BarState) -> Any:
+    """Rows that are issued at most until the room for more is looked at again."""
+    windows, slides = len(bars.windows), len(bars.slides.windows)
+    return bars.counts.shape[1] * (windows + slides) + windows + bars.slides.first[slides]
 
 
 @part
@@ -283,10 +239,10 @@ def _rebuild(bars: BarState, w: int, measures: Any) -> int:
     lost = 0
     for instrument in range(bars.counts.shape[1]):
         number = bars.heads[instrument]
-        end = _covered_until(bars, w)
+        end = covered_until(bars, w)
         while number >= first and log[number & mask].event_ns >= end:
             number = log[number & mask].older
-        trades, _ = _fold(bars, number, bars.starts[w], end, measures)
+        trades, _ = fold_trades(bars, number, bars.starts[w], end, measures)
         lost += trades == NONE
         bars.tallies[w, instrument] = bars.scratch[0] if trades > 0 else bars.scratch[1]
         bars.counts[w, instrument] = max(0, trades)
@@ -309,8 +265,8 @@ def _show(ids: Array, bars: BarState, rows: Array, measures: Any) -> int:
                         bars.scratch[0] = bars.tallies[part_of, instrument]
                     trades += bars.counts[part_of, instrument]
                 part_of = bars.feeders[part_of]
-            if trades and bars.starts[w] >= bars.since_ns[w]:
-                row = _write(rows, at, bars, w, bars.starts[w], bars.scratch[0], trades, measures)
+            if trades and bars.starts[w] >= bars.since_ns[w] and bars.hidden[w] == 0:
+                row = write_bar(rows, at, bars, bars.windows[w], bars.starts[w], bars.scratch[0], trades, measures)
                 row.instrument_id = instrument
                 at += 1
     return at
@@ -321,6 +277,7 @@ class BarKernels(NamedTuple):
 
     apply_prints: Any
     rebuild: Any
+    rebuild_slide: Any
     show: Any
 
 
@@ -334,39 +291,43 @@ def _kernels(measures: Compiled, fingerprint: str) -> BarKernels:
     entry_point = kernel_of(fingerprint)
 
     @entry_point
-    def apply_prints(prints: Array, at: int, clock_ns: int, listings: Array, bars: BarState) -> tuple[int, int]:
+    def apply_prints(
+        prints: Array, at: int, clock_ns: int, lateness_ns: int, listings: Array, late: Array, bars: BarState
+    ) -> tuple[int, int]:
         """Books prints from ``at`` on, then lets the clock come to ``clock_ns``.
+
+        ``late`` takes the index of each print that no window holds, and what became of it.
 
         Returns (index of the first print that is not booked, why it came back).
         """
         counters = bars.counters
-        room = len(bars.issued) - (bars.counts.size + len(bars.windows))
+        room = len(bars.issued) - rows_at_once(bars)
         while at < len(prints):
-            if counters[count.ISSUED] > room:
-                return at, STOP_ISSUED
             if counters[count.TRADES_NEXT] - counters[count.TRADES_FIRST] == len(bars.log):
                 return at, STOP_TRADES
             event = prints[at]
-            _advance(event.clock_ns, bars, measures)
+            if not _advance(event.clock_ns, bars, room, measures) or counters[count.ISSUED] > room:
+                return at, STOP_ISSUED
             if event.qty > 0:
-                _book(event, bars, measures)
+                _account(event, at, lateness_ns, listings, late, bars, measures)
             else:
                 _break(event, listings, bars, measures)
             at += 1
-        if counters[count.ISSUED] > room:
-            return at, STOP_ISSUED
-        _advance(clock_ns, bars, measures)
-        return at, STOP_DONE
+        return at, STOP_DONE if _advance(clock_ns, bars, room, measures) else STOP_ISSUED
 
     @entry_point
     def rebuild(bars: BarState, w: int) -> Any:
         return _rebuild(bars, w, measures)
 
     @entry_point
+    def rebuild_slide(bars: BarState, s: int) -> Any:
+        return rebuild_panes(bars, s, measures)
+
+    @entry_point
     def show(ids: Array, bars: BarState, rows: Array) -> Any:
         return _show(ids, bars, rows, measures)
 
-    return BarKernels(apply_prints, rebuild, show)
+    return BarKernels(apply_prints, rebuild, rebuild_slide, show)
 
 
 @kernel

@@ -1,4 +1,4 @@
-"""Tumbling bars of many instruments, by event time. The work is done by ``bar_kernel``; here its arrays are owned.
+"""Bars of many instruments, by event time. The work is done by ``bar_kernel``; here its arrays are owned.
 
 What prints (Nasdaq TotalView-ITCH 5.0, sections 1.4 and 1.5): E at the price of the resting order, C where it is
 printable, P, and Q of more than no shares. A broken trade (B) restates its bars: the bar is issued again with the next
@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from common.contracts.windows import feeder_of
+from common.contracts.market import LATE, LateReason, Lates
+from common.contracts.windows import ALLOWED_LATENESS_NS, feeder_of
 
 from signals.domain import count
-from signals.domain.bar_kernel import NONE, STOP_DONE, STOP_ISSUED, BarState, bar_kernels, forget_trades
+from signals.domain.bar_kernel import bar_kernels, forget_trades, rows_at_once
+from signals.domain.bar_state import BEYOND_LATENESS, LEFT_LOG, NONE, STOP_DONE, STOP_ISSUED, BarState, SlideState
 from signals.domain.layout import MATCH, PRINT, TRADE, Array
 from signals.domain.measure_set import MeasureSet, measure_set
 from signals.domain.ohlcv import OHLCV
@@ -27,28 +29,46 @@ _KEPT: Final = (
     *("windows", "feeders", "starts", "since_ns", "tallies", "counts"),
     *("heads", "log", "matches", "counters"),
 )
+_SLIDES_KEPT: Final = ("windows", "steps", "first", "last_ns", "since_ns", "panes", "counts")
+LONG_AGO_NS: Final = -(1 << 62)
+_NO_LATES: Final[Lates] = np.zeros(0, LATE)
+_REASONS: Final = {BEYOND_LATENESS: LateReason.BEYOND_LATENESS, LEFT_LOG: LateReason.LEFT_LOG}
 
 
 class TumblingBars:
-    """The bars of one partition. ``windows_ns``: lengths of the windows, which are aligned to the epoch.
-    ``trades_max``, a power of two: trades that the log holds.
+    """The bars of one partition. ``windows_ns``: lengths of the tumbling windows, which are aligned to the epoch;
+    ``slides_ns``: length and step of sliding ones. One that begins at a multiple of its length is the tumbling one.
+    ``trades_max``, a power of two: trades that the log holds. ``lateness_ns``: a trade that is earlier than the clock
+    by more is in no window.
     """
 
     def __init__(
-        self, windows_ns: Sequence[int], measures: MeasureSet | None = None, *, trades_max: int = TRADES_MAX
+        self,
+        windows_ns: Sequence[int],
+        measures: MeasureSet | None = None,
+        *,
+        slides_ns: Sequence[tuple[int, int]] = (),
+        trades_max: int = TRADES_MAX,
+        lateness_ns: int = ALLOWED_LATENESS_NS,
     ) -> None:
         self.measures = measures or measure_set()
         self._kernels = bar_kernels(self.measures)
         self._trades_max = trades_max
+        self._lateness_ns = lateness_ns
+        self._late: Array = np.zeros((0, 2), np.int64)
+        self.late: Lates = _NO_LATES
+        """Trades of the last ``apply`` that no window holds, without symbols."""
         self._none: Array = np.zeros(0, self.measures.row)
-        self.measured_since_ns: Array = np.zeros(len(windows_ns), np.int64)
+        lengths = sorted({*windows_ns, *(step for _, step in slides_ns)})
+        self.measured_since_ns: Array = np.zeros(len(lengths), np.int64)
         """Of windows that start before, by place, only the bars are known as a whole, not the other measures."""
-        lengths = sorted(windows_ns)
         feeders = [feeder_of(length, lengths) for length in lengths]
         trades = min(_TRADES_AT_FIRST, trades_max)
         self.state = BarState(
             windows=np.array(lengths, np.int64),
             feeders=np.array([NONE if f is None else lengths.index(f) for f in feeders], np.int64),
+            hidden=np.array([length not in windows_ns for length in lengths], np.int8),
+            slides=_slides(lengths, windows_ns, sorted(slides_ns), self.measures),
             starts=np.zeros(len(lengths), np.int64),
             since_ns=np.zeros(len(lengths), np.int64),
             tallies=np.zeros((len(lengths), 0), self.measures.tally),
@@ -73,7 +93,11 @@ class TumblingBars:
         tallies = np.zeros((len(state.windows), instruments), self.measures.tally)
         counts = np.zeros((len(state.windows), instruments), np.int32)
         heads[:known], tallies[:, :known], counts[:, :known] = state.heads, state.tallies, state.counts
-        self.state = state._replace(heads=heads, tallies=tallies, counts=counts)
+        panes = np.zeros((len(state.slides.panes), instruments), self.measures.tally)
+        held = np.zeros(panes.shape, np.int32)
+        panes[:, :known], held[:, :known] = state.slides.panes, state.slides.counts
+        slides = state.slides._replace(panes=panes, counts=held)
+        self.state = state._replace(heads=heads, tallies=tallies, counts=counts, slides=slides)
 
     def apply(self, prints: Array, clock_ns: int, listings: Array) -> Array:
         """Books ``prints`` (PRINT rows of admitted instruments) and lets the clock come to ``clock_ns``.
@@ -81,20 +105,26 @@ class TumblingBars:
         Returns the rows to issue, in order, without symbols. A broken trade leaves ``listings``' volume.
         """
         if not len(prints) and clock_ns < self.state.counters[count.DUE_NS]:
+            self.late = _NO_LATES
             return self._none
-        wanted = 2 * (self.state.counts.size + len(self.state.windows))
+        if len(self._late) < len(prints):
+            self._late = np.zeros((len(prints), 2), np.int64)
+        wanted = 2 * int(rows_at_once.py_func(self.state))
         if len(self.state.issued) < wanted:
             self.state = self.state._replace(issued=np.zeros(wanted, self.measures.row))
-        self.state.counters[count.ISSUED] = 0
+        self.state.counters[[count.ISSUED, count.LATE_ROWS]] = 0
         parts: list[Array] = []
         at, stop = 0, STOP_ISSUED
         while stop != STOP_DONE:
-            at, stop = self._kernels.apply_prints(prints, at, clock_ns, listings, self.state)
+            at, stop = self._kernels.apply_prints(
+                prints, at, clock_ns, self._lateness_ns, listings, self._late, self.state
+            )
             if stop == STOP_ISSUED:
                 parts.append(self._drain())
             elif stop != STOP_DONE:
                 self._make_room()
         parts.append(self._drain())
+        self.late = _lates(prints, self._late[: self.state.counters[count.LATE_ROWS]])
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _drain(self) -> Array:
@@ -121,7 +151,9 @@ class TumblingBars:
 
     def close_all(self, listings: Array) -> Array:
         """Issues every bar that is still open, as if the clock had passed all windows."""
-        return self.apply(np.zeros(0, PRINT), int((self.state.starts + self.state.windows).max()), listings)
+        state = self.state
+        ends = [state.starts + state.windows, state.starts[state.slides.steps] + state.slides.windows]
+        return self.apply(np.zeros(0, PRINT), int(np.concatenate(ends).max()), listings)
 
     def begin_session(self, clock_ns: int) -> None:
         """Forgets all trades and sets the clock, forth or back. What was open must have been closed before."""
@@ -131,6 +163,8 @@ class TumblingBars:
         state.heads[:] = NONE
         state.counts[:] = 0
         state.tallies[:] = np.zeros(1, self.measures.tally)
+        state.slides.last_ns[:] = LONG_AGO_NS
+        state.slides.since_ns[:] = state.slides.counts[:] = 0
         state.matches[:] = np.zeros(1, MATCH)
         state.counters[[count.TRADES_FIRST, count.TRADES_NEXT]] = 0
         state.counters[count.DUE_NS] = (state.starts + state.windows).min()
@@ -144,12 +178,23 @@ class TumblingBars:
 
     def measured(self, rows: Array) -> Array:
         """Which of these issued rows are known as a whole by every measure."""
-        whole: Array = rows["window_start_ns"] >= self.measured_since_ns[self.places(rows)]
-        return whole
+        places = np.minimum(self.places(rows), len(self.state.windows) - 1)
+        whole = rows["window_start_ns"] >= self.measured_since_ns[places]
+        known: Array = whole | ~self.are_tumbling(rows)
+        return known
 
     def places(self, rows: Array) -> Array:
-        """Place of each row's window."""
+        """Place of each tumbling row's window."""
         return np.searchsorted(self.state.windows, rows["window_ns"])
+
+    def are_tumbling(self, rows: Array) -> Array:
+        """Which of these issued rows are of a tumbling window."""
+        state = self.state
+        if not len(state.slides.windows):
+            return np.ones(len(rows), np.bool_)
+        lengths = rows["window_ns"]
+        found: Array = np.isin(lengths, state.windows[state.hidden == 0]) & (rows["window_start_ns"] % lengths == 0)
+        return found
 
     @property
     def counters(self) -> Array:
@@ -164,7 +209,8 @@ class TumblingBars:
     def arrays(self) -> dict[str, Array]:
         """The whole state by name, for a snapshot. Nothing is copied."""
         kept = {name: getattr(self.state, name) for name in _KEPT}
-        return kept | {"measured_since_ns": self.measured_since_ns}
+        slides = {f"slide_{name}": getattr(self.state.slides, name) for name in _SLIDES_KEPT}
+        return kept | slides | {"measured_since_ns": self.measured_since_ns}
 
     def restore(self, arrays: Mapping[str, Array], declared: Mapping[str, Any], clock_ns: int) -> None:
         """Takes over what ``arrays`` gave, made under ``declared`` (``MeasureSet.declaration``) at ``clock_ns``.
@@ -175,7 +221,9 @@ class TumblingBars:
         and counted as a lost restatement.
         """
         self.admit(arrays["counts"].shape[1])
-        self.state = self.state._replace(**{name: arrays[name] for name in ("heads", "log", "matches", "counters")})
+        self.state = self.state._replace(
+            heads=arrays["heads"], log=arrays["log"], matches=arrays["matches"], counters=arrays["counters"]
+        )
         state, mine = self.state, self.measures.declaration()
         state.starts[:] = clock_ns // state.windows * state.windows
         state.counters[count.DUE_NS] = (state.starts + state.windows).min()
@@ -186,6 +234,24 @@ class TumblingBars:
                 self._begin(w, state.since_ns)
             else:
                 self._take_over(w, arrays, place, same)
+        for s in range(len(state.slides.windows)):
+            self._restore_slide(s, arrays, same)
+
+    def _restore_slide(self, s: int, arrays: Mapping[str, Array], same: Sequence[str]) -> None:
+        """Takes the panes of a sliding window over, where every measure is the ``same``; else adds them up anew."""
+        slides, first = self.state.slides, arrays["slide_first"]
+        mine = int(slides.windows[s]), int(self.state.windows[slides.steps[s]])
+        steps = arrays["windows"][arrays["slide_steps"]]
+        theirs = list(zip(arrays["slide_windows"].tolist(), steps.tolist(), strict=True))
+        if len(same) == len(self.measures.measures) and mine in theirs:
+            place = theirs.index(mine)
+            rows, from_rows = slice(*slides.first[s : s + 2]), slice(*first[place : place + 2])
+            for name in same:
+                slides.panes[name][rows] = arrays["slide_panes"][name][from_rows]
+            slides.counts[rows] = arrays["slide_counts"][from_rows]
+            slides.last_ns[s], slides.since_ns[s] = arrays["slide_last_ns"][place], arrays["slide_since_ns"][place]
+        elif self._kernels.rebuild_slide(self.state, s):
+            self.state.counters[count.LOST_RESTATEMENT] += 1
 
     def _place_in(self, arrays: Mapping[str, Array], w: int) -> int | None:
         """Place of a window of the same length in ``arrays``, if its tally holds the trades of the same time."""
@@ -215,3 +281,31 @@ class TumblingBars:
         if lost or (feeder != NONE and since_ns[feeder] > state.starts[feeder]):
             since_ns[w] = state.starts[w] + state.windows[w]
             state.counters[count.LOST_RESTATEMENT] += 1
+
+
+def _slides(
+    lengths: Sequence[int], windows_ns: Sequence[int], slides_ns: Sequence[tuple[int, int]], measures: MeasureSet
+) -> SlideState:
+    """The sliding windows (length, step) beside tumbling ones; ``lengths``: theirs, and the steps'."""
+    panes = [length // step for length, step in slides_ns]
+    return SlideState(
+        windows=np.array([length for length, _ in slides_ns], np.int64),
+        steps=np.array([lengths.index(step) for _, step in slides_ns], np.int64),
+        twins=np.array([length in windows_ns for length, _ in slides_ns], np.int8),
+        first=np.cumsum([0, *panes]),
+        last_ns=np.full(len(panes), LONG_AGO_NS, np.int64),
+        since_ns=np.zeros(len(panes), np.int64),
+        panes=np.zeros((sum(panes), 0), measures.tally),
+        counts=np.zeros((sum(panes), 0), np.int32),
+    )
+
+
+def _lates(prints: Array, outcomes: Array) -> Lates:
+    """LATE rows of the prints that ``outcomes`` names by their index, with what became of each."""
+    if not len(outcomes):
+        return _NO_LATES
+    rows = np.zeros(len(outcomes), LATE)
+    for name in ("event_ns", "clock_ns", "match", "price_e4", "qty", "instrument_id"):
+        rows[name] = prints[name][outcomes[:, 0]]
+    rows["reason"] = [_REASONS[outcome].encode() for outcome in outcomes[:, 1].tolist()]
+    return rows

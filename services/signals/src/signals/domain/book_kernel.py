@@ -136,11 +136,20 @@ def _leave(slot: int, qty: int, book: BookState) -> Any:
 
 
 @part
-def _report(tick: Row, instrument: int, price: int, book: BookState, prints: Array) -> None:
-    """A trade that counts for volume: the last price, and a row for the bars."""
+def _refuse(is_trade: Any, counters: Array) -> None:
+    """Accounts for a tick that tells a trade which no window can hold."""
+    counters[count.TRADES] += is_trade
+    counters[count.REFUSED_TRADES] += is_trade
+
+
+@part
+def _report(tick: Row, instrument: int, price: int, aggressor: int, book: BookState, prints: Array) -> None:
+    """A trade that counts for volume: the last price, and a row for the bars. ``aggressor``: as TRADE says it."""
     counters = book.counters
+    counters[count.TRADES] += 1
     if tick.qty <= 0:
         counters[count.BAD_QUANTITY] += 1
+        counters[count.REFUSED_TRADES] += 1
         return
     row = prints[counters[count.PRINTS]]
     counters[count.PRINTS] += 1
@@ -150,6 +159,7 @@ def _report(tick: Row, instrument: int, price: int, book: BookState, prints: Arr
     row.price_e4 = price
     row.qty = tick.qty
     row.instrument_id = instrument
+    row.aggressor = aggressor
     listing = book.listings[instrument]
     listing.last_e4 = price
     listing.volume += tick.qty
@@ -168,8 +178,9 @@ def _modify(tick: Row, book: BookState, prints: Array, changes: Array) -> Any:
     if order.held == 0:
         counters[count.UNKNOWN_REF] += 1
         counters[count.UNPRICED_TRADE] += kind == _EXECUTED
+        _refuse(kind == _EXECUTED, counters)
         if prints_at_own_price:
-            _report(tick, tick.instrument_id, tick.price_e4, book, prints)
+            _report(tick, tick.instrument_id, tick.price_e4, 0, book, prints)
         return STOP_END
     side = order.side
     if kind == _REPLACE:
@@ -180,7 +191,7 @@ def _modify(tick: Row, book: BookState, prints: Array, changes: Array) -> Any:
         counters[count.WRONG_INSTRUMENT] += 1
     if kind == _EXECUTED or prints_at_own_price:
         price = order.price_e4 if kind == _EXECUTED else tick.price_e4
-        _report(tick, side >> 1, price, book, prints)
+        _report(tick, side >> 1, price, 2 * (side & 1) - 1, book, prints)
     if kind in (_DELETE, _REPLACE):
         rank = _leave(slot, order.held, book)
         if kind == _REPLACE:
@@ -220,8 +231,9 @@ def _other(tick: Row, book: BookState, prints: Array, changes: Array) -> None:
     instrument = tick.instrument_id
     if instrument < 0:
         counters[count.NO_INSTRUMENT] += kind in (_TRADE, _CROSS, _DIRECTORY, _ACTION, _CLEAR)
+        _refuse(kind == _TRADE or (kind == _CROSS and tick.qty > 0), counters)
     elif kind == _TRADE or (kind == _CROSS and tick.qty > 0):
-        _report(tick, instrument, tick.price_e4, book, prints)
+        _report(tick, instrument, tick.price_e4, 0, book, prints)
     elif kind == _DIRECTORY:
         counters[count.RENAMED] += listings[instrument].symbol_ref != tick.order_ref
         listings[instrument].symbol_ref = tick.order_ref
@@ -238,6 +250,7 @@ def _other(tick: Row, book: BookState, prints: Array, changes: Array) -> None:
         row.match = tick.aux_ref
         row.qty = 0
         row.instrument_id = instrument
+        row.aggressor = 0
         if instrument >= 0:
             _touch(book, instrument, tick.event_ns, CHANGED_QUOTE | CHANGED_TRADE)
 
@@ -292,6 +305,7 @@ def apply_ticks(ticks: Array, start: int, book: BookState, prints: Array, change
         elif kind in (_EXECUTED, _EXECUTED_AT, _CANCEL, _DELETE, _REPLACE):
             if tick.instrument_id < 0:
                 counters[count.NO_INSTRUMENT] += 1
+                _refuse(kind == _EXECUTED or (kind == _EXECUTED_AT and tick.flags & _PRINTABLE != 0), counters)
             else:
                 stop = _modify(tick, book, prints, changes)
         else:

@@ -22,6 +22,8 @@ NO_INSTRUMENT: Final = 16
 WRONG_INSTRUMENT: Final = 17
 UNPRICED_TRADE: Final = 18
 TICKS_AT_BEAT: Final = 19  # TICKS at the heartbeat before
+TRADES: Final = 20  # ticks that tell a trade, the refused ones too
+REFUSED_TRADES: Final = 21  # of them, those without a price, shares or an instrument: no window sees them
 SIZE: Final = 24
 
 ANOMALIES: Final = {
@@ -45,11 +47,17 @@ UNKNOWN_BREAK: Final = 5
 DUPLICATE_MATCH: Final = 6
 LOST_RESTATEMENT: Final = 7
 BARS: Final = 8  # issued so far, every revision counts
+WINDOWED: Final = 9  # trades that a window holds
+TOO_LATE: Final = 10  # trades that no window holds, as they came too late
+DUPLICATE_TRADE: Final = 11
+LATE_ROWS: Final = 12  # rows of the buffer of late trades in use
 BARS_SIZE: Final = 16
 
 BAR_ANOMALIES: Final = {
     "late_trade": LATE_TRADE,  # came when a window of its had ended; the bar was issued again
     "unknown_break": UNKNOWN_BREAK,  # B of a match that did not print, is broken already, or has left the log
     "duplicate_match": DUPLICATE_MATCH,  # a print with the match number of another one; B breaks the newer
+    "duplicate_trade": DUPLICATE_TRADE,  # a print that is in the log already, to the last number; it counts once
+    "too_late": TOO_LATE,  # beyond the allowed lateness, or of windows that have left the log: on ``md.late``
     "lost_restatement": LOST_RESTATEMENT,  # the log no longer holds the whole window; the bar stays as it was issued
 }

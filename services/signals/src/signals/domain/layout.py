@@ -74,7 +74,7 @@ TRADE: Final = np.dtype(
         ("older", "<i8"),  # number of the trade before it in event time, of the same instrument; -1: there is none
         ("newer", "<i8"),
         ("instrument_id", "<i4"),
-        ("reserved", "<i4"),
+        ("aggressor", "<i4"),  # 1: a buyer took a resting offer; -1: a seller a resting bid; 0: not known
     ]
 )
 
@@ -88,7 +88,7 @@ PRINT: Final = np.dtype(
         ("price_e4", "<i8"),
         ("qty", "<i8"),  # 0: the trade of this match number is broken
         ("instrument_id", "<i4"),
-        ("reserved", "<i4"),
+        ("aggressor", "<i4"),  # as TRADE says it
     ]
 )
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-from common.contracts.market import BAR, DEPTH, MARK, MEASURED, Bars, Depths, Marks, Measured
+from common.contracts.market import BAR, DEPTH, LATE, MARK, MEASURED, Bars, Depths, Lates, Marks, Measured
 from common.contracts.ticks import NO_INSTRUMENT, Ticks
-from common.contracts.windows import lengths_ns
+from common.contracts.windows import ALLOWED_LATENESS_NS, lengths_ns
 from common.measures import Measure
 
 from signals.domain import count
@@ -78,6 +78,19 @@ class Effects:
     measured: Measured
     """What the other measures say of them, in the same order."""
     beats: Sequence[Beat]
+    late: Lates
+    """Trades that came too late for every window."""
+
+
+def accounts(books: Books, bars: TumblingBars) -> dict[str, int]:
+    """Trades that a window holds, that came too late for every window, and that are refused: without a price, shares
+    or an instrument, or in the log already.
+    """
+    return {
+        "windowed": int(bars.counters[count.WINDOWED]),
+        "late": int(bars.counters[count.TOO_LATE]),
+        "rejected": int(books.counters[count.REFUSED_TRADES] + bars.counters[count.DUPLICATE_TRADE]),
+    }
 
 
 @dataclass
@@ -85,14 +98,23 @@ class MarketState:
     """One partition's market. The state is in arrays: ``arrays`` and ``restore`` carry it over bit for bit."""
 
     windows_ns: Sequence[int] = field(default_factory=lengths_ns)
+    slides_ns: Sequence[tuple[int, int]] = ()
+    """Length and step of sliding windows."""
     limits: Limits = field(default_factory=Limits)
     trades_max: int = TRADES_MAX
     measures: Sequence[Measure] = ()
     """Beside the bars."""
+    lateness_ns: int = ALLOWED_LATENESS_NS
 
     def __post_init__(self) -> None:
         self.books = Books()
-        self.bars = TumblingBars(self.windows_ns, measure_set(self.measures), trades_max=self.trades_max)
+        self.bars = TumblingBars(
+            self.windows_ns,
+            measure_set(self.measures),
+            slides_ns=self.slides_ns,
+            trades_max=self.trades_max,
+            lateness_ns=self.lateness_ns,
+        )
         self.showcase = Showcase(self.windows_ns, self.limits.bars_shown, self.limits.bars_cleared)
 
     def apply(self, ticks: Ticks, ingest_ns: int) -> Effects:
@@ -105,26 +127,31 @@ class MarketState:
         self.showcase.admit(len(self.books.listings))
         issued: list[Array] = []
         beats: list[Beat] = []
+        late: list[Lates] = []
         at = 0
         while at < len(ticks):
             at = self.books.apply(ticks, at)
             self._issue(self.bars.apply(self.books.prints, self.books.clock_ns, self.books.listings), issued)
+            if len(self.bars.late):
+                self.bars.late["symbol"] = self.books.symbols[self.bars.late["instrument_id"]]
+                late.append(self.bars.late)
             if self.books.stop == STOP_HEARTBEAT:
                 beats.append(self._beat(ingest_ns))
             elif self.books.stop == STOP_SESSION:
                 self._begin_session(int(ticks[at - 1]["event_ns"]), issued)
+        lates = np.concatenate(late) if late else _NO_LATES
         if not issued:
-            return Effects(_NO_BARS, _NOT_MEASURED, beats)
+            return Effects(_NO_BARS, _NOT_MEASURED, beats, lates)
         rows, measures = np.concatenate(issued), self.bars.measures
         measured = measures.measured_of(rows[self.bars.measured(rows)]) if measures.results else _NOT_MEASURED
-        return Effects(measures.bars_of(rows), measured, beats)
+        return Effects(measures.bars_of(rows), measured, beats, lates)
 
     def _issue(self, rows: Array, issued: list[Array]) -> None:
         if not len(rows):
             return
         rows["symbol"] = self.books.symbols[rows["instrument_id"]]
         issued.append(rows)
-        self.showcase.issued(self.bars.measures.bars_of(rows))
+        self.showcase.issued(self.bars.measures.bars_of(rows[self.bars.are_tumbling(rows)]))
 
     def _begin_session(self, clock_ns: int, issued: list[Array]) -> None:
         self._issue(self.bars.close_all(self.books.listings), issued)
@@ -210,11 +237,16 @@ class MarketState:
         """How often the input was damaged or out of order, by kind."""
         return self.books.anomalies() | self.bars.anomalies()
 
+    def accounts(self) -> dict[str, int]:
+        """What became of the ticks that tell a trade, since the state began. Each is in exactly one of the numbers."""
+        return accounts(self.books, self.bars)
+
     # --- snapshots -------------------------------------------------------------------------------------------------
 
     def declaration(self) -> dict[str, Any]:
         """What the arrays are made under."""
-        return {"windows_ns": list(self.windows_ns), "measures": self.bars.measures.declaration()}
+        slides = [list(slide) for slide in self.slides_ns]
+        return {"windows_ns": list(self.windows_ns), "slides_ns": slides, "measures": self.bars.measures.declaration()}
 
     def arrays(self) -> dict[str, Array]:
         """The whole state by name. Nothing is copied."""
@@ -235,4 +267,5 @@ class MarketState:
 
 
 _NO_BARS: Final[Bars] = np.zeros(0, BAR)
+_NO_LATES: Final[Lates] = np.zeros(0, LATE)
 _NOT_MEASURED: Final[Measured] = np.zeros(0, MEASURED)

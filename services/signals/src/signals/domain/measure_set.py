@@ -100,7 +100,8 @@ def _compiled(measures: tuple[Measure, ...]) -> Compiled:
     for measure in reversed(measures):
         add = _on_tallies(measure.name, part(measure.add), add)
         merge = _on_both(measure.name, part(measure.merge), merge)
-        result = _to_row(measure.name, part(measure.result), _writer(measure.results), result)
+        numbers = _of_window(part(measure.result), measure.asks_for_window)
+        result = _to_row(measure.name, numbers, _writer(measure.results), result)
     return Compiled(add, merge, result, all(measure.any_order for measure in measures))
 
 
@@ -130,14 +131,26 @@ def _on_both(name: str, merge: Any, rest: Any) -> Any:
     return first if rest else last
 
 
+def _of_window(result: Any, asks_for_window: bool) -> Any:
+    """A result that takes the window, for one that does not."""
+    if asks_for_window:
+        return result
+
+    @part
+    def of_window(tally: Any, _row: Any) -> Any:
+        return result(tally)
+
+    return of_window
+
+
 def _to_row(name: str, result: Any, write: Any, rest: Any) -> Any:
     @part
     def last(tally: Any, row: Any) -> None:
-        write(row, result(tally[name]))
+        write(row, result(tally[name], row))
 
     @part
     def first(tally: Any, row: Any) -> None:
-        write(row, result(tally[name]))
+        write(row, result(tally[name], row))
         rest(tally, row)
 
     return first if rest else last

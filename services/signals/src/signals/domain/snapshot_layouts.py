@@ -5,6 +5,7 @@
 2. A tally holds a record per measure; the bars' is ``ohlcv``. The tallies of a window that is merged from another one
    hold what happened before the open window of that one, its feeder. ``feeders``, ``since_ns``, ``measured_since_ns``
    and the windows of the showcase are said.
+3. Sliding windows: ``slide_*``. A trade in the log says who was the aggressor.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,8 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from signals.domain.bar_kernel import NONE
-from signals.domain.layout import Array
+from signals.domain.bar_state import NONE
+from signals.domain.layout import TRADE, Array
 from signals.domain.measure_set import measure_set
 from signals.domain.ohlcv import OHLCV
 
@@ -41,7 +42,18 @@ def _to_2(arrays: Arrays, _declared: Declared) -> tuple[Arrays, Declared]:
     return arrays | grown, {"windows_ns": windows.tolist(), "measures": bars.declaration()}
 
 
-MIGRATIONS: Final[Mapping[int, Callable[[Arrays, Declared], tuple[Arrays, Declared]]]] = {2: _to_2}
+def _to_3(arrays: Arrays, declared: Declared) -> tuple[Arrays, Declared]:
+    """There was no sliding window, and who traded aggressively was not known."""
+    none = np.zeros(0, np.int64)
+    empty = dict.fromkeys(("windows", "steps", "last_ns", "since_ns"), none)
+    shape = (0, arrays["bars.counts"].shape[1])
+    empty |= {"first": np.zeros(1, np.int64), "counts": np.zeros(shape, np.int32)}
+    empty |= {"panes": np.zeros(shape, arrays["bars.tallies"].dtype)}
+    grown = {f"bars.slide_{name}": array for name, array in empty.items()}
+    return arrays | grown | {"bars.log": arrays["bars.log"].view(TRADE)}, {**declared, "slides_ns": []}
+
+
+MIGRATIONS: Final[Mapping[int, Callable[[Arrays, Declared], tuple[Arrays, Declared]]]] = {2: _to_2, 3: _to_3}
 """Version → what makes a snapshot of the version before into one of it. The newest is what is written."""
 LAYOUT_VERSION: Final = max(MIGRATIONS)
 

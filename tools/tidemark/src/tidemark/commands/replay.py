@@ -37,7 +37,9 @@ def replay(
         datetime | None,
         typer.Option("--date", formats=["%Y-%m-%d"], help="The exchange's day (New York); default: the file's name."),
     ] = None,
-    bars: Annotated[str, typer.Option("--bars", help="With --offline: window sizes, like 1s,1m.")] = DEFAULT_BARS,
+    bars: Annotated[
+        str, typer.Option("--bars", help="With --offline: windows, like 1s,1m, and 5m/30s that slide.")
+    ] = DEFAULT_BARS,
     measures: Annotated[
         str, typer.Option("--measures", help="With --offline: installed measures, as more columns of bars.csv.")
     ] = "",
@@ -66,10 +68,11 @@ def replay(
         if offline:
             if out is None:
                 raise console.CommandError("--offline needs --out DIR")
-            windows_ns, chosen = parse_windows(bars), parse_measures(measures)
+            parse_windows(bars)
+            chosen = parse_measures(measures)
             began = time.monotonic()
             with progress_bar() as progress:
-                report = replay_offline(file, session, out, windows_ns, chosen, progress)
+                report = replay_offline(file, session, out, bars, chosen, progress)
             summarise(report, time.monotonic() - began)
             return
         _check_speed(speed)
