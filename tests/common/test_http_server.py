@@ -2,6 +2,8 @@
 
 import asyncio
 import resource
+import socket
+import time
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
@@ -55,6 +57,33 @@ def serving(limits: HttpLimits = LIMITS) -> AbstractAsyncContextManager[WebServe
 
 def post(length: bytes, body: bytes = b"") -> bytes:
     return b"POST /echo HTTP/1.1\r\n" + HOST + length + b"\r\n" + body
+
+
+# --- answers ------------------------------------------------------------------------------------------------------
+
+ACKNOWLEDGED_LATE_S = 0.04
+"""Linux acknowledges what it has nothing to say to after so long."""
+
+
+def answer_times_s(port: int, count: int) -> list[float]:
+    """Of a client that acknowledges nothing at once."""
+    times_s = []
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        for _ in range(count):
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+            began_s = time.monotonic()
+            client.sendall(get(b"/ok"))
+            answer = b""
+            while not answer.endswith(b'{"ok":true}'):
+                answer += client.recv(65_536)
+            times_s.append(time.monotonic() - began_s)
+    return times_s
+
+
+async def test_answer_when_the_client_acknowledges_late_then_the_body_does_not_wait_for_it() -> None:
+    async with serving() as server:
+        times_s = await asyncio.to_thread(answer_times_s, server.port, 20)
+    assert min(times_s) < ACKNOWLEDGED_LATE_S / 2
 
 
 # --- sizes --------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from common.contracts.events import ExecType, Fund, OrderIntent, SetAccount
 from common.contracts.market import mark_clock_key
@@ -15,6 +16,7 @@ from risk import stages
 from risk.domain.gate import Limits
 from risk.domain.intent_kernel import read_intents
 from risk.domain.open_orders import LEVELS_MAX
+from risk.runs import with_more
 from risk.stages import Gate
 from risk.tables import DAY_NS, TABLES, order_key
 from risk.wire import decode_intent
@@ -251,6 +253,12 @@ def test_run_when_commands_stand_between_then_each_in_its_turn() -> None:
     after = intents_of(((b"nobody", intent(f"p{n}", "nobody").model_dump_json().encode()) for n in range(3)), 300)
     said = same_both_ways([*before, *opens, *after])
     assert [len(each) for each in said] == [1] * 7
+
+
+@pytest.mark.parametrize("room", [0, 2, 3, 9])
+def test_text_when_it_has_the_room_or_not_then_more_stands_behind_what_counts(room: int) -> None:
+    text = np.frombuffer(b"abc" + b"." * room, np.uint8).copy()
+    assert with_more(text, 3, np.frombuffer(b"def", np.uint8))[:6].tobytes() == b"abcdef"
 
 
 def test_run_when_cash_runs_out_then_the_rest_is_denied_with_what_was_left() -> None:

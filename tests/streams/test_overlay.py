@@ -8,7 +8,7 @@ from streams.testing.memory_store import MemoryStore
 
 KEYS = st.sampled_from([b"a", b"a1", b"a2", b"ab", b"b", b"b1"])
 STEPS = st.one_of(
-    st.tuples(st.sampled_from(["put", "put encoded"]), KEYS, st.integers(0, 9)),
+    st.tuples(st.sampled_from(["put", "put many", "put encoded"]), KEYS, st.integers(0, 9)),
     st.tuples(st.just("delete"), KEYS, st.none()),
     st.tuples(st.sampled_from(["commit", "discard"]), st.none(), st.none()),
 )
@@ -27,6 +27,9 @@ def test_overlay_when_written_committed_and_discarded_then_it_reads_like_a_dict(
         if step == "put" and key is not None and value is not None:
             table.put(key, value)
             now[key] = value
+        elif step == "put many" and key is not None and value is not None:
+            table.put_many({key: value, b"many": value})
+            now |= {key: value, b"many": value}
         elif step == "put encoded" and key is not None and value is not None:
             table.put_encoded({key: b"%d" % value})
             now[key] = value

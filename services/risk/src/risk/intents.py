@@ -40,7 +40,9 @@ def on_intent(
     verdict = decide(intent, AccountState(account, position, *open_e4), symbol, now_ns, gate)
     if verdict.denial is not None:
         account_seq = account.seq if account else 0
-        return [answer(message, deny(message, intent, tables, verdict.denial, symbol.market, account_seq, now_ns))]
+        metrics.DENIALS.labels(verdict.denial.check, verdict.denial.reason).inc()
+        denied = deny(message, intent, row_key, tables, verdict.denial, symbol.market, account_seq, now_ns)
+        return [answer(message, denied)]
     assert account is not None
     booked = reserve(
         intent.account_id,
@@ -68,12 +70,18 @@ def on_repeat(message: Message, intent: Intent, seen: OrderRow, account_seq: int
 
 
 def deny(
-    message: Message, intent: Intent, tables: Tables, denial: Denial, market: Market, account_seq: int, now_ns: int
+    message: Message,
+    intent: Intent,
+    row_key: bytes,
+    tables: Tables,
+    denial: Denial,
+    market: Market,
+    account_seq: int,
+    now_ns: int,
 ) -> bytes:
     """The decision on an intent that is denied. Its id is used."""
-    metrics.DENIALS.labels(denial.check, denial.reason).inc()
     row = _order_row(intent, Verdict(denial), market, account_seq, now_ns)
-    tables.changelogged("orders").put(order_key(f"{intent.account_id}.{intent.client_order_id}"), row)
+    tables.changelogged("orders").put(row_key, row)
     return _decision(message, intent, row)
 
 

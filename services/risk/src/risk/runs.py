@@ -4,7 +4,9 @@ A kernel says of what it denies which check it fails. What the check compared is
 that intent, and repeats of an id are answered from what was answered before.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -17,8 +19,9 @@ from streams.model.blocks import Answers
 from streams.model.message import Message
 from streams.model.tables import Table, Tables
 
+from risk import metrics
 from risk.booking import last_link
-from risk.domain.account import AccountRow, PositionRow
+from risk.domain.account import NO_POSITION, AccountRow, PositionRow
 from risk.domain.answer_kernel import LINK_CHARS, TEXTS, write_links
 from risk.domain.chain import ChainRow, link_all
 from risk.domain.gate import account_fields, denial_of, order_fields
@@ -44,6 +47,7 @@ from risk.tables import CHAIN_KEY
 from risk.wire import decode_intent, encode_mark
 
 EVERY: Final = slice(None)
+NO_PRICES: Final[Mapping[str, bytes]] = {}
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -59,53 +63,59 @@ class _Accounts:
 
     def __init__(self, keys: Sequence[bytes], table: Table) -> None:
         self.keys, self.of = _numbered(keys)
-        self.rows: list[AccountRow | None] = table.get_many(self.keys)
+        self._rows: list[AccountRow | None] = table.get_many(self.keys)
+        self.buy_prices = [NO_PRICES if row is None else row.buy_prices for row in self._rows]
         self._table = table
-        self.columns = np.array(
-            [(*astuple(account_fields(row)), 0 if row is None else row.seq) for row in self.rows], ACCOUNT
-        )
+        self._seqs = [0 if row is None else row.seq for row in self._rows]
+        self.columns = np.zeros(len(self._rows), ACCOUNT)
+        self.columns["seq"] = self._seqs
+        fields = list(map(account_fields, self._rows))
+        for name in AccountFields.__struct_fields__:
+            self.columns[name] = list(map(attrgetter(name), fields))
 
     def keep(self, buy_prices: Mapping[int, Mapping[str, bytes]]) -> None:
         """Writes those that have new entries; ``buy_prices`` are the changed ones, by the number of the account."""
-        put = self._table.put
-        moved = self.columns[["reserved_cash_e4", "seq", "pending_cash_e4"]].tolist()
-        columns = zip(self.keys, self.rows, moved, strict=True)
-        for number, (key, row, (reserved_cash_e4, seq, pending_cash_e4)) in enumerate(columns):
-            if row is not None and seq != row.seq:
-                changed = buy_prices.get(number)
-                prices = row.buy_prices if changed is None else with_symbols(row.buy_prices, changed)
-                put(key, AccountRow(row.status, row.cash_e4, reserved_cash_e4, seq, pending_cash_e4, prices))
+        moved = np.flatnonzero(self.columns["seq"] != self._seqs)
+        columns = (self.columns[name][moved].tolist() for name in ("reserved_cash_e4", "seq", "pending_cash_e4"))
+        written: dict[bytes, AccountRow] = {}
+        for number, reserved_cash_e4, seq, pending_cash_e4 in zip(moved.tolist(), *columns, strict=True):
+            row, prices = self._rows[number], self.buy_prices[number]
+            assert row is not None, "nothing is accepted of an account that is not there"
+            if (changed := buy_prices.get(number)) is not None:
+                prices = with_symbols(prices, changed)
+            written[self.keys[number]] = AccountRow(
+                row.status, row.cash_e4, reserved_cash_e4, seq, pending_cash_e4, prices
+            )
+        self._table.put_many(written)
 
 
 class _Positions:
     """The positions of a run's accounts in its symbols, held or not, in columns, with the prices of open orders."""
 
-    def __init__(self, accounts: _Accounts, markets: "_Markets", sells: Array, table: Table) -> None:
+    def __init__(self, accounts: _Accounts, markets: "_Markets", intents: Intents, table: Table) -> None:
         pairs, self.of = np.unique(accounts.of * len(markets.symbols) + markets.of, return_inverse=True)
-        self._accounts = (pairs // len(markets.symbols)).tolist()
-        named = [markets.symbols[number] for number in (pairs % len(markets.symbols)).tolist()]
-        self._symbols = [symbol.decode() for symbol in named]
-        keys = [b"%b/%b" % (accounts.keys[at], symbol) for at, symbol in zip(self._accounts, named, strict=True)]
-        self._keys = keys
-        self._rows: list[PositionRow | None] = table.get_many(keys)
+        some = np.empty(len(pairs), np.int64)
+        some[self.of] = np.arange(len(self.of))
+        owners, numbers = np.divmod(pairs, len(markets.symbols))
+        self._accounts: list[int] = owners.tolist()
+        self._symbols = list(map([symbol.decode() for symbol in markets.symbols].__getitem__, numbers.tolist()))
+        self._keys = intents.position_keys(some)
         self._table = table
-        self.columns = np.zeros(len(keys), POSITION)
-        self.columns["qty"] = [0 if row is None else row.qty for row in self._rows]
-        self.columns["reserved_qty"] = [0 if row is None else row.reserved_qty for row in self._rows]
-        self._read_prices(accounts, sells)
+        rows = [NO_POSITION if row is None else row for row in table.get_many(self._keys)]
+        self.columns = np.zeros(len(rows), POSITION)
+        self.columns["qty"] = [row.qty for row in rows]
+        self.columns["reserved_qty"] = [row.reserved_qty for row in rows]
+        prices = map(accounts.buy_prices.__getitem__, self._accounts)
+        buys = [each.get(symbol, b"") for each, symbol in zip(prices, self._symbols, strict=True)]
+        self._read_prices(buys, [row.sell_prices for row in rows], intents.rows["sell"])
 
-    def _read_prices(self, accounts: _Accounts, sells: Array) -> None:
+    def _read_prices(self, buys: Sequence[bytes], sells: Sequence[bytes], sold: Array) -> None:
         """Lays out the levels, with room for a new one for each intent."""
-        prices = [b""] * (2 * len(self._keys))
-        rows = [accounts.rows[number] for number in self._accounts]
-        prices[::2] = [
-            b"" if row is None else row.buy_prices.get(symbol, b"")
-            for row, symbol in zip(rows, self._symbols, strict=True)
-        ]
-        prices[1::2] = [b"" if row is None else row.sell_prices for row in self._rows]
+        prices = [b""] * (2 * len(buys))
+        prices[::2], prices[1::2] = buys, sells
         self.sides = np.zeros(len(prices), SIDE)
         used = np.fromiter(map(len, prices), np.int64, len(prices)) // LEVEL.itemsize
-        room = np.minimum(used + np.bincount(2 * self.of + sells, minlength=len(prices)), LEVELS_MAX)
+        room = np.minimum(used + np.bincount(2 * self.of + sold, minlength=len(prices)), LEVELS_MAX)
         self.sides["used"] = used
         self.sides["begin"] = begin = np.cumsum(room) - room
         self.levels = np.empty(int(room.sum()), LEVEL)
@@ -117,20 +127,22 @@ class _Positions:
 
     def keep(self) -> dict[int, dict[str, bytes]]:
         """Writes those of which more is reserved. Returns the changed prices of BUY orders, by account."""
-        put = self._table.put
-        whole, held = self.levels.tobytes(), self.columns[["qty", "reserved_qty"]].tolist()
-        changed = np.flatnonzero(self.sides["changed"])
-        begins = self.sides["begin"][changed] * LEVEL.itemsize
-        ends = begins + self.sides["used"][changed] * LEVEL.itemsize
-        buys: dict[int, dict[str, bytes]] = {}
-        for side, begin, end in zip(changed.tolist(), begins.tolist(), ends.tolist(), strict=True):
-            number = side >> 1
-            if side & 1:
-                qty, reserved_qty = held[number]
-                put(self._keys[number], PositionRow(qty, reserved_qty, whole[begin:end]))
-            else:
-                buys.setdefault(self._accounts[number], {})[self._symbols[number]] = whole[begin:end]
+        whole, changed = self.levels.tobytes(), self.sides["changed"] != 0
+        sold = np.flatnonzero(changed[1::2])
+        columns = (self.columns[name][sold].tolist() for name in ("qty", "reserved_qty"))
+        rows = map(PositionRow, *columns, self._prices(whole, 2 * sold + 1))
+        self._table.put_many(dict(zip(map(self._keys.__getitem__, sold.tolist()), rows, strict=True)))
+        bought = np.flatnonzero(changed[::2])
+        buys: defaultdict[int, dict[str, bytes]] = defaultdict(dict)
+        for number, prices in zip(bought.tolist(), self._prices(whole, 2 * bought), strict=True):
+            buys[self._accounts[number]][self._symbols[number]] = prices
         return buys
+
+    def _prices(self, levels: bytes, sides: Array) -> Iterator[bytes]:
+        """What is written of each of the sides."""
+        begins = self.sides["begin"][sides] * LEVEL.itemsize
+        ends = begins + self.sides["used"][sides] * LEVEL.itemsize
+        return map(levels.__getitem__, map(slice, begins.tolist(), ends.tolist()))
 
 
 class _Markets:
@@ -161,10 +173,11 @@ def answer_run(
 ) -> Answers:
     """One answer for each message; all of them are plain intents."""
     keys, partition = [message.key or b"" for message in messages], tables.partition
-    answered = _answered(intents.row_keys, tables)
+    by_slot = np.argsort(intents.slots, kind="stable")
+    answered = _answered(intents.row_keys, by_slot, tables)
     accounts = _Accounts(keys, tables.changelogged("accounts"))
     markets = _Markets(intents.symbols, tables, reader)
-    positions = _Positions(accounts, markets, intents.rows["sell"], tables.changelogged("positions"))
+    positions = _Positions(accounts, markets, intents, tables.changelogged("positions"))
     last = last_link(tables, partition)
     run = np.array([(now_ns, partition, last.seq)], RUN)
     offsets = np.array([message.offset for message in messages], np.int64)
@@ -176,23 +189,24 @@ def answer_run(
         )
     )  # fmt: skip
     accounts.keep(positions.keep())
-    _keep_orders(decided, intents, tables)
+    _keep_orders(decided, intents.row_keys, by_slot, tables)
 
     def deny_or_repeat(
         index: int, failed: int, account_seq: int, account: tuple[Any, ...], position: tuple[Any, ...]
     ) -> bytes:
-        message = messages[index]
+        message, row_key = messages[index], intents.row_keys[index]
         intent = decode_intent(message.value)
         if failed == ANSWERED:
-            seen: Any = tables.changelogged("orders").get(intents.row_keys[index])
+            seen: Any = tables.changelogged("orders").get(row_key)
             return on_repeat(message, intent, seen, account_seq, now_ns)
         symbol = markets.listed[markets.of[index]]
         *fields, _ = account  # behind them stands ``seq``
         stood = AccountFields(*fields), PositionFields(*position)
         case = Case(order_fields(intent), *stood, symbol.fields, symbol.limits, now_ns)
         denial = denial_of(decider.chain, failed, case)
-        return deny(message, intent, tables, denial, symbol.market, account_seq, now_ns)
+        return deny(message, intent, row_key, tables, denial, symbol.market, account_seq, now_ns)
 
+    _count_denials(decided, decider)
     accepted = decided.orders["accepted"]
     which, others = np.flatnonzero(accepted), np.flatnonzero(~accepted)
     stood = (decided.orders["failed"], decided.orders["account_seq"], decided.accounts, decided.positions)
@@ -208,12 +222,23 @@ def answer_run(
     )
 
 
-def _answered(row_keys: Sequence[bytes], tables: Tables) -> Array:
-    """Which ids were answered: before the run, or by an earlier intent of it."""
-    rows = tables.changelogged("orders").get_many(row_keys)
+def _count_denials(decided: Decided, decider: Decider) -> None:
+    failed = decided.orders["failed"]
+    checks = decider.chain.checks
+    counted = np.bincount(failed[failed != ANSWERED], minlength=len(checks))
+    for number in np.flatnonzero(counted[: len(checks)]).tolist():
+        metrics.DENIALS.labels(checks[number].name, checks[number].reason).inc(int(counted[number]))
+
+
+def _answered(row_keys: Sequence[bytes], by_slot: Array, tables: Tables) -> Array:
+    """Which ids were answered: before the run, or by an earlier intent of it.
+
+    The store is asked slot by slot, since it finds a key sooner that is near the one before.
+    """
+    rows = tables.changelogged("orders").get_many(list(map(row_keys.__getitem__, by_slot.tolist())))
     answered = np.zeros(len(rows), np.bool_)
     if rows.count(None) < len(rows):
-        answered[:] = [row is not None for row in rows]
+        answered[by_slot] = [row is not None for row in rows]
     if len(set(row_keys)) < len(row_keys):
         seen: set[bytes] = set()
         for at, key in enumerate(row_keys):
@@ -228,18 +253,17 @@ def _accounts_of(intents: Intents, which: Array | slice = EVERY) -> Column:
     return Column(intents.text, rows["begin"] + ACCOUNT_AT, rows["account_end"])
 
 
-def _keep_orders(decided: Decided, intents: Intents, tables: Tables) -> None:
+def _keep_orders(decided: Decided, row_keys: Sequence[bytes], by_slot: Array, tables: Tables) -> None:
     """Writes the rows of the accepted orders.
 
     Slot by slot, since the store sorts what it is given, and has little left to do where most is in order.
     """
-    which = np.flatnonzero(decided.orders["accepted"])
-    which = which[np.argsort(intents.slots[which], kind="stable")]
+    which = by_slot[decided.orders["accepted"][by_slot]]
     ends = decided.orders["row_end"]
     begins = np.concatenate(([0], ends[:-1]))
     whole = decided.rows[: ends[-1]].tobytes()
-    rows = [whole[begin:end] for begin, end in zip(begins[which].tolist(), ends[which].tolist(), strict=True)]
-    keys = [intents.row_keys[at] for at in which.tolist()]
+    rows = map(whole.__getitem__, map(slice, begins[which].tolist(), ends[which].tolist()))
+    keys = map(row_keys.__getitem__, which.tolist())
     tables.changelogged("orders").put_encoded(dict(zip(keys, rows, strict=True)))
 
 
@@ -252,7 +276,15 @@ def _decisions(decided: Decided, others: Sequence[bytes]) -> Column:
     elsewhere = ~decided.orders["accepted"]
     ends[elsewhere] = length + np.cumsum(lengths)
     begins[elsewhere] = ends[elsewhere] - lengths
-    return Column(np.concatenate((decided.decisions[:length], np.frombuffer(b"".join(others), np.uint8))), begins, ends)
+    return Column(with_more(decided.decisions, length, np.frombuffer(b"".join(others), np.uint8)), begins, ends)
+
+
+def with_more(text: Array, length: int, more: Array) -> Array:
+    """``more`` behind the first ``length`` characters; in the same array where it has the room."""
+    if length + more.size > text.size:
+        return np.concatenate((text[:length], more))
+    text[length : length + more.size] = more
+    return text
 
 
 def _linked(decided: Decided, tables: Tables, last: ChainRow) -> Column:

@@ -236,7 +236,8 @@ def _apply_work(work: Work) -> Applied:
         where, record = parts.register
         effects.outputs.append((where, [record]))
     effects.rows = [meant_for(parts.identity, parts.seen)]  # first: where it stands the whole commit begins
-    effects.rows += [row for table in parts.tables.overlays.values() for row in table.changes()]
+    for table in parts.tables.overlays.values():
+        effects.rows += table.changes()
     effects.rows += parts.unrecorded.items()
     effects.rows += [(position_key(topic), b"%d" % offset) for topic, offset in effects.positions.items()]
     return effects

@@ -120,6 +120,10 @@ class Table(Protocol):
 
     def put(self, key: bytes, value: Any) -> None: ...
 
+    def put_many(self, rows: Mapping[bytes, Any]) -> None:
+        """``put`` of each."""
+        ...
+
     def put_encoded(self, rows: Mapping[bytes, bytes]) -> None:
         """Writes rows that are encoded already, by whoever makes thousands of them at once."""
         ...

@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from operator import itemgetter
 from typing import Any, Final
 
@@ -52,22 +53,33 @@ class OverlayTable:
 
     def get_many(self, keys: Sequence[bytes]) -> list[Any | None]:
         """Asks the store once for all that are not in memory."""
-        changed, encoded, hot = self._changed, self._encoded, self._hot
-        unknown = keys
-        if changed or encoded or hot:
-            unknown = [key for key in keys if key not in changed and key not in encoded and key not in hot]
-        if not unknown:
-            return [self.get(key) for key in keys]
-        prefix, decoded = self._prefix, self._decoded
-        found = [decoded(raw) for raw in self._store.get_many([prefix + key for key in unknown])]
-        if len(found) == len(keys):
-            rows = found
-        else:
-            stored = dict(zip(unknown, found, strict=True))
-            rows = [stored[key] if key in stored else self.get(key) for key in keys]
-        if self._cached:
-            self._remember(dict(zip(unknown, found, strict=True)))
+        if not self._cached and not self._changed and not self._encoded:
+            return self._stored(keys)
+        rows = self._in_memory(keys)
+        unknown = [key for key, row in zip(keys, rows, strict=True) if row is _ABSENT]
+        if unknown:
+            found = self._stored(unknown)
+            if self._cached:
+                self._remember(dict(zip(unknown, found, strict=True)))
+            following = iter(found)
+            rows = [next(following) if row is _ABSENT else row for row in rows]
         return rows
+
+    def _in_memory(self, keys: Sequence[bytes]) -> list[Any]:
+        """What was written or is remembered of each; _ABSENT where the store has to be asked."""
+        rows = list(map(self._hot.get, keys, repeat(_ABSENT)))
+        if self._encoded:
+            decode = self._codec.decode
+            written = map(self._encoded.get, keys)
+            rows = [row if raw is None else decode(raw) for row, raw in zip(rows, written, strict=True)]
+        if self._changed:
+            rows = list(map(self._changed.get, keys, rows))
+        return rows
+
+    def _stored(self, keys: Sequence[bytes]) -> list[Any | None]:
+        decoded = self._decoded
+        found = self._store.get_many(list(map(self._prefix.__add__, keys)))
+        return [None if raw is None else decoded(raw) for raw in found]
 
     def _decoded(self, raw: bytes | None) -> Any | None:
         try:
@@ -84,6 +96,11 @@ class OverlayTable:
         self._changed[key] = value
         if self._encoded:
             self._encoded.pop(key, None)
+
+    def put_many(self, rows: Mapping[bytes, Any]) -> None:
+        self._changed.update(rows)
+        for key in self._encoded.keys() & rows.keys():
+            del self._encoded[key]
 
     def put_encoded(self, rows: Mapping[bytes, bytes]) -> None:
         self._encoded.update(rows)
@@ -127,9 +144,10 @@ class OverlayTable:
 
     def changes(self) -> list[tuple[bytes, bytes | None]]:
         """The batch's writes as changelog rows, one per changed key."""
-        encode, prefix = self._codec.encode, self._prefix
-        made = [(prefix + key, None if value is None else encode(value)) for key, value in self._changed.items()]
-        return made + [(prefix + key, raw) for key, raw in self._encoded.items()]
+        encode, prefixed = self._codec.encode, self._prefix.__add__
+        made = [(prefixed(key), None if value is None else encode(value)) for key, value in self._changed.items()]
+        made += zip(map(prefixed, self._encoded), self._encoded.values(), strict=True)
+        return made
 
     def settle(self) -> None:
         """The batch was committed and stored."""

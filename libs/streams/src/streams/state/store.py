@@ -168,11 +168,12 @@ class RocksStore:
 
     def write(self, rows: Rows, changelog_offset: int) -> None:
         batch = WriteBatch(raw_mode=True)
+        put = batch.put
         for key, value in sorted(rows, key=_KEY):  # stable: of one key's rows the last one stays the last
             if value is None:
                 batch.delete(key)
             else:
-                batch.put(key, value)
+                put(key, value)
         batch.put(CHANGELOG_KEY, b"%d" % changelog_offset)
         batch.put(WRITTEN_KEY, b"%d" % time.time())
         # No fsync: what a power cut loses stands in the changelog, and ``@changelog`` goes back with it.

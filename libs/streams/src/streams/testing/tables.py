@@ -31,6 +31,10 @@ class MemoryTable:
     def put(self, key: bytes, value: Any) -> None:
         self.rows[key] = self._codec.encode(value)
 
+    def put_many(self, rows: Mapping[bytes, Any]) -> None:
+        for key, value in rows.items():
+            self.put(key, value)
+
     def delete(self, key: bytes) -> None:
         self.rows.pop(key, None)
 

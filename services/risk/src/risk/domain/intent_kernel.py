@@ -35,6 +35,8 @@ SLOT_BYTES: Final = 2
 SLOTS: Final = 4_096
 ROW_KEY_CHARS: Final = SLOT_BYTES + ACCOUNT_CHARS + 1 + CLIENT_CHARS
 """See ``risk.tables.order_key``."""
+POSITION_KEY_CHARS: Final = ACCOUNT_CHARS + 1 + SYMBOL_CHARS
+"""See ``risk.tables.position_key``."""
 
 _WORD: Final = characters(string.ascii_letters + string.digits + "_-")
 _SYMBOL: Final = characters(string.ascii_uppercase + string.digits + ".+=^#*/$!~%-")
@@ -60,6 +62,7 @@ _BUY: Final = ord("B")
 _SELL: Final = ord("S")
 _CLOSE: Final = ord("}")
 _DOT: Final = ord(".")
+_SLASH: Final = ord("/")
 
 
 @part
@@ -159,6 +162,19 @@ def _read_intents(text, ends, keys, key_ends, intents, symbols, row_keys):  # ty
         begin, key_begin = end, key_end
 
 
+@kernel
+def _write_position_keys(text, intents, which, position_keys):  # type: ignore[no-untyped-def]
+    for number in range(which.size):
+        row, position_key = intents[which[number]], position_keys[number]
+        account = row.begin + ACCOUNT_AT
+        account_chars = row.account_end - account
+        for k in range(account_chars):
+            position_key[k] = text[account + k]
+        position_key[account_chars] = _SLASH
+        for k in range(row.symbol_length):
+            position_key[account_chars + 1 + k] = text[row.symbol_begin + k]
+
+
 class Intents(NamedTuple):
     """Intents in columns."""
 
@@ -177,6 +193,18 @@ class Intents(NamedTuple):
         some = slice(begin, end)
         return Intents(self.text, self.rows[some], self.symbols[some], self.row_keys[some], self.slots[some])
 
+    def position_keys(self, which: Array) -> list[bytes]:
+        """Keys in ``positions`` of what some of them, by their numbers, would move; they have to be plain."""
+        position_keys = np.zeros((which.size, POSITION_KEY_CHARS), np.uint8)
+        _write_position_keys(self.text, self.rows, which, position_keys)
+        return _texts(position_keys)
+
+
+def _texts(characters_of: Array) -> list[bytes]:
+    """Each row of characters without the zeros at its end."""
+    texts: list[bytes] = characters_of.view(f"S{characters_of.shape[1]}").ravel().tolist()
+    return texts
+
 
 def read_intents(values: Sequence[bytes], keys: Sequence[bytes]) -> Intents:
     """Reads each value with the key of its record; what is not ``plain`` has no symbol and no row key that counts."""
@@ -193,8 +221,8 @@ def read_intents(values: Sequence[bytes], keys: Sequence[bytes]) -> Intents:
     return Intents(
         text,
         rows,
-        symbols.view(f"S{SYMBOL_CHARS}").ravel().tolist(),
-        row_keys.view(f"S{ROW_KEY_CHARS}").ravel().tolist(),
+        _texts(symbols),
+        _texts(row_keys),
         row_keys[:, :SLOT_BYTES].copy().view(">u2").ravel().astype(np.uint16),
     )
 
