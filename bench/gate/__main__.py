@@ -2,9 +2,9 @@
 
     python -m bench gate [--intents 2000000] [--peers ks,flink,quix,faust] [--quick]
 
-One broker, one topic of intents, filled once; the processors run one after the other on output topics of their own. A
-peer's figure ends with its last record handled, Tidemark's with the commit of the last one. Steady is the second half:
-the JVMs warm up in the first.
+One broker, one topic of intents, filled once; the processors run one after the other on output topics of their own, the
+risk service on a broker of its own for each format of the log. A peer's figure ends with its last record handled,
+Tidemark's with the commit of the last one. Steady is the second half: the JVMs warm up in the first.
 """
 
 import argparse
@@ -63,35 +63,48 @@ def with_ratios(rows: list[dict[str, Any]], peers: set[str]) -> list[dict[str, A
     return [{**row, "× best peer": round(row["steady /CPU-s"] / best, 2) if best else ""} for row in rows]
 
 
+async def run_bare(runner: Runner, options: argparse.Namespace, rows: list[dict[str, Any]], peers: set[str]) -> None:
+    """The bare work, on one broker and one filled topic."""
+    async with parts("kafka") as where:
+        bootstrap = where.kafka_bootstrap
+        await make_topics(bootstrap, INTENTS)
+        err.print(f"filling {options.intents:,} intents")
+        await runner.client(bootstrap, "fill", {"intents": INTENTS, "count": options.intents})
+        for name in (*options.peers, "tidemark", "tidemark-process"):
+            messages = max(1, int(options.intents * SHARE.get(name, 1)))
+            work = Work(bootstrap, INTENTS, f"bench.{name}", runner.new_directory(name), messages)
+            program = program_of(name, work)
+            await make_topics(bootstrap, work=work)
+            err.print(f"{program.label}: {messages:,} intents")
+            rows.append(row_of(program.label, await runner.result(program)))
+            if name in PEERS:
+                peers.add(program.label)
+
+
 async def run(options: argparse.Namespace) -> None:
     before = conditions()
     rows: list[dict[str, Any]] = []
+    sizes: list[dict[str, Any]] = []
     peers: set[str] = set()
     with Runner.temporary() as runner:
-        async with parts("kafka", "redis") as where:
-            bootstrap = where.kafka_bootstrap
-            bare = () if options.only_risk else (*options.peers, "tidemark", "tidemark-process")
-            if bare:
-                await make_topics(bootstrap, INTENTS)
-                err.print(f"filling {options.intents:,} intents")
-                await runner.client(bootstrap, "fill", {"intents": INTENTS, "count": options.intents})
-            for name in bare:
-                messages = max(1, int(options.intents * SHARE.get(name, 1)))
-                work = Work(bootstrap, INTENTS, f"bench.{name}", runner.new_directory(name), messages)
-                program = program_of(name, work)
-                await make_topics(bootstrap, work=work)
-                err.print(f"{program.label}: {messages:,} intents")
-                rows.append(row_of(program.label, await runner.result(program)))
-                if name in PEERS:
-                    peers.add(program.label)
-            if not options.no_risk:
-                err.print("the real risk stage")
-                result = await measure_risk(runner, where, options.risk_intents, profile=options.profile)
+        if not options.only_risk:
+            await run_bare(runner, options, rows, peers)
+        for log_format in () if options.no_risk else options.log_formats:
+            async with parts("kafka", "redis") as where:
+                err.print(f"the real risk stage, {log_format}")
+                intents = options.risk_intents
+                result = await measure_risk(runner, where, intents, log_format=log_format, profile=options.profile)
                 if options.profile:
-                    show("the risk service by step", result["steps"], conditions=before)
-                    return
-                rows.append(row_of("Tidemark's risk service: every check, ledger, telemetry", result))
+                    show(f"the risk service by step, {log_format}", result["steps"], conditions=before)
+                    continue
+                label = f"Tidemark's risk service, {log_format}: every check, ledger, telemetry"
+                rows.append(row_of(label, result))
+                sizes.append({"log format": log_format, **result["bytes"]})
+    if options.profile:
+        return
     show("gate", with_ratios(rows, peers), conditions=before)
+    if sizes:
+        show("bytes of a value", sizes)
 
 
 def main() -> None:
@@ -104,6 +117,11 @@ def main() -> None:
     parser.add_argument("--no-risk", action="store_true", help="leave the risk service out")
     parser.add_argument("--only-risk", action="store_true", help="the risk service and nothing else")
     parser.add_argument(
+        "--log-formats",
+        default="json",
+        help="in which the risk service is fed and writes, one after the other: json,avro",
+    )
+    parser.add_argument(
         "--profile", type=Path, metavar="FILE", help="with --only-risk: CPU time by step; py-spy's stacks go to FILE"
     )
     parser.add_argument("--quick", action="store_true", help=f"{QUICK:,} intents: shows that it works, no figures")
@@ -111,6 +129,9 @@ def main() -> None:
     options.peers = tuple(name for name in options.peers.split(",") if name)
     if unknown := set(options.peers) - set(PEERS):
         parser.error(f"no such peer: {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
+    options.log_formats = tuple(options.log_formats.split(","))
+    if set(options.log_formats) - {"json", "avro"}:
+        parser.error("--log-formats takes json and avro")
     if options.profile and (not options.only_risk or options.no_risk):
         parser.error("--profile needs --only-risk")
     if options.intents < 100:

@@ -18,6 +18,8 @@ from common.contracts.topics import (
     ORDERS_INTENTS,
     REF_INSTRUMENTS,
     RISK_COMMANDS,
+    RISK_DECISIONS,
+    RISK_LEDGER,
     TOPICS,
     Topic,
     market_partition,
@@ -30,6 +32,7 @@ from parts.processes import log_tail
 from streams.edges.sender import Sender
 from streams.kafka.kafka_log import KafkaLog
 from streams.kafka.partitioner import partition_of
+from streams.model.framing import LogFormat, encoder_of, framed_topics
 from streams.model.log import Partition, Record
 from streams.process.settings import Settings
 from tidemark.metrics import scrape, total
@@ -49,6 +52,7 @@ CLOCK_EVERY_S: Final = 1.0
 SAMPLE_EVERY_S: Final = 0.5
 """Each look at its metrics is work for the service, too."""
 IDLE_MAX_S: Final = 60.0
+SIZES_POLL_MS: Final = 2_000
 Sample = tuple[float, float, int]
 """Wall clock and CPU time in seconds, intents committed."""
 
@@ -182,7 +186,31 @@ async def profiled(running: Running, url: str, count: int, path: Path) -> list[d
     return record.table(taken[-1][2] - before)
 
 
-async def measure_risk(runner: Runner, where: Stack, count: int, *, profile: Path | None = None) -> dict[str, Any]:
+def in_format(
+    topic: Topic, log_format: LogFormat, records: Iterable[tuple[bytes, bytes]]
+) -> Iterator[tuple[bytes, bytes]]:
+    """The records as they are written in that format."""
+    encode = encoder_of(topic, framed_topics([topic], log_format))
+    return ((key, encode(value)) for key, value in records)
+
+
+async def bytes_each(where: Stack, topic: Topic) -> float:
+    """Bytes of a value of the topic, on average over the second half of a partition: there no command is answered."""
+    log = KafkaLog(Settings(kafka_bootstrap=where.kafka_bootstrap), "bench-sizes")
+    await log.start()
+    reader = await log.read(Partition(topic.name, 0), 0)
+    sizes: list[int] = []
+    while records := await reader.poll(SIZES_POLL_MS):
+        sizes += (len(record.value or b"") for record in records)
+    await reader.close()
+    await log.stop()
+    half = sizes[len(sizes) // 2 :]
+    return round(sum(half) / max(1, len(half)), 1)
+
+
+async def measure_risk(
+    runner: Runner, where: Stack, count: int, *, log_format: LogFormat = "json", profile: Path | None = None
+) -> dict[str, Any]:
     """Intents per second and per CPU-second of ``python -m risk worker``; with ``profile`` its steps instead.
 
     Raises BenchError.
@@ -192,7 +220,8 @@ async def measure_risk(runner: Runner, where: Stack, count: int, *, profile: Pat
     port = free_port()
     async with market(where):
         await append(where, RISK_COMMANDS, keyed(commands(ACCOUNTS, HELD_SYMBOLS)))
-        await append(where, ORDERS_INTENTS, intents(count, ACCOUNTS, HELD_SYMBOLS), traced=True)
+        fed = in_format(ORDERS_INTENTS, log_format, intents(count, ACCOUNTS, HELD_SYMBOLS))
+        await append(where, ORDERS_INTENTS, fed, traced=True)
         with trace_sink() as traces:
             environment = {
                 "TIDEMARK_KAFKA_BOOTSTRAP": where.kafka_bootstrap,
@@ -201,14 +230,18 @@ async def measure_risk(runner: Runner, where: Stack, count: int, *, profile: Pat
                 "TIDEMARK_DATA_DIR": str(runner.new_directory("risk")),
                 "TIDEMARK_HTTP_PORT": str(port),
                 "TIDEMARK_WORKER_ID": "risk-1",
+                "TIDEMARK_LOG_FORMAT": log_format,
                 "PYTHONUNBUFFERED": "1",
             }
             program = Program("the risk service", [sys.executable, "-P", "-m", "risk", "worker"], environment)
             async with runner.running(program) as running:
                 url = f"http://127.0.0.1:{port}"
+                result: dict[str, Any]
                 if profile:
                     result = {"steps": await profiled(running, url, count, profile)}
                 else:
                     result = figures(await samples(running, url, count), count)
+                    topics = (ORDERS_INTENTS, RISK_DECISIONS, RISK_LEDGER)
+                    result["bytes"] = {topic.name: await bytes_each(where, topic) for topic in topics}
                 check_views(running)
                 return result

@@ -20,6 +20,7 @@ from streams.model.log import Partition, Record, StoredRecord
 from streams.model.message import Message, Output
 from streams.model.tables import Tables
 from streams.model.topics import RAW_SCHEMA, Schema, changelog_topic
+from streams.process.metrics import RESOLVED
 from streams.process.settings import Settings
 from streams.state import framed_reader
 from streams.state.framed_reader import FramedReader, reader_of
@@ -143,3 +144,20 @@ def test_stage_that_is_told_to_write_avro_then_messages_are_framed_and_each_row_
     assert [message.key for message in written] == [b"CEFI", b"ACME"]
     assert all(is_framed(message.value) for message in written)
     assert [message.body.tolist() for message in written] == [rows[:1].tolist(), rows[1:].tolist()]
+
+
+async def test_framed_value_of_a_schema_that_the_stage_reads_then_left_as_it_is_and_others_are_text(
+    reading: Reading,
+) -> None:
+    known = by_name()["order-intent.v1.avsc"]
+    own = framing(Schemas()).framed(text(2))
+    reading.put(text(1), own)
+    log_reader = await reading.log.read(PLACE, 0)
+    reader = reader_of(reading.topic, log_reader, Settings(data_dir=reading.path), known.id)
+    assert values(await reader.poll(0)) == [text(1), own]
+    later = framing(Schemas(), (known.schema() | {"unit": "of a later release"}, LATER_ID)).framed(text(3))
+    reading.schemas.take({LATER_ID: known.schema()})
+    resolved = RESOLVED.labels(PLACE.topic)._value.get()
+    reading.put(own, later, b"\0")
+    assert values(await reader.poll(0)) == [own, text(3), b"\0"]
+    assert RESOLVED.labels(PLACE.topic)._value.get() == resolved + 1

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numba
 import numpy as np
 from numba import njit, types
+from numba.core.caching import FunctionCache
 from numba.core.cgutils import raw_memcpy
 from numba.extending import intrinsic
 
@@ -65,6 +66,25 @@ part: Final = njit(nogil=True, _nrt=False, forceinline=True)
 outlined: Final = njit(nogil=True, _nrt=False)
 """Compiled once in a process and not kept: a large piece that is seldom needed, instead of a copy in each place that
 calls it; or an entry point whose machine code the next process could not tell from another's."""
+
+
+def composed(domain: Path, fingerprint: str) -> Callable[[Any], Any]:
+    """A decorator for entry points that enclose other compiled functions. ``fingerprint``: of those functions.
+
+    Numba tells such functions apart by what they enclose, as bytes, and compiled functions are other bytes in each
+    process: it would never find one again. So the fingerprint takes their place in the key.
+    """
+
+    def decorate(function: Any) -> Any:
+        compiled = outlined(function)
+        numba.config.CACHE_DIR = str(cache_dir(domain))  # numba asks for it when a cache is made
+        found = FunctionCache(function)
+        found._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), fingerprint)
+        compiled._cache = found
+        return compiled
+
+    return decorate
+
 
 inlined: Final = njit(inline="always")
 """A piece of a kernel that allocates: its code stands wherever it is called, before types are known."""

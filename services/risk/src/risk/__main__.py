@@ -13,7 +13,9 @@ from risk.warm import warm
 if __name__ == "__main__":
     settings = RiskSettings()
     try:
-        warm(gate_of(settings.checks))  # before the loop runs: compiling in it would cost the worker its place
+        warm(
+            gate_of(settings.checks), settings.log_format == "avro"
+        )  # before the loop runs: compiling in it would cost the worker its place
     except CheckUnavailable as refusal:
         sys.exit(f"risk: {refusal}")
     if sys.argv[1:] != ["warm"]:

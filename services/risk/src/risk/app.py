@@ -1,10 +1,12 @@
 """Wires the risk service. Nothing is opened before the worker starts."""
 
 from common.checks.installed import gate_of
-from common.contracts.topics import AUDITOR_FENCES, RISK_GATE_CHANGELOG, RISK_LEDGER
+from common.contracts.topics import AUDITOR_FENCES, ORDERS_INTENTS, RISK_GATE_CHANGELOG, RISK_LEDGER
 from common.fleet_app import TidemarkApp
 
 from risk.booking import continues_ledger
+from risk.framed import file_of
+from risk.framed_answers import FramedAnswers
 from risk.settings import RiskSettings
 from risk.stages import INPUTS, OUTPUTS, SHOWS, VERIFY, Gate, views
 from risk.tables import LAYOUT_VERSION, TABLES
@@ -13,7 +15,8 @@ from risk.tables import LAYOUT_VERSION, TABLES
 def build(settings: RiskSettings) -> TidemarkApp:
     """The service: one stage, the gate."""
     app = TidemarkApp("risk", settings)
-    gate = Gate(settings.limits(), settings.id_retention_ns(), gate_of(settings.checks))
+    framed = FramedAnswers() if settings.log_format == "avro" else None
+    gate = Gate(settings.limits(), settings.id_retention_ns(), gate_of(settings.checks), framed)
     app.stage(
         name="gate",
         inputs=INPUTS,
@@ -27,6 +30,7 @@ def build(settings: RiskSettings) -> TidemarkApp:
         continues={RISK_LEDGER: continues_ledger},
         version=LAYOUT_VERSION,
         fences=AUDITOR_FENCES,
+        reads_framed={ORDERS_INTENTS: file_of(ORDERS_INTENTS).id},
     )(gate.handle)
     app.watch_dead_letters(INPUTS)
     return app

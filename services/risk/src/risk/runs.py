@@ -41,6 +41,7 @@ from risk.domain.gate_kernel import (
 from risk.domain.intent_kernel import ACCOUNT_AT, Intents
 from risk.domain.open_orders import LEVELS_MAX, with_symbols
 from risk.domain.text_kernel import Array
+from risk.framed_answers import FramedAnswers, Run
 from risk.intents import deny, on_repeat
 from risk.market import MarketReader
 from risk.tables import CHAIN_KEY
@@ -169,9 +170,15 @@ class _Markets:
 
 
 def answer_run(
-    messages: Sequence[Message], intents: Intents, tables: Tables, reader: MarketReader, decider: Decider, now_ns: int
+    messages: Sequence[Message],
+    intents: Intents,
+    tables: Tables,
+    reader: MarketReader,
+    decider: Decider,
+    now_ns: int,
+    framed: FramedAnswers | None = None,
 ) -> Answers:
-    """One answer for each message; all of them are plain intents."""
+    """One answer for each message, all of them plain intents; ``framed`` writes the answers, else they are text."""
     keys, partition = [message.key or b"" for message in messages], tables.partition
     by_slot = np.argsort(intents.slots, kind="stable")
     answered = _answered(intents.row_keys, by_slot, tables)
@@ -195,7 +202,7 @@ def answer_run(
         index: int, failed: int, account_seq: int, account: tuple[Any, ...], position: tuple[Any, ...]
     ) -> bytes:
         message, row_key = messages[index], intents.row_keys[index]
-        intent = decode_intent(message.value)
+        intent = decode_intent(intents.value(index))
         if failed == ANSWERED:
             seen: Any = tables.changelogged("orders").get(row_key)
             return on_repeat(message, intent, seen, account_seq, now_ns)
@@ -210,15 +217,24 @@ def answer_run(
     accepted = decided.orders["accepted"]
     which, others = np.flatnonzero(accepted), np.flatnonzero(~accepted)
     stood = (decided.orders["failed"], decided.orders["account_seq"], decided.accounts, decided.positions)
-    answers = map(deny_or_repeat, others.tolist(), *(column[others].tolist() for column in stood))
-    decisions = _decisions(decided, [*answers])
-    entries = _linked(decided, tables, last)
-    return Answers(
-        len(messages),
-        (
-            OutputColumns(RISK_DECISIONS, partition, np.arange(len(messages)), _accounts_of(intents), decisions),
-            OutputColumns(RISK_LEDGER, partition, which, _accounts_of(intents, which), entries),
-        ),
+    answers = [*map(deny_or_repeat, others.tolist(), *(column[others].tolist() for column in stood))]
+    entries, heads = _linked(decided, tables, last)
+    if framed is None:
+        said = _decisions(decided, answers), entries
+    else:
+        asked = Run(intents, markets.of, markets.texts, [each.market.mark for each in markets.listed], run, offsets)
+        said = framed.answers(asked, decided, answers, heads)
+    return Answers(len(messages), _outputs(partition, intents, which, *said, framed=framed is not None))
+
+
+def _outputs(
+    partition: int, intents: Intents, which: Array, decisions: Column, entries: Column, *, framed: bool
+) -> tuple[OutputColumns, OutputColumns]:
+    """A decision on each intent, and the entries of those that ``which`` names."""
+    each = np.arange(len(intents.rows))
+    return (
+        OutputColumns(RISK_DECISIONS, partition, each, _accounts_of(intents), decisions, framed),
+        OutputColumns(RISK_LEDGER, partition, which, _accounts_of(intents, which), entries, framed),
     )
 
 
@@ -287,13 +303,14 @@ def with_more(text: Array, length: int, more: Array) -> Array:
     return text
 
 
-def _linked(decided: Decided, tables: Tables, last: ChainRow) -> Column:
-    """The entries with their hashes, which become the partition's last ones."""
+def _linked(decided: Decided, tables: Tables, last: ChainRow) -> tuple[Column, bytes]:
+    """The entries with their hashes, which become the partition's last ones, and the hashes."""
     closed = decided.orders["entry_end"][decided.orders["accepted"]]
     ends = closed + LINK_CHARS
     begins = np.concatenate(([0], ends))[:-1]
+    heads = b""
     if closed.size:
         heads, head = link_all(last, memoryview(decided.entries.data), begins.tolist(), closed.tolist())
         write_links(decided.entries, closed, np.frombuffer(heads, np.uint8).reshape(-1, 32))
         tables.changelogged("chain").put(CHAIN_KEY, head)
-    return Column(decided.entries, begins, ends)
+    return Column(decided.entries, begins, ends), heads

@@ -40,8 +40,10 @@ from risk.domain.account import (
 from risk.domain.commands import carry_out
 from risk.domain.gate import GATE, Denial, Limits
 from risk.domain.gate_kernel import Decider
-from risk.domain.intent_kernel import read_intents, runs_of
+from risk.domain.intent_kernel import runs_of
 from risk.domain.ledger import LedgerError
+from risk.framed import read_either
+from risk.framed_answers import FramedAnswers
 from risk.intents import on_intent
 from risk.market import MarketReader
 from risk.reports import on_execution
@@ -64,11 +66,14 @@ class KeyMismatch(ValueError):
 class Gate:
     """The stage's handlers. Raise ValueError (poison) for what is no intent, command or report of the key's account."""
 
-    def __init__(self, limits: Limits, id_retention_ns: int, gate: CheckChain = GATE) -> None:
+    def __init__(
+        self, limits: Limits, id_retention_ns: int, gate: CheckChain = GATE, framed: FramedAnswers | None = None
+    ) -> None:
         self._id_retention_ns = id_retention_ns
         self._markets = MarketReader(limits)
         self._gate = gate
         self._decider = Decider(gate)
+        self._framed = framed
         for check in gate.checks:
             metrics.DENIALS.labels(check.name, check.reason)  # so that each is there before it has denied anything
 
@@ -96,7 +101,7 @@ class Gate:
                 yield len(messages)
 
     def _intents(self, messages: Sequence[Message], tables: Tables, now_ns: int) -> Iterator[Answers | int]:
-        intents = read_intents([m.value or b"" for m in messages], [m.key or b"" for m in messages])
+        intents = read_either([m.value or b"" for m in messages], [m.key or b"" for m in messages])
         for begin, end, plain in runs_of(intents.rows["plain"]):
             if not plain or end - begin < RUN_MIN:
                 yield end - begin
@@ -105,7 +110,7 @@ class Gate:
             for message in run:
                 if not message.offset % SWEEP_EVERY_INTENTS:
                     sweep(tables, now_ns, self._id_retention_ns)
-            yield answer_run(run, intents.part(begin, end), tables, self._markets, self._decider, now_ns)
+            yield answer_run(run, intents.part(begin, end), tables, self._markets, self._decider, now_ns, self._framed)
 
 
 def _check_key(message: Message, account_id: str) -> None:

@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numba
-from common.kernels import cache_dir, compiler, index, outlined, part
-from numba.core.caching import FunctionCache
+from common.kernels import compiler, composed, index, outlined, part
 
 __all__ = ["fingerprint_of", "index", "kernel", "kernel_of", "outlined", "part"]
 
@@ -18,21 +16,8 @@ kernel: Final = compiler(_DOMAIN)
 
 
 def kernel_of(fingerprint: str) -> Callable[[Any], Any]:
-    """A decorator for entry points that enclose other compiled functions. ``fingerprint``: of those functions.
-
-    Numba tells such functions apart by what they enclose, as bytes, and compiled functions are other bytes in each
-    process: it would never find one again. So the fingerprint takes their place in the key.
-    """
-
-    def decorate(function: Any) -> Any:
-        compiled = outlined(function)
-        numba.config.CACHE_DIR = str(cache_dir(_DOMAIN))  # numba asks for it when a cache is made
-        found = FunctionCache(function)
-        found._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), fingerprint)
-        compiled._cache = found
-        return compiled
-
-    return decorate
+    """A decorator for entry points that enclose compiled functions of measures. ``fingerprint``: of those."""
+    return composed(_DOMAIN, fingerprint)
 
 
 def fingerprint_of(declared: str, functions: Sequence[Callable[..., Any]]) -> str:

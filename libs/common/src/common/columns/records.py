@@ -96,6 +96,7 @@ class OutputColumns(OutputBlock):
     """int64[n]: the number of the message that each record answers, never falling."""
     keys: Column
     values: Column
+    framed: bool = False
 
     def records(self, timestamp_ms: int, headers: Mapping[int, Headers]) -> RecordColumns:
         of_records: dict[int, Headers] = {}

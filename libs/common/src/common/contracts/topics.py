@@ -99,8 +99,9 @@ MD_MEASURES: Final = Topic(
 MD_LATE: Final = Topic(
     "md.late",
     "partition group",
-    _rows("late-1", market.LATE),
+    _rows("late-1", market.LATE, "late"),
     "signals",
+    MARKET,
     purpose="trades that came too late for every window, with the reason",
 )
 MD_BOOKS: Final = Topic(

@@ -81,7 +81,7 @@ class Outbox:
         sink = self._sinks.get(topic.name) or self._open(topic)
         sink.open.pop(number, None)
         records: Records = block.records(now_ms, headers)
-        if sink.framing is not None:
+        if sink.framing is not None and not block.framed:
             records = [(key, _framed(value, sink.framing), at, more) for key, value, at, more in records]
         self._collected.append((Partition(topic.name, number), records))
 

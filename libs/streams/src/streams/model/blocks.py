@@ -37,6 +37,8 @@ class OutputBlock(ABC):
 
     topic: Topic
     partition: int
+    framed: bool
+    """Its values are in the topic's framed form already."""
 
     @abstractmethod
     def records(self, timestamp_ms: int, headers: Mapping[int, Headers]) -> RecordBlock:

@@ -59,6 +59,8 @@ class Stage:
     """Topic in which an auditor says that partitions must stand still; without it nobody can."""
     missing: frozenset[str] = frozenset()
     """Dead-letter topics that were not created."""
+    reads_framed: Mapping[Topic, int] = field(default_factory=dict)
+    """Input → the schema whose framed values its handlers read themselves; of another schema they get the text."""
 
     @property
     def full_name(self) -> str:

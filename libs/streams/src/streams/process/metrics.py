@@ -41,6 +41,11 @@ SCHEMA_AWAITED = Gauge(
     "For how long a reader has waited for a schema that a record names",
     ("app", "reader", "topic", "partition"),
 )
+RESOLVED = Counter(
+    "tidemark_framed_records_resolved_total",
+    "Framed records that the general codec read: nobody compiled a reader for them, or another schema wrote them",
+    ("topic",),
+)
 STRANGERS = Gauge("tidemark_group_strangers", "Members of the stage's group that are no workers", ("app", "stage"))
 GROUP_TROUBLE = Gauge("tidemark_group_trouble", "1 while the group's assignment cannot be relied on", ("app", "stage"))
 TOPIC_DRIFT = Gauge(

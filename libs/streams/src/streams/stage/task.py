@@ -232,7 +232,8 @@ class Task:
             start = await check_input(
                 self.log, partition, self.positions.get(topic.name), self._parts.store.get(log_key(topic.name))
             )
-            readers[topic] = reader_of(topic, await self.log.read(partition, start), self.settings)
+            reader, known = await self.log.read(partition, start), self.stage.reads_framed.get(topic)
+            readers[topic] = reader_of(topic, reader, self.settings, known)
             if topic.name not in self.positions:
                 self._parts.unrecorded[position_key(topic.name)] = b"%d" % start
         bounds = (self.settings.inbox_messages_max, self.settings.inbox_bytes_max)

@@ -5,10 +5,11 @@ import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from streams.model.framing import Framing, NewerSchema, SchemaUnknown, Unframed, is_framed
+from streams.model.framing import HEADER_BYTES, Framing, NewerSchema, SchemaUnknown, Unframed, frame, is_framed
 from streams.model.log import Reader, StoredRecord
 from streams.model.message import Headers
 from streams.model.topics import Topic
+from streams.process import metrics
 from streams.process.backoff import Backoff
 from streams.process.logs import get_logger
 from streams.process.settings import Settings
@@ -29,10 +30,10 @@ class TextRecord(NamedTuple):
     headers: Headers
 
 
-def reader_of(topic: Topic, reader: Reader, settings: Settings) -> Reader:
-    """The reader of a partition of ``topic``, with every value as text."""
+def reader_of(topic: Topic, reader: Reader, settings: Settings, known: int | None = None) -> Reader:
+    """The reader of a partition of ``topic``, with every value as text, but for framed ones of the schema ``known``."""
     framing = topic.schema.framing
-    return reader if framing is None else FramedReader(reader, framing, settings, topic.name)
+    return reader if framing is None else FramedReader(reader, framing, settings, topic.name, known)
 
 
 async def text_record(record: StoredRecord, framing: Framing, settings: Settings) -> StoredRecord:
@@ -59,11 +60,14 @@ async def text_record(record: StoredRecord, framing: Framing, settings: Settings
 class FramedReader:
     """See ``log.Reader``. ``position`` stays before the first record that cannot be read."""
 
-    def __init__(self, reader: Reader, framing: Framing, settings: Settings, topic: str) -> None:
+    def __init__(
+        self, reader: Reader, framing: Framing, settings: Settings, topic: str, known: int | None = None
+    ) -> None:
         self._reader = reader
         self._framing = framing
         self._settings = settings
         self._topic = topic
+        self._known = None if known is None else frame(known, b"")
         self._waiting: Sequence[StoredRecord] = ()
         """Records from the first one on that cannot be read; no more is read meanwhile, so they are of one fetch."""
         self._backoff = Backoff(ASK_AGAIN_MIN_S, ASK_AGAIN_MAX_S)
@@ -81,7 +85,8 @@ class FramedReader:
     async def poll(self, timeout_ms: int) -> Sequence[StoredRecord]:
         if not self._waiting:
             records = await self._reader.poll(timeout_ms)
-            if not [1 for record in records if (value := record.value) and value[0] == 0]:  # asked of every record
+            known = self._known  # asked of every record
+            if not [1 for record in records if (v := record.value) and v[0] == 0 and v[:HEADER_BYTES] != known]:
                 return records
             self._waiting = records
         elif (pause_s := self._ask_again_s - time.monotonic()) > 0:
@@ -98,7 +103,8 @@ class FramedReader:
             if number % RECORDS_AT_ONCE == 0:
                 await asyncio.sleep(0)  # requests and heartbeats need not wait for all of them
             try:
-                texts.append(await text_record(record, self._framing, self._settings))
+                is_known = (record.value or b"")[:HEADER_BYTES] == self._known
+                texts.append(record if is_known else await text_record(record, self._framing, self._settings))
             except SchemaUnknown as unknown:
                 self._hold(record, unknown)
                 break
@@ -107,6 +113,7 @@ class FramedReader:
                 _log.info("schema_known", topic=self._topic, offset=records[0].offset)
             self._say(None)
             self._backoff.reset()
+        metrics.RESOLVED.labels(self._topic).inc(sum(type(record) is TextRecord for record in texts))
         self._waiting = records[len(texts) :]
         return texts
 

@@ -11,9 +11,22 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 import numpy as np
+from common.avro.compiled import Chosen, Given, Number, Text, Verdict
 from common.checks.case import OrderFields, row_of
+from common.contracts.values import INT64_MAX
+from common.kernels import write_piece
 
-from risk.domain.text_kernel import NOT_THERE, Array, characters, piece, read_integer, read_piece, read_word
+from risk.domain.text_kernel import (
+    INTEGER_CHARS,
+    NOT_THERE,
+    Array,
+    characters,
+    piece,
+    read_integer,
+    read_piece,
+    read_word,
+    write_integer,
+)
 from risk.kernels import kernel, part
 
 INTENT: Final = row_of(
@@ -24,6 +37,7 @@ INTENT: Final = row_of(
     ("client_begin", "<i8"),  # of the client order id
     ("client_end", "<i8"),
     ("symbol_begin", "<i8"),
+    ("sent_ns", "<i8"),
     ("symbol_length", "<i4"),
     ("plain", "?"),
     ("ioc", "?"),
@@ -63,6 +77,104 @@ _SELL: Final = ord("S")
 _CLOSE: Final = ord("}")
 _DOT: Final = ord(".")
 _SLASH: Final = ord("/")
+_INTENT_PIECES: Final = (
+    _ACCOUNT, _CLIENT, _SYMBOL_NAME, _SIDE, _TYPE, _MARKET, _TIME, _DAY, _QTY, _LIMIT_PRICE, _SENT,
+)  # fmt: skip
+INTENT_CHARS: Final = sum(map(len, _INTENT_PIECES)) + 1 + 3 * INTEGER_CHARS + 1
+"""Of an intent's text at most, without the names in it."""
+
+FRAMED_COLUMNS: Final = (
+    Text("account_id", "account_begin", "account_end"),
+    Text("client_order_id", "client_begin", "client_end"),
+    Text("symbol", "symbol_begin", "symbol_end"),
+    Chosen("side", "B", "says_buy"),
+    Chosen("side", "S", "says_sell"),
+    Chosen("order_type", "LIMIT", "says_limit"),
+    Chosen("order_type", "MARKET", "says_market"),
+    Chosen("time_in_force", "DAY", "says_day"),
+    Chosen("time_in_force", "IOC", "says_ioc"),
+    Number("qty", "said_qty"),
+    Given("limit_price_e4", "says_price"),
+    Number("limit_price_e4", "said_price_e4"),
+    Number("sent_ns", "said_ns"),
+)
+"""All that a framed intent says; the fields of an order are what the text then says."""
+_SOUND: Final = int(Verdict.SOUND)
+_NO_NUMBER: Final = -INT64_MAX - 1
+"""No number of any message."""
+
+
+# --- framed intents as text ---------------------------------------------------------------------------------------
+
+
+@part
+def _is_name(data, at, end):  # type: ignore[no-untyped-def]
+    """Whether it can stand in a text as it is; which names an order may have is asked where the text is read."""
+    while at < end and (_WORD[data[at]] or _SYMBOL[data[at]]):
+        at += 1
+    return at == end
+
+
+@part
+def _has_text(data, row):  # type: ignore[no-untyped-def]
+    """Whether the text that would be written says everything that the record does."""
+    return (
+        row.says_buy != row.says_sell
+        and row.says_limit != row.says_market
+        and row.says_day != row.says_ioc
+        and row.said_qty != _NO_NUMBER
+        and row.said_price_e4 != _NO_NUMBER
+        and row.said_ns != _NO_NUMBER
+        and _is_name(data, row.account_begin, row.account_end)
+        and _is_name(data, row.client_begin, row.client_end)
+        and _is_name(data, row.symbol_begin, row.symbol_end)
+    )
+
+
+@part
+def _write_intent(text, at, data, row):  # type: ignore[no-untyped-def]
+    """As the API writes it. Returns the position after it."""
+    at = write_piece(text, at, _ACCOUNT, 0, _ACCOUNT.size)
+    at = write_piece(text, at, data, row.account_begin, row.account_end)
+    at = write_piece(text, at, _CLIENT, 0, _CLIENT.size)
+    at = write_piece(text, at, data, row.client_begin, row.client_end)
+    at = write_piece(text, at, _SYMBOL_NAME, 0, _SYMBOL_NAME.size)
+    at = write_piece(text, at, data, row.symbol_begin, row.symbol_end)
+    at = write_piece(text, at, _SIDE, 0, _SIDE.size)
+    text[at] = _SELL if row.says_sell else _BUY
+    at = write_piece(text, at + 1, _TYPE, 0, _TYPE.size)
+    kind = _MARKET if row.says_market else _LIMIT
+    at = write_piece(text, at, kind, 0, kind.size)
+    at = write_piece(text, at, _TIME, 0, _TIME.size)
+    time = _IOC if row.says_ioc else _DAY
+    at = write_piece(text, at, time, 0, time.size)
+    at = write_piece(text, at, _QTY, 0, _QTY.size)
+    at = write_integer(text, at, row.said_qty)
+    if row.says_price:
+        at = write_piece(text, at, _LIMIT_PRICE, 0, _LIMIT_PRICE.size)
+        at = write_integer(text, at, row.said_price_e4)
+    at = write_piece(text, at, _SENT, 0, _SENT.size)
+    at = write_integer(text, at, row.said_ns)
+    text[at] = _CLOSE
+    return at + 1
+
+
+@kernel
+def write_intents(data, begins, ends, rows, verdicts, text, text_ends):  # type: ignore[no-untyped-def]
+    """Framed intents as text, and everything else as it is, for ``text`` to be read as if all had been text.
+
+    ``rows`` and ``verdicts`` are what a reader of ``FRAMED_COLUMNS`` says of ``data[begins[i]:ends[i]]``.
+    """
+    at = 0
+    for i in range(ends.size):
+        if verdicts[i] == _SOUND and _has_text(data, rows[i]):
+            at = _write_intent(text, at, data, rows[i])
+        else:
+            at = write_piece(text, at, data, begins[i], ends[i])
+        text_ends[i] = at
+
+
+# --- text ---------------------------------------------------------------------------------------------------------
 
 
 @part
@@ -97,6 +209,7 @@ def _read_numbers(text, at, end, row):  # type: ignore[no-untyped-def]
         limit_price_e4, at = read_integer(text, after, end)
         row.limit_price_e4 = limit_price_e4
     sent_ns, at = read_integer(text, read_piece(text, at, end, _SENT), end)
+    row.sent_ns = sent_ns
     if at < 0 or sent_ns < 0 or at >= end or text[at] != _CLOSE:
         return NOT_THERE
     return at + 1
@@ -188,6 +301,11 @@ class Intents(NamedTuple):
     slots: Array
     """uint16[n]: what the row keys begin with."""
 
+    def value(self, at: int) -> bytes:
+        """The text of one of them."""
+        row = self.rows[at]
+        return bytes(self.text[row["begin"] : row["end"]])
+
     def part(self, begin: int, end: int) -> "Intents":
         """Some of them."""
         some = slice(begin, end)
@@ -208,14 +326,18 @@ def _texts(characters_of: Array) -> list[bytes]:
 
 def read_intents(values: Sequence[bytes], keys: Sequence[bytes]) -> Intents:
     """Reads each value with the key of its record; what is not ``plain`` has no symbol and no row key that counts."""
-    count = len(values)
-    text = np.frombuffer(b"".join(values), np.uint8)
+    ends = np.cumsum(np.fromiter(map(len, values), np.int64, len(values)))
+    return read_texts(np.frombuffer(b"".join(values), np.uint8), ends, keys)
+
+
+def read_texts(text: Array, ends: Array, keys: Sequence[bytes]) -> Intents:
+    """The same of texts that stand one behind the other and end at ``ends``."""
+    count = len(keys)
     rows = np.empty(count, INTENT)
     symbols = np.zeros((count, SYMBOL_CHARS), np.uint8)
     row_keys = np.zeros((count, ROW_KEY_CHARS), np.uint8)
     _read_intents(
-        text, np.cumsum(np.fromiter(map(len, values), np.int64, count)),
-        np.frombuffer(b"".join(keys), np.uint8), np.cumsum(np.fromiter(map(len, keys), np.int64, count)),
+        text, ends, np.frombuffer(b"".join(keys), np.uint8), np.cumsum(np.fromiter(map(len, keys), np.int64, count)),
         rows, symbols, row_keys,
     )  # fmt: skip
     return Intents(
