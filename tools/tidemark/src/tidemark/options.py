@@ -8,13 +8,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from streams.process.settings import Settings
 
 from tidemark.console import CommandError
 from tidemark.state import DEFAULT_STATE_DIR, Addresses, FleetRecord, StateDir
+
+if TYPE_CHECKING:
+    from streams.process.settings import Settings
 
 ENVIRONMENT: Final[Mapping[str, str]] = {
     "kafka_bootstrap": "TIDEMARK_KAFKA_BOOTSTRAP",
@@ -51,8 +53,10 @@ def addresses(
     return replace(found, **chosen)
 
 
-def reader_settings(where: Addresses) -> Settings:
+def reader_settings(where: Addresses) -> "Settings":
     """Settings for the runtime's readers."""
+    from streams.process.settings import Settings
+
     return Settings(kafka_bootstrap=where.kafka_bootstrap, redis_url=where.redis_url, worker_id="tidemark-cli")
 
 

@@ -45,6 +45,7 @@ UNKNOWN_BREAK: Final = 5
 DUPLICATE_MATCH: Final = 6
 LOST_RESTATEMENT: Final = 7
 BARS: Final = 8  # issued so far, every revision counts
+SUM_AT_LIMIT: Final = 9
 BARS_SIZE: Final = 16
 
 BAR_ANOMALIES: Final = {
@@ -52,4 +53,5 @@ BAR_ANOMALIES: Final = {
     "unknown_break": UNKNOWN_BREAK,  # B of a match that did not print, is broken already, or has left the log
     "duplicate_match": DUPLICATE_MATCH,  # a print with the match number of another one; B breaks the newer
     "lost_restatement": LOST_RESTATEMENT,  # the log no longer holds the whole window; the bar stays as it was issued
+    "sum_at_limit": SUM_AT_LIMIT,  # a bar issued whose volume or notional is beyond 64 bits, and stands at the greatest
 }

@@ -1,117 +1,120 @@
-"""``tidemark replay``."""
+"""``tidemark replay``. What only one way of replaying needs is imported when that way is taken: it takes seconds."""
 
-import time
-from datetime import date, datetime
+import glob
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from ingest.domain.anomalies import Report
-from ingest.domain.feed_date import FeedDateError, date_from_name
-from ingest.domain.framing import FramingError
-from ingest.domain.pace import parse_speed
-from ingest.replay import replay as feed_replay
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from streams.process.logs import configure_logs
 
 from tidemark import console
-from tidemark.control import ask
-from tidemark.feeds import IDLE_FEED, file_feed
-from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
-from tidemark.replay_offline import DEFAULT_BARS, parse_measures, parse_windows, replay_offline
-from tidemark.state import Addresses, FleetRecord, StateDir
+from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses
+from tidemark.replay_options import DEFAULT_BARS, OfflineOptions, OutFormat
+from tidemark.state import StateDir
 
-ANOMALIES_SHOWN_MAX: Final = 10
+WITH_LOSSES: Final = 3
+"""Exit code where the feed was read, and something of it is missing in what came out."""
+_WILDCARDS: Final = "*?["
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(help="A recorded ITCH 5.0 feed, plain or gzip.", exists=True, dir_okay=False)],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="ITCH 5.0, plain or in gzip, bzip2, xz, zstd or zip. Several are one feed; - is standard input.",
+        ),
+    ],
     speed: Annotated[str, typer.Option("--speed", help="1 as recorded, N times as fast, or max.")] = "1",
     offline: Annotated[
-        bool, typer.Option("--offline", help="Without Kafka: the same kernels, bars.csv and bbo.csv into --out.")
+        bool, typer.Option("--offline", help="Without Kafka: the same kernels, tables of bars and quotes into --out.")
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="With --offline: directory of the CSV files.")] = None,
-    day: Annotated[
-        datetime | None,
-        typer.Option("--date", formats=["%Y-%m-%d"], help="The exchange's day (New York); default: the file's name."),
+    out: Annotated[Path | None, typer.Option("--out", help="With --offline: directory of the tables.")] = None,
+    days: Annotated[
+        list[datetime] | None,
+        typer.Option(
+            "--date",
+            formats=["%Y-%m-%d"],
+            help="The exchange's day (New York), once for each day in the feed; default: the names of the files.",
+        ),
     ] = None,
-    bars: Annotated[str, typer.Option("--bars", help="With --offline: window sizes, like 1s,1m.")] = DEFAULT_BARS,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a feed of which anything is missing: earlier tables stay.")
+    ] = False,
+    out_format: Annotated[OutFormat, typer.Option("--out-format", help="With --offline.")] = OutFormat.CSV,
+    bars: Annotated[str, typer.Option("--bars", help="With --offline: sizes, like 1s,1m,1d.")] = DEFAULT_BARS,
+    anchor: Annotated[
+        str,
+        typer.Option(
+            "--anchor",
+            help="With --offline: what windows are aligned to: midnight or HH:MM of the exchange, its calendar's open, "
+            "or the epoch (UTC).",
+        ),
+    ] = "midnight",
+    final: Annotated[
+        bool, typer.Option("--final", help="With --offline: the last revision of each bar, nothing else.")
+    ] = False,
+    trades: Annotated[bool, typer.Option("--trades", help="With --offline: a table of the trades, too.")] = False,
+    depth: Annotated[
+        int, typer.Option("--depth", min=0, max=10, help="With --offline: a table of so many levels, too.")
+    ] = 0,
+    every: Annotated[str, typer.Option("--every", help="With --depth: how often by the exchange's clock.")] = "100ms",
+    symbols: Annotated[str, typer.Option("--symbols", help="With --offline: only these, like AAPL,MSFT.")] = "",
+    hours: Annotated[
+        str, typer.Option("--hours", help="With --offline: all, or regular: the calendar's open to its close.")
+    ] = "all",
+    calendar: Annotated[
+        str, typer.Option("--calendar", help="Name of the exchange's calendar in exchange-calendars.")
+    ] = "XNYS",
     measures: Annotated[
-        str, typer.Option("--measures", help="With --offline: installed measures, as more columns of bars.csv.")
+        str, typer.Option("--measures", help="With --offline: installed measures, as more columns of the bars.")
     ] = "",
     bootstrap: BootstrapOption = None,
     state_dir: StateDirOption = DEFAULT_STATE,
 ) -> None:
-    """Replay a recorded feed into a running fleet, or offline into CSV files."""
+    """Replay a recorded feed into a running fleet, or offline into tables for pandas, polars, DuckDB.
+
+    Exits with 0 where the feed is whole, with 3 where it could be used and something is missing (what and where is
+    said), with 1 where it cannot be read; tables of an earlier run are replaced only by complete ones.
+    """
     with console.reported():
-        session = _day(file, day)
+        paths = found(files)
+        dates = [day.date() for day in days or ()]
         if offline:
             if out is None:
                 raise console.CommandError("--offline needs --out DIR")
-            windows_ns, chosen = parse_windows(bars), parse_measures(measures)
-            began = time.monotonic()
-            with progress_bar() as progress:
-                report = replay_offline(file, session, out, windows_ns, chosen, progress)
-            summarise(report, time.monotonic() - began)
-            return
-        _check_speed(speed)
-    state = StateDir(state_dir)
-    record = state.running()
-    console.run(_online(file, speed, session, addresses(state, kafka_bootstrap=bootstrap), record))
+            from tidemark.replay_offline import replay_offline
+
+            options = OfflineOptions(
+                out, out_format, bars, measures, anchor, final, trades, depth, every, symbols, hours, calendar, strict
+            )
+            is_whole = replay_offline(paths, dates, options)
+        else:
+            from tidemark.replay_online import replay_online
+
+            state = StateDir(state_dir)
+            where = addresses(state, kafka_bootstrap=bootstrap)
+            is_whole = replay_online(paths, speed, dates, where, state.running(), strict=strict)
+    if not is_whole:
+        raise typer.Exit(WITH_LOSSES)
 
 
-def _day(file: Path, given: datetime | None) -> date:
-    if given is not None:
-        return given.date()
-    try:
-        return date_from_name(file.name)
-    except FeedDateError as error:
-        raise console.CommandError(f"{error} with --date") from error
-
-
-def _check_speed(speed: str) -> None:
-    try:
-        parse_speed(speed)
-    except ValueError as error:
-        raise console.CommandError(f"--speed: {error}") from error
-
-
-def progress_bar() -> Progress:
-    """Bytes of the file on standard error."""
-    columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(TextColumn("{task.description}"), *columns, console=console.err, transient=True)
-
-
-async def _online(file: Path, speed: str, day: date, where: Addresses, record: FleetRecord | None) -> None:
-    """Feeds the file from this process. A fleet's own ingest is idle meanwhile, and keeps the clock alive after."""
-    feed_id = f"replay:{file.name}:{day}:{time.time_ns()}"
-    if record is not None:
-        await ask(record.control, {"command": "restart", "service": "ingest", "env": IDLE_FEED})
-    configure_logs("replay", "ERROR")
-    began = time.monotonic()
-    with progress_bar() as progress:
-        bar = progress.add_task(file.name, total=None)
-
-        def on_progress(done: int, of: int) -> None:
-            progress.update(bar, completed=done, total=of)
-
-        settings = reader_settings(where)
-        try:
-            report = await feed_replay(settings, file, speed=speed, day=day, feed_id=feed_id, progress=on_progress)
-        except FramingError as error:
-            raise console.CommandError(f"{file}: {error}") from error
-    summarise(report, time.monotonic() - began)
-    if record is not None:
-        linger = file_feed(file, "max", day.isoformat(), feed_id)
-        await ask(record.control, {"command": "restart", "service": "ingest", "env": linger})
-
-
-def summarise(report: Report, seconds: float) -> None:
-    """Prints what was read, how fast, and every anomaly."""
-    for anomaly in report.examples[:ANOMALIES_SHOWN_MAX]:
-        console.err.print(f"[yellow]anomaly:[/] {anomaly}")
-    counts = ", ".join(f"{count} {kind.value}" for kind, count in report.counts.items()) or "none"
-    console.err.print(
-        f"{report.messages:,} messages, {report.ticks:,} ticks in {seconds:.1f} s "
-        f"({report.messages / max(seconds, 1e-9):,.0f} messages/s); anomalies: {counts}"
-    )
+def found(names: list[str]) -> list[Path]:
+    """The files of these names and patterns, in the order given; those of a pattern by name. Raises CommandError."""
+    paths: list[Path] = []
+    for name in names:
+        if name == "-" or Path(name).exists():
+            paths.append(Path(name))
+        elif any(letter in name for letter in _WILDCARDS):
+            matching = sorted(Path(match) for match in glob.glob(name))  # noqa: PTH207
+            if not matching:
+                raise console.CommandError(f"no file matches {name}")
+            paths += matching
+        else:
+            raise console.CommandError(f"{name}: no such file")
+    for path in paths:
+        if path.is_dir():
+            raise console.CommandError(f"{path} is a directory: name the files in it, like {path}/*.gz")
+    if len(set(paths)) < len(paths):
+        raise console.CommandError("the same file is named twice")
+    return paths

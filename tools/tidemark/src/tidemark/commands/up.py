@@ -5,11 +5,14 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import typer
 from common.contracts.topics import TOPICS
+from ingest.addresses import AddressError, interface, resolved
+from ingest.domain.feed_date import EXCHANGE_TIME
 from parts.errors import PartsError
 from parts.processes import log_tail
 from parts.provider import fetch_native
@@ -20,7 +23,7 @@ from streams.edges.reader import CommittedReader
 from tidemark import console, metrics
 from tidemark.control import ask
 from tidemark.deployment import Deployment, DeploymentOptions
-from tidemark.feeds import IDLE_FEED, synthetic_feed
+from tidemark.feeds import IDLE_FEED, UdpLine, refusal, synthetic_feed, udp_feed
 from tidemark.options import DEFAULT_STATE, StateDirOption, reader_settings, running_fleet
 from tidemark.process import Child, is_running
 from tidemark.services import FLEET
@@ -29,6 +32,7 @@ from tidemark.state import FleetRecord, StateDir
 DOWN_TIMEOUT_S: Final = 90.0
 DETACHED_TIMEOUT_S: Final = 600.0
 POLL_S: Final = 0.1
+LOCALHOST: Final = "127.0.0.1"
 
 
 class FeedChoice(StrEnum):
@@ -36,18 +40,35 @@ class FeedChoice(StrEnum):
 
     NONE = "none"
     SYNTHETIC = "synthetic"
+    UDP = "udp"
 
 
 def up(
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return once everything is ready; `tidemark down` stops it.")
     ] = False,
-    feed: Annotated[FeedChoice, typer.Option(help="A synthetic market, or none: `tidemark replay` brings one.")] = (
-        FeedChoice.NONE
-    ),
+    feed: Annotated[
+        FeedChoice,
+        typer.Option(help="A synthetic market, a MoldUDP64 line (--udp-…), or none: `tidemark replay` brings one."),
+    ] = FeedChoice.NONE,
     seed: Annotated[int, typer.Option(help="Seed of the synthetic market.")] = 1,
     rate: Annotated[float, typer.Option(min=1, help="Events per second of the synthetic market.")] = 5_000,
     symbols: Annotated[int, typer.Option(min=1, help="Symbols of the synthetic market.")] = 500,
+    udp_port: Annotated[int, typer.Option("--udp-port", min=0, max=65535, help="Port of the line.")] = 0,
+    udp_host: Annotated[
+        str,
+        typer.Option("--udp-host", help="Address, or interface of the group, to receive on; default: this machine."),
+    ] = "",
+    udp_group: Annotated[str, typer.Option("--udp-group", help="Multicast group of the line.")] = "",
+    udp_session: Annotated[
+        str, typer.Option("--udp-session", help="MoldUDP64 session, and no other; default: the first that speaks.")
+    ] = "",
+    udp_request: Annotated[
+        str, typer.Option("--udp-request", help="Re-request server, host:port or [IPv6]:port.")
+    ] = "",
+    day: Annotated[
+        datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="The day of the line; default: today.")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget all data of earlier starts first.")] = False,
     any_ports: Annotated[bool, typer.Option("--any-ports", help="Any free ports instead of the usual ones.")] = False,
     traces: Annotated[bool, typer.Option("--traces", help="Start Jaeger, too, and record every trace there.")] = False,
@@ -59,12 +80,35 @@ def up(
     Data stay for the next start.
     """
     state = StateDir(state_dir)
+    today = (day or datetime.now(EXCHANGE_TIME)).date().isoformat()
+    line = UdpLine(udp_port, today, udp_host, udp_group, udp_session, udp_request)
+    environment = {
+        FeedChoice.NONE: IDLE_FEED,
+        FeedChoice.SYNTHETIC: synthetic_feed(seed, rate, symbols),
+        FeedChoice.UDP: udp_feed(line),
+    }[feed]
+    with console.reported():
+        if feed is FeedChoice.UDP and (why := refusal(environment) or _unusable(line)):
+            raise console.CommandError(f"the line cannot be opened: {why}")
     if detach:
         console.run(_detached(state, traces))
         return
-    environment = synthetic_feed(seed, rate, symbols) if feed is FeedChoice.SYNTHETIC else IDLE_FEED
     options = DeploymentOptions(feed=environment, fresh=fresh, any_free_ports=any_ports, services=FLEET, traces=traces)
     console.run(_up(state, options))
+
+
+def _unusable(line: UdpLine) -> str | None:
+    """Why nothing can arrive at a port that is free for certain, or at the interface."""
+    if not line.port:
+        return "--udp-port says where it arrives"
+    try:
+        if line.group:
+            interface(line.host or LOCALHOST)
+        elif line.host:
+            resolved(line.host, line.port)
+    except AddressError as error:
+        return str(error)
+    return None
 
 
 async def _up(state: StateDir, options: DeploymentOptions) -> None:
