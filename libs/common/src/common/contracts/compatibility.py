@@ -7,7 +7,6 @@ difference in a keyword that is not understood is a break. Covers what pydantic 
 One convention beside the standard: a writer writes the fields it names and no others, also where the object is open.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -246,22 +245,5 @@ def _narrowed(written: JsonSchema, read: JsonSchema, at: str) -> Iterator[str]:
         if key in read and (key not in written or written[key] > read[key]):
             yield f"{at}: {key} {written.get(key, 'none')} is written, {read[key]} is read"
     for key in _EXACT:
-        if key in read and written.get(key) != read[key] and not (key == "pattern" and _is_wider(written, read)):
+        if key in read and written.get(key) != read[key]:
             yield f"{at}: {key} {written.get(key, 'none')!r} is written, {read[key]!r} is read"
-
-
-_CLASSES: Final = re.compile(r"\^(\[[^\]]+\])(\[[^\]]+\])\{(\d+),(\d+)\}\$")
-"""A pattern of one letter of a set, then some of another set."""
-
-
-def _is_wider(written: JsonSchema, read: JsonSchema) -> bool:
-    """Whether every text of the written pattern is one of the read pattern, which names more letters."""
-    old, new = (_CLASSES.fullmatch(str(schema.get("pattern", ""))) for schema in (written, read))
-    if old is None or new is None:
-        return False
-    letters = [chr(code) for code in range(128)]
-    sets = [
-        {letter for letter in letters if re.fullmatch(found[group], letter)} for found in (old, new) for group in (1, 2)
-    ]
-    is_as_long = int(new[3]) <= int(old[3]) and int(old[4]) <= int(new[4])
-    return sets[0] <= sets[2] and sets[1] <= sets[3] and is_as_long
