@@ -9,7 +9,7 @@ from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from signals.offline import BAR_COLUMNS, BARS_FILE, BBO_COLUMNS, BBO_FILE
 from tidemark import console
 from tidemark.main import app
-from tidemark.replay_offline import parse_windows
+from tidemark.replay_options import parse_windows
 from typer.testing import CliRunner
 
 NS = 1_000_000_000
@@ -104,8 +104,9 @@ def test_offline_when_the_file_is_cut_off_then_what_is_there_is_written_and_the_
     cut = tmp_path / "2024-03-15.itch"
     cut.write_bytes(whole[: len(whole) // 2 + 1])
     code, said = replay(str(cut), "--offline", "--out", str(tmp_path))
-    assert code == 0
+    assert code == 3
     assert "truncated" in said
+    assert "unfinished_day" in said
     assert rows(tmp_path / BARS_FILE)
 
 

@@ -12,6 +12,8 @@ from common.contracts.reference import Instrument
 from common.contracts.ticks import NO_INSTRUMENT, TICK, TickFlag, TickKind, Ticks, symbol_to_ref
 
 from ingest.domain.anomalies import Anomaly, AnomalyKind, Report
+from ingest.domain.days import Days
+from ingest.domain.feed_date import WallClock
 from ingest.domain.framing import Block
 from ingest.domain.instruments import InstrumentRegistry
 from ingest.domain.itch_spec import (
@@ -42,13 +44,21 @@ _ANOMALY_KINDS: Final = (
     AnomalyKind.BAD_LENGTH,
     AnomalyKind.UNKNOWN_LOCATE,
     AnomalyKind.BAD_TIMESTAMP,
+    AnomalyKind.STAMP_AHEAD,
 )
-_UNKNOWN_TYPE, _BAD_LENGTH, _UNKNOWN_LOCATE, _BAD_TIMESTAMP = range(4)
+_UNKNOWN_TYPE, _BAD_LENGTH, _UNKNOWN_LOCATE, _BAD_TIMESTAMP, _STAMP_AHEAD = range(5)
 DAY_NS: Final = 86_400_000_000_000
+AHEAD_MAX_NS: Final = 3_600_000_000_000
+"""A stamp that is further ahead of the one before is believed only if the messages that follow agree with it."""
+_FOLLOWERS: Final = 3
+"""Messages that are asked whether they agree."""
 _STAMP_MASK: Final = np.uint64((1 << 48) - 1)
 
 # Plain integers, since numba freezes globals into the compiled kernel.
 _R: Final = int(TickKind.STOCK_DIRECTORY)
+_S: Final = int(TickKind.SYSTEM_EVENT)
+_MESSAGES_BEGIN: Final = ord("O")
+_MESSAGES_END: Final = ord("C")
 _V: Final = int(TickKind.MWCB_DECLINE)
 _C: Final = int(TickKind.EXECUTED_WITH_PRICE)
 _Q: Final = int(TickKind.CROSS_TRADE)
@@ -114,6 +124,11 @@ def _field(data: Any, start: Any, table: Any, masks: Any, kind: Any, column: int
     return load64(data, start + np.uint64(table[kind, column])) & masks[table[kind, column + 1]]
 
 
+# Places of ``DecoderState.time``.
+CLOCK, TURN, SUSPECT, ENDED, IS_LINE, SUSPECT_NUMBER = range(6)
+UNSET: Final = -1
+
+
 class DecoderState(NamedTuple):
     """The arrays the kernel works on, as one argument. ``locate_*`` are indexed by stock locate code."""
 
@@ -126,6 +141,8 @@ class DecoderState(NamedTuple):
     message_lengths: Any  # LENGTHS
     anomalies: Any  # int64[4], counts
     anomaly_log: Any  # int64[n, 2], (kind, message index) of the first cases
+    time: Any  # int64[6]: greatest stamp so far, what is added to stamps after midnight, a stamp that nothing has
+    # agreed with yet, whether the day's end of messages was seen, whether it is a packet line, the suspect's message
 
 
 @inlined
@@ -140,6 +157,57 @@ def _special(kind: Any, reference: Any, auxiliary: Any, price: Any, quantity: An
     return reference, auxiliary, price, side, printable
 
 
+@inlined
+def _stamp_of(data: Any, start: Any) -> Any:
+    return np.int64(load64(data, start + np.uint64(3)) & _STAMP_MASK)
+
+
+@kernel
+def _is_contradicted(data: Any, starts: Any, lengths: Any, index: int, latest: int) -> Any:
+    """Whether most of the messages that follow ``index`` are stamped ``latest`` or before: 1 yes, 0 no, -1 none do.
+
+    Messages of a day that begins after it are not asked.
+    """
+    asked, against = 0, 0
+    place = index + 1
+    while place < len(starts) and asked < _FOLLOWERS:
+        if lengths[place] > HEADER_LENGTH:
+            start = np.uint64(starts[place])
+            if data[start] == _S and data[start + np.uint64(HEADER_LENGTH)] == _MESSAGES_BEGIN:
+                break
+            asked += 1
+            against += _stamp_of(data, np.uint64(starts[place])) <= latest
+        place += 1
+    return -1 if asked == 0 else np.int64(2 * against > asked)
+
+
+@kernel
+def _unusual_stamp(data: Any, starts: Any, lengths: Any, index: int, number: int, stamp: int, time: Any) -> Any:
+    """The time of a message whose stamp is far from the clock; -1 where it is none, -2 where only the stamp is not
+    believed.
+
+    Overnight sessions count on past 24 hours or begin anew at midnight: the day that brings a stamp close to the clock
+    is the right one. A stamp that is far behind is late. One that is far ahead may end a quiet time, or be wrong.
+    """
+    clock = time[CLOCK]
+    now = stamp + time[TURN]
+    for turn in (-DAY_NS, DAY_NS):
+        if clock - AHEAD_MAX_NS <= now + turn <= clock + AHEAD_MAX_NS and time[TURN] + turn >= 0:
+            time[TURN] += turn
+            return now + turn
+    if now <= clock:
+        return now
+    if stamp >= DAY_NS:
+        return -1
+    verdict = _is_contradicted(data, starts, lengths, index, clock + AHEAD_MAX_NS - time[TURN])
+    if verdict < 0 and time[IS_LINE]:
+        is_next = time[SUSPECT] != UNSET and time[SUSPECT_NUMBER] == number - 1
+        verdict = np.int64(not is_next or abs(now - time[SUSPECT]) > AHEAD_MAX_NS)
+    time[SUSPECT] = now if verdict == 1 else UNSET
+    time[SUSPECT_NUMBER] = number
+    return -2 if verdict == 1 else now
+
+
 @kernel
 def decode_messages(
     data: Any, starts: Any, lengths: Any, span: Any, base: Any, rows: Any, row: int, state: DecoderState
@@ -148,10 +216,12 @@ def decode_messages(
 
     ``span``: (first message, stop, a message that was registered before); ``base``: (sequence of message 0, session
     midnight in ns). Returns (index reached, lines written). Short of ``stop``, the message reached is an R that says
-    something new, and never the one registered before: each call comes further than the last, whatever the bytes are.
+    something new, or a further S that begins a day's messages, and never the one registered before: each call comes
+    further than the last, whatever the bytes are.
     """
     index, stop, known = span
     fields, masks = state.fields, state.masks
+    clock, turn = state.time[CLOCK], state.time[TURN]
     while index < stop:
         start = np.uint64(starts[index])
         kind = data[start] if lengths[index] else np.uint8(0)
@@ -160,7 +230,7 @@ def decode_messages(
             _log(state, _UNKNOWN_TYPE if length == 0 else _BAD_LENGTH, index)
             index += 1
             continue
-        stamp = np.int64(load64(data, start + np.uint64(3)) & _STAMP_MASK)
+        stamp = _stamp_of(data, start)
         locate = np.uint64(data[start + np.uint64(1)]) << np.uint64(8) | np.uint64(data[start + np.uint64(2)])
         reference = _field(data, start, fields, masks, kind, COL_REF)
         price = _field(data, start, fields, masks, kind, COL_PRICE)
@@ -177,18 +247,35 @@ def decode_messages(
             if data[start + np.uint64(_ROUND_LOTS_ONLY_AT)] == _YES:
                 flags = np.uint64(_ROUND_LOTS_ONLY)
         elif fields[kind, COL_SPECIAL]:
-            reference, auxiliary, price, side, flags = _special(
-                kind, reference, auxiliary, price, quantity, side, detail
-            )
+            if kind == _S:
+                if detail == _MESSAGES_BEGIN and clock != UNSET and index != known:
+                    break
+                state.time[ENDED] = np.int64(detail == _MESSAGES_END)
+            else:
+                reference, auxiliary, price, side, flags = _special(
+                    kind, reference, auxiliary, price, quantity, side, detail
+                )
         instrument = state.locate_ids[locate]
         if fields[kind, COL_MARKET_WIDE]:
             instrument = np.int32(NO_INSTRUMENT)
-        if stamp >= DAY_NS or (instrument < 0 and not fields[kind, COL_MARKET_WIDE]):
-            _log(state, _UNKNOWN_LOCATE if stamp < DAY_NS else _BAD_TIMESTAMP, index)
+        now = stamp + turn
+        if np.uint64(now - clock + AHEAD_MAX_NS) > np.uint64(2 * AHEAD_MAX_NS):
+            if clock == UNSET:
+                now = stamp if stamp < DAY_NS else np.int64(-1)
+            else:
+                state.time[CLOCK] = clock
+                now = _unusual_stamp(data, starts, lengths, index, base[0] + index, stamp, state.time)
+                turn = state.time[TURN]
+                if now == -2:
+                    now = clock
+                    _log(state, _STAMP_AHEAD, index)
+        if now < 0 or (instrument < 0 and not fields[kind, COL_MARKET_WIDE]):
+            _log(state, _UNKNOWN_LOCATE if now >= 0 else _BAD_TIMESTAMP, index)
             index += 1
             continue
+        clock = max(clock, now)
         state.kinds[kind] += 1
-        rows[row, 0] = base[1] + stamp
+        rows[row, 0] = base[1] + now
         rows[row, 1] = base[0] + index
         rows[row, 2] = np.int64(reference)
         rows[row, 3] = np.int64(auxiliary)
@@ -198,6 +285,7 @@ def decode_messages(
         rows[row, 6] = np.int64(np.uint64(np.uint32(instrument)) | traits << np.uint64(32))
         row += 1
         index += 1
+    state.time[CLOCK], state.time[TURN] = clock, turn
     return index, row
 
 
@@ -214,14 +302,15 @@ def _log(state: DecoderState, kind: int, index: int) -> None:
 def count_due(data: Any, starts: Any, lengths: Any, index: int, stamp: int) -> int:
     """How many messages from ``index`` on come before the first one stamped later than ``stamp`` (ns since midnight).
 
-    What is too short to have a stamp, or has an impossible one, is due with what stands before it.
+    What is too short to have a stamp, or has an impossible one, is due with what stands before it; so is a message that
+    those after it contradict.
     """
     count = 0
     while index + count < len(starts):
         start = np.uint64(starts[index + count])
         if lengths[index + count] >= HEADER_LENGTH:
-            due = np.int64(load64(data, start + np.uint64(3)) & _STAMP_MASK)
-            if stamp < due < DAY_NS:
+            due = _stamp_of(data, start)
+            if stamp < due < DAY_NS and _is_contradicted(data, starts, lengths, index + count, stamp) != 1:
                 break
         count += 1
     return count
@@ -257,14 +346,23 @@ def records(block: Block, kind: TickKind) -> npt.NDArray[Any]:
 class Decoder:
     """One feed session: stock locate codes of the day, and counters.
 
-    ``session_ns`` is the exchange's midnight, ns since the epoch. Instruments that have to be announced before the
-    ticks just decoded are taken with ``take_announcements``.
+    ``session_ns`` is the exchange's midnight, ns since the epoch, or its whole wall clock. Instruments that have to be
+    announced before the ticks just decoded are taken with ``take_announcements``. A feed with ``days`` may hold more
+    than one; ``is_line``: messages come in packets, and what follows them cannot be asked.
     """
 
     def __init__(
-        self, session_ns: int, registry: InstrumentRegistry, report: Report, locates: dict[int, int] | None = None
+        self,
+        session_ns: int | WallClock,
+        registry: InstrumentRegistry,
+        report: Report,
+        locates: dict[int, int] | None = None,
+        *,
+        days: Days | None = None,
+        is_line: bool = False,
     ) -> None:
-        self.session_ns = session_ns
+        self.clock = session_ns if isinstance(session_ns, WallClock) else WallClock(session_ns)
+        self.days = days
         self.registry = registry
         self.report = report
         self.locates: dict[int, int] = {}
@@ -279,6 +377,7 @@ class Decoder:
             message_lengths=LENGTHS,
             anomalies=np.zeros(len(_ANOMALY_KINDS), np.int64),
             anomaly_log=np.empty((ANOMALIES_LOGGED_MAX, 2), np.int64),
+            time=np.array([UNSET, 0, UNSET, 0, is_line, 0], np.int64),
         )
         self._announcements: list[Instrument] = []
         self._packed_locates: bytes | None = None
@@ -294,21 +393,70 @@ class Decoder:
         stop = len(block) if stop is None else stop
         ticks = np.empty(stop - start, TICK)
         rows = ticks.view(np.int64).reshape(-1, _TICK_WORDS)
-        base = (block.first_sequence, self.session_ns)
         index, row, known = start, 0, NONE_KNOWN
         while index < stop:
+            base, first = (block.first_sequence, self.clock.midnight_ns), row
             index, row = decode_messages(
                 block.data, block.starts, block.lengths, (index, stop, known), base, rows, row, self._state
             )
+            if self.clock.change_ns:
+                self._change_clocks(ticks[first:row])
             if index < stop:
                 known = index
-                if not self._register(block, index):
+                if block.data[block.starts[index]] == TickKind.SYSTEM_EVENT:
+                    self._begin_messages(block, index)
+                elif not self._register(block, index):
                     index += 1
         if self._state.anomalies.any():
             self._report_anomalies(block)
         self.report.messages += stop - start
         self.report.ticks += row
         return ticks[:row]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the day's end of messages (S, event code C) is the last word of the feed so far."""
+        return bool(self._state.time[ENDED])
+
+    def resume(self, last_event_ns: int, *, ended: bool) -> None:
+        """Goes on after a message of that time, as the decoder would that decoded it."""
+        if last_event_ns:
+            self._state.time[CLOCK] = last_event_ns - self.clock.midnight_ns
+        self._state.time[ENDED] = ended
+
+    def finish(self, offset: int, sequence: int) -> None:
+        """The day's messages are over: reports what a whole day has and this one does not."""
+        if not self.locates:
+            detail = f"no directory message (R) in {sequence - 1:,} messages: no order and no trade has a symbol"
+            self.report.add(Anomaly(AnomalyKind.NO_DIRECTORY, offset, sequence - 1, detail))
+        if not self.ended:
+            detail = "the day's end of messages (S, event code C) never came"
+            self.report.add(Anomaly(AnomalyKind.UNFINISHED_DAY, offset, sequence - 1, detail))
+
+    def _begin_messages(self, block: Block, index: int) -> None:
+        """A further S that begins a day's messages: of a new day, where the last one has ended or the time went back;
+        else the sender began anew on the same day.
+        """
+        start = int(block.starts[index])
+        stamp = int.from_bytes(block.data[start + 5 : start + HEADER_LENGTH].tobytes(), "big")
+        if self.days is None or not (self.ended or stamp < self._state.time[CLOCK]):
+            return
+        offset, sequence = block.offset(index), block.first_sequence + index
+        self.finish(offset, sequence)
+        self.begin_day(self.days.go_on(offset, sequence))
+
+    def begin_day(self, clock: WallClock) -> None:
+        """Locate codes, references and the clock begin anew."""
+        self.clock = clock
+        self.locates.clear()
+        self._packed_locates = None
+        self._state.locate_ids[:] = NO_INSTRUMENT
+        self._state.locate_symbols[:] = 0
+        self._state.time[: ENDED + 1] = (UNSET, 0, UNSET, 0)
+
+    def _change_clocks(self, ticks: Ticks) -> None:
+        late = ticks["event_ns"] >= self.clock.midnight_ns + self.clock.change_at
+        ticks["event_ns"] += np.where(late, self.clock.change_ns, 0)
 
     def kinds(self) -> dict[TickKind, int]:
         """Ticks decoded so far, by message type."""
