@@ -252,7 +252,9 @@ class TumblingBars:
         """
         self.admit(arrays["counts"].shape[1])
         self._forget_restated()
-        self.state = self.state._replace(**{name: arrays[name] for name in ("heads", "log", "matches", "counters")})
+        self.state = self.state._replace(
+            heads=arrays["heads"], log=arrays["log"], matches=arrays["matches"], counters=arrays["counters"]
+        )
         state, mine = self.state, self.measures.declaration()
         state.starts[:] = clock_ns // state.windows * state.windows
         state.counters[count.DUE_NS] = (state.starts + state.windows).min()
