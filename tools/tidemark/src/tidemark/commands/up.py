@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -91,13 +91,9 @@ def up(
     checked_brokers(brokers)
     if replication is not None and replication > brokers:
         raise typer.BadParameter(f"each of {replication} replicas needs a broker", param_hint="--replication")
-    with console.reported():
-        choice = reader_choice(reader, source or (), option or ()) if reader else None
-    environment = synthetic_feed(seed, rate, symbols) if feed is FeedChoice.SYNTHETIC else IDLE_FEED
-    if choice is not None:
-        environment = choice.environment()
+    generated = synthetic_feed(seed, rate, symbols) if feed is FeedChoice.SYNTHETIC else IDLE_FEED
     options = DeploymentOptions(
-        feed=environment,
+        feed=_feed_of(reader, source or (), option or ()) if reader else generated,
         fresh=fresh,
         any_free_ports=any_ports,
         services=FLEET,
@@ -111,6 +107,11 @@ def up(
         console.run(_detached(state, options.more_parts()))
         return
     console.run(_up(state, options))
+
+
+def _feed_of(reader: str, sources: Sequence[str], options: Sequence[str]) -> Mapping[str, str]:
+    with console.reported():
+        return reader_choice(reader, sources, options).environment()
 
 
 async def _up(state: StateDir, options: DeploymentOptions) -> None:
