@@ -82,7 +82,7 @@ def test_running_sums_when_any_bars_then_equal_to_those_over_each_window_anew(ba
         assert told["vwma"][at] == (amount / (volume * E4),)
         before = sum(closes[:periods]) / periods if mean is None else mean
         mean = before if mean is None else before + (closes[at] - before) * 2 / (periods + 1)
-        assert told["ema"][at][0] == pytest.approx(mean / E4, rel=1e-9)
+        assert told["ema"][at][0] == pytest.approx(mean / E4, rel=1e-9, abs=max(closes) / E4 * 1e-12)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 | layout | Avro |
 |---|---|
 | ``S``, zeros at its end left out | string |
-| integers of more than a byte | long |
+| integers of more than a byte | long; of an unsigned one of eight bytes, the same 64 bits |
 | one byte (FIX and ITCH codes) | string of one character, empty for 0 |
 | a repeated record | array of it; rows of zeros at its end are left out |
 
@@ -17,6 +17,7 @@ import numpy as np
 
 NAMESPACE: Final = "tidemark"
 _RESERVED: Final = "reserved"
+_UNSIGNED: Final = np.dtype("<u8")
 Dtype = np.dtype[Any]
 
 
@@ -66,6 +67,8 @@ def _to_avro(of: Dtype) -> Callable[[Any], Any]:
         return lambda value: value.decode("latin-1")
     if of == np.dtype("u1"):
         return lambda value: chr(value) if value else ""
+    if of == _UNSIGNED:
+        return lambda value: int(value.astype(np.int64))
     return int
 
 
@@ -100,6 +103,8 @@ def _filler(dtype: Dtype) -> Callable[[Any, Mapping[str, Any]], None]:
                 row[name] = encoded
             elif of == np.dtype("u1"):
                 row[name] = ord(value) if value else 0
+            elif of == _UNSIGNED:
+                row[name] = np.int64(value).astype(np.uint64)
             else:
                 row[name] = value
 

@@ -155,7 +155,6 @@ class App(faust.App):  # type: ignore[misc]
         """Registers an exactly-once stage on ``handler(message, tables, now_ns) -> outputs and views``.
 
         Without ``changelog`` it is named after the application and the stage.
-
         ``views`` lists every view row of a partition, to refill Redis; ``shows`` names tables of which each changed row
         has a view, whatever the handler returned; ``verify`` holds restored rows to invariants; ``batch_handler`` says
         to a batch at once what the handler would say. It may have to be asked again, so not beside bulk state.
