@@ -8,7 +8,7 @@ import lzma
 import sys
 import zlib
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final
 
 from ingest.domain.framing import FramingError
 
@@ -32,15 +32,6 @@ Broken = Callable[[int, str], None]
 
 class ArchiveError(FramingError):
     """The archive is of a kind that cannot be read at all."""
-
-
-class Unpacker(Protocol):
-    """What takes one member: as in the standard library."""
-
-    eof: bool
-    unused_data: bytes
-
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
 
 
 class Inflate:

@@ -23,9 +23,10 @@ from ingest.domain.days import Days
 from ingest.domain.feed_date import EXCHANGE_TIME, wall_clock
 from ingest.domain.framing import Block, Framer, Framing, FramingError
 from ingest.domain.instruments import InstrumentRegistry
-from ingest.domain.itch import Decoder, count_due, next_stamp
+from ingest.domain.itch import Decoder
 from ingest.domain.pace import Pace
 from ingest.domain.position import Position, unpack_locates
+from ingest.domain.stamps import count_due, next_stamp
 from ingest.settings import IngestSettings
 
 MILLISECOND_NS = 1_000_000

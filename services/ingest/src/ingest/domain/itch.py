@@ -34,6 +34,19 @@ from ingest.domain.itch_spec import (
     WIDTH_MASKS,
 )
 from ingest.domain.position import pack_locates
+from ingest.domain.stamps import (
+    AHEAD_MAX_NS,
+    CLOCK,
+    ENDED,
+    MESSAGES_BEGIN,
+    NOT_BELIEVED,
+    SYSTEM_EVENT,
+    TURN,
+    UNSET,
+    stamp_of,
+    unusual_stamp,
+)
+from ingest.domain.words import byte_swapped, load64, padded
 from ingest.kernels import inlined, kernel
 
 LOCATES: Final = 1 << 16
@@ -47,17 +60,8 @@ _ANOMALY_KINDS: Final = (
     AnomalyKind.STAMP_AHEAD,
 )
 _UNKNOWN_TYPE, _BAD_LENGTH, _UNKNOWN_LOCATE, _BAD_TIMESTAMP, _STAMP_AHEAD = range(5)
-DAY_NS: Final = 86_400_000_000_000
-AHEAD_MAX_NS: Final = 3_600_000_000_000
-"""A stamp that is further ahead of the one before is believed only if the messages that follow agree with it."""
-_FOLLOWERS: Final = 3
-"""Messages that are asked whether they agree."""
-_STAMP_MASK: Final = np.uint64((1 << 48) - 1)
-
 # Plain integers, since numba freezes globals into the compiled kernel.
 _R: Final = int(TickKind.STOCK_DIRECTORY)
-_S: Final = int(TickKind.SYSTEM_EVENT)
-_MESSAGES_BEGIN: Final = ord("O")
 _MESSAGES_END: Final = ord("C")
 _V: Final = int(TickKind.MWCB_DECLINE)
 _C: Final = int(TickKind.EXECUTED_WITH_PRICE)
@@ -68,7 +72,6 @@ _ROUND_LOTS_ONLY: Final = int(TickFlag.ROUND_LOTS_ONLY)
 _YES: Final = ord("Y")
 _BUY: Final = ord("B")
 _SELL: Final = ord("S")
-_SPACE: Final = np.uint64(ord(" "))
 _PADDING: Final = b"\0 "
 """The specification pads symbols with spaces on the right; senders that fill with NUL are read the same."""
 NONE_KNOWN: Final = -1
@@ -77,56 +80,32 @@ _ROUND_LOTS_ONLY_AT: Final = int(MESSAGES[TickKind.STOCK_DIRECTORY].fields["roun
 
 
 @inlined
-def load64(data: Any, at: Any) -> Any:
-    """The big-endian 8-byte word at ``at`` (unsigned, so that numba drops its check for negative indices).
-
-    LLVM makes one MOVBE of the eight loads.
-    """
-    return (
-        np.uint64(data[at]) << np.uint64(56)
-        | np.uint64(data[at + np.uint64(1)]) << np.uint64(48)
-        | np.uint64(data[at + np.uint64(2)]) << np.uint64(40)
-        | np.uint64(data[at + np.uint64(3)]) << np.uint64(32)
-        | np.uint64(data[at + np.uint64(4)]) << np.uint64(24)
-        | np.uint64(data[at + np.uint64(5)]) << np.uint64(16)
-        | np.uint64(data[at + np.uint64(6)]) << np.uint64(8)
-        | np.uint64(data[at + np.uint64(7)])
-    )
-
-
-@inlined
-def _byte_swapped(word: Any) -> Any:
-    word = (word & np.uint64(0x00FF00FF00FF00FF)) << np.uint64(8) | (word >> np.uint64(8)) & np.uint64(
-        0x00FF00FF00FF00FF
-    )
-    word = (word & np.uint64(0x0000FFFF0000FFFF)) << np.uint64(16) | (word >> np.uint64(16)) & np.uint64(
-        0x0000FFFF0000FFFF
-    )
-    return word << np.uint64(32) | word >> np.uint64(32)
-
-
-@inlined
-def _padded(symbol: Any) -> Any:
-    """A symbol (first letter in the low byte) with spaces after its last letter, whether NUL or spaces stood there."""
-    shift = np.uint64(56)
-    for _ in range(8):
-        letter = symbol >> shift & np.uint64(0xFF)
-        if letter != np.uint64(0) and letter != _SPACE:
-            break
-        symbol = symbol & ~(np.uint64(0xFF) << shift) | _SPACE << shift
-        shift -= np.uint64(8)
-    return symbol
-
-
-@inlined
 def _field(data: Any, start: Any, table: Any, masks: Any, kind: Any, column: int) -> Any:
     """A field as the low bytes of the word that ends with it."""
     return load64(data, start + np.uint64(table[kind, column])) & masks[table[kind, column + 1]]
 
 
-# Places of ``DecoderState.time``.
-CLOCK, TURN, SUSPECT, ENDED, IS_LINE, SUSPECT_NUMBER = range(6)
-UNSET: Final = -1
+@inlined
+def _fields(data: Any, start: Any, fields: Any, masks: Any, kind: Any) -> Any:
+    """(reference, price, quantity, auxiliary reference, side, detail, flags) of a message."""
+    return (
+        _field(data, start, fields, masks, kind, COL_REF),
+        _field(data, start, fields, masks, kind, COL_PRICE),
+        _field(data, start, fields, masks, kind, COL_QTY),
+        _field(data, start, fields, masks, kind, COL_AUX),
+        np.uint64(data[start + np.uint64(fields[kind, COL_SIDE])] & fields[kind, COL_SIDE + 1]),
+        np.uint64(data[start + np.uint64(fields[kind, COL_DETAIL])] & fields[kind, COL_DETAIL + 1]),
+        np.uint64(fields[kind, COL_FLAGS]),
+    )
+
+
+@inlined
+def _write(rows: Any, row: Any, words: Any, instrument: Any, traits: Any) -> None:
+    """A tick. ``words``: its first six."""
+    rows[row, 0], rows[row, 1] = words[0], words[1]
+    rows[row, 2], rows[row, 3] = np.int64(words[2]), np.int64(words[3])
+    rows[row, 4], rows[row, 5] = np.int64(words[4]), np.int64(words[5])
+    rows[row, 6] = np.int64(np.uint64(np.uint32(instrument)) | traits << np.uint64(32))
 
 
 class DecoderState(NamedTuple):
@@ -146,8 +125,9 @@ class DecoderState(NamedTuple):
 
 
 @inlined
-def _special(kind: Any, reference: Any, auxiliary: Any, price: Any, quantity: Any, side: Any, detail: Any) -> Any:
+def _special(kind: Any, words: Any, side: Any, detail: Any) -> Any:
     """What is more than moving a field. Returns (reference, auxiliary, price, side, printable)."""
+    reference, auxiliary, price, quantity = words
     printable = np.uint64((kind == _C and detail == _YES) or (kind == _Q and quantity != 0))
     if kind == _V:
         scale = np.uint64(E8_PER_E4)
@@ -157,70 +137,17 @@ def _special(kind: Any, reference: Any, auxiliary: Any, price: Any, quantity: An
     return reference, auxiliary, price, side, printable
 
 
-@inlined
-def _stamp_of(data: Any, start: Any) -> Any:
-    return np.int64(load64(data, start + np.uint64(3)) & _STAMP_MASK)
-
-
-@kernel
-def _is_contradicted(data: Any, starts: Any, lengths: Any, index: int, latest: int) -> Any:
-    """Whether most of the messages that follow ``index`` are stamped ``latest`` or before: 1 yes, 0 no, -1 none do.
-
-    Messages of a day that begins after it are not asked.
-    """
-    asked, against = 0, 0
-    place = index + 1
-    while place < len(starts) and asked < _FOLLOWERS:
-        if lengths[place] > HEADER_LENGTH:
-            start = np.uint64(starts[place])
-            if data[start] == _S and data[start + np.uint64(HEADER_LENGTH)] == _MESSAGES_BEGIN:
-                break
-            asked += 1
-            against += _stamp_of(data, np.uint64(starts[place])) <= latest
-        place += 1
-    return -1 if asked == 0 else np.int64(2 * against > asked)
-
-
-@kernel
-def _unusual_stamp(data: Any, starts: Any, lengths: Any, index: int, number: int, stamp: int, time: Any) -> Any:
-    """The time of a message whose stamp is far from the clock; -1 where it is none, -2 where only the stamp is not
-    believed.
-
-    Overnight sessions count on past 24 hours or begin anew at midnight: the day that brings a stamp close to the clock
-    is the right one. A stamp that is far behind is late. One that is far ahead may end a quiet time, or be wrong.
-    """
-    clock = time[CLOCK]
-    now = stamp + time[TURN]
-    for turn in (-DAY_NS, DAY_NS):
-        if clock - AHEAD_MAX_NS <= now + turn <= clock + AHEAD_MAX_NS and time[TURN] + turn >= 0:
-            time[TURN] += turn
-            return now + turn
-    if now <= clock:
-        return now
-    if stamp >= DAY_NS:
-        return -1
-    verdict = _is_contradicted(data, starts, lengths, index, clock + AHEAD_MAX_NS - time[TURN])
-    if verdict < 0 and time[IS_LINE]:
-        is_next = time[SUSPECT] != UNSET and time[SUSPECT_NUMBER] == number - 1
-        verdict = np.int64(not is_next or abs(now - time[SUSPECT]) > AHEAD_MAX_NS)
-    time[SUSPECT] = now if verdict == 1 else UNSET
-    time[SUSPECT_NUMBER] = number
-    return -2 if verdict == 1 else now
-
-
 @kernel
 def decode_messages(
     data: Any, starts: Any, lengths: Any, span: Any, base: Any, rows: Any, row: int, state: DecoderState
 ) -> tuple[int, int]:
     """Decodes messages into ``rows`` (int64, one line of 7 words per tick) from line ``row``.
 
-    ``span``: (first message, stop, a message that was registered before); ``base``: (sequence of message 0, session
-    midnight in ns). Returns (index reached, lines written). Short of ``stop``, the message reached is an R that says
-    something new, or a further S that begins a day's messages, and never the one registered before: each call comes
-    further than the last, whatever the bytes are.
+    ``span``: (first message, stop, a message registered before); ``base``: (sequence of message 0, midnight in ns).
+    Returns (index reached, lines written). Short of ``stop`` that is a new R, or a further S that begins a day, and
+    never the one registered before: each call comes further than the last, whatever the bytes are.
     """
-    index, stop, known = span
-    fields, masks = state.fields, state.masks
+    (index, stop, known), fields, masks = span, state.fields, state.masks
     clock, turn = state.time[CLOCK], state.time[TURN]
     while index < stop:
         start = np.uint64(starts[index])
@@ -230,59 +157,42 @@ def decode_messages(
             _log(state, _UNKNOWN_TYPE if length == 0 else _BAD_LENGTH, index)
             index += 1
             continue
-        stamp = _stamp_of(data, start)
+        stamp = stamp_of(data, start)
         locate = np.uint64(data[start + np.uint64(1)]) << np.uint64(8) | np.uint64(data[start + np.uint64(2)])
-        reference = _field(data, start, fields, masks, kind, COL_REF)
-        price = _field(data, start, fields, masks, kind, COL_PRICE)
-        quantity = _field(data, start, fields, masks, kind, COL_QTY)
-        auxiliary = _field(data, start, fields, masks, kind, COL_AUX)
-        side = np.uint64(data[start + np.uint64(fields[kind, COL_SIDE])] & fields[kind, COL_SIDE + 1])
-        detail = np.uint64(data[start + np.uint64(fields[kind, COL_DETAIL])] & fields[kind, COL_DETAIL + 1])
-        flags = np.uint64(fields[kind, COL_FLAGS])
+        reference, price, quantity, auxiliary, side, detail, flags = _fields(data, start, fields, masks, kind)
         if kind == _R:
-            reference = _padded(_byte_swapped(reference))
+            reference = padded(byte_swapped(reference))
             is_new = state.locate_symbols[locate] != reference or state.locate_lots[locate] != quantity
             if is_new and index != known:
                 break
             if data[start + np.uint64(_ROUND_LOTS_ONLY_AT)] == _YES:
                 flags = np.uint64(_ROUND_LOTS_ONLY)
+        elif fields[kind, COL_SPECIAL] and kind == SYSTEM_EVENT:
+            if detail == MESSAGES_BEGIN and clock != UNSET and index != known:
+                break
+            state.time[ENDED] = np.int64(detail == _MESSAGES_END)
         elif fields[kind, COL_SPECIAL]:
-            if kind == _S:
-                if detail == _MESSAGES_BEGIN and clock != UNSET and index != known:
-                    break
-                state.time[ENDED] = np.int64(detail == _MESSAGES_END)
-            else:
-                reference, auxiliary, price, side, flags = _special(
-                    kind, reference, auxiliary, price, quantity, side, detail
-                )
-        instrument = state.locate_ids[locate]
-        if fields[kind, COL_MARKET_WIDE]:
-            instrument = np.int32(NO_INSTRUMENT)
+            reference, auxiliary, price, side, flags = _special(
+                kind, (reference, auxiliary, price, quantity), side, detail
+            )
+        instrument = np.int32(NO_INSTRUMENT) if fields[kind, COL_MARKET_WIDE] else state.locate_ids[locate]
         now = stamp + turn
         if np.uint64(now - clock + AHEAD_MAX_NS) > np.uint64(2 * AHEAD_MAX_NS):
-            if clock == UNSET:
-                now = stamp if stamp < DAY_NS else np.int64(-1)
-            else:
-                state.time[CLOCK] = clock
-                now = _unusual_stamp(data, starts, lengths, index, base[0] + index, stamp, state.time)
-                turn = state.time[TURN]
-                if now == -2:
-                    now = clock
-                    _log(state, _STAMP_AHEAD, index)
+            state.time[CLOCK] = clock
+            now = unusual_stamp(data, starts, lengths, index, base[0] + index, stamp, state.time)
+            turn = state.time[TURN]
+            if now == NOT_BELIEVED:
+                now = clock
+                _log(state, _STAMP_AHEAD, index)
         if now < 0 or (instrument < 0 and not fields[kind, COL_MARKET_WIDE]):
             _log(state, _UNKNOWN_LOCATE if now >= 0 else _BAD_TIMESTAMP, index)
             index += 1
             continue
         clock = max(clock, now)
         state.kinds[kind] += 1
-        rows[row, 0] = base[1] + now
-        rows[row, 1] = base[0] + index
-        rows[row, 2] = np.int64(reference)
-        rows[row, 3] = np.int64(auxiliary)
-        rows[row, 4] = np.int64(price)
-        rows[row, 5] = np.int64(quantity)
+        words = (base[1] + now, base[0] + index, reference, auxiliary, price, quantity)
         traits = np.uint64(kind) | side << np.uint64(8) | flags << np.uint64(16) | detail << np.uint64(24)
-        rows[row, 6] = np.int64(np.uint64(np.uint32(instrument)) | traits << np.uint64(32))
+        _write(rows, row, words, instrument, traits)
         row += 1
         index += 1
     state.time[CLOCK], state.time[TURN] = clock, turn
@@ -299,38 +209,10 @@ def _log(state: DecoderState, kind: int, index: int) -> None:
 
 
 @kernel
-def count_due(data: Any, starts: Any, lengths: Any, index: int, stamp: int) -> int:
-    """How many messages from ``index`` on come before the first one stamped later than ``stamp`` (ns since midnight).
-
-    What is too short to have a stamp, or has an impossible one, is due with what stands before it; so is a message that
-    those after it contradict.
-    """
-    count = 0
-    while index + count < len(starts):
-        start = np.uint64(starts[index + count])
-        if lengths[index + count] >= HEADER_LENGTH:
-            due = _stamp_of(data, start)
-            if stamp < due < DAY_NS and _is_contradicted(data, starts, lengths, index + count, stamp) != 1:
-                break
-        count += 1
-    return count
-
-
-@kernel
 def _gather(data: Any, starts: Any, out: Any) -> None:
     for index in range(len(starts)):
         for byte in range(out.shape[1]):
             out[index, byte] = data[starts[index] + byte]
-
-
-def next_stamp(block: Block, index: int) -> int | None:
-    """Nanoseconds since midnight of the first message from ``index`` on that has a possible stamp."""
-    for place in range(index, len(block)):
-        start, length = int(block.starts[place]), int(block.lengths[place])
-        stamp = int.from_bytes(block.data[start + 5 : start + HEADER_LENGTH].tobytes(), "big")
-        if length >= HEADER_LENGTH and stamp < DAY_NS:
-            return stamp
-    return None
 
 
 def records(block: Block, kind: TickKind) -> npt.NDArray[Any]:

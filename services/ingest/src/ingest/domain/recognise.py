@@ -7,8 +7,6 @@ import numpy as np
 
 from ingest.domain.itch_spec import LENGTHS
 
-HEAD_BYTES: Final = 512
-"""Enough of a file to tell what it is."""
 _MAGIC: Final = (
     (b"\xd4\xc3\xb2\xa1", "a pcap capture"),
     (b"\xa1\xb2\xc3\xd4", "a pcap capture"),

@@ -13,7 +13,7 @@ forgotten at any time, and whoever folds anew comes to the same.
 """
 
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from signals.domain import count
 from signals.domain.bar_state import (
@@ -32,11 +32,8 @@ from signals.domain.layout import Array, Row
 from signals.domain.measure_set import Compiled, MeasureSet
 from signals.domain.ref_table import slot_of, vacate
 from signals.domain.slide_kernel import next_start, rebuild_panes, restate_slides, slide_all
+from signals.domain.trade_chain import chain, is_remembered, memory_of, place_of, remember
 from signals.kernels import kernel, kernel_of, outlined, part
-
-_SPREAD_TIME: Final = 0x9E3779B1
-_SPREAD_INSTRUMENT: Final = 0x85EBCA77
-"""Odd numbers that spread windows and instruments over the table of restated bars."""
 
 
 @part
@@ -88,40 +85,14 @@ def _advance(clock_ns: int, bars: BarState, room: int, measures: Any) -> bool:
     return True
 
 
-@part
-def _memory_of(bars: BarState, w: int, instrument: int, start: int) -> Any:
-    """Where a restated bar is remembered, if it is."""
-    number = start // bars.windows[w] * len(bars.windows) + w
-    return (number * _SPREAD_TIME + instrument * _SPREAD_INSTRUMENT) & (len(bars.restated) - 1)
-
-
-@part
-def _place_of(bars: BarState, w: int, instrument: int) -> Any:
-    return instrument * len(bars.windows) + w + 1
-
-
-@part
-def _is_remembered(bars: BarState, slot: int, w: int, instrument: int, start: int) -> Any:
-    memory = bars.restated[slot]
-    return memory.place == _place_of(bars, w, instrument) and memory.start_ns == start
-
-
-@part
-def _remember(bars: BarState, slot: int, place: int, start: int, newest: int, trades: int, revision: int) -> None:
-    memory = bars.restated[slot]
-    memory.place, memory.start_ns, memory.newest = place, start, newest
-    memory.trades, memory.revision = trades, revision
-    bars.restated_tallies[slot] = bars.scratch[0]
-
-
 @outlined
 def _add_late(bars: BarState, w: int, number: int, measures: Any) -> bool:
     """Issues a remembered bar with one more late trade. False, and nothing done, where that is not enough."""
     log = bars.log
     trade = log[number & (len(log) - 1)]
     start = trade.event_ns // bars.windows[w] * bars.windows[w]
-    slot = _memory_of(bars, w, trade.instrument_id, start)
-    if not _is_remembered(bars, slot, w, trade.instrument_id, start):
+    slot = memory_of(bars, w, trade.instrument_id, start)
+    if not is_remembered(bars, slot, w, trade.instrument_id, start):
         return False
     memory = bars.restated[slot]
     is_newest = memory.newest == NONE or log[memory.newest & (len(log) - 1)].event_ns <= trade.event_ns
@@ -152,7 +123,7 @@ def _restate(bars: BarState, w: int, number: int, measures: Any) -> bool:
     end = covered_until(bars, w) if is_open else start + bars.windows[w]
     newest = newest_before(number, end, bars.log, first)
     trades, revision = (NONE, 0) if newest == NONE else fold_trades(bars, newest, start, end, measures)
-    slot = _memory_of(bars, w, instrument, start)
+    slot = memory_of(bars, w, instrument, start)
     if trades == NONE:
         bars.restated[slot].place = 0
         bars.counters[count.LOST_RESTATEMENT] += 1
@@ -161,61 +132,9 @@ def _restate(bars: BarState, w: int, number: int, measures: Any) -> bool:
         bars.tallies[w, instrument] = bars.scratch[0]
         bars.counts[w, instrument] = trades
     elif bars.hidden[w] == 0:
-        _remember(bars, slot, _place_of(bars, w, instrument), start, newest, trades, revision)
+        remember(bars, slot, place_of(bars, w, instrument), start, newest, trades, revision)
         issue_bar(bars, bars.windows[w], instrument, start, bars.scratch[0], trades, revision, measures)
     return True
-
-
-@part
-def _near(trade: Row, bars: BarState) -> Any:
-    """A trade of the same instrument that is close in event time, to look for the place of a late one from there."""
-    for w in range(len(bars.windows)):
-        start = trade.event_ns // bars.windows[w] * bars.windows[w]
-        slot = _memory_of(bars, w, trade.instrument_id, start)
-        if _is_remembered(bars, slot, w, trade.instrument_id, start) and bars.restated[slot].newest != NONE:
-            return bars.restated[slot].newest
-    return bars.fingers[trade.instrument_id]
-
-
-@outlined
-def _neighbours(number: int, trade: Row, bars: BarState) -> tuple[int, int]:
-    """Between which two trades a late one belongs: (newer, older)."""
-    log, first = bars.log, bars.counters[count.TRADES_FIRST]
-    mask = len(log) - 1
-    newer, older = NONE, bars.heads[trade.instrument_id]
-    near = _near(trade, bars)
-    bars.fingers[trade.instrument_id] = number
-    if near >= first:
-        if log[near & mask].event_ns > trade.event_ns:
-            older = near
-        else:
-            newer = log[near & mask].newer
-            while newer >= first and log[newer & mask].event_ns <= trade.event_ns:
-                near = newer
-                newer = log[near & mask].newer
-            if newer >= first:
-                return newer, near
-    while older >= first and log[older & mask].event_ns > trade.event_ns:
-        newer = older
-        older = log[older & mask].older
-    return newer, older
-
-
-@part
-def _chain(number: int, trade: Row, bars: BarState) -> None:
-    """Puts a trade at its place in event time; it is the newest but for late ones."""
-    log, heads, first = bars.log, bars.heads, bars.counters[count.TRADES_FIRST]
-    mask = len(log) - 1
-    newer, older = NONE, heads[trade.instrument_id]
-    if older >= first and log[older & mask].event_ns > trade.event_ns:
-        newer, older = _neighbours(number, trade, bars)
-    trade.newer, trade.older = newer, older
-    if older >= first:
-        log[older & mask].newer = number
-    if newer == NONE:
-        heads[trade.instrument_id] = number
-    else:
-        log[newer & mask].older = number
 
 
 @part
@@ -251,7 +170,7 @@ def _book(event: Row, bars: BarState, measures: Any) -> int:
     trade.qty = event.qty
     trade.instrument_id = event.instrument_id
     trade.aggressor = event.aggressor
-    _chain(number, trade, bars)
+    chain(number, trade, bars)
     if event.match != 0:
         entry = bars.matches[slot_of(bars.matches, event.match)]
         entry.ref = event.match
