@@ -1,4 +1,4 @@
-"""What ingest writes: announcements of instruments, then frames of ticks, one partition after the other."""
+"""Records that ingest writes: announcements of instruments, then frames of ticks, one partition after the other."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

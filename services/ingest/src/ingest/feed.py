@@ -35,7 +35,7 @@ Known = Callable[[], Awaitable[list[Instrument]]]
 
 
 async def announced_instruments(log: Log) -> list[Instrument]:
-    """What ``ref.instruments`` says, committed records only; asked for after fencing, it cannot change any more."""
+    """Instruments in ``ref.instruments``, committed records only; asked for after fencing, they cannot change."""
     partition = Partition(REF_INSTRUMENTS.name, 0)
     end = await log.high_watermark(partition)
     reader = reader_of(REF_INSTRUMENTS, await log.read(partition, await log.low_watermark(partition)), Settings())
@@ -63,7 +63,7 @@ async def instruments_on_kafka(settings: Settings) -> list[Instrument]:
 
 
 class Feed:
-    """What ``@app.source`` calls. ``progress`` is called with (bytes of the file read, bytes of the file)."""
+    """Source for ``@app.source``. ``progress`` is called with (bytes of the file read, bytes of the file)."""
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ MILLISECOND_NS = 1_000_000
 
 
 class Clock(Protocol):
-    """What time it is, and waiting."""
+    """Time, and waiting for it."""
 
     def now_ns(self) -> int:
         """The wall clock, ns since the epoch: for stamps. It may jump."""

@@ -136,7 +136,7 @@ class IngestSettings(Settings):
         return f"udp:{self.feed_udp_group or self.feed_udp_host}:{self.feed_udp_port}:{self.feed_date}"
 
     def feed_name(self) -> str:
-        """What frames call the feed: at most 16 ASCII characters."""
+        """Name of the feed in frames: at most 16 ASCII characters."""
         name = self.feed_reader or self.feed
         if self.feed == "file" and self.feed_file:
             name = self.feed_file.name

@@ -41,7 +41,7 @@ BREAK_MIN_S, BREAK_MAX_S = 0.25, 2.0
 
 @dataclass(slots=True, eq=False)
 class _Lease:
-    """What one piece of work holds. ``held`` while it counts against the connections there may be."""
+    """Holding of one piece of work. ``held`` while it counts against the connections there may be."""
 
     connection: "asyncpg.Connection[asyncpg.Record] | None" = None
     held: bool = False

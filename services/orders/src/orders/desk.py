@@ -59,7 +59,7 @@ class Ends(Protocol):
 
 
 PENDING_WAIT_S: Final = 0.25
-"""What a cancel whose order the gate has yet to decide on waits for that decision before it is answered as pending."""
+"""Wait of a cancel for the gate's decision on its order, before it is answered as pending."""
 Place = tuple[int, int]
 """Partition and offset of the request's own record."""
 Answers = Callable[[Any, Place, asyncio.Timeout], bool]
@@ -205,7 +205,7 @@ class Desk:
         return answer
 
     async def mass_cancel(self, account_id: str, symbol: str | None, side: Side | None, sent_ns: int) -> Closing:
-        """What became of the account's open orders, as far as it is known when the time is up.
+        """Fate of the account's open orders, as far as it is known when the time is up.
 
         Raises NoVerdict where the lifecycle did not even say which orders it concerns, NotReady.
         """

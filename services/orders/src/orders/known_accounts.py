@@ -24,7 +24,7 @@ class KnownAccounts:
         return account_id in self._accounts
 
     def answered(self, account_id: str, answer: Decision | CommandResult) -> None:
-        """What the gate said to a request of the account."""
+        """Learns from the gate's answer to a request of the account."""
         if not answer.accepted and answer.reason in _SAY_NOTHING:
             return
         self._accounts[account_id] = None

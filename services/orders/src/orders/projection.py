@@ -69,7 +69,7 @@ async def lock_positions(connection: Connection, places: Sequence[Place]) -> dic
 
 
 async def _decoded(messages: Sequence[Message]) -> list[Record]:
-    """What cannot be decoded is counted and left out: its neighbours are projected all the same."""
+    """Decodes records; one that cannot be decoded is counted and left out: its neighbours are projected."""
     records = []
     for done, message in enumerate(messages):
         if done % DECODED_AT_ONCE == DECODED_AT_ONCE - 1:

@@ -28,7 +28,7 @@ class Page(BaseModel, Generic[T]):
 
 
 class Absence(NamedTuple):
-    """What PostgreSQL knows about an order of which it has no row, in one snapshot."""
+    """PostgreSQL's knowledge of an order of which it has no row, in one snapshot."""
 
     is_absent: bool
     is_decided: bool

@@ -37,7 +37,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AsOf:
-    """What was committed before ``time_ns`` is in the answer; 0: not known.
+    """Completeness of an answer: everything committed before ``time_ns`` is in it; 0: not known.
 
     ``behind``: something that concerns the answer is known to be committed and is not in it yet.
     """

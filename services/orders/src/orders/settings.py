@@ -5,7 +5,7 @@ from streams.process.settings import Settings
 
 
 class OrdersSettings(Settings):
-    """What the orders service needs beside what every service shares."""
+    """Settings of the orders service beside those that every service shares."""
 
     batch_messages_max: int = Field(
         default=500, ge=1, description="input records per transaction at most; a batch holds up the API for its time"

@@ -148,7 +148,7 @@ def _progress_row(tables: Tables, order: OrderEvent) -> ProgressRow:
 
 
 def _progress_shown_by(order: OrderEvent) -> Progress:
-    """What the order alone says of its reports: of an older version's order, or before the first one."""
+    """Progress of an order by its own events alone: of an older version's order, or before the first report."""
     ended = None
     if order.state in CLOSED:
         ended = End.FILLED if order.cum_qty == order.qty else End.CANCELED

@@ -1,4 +1,4 @@
-"""What can be wrong with PostgreSQL, in the few words that decide what is done about it."""
+"""Troubles of PostgreSQL, in the few words that decide what is done about it."""
 
 from enum import StrEnum
 from typing import Final
@@ -73,7 +73,7 @@ _REFUSED: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError,
 
 
 def translated(error: Exception) -> DatabaseAway | RowRefused:
-    """What PostgreSQL, its driver, or the other end of the wire, whatever it is, has come up with."""
+    """Translates whatever error PostgreSQL, its driver, or the other end of the wire has come up with."""
     if isinstance(error, DatabaseAway | RowRefused):
         return error
     text = f"{type(error).__name__}: {error}"

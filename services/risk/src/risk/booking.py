@@ -1,4 +1,4 @@
-"""What answers to intents, commands and reports have in common: a record of the decisions, entries, rows of money."""
+"""Common parts of answers to intents, commands and reports: a record of the decisions, entries, rows of money."""
 
 from typing import Final
 
@@ -41,7 +41,7 @@ def book(message: Message, tables: Tables, entry: Entry) -> Output:
 
 
 def last_link(tables: Tables, partition: int) -> ChainRow:
-    """What the partition's next entry is chained to."""
+    """Link that the partition's next entry is chained to."""
     last: ChainRow | None = tables.changelogged("chain").get(CHAIN_KEY)
     return last or genesis(partition)
 

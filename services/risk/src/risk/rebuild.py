@@ -44,12 +44,12 @@ NS_PER_MS: Final = 1_000_000
 
 
 class CannotRebuildError(ValueError):
-    """What the logs hold does not lead to the ledger; nothing may be made from it."""
+    """The logs do not lead to the ledger; nothing may be made from them."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What a partition of the gate's topics holds, committed records only, each topic from its first record on."""
+    """Records of a partition of the gate's topics, committed ones only, each topic from its first record on."""
 
     answers: Sequence[Message]
     entries: Sequence[Message]

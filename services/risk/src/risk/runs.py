@@ -147,7 +147,7 @@ class _Positions:
 
 
 class _Markets:
-    """What a run reads of the market, in columns."""
+    """The market as a run reads it, in columns."""
 
     def __init__(self, symbols: Sequence[bytes], tables: Tables, reader: MarketReader):
         self.symbols, self.of = _numbered(symbols)

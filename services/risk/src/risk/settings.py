@@ -24,7 +24,7 @@ class SymbolLimits(BaseModel):
 
 
 class RiskSettings(Settings):
-    """What an operator sets for the gate."""
+    """Settings of the gate."""
 
     batch_messages_max: int = Field(
         default=30_000, ge=1, description="input records per transaction at most; what many do to an account is a row"

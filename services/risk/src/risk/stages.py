@@ -213,7 +213,7 @@ def account_view(account_key: bytes) -> View:
 
 
 def account_data(tables: Tables, view: View) -> AccountTwin:
-    """What an account's view shows."""
+    """Content of an account's view."""
     account_id = view.scope
     account_key = account_id.encode()
     account: AccountRow | None = tables.changelogged("accounts").get(account_key)

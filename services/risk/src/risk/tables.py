@@ -69,7 +69,7 @@ def row_codec(row: Any) -> Codec:
 
 
 LAYOUT_VERSION: Final = 1
-"""Of the rows of all tables. Whoever raises it adds a migration to the stage: see ``streams.opening.layout``."""
+"""Version of the rows of all tables. Whoever raises it adds a migration: see ``streams.opening.layout``."""
 TABLES: Final[tuple[TableDeclaration, ...]] = (
     Changelogged("accounts", row_codec(AccountRow)),
     Changelogged("positions", row_codec(PositionRow)),

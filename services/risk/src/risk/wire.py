@@ -1,4 +1,4 @@
-"""What the gate reads and writes by the thousand, coded quickly. The truth is ``common.contracts.events``.
+"""Fast codecs of the gate's bulk messages. The truth is ``common.contracts.events``.
 
 Building and dumping the pydantic models costs 7.3 µs per decision and 5.1 µs per ledger entry; their twins 1.5 and 0.4.
 ``tests/risk/test_wire.py`` holds each twin to its model: same bytes, for any value, or the test fails. Optional fields

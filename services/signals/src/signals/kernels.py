@@ -26,7 +26,7 @@ def kernel_of(fingerprint: str) -> Callable[[Any], Any]:
 
 
 def fingerprint_of(declared: str, functions: Sequence[Callable[..., Any]]) -> str:
-    """Of a declaration, its functions, and every source beside theirs, whose functions they may call.
+    """Hash of a declaration, its functions, and every source beside theirs, whose functions they may call.
 
     The names of their modules belong to it: compiled code imports them when it is loaded.
     """

@@ -1,4 +1,4 @@
-"""What the operators see of the markets. Set from the state, so that a replay counts nothing twice."""
+"""The markets for operators. Set from the state, so that a replay counts nothing twice."""
 
 from typing import Final
 

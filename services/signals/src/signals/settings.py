@@ -6,7 +6,7 @@ from streams.process.settings import Settings
 
 
 class SignalsSettings(Settings):
-    """What bars there are and how much a heartbeat tells is no setting: a replay must tell the same."""
+    """Settings of signals. Windows and the limits of a heartbeat are none: a replay must tell the same."""
 
     measures: list[str] = Field(
         default=[], description="JSON: names of shipped or installed measures, computed of every window beside the bars"

@@ -42,7 +42,7 @@ def market_table(
 
 
 MARKET: Final = market_table()
-"""Of bars alone."""
+"""Table of bars alone."""
 
 
 def handle(message: Message, tables: Tables, now_ns: int) -> Handled:

@@ -1,4 +1,4 @@
-"""What a feed got wrong: counted for ever, and the first cases of each kind kept with their place."""
+"""Errors of a feed: counted for ever, and the first cases of each kind kept with their place."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace

@@ -29,7 +29,7 @@ _VOLATILITY_UNIT: Final = 6_615_600  # 1e4 bp x sqrt(20 slices a second) x 148 (
 
 @dataclass(frozen=True, slots=True)
 class ExchangeOptions:
-    """What the day is like. ``rate``: events per second of the exchange's time, on average after the opening burst."""
+    """Character of the day. ``rate``: events per second of the exchange's time, on average after the opening burst."""
 
     symbols: int = 500
     seed: int = 1
@@ -195,7 +195,7 @@ def _directory(options: ExchangeOptions, stamp_ns: int) -> bytes:
 
 
 def _exceptions(stocks: npt.NDArray[Any], stamp_ns: int) -> Iterator[bytes]:
-    """What only some symbols, or the whole market, have at the start of a day."""
+    """Messages about only some symbols, or the whole market, at the start of a day."""
     places = {"primary_market_maker": b"Y", "market_maker_mode": b"N", "market_participant_state": b"A"}
     last, name = len(stocks), stocks[-1]
     parts = [

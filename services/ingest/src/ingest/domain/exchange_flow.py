@@ -1,4 +1,4 @@
-"""What happens on the synthetic exchange, in order: pre-open, opening cross, trading with halts, closing cross.
+"""Events of the synthetic exchange, in order: pre-open, opening cross, trading with halts, closing cross.
 
 All arithmetic is on integers (one square root, which IEEE 754 rounds exactly): the same seed gives the same bytes.
 """

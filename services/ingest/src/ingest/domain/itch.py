@@ -126,7 +126,7 @@ class DecoderState(NamedTuple):
 
 @inlined
 def _special(kind: Any, words: Any, side: Any, detail: Any) -> Any:
-    """What is more than moving a field. Returns (reference, auxiliary, price, side, printable)."""
+    """Handles messages that do more than move a field. Returns (reference, auxiliary, price, side, printable)."""
     reference, auxiliary, price, quantity = words
     printable = np.uint64((kind == _C and detail == _YES) or (kind == _Q and quantity != 0))
     if kind == _V:

@@ -20,7 +20,7 @@ from ingest.domain.strays import Ownership, Strays
 HEADER: Final = struct.Struct(">10sQH")
 END_OF_SESSION: Final = 0xFFFF
 SEQUENCE_MAX: Final = (1 << 63) - 1
-"""What the sequence of a tick can hold. A packet that says more is never believed."""
+"""Largest sequence that a tick can hold. A packet that says more is never believed."""
 JOINED_BYTES_MAX: Final = 4 << 20
 """Payload that is decoded at once."""
 _OWNERSHIP: Final = Ownership()

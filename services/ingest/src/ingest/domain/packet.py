@@ -1,4 +1,4 @@
-"""What a datagram of a numbered message line says."""
+"""Datagram of a numbered message line, parsed."""
 
 from dataclasses import dataclass
 

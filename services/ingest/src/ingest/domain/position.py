@@ -1,4 +1,4 @@
-"""Where a feed session stands: what is written to the changelog with every batch, and read after a crash."""
+"""Position of a feed session: written to the changelog with every batch, and read after a crash."""
 
 import json
 import zlib

@@ -12,7 +12,7 @@ from ingest.domain.packet import Packet
 
 SECOND_NS: Final = 1_000_000_000
 _PACKET_BYTES: Final = 256
-"""What a packet without a payload takes, about."""
+"""Bytes of a packet without a payload, about."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ _COMMAND: dict[str, Any] = {
 
 
 def commands_router(desk: Desk) -> APIRouter:
-    """What changes an account."""
+    """Routes of commands that change an account."""
     router = APIRouter(prefix="/v1/accounts", tags=["accounts"], route_class=JsonRoute)
 
     @router.post("/{account_id}", summary="Open an account, or change its status", **_COMMAND)

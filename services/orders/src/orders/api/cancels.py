@@ -26,7 +26,7 @@ class PendingCancel(Event):
 
 
 class MassCancelResult(Event):
-    """What became of the open orders that a mass cancel concerns (FIX OrderMassCancelReport, 35=r)."""
+    """Fate of the open orders that a mass cancel concerns (FIX OrderMassCancelReport, 35=r)."""
 
     account_id: AccountId
     symbol: Symbol | None = None

@@ -1,4 +1,4 @@
-"""What clients say about time is measured with, within a bound, and nothing else.
+"""Clocks of clients: their word is used to measure with, within a bound, and for nothing else.
 
 A client whose clock is wrong may trade all the same: where ``Tidemark-Sent-Ns`` is too far from the server's clock, the
 server's own time is recorded in its place, and the answer says by how much they differ.

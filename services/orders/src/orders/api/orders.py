@@ -20,7 +20,7 @@ from orders.reads import Reads
 from orders.trouble import DatabaseAway
 
 LOOKUP_S: Final = 0.25
-"""What a cancel request waits for the read side at most before it goes to the log all the same."""
+"""Longest wait of a cancel request for the read side before it goes to the log all the same."""
 
 OrderPath = Annotated[OrderId, Path(description="`{account_id}.{client_order_id}`")]
 

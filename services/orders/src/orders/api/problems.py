@@ -33,7 +33,7 @@ SAID_TO_CLIENTS: Final[Mapping[Trouble, str]] = {
     Trouble.NEWER: "The read side is of a later version than this service",
     Trouble.UNEXPECTED: "The read side answered with an error",
 }
-"""What PostgreSQL itself says is for operators: it names hosts and roles. Other troubles name what was asked for."""
+"""Words for clients: PostgreSQL's own are for operators, since they name hosts and roles. Others name the request."""
 
 
 class ProblemDetails(BaseModel):

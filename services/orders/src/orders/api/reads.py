@@ -45,7 +45,7 @@ def _answers(**descriptions: str) -> dict[int | str, dict[str, Any]]:
 
 
 def reads_router(reads: Reads, page_rows_max: int) -> APIRouter:
-    """What is known of orders and accounts. Lists of an account that never existed are empty."""
+    """Routes of reads of orders and accounts. Lists of an account that never existed are empty."""
     router = APIRouter(prefix="/v1")
     _add_orders(router, reads, page_rows_max)
     _add_accounts(router, reads, page_rows_max)

@@ -132,7 +132,7 @@ class WithdrawRequest(Event):
 
 
 class ResolveBreakRequest(Event):
-    """What becomes of an execution report that was refused: BOOK what it says has happened, or BREAK it for good."""
+    """Resolution of an execution report that was refused: BOOK what it says has happened, or BREAK it for good."""
 
     model_config = ConfigDict(
         json_schema_extra={

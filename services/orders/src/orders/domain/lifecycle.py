@@ -29,7 +29,7 @@ _S = OrderState
 
 
 class Trigger(StrEnum):
-    """What moves an order."""
+    """Cause that moves an order."""
 
     ACCEPT = "accept"
     DENY = "deny"
@@ -283,7 +283,7 @@ def _notional_e4(effect: Effect) -> int:
 
 
 def _within_64_bits(notional_e4: int) -> int:
-    """What operators book is bounded fill by fill, not by order; an event that nobody can read would help nobody."""
+    """Bounds a sum: operators' bookings are bounded fill by fill, not by order; nobody could read a wider event."""
     return max(-INT64_MAX, min(INT64_MAX, notional_e4))
 
 

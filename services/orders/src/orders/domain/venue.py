@@ -117,7 +117,7 @@ class Working:
 
 @dataclass(frozen=True, slots=True)
 class SymbolBook:
-    """What the venue knows of a symbol. ``best_*_e4`` are limits of resting orders, 0 where a side is empty."""
+    """The venue's book of a symbol. ``best_*_e4`` are limits of resting orders, 0 where a side is empty."""
 
     market: Market = Market()
     next_sequence: int = 1

@@ -1,4 +1,4 @@
-"""What the gate remembers: rows, immutable, replaced and never changed.
+"""The gate's memory: rows, immutable, replaced and never changed.
 
 Rows are msgspec structs written as MessagePack arrays, because each intent reads and writes several of them. A row
 grows only at its end, with a default, so that rows of an older version stay readable.
@@ -24,7 +24,7 @@ class AccountRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     seq: int = 0
     """Number of the account's last ledger entry."""
     pending_cash_e4: int = 0
-    """What its open SELL orders bring at most, see ``open_orders``."""
+    """Largest proceeds of its open SELL orders, see ``open_orders``."""
     buy_prices: dict[str, bytes] = {}
     """Symbol → levels of its open BUY orders, see ``open_orders``; in the order of the symbols, none of them empty."""
 
@@ -56,7 +56,7 @@ class Holdings(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Mark(NamedTuple):
-    """What the gate read of the market, field by field as ``contracts.events.MarkRead``."""
+    """The gate's reading of the market, field by field as ``contracts.events.MarkRead``."""
 
     partition: int
     offset: int
@@ -98,11 +98,11 @@ class OrderRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     denied, and in rows of a version that did not count."""
 
     def facts(self) -> OrderFacts:
-        """What the judge must know of an order that was answered."""
+        """The judge's facts of an order that was answered."""
         return OrderFacts(self.symbol, self.side, self.qty, self.price_e4, denied=self.reason is not None)
 
     def progress(self) -> Progress:
-        """What the row alone says of an order's reports: of an older version's order, or before the first one."""
+        """Progress of an order by the row alone: of an older version's order, or before the first report."""
         ended = None
         if not self.leaves_qty:
             ended = End.FILLED if self.cum_qty == self.qty else End.CANCELED

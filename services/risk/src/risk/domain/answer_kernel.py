@@ -1,4 +1,4 @@
-"""What an accepted order makes, written as text: its decision, its ledger entry, its row.
+"""Records of an accepted order, written as text: its decision, its ledger entry, its row.
 
 Byte for byte what ``risk.wire`` and the row codec make of the same order, which a test compares. Each writer returns
 the position after what it wrote, and each has a bound on how much that can be.
@@ -25,7 +25,7 @@ TEXTS: Final = np.dtype(
         ("packed_end", "<i8"),
     ]
 )
-"""What answers say of a symbol."""
+"""Fields of a symbol in answers."""
 _DOT: Final = ord(".")
 _QUOTE: Final = ord('"')
 _CLOSE: Final = ord("}")

@@ -23,7 +23,7 @@ class ChainRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 @cache
 def genesis(partition: int) -> ChainRow:
-    """What the first entry of a partition is chained to; another for each, so that partitions cannot be exchanged."""
+    """Link that the first entry of a partition is chained to; each has its own, so that none can be exchanged."""
     return ChainRow(0, sha256(f"{RISK_LEDGER.name}/{partition}".encode()).digest())
 
 

@@ -71,7 +71,7 @@ def _fund_denial(
 
 
 def _headroom_denial(command: Fund, account: AccountRow, held_qty: int) -> Denial | None:
-    """What open orders may bring has to fit, too (``gate.headroom_sufficient``)."""
+    """Denies a sum that the proceeds of open orders would not fit beside (``gate.headroom_sufficient``)."""
     if command.cash_e4 > INT64_MAX - account.cash_e4 - account.pending_cash_e4:
         compared = {
             "cash_e4": command.cash_e4,

@@ -31,13 +31,13 @@ _ACTIVE: Final = AccountStatus.ACTIVE
 
 
 class Limits(LimitFields, frozen=True, gc=False):
-    """What an operator sets."""
+    """Limits that an operator sets."""
 
     by_symbol: Mapping[str, "Limits"] = msgspec.field(default_factory=dict)
     """All limits of the symbols that have some of their own."""
 
     def of(self, symbol: str) -> "Limits":
-        """What counts for an order in ``symbol``."""
+        """Limits for an order in ``symbol``."""
         return self.by_symbol.get(symbol, self)
 
 
@@ -133,7 +133,7 @@ def account_fields(row: AccountRow | None) -> AccountFields:
 
 
 def case_of(order: Order, account: AccountState, symbol: Listed, now_ns: int) -> Case:
-    """What the checks look at."""
+    """The case that the checks look at."""
     held = account.position or NO_POSITION
     position = PositionFields(held.qty, held.reserved_qty, account.open_buy_price_e4, account.open_sell_price_e4)
     return Case(order_fields(order), account_fields(account.row), position, symbol.fields, symbol.limits, now_ns)
@@ -154,6 +154,6 @@ def decide(order: Order, account: AccountState, symbol: Listed, now_ns: int, gat
 
 
 def denial_of(gate: CheckChain, number: int, case: Case) -> Denial:
-    """What the check of this number says of a case that it denies."""
+    """Answer of the check of this number to a case that it denies."""
     check = gate.checks[number]
     return Denial(check.reason, check.compared(case), check.name)

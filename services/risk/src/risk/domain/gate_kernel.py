@@ -149,7 +149,7 @@ def _write(  # type: ignore[no-untyped-def]
 
 
 class Inputs(NamedTuple):
-    """What the gate is asked, in columns; a column ends in ``_of`` where it has an index for each intent."""
+    """Questions to the gate, in columns; a column ends in ``_of`` where it has an index for each intent."""
 
     source: Array
     """uint8: text that the intents point into."""
@@ -183,7 +183,7 @@ class Inputs(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """What was decided. The texts are those of the accepted orders, one after the other."""
+    """Decisions. The texts are those of the accepted orders, one after the other."""
 
     orders: Array
     """ORDER[n]."""

@@ -1,4 +1,4 @@
-"""What the gate remembers of an account's open orders beside their reservations: their prices, and what may come in.
+"""Memory of an account's open orders beside their reservations: their prices, and what may come in.
 
 The prices of open BUY orders stand in the account's row, those of open SELL orders in the position's, so that the two
 rows which an order changes anyway carry them. ``pending_cash_e4`` of the account is what its open SELL orders bring at
@@ -73,7 +73,7 @@ def without_price(levels: bytes, price_e4: int, side: Side) -> bytes:
 
 
 def _find(levels: bytes, rank: int) -> tuple[int, int]:
-    """Where in the bytes the level of this rank is or would be, and how many orders it has."""
+    """Place in the bytes where the level of this rank is or would be, and its number of orders."""
     numbers = unpack(f"<{len(levels) // 8}q", levels)
     at = bisect_left(numbers[::2], rank)
     there = 2 * at < len(numbers) and numbers[2 * at] == rank

@@ -1,4 +1,4 @@
-"""What an execution report moves: POST what was filled, BUST what is taken back, VOID what will not be filled any more.
+"""Effects of an execution report: POST what was filled, BUST what is taken back, VOID what will not be filled any more.
 
 A report that the judge accepted (``common.executions``) is booked from what its order has reserved. Whatever is not
 reserved, because the order has ended or because an operator books a break, comes from what is available, and goes back
@@ -24,7 +24,7 @@ _VENUE: Final = Book.VENUE
 
 
 class Reserved(NamedTuple):
-    """What is reserved for the order of a report."""
+    """Reservation for the order of a report."""
 
     symbol: str
     side: Side
@@ -37,7 +37,7 @@ class Reserved(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What an entry says of where it comes from."""
+    """Origin of an entry, as it says itself."""
 
     account_id: str
     order_id: str

@@ -10,7 +10,7 @@ from risk.kernels import part
 
 Array = npt.NDArray[Any]
 NOT_THERE: Final = -1
-"""What a reader returns in place of the position after what it read."""
+"""Position that a reader returns where it did not find what it reads."""
 INTEGER_CHARS: Final = 20
 """Characters of the longest int64, with its sign."""
 _DIGITS_MAX: Final = 19

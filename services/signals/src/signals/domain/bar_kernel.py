@@ -264,7 +264,7 @@ def _rebuild(bars: BarState, w: int, measures: Any) -> int:
 
 @part
 def _show(ids: Array, bars: BarState, rows: Array, measures: Any) -> int:
-    """What the open windows of some instruments hold so far. Returns how many rows of ``rows`` that takes."""
+    """Writes the content so far of open windows of some instruments. Returns how many rows of ``rows`` that takes."""
     at = 0
     for w in range(len(bars.windows)):
         for instrument in ids:

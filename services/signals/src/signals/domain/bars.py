@@ -63,7 +63,7 @@ class TumblingBars:
         self._none: Array = np.zeros(0, self.measures.row)
         lengths = sorted({*windows_ns, *(step for _, step in slides_ns)})
         self.measured_since_ns: Array = np.zeros(len(lengths), np.int64)
-        """Of windows that start before, by place, only the bars are known as a whole, not the other measures."""
+        """Start, by place, before which only the bars of a window are known as a whole, not the other measures."""
         feeders = [feeder_of(length, lengths) for length in lengths]
         trades = min(_TRADES_AT_FIRST, trades_max)
         self.state = BarState(
@@ -200,7 +200,7 @@ class TumblingBars:
         state.counters[count.DUE_NS] = (state.starts + state.windows).min()
 
     def open_bars(self, ids: Array) -> Array:
-        """What the open windows of some admitted instruments hold so far, where they hold a trade; without symbols."""
+        """Content so far of the open windows of some admitted instruments, where they hold a trade; without symbols."""
         if len(ids) and int(ids.max()) >= self.state.counts.shape[1]:
             raise IndexError(f"instrument {ids.max()} was not admitted")
         rows: Array = np.zeros(len(self.state.windows) * len(ids), self.measures.row)

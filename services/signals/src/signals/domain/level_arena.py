@@ -24,7 +24,7 @@ def _size_class(capacity: int) -> int:
 
 @part
 def missing(book: BookState, side: int) -> Any:
-    """What one more order on this side could need and is not there: a reason to stop, or STOP_END."""
+    """Lack of room for one more order on this side: a reason to stop, or STOP_END."""
     counters = book.counters
     if counters[count.ORDERS] >= counters[count.ORDERS_LIMIT]:
         return STOP_ORDERS

@@ -38,7 +38,7 @@ UNSEEN: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one heartbeat of one partition tells at most."""
+    """Most that one heartbeat of one partition tells."""
 
     instruments_told: int = 256
     """Marks, and depths, on the log."""
@@ -57,7 +57,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What a heartbeat tells. Rows carry their symbols."""
+    """Rows of a heartbeat. They carry their symbols."""
 
     marks: Marks
     """Changed marks, and the clock row as the last."""
@@ -71,12 +71,12 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What a frame of ticks led to."""
+    """Effects of a frame of ticks."""
 
     bars: Bars
     """Issued bars, in order."""
     measured: Measured
-    """What the other measures say of them, in the same order."""
+    """Results of the other measures for them, in the same order."""
     beats: Sequence[Beat]
     late: Lates
     """Trades that came too late for every window."""
@@ -222,7 +222,7 @@ class MarketState:
         return rows
 
     def live_bars(self, ids: Array) -> Bars:
-        """What the open windows of some instruments hold so far."""
+        """Content so far of the open windows of some instruments."""
         rows = self.bars.measures.bars_of(self.bars.open_bars(ids))
         rows["symbol"] = self.books.symbols[rows["instrument_id"]]
         return rows
@@ -243,7 +243,7 @@ class MarketState:
     # --- snapshots -------------------------------------------------------------------------------------------------
 
     def declaration(self) -> dict[str, Any]:
-        """What the arrays are made under."""
+        """Declaration that the arrays are made under."""
         slides = [list(slide) for slide in self.slides_ns]
         return {"windows_ns": list(self.windows_ns), "slides_ns": slides, "measures": self.bars.measures.declaration()}
 

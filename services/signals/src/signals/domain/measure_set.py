@@ -19,7 +19,7 @@ from signals.kernels import fingerprint_of, part
 
 
 class Compiled(NamedTuple):
-    """What the kernels of the bars are made of."""
+    """Parts that the kernels of the bars are made of."""
 
     add: Any
     """``add(tally, trade)``."""
@@ -38,10 +38,10 @@ class MeasureSet:
     measures: tuple[Measure, ...]
     tally: np.dtype[Any]
     row: np.dtype[Any]
-    """Of what is issued."""
+    """Row of an issued window."""
     compiled: Compiled
     fingerprint: str
-    """Of the sources of the measures."""
+    """Hash of the sources of the measures."""
 
     @property
     def results(self) -> tuple[str, ...]:
@@ -49,7 +49,7 @@ class MeasureSet:
         return tuple(name for measure in self.measures for name in measure.results if name not in _BAR_NAMES)
 
     def declaration(self) -> dict[str, Any]:
-        """What a snapshot says of the measures it was made with."""
+        """Declaration that a snapshot keeps of the measures it was made with."""
         return {measure.name: measure.declaration() for measure in self.measures}
 
     def bars_of(self, rows: Array) -> Bars:
@@ -62,7 +62,7 @@ class MeasureSet:
         return bars
 
     def measured_of(self, rows: Array) -> Measured:
-        """What the other measures say of issued rows: for each row one number after the other."""
+        """Results of the other measures for issued rows: for each row one number after the other."""
         names = self.results
         measured = np.zeros((len(rows), len(names)), MEASURED)
         for column, name in enumerate(names):

@@ -19,7 +19,7 @@ _RUN_MASK: Final = np.uint64(7)
 
 @part
 def home(table: Array, ref: Any) -> Any:
-    """Where the search for a reference begins. Eight neighbouring references share one run of slots, so that young
+    """First slot of the search for a reference. Eight neighbouring references share one run of slots, so that young
     orders share cache lines; the runs are spread.
     """
     run = (ref >> _RUN_BITS) * _SPREAD

@@ -43,7 +43,7 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What changes in the showcase at one heartbeat; ``gone`` comes first."""
+    """Changes in the showcase at one heartbeat; ``gone`` comes first."""
 
     gone: Bars
     closed: Bars
