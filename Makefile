@@ -89,6 +89,11 @@ docs: $(if $(filter uv,$(UV)),,$(UV)) ## Builds the documentation site into .tid
 bench: sync ## Measures decode, books and the online path; prints figures and how each clock was read
 	@$(RUN) python -m bench $(ARGS)
 
+SECONDS ?= 600
+.PHONY: fuzz
+fuzz: sync ## Damages files and sends hostile datagrams for SECONDS=600, with other examples each time
+	@TIDEMARK_FUZZ_SECONDS=$(SECONDS) $(PYTEST) tests/ingest/test_fuzz.py --timeout 0 $(ARGS)
+
 .PHONY: chaos
 chaos: sync ## Strikes real faults at a fleet under load; ARGS="--seed 2 --seconds 600 --json"
 	@$(RUN) tidemark chaos $(ARGS)

@@ -11,7 +11,7 @@ from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
 
-import exchange_calendars  # type: ignore[import-not-found]
+import exchange_calendars
 
 DIRECTORY = Path(__file__).parent / "src" / "orders" / "venue" / "calendars"
 

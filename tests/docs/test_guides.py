@@ -1,9 +1,11 @@
 """Every guide does what it says: its blocks are carried out in their order, in a copy of the repository.
 
 A block in ``bash`` or ``python`` is run, one with a title is written to the file of that name, one in ``diff`` is
-applied. A guide that says ``<!-- needs: kafka -->`` finds a broker and a Redis; ``<!-- slow -->`` marks its test.
+applied. A guide that says ``<!-- needs: kafka -->`` finds a broker and a Redis; one that names packages is skipped
+where they are not installed (``uv sync --group examples``); ``<!-- slow -->`` marks its test.
 """
 
+import re
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from parts import Stack
 from tests.docs.guide import GUIDES, ROOT, Block, GuideError, Scratch, blocks
 
 NEEDS_KAFKA = "<!-- needs: kafka -->"
+NEEDS_PACKAGES = re.compile("<!-- needs: (pandas.*) -->")
 SLOW = "<!-- slow -->"
 TEXTS = {path.stem: path.read_text("utf-8") for path in sorted(GUIDES.glob("*.md"))}
 
@@ -25,6 +28,9 @@ def guides() -> list[object]:
 @pytest.mark.parametrize("name", guides())
 def test_guide_when_followed_then_every_step_works(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     environment = {"TIDEMARK_STATE_DIR": str(tmp_path / "state"), "TIDEMARK_DATA_DIR": str(tmp_path / "data")}
+    for package in NEEDS_PACKAGES.findall(TEXTS[name]):
+        for one in package.split(", "):
+            pytest.importorskip(one)
     if NEEDS_KAFKA in TEXTS[name]:
         stack: Stack = request.getfixturevalue("stack")
         environment |= {"TIDEMARK_KAFKA_BOOTSTRAP": stack.kafka_bootstrap, "TIDEMARK_REDIS_URL": stack.redis_url}

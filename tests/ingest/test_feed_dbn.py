@@ -109,7 +109,7 @@ def test_mbo_when_applied_then_no_anomaly_and_the_referee_book(data_dir: Path) -
     bid = max(price for side, price, _ in orders.values() if side == "B")
     ask = min(price for side, price, _ in orders.values() if side == "A")
     sizes = [sum(qty for _, at, qty in orders.values() if at == price) for price in (bid, ask)]
-    assert changes[-1][-4:] == (bid, sizes[0], ask, sizes[1])
+    assert changes[-1][2:6] == (bid, sizes[0], ask, sizes[1])
 
 
 @pytest.mark.parametrize("schema", ["trades", "mbp-1"])
@@ -138,7 +138,7 @@ def test_mbp1_when_applied_then_the_best_prices_of_every_record(data_dir: Path) 
     path = data_dir / "cme_es" / "futures_mbp-1_2024-07-01T23-58_2024-07-02T00-02.dbn.zst"
     ticks, _ = read(path)
     market = OfflineMarket([MINUTE_NS])
-    last = {change[0]: change[2:] for _, changes in market.apply(ticks) for change in changes.tolist()}
+    last = {change[0]: change[2:6] for _, changes in market.apply(ticks) for change in changes.tolist()}
     best = (0, 0, 0, 0)
     for number, record in enumerate(refereed(path), 1):
         best = last.get(number, best)

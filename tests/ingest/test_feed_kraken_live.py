@@ -111,7 +111,7 @@ def received(address: str, *, next_sequence: int = 1, **options: str) -> tuple[A
 
 def best(ticks: Any) -> list[tuple[int, int, int, int]]:
     market = OfflineMarket([60_000_000_000])
-    changes = [change[2:] for _, changed in market.apply(ticks) for change in changed.tolist()]
+    changes = [change[2:6] for _, changed in market.apply(ticks) for change in changed.tolist()]
     assert not any(market.books.anomalies().values())
     return changes
 

@@ -50,7 +50,7 @@ def test_lobster_when_read_then_every_row_of_the_book_and_the_bars_of_the_itch_s
     assert report.messages == 118_497
     assert not report.counts
     bars, changes, _ = applied(ticks)
-    after = {change[0]: change[2:] for change in changes}
+    after = {change[0]: change[2:6] for change in changes}
     with zipfile.ZipFile(path) as archive:
         text = archive.read("AAPL_2012-06-21_34200000_57600000_orderbook_1.csv").split()
     best = (0, 0, 0, 0)
@@ -120,8 +120,8 @@ def test_kraken_when_a_checksum_is_wrong_then_the_book_is_emptied_and_waits_for_
     assert report.counts == {AnomalyKind.BAD_CHECKSUM: 1, AnomalyKind.BAD_RECORD: 1}
     assert report.skipped["an update of a book that waits for its snapshot"] == 1
     _, changes, _ = applied(ticks)
-    assert changes[-1][2:] == (1_000_000, 1_500, 1_015_000, 2_000)
-    assert (0, 0, 0, 0) in [change[2:] for change in changes]
+    assert changes[-1][2:6] == (1_000_000, 1_500, 1_015_000, 2_000)
+    assert (0, 0, 0, 0) in [change[2:6] for change in changes]
 
 
 def test_kraken_when_trades_then_on_the_scale_of_the_reference_file(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_binance_when_updates_are_missing_then_counted_and_the_book_waits_for_a_
     ticks, report = read("binance", path)
     assert report.counts == {AnomalyKind.SEQUENCE_GAP: 4, AnomalyKind.BAD_CHECKSUM: 1}
     _, changes, _ = applied(ticks)
-    best = [change[2:] for change in changes]
+    best = [change[2:6] for change in changes]
     assert (100_000, 15, 101_000, 20) in best
     assert best[-1] == (0, 0, 102_000, 40)
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from ingest.domain.anomalies import AnomalyKind, Report
 from ingest.domain.framing import Framer, packet_block
 from ingest.domain.instruments import InstrumentRegistry
-from ingest.domain.itch import Decoder, count_due, next_stamp, records
+from ingest.domain.itch import Decoder, records
 from ingest.domain.itch_spec import LENGTHS, MESSAGES, TICK_FIELDS
 from ingest.domain.moldudp64 import parse_packet
+from ingest.domain.stamps import count_due, next_stamp
 from itchcpp.messages import messages as itchcpp_messages
 from itchcpp.parser import MessageParser
 

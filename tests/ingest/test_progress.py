@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from ingest.domain.anomalies import AnomalyKind, Report
 from ingest.domain.framing import Block, Framer, Framing, FramingError, packet_block
 from ingest.domain.instruments import InstrumentRegistry
-from ingest.domain.itch import Decoder, count_due, decode_messages, next_stamp
+from ingest.domain.itch import Decoder, decode_messages
 from ingest.domain.itch_spec import LENGTHS, MESSAGES
+from ingest.domain.stamps import count_due, next_stamp
 
 from tests.ingest.refused import undecoded
 

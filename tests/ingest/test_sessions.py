@@ -210,7 +210,15 @@ async def test_feed_when_messages_are_poison_then_counted_and_neighbours_committ
         AnomalyKind.UNKNOWN_TYPE: 1,
         AnomalyKind.UNKNOWN_LOCATE: 1,
         AnomalyKind.TRUNCATED: 1,
+        AnomalyKind.NO_DIRECTORY: 1,
+        AnomalyKind.UNFINISHED_DAY: 1,
     }
+    ready, detail = feed.ready()
+    assert ready
+    assert detail["state"] == "ended with losses"
+    assert detail["first_loss"].startswith("unknown_type at byte 14, message 2")
+    strict = await make_fleet().run_until_over(file_settings(path, feed_date=DAY, feed_strict=True))
+    assert not strict.ready()[0]
     assert without_beats(fleet.ticks(1))["sequence"].tolist() == [1, 3, 5]
 
 
@@ -222,3 +230,29 @@ def test_progress_when_replayed_then_it_grows_to_the_whole_file(make_fleet: Any,
     size = recorded.stat().st_size
     assert seen[-1] == (size, size)
     assert seen == sorted(seen)
+
+
+async def test_feed_when_the_file_is_empty_then_refused(make_fleet: Any, tmp_path: Path) -> None:
+    path = tmp_path / "feed.itch"
+    path.write_bytes(b"")
+    feed = await make_fleet().run_until_over(file_settings(path, feed_date=DAY))
+    ready, detail = feed.ready()
+    assert not ready
+    assert "holds no message" in detail["failure"]
+
+
+async def test_feed_when_a_second_day_follows_then_the_first_is_committed_and_the_second_refused(
+    make_fleet: Any, tmp_path: Path, message: Any, framed: Any
+) -> None:
+    day = [
+        message(TickKind.SYSTEM_EVENT, event_code=b"O"),
+        message(TickKind.STOCK_DIRECTORY, stock=b"AAPL    ", round_lot_size=100),
+        message(TickKind.SYSTEM_EVENT, event_code=b"C"),
+    ]
+    path = tmp_path / "feed.itch"
+    path.write_bytes(framed(day * 2))
+    fleet = make_fleet()
+    feed = await fleet.run_until_over(file_settings(path, feed_date=DAY))
+    assert feed.failure.offset == len(framed(day))
+    assert "day 2 begins with message 4" in str(feed.failure)
+    assert not feed.ready()[0]

@@ -14,7 +14,7 @@ MESSAGES = 20_000
 BAR_COLUMNS = (
     "symbol,window_start_ns,window_ns,open_e4,high_e4,low_e4,close_e4,volume,trades,notional_e4,vwap_e4,revision"
 )
-BBO_COLUMNS = "message_index,symbol,bid_e4,bid_size,ask_e4,ask_size"
+BBO_COLUMNS = "message_index,symbol,bid_e4,bid_size,ask_e4,ask_size,event_ns"
 
 
 @pytest.fixture(scope="module")

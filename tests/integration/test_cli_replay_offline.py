@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
-from signals.offline import BAR_COLUMNS, BARS_FILE, BBO_COLUMNS, BBO_FILE
+from signals.offline import BAR_COLUMNS, BBO_COLUMNS
 from tidemark import console
 from tidemark.main import app
-from tidemark.replay_offline import parse_windows
+from tidemark.replay_options import parse_windows
 from typer.testing import CliRunner
 
 NS = 1_000_000_000
@@ -37,7 +37,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 def test_offline_when_a_day_is_replayed_then_bars_and_changes_are_written(feed: Path, tmp_path: Path) -> None:
     code, said = replay(str(feed), "--offline", "--out", str(tmp_path / "new" / "out"), "--bars", "1s,5s")
     assert code == 0, said
-    bars, changes = rows(tmp_path / "new" / "out" / BARS_FILE), rows(tmp_path / "new" / "out" / BBO_FILE)
+    bars, changes = rows(tmp_path / "new" / "out" / "bars.csv"), rows(tmp_path / "new" / "out" / "bbo.csv")
     assert tuple(bars[0]) == BAR_COLUMNS
     assert tuple(changes[0]) == BBO_COLUMNS
     assert {int(bar["window_ns"]) for bar in bars} == {NS, 5 * NS}
@@ -55,7 +55,7 @@ def test_offline_when_windows_slide_then_each_trade_is_in_as_many_bars_as_there_
     code, said = replay(str(feed), "--offline", "--out", str(tmp_path), "--bars", "1s,30s/10s")
     assert code == 0, said
     volumes = {NS: 0, 30 * NS: 0}
-    for bar in rows(tmp_path / BARS_FILE):
+    for bar in rows(tmp_path / "bars.csv"):
         volumes[int(bar["window_ns"])] += int(bar["volume"]) if bar["revision"] == "0" else 0
     assert volumes[30 * NS] == 3 * volumes[NS] > 0
     assert "trades windowed, 0 trades late, 0 trades rejected" in said
@@ -64,12 +64,12 @@ def test_offline_when_windows_slide_then_each_trade_is_in_as_many_bars_as_there_
 def test_indicators_when_asked_of_bars_then_a_row_per_bar_and_symbol(feed: Path, tmp_path: Path) -> None:
     assert replay(str(feed), "--offline", "--out", str(tmp_path), "--bars", "1s")[0] == 0
     runner = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"})
-    command = ("indicators", str(tmp_path / BARS_FILE), "--window", "1s", "--of", "sma:2,rsi")
+    command = ("indicators", str(tmp_path / "bars.csv"), "--window", "1s", "--of", "sma:2,rsi")
     result = runner.invoke(app, command)
     assert result.exit_code == 0, result.stderr
     told = list(csv.DictReader(result.stdout.splitlines()))
     closes: dict[str, dict[int, int]] = {}
-    for bar in rows(tmp_path / BARS_FILE):
+    for bar in rows(tmp_path / "bars.csv"):
         if int(bar["volume"]):
             closes.setdefault(bar["symbol"], {})[int(bar["window_start_ns"])] = int(bar["close_e4"])
         else:
@@ -104,9 +104,10 @@ def test_offline_when_the_file_is_cut_off_then_what_is_there_is_written_and_the_
     cut = tmp_path / "2024-03-15.itch"
     cut.write_bytes(whole[: len(whole) // 2 + 1])
     code, said = replay(str(cut), "--offline", "--out", str(tmp_path))
-    assert code == 0
+    assert code == 3
     assert "truncated" in said
-    assert rows(tmp_path / BARS_FILE)
+    assert "unfinished_day" in said
+    assert rows(tmp_path / "bars.csv")
 
 
 def test_offline_when_no_directory_is_named_then_asks_for_it(feed: Path) -> None:

@@ -26,7 +26,7 @@ from parts import LocalStack
 from parts.ports import free_port
 from parts.processes import Process
 from redis.asyncio import Redis
-from signals.offline import BARS_FILE, write_csv
+from signals.offline import write_csv
 from signals.stages import MARKET, handle
 from streams.edges.reader import CommittedReader
 from streams.edges.sender import Sender
@@ -198,9 +198,9 @@ def compare_with_offline(records: Records, ticks: Ticks, tmp_path: Path) -> None
         *("volume", "trades", "notional_e4", "revision"),
     )
     offline: dict[str, list[tuple[int, ...]]] = defaultdict(list)
-    with (tmp_path / "offline" / BARS_FILE).open() as file:
+    with (tmp_path / "offline" / "bars.csv").open() as file:
         order = [row["symbol"] for row in csv.DictReader(file)]
-    with (tmp_path / "offline" / BARS_FILE).open() as file:
+    with (tmp_path / "offline" / "bars.csv").open() as file:
         for row in csv.DictReader(file):
             offline[row["symbol"]].append(tuple(int(row[name]) for name in columns))
     assert any(bar[-1] > 0 for bars in offline.values() for bar in bars)

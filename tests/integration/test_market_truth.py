@@ -17,7 +17,7 @@ from ingest.domain.feed_date import session_midnight_ns
 from ingest.offline import tick_chunks
 from itchcpp.book import BookManager
 from numpy.typing import NDArray
-from signals.offline import BARS_FILE, BBO_FILE, OfflineMarket, write_csv
+from signals.offline import OfflineMarket, write_csv
 
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
@@ -59,7 +59,7 @@ def test_lobster_book_when_rows_are_compared_then_every_row_is_equal(data: Path,
     rows = published(data, "orderbook").astype(np.int64)
     (index,) = (data / "lobster_aapl").glob("*.idx.gz")
     messages = np.loadtxt(index, dtype=np.int64)
-    changes = np.loadtxt(aapl / BBO_FILE, delimiter=",", skiprows=1, usecols=(0, 2, 3, 4, 5), dtype=np.int64)
+    changes = np.loadtxt(aapl / "bbo.csv", delimiter=",", skiprows=1, usecols=(0, 2, 3, 4, 5), dtype=np.int64)
     last_change = np.searchsorted(changes[:, 0], messages, side="right") - 1
     bid_e4, bid_size, ask_e4, ask_size = changes[last_change, 1:].T
     built = np.stack((ask_e4, ask_size, bid_e4, bid_size), axis=1)
@@ -70,7 +70,7 @@ def test_lobster_book_when_rows_are_compared_then_every_row_is_equal(data: Path,
 
 
 def test_lobster_bars_when_folded_from_the_message_file_then_every_minute_is_equal(data: Path, aapl: Path) -> None:
-    with (aapl / BARS_FILE).open() as file:
+    with (aapl / "bars.csv").open() as file:
         bars = [row for row in csv.DictReader(file) if int(row["window_ns"]) == MINUTE_NS]
     midnight_ns = session_midnight_ns(date(2012, 6, 21))
     expected: dict[int, list[tuple[int, int]]] = defaultdict(list)

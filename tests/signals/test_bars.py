@@ -100,7 +100,7 @@ def expected_bars(ticks: Ticks) -> list[BarRow]:
         books.apply(ticks[i : i + 1])
         reference.advance(books.clock_ns)
         for p in books.prints.tolist():
-            event_ns, _, match, price_e4, qty, instrument, _ = p
+            event_ns, _, match, price_e4, qty, _, instrument, _ = p
             if qty:
                 reference.book(Trade(match, instrument, event_ns, price_e4, qty))
             else:

@@ -117,7 +117,7 @@ def test_books_when_any_flow_then_bbo_prints_and_anomalies_equal_the_reference(t
         for instrument in range(3):
             bbo = reference.bbo(instrument)
             if bbo != last[instrument]:
-                expected.append((int(tick["sequence"]), instrument, *bbo))
+                expected.append((int(tick["sequence"]), instrument, *bbo, int(tick["event_ns"])))
                 last[instrument] = bbo
     changes, prints = run(books, ticks)
     assert changes == expected

@@ -16,7 +16,7 @@ from streams.process.settings import Settings
 from streams.state.framed_reader import reader_of
 
 from ingest import metrics
-from ingest.domain.anomalies import Report
+from ingest.domain.anomalies import LOSSES, Report
 from ingest.domain.exchange import exchange_chunks
 from ingest.domain.feed_date import EXCHANGE_TIME, session_midnight_ns
 from ingest.domain.framing import FramingError
@@ -108,7 +108,8 @@ class Feed:
                         _log.warning("feed_anomaly", kind=anomaly.kind.value, at=str(anomaly))
                     logged = len(self.report.examples)
                     yield batch
-            self._state = "ended"
+            self._state = "ended with losses" if self.losses() else "ended"
+            self._publish()
         except FramingError as error:
             self.failure, self._state = error, "refused"
             self._publish()
@@ -116,7 +117,9 @@ class Feed:
         _log.info("feed_over", messages=self.report.messages, ticks=self.report.ticks, **_counts(self.report))
 
     def ready(self) -> tuple[bool, Any]:
-        """Not ready where the feed was refused, or where a line has brought nothing useful for too long."""
+        """Not ready where the feed was refused, where a line has brought nothing useful for too long, or, if the feed
+        has to be whole, where something of it is missing.
+        """
         sequence = self._session.position.sequence if self._session else 0
         detail = {"state": self._state, "next_message": sequence, **_counts(self.report)}
         if self.failure:
@@ -126,7 +129,15 @@ class Feed:
         is_quiet = quiet_s * 1_000 > self.settings.feed_udp_silent_ms
         if is_quiet:
             detail["failure"] = f"nothing useful has arrived on the line for {quiet_s:.1f} s"
-        return self.failure is None and not is_quiet, detail
+        if losses := self.losses():
+            detail["losses"] = losses
+            detail["first_loss"] = next((str(one) for one in self.report.examples if one.kind in LOSSES), "")
+        is_refused = self.settings.feed_strict and self.settings.feed == "file" and bool(losses)
+        return self.failure is None and not is_quiet and not is_refused, detail
+
+    def losses(self) -> dict[str, int]:
+        """How often something of the feed was lost, by kind."""
+        return {kind.value: count for kind, count in self.report.losses().items()}
 
     def _publish(self) -> None:
         self._grown.update(self.report, self.queue.dropped if self.queue else 0)

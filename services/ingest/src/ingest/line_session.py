@@ -1,11 +1,13 @@
 """A session that arrives over UDP, in MoldUDP64."""
 
+import socket
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Final
 
 from streams.edges.source import SourceBatch
 
+from ingest.addresses import endpoint, resolved
 from ingest.domain.framing import packet_block
 from ingest.domain.moldudp64 import Line, Run, joined, request_packet
 from ingest.domain.strays import Ownership
@@ -33,7 +35,7 @@ class LineSession:
         self._arrived_steady_ns = 0
         self._live = False
         self._requested = 0
-        self._server = _address(session.settings.feed_udp_request)
+        self._server = _address(session.settings.feed_udp_request, queue.family)
 
     def quiet_ns(self) -> int:
         """For how long nothing useful has arrived; 0 once the session is over, which is the sender's last word."""
@@ -119,6 +121,6 @@ def _line(session: Session) -> Line:
     return Line(session.report, session=named, next_sequence=sequence, ownership=ownership)
 
 
-def _address(text: str) -> tuple[str, int] | None:
-    host, _, port = text.rpartition(":")
-    return (host, int(port)) if host else None
+def _address(text: str, family: int = socket.AF_UNSPEC) -> tuple[str, int] | None:
+    """The re-request server, for sockets of that family. Raises AddressError."""
+    return resolved(*endpoint(text), family)[1] if text else None

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Protocol
 
 from common.contracts.reference import Instrument
@@ -18,11 +19,14 @@ from streams.model.message import Output
 
 from ingest.batches import FrameWriter, announcements
 from ingest.domain.anomalies import Report
-from ingest.domain.framing import Block, Framer, Framing
+from ingest.domain.days import Days
+from ingest.domain.feed_date import EXCHANGE_TIME, wall_clock
+from ingest.domain.framing import Block, Framer, Framing, FramingError
 from ingest.domain.instruments import InstrumentRegistry
-from ingest.domain.itch import Decoder, count_due, next_stamp
+from ingest.domain.itch import Decoder
 from ingest.domain.pace import Pace
 from ingest.domain.position import Position, unpack_locates
+from ingest.domain.stamps import count_due, next_stamp
 from ingest.settings import IngestSettings
 
 MILLISECOND_NS = 1_000_000
@@ -67,6 +71,7 @@ class Session:
         self.clock = clock
         self.registry = InstrumentRegistry(known)
         self.decoder = self.new_decoder(unpack_locates(position.locates))
+        self.decoder.resume(position.last_event_ns, ended=position.ended)
         self.last_event_ns = position.last_event_ns
         self.announced: list[Instrument] = []
         """Instruments of a feed reader that the next batch announces."""
@@ -75,7 +80,11 @@ class Session:
 
     def new_decoder(self, locates: dict[int, int] | None = None) -> Decoder:
         """For a new session of the line: locate codes are given anew each day."""
-        return Decoder(self.position.session_ns, self.registry, self.report, locates)
+        is_line = self.settings.feed == "udp"
+        day = datetime.fromtimestamp(self.position.session_ns / 1e9, EXCHANGE_TIME).date()
+        days = None if is_line else Days([day])
+        clock = replace(wall_clock(day), midnight_ns=self.position.session_ns)
+        return Decoder(clock, self.registry, self.report, locates, days=days, is_line=is_line)
 
     def until_beat_ns(self) -> int:
         """Time until the next heartbeat is due; 0 if it is, or was."""
@@ -110,8 +119,13 @@ class Session:
     def _committed(self, ticks: Ticks | None, beat_ns: int | None) -> SourceBatch:
         outputs: Sequence[Output] = announcements([*self.announced, *self.decoder.take_announcements()])
         self.announced.clear()
-        self.position = replace(self.position, last_event_ns=self.last_event_ns, locates=self.decoder.packed_locates())
-        settings = self.settings
+        decoder, settings = self.decoder, self.settings
+        self.position = replace(
+            self.position,
+            last_event_ns=self.last_event_ns,
+            ended=decoder.ended,
+            locates=decoder.packed_locates(),
+        )
         writer = FrameWriter(settings.feed_name(), self.position.session_ns, settings.frame_ticks_max)
         frames = writer.frames(ticks, beat_ns, self.clock.now_ns())
         return SourceBatch([*outputs, *frames], self.position.encode())
@@ -136,7 +150,12 @@ class StreamSession:
                 for block in self._framer.feed(chunk):
                     async for batch in self._pass(block):
                         yield batch
-            self._framer.finish()
+            for block in self._framer.finish():
+                async for batch in self._pass(block):
+                    yield batch
+            if self._framer.framing is None:
+                raise FramingError("the feed holds no message; it ends", self._framer.offset)
+            session.decoder.finish(self._framer.offset, self._framer.sequence)
             yield session.close()
         async for batch in session.linger():
             yield batch
@@ -159,7 +178,7 @@ class StreamSession:
             beat_in_ns = session.until_beat_ns()
             stamp = next_stamp(block, index) or 0
             if session.last_event_ns and not beat_in_ns:
-                yield session.batch(None, session.position.session_ns + min(pace.now(now_ns), stamp))
+                yield session.batch(None, session.decoder.clock.event_ns(min(pace.now(now_ns), stamp)))
             else:
                 wait_ns = pace.wait_ns(stamp, now_ns)
                 await session.clock.sleep_ns(min(wait_ns, beat_in_ns) if beat_in_ns else wait_ns)

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 from streams.process.settings import Settings
 
+from ingest.addresses import endpoint, multicast_group
 from ingest.domain.exchange import OPEN_NS, TRADING_DAY_S, ExchangeOptions
 from ingest.domain.exchange_books import SYMBOLS_MAX
 from ingest.domain.feed_date import date_from_name
@@ -22,9 +23,12 @@ class IngestSettings(Settings):
         default="idle", description="where bytes come from; idle: from nowhere"
     )
     feed_id: str = Field(default="", description="a session goes on where it was while this stays the same")
-    feed_file: Path | None = Field(default=None, description="ITCH 5.0, plain or gzip, for feed=file")
+    feed_file: Path | None = Field(
+        default=None, description="ITCH 5.0, plain or in gzip, bzip2, xz, zstd or zip, for feed=file; -: standard input"
+    )
     feed_speed: str = Field(default="1", description="1: as recorded, N: times as fast, max: without waiting")
     feed_date: date | None = Field(default=None, description="the exchange's day; by default the file's name says it")
+    feed_strict: bool = Field(default=False, description="a recorded feed of which anything is missing is not ready")
     feed_linger: bool = Field(default=True, description="keep the clock of an ended feed running, so that marks stay")
 
     feed_reader: str = Field(default="", description="name of the feed reader, for feed=reader; see the README")
@@ -39,7 +43,9 @@ class IngestSettings(Settings):
     feed_burst: int = Field(default=3, ge=1, description="synthetic: how much busier the first moment of trading is")
     feed_open_s: int = Field(default=OPEN_NS // 1_000_000_000, ge=2, description="synthetic: opening, s after midnight")
 
-    feed_udp_host: str = Field(default="127.0.0.1", description="address to receive on")
+    feed_udp_host: str = Field(
+        default="127.0.0.1", description="address to receive on; with a group also an interface's name"
+    )
     feed_udp_port: int = Field(default=0, ge=0, le=65535, description="port to receive on; 0: a free one")
     feed_udp_group: str = Field(default="", description="multicast group to join; empty: unicast")
     feed_udp_request: str = Field(default="", description="host:port of a re-request server; empty: none")
@@ -64,6 +70,20 @@ class IngestSettings(Settings):
     feed_step_ms: int = Field(default=10, ge=0, description="recorded time is let through in steps of this wall time")
     frame_ticks_max: int = Field(default=4096, ge=1, le=16_000, description="ticks of one record; 56 bytes each")
     chunk_bytes: int = Field(default=4 << 20, ge=4096, description="bytes read, or made, at a time")
+
+    @field_validator("feed_udp_request")
+    @classmethod
+    def _request(cls, value: str) -> str:
+        if value:
+            endpoint(value)
+        return value
+
+    @field_validator("feed_udp_group")
+    @classmethod
+    def _group(cls, value: str) -> str:
+        if value:
+            multicast_group(value)
+        return value
 
     @field_validator("feed_speed")
     @classmethod

@@ -6,13 +6,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from common.kernels import compiler, composed, index, outlined, part
+from common.kernels import cache_dir, compiler, composed, index, outlined, part
 
-__all__ = ["fingerprint_of", "index", "kernel", "kernel_of", "outlined", "part"]
+__all__ = ["fingerprint_of", "index", "is_compiled", "kernel", "kernel_of", "outlined", "part"]
 
 _DOMAIN: Final = Path(__file__).parent / "domain"
 kernel: Final = compiler(_DOMAIN)
 """An entry point."""
+
+
+def is_compiled() -> bool:
+    """Whether an earlier process has left compiled kernels: else the first call takes about a minute."""
+    return any(cache_dir(_DOMAIN).rglob("*.nbi"))
 
 
 def kernel_of(fingerprint: str) -> Callable[[Any], Any]:

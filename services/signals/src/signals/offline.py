@@ -1,38 +1,47 @@
-"""The same books and bars without Kafka: arrays of ticks in, ``bars.csv`` and ``bbo.csv`` out.
+"""The same books and bars without Kafka: arrays of ticks in, tables out.
 
-``bars.csv`` holds every bar in the order of issue; a bar that a broken or late trade restates stands there once more,
-with the next ``revision``. Online, ``md.bars`` holds the same rows, in this order within each partition, and
-``md.measures`` what stands in the columns behind, of the measures of other packages.
-``bbo.csv`` holds the best bid and offer of an instrument after ``message_index`` messages of the feed, one row per
-change; an empty side is 0,0.
+``bars`` holds every bar in the order of issue; a bar that a broken or late trade restates stands there once more, with
+the next ``revision``, or only the last revision of each where ``final`` bars are asked for. Online, ``md.bars`` holds
+the same rows, in this order within each partition, and ``md.measures`` what stands in the columns behind, of the
+measures of other packages. ``bbo`` holds the best bid and offer of an instrument after ``message_index`` messages of
+the feed, one row per change; an empty side is 0,0. ``trades`` holds every trade that counts, ``depth`` the best levels
+at fixed times of the exchange's clock, of the instruments whose book has changed since the time before.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import numpy as np
-from common.contracts.ticks import Ticks
+from common.contracts.ticks import NO_INSTRUMENT, TickKind, Ticks, symbol_to_ref
 from common.contracts.windows import lengths_ns, slides_ns
 from common.measures import Measure
 
 from signals.domain.bars import TumblingBars
 from signals.domain.books import Books
-from signals.domain.csv_kernel import csv_lines
-from signals.domain.layout import STOP_SESSION, Array
+from signals.domain.layout import CHANGED_DEPTH, STOP_SESSION, Array
 from signals.domain.market import accounts
 from signals.domain.measure_set import measure_set
+from signals.tables import CsvTables, FinalBars, Table, Tables
 
-BARS_FILE: Final = "bars.csv"
-BBO_FILE: Final = "bbo.csv"
+BARS, BBO, TRADES, DEPTH = "bars", "bbo", "trades", "depth"
+"""Names of the tables."""
+BARS_FILE: Final = f"{BARS}.csv"
+BBO_FILE: Final = f"{BBO}.csv"
 BAR_COLUMNS: Final = (
     *("symbol", "window_start_ns", "window_ns", "open_e4", "high_e4", "low_e4", "close_e4"),
     *("volume", "trades", "notional_e4", "vwap_e4", "revision"),
 )
-BBO_COLUMNS: Final = ("message_index", "symbol", "bid_e4", "bid_size", "ask_e4", "ask_size")
+BBO_COLUMNS: Final = ("message_index", "symbol", "bid_e4", "bid_size", "ask_e4", "ask_size", "event_ns")
+TRADE_COLUMNS: Final = ("message_index", "symbol", "event_ns", "price_e4", "qty", "match_number")
+DEPTH_COLUMNS: Final = ("event_ns", "symbol", "level", "bid_e4", "bid_size", "ask_e4", "ask_size")
 TICKS_AT_ONCE: Final = 1 << 16
 """Ticks between two writes: what they change then still stands in the processor's cache."""
+ANY_LATENESS_NS: Final = 1 << 62
+"""A recorded feed is whole: no trade in it is too late for its windows."""
+_UNSAID: Final = 0
+_DAY_NS: Final = 86_400_000_000_000
 
 
 @dataclass
@@ -44,8 +53,52 @@ class Summary:
     ticks: int = 0
     bars: int = 0
     bbo_rows: int = 0
+    trades: int = 0
+    depth_rows: int = 0
     anomalies: dict[str, int] = field(default_factory=dict)
     accounts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """Days of a feed by the venue's clock, in order. ``anchors_ns``: where the windows of each day are aligned to;
+    ``opens_ns`` and ``closes_ns``: its regular hours, where only their trades and quotes are wanted.
+    """
+
+    starts_ns: Array
+    anchors_ns: Array
+    opens_ns: Array | None = None
+    closes_ns: Array | None = None
+
+    def shift_ns(self, clock_ns: int) -> int:
+        """By how much the windows of the day of ``clock_ns`` are off those that are aligned to the epoch."""
+        day = max(0, int(np.searchsorted(self.starts_ns, clock_ns, side="right")) - 1)
+        return int(self.anchors_ns[day]) % _DAY_NS
+
+    def is_regular(self, event_ns: Array) -> Array:
+        """Whether times are within the regular hours of their day."""
+        if self.opens_ns is None or self.closes_ns is None:
+            return np.ones(len(event_ns), bool)
+        day = np.searchsorted(self.opens_ns, event_ns, side="right") - 1
+        within: Array = (day >= 0) & (event_ns < self.closes_ns[np.maximum(day, 0)])
+        return within
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be written. ``symbols``: of these alone, if there are any. ``depth_levels``, of ten at most, every
+    ``every_ns`` of the exchange's clock; 0: none. Without ``sessions`` windows are aligned to the epoch.
+    """
+
+    windows_ns: Sequence[int] | None = None
+    measures: Sequence[Measure] = ()
+    sliding_ns: Sequence[tuple[int, int]] | None = None
+    final: bool = False
+    trades: bool = False
+    depth_levels: int = 0
+    every_ns: int = 100_000_000
+    symbols: frozenset[str] = frozenset()
+    sessions: Sessions | None = None
 
 
 class OfflineMarket:
@@ -58,12 +111,16 @@ class OfflineMarket:
         *,
         sliding_ns: Sequence[tuple[int, int]] | None = None,
         record_bbo: bool = True,
+        sessions: Sessions | None = None,
     ) -> None:
         """Without ``windows_ns`` and ``sliding_ns`` (length and step), the windows are those of the table."""
         if windows_ns is None and sliding_ns is None:
             windows_ns, sliding_ns = lengths_ns(), slides_ns()
         self.books = Books(record_bbo=record_bbo)
-        self.bars = TumblingBars(windows_ns or (), measure_set(measures), slides_ns=sliding_ns or ())
+        slides = sliding_ns or ()
+        self.bars = TumblingBars(windows_ns or (), measure_set(measures), slides_ns=slides, lateness_ns=ANY_LATENESS_NS)
+        self._sessions = sessions
+        self._shift_ns = 0
 
     def apply(self, ticks: Ticks) -> Iterator[tuple[Array, Array]]:
         """Issued rows and BBO rows, both valid until the next step."""
@@ -74,16 +131,57 @@ class OfflineMarket:
         self.bars.admit(len(self.books.listings))
         at = 0
         while at < len(ticks):
+            before_ns = self.books.clock_ns
             at = self.books.apply(ticks, at)
-            yield self.bars.apply(self.books.prints, self.books.clock_ns, self.books.listings), self.books.changes
+            if self._sessions and not before_ns:
+                self._shift_ns = self._sessions.shift_ns(int(ticks[0]["event_ns"]))
+            yield self._placed(self.bars.apply(self._prints(), self._clock_ns(), self.books.listings)), self._changes()
             if self.books.stop == STOP_SESSION:
-                yield self.close(), self.books.changes[:0]
-                self.books.begin_session(int(ticks[at - 1]["event_ns"]))
-                self.bars.begin_session(self.books.clock_ns)
+                yield self._begin_session(int(ticks[at - 1]["event_ns"])), self.books.changes[:0]
 
     def close(self) -> Array:
         """The rows of the bars that are still open, at the end of the data."""
-        return self.bars.close_all(self.books.listings)
+        return self._placed(self.bars.close_all(self.books.listings))
+
+    def _begin_session(self, clock_ns: int) -> Array:
+        before_ns = self._clock_ns()
+        shift_ns = self._sessions.shift_ns(clock_ns) if self._sessions else 0
+        if shift_ns != self._shift_ns:
+            rows = self.close()  # windows of the new day are aligned to another time
+            before_ns = clock_ns - shift_ns
+        else:
+            rows = np.zeros(0, self.bars.measures.row)
+        self._shift_ns, before = shift_ns, rows
+        rows = self._placed(self.bars.begin_session(clock_ns - shift_ns, before_ns, self.books.listings))
+        self.books.begin_session(clock_ns)
+        return np.concatenate((before, rows)) if len(before) else rows
+
+    def _clock_ns(self) -> int:
+        return self.books.clock_ns - self._shift_ns
+
+    def _prints(self) -> Array:
+        """Trades as the bars see them: of the wanted hours, and by a clock by which windows begin at whole lengths."""
+        prints = self.books.prints
+        if self._sessions is None:
+            return prints
+        if self._sessions.opens_ns is not None:
+            prints = prints[(prints["qty"] == 0) | self._sessions.is_regular(prints["event_ns"])]
+        if self._shift_ns:
+            prints = prints.copy()
+            prints["event_ns"] -= self._shift_ns
+            prints["clock_ns"] -= self._shift_ns
+        return prints
+
+    def _changes(self) -> Array:
+        changes = self.books.changes
+        if self._sessions is None or self._sessions.opens_ns is None:
+            return changes
+        return changes[self._sessions.is_regular(changes["event_ns"])]
+
+    def _placed(self, rows: Array) -> Array:
+        if self._shift_ns and len(rows):
+            rows["window_start_ns"] += self._shift_ns
+        return rows
 
 
 def write_csv(
@@ -95,48 +193,140 @@ def write_csv(
     sliding_ns: Sequence[tuple[int, int]] | None = None,
     progress: Callable[[Summary], None] | None = None,
 ) -> Summary:
-    """Runs all ticks through books and bars; the end of the data closes every window.
+    """Runs all ticks through books and bars into ``bars.csv`` and ``bbo.csv``; the end of the data closes every window.
 
-    Creates ``directory`` and overwrites the two files in it. Raises OSError where the disk refuses, ValueError for
-    ticks of an impossible instrument.
+    Creates ``directory``; the files of an earlier run are replaced when the new ones are complete. Raises OSError where
+    the disk refuses, ValueError for ticks of an impossible instrument.
     """
-    market = OfflineMarket(windows_ns, measures, sliding_ns=sliding_ns)
-    columns = (*BAR_COLUMNS, *market.bars.measures.results)
-    summary = Summary()
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / BARS_FILE).open("wb") as bars_file, (directory / BBO_FILE).open("wb") as bbo_file:
-        bars_file.write(",".join(columns).encode() + b"\n")
-        bbo_file.write(",".join(BBO_COLUMNS).encode() + b"\n")
-        for chunk in chunks:
-            for at in range(0, len(chunk), TICKS_AT_ONCE):
-                part = chunk[at : at + TICKS_AT_ONCE]
-                for bars, changes in market.apply(part):
-                    summary.bars += _write_bars(bars_file, bars, columns, market.books.symbols)
-                    summary.bbo_rows += _write_bbo(bbo_file, changes, market.books.symbols)
-                summary.ticks += len(part)
-            if progress:
-                progress(summary)
-        summary.bars += _write_bars(bars_file, market.close(), columns, market.books.symbols)
-    summary.accounts = accounts(market.books, market.bars)
-    summary.anomalies = market.books.anomalies() | market.bars.anomalies()
+    with CsvTables(directory) as tables:
+        summary = write_tables(chunks, tables, Wanted(windows_ns, measures, sliding_ns), progress=progress)
+        tables.keep()
     return summary
 
 
-def _write_bars(file: IO[bytes], rows: Array, columns: Sequence[str], symbols: Array) -> int:
-    if len(rows):
-        volume = rows["volume"]
-        derived = {
-            "symbol": rows["instrument_id"],
-            "vwap_e4": np.where(volume > 0, rows["notional_e4"] // np.maximum(volume, 1), 0),
-        }
-        listed = [derived[name] if name in derived else rows[name] for name in columns]
-        numbers = np.stack([column.astype(np.int64) for column in listed], axis=1)
-        file.write(csv_lines(numbers, columns.index("symbol"), symbols))
-    return len(rows)
+def write_tables(
+    chunks: Iterable[Ticks], tables: Tables, wanted: Wanted, *, progress: Callable[[Summary], None] | None = None
+) -> Summary:
+    """Runs all ticks through books and bars; the end of the data closes every window. The caller keeps the tables."""
+    writer = _Writer(tables, wanted)
+    for chunk in chunks:
+        for at in range(0, len(chunk), TICKS_AT_ONCE):
+            writer.write(chunk[at : at + TICKS_AT_ONCE])
+        if progress:
+            progress(writer.summary)
+    return writer.finish()
 
 
-def _write_bbo(file: IO[bytes], changes: Array, symbols: Array) -> int:
-    if len(changes):
-        numbers = changes.view(np.int64).reshape(len(changes), -1)
-        file.write(csv_lines(numbers, 1, symbols))
-    return len(changes)
+class _Writer:
+    """Carries what the market says into the tables."""
+
+    def __init__(self, tables: Tables, wanted: Wanted) -> None:
+        self.summary = Summary()
+        self._wanted = wanted
+        self._market = OfflineMarket(
+            wanted.windows_ns, wanted.measures, sliding_ns=wanted.sliding_ns, sessions=wanted.sessions
+        )
+        self._columns = (*BAR_COLUMNS, *self._market.bars.measures.results)
+        bars = tables.open(BARS, self._columns)
+        self._bars: Table = FinalBars(bars, self._columns) if wanted.final else bars
+        self._bbo = tables.open(BBO, BBO_COLUMNS)
+        self._trades = tables.open(TRADES, TRADE_COLUMNS) if wanted.trades else None
+        self._depth = tables.open(DEPTH, DEPTH_COLUMNS) if wanted.depth_levels else None
+        self._refs = np.array([symbol_to_ref(symbol) for symbol in sorted(wanted.symbols)], np.uint64)
+        self._ids: Array = np.zeros(0, bool)
+        self._sampled_until = 0
+
+    def write(self, ticks: Ticks) -> None:
+        if self._wanted.symbols:
+            ticks = self._chosen(ticks)
+        if self._depth is None:
+            self._apply(ticks)
+        else:
+            self._apply_between_samples(ticks)
+        self.summary.ticks += len(ticks)
+
+    def finish(self) -> Summary:
+        if self._depth is not None and self._sampled_until:
+            self._sample()
+        self._write_bars(self._market.close())
+        self._bars.finish(self._symbols)
+        self.summary.accounts = accounts(self._market.books, self._market.bars)
+        self.summary.anomalies = self._market.books.anomalies() | self._market.bars.anomalies()
+        return self.summary
+
+    @property
+    def _symbols(self) -> Array:
+        return self._market.books.symbols
+
+    def _chosen(self, ticks: Ticks) -> Ticks:
+        """Ticks of the wanted symbols, and of the whole market."""
+        ids = ticks["instrument_id"]
+        size = int(ids.max(initial=-1)) + 1
+        if size > len(self._ids):
+            self._ids = np.concatenate((self._ids, np.zeros(size - len(self._ids), bool)))
+        listed = ticks[ticks["kind"] == TickKind.STOCK_DIRECTORY]
+        self._ids[listed["instrument_id"]] = np.isin(listed["order_ref"], self._refs)
+        chosen: Ticks = ticks[(ids == NO_INSTRUMENT) | self._ids[ids]]
+        return chosen
+
+    def _apply(self, ticks: Ticks) -> None:
+        for bars, changes in self._market.apply(ticks):
+            self._write_bars(bars)
+            if len(changes):
+                self._bbo.write(changes.view(np.int64).reshape(len(changes), -1), self._symbols)
+                self.summary.bbo_rows += len(changes)
+            if self._trades is not None and len(prints := self._market.books.prints):
+                self._write_trades(prints)
+
+    def _write_bars(self, rows: Array) -> None:
+        if len(rows):
+            volume = rows["volume"]
+            derived = {
+                "symbol": rows["instrument_id"],
+                "vwap_e4": np.where(volume > 0, rows["notional_e4"] // np.maximum(volume, 1), 0),
+            }
+            listed = [derived[name] if name in derived else rows[name] for name in self._columns]
+            self._bars.write(np.stack([column.astype(np.int64) for column in listed], axis=1), self._symbols)
+        self.summary.bars += len(rows)
+
+    def _write_trades(self, prints: Array) -> None:
+        if self._wanted.sessions:
+            prints = prints[self._wanted.sessions.is_regular(prints["event_ns"])]
+        names = ("message_index", "instrument_id", "event_ns", "price_e4", "qty", "match")
+        values = [prints[name].astype(np.int64) for name in names]
+        values[3] = np.where(prints["qty"] > 0, values[3], 0)
+        if self._trades is not None:
+            self._trades.write(np.stack(values, axis=1), self._symbols)
+        self.summary.trades += len(prints)
+
+    def _apply_between_samples(self, ticks: Ticks) -> None:
+        """Stops wherever the exchange's clock passes the next time of a sample."""
+        every_ns = self._wanted.every_ns
+        clock = np.maximum.accumulate(np.maximum(ticks["event_ns"], self._market.books.clock_ns))
+        begin = 0
+        for place in np.flatnonzero(np.diff(clock // every_ns, prepend=self._sampled_until // every_ns)).tolist():
+            self._apply(ticks[begin:place])
+            if self._sampled_until:
+                self._sample()
+            self._sampled_until = int(clock[place] // every_ns + 1) * every_ns - 1
+            begin = place
+        self._apply(ticks[begin:])
+
+    def _sample(self) -> None:
+        """Depth of what has changed, as it is at the end of the interval."""
+        books, wanted = self._market.books, self._wanted
+        ids, bits = books.take(_UNSAID, len(books.listings))
+        ids = np.sort(ids[bits & CHANGED_DEPTH > 0])
+        at_ns = self._sampled_until + 1
+        if wanted.sessions and not wanted.sessions.is_regular(np.array([self._sampled_until]))[0]:
+            return
+        levels, _ = books.depth(ids)
+        rows = np.zeros((len(ids), wanted.depth_levels, len(DEPTH_COLUMNS)), np.int64)
+        rows[:, :, 0] = at_ns
+        rows[:, :, 1] = ids[:, None]
+        rows[:, :, 2] = np.arange(1, wanted.depth_levels + 1)
+        rows[:, :, 3:5] = levels[:, 0, : wanted.depth_levels]
+        rows[:, :, 5:7] = levels[:, 1, : wanted.depth_levels]
+        if self._depth is not None and len(ids):
+            self._depth.write(rows.reshape(-1, len(DEPTH_COLUMNS)), self._symbols)
+        self.summary.depth_rows += rows.shape[0] * rows.shape[1]

@@ -14,10 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from streams.model.errors import LogError
 
-from tidemark.control import ControlError
-from tidemark.fleet import FleetError
-from tidemark.state import StateError
-from tidemark.topic_names import UnknownTopicError
+from tidemark.errors import CommandError as CommandError
+from tidemark.errors import ControlError, FleetError, StateError, UnknownTopicError
 
 T = TypeVar("T")
 
@@ -26,10 +24,6 @@ err: Final = Console(stderr=True, highlight=False)
 
 INTERRUPTED: Final = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
-
-
-class CommandError(RuntimeError):
-    """The request of the user cannot be carried out; the text says why, and what to do."""
 
 
 EXPECTED: Final = (CommandError, StateError, FleetError, ControlError, UnknownTopicError)

@@ -10,16 +10,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from tidemark.errors import ControlError as ControlError
+
 LINE_BYTES_MAX: Final = 1 << 20
 ANSWER_TIMEOUT_S: Final = 180.0
 
 Request = dict[str, Any]
 Answer = dict[str, Any]
 Handler = Callable[[Request], Awaitable[Answer]]
-
-
-class ControlError(RuntimeError):
-    """The supervisor cannot be reached, or refused what was asked."""
 
 
 class ControlServer:

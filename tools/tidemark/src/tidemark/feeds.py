@@ -1,5 +1,7 @@
 """Which feed ingest reads, as its settings say it."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -30,3 +32,50 @@ def file_feed(path: Path, speed: str = "1", date: str | None = None, feed_id: st
         "TIDEMARK_FEED_ID": feed_id,
     }
     return environment | ({"TIDEMARK_FEED_DATE": date} if date else {})
+
+
+def udp_feed(line: "UdpLine") -> dict[str, str]:
+    """A MoldUDP64 line."""
+    given = {"HOST": line.host, "GROUP": line.group, "SESSION": line.session, "REQUEST": line.request}
+    return {
+        "TIDEMARK_FEED": "udp",
+        "TIDEMARK_FEED_UDP_PORT": str(line.port),
+        "TIDEMARK_FEED_DATE": line.day,
+        **{f"TIDEMARK_FEED_UDP_{name}": value for name, value in given.items() if value},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class UdpLine:
+    """Where a packet line arrives, and of which day it is."""
+
+    port: int
+    day: str
+    host: str = ""
+    group: str = ""
+    session: str = ""
+    request: str = ""
+
+
+def refusal(environment: Mapping[str, str]) -> str | None:
+    """Why ingest would refuse these settings, or the beginning of the file they name; None where it would not."""
+    from ingest.domain.anomalies import Report
+    from ingest.domain.framing import Framer, FramingError
+    from ingest.files import RecordedFile
+    from ingest.settings import IngestSettings
+    from pydantic import ValidationError
+
+    names = {name.removeprefix("TIDEMARK_").lower(): value for name, value in environment.items() if value}
+    try:
+        settings = IngestSettings(**names)  # type: ignore[arg-type]
+        if settings.feed != "file" or settings.feed_file is None:
+            return None
+        framer = Framer(Report())
+        for chunk in RecordedFile(settings.feed_file, Report()):
+            if any(True for _ in framer.feed(chunk)):
+                return None
+        return None if framer.finish() else f"{settings.feed_file.name} holds no message"
+    except ValidationError as error:
+        return "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
+    except (FramingError, OSError) as error:
+        return f"{environment.get('TIDEMARK_FEED_FILE', '')}: {error}"

@@ -22,6 +22,7 @@ from typing import Final, Self
 import httpx
 from parts.processes import log_tail
 
+from tidemark.errors import FleetError as FleetError
 from tidemark.process import Child
 
 BACKOFF_FIRST_S: Final = 1.0
@@ -32,10 +33,6 @@ READY_POLL_S: Final = 0.1
 HEALTH_TIMEOUT_S: Final = 5.0
 DEATHS_BEFORE_READY_MAX: Final = 3
 """A service that dies this often while one waits for it will not come up by waiting longer."""
-
-
-class FleetError(RuntimeError):
-    """A service cannot be started, or did not become ready."""
 
 
 class State(StrEnum):

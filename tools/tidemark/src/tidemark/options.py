@@ -8,16 +8,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from common.contracts.topics import GROUPS
-from common.fleet_topics import group_partitions
-from streams.model.topics import DEFAULT_PARTITIONS
-from streams.process.settings import Settings
 
 from tidemark.console import CommandError
 from tidemark.state import DEFAULT_STATE_DIR, Addresses, FleetRecord, StateDir
+
+if TYPE_CHECKING:
+    from streams.process.settings import Settings
 
 ENVIRONMENT: Final[Mapping[str, str]] = {
     "kafka_bootstrap": "TIDEMARK_KAFKA_BOOTSTRAP",
@@ -35,35 +34,7 @@ BootstrapOption = Annotated[
 RedisOption = Annotated[str | None, typer.Option("--redis", help="Redis URL; default: the running fleet's.")]
 PostgresOption = Annotated[str | None, typer.Option("--postgres", help="PostgreSQL DSN; default: the running fleet's.")]
 
-PartitionsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--partitions",
-        metavar="[GROUP=]N",
-        help=f"Of topics that are created: of every co-partition group, or of one of "
-        f"{', '.join(group.name for group in GROUPS)}; repeatable. Default: the cluster's, else {DEFAULT_PARTITIONS}.",
-    ),
-]
-
-BrokersOption = Annotated[
-    int, typer.Option("--brokers", help="1, or 3: every record is on each of them, and two have it before it counts.")
-]
-
 DEFAULT_STATE: Final = DEFAULT_STATE_DIR
-
-
-def chosen_partitions(asked: list[str] | None) -> dict[str, int]:
-    """Group → number of partitions, of ``PartitionsOption``."""
-    try:
-        return group_partitions(asked or ())
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--partitions") from error
-
-
-def checked_brokers(brokers: int) -> None:
-    """Raises BadParameter where no cluster of that many can be started."""
-    if brokers not in (1, 3):
-        raise typer.BadParameter("1 or 3: a quorum is odd", param_hint="--brokers")
 
 
 def addresses(
@@ -82,8 +53,10 @@ def addresses(
     return replace(found, **chosen)
 
 
-def reader_settings(where: Addresses) -> Settings:
+def reader_settings(where: Addresses) -> "Settings":
     """Settings for the runtime's readers."""
+    from streams.process.settings import Settings
+
     return Settings(kafka_bootstrap=where.kafka_bootstrap, redis_url=where.redis_url, worker_id="tidemark-cli")
 
 

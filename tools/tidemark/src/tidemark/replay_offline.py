@@ -1,45 +1,35 @@
-"""``tidemark replay --offline``: books and bars of a file, without Kafka."""
+"""``tidemark replay --offline``: books and bars of files, without Kafka."""
 
+import time
 from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Final
 
 from common.contracts.ticks import Ticks
-from common.contracts.windows import WINDOWS, Window, WindowNameError
 from common.measures import Measure, MeasureError
 from ingest.domain.anomalies import Report
+from ingest.domain.feed_date import FeedDateError
 from ingest.domain.framing import FramingError
-from ingest.offline import tick_chunks
-from rich.progress import Progress
+from ingest.domain.instruments import InstrumentRegistry
+from ingest.files import STANDARD_INPUT
+from ingest.offline import feed_dates, tick_chunks
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from signals.installed import installed_measures
-from signals.offline import BARS_FILE, BBO_FILE, write_csv
+from signals.kernels import is_compiled
+from signals.offline import Summary, Wanted, write_tables
+from signals.tables import CsvTables
 
 from tidemark import console
+from tidemark.replay_options import OfflineOptions, OutFormat, parse_every, parse_sliding, parse_windows
+from tidemark.venue_calendar import sessions
 
-DEFAULT_BARS: Final = ",".join(window.name for window in WINDOWS)
-
-
-def _windows(text: str) -> list[Window]:
-    try:
-        windows = [Window(part.strip()) for part in text.split(",")]
-    except WindowNameError as error:
-        raise console.CommandError(f"--bars: {error}") from error
-    if len({(window.length_ns, window.slides) for window in windows}) < len(windows):
-        raise console.CommandError(f"--bars: {text!r} names a window length twice")
-    return windows
-
-
-def parse_windows(text: str) -> tuple[int, ...]:
-    """Lengths in ns of the tumbling windows of a list like ``1s,1m,5m/30s``. Raises CommandError for what is none, or
-    twice the same.
-    """
-    return tuple(window.length_ns for window in _windows(text) if not window.slides)
-
-
-def parse_sliding(text: str) -> tuple[tuple[int, int], ...]:
-    """Length and step in ns of the sliding windows of such a list. Raises CommandError likewise."""
-    return tuple((window.length_ns, window.step_ns) for window in _windows(text) if window.slides)
+ANOMALIES_SHOWN_MAX: Final = 10
+DOUBLED: Final = "duplicate_match"
+COUNTED_ONCE: Final = "duplicate_trade"
+"""The books' counts of trades with the match number of another, and of those that are the same and count once. Of the
+others the volume is there twice."""
 
 
 def parse_measures(text: str) -> tuple[Measure, ...]:
@@ -50,28 +40,130 @@ def parse_measures(text: str) -> tuple[Measure, ...]:
         raise console.CommandError(f"--measures: {error}") from error
 
 
-def replay_offline(
-    file: Path, day: date, out: Path, bars: str, measures: Sequence[Measure], progress: Progress
-) -> Report:
-    """Writes the CSV files. Raises CommandError where the file cannot be read on; what came before it is written."""
-    report = Report()
-    bar = progress.add_task(file.name, total=None)
-    failed: list[FramingError] = []
+def replay_offline(paths: Sequence[Path], days: Sequence[date], options: OfflineOptions) -> bool:
+    """Writes the tables. Returns whether nothing of the feed is missing in them.
 
-    def readable() -> Iterator[Ticks]:
-        try:
-            yield from tick_chunks(
-                file, day, report=report, progress=lambda done, of: progress.update(bar, completed=done, total=of)
-            )
-        except FramingError as error:
-            failed.append(error)
+    Raises CommandError, and leaves the tables of an earlier run as they are, where the feed cannot be read, nothing of
+    it can be used, or ``strict`` is asked for and something is missing.
+    """
+    dates = dates_of(paths, days)
+    wanted = _wanted(options, list(dict.fromkeys(dates)))
+    began = time.monotonic()
+    report, registry = Report(), InstrumentRegistry()
+    try:
+        with _tables(options) as tables:
+            with progress_bar() as progress:
+                ticks = _ticks(paths, days, report, registry, progress)
+                summary = write_tables(ticks, tables, wanted)
+            summarise(report, time.monotonic() - began)
+            is_whole = _judged(report, summary, len(registry), strict=options.strict)
+            tables.keep()
+    except OSError as error:
+        raise console.CommandError(f"{error.filename or options.out}: {error.strerror or error}") from error
+    _say(summary, options)
+    return is_whole
 
-    summary = write_csv(readable(), out, parse_windows(bars), measures, sliding_ns=parse_sliding(bars))
-    console.err.print(f"{summary.bars:,} bars in {out / BARS_FILE}, {summary.bbo_rows:,} changes in {out / BBO_FILE}")
-    console.err.print(", ".join(f"{times:,} trades {outcome}" for outcome, times in summary.accounts.items()))
+
+def dates_of(paths: Sequence[Path], days: Sequence[date]) -> list[date]:
+    """The days that are given, or that the files' names say. Raises CommandError."""
+    if not days and STANDARD_INPUT in paths:
+        raise console.CommandError("standard input has no name that says the day: give it as YYYY-MM-DD with --date")
+    if len(set(days)) < len(days):
+        raise console.CommandError("--date: two days of one feed cannot have the same date")
+    try:
+        return feed_dates(paths, days or None)
+    except FeedDateError as error:
+        raise console.CommandError(f"{error} with --date") from error
+
+
+def _wanted(options: OfflineOptions, dates: Sequence[date]) -> Wanted:
+    return Wanted(
+        parse_windows(options.bars),
+        parse_measures(options.measures),
+        parse_sliding(options.bars),
+        final=options.final,
+        trades=options.trades,
+        depth_levels=options.depth,
+        every_ns=parse_every(options.every),
+        symbols=frozenset(name.strip() for name in options.symbols.split(",") if name.strip()),
+        sessions=sessions(dates, options.anchor, options.hours, options.calendar),
+    )
+
+
+def _tables(options: OfflineOptions) -> CsvTables:
+    if options.out_format is OutFormat.CSV:
+        return CsvTables(options.out)
+    from tidemark.parquet_tables import ParquetTables
+
+    return ParquetTables(options.out)  # type: ignore[return-value]
+
+
+def _ticks(
+    paths: Sequence[Path], days: Sequence[date], report: Report, registry: InstrumentRegistry, progress: Progress
+) -> Iterator[Ticks]:
+    """Raises CommandError where a file cannot be read on: then its tables are not complete."""
+    if not is_compiled():
+        console.err.print("compiling the kernels, which happens once and takes about a minute")
+    bar = progress.add_task(paths[0].name, total=None)
+
+    def show(done: int, of: int) -> None:
+        progress.update(bar, completed=done, total=of or None, description=report.source or paths[0].name)
+
+    try:
+        yield from tick_chunks(paths, days or None, registry=registry, report=report, progress=show)
+    except FramingError as error:
+        show_anomalies(report)
+        where = report.source or ("standard input" if paths[0] == STANDARD_INPUT else str(paths[0]))
+        raise console.CommandError(f"{where}: {error}") from error
+
+
+def _judged(report: Report, summary: Summary, instruments: int, *, strict: bool) -> bool:
+    """Whether nothing is missing. Raises CommandError where the tables are not worth keeping."""
     for kind, times in summary.anomalies.items():
         if times:
             console.err.print(f"[yellow]books:[/] {times:,} {kind.replace('_', ' ')}")
-    if failed:
-        raise console.CommandError(f"{file}: {failed[0]}")
-    return report
+    losses = {kind.value: count for kind, count in report.losses().items()}
+    if doubled := summary.anomalies[DOUBLED] - summary.anomalies[COUNTED_ONCE]:
+        losses[DOUBLED] = doubled
+    if not instruments:
+        raise console.CommandError("nothing of the feed can be used: no directory message (R) names an instrument")
+    if not losses:
+        return True
+    said = ", ".join(f"{count:,} {kind}" for kind, count in losses.items())
+    if strict:
+        raise console.CommandError(f"--strict: the feed is not whole ({said}); nothing was written")
+    console.err.print(f"[yellow]the feed is not whole:[/] {said}; exit code 3")
+    return False
+
+
+def _say(summary: Summary, options: OfflineOptions) -> None:
+    counts = {"bars": summary.bars, "changes of the best bid or offer": summary.bbo_rows}
+    if options.trades:
+        counts["trades"] = summary.trades
+    if options.depth:
+        counts["levels of depth"] = summary.depth_rows
+    said = ", ".join(f"{count:,} {what}" for what, count in counts.items())
+    console.err.print(f"{said} in {options.out} ({options.out_format.value})")
+    console.err.print(", ".join(f"{times:,} trades {outcome}" for outcome, times in summary.accounts.items()))
+
+
+def progress_bar() -> Progress:
+    """Bytes of the files on standard error."""
+    columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(TextColumn("{task.description}"), *columns, console=console.err, transient=True)
+
+
+def summarise(report: Report, seconds: float) -> None:
+    """Prints what was read, how fast, and every anomaly."""
+    show_anomalies(report)
+    counts = ", ".join(f"{count} {kind.value}" for kind, count in report.counts.items()) or "none"
+    console.err.print(
+        f"{report.messages:,} messages, {report.ticks:,} ticks in {seconds:.1f} s "
+        f"({report.messages / max(seconds, 1e-9):,.0f} messages/s); anomalies: {counts}"
+    )
+
+
+def show_anomalies(report: Report) -> None:
+    """Prints the first anomalies, each with its place."""
+    for anomaly in report.examples[:ANOMALIES_SHOWN_MAX]:
+        console.err.print(f"[yellow]anomaly:[/] {escape(str(anomaly))}")

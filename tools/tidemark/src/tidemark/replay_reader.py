@@ -1,13 +1,15 @@
 """``tidemark replay --feed NAME``: a feed reader's sources, into a fleet or offline."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from common.contracts.ticks import Ticks
 from common.feeds import FeedUnavailable, FeedUnreadable
 from ingest.domain.anomalies import Report
 from ingest.domain.framing import FramingError
+from ingest.domain.pace import parse_speed
 from ingest.feeds.offline import reader_ticks
 from ingest.feeds.replay import replay_reader
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -16,13 +18,36 @@ from streams.process.logs import configure_logs
 
 from tidemark import console
 from tidemark.control import ask
-from tidemark.feed_readers import ReaderChoice
+from tidemark.feed_readers import ReaderChoice, reader_choice
 from tidemark.feeds import IDLE_FEED
 from tidemark.options import addresses, reader_settings
-from tidemark.replay_offline import parse_measures, parse_windows
+from tidemark.replay_offline import parse_measures
+from tidemark.replay_options import parse_sliding, parse_windows
 from tidemark.state import StateDir
 
 ANOMALIES_SHOWN_MAX = 10
+
+
+def replay_reader_of(
+    name: str,
+    sources: Sequence[str],
+    options: Sequence[str],
+    days: Sequence[datetime],
+    speed: str,
+    into: tuple[Path | None, str, str] | tuple[StateDir, str | None],
+) -> None:
+    """Replays sources of a reader ``into`` a directory, with bars and measures, or a fleet. Raises CommandError."""
+    if len(days) > 1:
+        raise console.CommandError("--feed reads one day at a time: give one --date")
+    choice = reader_choice(name, sources, options, days[0].date() if days else None)
+    if len(into) == 3:
+        reader_offline(choice, *into)
+        return
+    try:
+        parse_speed(speed)
+    except ValueError as error:
+        raise console.CommandError(f"--speed: {error}") from error
+    console.run(reader_online(choice, speed, *into))
 
 
 def reader_offline(choice: ReaderChoice, out: Path | None, bars: str, measures: str) -> None:
@@ -48,7 +73,7 @@ def reader_offline(choice: ReaderChoice, out: Path | None, bars: str, measures: 
             except (FeedUnreadable, FeedUnavailable) as error:
                 failed.append(error)
 
-        summary = write_csv(readable(), out, windows_ns, chosen)
+        summary = write_csv(readable(), out, windows_ns, chosen, sliding_ns=parse_sliding(bars))
     console.err.print(f"{summary.bars:,} bars in {out / BARS_FILE}, {summary.bbo_rows:,} changes in {out / BBO_FILE}")
     for kind, times in summary.anomalies.items():
         if times:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tidemark.errors import StateError as StateError
 from tidemark.process import is_running, start_ticks
 
 DEFAULT_STATE_DIR: Final = Path(".tidemark")
@@ -56,10 +57,6 @@ class FleetRecord:
     def alive(self) -> bool:
         """Whether the process that wrote the record still runs."""
         return is_running(self.supervisor_pid, self.supervisor_ticks)
-
-
-class StateError(RuntimeError):
-    """The state directory cannot be used as asked."""
 
 
 class StateDir:

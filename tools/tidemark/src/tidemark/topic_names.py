@@ -2,9 +2,7 @@
 
 from common.contracts.topics import RAW_SCHEMA, TOPICS, Topic
 
-
-class UnknownTopicError(LookupError):
-    """The topic table has no such topic."""
+from tidemark.errors import UnknownTopicError as UnknownTopicError
 
 
 def topic_named(name: str) -> Topic:

@@ -15,6 +15,8 @@ from ingest.domain.capture_writer import mold_packet
 _BAD_STAMP: Final = (1 << 48) - 1
 _HOLD_NS: Final = 10_000_000
 """A packet overtakes the next one only within so much time: a receiver waits twice as long."""
+_APART_NS: Final = 50_000_000
+"""A receiver that waits for a lost packet gives up everything missing at once: what is overtaken then would be lost."""
 _DIRECTORY: Final = ord("R")
 Packet = tuple[int, int, list[bytes]]
 """(time, sequence of the first message, messages)."""
@@ -68,6 +70,7 @@ def damaged(packets: Iterable[Packet], damage: Damage, truth: Truth, session: st
     """(time, datagram) as a receiver gets them. Packets that name instruments, the first and the last stay whole."""
     random = np.random.default_rng(damage.seed)
     late: bytes | None = None
+    lost_ns = 0
     for number, (packet, following) in enumerate(_with_next(packets)):
         time_ns, sequence, messages = packet
         names = any(message[0] == _DIRECTORY for message in messages)
@@ -77,12 +80,14 @@ def damaged(packets: Iterable[Packet], damage: Damage, truth: Truth, session: st
         truth.messages += len(messages)
         if fate is _Fate.LOST:
             truth.lost.append((sequence, len(messages)))
+            lost_ns = time_ns
             continue
         if not is_safe and random.integers(1_000) < damage.bad_stamps:
             messages = [_bad_stamp(messages[0]), *messages[1:]]
             truth.bad_stamps.append(sequence)
         datagram = mold_packet(session, sequence, messages)
-        if fate is _Fate.OVERTAKEN and following is not None and following[0] - time_ns <= _HOLD_NS:
+        is_apart = time_ns - lost_ns > _APART_NS
+        if fate is _Fate.OVERTAKEN and is_apart and following is not None and following[0] - time_ns <= _HOLD_NS:
             truth.reordered_packets += 1
             late = datagram
             continue

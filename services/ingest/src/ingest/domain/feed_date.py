@@ -1,7 +1,8 @@
 """The day of a feed session and the exchange's midnight, from which ITCH counts its nanoseconds."""
 
 import re
-from datetime import date, datetime
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -19,6 +20,39 @@ class FeedDateError(ValueError):
 def session_midnight_ns(day: date) -> int:
     """Midnight in New York at the start of ``day``, ns since the epoch."""
     return int(datetime(day.year, day.month, day.day, tzinfo=EXCHANGE_TIME).timestamp()) * 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class WallClock:
+    """The exchange's wall clock in a session: its stamps are wall time, and on the day of a clock change an hour of it
+    is missing or comes twice. Stamps from ``change_at`` on (ns since midnight) are ``change_ns`` later in UTC than ns
+    since midnight would say. Of an hour that comes twice the stamps are taken to be of the first time.
+    """
+
+    midnight_ns: int
+    change_at: int = 0
+    change_ns: int = 0
+
+    def event_ns(self, stamp: int) -> int:
+        """Ns since the epoch of a stamp."""
+        return self.midnight_ns + stamp + (self.change_ns if self.change_ns and stamp >= self.change_at else 0)
+
+
+_SPAN_HOURS: Final = 72
+"""A session ends within three days of its midnight: Friday's midnight to the end of Sunday."""
+_HOUR_NS: Final = 3_600_000_000_000
+
+
+def wall_clock(day: date) -> WallClock:
+    """The wall clock of the session of ``day`` in New York."""
+    midnight = datetime(day.year, day.month, day.day, tzinfo=EXCHANGE_TIME)
+    offset = midnight.utcoffset() or timedelta()
+    for hour in range(1, _SPAN_HOURS):
+        then = (midnight + timedelta(hours=hour)).utcoffset() or timedelta()  # wall time: a zone is not crossed
+        if then != offset:
+            change_ns = int((offset - then).total_seconds()) * 1_000_000_000
+            return WallClock(session_midnight_ns(day), hour * _HOUR_NS, change_ns)
+    return WallClock(session_midnight_ns(day))
 
 
 def date_from_name(name: str) -> date:

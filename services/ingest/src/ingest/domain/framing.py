@@ -2,7 +2,8 @@
 
 Two framings are in use: NASDAQ's BinaryFILE and MoldUDP64 message blocks put a 2-byte big-endian length before each
 message; some archives put two zero bytes there instead, and the length follows from the message type. Under length
-framing every message can be stepped over; under the zero-length one an unknown type leaves no way on.
+framing every message can be stepped over, and where damage has made the lengths wrong, the next whole messages are
+found again; under the zero-length one an unknown type leaves no way on.
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from ingest.domain.anomalies import Anomaly, AnomalyKind, Report
 from ingest.domain.itch_spec import LENGTHS
+from ingest.domain.recognise import recognised
 from ingest.kernels import kernel
 
 PREFIX: Final = 2
@@ -22,7 +24,13 @@ SHORTEST_FRAME: Final = PREFIX + int(LENGTHS[LENGTHS > 0].min())
 SAMPLE_MESSAGES: Final = 16
 """How many messages decide which framing a stream has."""
 
-_OK, _UNKNOWN_TYPE = 0, 1
+STEPPED_OVER_MAX: Final = 128
+"""Longest message of a type or length that the specification does not have that is stepped over by its length. The
+specification's own take 50 bytes at most; what claims to be much longer is damage, not a newer message."""
+_FOUND_AGAIN: Final = 2
+"""Whole messages in a row, each of its type's own length, by which a damaged stream is found again. One by chance takes
+some million bytes, two by chance do not happen."""
+_OK, _UNKNOWN_TYPE, _DAMAGED = 0, 1, 2
 
 
 class Framing(StrEnum):
@@ -72,29 +80,82 @@ class Block:
 
 
 @kernel
-def scan_lengths(data: Any, position: int, starts: Any, lengths: Any) -> tuple[int, int, int, int]:
+def find_again(data: Any, position: int, stop: int, by_type: Any, wanted: int) -> tuple[int, bool]:
+    """The first place from ``position`` on, before ``stop``, where ``wanted`` whole messages follow each other, each
+    of its type's own length.
+
+    Returns (place, whether it is one). If not, nothing before the place can be one, whatever comes after ``data``.
+    """
+    size = len(data)
+    while position < stop and position + 3 <= size:
+        at = position
+        found = 0
+        while found < wanted and at + 3 <= size:
+            length = int(data[at]) << 8 | int(data[at + 1])
+            if length == 0 or by_type[data[at + 2]] != length:
+                break
+            at += 2 + length
+            found += 1
+        if found == wanted and at <= size:
+            return position, True
+        if found == wanted or at + 3 > size:
+            return position, False
+        position += 1
+    return position, False
+
+
+@kernel
+def _could_be_a_message(data: Any, position: int, length: int, by_type: Any) -> bool:
+    """Whether a frame of an unknown type or length may be stepped over: it is short, frames follow it, and no whole
+    messages begin inside it.
+    """
+    size = len(data)
+    after = position + 2 + length
+    if length > STEPPED_OVER_MAX or find_again(data, position + 1, after, by_type, _FOUND_AGAIN)[1]:
+        return False
+    at = after
+    while at + 3 <= size:
+        following = int(data[at]) << 8 | int(data[at + 1])
+        if following == 0 or following > STEPPED_OVER_MAX:
+            return following == 0
+        if by_type[data[at + 2]] == following:
+            return True
+        at += 2 + following
+    return True
+
+
+@kernel
+def scan_lengths(data: Any, position: int, starts: Any, lengths: Any, by_type: Any) -> tuple[int, int, int, int, int]:
     """Finds messages under length framing from ``position``.
 
-    Returns (messages, position reached, zero lengths stepped over, position of the first of them).
+    Returns (messages, position reached, zero lengths stepped over, position of the first of them, status): the status
+    is ``_DAMAGED`` where what stands at the position reached is no frame.
     """
     size = len(data)
     count = 0
     markers = 0
     first_marker = -1
+    status = _OK
     while position + 2 <= size and count < len(starts):
         length = int(data[position]) << 8 | int(data[position + 1])
-        if position + 2 + length > size:
-            break
         if length == 0:
             markers += 1
             if first_marker < 0:
                 first_marker = position
-        else:
-            starts[count] = position + 2
-            lengths[count] = length
-            count += 1
+            position += 2
+            continue
+        if position + 2 >= size:
+            break
+        if by_type[data[position + 2]] != length and not _could_be_a_message(data, position, length, by_type):
+            status = _DAMAGED
+            break
+        if position + 2 + length > size:
+            break
+        starts[count] = position + 2
+        lengths[count] = length
+        count += 1
         position += 2 + length
-    return count, position, markers, first_marker
+    return count, position, markers, first_marker, status
 
 
 @kernel
@@ -121,7 +182,7 @@ def detect_framing(head: bytes) -> Framing | None:
     lengths = np.empty(SAMPLE_MESSAGES, np.uint16)
     data = np.frombuffer(head, np.uint8)
     zero, _, _ = scan_types(data, 0, starts, lengths, LENGTHS)
-    count, _, _, _ = scan_lengths(data, 0, starts, lengths)
+    count, _, _, _, _ = scan_lengths(data, 0, starts, lengths, LENGTHS)
     valid = int(np.count_nonzero(LENGTHS[data[starts[:count]]] == lengths[:count])) if count else 0
     if zero > valid:
         return Framing.ZERO
@@ -156,6 +217,15 @@ def packet_block(payload: bytes, count: int, first_sequence: int) -> Block:
     return Block(data, starts[:whole], lengths[:whole], first_sequence, -1)
 
 
+def _last_message(data: npt.NDArray[np.uint8]) -> int:
+    """Where a single whole message begins that ends with ``data``; the end of ``data`` if there is none."""
+    for place in range(len(data) - PREFIX):
+        ends = place + PREFIX + int(LENGTHS[data[place + PREFIX]]) == len(data)
+        if ends and find_again(data, place, place + 1, LENGTHS, 1)[1]:
+            return place
+    return len(data)
+
+
 class Framer:
     """Takes a stream in chunks of any size and gives blocks of whole messages; memory is bounded by the chunk.
 
@@ -170,6 +240,8 @@ class Framer:
         """Sequence of the next message."""
         self._report = report
         self._carry = b""
+        self._damage: int | None = None
+        """Byte offset at which damage begins that is not over yet."""
 
     def feed(self, chunk: bytes) -> Iterator[Block]:
         """Whole messages so far. Raises FramingError where the stream cannot be read on, after what stood before."""
@@ -178,43 +250,106 @@ class Framer:
             if len(held) < SHORTEST_FRAME:
                 self._carry = held
                 return
-            self.framing = detect_framing(held)
-            if self.framing is None:
-                raise FramingError("neither framing of ITCH 5.0 is recognised", self.offset)
-        data = np.frombuffer(held, np.uint8)
-        position = 0
-        while True:
-            block, reached = self._scan(data, position)
-            self.offset += reached - position
-            self._carry = held[reached:] if reached < len(held) else b""
-            if len(block):
-                self.sequence += len(block)
-                yield block
-            if reached == position:
-                break
-            position = reached
+            self.framing = self._recognised(held)
+        yield from self._messages(held)
         if self.framing is Framing.ZERO and len(self._carry) >= PREFIX + 1:
             self._refuse_unknown()
 
-    def finish(self) -> None:
-        """The stream is over: reports what is left of a message cut short."""
+    def finish(self) -> list[Block]:
+        """The stream is over: reports what is left of a message cut short, and what damage has swallowed.
+
+        Returns the message that stands, after damage, at the very end of the stream.
+        """
+        blocks: list[Block] = []
+        if self._damage is not None:
+            tail, self._carry = self._carry, b""
+            place = _last_message(np.frombuffer(tail, np.uint8))
+            self.offset += place
+            self._over()
+            blocks = list(self._messages(tail[place:]))
         if self._carry:
             detail = f"{len(self._carry)} bytes left of message {self.sequence}"
             self._report.add(Anomaly(AnomalyKind.TRUNCATED, self.offset, self.sequence, detail))
             self._carry = b""
+        return blocks
 
-    def _scan(self, data: npt.NDArray[np.uint8], position: int) -> tuple[Block, int]:
+    def _recognised(self, head: bytes) -> Framing:
+        """The framing of a stream that begins with ``head``. Raises FramingError where it is none, and says what the
+        bytes seem to be.
+        """
+        if framing := detect_framing(head):
+            return framing
+        what = recognised(head)
+        if what is None and find_again(np.frombuffer(head, np.uint8), 0, len(head), LENGTHS, 2 * _FOUND_AGAIN)[1]:
+            self._damage = self.offset  # the beginning is damaged, not the rest
+            return Framing.LENGTH
+        hint = f": this is {what}" if what else ""
+        raise FramingError(f"neither framing of ITCH 5.0 is recognised{hint}; it ends", self.offset)
+
+    def _messages(self, held: bytes) -> Iterator[Block]:
+        """Gives out the whole messages of ``held``, and keeps what follows them."""
+        data = np.frombuffer(held, np.uint8)
+        position = 0
+        while True:
+            if self._damage is not None:
+                place, is_found = find_again(data, position, len(data), LENGTHS, _FOUND_AGAIN)
+                self.offset += place - position
+                position = place
+                if not is_found:
+                    break
+                self._over()
+            block, reached, markers, status = self._scan(data, position)
+            if status == _DAMAGED:
+                reached = self._damage_begins(data, block, reached)
+                block, reached, markers, _ = self._scan(data[:reached], position)
+                self._damage = self.offset + reached - position
+            if markers[0]:
+                self._report.add(Anomaly(AnomalyKind.END_MARKER, self.offset + markers[1] - position), markers[0])
+            self.offset += reached - position
+            if len(block):
+                self.sequence += len(block)
+                yield block
+            elif self._damage is None:
+                position = reached
+                break
+            position = reached
+        self._carry = held[position:]
+
+    @staticmethod
+    def _damage_begins(data: npt.NDArray[np.uint8], block: Block, reached: int) -> int:
+        """Where damage begins: at what is no frame, or in the message before it.
+
+        A message that has lost bytes still has its length and type, and then swallows the beginning of the next one:
+        whole messages are found again before its end.
+        """
+        if len(block):
+            last = int(block.starts[-1]) - PREFIX
+            if find_again(data, last + 1, reached, LENGTHS, _FOUND_AGAIN)[1]:
+                return last
+        return reached
+
+    def _over(self) -> None:
+        """The damage ends here. What it took counts as one message."""
+        begin = self.offset if self._damage is None else self._damage
+        size, self._damage = self.offset - begin, None
+        if size:
+            detail = f"{size} bytes are no messages; the next one begins at byte {self.offset}"
+            self._report.add(Anomaly(AnomalyKind.SKIPPED_BYTES, begin, self.sequence, detail), size)
+            self.sequence += 1
+
+    def _scan(self, data: npt.NDArray[np.uint8], position: int) -> tuple[Block, int, tuple[int, int], int]:
+        """(messages, position reached, (zero lengths, position of the first), status)."""
         capacity = (len(data) - position) // SHORTEST_FRAME + 1
         starts = np.empty(capacity, np.int32)
         lengths = np.empty(capacity, np.uint16)
+        markers, status = (0, 0), _OK
         if self.framing is Framing.ZERO:
             count, reached, _ = scan_types(data, position, starts, lengths, LENGTHS)
         else:
-            count, reached, markers, first = scan_lengths(data, position, starts, lengths)
-            if markers:
-                self._report.add(Anomaly(AnomalyKind.END_MARKER, self.offset + first - position), markers)
+            count, reached, *found, status = scan_lengths(data, position, starts, lengths, LENGTHS)
+            markers = (found[0], found[1])
         base = self.offset - position
-        return Block(data, starts[:count], lengths[:count], self.sequence, base), reached
+        return Block(data, starts[:count], lengths[:count], self.sequence, base), reached, markers, status
 
     def _refuse_unknown(self) -> None:
         prefix, kind = self._carry[:PREFIX], self._carry[PREFIX]

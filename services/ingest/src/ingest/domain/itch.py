@@ -12,6 +12,8 @@ from common.contracts.reference import Instrument
 from common.contracts.ticks import NO_INSTRUMENT, TICK, TickFlag, TickKind, Ticks, symbol_to_ref
 
 from ingest.domain.anomalies import Anomaly, AnomalyKind, Report
+from ingest.domain.days import Days
+from ingest.domain.feed_date import WallClock
 from ingest.domain.framing import Block
 from ingest.domain.instruments import InstrumentRegistry
 from ingest.domain.itch_spec import (
@@ -32,6 +34,19 @@ from ingest.domain.itch_spec import (
     WIDTH_MASKS,
 )
 from ingest.domain.position import pack_locates
+from ingest.domain.stamps import (
+    AHEAD_MAX_NS,
+    CLOCK,
+    ENDED,
+    MESSAGES_BEGIN,
+    NOT_BELIEVED,
+    SYSTEM_EVENT,
+    TURN,
+    UNSET,
+    stamp_of,
+    unusual_stamp,
+)
+from ingest.domain.words import byte_swapped, load64, padded
 from ingest.kernels import inlined, kernel
 
 LOCATES: Final = 1 << 16
@@ -42,13 +57,12 @@ _ANOMALY_KINDS: Final = (
     AnomalyKind.BAD_LENGTH,
     AnomalyKind.UNKNOWN_LOCATE,
     AnomalyKind.BAD_TIMESTAMP,
+    AnomalyKind.STAMP_AHEAD,
 )
-_UNKNOWN_TYPE, _BAD_LENGTH, _UNKNOWN_LOCATE, _BAD_TIMESTAMP = range(4)
-DAY_NS: Final = 86_400_000_000_000
-_STAMP_MASK: Final = np.uint64((1 << 48) - 1)
-
+_UNKNOWN_TYPE, _BAD_LENGTH, _UNKNOWN_LOCATE, _BAD_TIMESTAMP, _STAMP_AHEAD = range(5)
 # Plain integers, since numba freezes globals into the compiled kernel.
 _R: Final = int(TickKind.STOCK_DIRECTORY)
+_MESSAGES_END: Final = ord("C")
 _V: Final = int(TickKind.MWCB_DECLINE)
 _C: Final = int(TickKind.EXECUTED_WITH_PRICE)
 _Q: Final = int(TickKind.CROSS_TRADE)
@@ -58,7 +72,6 @@ _ROUND_LOTS_ONLY: Final = int(TickFlag.ROUND_LOTS_ONLY)
 _YES: Final = ord("Y")
 _BUY: Final = ord("B")
 _SELL: Final = ord("S")
-_SPACE: Final = np.uint64(ord(" "))
 _PADDING: Final = b"\0 "
 """The specification pads symbols with spaces on the right; senders that fill with NUL are read the same."""
 NONE_KNOWN: Final = -1
@@ -67,51 +80,32 @@ _ROUND_LOTS_ONLY_AT: Final = int(MESSAGES[TickKind.STOCK_DIRECTORY].fields["roun
 
 
 @inlined
-def load64(data: Any, at: Any) -> Any:
-    """The big-endian 8-byte word at ``at`` (unsigned, so that numba drops its check for negative indices).
-
-    LLVM makes one MOVBE of the eight loads.
-    """
-    return (
-        np.uint64(data[at]) << np.uint64(56)
-        | np.uint64(data[at + np.uint64(1)]) << np.uint64(48)
-        | np.uint64(data[at + np.uint64(2)]) << np.uint64(40)
-        | np.uint64(data[at + np.uint64(3)]) << np.uint64(32)
-        | np.uint64(data[at + np.uint64(4)]) << np.uint64(24)
-        | np.uint64(data[at + np.uint64(5)]) << np.uint64(16)
-        | np.uint64(data[at + np.uint64(6)]) << np.uint64(8)
-        | np.uint64(data[at + np.uint64(7)])
-    )
-
-
-@inlined
-def _byte_swapped(word: Any) -> Any:
-    word = (word & np.uint64(0x00FF00FF00FF00FF)) << np.uint64(8) | (word >> np.uint64(8)) & np.uint64(
-        0x00FF00FF00FF00FF
-    )
-    word = (word & np.uint64(0x0000FFFF0000FFFF)) << np.uint64(16) | (word >> np.uint64(16)) & np.uint64(
-        0x0000FFFF0000FFFF
-    )
-    return word << np.uint64(32) | word >> np.uint64(32)
-
-
-@inlined
-def _padded(symbol: Any) -> Any:
-    """A symbol (first letter in the low byte) with spaces after its last letter, whether NUL or spaces stood there."""
-    shift = np.uint64(56)
-    for _ in range(8):
-        letter = symbol >> shift & np.uint64(0xFF)
-        if letter != np.uint64(0) and letter != _SPACE:
-            break
-        symbol = symbol & ~(np.uint64(0xFF) << shift) | _SPACE << shift
-        shift -= np.uint64(8)
-    return symbol
-
-
-@inlined
 def _field(data: Any, start: Any, table: Any, masks: Any, kind: Any, column: int) -> Any:
     """A field as the low bytes of the word that ends with it."""
     return load64(data, start + np.uint64(table[kind, column])) & masks[table[kind, column + 1]]
+
+
+@inlined
+def _fields(data: Any, start: Any, fields: Any, masks: Any, kind: Any) -> Any:
+    """(reference, price, quantity, auxiliary reference, side, detail, flags) of a message."""
+    return (
+        _field(data, start, fields, masks, kind, COL_REF),
+        _field(data, start, fields, masks, kind, COL_PRICE),
+        _field(data, start, fields, masks, kind, COL_QTY),
+        _field(data, start, fields, masks, kind, COL_AUX),
+        np.uint64(data[start + np.uint64(fields[kind, COL_SIDE])] & fields[kind, COL_SIDE + 1]),
+        np.uint64(data[start + np.uint64(fields[kind, COL_DETAIL])] & fields[kind, COL_DETAIL + 1]),
+        np.uint64(fields[kind, COL_FLAGS]),
+    )
+
+
+@inlined
+def _write(rows: Any, row: Any, words: Any, instrument: Any, traits: Any) -> None:
+    """A tick. ``words``: its first six."""
+    rows[row, 0], rows[row, 1] = words[0], words[1]
+    rows[row, 2], rows[row, 3] = np.int64(words[2]), np.int64(words[3])
+    rows[row, 4], rows[row, 5] = np.int64(words[4]), np.int64(words[5])
+    rows[row, 6] = np.int64(np.uint64(np.uint32(instrument)) | traits << np.uint64(32))
 
 
 class DecoderState(NamedTuple):
@@ -126,11 +120,14 @@ class DecoderState(NamedTuple):
     message_lengths: Any  # LENGTHS
     anomalies: Any  # int64[4], counts
     anomaly_log: Any  # int64[n, 2], (kind, message index) of the first cases
+    time: Any  # int64[6]: greatest stamp so far, what is added to stamps after midnight, a stamp that nothing has
+    # agreed with yet, whether the day's end of messages was seen, whether it is a packet line, the suspect's message
 
 
 @inlined
-def _special(kind: Any, reference: Any, auxiliary: Any, price: Any, quantity: Any, side: Any, detail: Any) -> Any:
+def _special(kind: Any, words: Any, side: Any, detail: Any) -> Any:
     """What is more than moving a field. Returns (reference, auxiliary, price, side, printable)."""
+    reference, auxiliary, price, quantity = words
     printable = np.uint64((kind == _C and detail == _YES) or (kind == _Q and quantity != 0))
     if kind == _V:
         scale = np.uint64(E8_PER_E4)
@@ -146,12 +143,12 @@ def decode_messages(
 ) -> tuple[int, int]:
     """Decodes messages into ``rows`` (int64, one line of 7 words per tick) from line ``row``.
 
-    ``span``: (first message, stop, a message that was registered before); ``base``: (sequence of message 0, session
-    midnight in ns). Returns (index reached, lines written). Short of ``stop``, the message reached is an R that says
-    something new, and never the one registered before: each call comes further than the last, whatever the bytes are.
+    ``span``: (first message, stop, a message registered before); ``base``: (sequence of message 0, midnight in ns).
+    Returns (index reached, lines written). Short of ``stop`` that is a new R, or a further S that begins a day, and
+    never the one registered before: each call comes further than the last, whatever the bytes are.
     """
-    index, stop, known = span
-    fields, masks = state.fields, state.masks
+    (index, stop, known), fields, masks = span, state.fields, state.masks
+    clock, turn = state.time[CLOCK], state.time[TURN]
     while index < stop:
         start = np.uint64(starts[index])
         kind = data[start] if lengths[index] else np.uint8(0)
@@ -160,44 +157,45 @@ def decode_messages(
             _log(state, _UNKNOWN_TYPE if length == 0 else _BAD_LENGTH, index)
             index += 1
             continue
-        stamp = np.int64(load64(data, start + np.uint64(3)) & _STAMP_MASK)
+        stamp = stamp_of(data, start)
         locate = np.uint64(data[start + np.uint64(1)]) << np.uint64(8) | np.uint64(data[start + np.uint64(2)])
-        reference = _field(data, start, fields, masks, kind, COL_REF)
-        price = _field(data, start, fields, masks, kind, COL_PRICE)
-        quantity = _field(data, start, fields, masks, kind, COL_QTY)
-        auxiliary = _field(data, start, fields, masks, kind, COL_AUX)
-        side = np.uint64(data[start + np.uint64(fields[kind, COL_SIDE])] & fields[kind, COL_SIDE + 1])
-        detail = np.uint64(data[start + np.uint64(fields[kind, COL_DETAIL])] & fields[kind, COL_DETAIL + 1])
-        flags = np.uint64(fields[kind, COL_FLAGS])
+        reference, price, quantity, auxiliary, side, detail, flags = _fields(data, start, fields, masks, kind)
         if kind == _R:
-            reference = _padded(_byte_swapped(reference))
+            reference = padded(byte_swapped(reference))
             is_new = state.locate_symbols[locate] != reference or state.locate_lots[locate] != quantity
             if is_new and index != known:
                 break
             if data[start + np.uint64(_ROUND_LOTS_ONLY_AT)] == _YES:
                 flags = np.uint64(_ROUND_LOTS_ONLY)
+        elif fields[kind, COL_SPECIAL] and kind == SYSTEM_EVENT:
+            if detail == MESSAGES_BEGIN and clock != UNSET and index != known:
+                break
+            state.time[ENDED] = np.int64(detail == _MESSAGES_END)
         elif fields[kind, COL_SPECIAL]:
             reference, auxiliary, price, side, flags = _special(
-                kind, reference, auxiliary, price, quantity, side, detail
+                kind, (reference, auxiliary, price, quantity), side, detail
             )
-        instrument = state.locate_ids[locate]
-        if fields[kind, COL_MARKET_WIDE]:
-            instrument = np.int32(NO_INSTRUMENT)
-        if stamp >= DAY_NS or (instrument < 0 and not fields[kind, COL_MARKET_WIDE]):
-            _log(state, _UNKNOWN_LOCATE if stamp < DAY_NS else _BAD_TIMESTAMP, index)
+        instrument = np.int32(NO_INSTRUMENT) if fields[kind, COL_MARKET_WIDE] else state.locate_ids[locate]
+        now = stamp + turn
+        if np.uint64(now - clock + AHEAD_MAX_NS) > np.uint64(2 * AHEAD_MAX_NS):
+            state.time[CLOCK] = clock
+            now = unusual_stamp(data, starts, lengths, index, base[0] + index, stamp, state.time)
+            turn = state.time[TURN]
+            if now == NOT_BELIEVED:
+                now = clock
+                _log(state, _STAMP_AHEAD, index)
+        if now < 0 or (instrument < 0 and not fields[kind, COL_MARKET_WIDE]):
+            _log(state, _UNKNOWN_LOCATE if now >= 0 else _BAD_TIMESTAMP, index)
             index += 1
             continue
+        clock = max(clock, now)
         state.kinds[kind] += 1
-        rows[row, 0] = base[1] + stamp
-        rows[row, 1] = base[0] + index
-        rows[row, 2] = np.int64(reference)
-        rows[row, 3] = np.int64(auxiliary)
-        rows[row, 4] = np.int64(price)
-        rows[row, 5] = np.int64(quantity)
+        words = (base[1] + now, base[0] + index, reference, auxiliary, price, quantity)
         traits = np.uint64(kind) | side << np.uint64(8) | flags << np.uint64(16) | detail << np.uint64(24)
-        rows[row, 6] = np.int64(np.uint64(np.uint32(instrument)) | traits << np.uint64(32))
+        _write(rows, row, words, instrument, traits)
         row += 1
         index += 1
+    state.time[CLOCK], state.time[TURN] = clock, turn
     return index, row
 
 
@@ -211,37 +209,10 @@ def _log(state: DecoderState, kind: int, index: int) -> None:
 
 
 @kernel
-def count_due(data: Any, starts: Any, lengths: Any, index: int, stamp: int) -> int:
-    """How many messages from ``index`` on come before the first one stamped later than ``stamp`` (ns since midnight).
-
-    What is too short to have a stamp, or has an impossible one, is due with what stands before it.
-    """
-    count = 0
-    while index + count < len(starts):
-        start = np.uint64(starts[index + count])
-        if lengths[index + count] >= HEADER_LENGTH:
-            due = np.int64(load64(data, start + np.uint64(3)) & _STAMP_MASK)
-            if stamp < due < DAY_NS:
-                break
-        count += 1
-    return count
-
-
-@kernel
 def _gather(data: Any, starts: Any, out: Any) -> None:
     for index in range(len(starts)):
         for byte in range(out.shape[1]):
             out[index, byte] = data[starts[index] + byte]
-
-
-def next_stamp(block: Block, index: int) -> int | None:
-    """Nanoseconds since midnight of the first message from ``index`` on that has a possible stamp."""
-    for place in range(index, len(block)):
-        start, length = int(block.starts[place]), int(block.lengths[place])
-        stamp = int.from_bytes(block.data[start + 5 : start + HEADER_LENGTH].tobytes(), "big")
-        if length >= HEADER_LENGTH and stamp < DAY_NS:
-            return stamp
-    return None
 
 
 def records(block: Block, kind: TickKind) -> npt.NDArray[Any]:
@@ -257,14 +228,23 @@ def records(block: Block, kind: TickKind) -> npt.NDArray[Any]:
 class Decoder:
     """One feed session: stock locate codes of the day, and counters.
 
-    ``session_ns`` is the exchange's midnight, ns since the epoch. Instruments that have to be announced before the
-    ticks just decoded are taken with ``take_announcements``.
+    ``session_ns`` is the exchange's midnight, ns since the epoch, or its whole wall clock. Instruments that have to be
+    announced before the ticks just decoded are taken with ``take_announcements``. A feed with ``days`` may hold more
+    than one; ``is_line``: messages come in packets, and what follows them cannot be asked.
     """
 
     def __init__(
-        self, session_ns: int, registry: InstrumentRegistry, report: Report, locates: dict[int, int] | None = None
+        self,
+        session_ns: int | WallClock,
+        registry: InstrumentRegistry,
+        report: Report,
+        locates: dict[int, int] | None = None,
+        *,
+        days: Days | None = None,
+        is_line: bool = False,
     ) -> None:
-        self.session_ns = session_ns
+        self.clock = session_ns if isinstance(session_ns, WallClock) else WallClock(session_ns)
+        self.days = days
         self.registry = registry
         self.report = report
         self.locates: dict[int, int] = {}
@@ -279,6 +259,7 @@ class Decoder:
             message_lengths=LENGTHS,
             anomalies=np.zeros(len(_ANOMALY_KINDS), np.int64),
             anomaly_log=np.empty((ANOMALIES_LOGGED_MAX, 2), np.int64),
+            time=np.array([UNSET, 0, UNSET, 0, is_line, 0], np.int64),
         )
         self._announcements: list[Instrument] = []
         self._packed_locates: bytes | None = None
@@ -294,21 +275,70 @@ class Decoder:
         stop = len(block) if stop is None else stop
         ticks = np.empty(stop - start, TICK)
         rows = ticks.view(np.int64).reshape(-1, _TICK_WORDS)
-        base = (block.first_sequence, self.session_ns)
         index, row, known = start, 0, NONE_KNOWN
         while index < stop:
+            base, first = (block.first_sequence, self.clock.midnight_ns), row
             index, row = decode_messages(
                 block.data, block.starts, block.lengths, (index, stop, known), base, rows, row, self._state
             )
+            if self.clock.change_ns:
+                self._change_clocks(ticks[first:row])
             if index < stop:
                 known = index
-                if not self._register(block, index):
+                if block.data[block.starts[index]] == TickKind.SYSTEM_EVENT:
+                    self._begin_messages(block, index)
+                elif not self._register(block, index):
                     index += 1
         if self._state.anomalies.any():
             self._report_anomalies(block)
         self.report.messages += stop - start
         self.report.ticks += row
         return ticks[:row]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the day's end of messages (S, event code C) is the last word of the feed so far."""
+        return bool(self._state.time[ENDED])
+
+    def resume(self, last_event_ns: int, *, ended: bool) -> None:
+        """Goes on after a message of that time, as the decoder would that decoded it."""
+        if last_event_ns:
+            self._state.time[CLOCK] = last_event_ns - self.clock.midnight_ns
+        self._state.time[ENDED] = ended
+
+    def finish(self, offset: int, sequence: int) -> None:
+        """The day's messages are over: reports what a whole day has and this one does not."""
+        if not self.locates:
+            detail = f"no directory message (R) in {sequence - 1:,} messages: no order and no trade has a symbol"
+            self.report.add(Anomaly(AnomalyKind.NO_DIRECTORY, offset, sequence - 1, detail))
+        if not self.ended:
+            detail = "the day's end of messages (S, event code C) never came"
+            self.report.add(Anomaly(AnomalyKind.UNFINISHED_DAY, offset, sequence - 1, detail))
+
+    def _begin_messages(self, block: Block, index: int) -> None:
+        """A further S that begins a day's messages: of a new day, where the last one has ended or the time went back;
+        else the sender began anew on the same day.
+        """
+        start = int(block.starts[index])
+        stamp = int.from_bytes(block.data[start + 5 : start + HEADER_LENGTH].tobytes(), "big")
+        if self.days is None or not (self.ended or stamp < self._state.time[CLOCK]):
+            return
+        offset, sequence = block.offset(index), block.first_sequence + index
+        self.finish(offset, sequence)
+        self.begin_day(self.days.go_on(offset, sequence))
+
+    def begin_day(self, clock: WallClock) -> None:
+        """Locate codes, references and the clock begin anew."""
+        self.clock = clock
+        self.locates.clear()
+        self._packed_locates = None
+        self._state.locate_ids[:] = NO_INSTRUMENT
+        self._state.locate_symbols[:] = 0
+        self._state.time[: ENDED + 1] = (UNSET, 0, UNSET, 0)
+
+    def _change_clocks(self, ticks: Ticks) -> None:
+        late = ticks["event_ns"] >= self.clock.midnight_ns + self.clock.change_at
+        ticks["event_ns"] += np.where(late, self.clock.change_ns, 0)
 
     def kinds(self) -> dict[TickKind, int]:
         """Ticks decoded so far, by message type."""

@@ -207,6 +207,7 @@ _WORD: Final = 8
 def _special(kind: TickKind) -> bool:
     """Whether the kernel has more to do for this type than to move fields."""
     return kind in {
+        TickKind.SYSTEM_EVENT,
         TickKind.STOCK_DIRECTORY,
         TickKind.MWCB_DECLINE,
         TickKind.EXECUTED_WITH_PRICE,

@@ -132,8 +132,12 @@ class Line:
 
     @property
     def missing(self) -> tuple[int, int] | None:
-        """(first sequence, count) of what is being waited for."""
-        return (self.next_sequence, min(self._held) - self.next_sequence) if self._held else None
+        """(first sequence, count) of what is being waited for, or would be if packets from far ahead are believed."""
+        if self._held:
+            return self.next_sequence, min(self._held) - self.next_sequence
+        ahead = self._strays.first_sequence - self.next_sequence
+        is_own = self.has_session and self._strays.session == self.session
+        return (self.next_sequence, ahead) if is_own and ahead > 0 else None
 
     def _belongs(self, packet: Packet) -> bool:
         """Whether a packet is of the line's session, and not from further ahead than a gap."""

@@ -31,6 +31,8 @@ class Position:
     """The session's closing heartbeat is out."""
     locates: bytes = b""
     """Stock locate code to instrument id, packed."""
+    ended: bool = False
+    """The day's end of messages was seen."""
 
     def encode(self) -> bytes:
         """A line of JSON, then the packed locate codes."""

@@ -47,6 +47,11 @@ class Strays:
     def session(self) -> str:
         return self.packets[0].session if self.packets else ""
 
+    @property
+    def first_sequence(self) -> int:
+        """Of the messages in the packets; 0 where there are none."""
+        return min((packet.sequence for packet in self.packets), default=0)
+
     def add(self, packet: Packet) -> None:
         """A packet that agrees with those before it joins them; any other one begins anew."""
         if self.packets and not self._agrees(packet):

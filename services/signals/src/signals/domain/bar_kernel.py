@@ -7,7 +7,9 @@ the open window of its feeder began.
 
 A trade whose window has ended, and a broken trade, restate a bar that was issued: it is folded anew from the log of
 trades, in which the trades of one instrument are chained by event time. The log also tells the revision: every late
-trade and every late break was one.
+trade and every late break was one. What was folded is remembered for a while, so that many late trades of one window
+(an afternoon before its morning) are added to it one by one, and are chained from where the last one went; it can be
+forgotten at any time, and whoever folds anew comes to the same.
 """
 
 from functools import lru_cache
@@ -30,6 +32,7 @@ from signals.domain.layout import Array, Row
 from signals.domain.measure_set import Compiled, MeasureSet
 from signals.domain.ref_table import slot_of, vacate
 from signals.domain.slide_kernel import next_start, rebuild_panes, restate_slides, slide_all
+from signals.domain.trade_chain import chain, is_remembered, memory_of, place_of, remember
 from signals.kernels import kernel, kernel_of, outlined, part
 
 
@@ -83,6 +86,30 @@ def _advance(clock_ns: int, bars: BarState, room: int, measures: Any) -> bool:
 
 
 @outlined
+def _add_late(bars: BarState, w: int, number: int, measures: Any) -> bool:
+    """Issues a remembered bar with one more late trade. False, and nothing done, where that is not enough."""
+    log = bars.log
+    trade = log[number & (len(log) - 1)]
+    start = trade.event_ns // bars.windows[w] * bars.windows[w]
+    slot = memory_of(bars, w, trade.instrument_id, start)
+    if not is_remembered(bars, slot, w, trade.instrument_id, start):
+        return False
+    memory = bars.restated[slot]
+    is_newest = memory.newest == NONE or log[memory.newest & (len(log) - 1)].event_ns <= trade.event_ns
+    if not (is_newest or measures.any_order):
+        return False
+    measures.add(bars.restated_tallies[slot], trade)
+    memory.trades += 1
+    memory.revision += 1
+    if is_newest:
+        memory.newest = number
+    revision = memory.revision
+    tally = bars.restated_tallies[slot]
+    issue_bar(bars, bars.windows[w], trade.instrument_id, start, tally, memory.trades, revision, measures)
+    return True
+
+
+@outlined
 def _restate(bars: BarState, w: int, number: int, measures: Any) -> bool:
     """Folds the bar of window length ``w`` that holds the trade: issued again if it had ended, else put right.
 
@@ -96,33 +123,18 @@ def _restate(bars: BarState, w: int, number: int, measures: Any) -> bool:
     end = covered_until(bars, w) if is_open else start + bars.windows[w]
     newest = newest_before(number, end, bars.log, first)
     trades, revision = (NONE, 0) if newest == NONE else fold_trades(bars, newest, start, end, measures)
+    slot = memory_of(bars, w, instrument, start)
     if trades == NONE:
+        bars.restated[slot].place = 0
         bars.counters[count.LOST_RESTATEMENT] += 1
         return False
     if is_open:
         bars.tallies[w, instrument] = bars.scratch[0]
         bars.counts[w, instrument] = trades
     elif bars.hidden[w] == 0:
+        remember(bars, slot, place_of(bars, w, instrument), start, newest, trades, revision)
         issue_bar(bars, bars.windows[w], instrument, start, bars.scratch[0], trades, revision, measures)
     return True
-
-
-@part
-def _chain(number: int, trade: Row, bars: BarState) -> None:
-    """Puts a trade at its place in event time; it is the newest but for late ones."""
-    log, heads, first = bars.log, bars.heads, bars.counters[count.TRADES_FIRST]
-    mask = len(log) - 1
-    newer, older = NONE, heads[trade.instrument_id]
-    while older >= first and log[older & mask].event_ns > trade.event_ns:
-        newer = older
-        older = log[older & mask].older
-    trade.newer, trade.older = newer, older
-    if older >= first:
-        log[older & mask].newer = number
-    if newer == NONE:
-        heads[trade.instrument_id] = number
-    else:
-        log[newer & mask].older = number
 
 
 @part
@@ -158,7 +170,7 @@ def _book(event: Row, bars: BarState, measures: Any) -> int:
     trade.qty = event.qty
     trade.instrument_id = event.instrument_id
     trade.aggressor = event.aggressor
-    _chain(number, trade, bars)
+    chain(number, trade, bars)
     if event.match != 0:
         entry = bars.matches[slot_of(bars.matches, event.match)]
         entry.ref = event.match
@@ -167,7 +179,7 @@ def _book(event: Row, bars: BarState, measures: Any) -> int:
     for w in range(len(bars.windows)):
         if event.event_ns < bars.starts[w]:
             late = 1
-            held = _restate(bars, w, number, measures) or held
+            held = _add_late(bars, w, number, measures) or _restate(bars, w, number, measures) or held
         elif event.event_ns < covered_until(bars, w):
             is_in_order = measures.any_order or trade.newer == NONE
             if is_in_order or not _restate(bars, w, number, measures):
@@ -215,7 +227,8 @@ def _break(event: Row, listings: Array, bars: BarState, measures: Any) -> None:
         counters[count.UNKNOWN_BREAK] += 1
         return
     trade.broken_ns = max(1, event.clock_ns)
-    listings[trade.instrument_id].volume -= trade.qty
+    listing = listings[trade.instrument_id]
+    listing.volume = max(0, listing.volume - trade.qty)
     for w in range(len(bars.windows)):
         if trade.event_ns < bars.starts[w] or trade.event_ns < covered_until(bars, w):
             _restate(bars, w, number, measures)

@@ -75,3 +75,9 @@ class BarState(NamedTuple):
     """Rows that were issued."""
     blank: Array
     """One row of zeros."""
+    fingers: Array
+    """Number of each instrument's last late trade."""
+    restated: Array
+    """RESTATED rows by a hash of window, instrument and start."""
+    restated_tallies: Array
+    """Their tallies."""

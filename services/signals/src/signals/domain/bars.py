@@ -16,13 +16,15 @@ from common.contracts.windows import ALLOWED_LATENESS_NS, feeder_of
 from signals.domain import count
 from signals.domain.bar_kernel import bar_kernels, forget_trades, rows_at_once
 from signals.domain.bar_state import BEYOND_LATENESS, LEFT_LOG, NONE, STOP_DONE, STOP_ISSUED, BarState, SlideState
-from signals.domain.layout import MATCH, PRINT, TRADE, Array
+from signals.domain.layout import MATCH, PRINT, RESTATED, TRADE, Array
 from signals.domain.measure_set import MeasureSet, measure_set
 from signals.domain.ohlcv import OHLCV
 from signals.domain.ref_table import rehash
 
 TRADES_MAX: Final = 1 << 20
 """Trades that a partition's log holds at most, 72 bytes each. Beyond it the oldest eighth goes."""
+RESTATED_MAX: Final = 1 << 12
+"""Restated bars that are remembered at most, about 120 bytes each; a power of two."""
 _TRADES_AT_FIRST: Final = 1 << 10
 _GROWTH: Final = 4
 _KEPT: Final = (
@@ -80,6 +82,9 @@ class TumblingBars:
             scratch=np.zeros(2, self.measures.tally),
             issued=np.zeros(0, self.measures.row),
             blank=np.zeros(1, self.measures.row),
+            fingers=np.zeros(0, np.int64),
+            restated=np.zeros(RESTATED_MAX, RESTATED),
+            restated_tallies=np.zeros(RESTATED_MAX, self.measures.tally),
         )
         self.state.counters[count.DUE_NS] = lengths[0]
 
@@ -97,7 +102,9 @@ class TumblingBars:
         held = np.zeros(panes.shape, np.int32)
         panes[:, :known], held[:, :known] = state.slides.panes, state.slides.counts
         slides = state.slides._replace(panes=panes, counts=held)
-        self.state = state._replace(heads=heads, tallies=tallies, counts=counts, slides=slides)
+        fingers = np.full(instruments, NONE, np.int64)
+        fingers[:known] = state.fingers
+        self.state = state._replace(heads=heads, tallies=tallies, counts=counts, slides=slides, fingers=fingers)
 
     def apply(self, prints: Array, clock_ns: int, listings: Array) -> Array:
         """Books ``prints`` (PRINT rows of admitted instruments) and lets the clock come to ``clock_ns``.
@@ -136,6 +143,7 @@ class TumblingBars:
         state = self.state
         if len(state.log) >= self._trades_max:
             forget_trades(state.log, state.matches, state.counters, max(1, len(state.log) // 8))
+            self._forget_restated()
             return
         size = min(_GROWTH * len(state.log), self._trades_max)
         log, matches = np.zeros(size, TRADE), np.zeros(2 * size, MATCH)
@@ -155,9 +163,31 @@ class TumblingBars:
         ends = [state.starts + state.windows, state.starts[state.slides.steps] + state.slides.windows]
         return self.apply(np.zeros(0, PRINT), int(np.concatenate(ends).max()), listings)
 
-    def begin_session(self, clock_ns: int) -> None:
-        """Forgets all trades and sets the clock, forth or back. What was open must have been closed before."""
+    def _forget_restated(self) -> None:
+        """The log no longer tells what is remembered: whoever restates must find that out, as after a restart."""
+        self.state.restated["place"] = 0
+        self.state.fingers[:] = NONE
+
+    def begin_session(self, clock_ns: int, before_ns: int, listings: Array) -> Array:
+        """A session begins: match numbers begin anew, and the clock is set, forth or back from ``before_ns``.
+
+        Returns the rows that this issues. A window that has begun before and has not ended yet goes on: its bar is
+        issued once, whatever sessions it holds.
+        """
+        if clock_ns < before_ns:
+            rows = self.close_all(listings)
+        else:
+            rows = self.apply(np.zeros(0, PRINT), clock_ns, listings)
+            if self.state.counts.any() or self.state.slides.counts.any():
+                self.state.matches[:] = np.zeros(1, MATCH)
+                return rows
+        self._forget(clock_ns)
+        return rows
+
+    def _forget(self, clock_ns: int) -> None:
+        """Forgets all trades and sets the clock. No window may be open."""
         state = self.state
+        self._forget_restated()
         state.starts[:] = clock_ns // state.windows * state.windows
         state.since_ns[:] = self.measured_since_ns[:] = 0
         state.heads[:] = NONE
@@ -221,6 +251,7 @@ class TumblingBars:
         and counted as a lost restatement.
         """
         self.admit(arrays["counts"].shape[1])
+        self._forget_restated()
         self.state = self.state._replace(
             heads=arrays["heads"], log=arrays["log"], matches=arrays["matches"], counters=arrays["counters"]
         )

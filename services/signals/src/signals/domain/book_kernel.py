@@ -50,6 +50,8 @@ _SELL: Final = ord("S")
 _SESSION_START: Final = ord("O")
 
 _DEPTH: Final = DEPTH_LEVELS
+INT64_MAX: Final = (1 << 63) - 1
+"""Where sums of shares stop: a row holds no more."""
 _FAR: Final = 24
 """How many ticks ahead an order's slot and its instrument are asked for; memory is slower than the whole rest."""
 _NEAR: Final = 12
@@ -99,6 +101,7 @@ def _settle(tick: Row, side: int, rank: int, book: BookState, changes: Array) ->
             change.bid_size = bid.best_size
             change.ask_e4 = ask.best_e4
             change.ask_size = ask.best_size
+            change.event_ns = tick.event_ns
     _touch(book, side >> 1, tick.event_ns, bits)
 
 
@@ -158,11 +161,12 @@ def _report(tick: Row, instrument: int, price: int, aggressor: int, book: BookSt
     row.match = tick.aux_ref
     row.price_e4 = price
     row.qty = tick.qty
+    row.message_index = np.int64(tick.sequence)
     row.instrument_id = instrument
     row.aggressor = aggressor
     listing = book.listings[instrument]
     listing.last_e4 = price
-    listing.volume += tick.qty
+    listing.volume = tick.qty + min(listing.volume, INT64_MAX - tick.qty)
     if listing.open_e4 == 0:
         listing.open_e4 = price
     _touch(book, instrument, tick.event_ns, CHANGED_QUOTE | CHANGED_TRADE)
@@ -249,6 +253,7 @@ def _other(tick: Row, book: BookState, prints: Array, changes: Array) -> None:
         row.clock_ns = counters[count.CLOCK_NS]
         row.match = tick.aux_ref
         row.qty = 0
+        row.message_index = np.int64(tick.sequence)
         row.instrument_id = instrument
         row.aggressor = 0
         if instrument >= 0:

@@ -51,6 +51,7 @@ WINDOWED: Final = 9  # trades that a window holds
 TOO_LATE: Final = 10  # trades that no window holds, as they came too late
 DUPLICATE_TRADE: Final = 11
 LATE_ROWS: Final = 12  # rows of the buffer of late trades in use
+SUM_AT_LIMIT: Final = 13  # rows issued whose volume or notional is beyond 64 bits
 BARS_SIZE: Final = 16
 
 BAR_ANOMALIES: Final = {
@@ -60,4 +61,5 @@ BAR_ANOMALIES: Final = {
     "duplicate_trade": DUPLICATE_TRADE,  # a print that is in the log already, to the last number; it counts once
     "too_late": TOO_LATE,  # beyond the allowed lateness, or of windows that have left the log: on ``md.late``
     "lost_restatement": LOST_RESTATEMENT,  # the log no longer holds the whole window; the bar stays as it was issued
+    "sum_at_limit": SUM_AT_LIMIT,  # a bar issued whose volume or notional is beyond 64 bits, and stands at the greatest
 }

@@ -5,6 +5,7 @@ from typing import Any
 from signals.domain import count
 from signals.domain.bar_state import NONE, BarState
 from signals.domain.layout import Array, Row
+from signals.domain.ohlcv import SUM_MAX
 from signals.kernels import part
 
 
@@ -39,6 +40,7 @@ def issue_bar(
     row = write_bar(bars.issued, at, bars, length, start, tally, trades, measures)
     row.instrument_id = instrument
     row.revision = revision
+    bars.counters[count.SUM_AT_LIMIT] += row.notional_e4 == SUM_MAX or row.volume == SUM_MAX
 
 
 @part

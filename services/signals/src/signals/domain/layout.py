@@ -80,6 +80,17 @@ TRADE: Final = np.dtype(
 
 MATCH: Final = np.dtype([("ref", "<u8"), ("held", "<i8")])  # held: the trade's number, counted from 1
 
+RESTATED: Final = np.dtype(
+    [
+        ("start_ns", "<i8"),
+        ("place", "<i8"),  # of the window and the instrument, counted from 1; 0: nothing is remembered here
+        ("newest", "<i8"),  # number of its newest trade by event time
+        ("trades", "<i8"),
+        ("revision", "<i8"),
+    ]
+)
+"""A bar that was restated, remembered: not part of a snapshot."""
+
 PRINT: Final = np.dtype(
     [
         ("event_ns", "<i8"),
@@ -87,6 +98,7 @@ PRINT: Final = np.dtype(
         ("match", "<u8"),
         ("price_e4", "<i8"),
         ("qty", "<i8"),  # 0: the trade of this match number is broken
+        ("message_index", "<i8"),
         ("instrument_id", "<i4"),
         ("aggressor", "<i4"),  # as TRADE says it
     ]
@@ -100,6 +112,7 @@ BBO: Final = np.dtype(
         ("bid_size", "<i8"),
         ("ask_e4", "<i8"),
         ("ask_size", "<i8"),
+        ("event_ns", "<i8"),  # exchange time of the message
     ]
 )
 

@@ -154,9 +154,8 @@ class MarketState:
         self.showcase.issued(self.bars.measures.bars_of(rows[self.bars.are_tumbling(rows)]))
 
     def _begin_session(self, clock_ns: int, issued: list[Array]) -> None:
-        self._issue(self.bars.close_all(self.books.listings), issued)
+        self._issue(self.bars.begin_session(clock_ns, self.books.clock_ns, self.books.listings), issued)
         self.books.begin_session(clock_ns)
-        self.bars.begin_session(clock_ns)
         self.showcase.begin_session()
 
     # --- heartbeats ------------------------------------------------------------------------------------------------

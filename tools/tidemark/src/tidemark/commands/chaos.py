@@ -13,14 +13,8 @@ from tidemark.chaos.recovery import table
 from tidemark.chaos.report import markdown, show
 from tidemark.chaos.schedule import CATALOGUE, Schedule
 from tidemark.chaos.storm import Storm, StormOptions
-from tidemark.options import (
-    DEFAULT_STATE,
-    BrokersOption,
-    PartitionsOption,
-    StateDirOption,
-    checked_brokers,
-    chosen_partitions,
-)
+from tidemark.options import DEFAULT_STATE, StateDirOption
+from tidemark.partition_options import BrokersOption, PartitionsOption, checked_brokers, chosen_partitions
 from tidemark.state import StateDir
 
 CHAOS_STATE = "chaos"

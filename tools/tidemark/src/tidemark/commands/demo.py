@@ -19,7 +19,7 @@ from tidemark.audit.run import Report as AuditReport
 from tidemark.commands.audit import show
 from tidemark.demo import Demo, DemoOptions
 from tidemark.deployment import Deployment, DeploymentOptions
-from tidemark.feeds import file_feed, synthetic_feed
+from tidemark.feeds import file_feed, refusal, synthetic_feed
 from tidemark.options import DEFAULT_STATE, StateDirOption
 from tidemark.services import FLEET
 from tidemark.state import DEMO_STATE, StateDir
@@ -40,7 +40,7 @@ def demo(
     symbols: Annotated[int, typer.Option("--symbols", min=2, help="Symbols of the synthetic market.")] = 200,
     feed: Annotated[
         Path | None,
-        typer.Option("--feed", exists=True, dir_okay=False, help="An ITCH 5.0 file instead, plain or gzip."),
+        typer.Option("--feed", exists=True, dir_okay=False, help="An ITCH 5.0 file instead, plain or compressed."),
     ] = None,
     accounts: Annotated[int, typer.Option("--accounts", min=1, help="Client accounts that trade.")] = 200,
     orders_per_s: Annotated[float, typer.Option("--orders", min=0.1, help="Orders and cancels per second.")] = 40,
@@ -61,6 +61,9 @@ def demo(
     an order and from the ingest time of a tick; painted needs a browser on the dashboard.
     """
     environment = file_feed(feed) if feed is not None else synthetic_feed(seed, rate, symbols)
+    with console.reported():
+        if (why := refusal(environment)) is not None:
+            raise console.CommandError(f"ingest cannot read the feed: {why}")
     wanted = seconds if seconds is not None else (HEADLESS_SECONDS if headless else None)
     looked_at = browser if browser is not None else headless and is_at_hand()
     options = DemoOptions(seed=seed, accounts=accounts, orders_per_s=orders_per_s, seconds=wanted, browser=looked_at)

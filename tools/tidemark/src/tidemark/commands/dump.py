@@ -21,7 +21,9 @@ _SPLIT_TIMESTAMP: Final = ("timestamp_high", "timestamp_low")
 
 
 def dump(
-    file: Annotated[Path, typer.Argument(help="A recorded ITCH 5.0 feed, plain or gzip.", exists=True, dir_okay=False)],
+    file: Annotated[
+        Path, typer.Argument(help="A recorded ITCH 5.0 feed, plain or compressed.", exists=True, dir_okay=False)
+    ],
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="End after so many messages.")] = None,
     types: Annotated[
         list[str] | None, typer.Option("--type", help="Only this message type, one letter; may be repeated.")

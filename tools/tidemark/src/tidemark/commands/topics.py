@@ -20,15 +20,8 @@ from streams.process.settings import Settings
 
 from tidemark import console
 from tidemark.operations import Operation, carry_out, operators_log
-from tidemark.options import (
-    DEFAULT_STATE,
-    BootstrapOption,
-    PartitionsOption,
-    StateDirOption,
-    addresses,
-    chosen_partitions,
-    reader_settings,
-)
+from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
+from tidemark.partition_options import PartitionsOption, chosen_partitions
 from tidemark.state import StateDir
 
 DIFFERS: Final = 1

@@ -4,12 +4,15 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import typer
 from common.contracts.topics import TOPICS
+from ingest.addresses import AddressError, interface, resolved
+from ingest.domain.feed_date import EXCHANGE_TIME
 from parts.errors import PartsError
 from parts.processes import log_tail
 from parts.provider import fetch_native
@@ -21,24 +24,38 @@ from tidemark import console, metrics
 from tidemark.control import ask
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feed_readers import reader_choice
-from tidemark.feeds import IDLE_FEED, synthetic_feed
-from tidemark.options import (
-    DEFAULT_STATE,
-    BrokersOption,
-    PartitionsOption,
-    StateDirOption,
-    checked_brokers,
-    chosen_partitions,
-    reader_settings,
-    running_fleet,
-)
+from tidemark.feeds import IDLE_FEED, UdpLine, refusal, synthetic_feed, udp_feed
+from tidemark.options import DEFAULT_STATE, StateDirOption, reader_settings, running_fleet
+from tidemark.partition_options import BrokersOption, PartitionsOption, checked_brokers, chosen_partitions
 from tidemark.process import Child, is_running
 from tidemark.services import FLEET
 from tidemark.state import FleetRecord, StateDir
+from tidemark.up_options import (
+    AnyPortsOption,
+    DayOption,
+    DetachOption,
+    FreshOption,
+    OptionOption,
+    RateOption,
+    ReaderOption,
+    RegistryOption,
+    ReplicationOption,
+    SeedOption,
+    SourceOption,
+    SymbolsOption,
+    TracesOption,
+    UdpGroupOption,
+    UdpHostOption,
+    UdpPortOption,
+    UdpRequestOption,
+    UdpSessionOption,
+)
 
 DOWN_TIMEOUT_S: Final = 90.0
 DETACHED_TIMEOUT_S: Final = 600.0
 POLL_S: Final = 0.1
+FEED_HELP: Final = "A synthetic market, a MoldUDP64 line (--udp-…), or none: `tidemark replay` brings one."
+LOCALHOST: Final = "127.0.0.1"
 
 
 class FeedChoice(StrEnum):
@@ -46,39 +63,31 @@ class FeedChoice(StrEnum):
 
     NONE = "none"
     SYNTHETIC = "synthetic"
+    UDP = "udp"
 
 
 def up(
-    detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Return once everything is ready; `tidemark down` stops it.")
-    ] = False,
-    feed: Annotated[FeedChoice, typer.Option(help="A synthetic market, or none: `tidemark replay` brings one.")] = (
-        FeedChoice.NONE
-    ),
-    reader: Annotated[
-        str, typer.Option("--reader", help="Name of a feed reader instead, with its --source and --option.")
-    ] = "",
-    source: Annotated[
-        list[str] | None, typer.Option("--source", help="With --reader: a file or an address. May be repeated.")
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", help="With --reader: name=value. May be repeated.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the synthetic market.")] = 1,
-    rate: Annotated[float, typer.Option(min=1, help="Events per second of the synthetic market.")] = 5_000,
-    symbols: Annotated[int, typer.Option(min=1, help="Symbols of the synthetic market.")] = 500,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget all data of earlier starts first.")] = False,
-    any_ports: Annotated[bool, typer.Option("--any-ports", help="Any free ports instead of the usual ones.")] = False,
-    traces: Annotated[bool, typer.Option("--traces", help="Start Jaeger, too, and record every trace there.")] = False,
-    registry: Annotated[
-        bool, typer.Option("--registry", help="Start a schema registry, too, and write the log as Avro.")
-    ] = False,
+    detach: DetachOption = False,
+    feed: Annotated[FeedChoice, typer.Option(help=FEED_HELP)] = FeedChoice.NONE,
+    reader: ReaderOption = "",
+    source: SourceOption = None,
+    option: OptionOption = None,
+    seed: SeedOption = 1,
+    rate: RateOption = 5_000,
+    symbols: SymbolsOption = 500,
+    udp_port: UdpPortOption = 0,
+    udp_host: UdpHostOption = "",
+    udp_group: UdpGroupOption = "",
+    udp_session: UdpSessionOption = "",
+    udp_request: UdpRequestOption = "",
+    day: DayOption = None,
+    fresh: FreshOption = False,
+    any_ports: AnyPortsOption = False,
+    traces: TracesOption = False,
+    registry: RegistryOption = False,
     partitions: PartitionsOption = None,
     brokers: BrokersOption = 1,
-    replication: Annotated[
-        int | None,
-        typer.Option("--replication", min=1, help="Replicas of a topic that is created; default: one on each broker."),
-    ] = None,
+    replication: ReplicationOption = None,
     state_dir: StateDirOption = DEFAULT_STATE,
 ) -> None:
     """Start Kafka, Redis, PostgreSQL, the five services and the auditor on this machine; Ctrl-C stops all of it.
@@ -88,30 +97,47 @@ def up(
     """
     state = StateDir(state_dir)
     asked = chosen_partitions(partitions)
-    checked_brokers(brokers)
-    if replication is not None and replication > brokers:
-        raise typer.BadParameter(f"each of {replication} replicas needs a broker", param_hint="--replication")
-    generated = synthetic_feed(seed, rate, symbols) if feed is FeedChoice.SYNTHETIC else IDLE_FEED
+    checked_brokers(brokers, replication)
+    today = (day or datetime.now(EXCHANGE_TIME)).date().isoformat()
+    line = UdpLine(udp_port, today, udp_host, udp_group, udp_session, udp_request)
+    with console.reported():
+        environment = {
+            FeedChoice.NONE: lambda: IDLE_FEED,
+            FeedChoice.SYNTHETIC: lambda: synthetic_feed(seed, rate, symbols),
+            FeedChoice.UDP: lambda: _line_feed(line),
+        }[feed]()
+        if reader:
+            environment = reader_choice(reader, source or (), option or ()).environment()
     options = DeploymentOptions(
-        feed=_feed_of(reader, source or (), option or ()) if reader else generated,
-        fresh=fresh,
-        any_free_ports=any_ports,
-        services=FLEET,
-        traces=traces,
-        registry=registry,
-        brokers=brokers,
-        replication=replication,
-        partitions=asked,
-    )
+        feed=environment, fresh=fresh, any_free_ports=any_ports, services=FLEET, traces=traces, registry=registry,
+        brokers=brokers, replication=replication, partitions=asked,
+    )  # fmt: skip
     if detach:
         console.run(_detached(state, options.more_parts()))
         return
     console.run(_up(state, options))
 
 
-def _feed_of(reader: str, sources: Sequence[str], options: Sequence[str]) -> Mapping[str, str]:
-    with console.reported():
-        return reader_choice(reader, sources, options).environment()
+def _line_feed(line: UdpLine) -> dict[str, str]:
+    """Raises CommandError where nothing can come of it."""
+    environment = udp_feed(line)
+    if why := refusal(environment) or _unusable(line):
+        raise console.CommandError(f"the line cannot be opened: {why}")
+    return environment
+
+
+def _unusable(line: UdpLine) -> str | None:
+    """Why nothing can arrive at a port that is free for certain, or at the interface."""
+    if not line.port:
+        return "--udp-port says where it arrives"
+    try:
+        if line.group:
+            interface(line.host or LOCALHOST)
+        elif line.host:
+            resolved(line.host, line.port)
+    except AddressError as error:
+        return str(error)
+    return None
 
 
 async def _up(state: StateDir, options: DeploymentOptions) -> None:

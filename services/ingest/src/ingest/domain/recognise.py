@@ -1,0 +1,99 @@
+"""What a file is that is no ITCH 5.0 under either framing, by how it begins."""
+
+import re
+from typing import Final
+
+import numpy as np
+
+from ingest.domain.itch_spec import LENGTHS
+
+_MAGIC: Final = (
+    (b"\xd4\xc3\xb2\xa1", "a pcap capture"),
+    (b"\xa1\xb2\xc3\xd4", "a pcap capture"),
+    (b"\x4d\x3c\xb2\xa1", "a pcap capture"),
+    (b"\xa1\xb2\x3c\x4d", "a pcap capture"),
+    (b"\x0a\x0d\x0d\x0a", "a pcapng capture"),
+    (b"DBN", "Databento's DBN"),
+    (b"PAR1", "a Parquet file"),
+    (b"ARROW1", "an Arrow file"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd inside another archive"),
+    (b"\x1f\x8b", "compressed by gzip inside another archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it first"),
+    (b"Rar!", "a RAR archive: unpack it first"),
+    (b"\x04\x22\x4d\x18", "compressed by lz4: unpack it first"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"%PDF", "a PDF"),
+    (b"{", "JSON"),
+    (b"[", "JSON"),
+)
+_TAR_AT: Final = 257
+_HTML: Final = re.compile(rb"\s*<(!doctype|html|head|\?xml)", re.IGNORECASE)
+_TEXT: Final = re.compile(rb"[\t\r\n -~]{32,}")
+_SOUP_TYPES: Final = frozenset(b"SUHZ+AJ")
+_ITCH_41_LENGTHS: Final = {b"T": 5, b"S": 6, b"R": 20, b"A": 30, b"F": 34, b"E": 25, b"D": 13, b"X": 17, b"H": 19}
+_SAMPLE: Final = 3
+"""Messages that have to fit before a framing without a magic number is named."""
+
+
+def recognised(head: bytes) -> str | None:
+    """What a file that begins with ``head`` is, in words; None where nothing is known."""
+    for magic, what in _MAGIC:
+        if head.startswith(magic):
+            return what
+    if head[_TAR_AT : _TAR_AT + 5] == b"ustar":
+        return "a tar archive: unpack it first"
+    if _HTML.match(head):
+        return "a web page, perhaps the answer to a failed download"
+    for what, fits in (
+        ("ITCH in SoupBinTCP packets", _soup),
+        ("ITCH 5.0 without any framing", _unframed),
+        ("ITCH 5.0 with little-endian lengths", _little_endian),
+        ("ITCH of an older version than 5.0", _itch_41),
+    ):
+        if fits(head):
+            return what
+    return "text" if _TEXT.match(head) else None
+
+
+def _lengths(head: bytes, order: str) -> list[tuple[int, bytes]]:
+    """(length, message) of the first frames, if each has a 2-byte length before it."""
+    found: list[tuple[int, bytes]] = []
+    at = 0
+    while at + 2 < len(head) and len(found) < _SAMPLE:
+        length = int.from_bytes(head[at : at + 2], "big" if order == "big" else "little")
+        if not length:
+            break
+        found.append((length, head[at + 2 : at + 2 + length]))
+        at += 2 + length
+    return found
+
+
+def _all_fit(fits: list[bool]) -> bool:
+    return len(fits) == _SAMPLE and all(fits)
+
+
+def _itch(message: bytes, length: int) -> bool:
+    return bool(message) and int(LENGTHS[message[0]]) == length
+
+
+def _soup(head: bytes) -> bool:
+    frames = _lengths(head, "big")
+    carried = [_itch(body[1:], length - 1) for length, body in frames if body[:1] in (b"S", b"U")]
+    return bool(carried) and all(carried) and all(body[:1] and body[0] in _SOUP_TYPES for _, body in frames)
+
+
+def _unframed(head: bytes) -> bool:
+    at, found = 0, 0
+    while at < len(head) and found < _SAMPLE and (length := int(LENGTHS[np.uint8(head[at])])):
+        at += length
+        found += 1
+    return found == _SAMPLE
+
+
+def _little_endian(head: bytes) -> bool:
+    return _all_fit([_itch(body, length) for length, body in _lengths(head, "little")])
+
+
+def _itch_41(head: bytes) -> bool:
+    return _all_fit([_ITCH_41_LENGTHS.get(body[:1]) == length for length, body in _lengths(head, "big")])

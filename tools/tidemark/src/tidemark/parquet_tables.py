@@ -1,0 +1,61 @@
+"""Tables as Parquet files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from signals.domain.layout import Array
+from signals.tables import Table, TableFiles
+
+ROWS_MAX = 1 << 17
+"""Rows that wait until they are written as one row group."""
+
+
+class ParquetTables(TableFiles):
+    """One file of each table; prices are integers of 1/10,000, times ns since the epoch, symbols text."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, ".parquet")
+
+    def open(self, name: str, columns: Sequence[str]) -> Table:
+        fields = [pa.field(column, pa.string() if column == "symbol" else pa.int64()) for column in columns]
+        table = _ParquetTable(self.new_path(name), pa.schema(fields))
+        self.closing(table)
+        return table
+
+
+class _ParquetTable:
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["symbol"])
+        self._waiting: list[pa.RecordBatch] = []
+        self._rows = 0
+
+    def write(self, numbers: Array, symbols: Array) -> None:
+        columns = []
+        for place, field in enumerate(self._schema):
+            values = np.ascontiguousarray(numbers[:, place])
+            if field.name == "symbol":
+                ids, codes = np.unique(values, return_inverse=True)
+                names = pa.array([symbols[one].decode() for one in ids.tolist()], pa.string())
+                columns.append(names.take(pa.array(codes)))
+            else:
+                columns.append(pa.array(values))
+        self._waiting.append(pa.record_batch(columns, schema=self._schema))
+        self._rows += len(numbers)
+        if self._rows >= ROWS_MAX:
+            self._flush()
+
+    def finish(self, symbols: Array) -> None:
+        pass
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_batches(self._waiting), row_group_size=self._rows)
+            self._waiting, self._rows = [], 0

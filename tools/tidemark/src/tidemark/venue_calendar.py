@@ -1,0 +1,76 @@
+"""Days of a venue: where their windows begin and which hours are regular, from its calendar where that is asked for."""
+
+from collections.abc import Sequence
+from datetime import date, datetime, time
+from typing import Any
+
+import numpy as np
+from common.contracts.windows import NS
+from ingest.domain.feed_date import WallClock, wall_clock
+from signals.offline import Sessions
+
+from tidemark.errors import CommandError
+
+INSTALL = "uv tool install 'tidemark-cli[calendars]'"
+
+
+def sessions(days: Sequence[date], anchor: str, hours: str, calendar: str) -> Sessions | None:
+    """Of the days of a feed; None where windows are aligned to the epoch and all hours are wanted. Raises CommandError.
+
+    The exchange's midnight needs no calendar; ``open`` and regular hours do, with its holidays and early closes.
+    """
+    if hours not in ("all", "regular"):
+        raise CommandError(f"--hours: {hours!r} is neither all nor regular")
+    if anchor == "epoch" and hours == "all":
+        return None
+    days = sorted(days)
+    clocks = [wall_clock(day) for day in days]
+    opens = closes = None
+    if anchor == "open" or hours == "regular":
+        opens, closes = _regular_hours(days, calendar)
+    starts = np.array([clock.midnight_ns for clock in clocks], np.int64)
+    anchors = np.array([_anchor_ns(clock, anchor, opens, place) for place, clock in enumerate(clocks)], np.int64)
+    return Sessions(starts, anchors, opens, closes) if hours == "regular" else Sessions(starts, anchors)
+
+
+def _anchor_ns(clock: WallClock, anchor: str, opens: Any, place: int) -> int:
+    if anchor == "epoch":
+        return 0
+    if anchor == "midnight":
+        return clock.midnight_ns
+    if anchor == "open":
+        return int(opens[place])
+    try:
+        at = time.fromisoformat(anchor)
+    except ValueError as error:
+        raise CommandError(f"--anchor: {anchor!r} is neither midnight, open, epoch nor a time like 09:30") from error
+    return clock.event_ns((at.hour * 3_600 + at.minute * 60 + at.second) * NS)
+
+
+def _regular_hours(days: Sequence[date], name: str) -> tuple[Any, Any]:
+    """Open and close of each day, ns since the epoch."""
+    try:
+        import exchange_calendars
+    except ImportError as error:
+        raise CommandError(f"regular hours come from the package exchange-calendars: {INSTALL}") from error
+    try:
+        calendar = exchange_calendars.get_calendar(name, start=str(min(days)), end=str(max(days)))
+    except Exception as error:  # the package has errors of many kinds for a name or a range it does not know
+        if all(_is_closed(day) for day in days):
+            raise CommandError(f"{days[0]} is no day of trading in the calendar {name}") from error
+        raise CommandError(f"--calendar {name}: {error}") from error
+    opens, closes = [], []
+    for day in days:
+        if not calendar.is_session(str(day)):
+            raise CommandError(f"{day} is no day of trading in the calendar {name}")
+        opens.append(_ns(calendar.session_open(str(day)).to_pydatetime()))
+        closes.append(_ns(calendar.session_close(str(day)).to_pydatetime()))
+    return np.array(opens, np.int64), np.array(closes, np.int64)
+
+
+def _is_closed(day: date) -> bool:
+    return day.weekday() > 4
+
+
+def _ns(moment: datetime) -> int:
+    return int(moment.timestamp()) * NS
