@@ -1,4 +1,4 @@
-"""Parts of the kernels of bars: an instrument's trades chained by event time, and what restated bars remember of them."""
+"""Parts of the kernels of bars: an instrument's trades chained by event time, and what restated bars remember."""
 
 from typing import Any, Final
 
