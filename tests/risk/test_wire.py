@@ -19,7 +19,7 @@ from common.contracts.events import (
 from common.contracts.market import MARK
 from common.contracts.topics import ORDERS_INTENTS, RISK_DECISIONS, RISK_LEDGER
 from common.contracts.values import INT64_MAX, OrderType, Side, TimeInForce
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from risk.domain.account import Mark
 from risk.domain.chain import ChainRow, link
@@ -27,6 +27,7 @@ from risk.domain.intent import Intent
 from risk.domain.ledger import Entry, Leg
 from risk.market import CLOCK_FIELD, MARK_ROW
 from risk.wire import DecisionTwin, MarkTwin, decode_intent, encode_decision, encode_entry, encode_mark
+from streams.model.framing import SchemaUnknown, is_framed
 
 ids = st.from_regex(r"[A-Za-z0-9_-]{1,32}", fullmatch=True)
 symbols = st.from_regex(r"[A-Z0-9][A-Z0-9.+=^#*/$!~%-]{0,15}", fullmatch=True)
@@ -163,9 +164,13 @@ def test_intent_twin_reads_and_refuses_what_the_model_does(value: bytes) -> None
 
 @settings(max_examples=500)
 @given(value=st.binary(max_size=40))
-def test_bytes_that_are_no_intent_are_refused_by_both(value: bytes) -> None:
-    assert read_as_twin(value) is None
-    assert read_as_model(value) is None
+@example(value=b"\x00\x00\x00\x00\x01{}")
+def test_bytes_that_are_no_intent_are_refused_by_both_unless_they_name_a_schema_to_wait_for(value: bytes) -> None:
+    for read in (read_as_twin, read_as_model):
+        try:
+            assert read(value) is None
+        except SchemaUnknown:
+            assert is_framed(value)
 
 
 @given(intent=intents)

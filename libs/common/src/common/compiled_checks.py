@@ -48,7 +48,7 @@ def compiled(chain: CheckChain) -> Any:
         links = [part(_both(*pair)) for pair in pairs] + links[len(links) // 2 * 2 :]
     (whole,) = links
 
-    def first_failing(case):  # type: ignore[no-untyped-def]
+    def first_failing(case):
         failed = whole(case)
         return end if failed < 0 else failed
 
@@ -65,14 +65,14 @@ def _compiled(check: Check) -> Any:
 
 
 def _link(passes: Any, number: int) -> Any:
-    def failing(case):  # type: ignore[no-untyped-def]
+    def failing(case):
         return -1 if passes(case) else number
 
     return failing
 
 
 def _both(first: Any, second: Any) -> Any:
-    def failing(case):  # type: ignore[no-untyped-def]
+    def failing(case):
         failed = first(case)
         return failed if failed >= 0 else second(case)
 

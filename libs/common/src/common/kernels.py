@@ -94,10 +94,10 @@ index: Final = np.uint64
 
 
 @intrinsic
-def _copy(_context, target, at, source, begin, size):  # type: ignore[no-untyped-def]
+def _copy(_context, target, at, source, begin, size):
     """``memcpy`` between arrays of bytes. As a loop, which LLVM does not see through, it takes ten times as long."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):
         target, at, source, begin, size = arguments
         to = context.make_array(signature.args[0])(context, builder, target).data
         origin = context.make_array(signature.args[2])(context, builder, source).data
@@ -108,7 +108,7 @@ def _copy(_context, target, at, source, begin, size):  # type: ignore[no-untyped
 
 
 @part
-def write_piece(text, at, source, begin, end):  # type: ignore[no-untyped-def]
+def write_piece(text, at, source, begin, end):
     """``source`` from ``begin`` to ``end``, of bytes as ``text``. Returns the position after it."""
     _copy(text, at, source, begin, end - begin)
     return at + end - begin

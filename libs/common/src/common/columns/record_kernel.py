@@ -15,7 +15,7 @@ RECORD_BYTES: Final = 2 + 4 * VARINT_BYTES
 
 
 @part
-def _varint_bytes(value):  # type: ignore[no-untyped-def]
+def _varint_bytes(value):
     """How many bytes a natural number takes."""
     size = 1
     rest = np.uint64(value) >> np.uint64(6)  # the lowest bit is for the sign
@@ -26,7 +26,7 @@ def _varint_bytes(value):  # type: ignore[no-untyped-def]
 
 
 @part
-def _write_varint(text, at, value):  # type: ignore[no-untyped-def]
+def _write_varint(text, at, value):
     """A natural number in zigzag code. Returns the position after it."""
     rest = np.uint64(value) << np.uint64(1)
     while rest >= np.uint64(0x80):
@@ -38,7 +38,7 @@ def _write_varint(text, at, value):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def write_records(  # type: ignore[no-untyped-def]
+def write_records(
     text, first, last, keys, key_begins, key_ends, values, value_begins, value_ends, heads, head_begins, head_ends
 ):
     """Writes records from ``first`` to ``last`` while they fit. Returns the one that is next, and the position."""

@@ -92,14 +92,14 @@ ROW_BYTES: Final = 3 + 1 + SYMBOL_CHARS + len(_SELL_MARKET) + len(_DAY) + 3 + 9 
 
 
 @part
-def _write_order_id(text, at, source, intent):  # type: ignore[no-untyped-def]
+def _write_order_id(text, at, source, intent):
     at = write_piece(text, at, source, intent.begin + ACCOUNT_AT, intent.account_end)
     text[at] = _DOT
     return write_piece(text, at + 1, source, intent.client_begin, intent.client_end)
 
 
 @part
-def write_decision(text, at, source, intent, order, mark, marks, run, offset):  # type: ignore[no-untyped-def]
+def write_decision(text, at, source, intent, order, mark, marks, run, offset):
     at = write_piece(text, at, _DECISION, 0, _DECISION.size)
     at = write_piece(text, at, source, intent.begin + ACCOUNT_AT, intent.account_end)
     at = write_piece(text, at, _CLIENT_ORDER_ID, 0, _CLIENT_ORDER_ID.size)
@@ -131,14 +131,14 @@ def write_decision(text, at, source, intent, order, mark, marks, run, offset):  
 
 
 @part
-def _write_asset(text, at, source, intent):  # type: ignore[no-untyped-def]
+def _write_asset(text, at, source, intent):
     if intent.sell:
         return write_piece(text, at, source, intent.symbol_begin, intent.symbol_begin + intent.symbol_length)
     return write_piece(text, at, _CASH, 0, _CASH.size)
 
 
 @part
-def write_entry(text, at, source, intent, order, run, chain_seq):  # type: ignore[no-untyped-def]
+def write_entry(text, at, source, intent, order, run, chain_seq):
     """Up to its number in the chain, and closed there: so far it is hashed. ``write_links`` writes the rest."""
     at = write_piece(text, at, _ENTRY, 0, _ENTRY.size)
     at = write_piece(text, at, source, intent.begin + ACCOUNT_AT, intent.account_end)
@@ -167,7 +167,7 @@ LINK_CHARS: Final = len(_CHAIN) + HEX_CHARS + 2 - 1
 
 
 @kernel
-def write_links(text, ends, heads):  # type: ignore[no-untyped-def]
+def write_links(text, ends, heads):
     """Writes into each entry that was closed before ``ends[i]`` its hash, row ``i`` of ``heads`` (uint8[n, 32])."""
     for i in range(ends.size):
         at = write_piece(text, ends[i] - 1, _CHAIN, 0, _CHAIN.size)
@@ -180,7 +180,7 @@ def write_links(text, ends, heads):  # type: ignore[no-untyped-def]
 
 
 @part
-def write_row(text, at, source, intent, order, mark, marks, run):  # type: ignore[no-untyped-def]
+def write_row(text, at, source, intent, order, mark, marks, run):
     """``risk.domain.account.OrderRow``, field by field."""
     at = write_piece(text, at, _ARRAY_OF_17, 0, _ARRAY_OF_17.size)
     text[at] = _TEXT + intent.symbol_length

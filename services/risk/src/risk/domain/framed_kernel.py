@@ -31,9 +31,7 @@ _DOT: Final = ord(".")
 
 
 @kernel
-def fill_decisions(  # type: ignore[no-untyped-def]
-    source, intents, orders, which, market_of, texts, marks, runs, offsets, names, rows
-):
+def fill_decisions(source, intents, orders, which, market_of, texts, marks, runs, offsets, names, rows):
     """Fills a row for each order of ``which``. Returns where its names end."""
     run = runs[0]
     at = np.int64(0)
@@ -75,7 +73,7 @@ def fill_decisions(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def fill_entries(intents, orders, which, runs, decisions, hashes_at, cash_at, cash_end, rows):  # type: ignore[no-untyped-def]
+def fill_entries(intents, orders, which, runs, decisions, hashes_at, cash_at, cash_end, rows):
     """Fills a row for each order of ``which``, whose ``decisions`` are filled."""
     run = runs[0]
     for k in range(which.size):

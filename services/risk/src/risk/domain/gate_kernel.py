@@ -63,7 +63,7 @@ register_jitable(forceinline=True, _nrt=False)(worst_price_e4)
 
 
 @part
-def _count_price(levels, side, price_e4, sell):  # type: ignore[no-untyped-def]
+def _count_price(levels, side, price_e4, sell):
     """``open_orders.with_price`` in place. Returns the best price after it."""
     begin, used = side.begin, side.used
     rank_e4 = price_e4 if sell else -price_e4
@@ -92,7 +92,7 @@ def _count_price(levels, side, price_e4, sell):  # type: ignore[no-untyped-def]
 
 
 @part
-def _reserve(intent, order, account, position, sides, levels, buys):  # type: ignore[no-untyped-def]
+def _reserve(intent, order, account, position, sides, levels, buys):
     """Moves what ``ledger.reserve`` moves. The checks have bounded each product and each sum."""
     account.seq += 1
     if intent.sell:
@@ -111,7 +111,7 @@ def first_failing(_case: Case) -> int:
     raise NotImplementedError
 
 
-def _decide(  # type: ignore[no-untyped-def]
+def _decide(
     intents, answered, account_of, accounts, position_of, positions, sides, levels, market_of, markets, limits,
     now_ns, passed, orders, stood_accounts, stood_positions,
 ):  # fmt: skip
@@ -131,9 +131,7 @@ def _decide(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _write(  # type: ignore[no-untyped-def]
-    source, intents, market_of, texts, marks, runs, offsets, orders, decisions, entries, rows
-):
+def _write(source, intents, market_of, texts, marks, runs, offsets, orders, decisions, entries, rows):
     run = runs[0]
     decision_at = entry_at = row_at = 0
     chain_seq = run.chain_seq

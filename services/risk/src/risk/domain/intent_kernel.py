@@ -108,7 +108,7 @@ _NO_NUMBER: Final = -INT64_MAX - 1
 
 
 @part
-def _is_name(data, at, end):  # type: ignore[no-untyped-def]
+def _is_name(data, at, end):
     """Whether it can stand in a text as it is; which names an order may have is asked where the text is read."""
     while at < end and (_WORD[data[at]] or _SYMBOL[data[at]]):
         at += 1
@@ -116,7 +116,7 @@ def _is_name(data, at, end):  # type: ignore[no-untyped-def]
 
 
 @part
-def _has_text(data, row):  # type: ignore[no-untyped-def]
+def _has_text(data, row):
     """Whether the text that would be written says everything that the record does."""
     return (
         row.says_buy != row.says_sell
@@ -132,7 +132,7 @@ def _has_text(data, row):  # type: ignore[no-untyped-def]
 
 
 @part
-def _write_intent(text, at, data, row):  # type: ignore[no-untyped-def]
+def _write_intent(text, at, data, row):
     """As the API writes it. Returns the position after it."""
     at = write_piece(text, at, _ACCOUNT, 0, _ACCOUNT.size)
     at = write_piece(text, at, data, row.account_begin, row.account_end)
@@ -160,7 +160,7 @@ def _write_intent(text, at, data, row):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def write_intents(data, begins, ends, rows, verdicts, text, text_ends):  # type: ignore[no-untyped-def]
+def write_intents(data, begins, ends, rows, verdicts, text, text_ends):
     """Framed intents as text, and everything else as it is, for ``text`` to be read as if all had been text.
 
     ``rows`` and ``verdicts`` are what a reader of ``FRAMED_COLUMNS`` says of ``data[begins[i]:ends[i]]``.
@@ -178,7 +178,7 @@ def write_intents(data, begins, ends, rows, verdicts, text, text_ends):  # type:
 
 
 @part
-def _read_choices(text, at, end, row):  # type: ignore[no-untyped-def]
+def _read_choices(text, at, end, row):
     """From side to time in force. Returns the position after it."""
     at = read_piece(text, at, end, _SIDE)
     if at < 0 or at >= end or (text[at] != _BUY and text[at] != _SELL):
@@ -198,7 +198,7 @@ def _read_choices(text, at, end, row):  # type: ignore[no-untyped-def]
 
 
 @part
-def _read_numbers(text, at, end, row):  # type: ignore[no-untyped-def]
+def _read_numbers(text, at, end, row):
     """From quantity to the end. Returns the position after it."""
     qty, at = read_integer(text, read_piece(text, at, end, _QTY), end)
     row.qty = qty
@@ -216,7 +216,7 @@ def _read_numbers(text, at, end, row):  # type: ignore[no-untyped-def]
 
 
 @part
-def _read_names(text, at, end, keys, key_begin, key_end, row, symbol):  # type: ignore[no-untyped-def]
+def _read_names(text, at, end, keys, key_begin, key_end, row, symbol):
     """From the beginning to the symbol; the account has to be the record's key. Returns the position after it."""
     account = read_piece(text, at, end, _ACCOUNT)
     row.account_end = read_word(text, account, end, _WORD, ACCOUNT_CHARS)
@@ -239,7 +239,7 @@ def _read_names(text, at, end, keys, key_begin, key_end, row, symbol):  # type: 
 
 
 @part
-def _write_row_key(text, row, row_key):  # type: ignore[no-untyped-def]
+def _write_row_key(text, row, row_key):
     """The slot and the order id; zeros behind them."""
     checksum = np.uint32(0xFFFF_FFFF)
     at = SLOT_BYTES
@@ -260,7 +260,7 @@ def _write_row_key(text, row, row_key):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _read_intents(text, ends, keys, key_ends, intents, symbols, row_keys):  # type: ignore[no-untyped-def]
+def _read_intents(text, ends, keys, key_ends, intents, symbols, row_keys):
     begin = key_begin = 0
     for i in range(ends.size):
         end, key_end = ends[i], key_ends[i]
@@ -276,7 +276,7 @@ def _read_intents(text, ends, keys, key_ends, intents, symbols, row_keys):  # ty
 
 
 @kernel
-def _write_position_keys(text, intents, which, position_keys):  # type: ignore[no-untyped-def]
+def _write_position_keys(text, intents, which, position_keys):
     for number in range(which.size):
         row, position_key = intents[which[number]], position_keys[number]
         account = row.begin + ACCOUNT_AT

@@ -36,7 +36,7 @@ def characters(allowed: str) -> Array:
 
 
 @part
-def read_piece(text, at, end, wanted):  # type: ignore[no-untyped-def]
+def read_piece(text, at, end, wanted):
     """The position after ``wanted``."""
     if at < 0 or end - at < wanted.size:
         return NOT_THERE
@@ -47,7 +47,7 @@ def read_piece(text, at, end, wanted):  # type: ignore[no-untyped-def]
 
 
 @part
-def read_word(text, at, end, allowed, length_max):  # type: ignore[no-untyped-def]
+def read_word(text, at, end, allowed, length_max):
     """The position after a word of one to ``length_max`` allowed characters."""
     if at < 0:
         return NOT_THERE
@@ -58,7 +58,7 @@ def read_word(text, at, end, allowed, length_max):  # type: ignore[no-untyped-de
 
 
 @part
-def read_integer(text, at, end):  # type: ignore[no-untyped-def]
+def read_integer(text, at, end):
     """An integer as JSON has it, within ± INT64_MAX: its value, and the position after it."""
     if at < 0:
         return np.int64(0), NOT_THERE
@@ -80,7 +80,7 @@ def read_integer(text, at, end):  # type: ignore[no-untyped-def]
 
 
 @part
-def write_integer(text, at, value):  # type: ignore[no-untyped-def]
+def write_integer(text, at, value):
     """Decimal digits. Returns the position after them."""
     if value < 0:
         text[at] = _MINUS
@@ -99,7 +99,7 @@ def write_integer(text, at, value):  # type: ignore[no-untyped-def]
 
 
 @part
-def write_packed(text, at, value):  # type: ignore[no-untyped-def]
+def write_packed(text, at, value):
     """A natural number as MessagePack has it, in as few bytes as it takes. Returns the position after it."""
     if value < 0x80:
         text[at] = value

@@ -32,10 +32,10 @@ _WORD: Final = 8
 
 
 @intrinsic
-def _word(_context, data, at):  # type: ignore[no-untyped-def]
+def _word(_context, data, at):
     """Eight bytes of ``data`` at once."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):
         data, at = arguments
         begin = context.make_array(signature.args[0])(context, builder, data).data
         word = context.get_value_type(types.uint64)
@@ -47,10 +47,10 @@ def _word(_context, data, at):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _store_word(_context, out, at, word):  # type: ignore[no-untyped-def]
+def _store_word(_context, out, at, word):
     """Eight bytes into ``out`` at once, the lowest first."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):
         out, at, word = arguments
         begin = context.make_array(signature.args[0])(context, builder, out).data
         place = builder.bitcast(builder.gep(begin, [at]), word.type.as_pointer())
@@ -61,10 +61,10 @@ def _store_word(_context, out, at, word):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _width(_context, value):  # type: ignore[no-untyped-def]
+def _width(_context, value):
     """How many bits a number has that is not zero."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):
         (value,) = arguments
         return builder.sub(value.type(64), builder.ctlz(value, types_of_llvm.IntType(1)(1)))
 
@@ -75,7 +75,7 @@ def _width(_context, value):  # type: ignore[no-untyped-def]
 
 
 @part
-def read_long(data, at, end):  # type: ignore[no-untyped-def]
+def read_long(data, at, end):
     """A number in zigzag code, of at most ten bytes, and the position after it."""
     if at >= end:
         return np.int64(0), np.int64(NOT_THERE)
@@ -99,14 +99,14 @@ def read_long(data, at, end):  # type: ignore[no-untyped-def]
 
 
 @part
-def read_boolean(data, at, end):  # type: ignore[no-untyped-def]
+def read_boolean(data, at, end):
     if at >= end or data[index(at)] > 1:
         return np.int64(0), np.int64(NOT_THERE)
     return np.int64(data[index(at)]), at + 1
 
 
 @part
-def is_ascii(data, begin, end):  # type: ignore[no-untyped-def]
+def is_ascii(data, begin, end):
     found = np.uint64(0)
     at = begin
     while end - at >= _WORD:
@@ -122,13 +122,13 @@ def is_ascii(data, begin, end):  # type: ignore[no-untyped-def]
 
 
 @part
-def _follows(data, at, end, lowest, highest):  # type: ignore[no-untyped-def]
+def _follows(data, at, end, lowest, highest):
     """Whether a byte is there, between these."""
     return at < end and lowest <= data[index(at)] <= highest
 
 
 @outlined
-def _is_well_formed(data, at, end):  # type: ignore[no-untyped-def]
+def _is_well_formed(data, at, end):
     """The Unicode Standard, table 3-7."""
     while at < end:
         first = data[index(at)]
@@ -150,12 +150,12 @@ def _is_well_formed(data, at, end):  # type: ignore[no-untyped-def]
 
 
 @part
-def is_utf8(data, begin, end):  # type: ignore[no-untyped-def]
+def is_utf8(data, begin, end):
     return is_ascii(data, begin, end) or _is_well_formed(data, begin, end)
 
 
 @part
-def find_bytes(data, at, end):  # type: ignore[no-untyped-def]
+def find_bytes(data, at, end):
     """Where bytes begin behind their length, and where they end."""
     size, at = read_long(data, at, end)
     if at < 0 or size < 0 or size > end - at:
@@ -164,7 +164,7 @@ def find_bytes(data, at, end):  # type: ignore[no-untyped-def]
 
 
 @part
-def find_string(data, at, end):  # type: ignore[no-untyped-def]
+def find_string(data, at, end):
     """The same of bytes that are UTF-8."""
     begin, after = find_bytes(data, at, end)
     return begin, after if after < 0 or is_utf8(data, begin, after) else np.int64(NOT_THERE)
@@ -174,7 +174,7 @@ def find_string(data, at, end):  # type: ignore[no-untyped-def]
 
 
 @part
-def write_long(out, at, value):  # type: ignore[no-untyped-def]
+def write_long(out, at, value):
     """A number in zigzag code. Returns the position after it; ``out`` has room for LONG_BYTES_MAX in any case.
 
     Eight bytes are made at once: seven bits for each are spread out in three shifts.

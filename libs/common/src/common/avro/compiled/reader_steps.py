@@ -182,10 +182,10 @@ def put_no_place(put: Any) -> Any:
 
 
 @inlined
-def _put_nothing(row, value):  # type: ignore[no-untyped-def]
+def _put_nothing(row, value):
     pass
 
 
 @inlined
-def read_nothing(data, at, end, row):  # type: ignore[no-untyped-def]
+def read_nothing(data, at, end, row):
     return at

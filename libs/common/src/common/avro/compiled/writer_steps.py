@@ -170,5 +170,5 @@ def items_step(begin_column: str, end_column: str, number: int, item: Step, unfi
 
 
 @inlined
-def _nothing_extra(row, text, items):  # type: ignore[no-untyped-def]
+def _nothing_extra(row, text, items):
     return np.int64(FITS)
