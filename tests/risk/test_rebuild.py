@@ -126,6 +126,15 @@ def test_gate_that_has_traded_then_its_rows_are_made_again_and_it_reads_on_where
     assert (found.orders, found.entries) == (2, 4)
 
 
+def test_command_that_moved_nothing_before_a_report_that_did_then_the_rows_are_made_again(recorder: Recorder) -> None:
+    bought = order(1)
+    recorder.send(bought)
+    recorder.send(set_account(ACCOUNT, active=False, command_id="pause"))
+    recorder.send(report(bought, ExecType.CANCELED, "x1"))
+    tables, _ = recorder.rebuilt()
+    assert rows(tables) == rows(recorder.desk.tables)
+
+
 def test_request_and_report_that_were_set_aside_then_they_are_passed(recorder: Recorder) -> None:
     bought = order(1)
     recorder.send(bought)

@@ -9,6 +9,7 @@ In which order things were handled: answers stand in the order of their requests
 between the two the order of the ledger and of the breaks decides. What led to neither is handled as late as it can be.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -97,7 +98,11 @@ class _Replay:
         self._decided_at: dict[str, int] = {}
         self._done_at: dict[str, int] = {}
         """Order, or command that was accepted → number of its answer."""
+        self._given: dict[str, list[tuple[int, int]]] = {}
+        """Account → its sequence at each of its answers, and the number of the answer."""
         for number, (_, body) in enumerate(self._answers):
+            if not body.repeat:
+                self._given.setdefault(body.account_id, []).append((body.account_seq, number))
             if isinstance(body, CommandResult):
                 if body.accepted and not body.repeat:
                     self._done_at.setdefault(_command_of(body), number)
@@ -220,7 +225,11 @@ class _Replay:
     # --- reports ----------------------------------------------------------------------------------------------------
 
     def _reports_until(self, number: int, entry: LedgerEntry) -> None:
-        """Handles reports until one has led to the entry of this number."""
+        """Handles reports until one has led to the entry of this number, after what was answered before it."""
+        given = self._given.get(entry.account_id, [])
+        before = bisect_left(given, (entry.seq, 0))
+        if before:
+            self._answers_through(given[before - 1][1])
         while self._entry == number:
             if self._report == len(self._history.reports):
                 raise CannotRebuildError(f"{self.where}: no report on {ORDERS_EXECUTIONS.name} leads to it")
