@@ -283,8 +283,8 @@ class Framer:
         if what is None and find_again(np.frombuffer(head, np.uint8), 0, len(head), LENGTHS, 2 * _FOUND_AGAIN)[1]:
             self._damage = self.offset  # the beginning is damaged, not the rest
             return Framing.LENGTH
-        hint = f": this is {what}" if what else ""
-        raise FramingError(f"neither framing of ITCH 5.0 is recognised{hint}; it ends", self.offset)
+        hint = f" (this is {what})" if what else ""
+        raise FramingError(f"neither framing of ITCH 5.0 is recognised{hint}", self.offset)
 
     def _messages(self, held: bytes) -> Iterator[Block]:
         """Gives out the whole messages of ``held``, and keeps what follows them."""

@@ -45,6 +45,8 @@ def recognised(head: bytes) -> str | None:
         return "a tar archive: unpack it first"
     if _HTML.match(head):
         return "a web page, perhaps the answer to a failed download"
+    if _TEXT.match(head):  # each ITCH message has a time or a number in it, and so bytes that are no text
+        return "text"
     for what, fits in (
         ("ITCH in SoupBinTCP packets", _soup),
         ("ITCH 5.0 without any framing", _unframed),
@@ -53,7 +55,7 @@ def recognised(head: bytes) -> str | None:
     ):
         if fits(head):
             return what
-    return "text" if _TEXT.match(head) else None
+    return None
 
 
 def _lengths(head: bytes, order: str) -> list[tuple[int, bytes]]:
