@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ingest.domain.anomalies import AnomalyKind, Report
 from ingest.feeds.offline import reader_ticks
-from signals.offline import OfflineMarket
+
+OfflineMarket = pytest.importorskip("signals.offline", reason="books are made by signals").OfflineMarket
 
 MINUTE_NS = 60_000_000_000
 KINDS = {"A": TickKind.ADD, "C": TickKind.CANCEL, "M": TickKind.REPLACE, "T": TickKind.TRADE, "R": TickKind.BOOK_CLEAR}

@@ -16,9 +16,10 @@ from ingest.domain.anomalies import AnomalyKind, Report
 from ingest.domain.instruments import InstrumentRegistry
 from ingest.feeds.installed import feed_reader
 from ingest.feeds.reading import Reading
-from signals.offline import OfflineMarket
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import Server, ServerConnection, serve
+
+OfflineMarket = pytest.importorskip("signals.offline", reason="books are made by signals").OfflineMarket
 
 PAIR = "XBT/USD"
 UPDATES = 40

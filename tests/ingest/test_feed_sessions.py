@@ -18,9 +18,10 @@ from ingest.feeds import installed
 from ingest.feeds.offline import reader_ticks
 from ingest.feeds.reading import FeedProtocolError, Reading
 from ingest.settings import IngestSettings
-from signals.offline import OfflineMarket
 
 from tests.ingest.conftest import Fleet, without_beats
+
+OfflineMarket = pytest.importorskip("signals.offline", reason="books are made by signals").OfflineMarket
 
 NOON_NS = 1_704_214_800_000_000_000
 RECORDS = 600

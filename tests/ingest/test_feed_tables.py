@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from common.feeds import FeedUnavailable, FeedUnreadable
 from ingest.domain.anomalies import AnomalyKind, Report
 from ingest.feeds.mapping import time_ns
 from ingest.feeds.offline import reader_ticks
+
+pa = pytest.importorskip("pyarrow", reason="of the extra `parquet`")
+pq = pytest.importorskip("pyarrow.parquet")
 
 TRADES = """kind = "trades"
 time = "ts"

@@ -15,7 +15,8 @@ from ingest.domain.anomalies import AnomalyKind, Report
 from ingest.domain.lines import lines
 from ingest.feeds.offline import reader_ticks
 from ingest.offline import tick_chunks
-from signals.offline import OfflineMarket
+
+OfflineMarket = pytest.importorskip("signals.offline", reason="books are made by signals").OfflineMarket
 
 MINUTE_NS = 60_000_000_000
 LOBSTER = "lobster_aapl/LOBSTER_SampleFile_AAPL_2012-06-21_1.zip"
@@ -28,7 +29,7 @@ def read(name: str, *files: Path, **options: Any) -> tuple[Any, Report]:
     return np.concatenate(list(reader_ticks(name, tuple(map(str, files)), report=report, **options))), report
 
 
-def applied(ticks: Any) -> tuple[list[Any], list[Any], OfflineMarket]:
+def applied(ticks: Any) -> tuple[list[Any], list[Any], Any]:
     """Bars of a minute, changes of the best prices, and the market."""
     market = OfflineMarket([MINUTE_NS])
     bars, changes = list[Any](), list[Any]()
