@@ -277,9 +277,7 @@ def open_orders(ticks: Any, messages: list[bytes]) -> list[bytes]:
 
 
 def best_after(ticks: Any) -> Any:
-    from signals.offline import OfflineMarket
-
-    market = OfflineMarket([60_000_000_000])
+    market = pytest.importorskip("signals.offline", reason="books are made by signals").OfflineMarket([60_000_000_000])
     for _ in market.apply(ticks):
         pass
     sides = market.books.sides.reshape(-1, 2)[:12]
