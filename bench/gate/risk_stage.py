@@ -53,6 +53,7 @@ SAMPLE_EVERY_S: Final = 0.5
 """Each look at its metrics is work for the service, too."""
 IDLE_MAX_S: Final = 60.0
 SIZES_POLL_MS: Final = 2_000
+SILENT_POLLS: Final = 10
 Sample = tuple[float, float, int]
 """Wall clock and CPU time in seconds, intents committed."""
 
@@ -200,7 +201,10 @@ async def bytes_each(where: Stack, topic: Topic) -> float:
     await log.start()
     reader = await log.read(Partition(topic.name, 0), 0)
     sizes: list[int] = []
-    while records := await reader.poll(SIZES_POLL_MS):
+    silent = 0
+    while silent < SILENT_POLLS:  # the first answer takes a while, and markers are no records
+        records = await reader.poll(SIZES_POLL_MS)
+        silent = 0 if records else silent + 1
         sizes += (len(record.value or b"") for record in records)
     await reader.close()
     await log.stop()
@@ -227,7 +231,7 @@ async def measure_risk(
                 "TIDEMARK_KAFKA_BOOTSTRAP": where.kafka_bootstrap,
                 "TIDEMARK_REDIS_URL": where.redis_url,
                 "TIDEMARK_OTLP_ENDPOINT": traces,
-                "TIDEMARK_DATA_DIR": str(runner.new_directory("risk")),
+                "TIDEMARK_DATA_DIR": str(runner.new_directory(f"risk-{log_format}")),
                 "TIDEMARK_HTTP_PORT": str(port),
                 "TIDEMARK_WORKER_ID": "risk-1",
                 "TIDEMARK_LOG_FORMAT": log_format,
