@@ -1,19 +1,24 @@
 """Databento files: the project's own decoder beside Databento's, and the exact counts of the reference data."""
 
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
 import databento_dbn
 import numpy as np
 import pytest
-import zstandard
 from common.contracts.ticks import TickKind
 from common.feeds import FeedUnreadable
 from hypothesis import given
 from hypothesis import strategies as st
 from ingest.domain.anomalies import AnomalyKind, Report
 from ingest.feeds.offline import reader_ticks
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 OfflineMarket = pytest.importorskip("signals.offline", reason="books are made by signals").OfflineMarket
 
@@ -32,7 +37,7 @@ def read(*files: Path, **options: Any) -> tuple[Any, Report]:
 def refereed(path: Path) -> list[Any]:
     """The records of a file as Databento's own package reads them."""
     decoder = databento_dbn.DBNDecoder()
-    decoder.write(zstandard.ZstdDecompressor().stream_reader(path.read_bytes()).read())
+    decoder.write(zstd.decompress(path.read_bytes()))
     return [record for record in decoder.decode() if hasattr(record, "ts_event")]
 
 

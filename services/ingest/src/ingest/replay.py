@@ -1,9 +1,10 @@
 """Feeds a recorded session into a running fleet from this process, through the worker's own source."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from common.contracts.topics import INGEST_FEED_CHANGELOG
 from streams.edges.source import Source, SourceService
@@ -42,6 +43,13 @@ async def replay(
         "feed_id": feed_id,
         "feed_linger": False,
     }
+    return await fed(settings, chosen, progress)
+
+
+async def fed(
+    settings: Settings, chosen: Mapping[str, Any], progress: Callable[[int, int], None] | None = None
+) -> Report:
+    """Runs a feed with the ``chosen`` settings to the commit of its closing heartbeat. Raises the feed's failure."""
     feed = Feed(IngestSettings(**{**settings.model_dump(), **chosen}), progress=progress)
     service = SourceService(Source(SERVICE, SOURCE, feed.run, OUTPUTS, INGEST_FEED_CHANGELOG), settings)
     await service.start()

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +37,7 @@ class Tables(Protocol):
     def open(self, name: str, columns: Sequence[str]) -> Table: ...
 
 
-class TableFiles:
+class TableFiles(ABC):
     """Files of one directory, each under a name of its own until ``keep`` has all of them replace those of an earlier
     run. As a context manager: whatever was not kept is removed.
     """
@@ -47,6 +48,10 @@ class TableFiles:
         self._paths: list[Path] = []
         self._open = contextlib.ExitStack()
         directory.mkdir(parents=True, exist_ok=True)
+
+    @abstractmethod
+    def open(self, name: str, columns: Sequence[str]) -> Table:
+        """A new table of that name."""
 
     def __enter__(self) -> Self:
         return self

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from signals.installed import installed_measures
 from signals.kernels import is_compiled
 from signals.offline import Summary, Wanted, write_tables
-from signals.tables import CsvTables
+from signals.tables import CsvTables, TableFiles
 
 from tidemark import console
 from tidemark.replay_options import OfflineOptions, OutFormat, parse_every, parse_sliding, parse_windows
@@ -90,12 +90,12 @@ def _wanted(options: OfflineOptions, dates: Sequence[date]) -> Wanted:
     )
 
 
-def _tables(options: OfflineOptions) -> CsvTables:
+def _tables(options: OfflineOptions) -> TableFiles:
     if options.out_format is OutFormat.CSV:
         return CsvTables(options.out)
     from tidemark.parquet_tables import ParquetTables
 
-    return ParquetTables(options.out)  # type: ignore[return-value]
+    return ParquetTables(options.out)
 
 
 def _ticks(

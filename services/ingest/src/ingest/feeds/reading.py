@@ -17,12 +17,11 @@ from ingest.domain.instruments import InstrumentRegistry
 from ingest.domain.itch import Decoder
 from ingest.feeds.installed import REFERENCE, check_options
 from ingest.feeds.reference import ReferenceRow, read_reference
-from ingest.files import CHUNK_BYTES, RecordedFile
+from ingest.files import RecordedFile
 
 Progress = Callable[[int, int], None]
 EVENT_NS_MAX: Final = 1 << 62
 """The year 2116: a stamp beyond it is damage."""
-ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 
 
 class FeedProtocolError(ValueError):
@@ -112,33 +111,13 @@ class Reading:
 
     def chunks(self, source: str) -> Iterator[bytes]:
         """The bytes of a file, decompressed, in pieces of bounded size. Raises FeedUnreadable where there is none."""
-        path = Path(source)
         try:
-            with path.open("rb") as file:
-                magic = file.read(len(ZSTD_MAGIC))
-            if magic == ZSTD_MAGIC:
-                yield from self._zstd(path)
-                return
-            recorded = RecordedFile(path, self.report)
+            recorded = RecordedFile(Path(source), self.report)
             for chunk in recorded:
                 self._advance(recorded.bytes_read, recorded.bytes_total)
                 yield chunk
         except OSError as error:
             raise FeedUnreadable(f"{source}: {error.strerror or error}") from error
-
-    def _zstd(self, path: Path) -> Iterator[bytes]:
-        import zstandard
-
-        total = path.stat().st_size
-        with path.open("rb") as file:
-            reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-            try:
-                while chunk := reader.read(CHUNK_BYTES):
-                    self.report.bytes_read += len(chunk)
-                    self._advance(file.tell(), total)
-                    yield chunk
-            except zstandard.ZstdError as error:
-                self.report.add(Anomaly(AnomalyKind.BROKEN_ARCHIVE, file.tell(), detail=f"{error} (offset on disk)"))
 
     def _advance(self, done: int, of: int) -> None:
         if self._progress:
