@@ -50,6 +50,13 @@ class Databases(mode.Service):  # type: ignore[misc]
 def build(settings: OrdersSettings) -> TidemarkApp:
     """Declares everything, opens nothing."""
     app = TidemarkApp("orders", settings)
+    declare_stages(app, settings)
+    declare_api(app, settings)
+    return app
+
+
+def declare_stages(app: TidemarkApp, settings: OrdersSettings) -> None:
+    """The lifecycle of orders and the venue."""
     app.stage(
         name="lifecycle",
         inputs=stages.INPUTS,
@@ -58,6 +65,7 @@ def build(settings: OrdersSettings) -> TidemarkApp:
         tables=stages.TABLES,
         views=stages.views,
         version=LAYOUT_VERSION,
+        rest=settings.stages_rest,
     )(stages.handle)
     app.stage(
         name="venue",
@@ -66,8 +74,13 @@ def build(settings: OrdersSettings) -> TidemarkApp:
         changelog=ORDERS_VENUE_CHANGELOG,
         tables=venue_rows.TABLES,
         version=venue_rows.LAYOUT_VERSION,
+        rest=settings.stages_rest,
     )(venue_stage.Venue(load_calendar(settings.venue_calendar)).handle)
+    app.watch_dead_letters((*stages.INPUTS, *venue_stage.INPUTS))
 
+
+def declare_api(app: TidemarkApp, settings: OrdersSettings) -> None:
+    """The HTTP API with what it answers from: the committed tail, and the projection in PostgreSQL."""
     verdicts = Verdicts(settings.inflight_max)
     recent = Recent(settings.orders_recent_max)
 
@@ -92,5 +105,3 @@ def build(settings: OrdersSettings) -> TidemarkApp:
     desk = Desk(app.sender, verdicts, settings, lambda: tail.ready()[0] and not is_broker_away(), ends)
     app.serve(create_api(desk, reads, settings))
     app.run_service(Databases(reading, projecting))
-    app.watch_dead_letters((*stages.INPUTS, *venue_stage.INPUTS))
-    return app

@@ -10,6 +10,12 @@ class OrdersSettings(Settings):
     batch_messages_max: int = Field(
         default=500, ge=1, description="input records per transaction at most; a batch holds up the API for its time"
     )
+    stages_rest: float = Field(
+        default=3.0,
+        ge=0,
+        description="a stage rests after a commit for so many times what that took, 0.1 s at most, and leaves the time "
+        "to requests and to the gate; 0: never, where processors are plenty",
+    )
     postgres_dsn: SecretStr = Field(
         default=SecretStr("postgresql://tidemark@127.0.0.1:5432/tidemark"), description="libpq URL of the projection"
     )

@@ -2,9 +2,15 @@
 
 A lane serves one task, or all tasks of a stage in a process. A transaction costs the same round trips however many
 tasks are in it, so while one commits, messages gather for all of them. There is no timer.
+
+Where each commit follows at once on the one before, the lanes of a fleet take all of the processors between them,
+however little there is to do, and who waits for one of them waits for all. So a stage that nobody waits for may rest
+after a commit, in proportion to what the commit took: short on an idle machine, longer where processors are short, and
+not at all while it is behind.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
@@ -15,6 +21,7 @@ from streams.model.log import Log, Partition, Producer
 from streams.process.settings import Settings
 
 CLEAR_POLL_S: Final = 0.05
+REST_MAX_S: Final = 0.1
 
 
 class Member(Protocol):
@@ -22,6 +29,11 @@ class Member(Protocol):
 
     def next_work(self) -> Work | None:
         """Its share of the next transaction. Raises what ends the task."""
+        ...
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether more waits than its next share can take."""
         ...
 
     def done(self, work: Work, outcome: Outcome) -> None:
@@ -56,9 +68,12 @@ class Session:
         log: Log,
         settings: Settings,
         observe: Callable[[float], None],
+        rest: float = 0.0,
     ) -> None:
         self.writes = writes
         self.filled = asyncio.Event()
+        self._rest = rest
+        self._called = asyncio.Event()
         self.failure: BaseException | None = None
         self.guests = 0
         self._producer = producer
@@ -89,6 +104,7 @@ class Session:
         written: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._notes.append((note, written))
         self.filled.set()
+        self._called.set()
         return await written
 
     def join(self, member: Member) -> Seat:
@@ -97,6 +113,7 @@ class Session:
         seat = Seat(member)
         self._seats.append(seat)
         self.filled.set()
+        self._called.set()
         return seat
 
     async def leave(self, seat: Seat) -> None:
@@ -122,18 +139,31 @@ class Session:
             raise self.failure
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while self.failure is None:
                 self.filled.clear()
+                began_s = loop.time()
                 async with self._turn:
                     busy = await self._round()
                 if not busy:
                     await self.filled.wait()
+                elif self._rest and not any(seat.member.is_behind for seat in self._seats):
+                    await self._pause(self._rest * (loop.time() - began_s))
         except asyncio.CancelledError:
             raise
         except BaseException as error:
             # Also what ends a process: the tasks are to end by it, not this loop alone.
             self.fail(error)
+
+    async def _pause(self, seconds: float) -> None:
+        """Rests, unless a partition changes hands: that is waited for."""
+        if self._notes:
+            return
+        self._called.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(seconds, REST_MAX_S)):
+                await self._called.wait()
 
     async def _round(self) -> bool:
         """One transaction with all that is waiting; False where nothing was."""
@@ -215,7 +245,7 @@ class Lane:
 
     ``shared``: whether tasks of several partitions enter. ``writes``: everywhere they may write; ``changelog``: those
     says the partitions where an earlier process of the same id may have claimed or written, though its tasks are
-    elsewhere now.
+    elsewhere now. ``rest``: see ``Stage``.
     """
 
     def __init__(
@@ -228,6 +258,7 @@ class Lane:
         *,
         shared: bool,
         changelog: Callable[[], Iterable[Partition]] = tuple,
+        rest: float = 0.0,
     ) -> None:
         self.transactional_id = transactional_id
         self.shared = shared
@@ -236,6 +267,7 @@ class Lane:
         self._writes = writes
         self._observe = observe
         self._changelog = changelog
+        self._rest = rest
         self._session: Session | None = None
         self._clearing: asyncio.Task[None] | None = None
         self._entering = asyncio.Lock()
@@ -247,7 +279,7 @@ class Lane:
             if session is None or session.failure is not None:  # one that was closed counts as failed
                 writes = frozenset(await self._may_owe(session))
                 producer = await self._log.fence(self.transactional_id, sorted(writes))
-                session = Session(producer, writes, self._log, self._settings, self._observe)
+                session = Session(producer, writes, self._log, self._settings, self._observe, self._rest)
                 self._session = session
             session.guests += 1
             return session

@@ -18,7 +18,7 @@ from streams.process.settings import Settings
 
 _log = get_logger(__name__)
 Positions = Mapping[tuple[str, int], int]
-GATHER_S: Final = 0.05
+GATHER_S: Final = 0.2
 """Wait of a projection that keeps up between two transactions: each costs the worker and the database about as much
 as a hundred rows do, and the worker's loop also answers requests."""
 IDLE_S: Final = 0.5

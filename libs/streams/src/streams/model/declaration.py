@@ -57,6 +57,8 @@ class Stage:
     """Version → how its rows become those of the next one."""
     fences: Topic | None = None
     """Topic in which an auditor says that partitions must stand still; without it nobody can."""
+    rest: float = 0.0
+    """How long its producer rests after a commit, in times of what the commit took; 0 where somebody waits for it."""
     missing: frozenset[str] = frozenset()
     """Dead-letter topics that were not created."""
     reads_framed: Mapping[Topic, int] = field(default_factory=dict)

@@ -151,6 +151,7 @@ class App(faust.App):  # type: ignore[misc]
         migrations: Mapping[int, Migration] | None = None,
         fences: Topic | None = None,
         reads_framed: Mapping[Topic, int] | None = None,
+        rest: float = 0.0,
     ) -> Callable[[Handler], Handler]:
         """Registers an exactly-once stage on ``handler(message, tables, now_ns) -> outputs and views``.
 
@@ -160,7 +161,7 @@ class App(faust.App):  # type: ignore[misc]
         to a batch at once what the handler would say. It may have to be asked again, so not beside bulk state.
         ``continues`` holds the state to the end of an output before anything is written to it. ``version`` is that of
         the tables' rows; whoever raises it says in ``migrations`` what becomes of the rows of the version before.
-        ``fences`` is the topic whose fences stop partitions. ``reads_framed``: see ``Stage``.
+        ``fences`` is the topic whose fences stop partitions. ``reads_framed``, ``rest``: see ``Stage``.
         """
         if batch_handler is not None and any(isinstance(table, Snapshotted) for table in tables):
             raise ValueError(f"stage {name}: bulk state cannot be taken back, so it may have no batch handler")
@@ -184,6 +185,7 @@ class App(faust.App):  # type: ignore[misc]
                 migrations or {},
                 fences,
                 reads_framed=reads_framed or {},
+                rest=rest,
             )
             self._stages.append(stage)
             self.reads += [*stage.inputs, *(table.topic for table in stage.globals())]

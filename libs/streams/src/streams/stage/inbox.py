@@ -85,6 +85,10 @@ class Inbox:
         """Whether records of any topic wait."""
         return any(queue.records for queue in self._queues.values())
 
+    def holds(self, records: int) -> bool:
+        """Whether at least as many records wait."""
+        return sum(len(queue.records) for queue in self._queues.values()) >= records
+
     async def _pump(self, topic: Topic, reader: Reader) -> None:
         queue = self._queues[topic.name]
         try:

@@ -47,7 +47,8 @@ _log = get_logger(__name__)
 def lane_of_task(stage: Stage, partition: int, log: Log, settings: Settings) -> Lane:
     """A lane for one task alone: its transactional id is the partition's."""
     observe = metrics.COMMIT_SECONDS.labels(stage.app, stage.name).observe
-    return Lane(stage.task_id(partition), log, settings, lambda: stage.writes(partition), observe, shared=False)
+    writes = stage.writes(partition)
+    return Lane(stage.task_id(partition), log, settings, lambda: writes, observe, shared=False, rest=stage.rest)
 
 
 @dataclass
@@ -278,6 +279,10 @@ class Task:
         if not self._todo and (batch := self._inbox.take_now(self._batch_size.current)):
             self._todo.extend(self._works(batch))
         return self._clock.hand_over(self._todo)
+
+    @property
+    def is_behind(self) -> bool:
+        return bool(self._todo) or self._inbox.holds(self._batch_size.current)
 
     def _works(self, batch: list[Message]) -> Iterator[Work]:
         """Bulk state has no undo, so known poison is cut out of a batch before it is handled."""
