@@ -33,6 +33,11 @@ class Block:
     def is_file(self) -> bool:
         return bool(self.title) and self.language in FILES
 
+    @property
+    def is_change(self) -> bool:
+        """Whether it writes or changes a file of the repository."""
+        return self.is_file or self.language == "diff"
+
 
 def blocks(guide: str) -> Iterator[Block]:
     """Blocks of a guide that are carried out; those in other languages (``text``, ``mermaid``) are only shown."""
@@ -47,10 +52,22 @@ class GuideError(AssertionError):
 
 
 class Scratch:
-    """A copy of the tracked files of the repository with its environment, whose own sources go before the installed."""
+    """A copy of the tracked files of the repository with its environment, whose own sources go before the installed.
 
-    def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
+    ``as_installed``: an empty directory, for a guide that changes no source. Its kernels are those already compiled,
+    while sources in another place are compiled anew.
+    """
+
+    def __init__(self, directory: Path, environment: Mapping[str, str], *, as_installed: bool = False) -> None:
         self._directory = directory
+        self._as_installed = as_installed
+        self._environment = _environment(environment)
+        directory.mkdir(parents=True, exist_ok=True)
+        if not as_installed:
+            self._copy(directory)
+
+    @staticmethod
+    def _copy(directory: Path) -> None:
         listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
         for name in _run(listed, ROOT, os.environ).split("\0"):
             if name and (ROOT / name).is_file():
@@ -58,13 +75,6 @@ class Scratch:
                 shutil.copy2(ROOT / name, directory / name)
         (directory / ".venv").symlink_to(sys.prefix)
         _run(["git", "init", "--quiet"], directory, os.environ)
-        uv = shutil.which("uv") or str(ROOT / ".tidemark" / "uv" / "bin" / "uv")
-        self._environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "MAKE", "MFLAGS"))},
-            "PATH": os.pathsep.join([f"{sys.prefix}/bin", str(Path(uv).parent), os.environ["PATH"]]),
-            "UV_NO_SYNC": "1",
-            **environment,
-        }
 
     def carry_out(self, block: Block) -> str:
         """Writes the file, applies the change or runs the commands; returns what was printed. Raises GuideError."""
@@ -89,8 +99,21 @@ class Scratch:
 
     def _with_sources(self) -> dict[str, str]:
         """The environment in which packages of the copy are imported, those too that a guide has just added."""
+        if self._as_installed:
+            return self._environment
         sources = sorted(str(path) for depth in ("*/src", "*/*/src") for path in self._directory.glob(depth))
         return {**self._environment, "PYTHONPATH": os.pathsep.join(sources)}
+
+
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Of the commands: this process's, with the environment's programs first, and ``more``."""
+    uv = shutil.which("uv") or str(ROOT / ".tidemark" / "uv" / "bin" / "uv")
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "MAKE", "MFLAGS"))},
+        "PATH": os.pathsep.join([f"{sys.prefix}/bin", str(Path(uv).parent), os.environ["PATH"]]),
+        "UV_NO_SYNC": "1",
+        **more,
+    }
 
 
 def _run(command: list[str], directory: Path, environment: Mapping[str, str], given: str = "") -> str:

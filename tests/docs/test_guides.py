@@ -1,8 +1,9 @@
-"""Every guide does what it says: its blocks are carried out in their order, in a copy of the repository.
+"""Every guide does what it says: its blocks are carried out in their order, in a copy of the repository, or in an empty
+directory where none of them changes a file.
 
 A block in ``bash`` or ``python`` is run, one with a title is written to the file of that name, one in ``diff`` is
 applied. A guide that says ``<!-- needs: kafka -->`` finds a broker and a Redis; one that names packages is skipped
-where they are not installed (``uv sync --group examples``); ``<!-- slow -->`` marks its test.
+where they are not installed (``make sync`` installs them); ``<!-- slow -->`` marks its test.
 """
 
 import re
@@ -36,7 +37,8 @@ def test_guide_when_followed_then_every_step_works(name: str, tmp_path: Path, re
         environment |= {"TIDEMARK_KAFKA_BOOTSTRAP": stack.kafka_bootstrap, "TIDEMARK_REDIS_URL": stack.redis_url}
     steps = list(blocks(TEXTS[name]))
     assert steps, f"{name} has nothing to carry out"
-    scratch = Scratch(tmp_path / "copy", environment)
+    is_changed = any(step.is_change for step in steps)
+    scratch = Scratch(tmp_path / "copy", environment, as_installed=not is_changed)
     for step in steps:
         began = time.monotonic()
         scratch.carry_out(step)

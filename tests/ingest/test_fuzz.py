@@ -4,6 +4,7 @@
 """
 
 import bz2
+import functools
 import gzip
 import io
 import lzma
@@ -36,25 +37,28 @@ else:
 SECONDS = float(os.environ.get("TIDEMARK_FUZZ_SECONDS", "0"))
 FUZZ = settings(
     deadline=None,
-    max_examples=10_000_000 if SECONDS else 25,
+    max_examples=200 if SECONDS else 25,
     derandomize=not SECONDS,
     suppress_health_check=list(HealthCheck),
 )
 SWALLOWED_MAX = 12
 """Messages beside the damaged ones that a wrong length may take with it: 128 bytes of the shortest, and a neighbour."""
 PARTS = 4
-_began = time.monotonic()
 
 
-@pytest.fixture(autouse=True)
-def timed() -> None:
-    global _began
-    _began = time.monotonic()
+def lasting(test: Callable[..., None]) -> Callable[..., None]:
+    """With SECONDS, the test goes on with other examples for its part of them. In rounds: Hypothesis remembers what it
+    has tried, and would run through the examples that are left when the time is up.
+    """
 
+    @functools.wraps(test)
+    def rounds(**fixtures: Any) -> None:
+        began = time.monotonic()
+        test(**fixtures)
+        while time.monotonic() - began < SECONDS / PARTS:
+            test(**fixtures)
 
-def is_over() -> bool:
-    """Whether the time of this part of the fuzzing is up."""
-    return bool(SECONDS) and time.monotonic() - _began > SECONDS / PARTS
+    return rounds
 
 
 @pytest.fixture(scope="module")
@@ -107,13 +111,12 @@ def damages(draw: Any) -> tuple[str, float, int, bytes]:
     return kind, draw(st.floats(0.05, 0.95)), draw(st.integers(1, 60)), draw(st.binary(min_size=60, max_size=60))
 
 
+@lasting
 @FUZZ
 @given(damage=damages(), chunk=st.sampled_from((97, 1_000, 1 << 20)))
 def test_file_when_some_bytes_are_damaged_then_only_the_messages_there_are_lost(
     stream: bytes, damage: tuple[str, float, int, bytes], chunk: int
 ) -> None:
-    if is_over():
-        return
     kind, where, size, noise = damage
     begin = int(len(stream) * where)
     end = begin if kind == "put in" else begin + size
@@ -128,13 +131,12 @@ def test_file_when_some_bytes_are_damaged_then_only_the_messages_there_are_lost(
         assert report.losses(), "messages are missing, and nothing says so"
 
 
+@lasting
 @FUZZ
 @given(noise=st.binary(max_size=3_000), chunk=st.integers(60, 4_000), head=st.integers(0, 3_000))
 def test_file_when_anything_follows_a_beginning_then_it_comes_to_an_end(
     stream: bytes, noise: bytes, chunk: int, head: int
 ) -> None:
-    if is_over():
-        return
     try:
         read(stream[:head] + noise, chunk)
     except FramingError as error:
@@ -157,13 +159,12 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@lasting
 @FUZZ
 @given(packer=st.sampled_from(sorted(PACKERS)), where=st.floats(0, 1), damage=st.binary(max_size=20), cut=st.booleans())
 def test_archive_when_damaged_or_cut_off_then_what_comes_out_is_a_beginning_and_it_is_said(
     tmp_path_factory: pytest.TempPathFactory, stream: bytes, packer: str, where: float, damage: bytes, cut: bool
 ) -> None:
-    if is_over():
-        return
     whole = PACKERS[packer](stream)
     at = int(len(whole) * where)
     path: Path = tmp_path_factory.getbasetemp() / "fuzzed"
@@ -178,6 +179,7 @@ def test_archive_when_damaged_or_cut_off_then_what_comes_out_is_a_beginning_and_
         assert out == stream or report.counts[AnomalyKind.BROKEN_ARCHIVE] == 1
 
 
+@lasting
 @FUZZ
 @given(
     hostile=st.lists(
@@ -188,8 +190,6 @@ def test_archive_when_damaged_or_cut_off_then_what_comes_out_is_a_beginning_and_
 def test_line_when_hostile_datagrams_come_between_then_the_good_line_loses_nothing(
     stream: bytes, hostile: list[tuple[int, bytes, bytes]]
 ) -> None:
-    if is_over():
-        return
     good = list(packets("20240603A", stream, 1, 200))
     report = Report()
     line, decoder = Line(report, session="20240603A"), Decoder(0, InstrumentRegistry(), report, is_line=True)

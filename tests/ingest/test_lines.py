@@ -1,15 +1,19 @@
 """A day over UDP: what is committed when packets arrive, are lost, or nobody was there to receive them."""
 
 import asyncio
+import socket
 from contextlib import suppress
 from datetime import date
 from typing import Any
 
+import pytest
 from common.contracts.ticks import TickKind
 from common.contracts.topics import MD_TICKS
+from ingest.addresses import endpoint
 from ingest.domain.anomalies import AnomalyKind
 from ingest.feed import Feed
 from ingest.settings import IngestSettings
+from pydantic import ValidationError
 
 from tests.ingest.line_sender import end_packet, packets, send_packets
 
@@ -24,9 +28,10 @@ def without_beats(ticks: Any) -> Any:
 class Sending:
     """Sends datagrams to a feed once it listens."""
 
-    def __init__(self, feed: Feed, datagrams: list[bytes]) -> None:
+    def __init__(self, feed: Feed, datagrams: list[bytes], host: str = "127.0.0.1") -> None:
         self._feed = feed
         self._datagrams = datagrams
+        self._host = host
 
     async def __aenter__(self) -> None:
         self._task = asyncio.create_task(self._send())
@@ -38,7 +43,7 @@ class Sending:
         async with asyncio.timeout(10):
             while self._feed.queue is None:
                 await asyncio.sleep(0.001)
-        await send_packets(self._datagrams, "127.0.0.1", self._feed.queue.port, packets_per_s=20_000)
+        await send_packets(self._datagrams, self._host, self._feed.queue.port, packets_per_s=20_000)
 
 
 def line_settings(**options: Any) -> IngestSettings:
@@ -58,6 +63,57 @@ async def test_line_when_the_day_is_sent_then_the_log_equals_the_offline_decode(
     assert not feed.report.counts
     assert fleet.position().closed
     assert all(fleet.ticks(partition)[-1]["event_ns"] == expected[-1]["event_ns"] for partition in PARTITIONS)
+
+
+async def test_line_when_the_host_is_ipv6_then_every_message_is_committed(
+    make_fleet: Any, stream: bytes, expected: Any
+) -> None:
+    if not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    fleet = make_fleet(real_clock=True)
+    feed = fleet.feed(line_settings(feed_udp_host="::1"))
+    datagrams = [*packets("S1", stream, 1), end_packet("S1", len(expected))]
+    async with asyncio.timeout(30), Sending(feed, datagrams, "::1"):
+        await fleet.run(feed)
+    fleet.assert_committed_once(expected)
+    assert not feed.report.counts
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"feed_udp_group": "10.1.2.3"}, "no multicast group"),
+        ({"feed_udp_group": "233.54.12.111x"}, "no IP address"),
+        ({"feed_udp_request": "10.0.0.1"}, "has no port"),
+        ({"feed_udp_request": "host:abc"}, "is no port"),
+        ({"feed_udp_request": "::1:17000"}, "stands in brackets"),
+        ({"feed_udp_request": "10.0.0.1:70000"}, "is no port"),
+    ],
+)
+def test_line_when_an_address_cannot_be_meant_then_the_settings_say_so(options: dict[str, str], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        line_settings(feed_udp_port=26_400, **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("10.0.0.1:17000", ("10.0.0.1", 17_000)),
+        ("[::1]:17000", ("::1", 17_000)),
+        ("feed.example:1", ("feed.example", 1)),
+    ],
+)
+def test_endpoint_when_written_as_people_do_then_host_and_port(text: str, meant: tuple[str, int]) -> None:
+    assert endpoint(text) == meant
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as tried:
+            tried.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 async def test_line_when_packets_are_lost_then_the_rest_is_committed_and_the_gap_counted(

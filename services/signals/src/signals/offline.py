@@ -3,9 +3,12 @@
 ``bars`` holds every bar in the order of issue; a bar that a broken or late trade restates stands there once more, with
 the next ``revision``, or only the last revision of each where ``final`` bars are asked for. Online, ``md.bars`` holds
 the same rows, in this order within each partition, and ``md.measures`` what stands in the columns behind, of the
-measures of other packages. ``bbo`` holds the best bid and offer of an instrument after ``message_index`` messages of
-the feed, one row per change; an empty side is 0,0. ``trades`` holds every trade that counts, ``depth`` the best levels
-at fixed times of the exchange's clock, of the instruments whose book has changed since the time before.
+measures of other packages. Where stamps go back from one instrument to the next, partitions have other clocks than the
+whole feed, so a bar may be restated more or less often on its way to the same last revision.
+
+``bbo`` holds the best bid and offer of an instrument after ``message_index`` messages of the feed, one row per change;
+an empty side is 0,0. ``trades`` holds every trade that counts, ``depth`` the best levels at fixed times of the
+exchange's clock, of the instruments whose book has changed since the time before.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -30,6 +30,8 @@ DOUBLED: Final = "duplicate_match"
 COUNTED_ONCE: Final = "duplicate_trade"
 """The books' counts of trades with the match number of another, and of those that are the same and count once. Of the
 others the volume is there twice."""
+AT_LIMIT: Final = "sum_at_limit"
+"""The bars' count of those whose sums are greater than the table can say."""
 
 
 def parse_measures(text: str) -> tuple[Measure, ...]:
@@ -125,6 +127,8 @@ def _judged(report: Report, summary: Summary, instruments: int, *, strict: bool)
     losses = {kind.value: count for kind, count in report.losses().items()}
     if doubled := summary.anomalies[DOUBLED] - summary.anomalies[COUNTED_ONCE]:
         losses[DOUBLED] = doubled
+    if stopped := summary.anomalies[AT_LIMIT]:
+        losses[AT_LIMIT] = stopped
     if not instruments:
         raise console.CommandError("nothing of the feed can be used: no directory message (R) names an instrument")
     if not losses:

@@ -1,7 +1,7 @@
 """Days of a venue: where their windows begin and which hours are regular, from its calendar where that is asked for."""
 
 from collections.abc import Sequence
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from signals.offline import Sessions
 from tidemark.errors import CommandError
 
 INSTALL = "uv tool install 'tidemark-cli[calendars]'"
+_MARGIN = timedelta(days=7)
+"""The package refuses a range of one day, or one without a session."""
 
 
 def sessions(days: Sequence[date], anchor: str, hours: str, calendar: str) -> Sessions | None:
@@ -54,7 +56,8 @@ def _regular_hours(days: Sequence[date], name: str) -> tuple[Any, Any]:
     except ImportError as error:
         raise CommandError(f"regular hours come from the package exchange-calendars: {INSTALL}") from error
     try:
-        calendar = exchange_calendars.get_calendar(name, start=str(min(days)), end=str(max(days)))
+        start, end = min(days) - _MARGIN, max(days) + _MARGIN
+        calendar = exchange_calendars.get_calendar(name, start=str(start), end=str(end))
     except Exception as error:  # the package has errors of many kinds for a name or a range it does not know
         if all(_is_closed(day) for day in days):
             raise CommandError(f"{days[0]} is no day of trading in the calendar {name}") from error
