@@ -1,6 +1,5 @@
 """The tuple of checks: both paths made from it say the same of any case, and nothing in it leaves 64 bits."""
 
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from common.checks import gate
 from common.checks.case import (
     AccountFields,
+    ActivityFields,
     Case,
     LimitFields,
     MarketFields,
@@ -19,6 +19,7 @@ from common.checks.case import (
     row_of,
 )
 from common.checks.check import Check, CheckChain, check
+from common.checks.controls import BODIES_MAX
 from common.checks.gate import CHECKS
 from common.checks.installed import CheckUnavailable, gate_of, installed
 from common.checks.prices import BEYOND_64_BITS
@@ -28,74 +29,15 @@ from common.contracts.values import E4, INT64_MAX
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.common.any_case import NOW_NS, Draw
+
 CHAIN = CheckChain(CHECKS)
-KINDS: tuple[type[msgspec.Struct], ...] = (OrderFields, AccountFields, PositionFields, MarketFields, LimitFields)
-NOW_NS = 1_700_000_000 * 10**9
+KINDS: tuple[type[msgspec.Struct], ...] = (
+    OrderFields, AccountFields, PositionFields, MarketFields, LimitFields, ActivityFields,
+)  # fmt: skip
 
 
-# --- any case -----------------------------------------------------------------------------------------------------
-
-EDGES = (0, 1, 99, 100, 101, E4 - 1, E4, E4 + 1, 10**6, 10**9, 10**15, 2**62, INT64_MAX - 1, INT64_MAX)
-AGES_NS = (0, 0, 0, 1, -1, 5 * 10**9, -5 * 10**9, 5 * 10**9 + 1, NOW_NS)
-
-
-class Draw:
-    """Draws cases: most fields of most cases are such that the next check is reached."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
-        self._choice = self._random.choice
-
-    def amount(self) -> int:
-        which = self._random.random()
-        if which < 0.4:
-            return self._choice(EDGES)
-        return self._random.randrange(10**7 if which < 0.8 else INT64_MAX)
-
-    def often(self) -> bool:
-        return self._random.random() < 0.93
-
-    def flag(self) -> bool:
-        return self._random.random() < 0.5
-
-    def order(self) -> OrderFields:
-        qty, price_e4 = (self.amount() if self.often() else -self.amount() for _ in range(2))
-        is_market = not self.often() or not self.often()
-        return OrderFields(qty, price_e4, self.flag(), is_market, self.often() is not is_market)
-
-    def account(self) -> AccountFields:
-        """What is reserved is part of what there is; an account that is not known has nothing."""
-        if not self.often():
-            return AccountFields()
-        cash_e4 = self.amount()
-        return AccountFields(True, self.often(), cash_e4, min(cash_e4, self.amount()), self.amount())
-
-    def position(self) -> PositionFields:
-        qty = self.amount()
-        return PositionFields(qty, min(qty, self.amount()), self.amount(), self.amount())
-
-    def market(self) -> MarketFields:
-        """Lots and ticks of a known instrument are one at least."""
-        known, marked = self.often(), self.often()
-        bid_e4, ask_e4, last_e4, *worst = (self.amount() if known and marked else 0 for _ in range(7))
-        if worst[0] and not self.often():
-            worst[0] = BEYOND_64_BITS
-        lots = [self._choice((1, 1, 1, 100, INT64_MAX)) if known else 0 for _ in range(3)]
-        state = self._choice((ord("T"), ord("T"), ord("T"), ord("T"), ord("H"), 0))
-        clock_ns = NOW_NS - self._choice(AGES_NS) if marked else 0
-        return MarketFields(known, marked, state, clock_ns, bid_e4, ask_e4, last_e4, *lots, *worst)
-
-    def limits(self) -> LimitFields:
-        return LimitFields(
-            mark_age_max_ns=self._choice((10**6, 5 * 10**9, INT64_MAX)),
-            order_notional_max_e4=max(1, self.amount()) if self.flag() else INT64_MAX,
-            order_qty_max=max(1, self.amount()) if self.flag() else INT64_MAX,
-            unsaid_state_trades=self.flag(),
-            self_cross_denied=self.flag(),
-        )
-
-    def case(self) -> Case:
-        return Case(self.order(), self.account(), self.position(), self.market(), self.limits(), NOW_NS)
+# --- integers of 64 bits ------------------------------------------------------------------------------------------
 
 
 class Int64(int):
@@ -130,8 +72,8 @@ def as_int64(case: Case) -> Case:
         values = msgspec.structs.astuple(fields)
         return type(fields)(*(each if isinstance(each, bool) else Int64(each) for each in values))
 
-    *structs, now_ns = case
-    return Case._make([*map(bounded, structs), Int64(now_ns)])
+    *structs, now_ns, activity = case
+    return Case._make([*map(bounded, structs), Int64(now_ns), bounded(activity)])
 
 
 # --- both paths ---------------------------------------------------------------------------------------------------
@@ -145,13 +87,15 @@ def compiled_path(chain: CheckChain) -> Callable[[list[Case]], list[int]]:
     first_failing = compiled(chain)
 
     @outlined
-    def each(orders, accounts, positions, markets, limits, now_ns, failed):  # type: ignore[no-untyped-def]
+    def each(orders, accounts, positions, markets, limits, activities, now_ns, failed):  # type: ignore[no-untyped-def]
         for i in range(failed.size):
-            failed[i] = first_failing(Case(orders[i], accounts[i], positions[i], markets[i], limits[i], now_ns))
+            case = Case(orders[i], accounts[i], positions[i], markets[i], limits[i], now_ns, activities[i])
+            failed[i] = first_failing(case)
 
     def run(some: list[Case]) -> list[int]:
         columns = []
-        for kind, fields in zip(KINDS, zip(*some, strict=True), strict=False):
+        parts = zip(*((*case[:5], case.activity) for case in some), strict=True)
+        for kind, fields in zip(KINDS, parts, strict=True):
             columns.append(np.array([msgspec.structs.astuple(each) for each in fields], row_of(kind)))
         failed = np.zeros(len(some), np.int64)
         each(*columns, NOW_NS, failed)
@@ -193,19 +137,36 @@ def passing() -> Case:
         MarketFields(
             known=True, marked=True, trading_state=ord("T"), clock_ns=NOW_NS, bid_e4=99 * E4, ask_e4=101 * E4,
             last_e4=100 * E4, lot_qty=1, tick_e4=100, sub_unit_tick_e4=1, buy_price_e4=106 * E4,
-            sell_price_e4=94 * E4, buy_bound_e4=111 * E4, sell_bound_e4=89 * E4,
+            sell_price_e4=94 * E4, buy_bound_e4=111 * E4, sell_bound_e4=89 * E4, band_high_e4=110 * E4,
+            band_low_e4=90 * E4,
         ),
         LimitFields(),
         NOW_NS,
     )  # fmt: skip
 
 
+def steps(activity: str, limit: str, at: int, beyond: int, bound: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The account did ``at``, and ``beyond``, where the operator lets it do ``bound``."""
+    return (
+        {f"activity.{activity}": at, f"limits.{limit}": bound},
+        {f"activity.{activity}": beyond, f"limits.{limit}": bound},
+    )
+
+
 SELL = {"order.sell": True}
+BAND = {"limits.price_band_bps": 1_000}
+SHARE = {"limits.volume_share_bps": 33}
+TWIN = {"limits.duplicate_ns": 10**9}
 MARKET = {"order.is_market": True, "order.priced": False, "order.limit_price_e4": 0}
 AT_THE_LIMIT: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
     "account_known": [({}, {"account.known": False})],
     "account_active": [({}, {"account.active": False})],
     "instrument_known": [({}, {"market.known": False})],
+    "symbol_unrestricted": [({}, {"limits.restricted": True})],
+    "intents_not_throttled": [
+        steps("intents", "throttle_intents_max", 2, 3, 3),
+        ({"activity.intents": INT64_MAX}, {"activity.intents": 1, "limits.throttle_intents_max": 1}),
+    ],
     "instrument_trading": [
         ({}, {"market.trading_state": ord("H")}),
         ({"market.trading_state": 0, "limits.unsaid_state_trades": True}, {"market.trading_state": 0}),
@@ -218,6 +179,11 @@ AT_THE_LIMIT: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
     "qty_positive": [({"order.qty": 1}, {"order.qty": 0})],
     "qty_on_lot": [({"order.qty": 20, "market.lot_qty": 20}, {"order.qty": 21, "market.lot_qty": 20})],
     "qty_bounded": [({"limits.order_qty_max": 10}, {"limits.order_qty_max": 9})],
+    "volume_share_bounded": [
+        (SHARE | {"market.volume_qty_max": 10}, SHARE | {"market.volume_qty_max": 9}),
+        ({}, SHARE),
+    ],
+    "reduces_only": [(SELL | {"limits.reduce_only": True}, {"limits.reduce_only": True})],
     "limit_has_price": [({}, {"order.priced": False})],
     "market_has_none": [(MARKET, MARKET | {"order.priced": True})],
     "side_quoted": [
@@ -236,6 +202,12 @@ AT_THE_LIMIT: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
     "price_in_collar": [
         ({"market.buy_bound_e4": 100 * E4}, {"market.buy_bound_e4": 100 * E4 - 1}),
         (SELL | {"market.sell_bound_e4": 100 * E4}, SELL | {"market.sell_bound_e4": 100 * E4 + 1}),
+    ],
+    "price_in_band": [
+        (BAND | {"market.band_high_e4": 100 * E4}, BAND | {"market.band_high_e4": 100 * E4 - 1}),
+        (BAND | SELL | {"market.band_low_e4": 100 * E4}, BAND | SELL | {"market.band_low_e4": 100 * E4 + 1}),
+        (BAND, BAND | {"market.last_e4": 0}),
+        (BAND | SELL, BAND | SELL | {"market.last_e4": 0}),
     ],
     "notional_bounded": [
         ({"limits.order_notional_max_e4": 1_000 * E4}, {"limits.order_notional_max_e4": 1_000 * E4 - 1}),
@@ -258,6 +230,34 @@ AT_THE_LIMIT: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
             SELL | {"account.cash_e4": INT64_MAX - 100 * 1_000 * E4 - 7, "account.pending_cash_e4": 8},
         )
     ],
+    "exposure_bounded": [
+        ({"limits.exposure_max_e4": 2_000 * E4}, {"limits.exposure_max_e4": 2_000 * E4 - 1}),
+        (
+            {"limits.exposure_max_e4": 2_000 * E4 + 1, "account.reserved_cash_e4": 1},
+            {"limits.exposure_max_e4": 2_000 * E4, "account.reserved_cash_e4": 1},
+        ),
+        (SELL | {"limits.exposure_max_e4": 1}, {"limits.exposure_max_e4": 1}),
+    ],
+    "open_orders_bounded": [steps("open_orders", "open_orders_max", 2, 3, 3)],
+    "open_notional_bounded": [
+        ({"limits.open_notional_max_e4": 1_000 * E4}, {"limits.open_notional_max_e4": 1_000 * E4 - 1}),
+        (
+            SELL | {"limits.open_notional_max_e4": 1_001 * E4, "account.pending_cash_e4": 100 * E4},
+            SELL | {"limits.open_notional_max_e4": 1_001 * E4, "account.pending_cash_e4": 100 * (E4 + 1)},
+        ),
+        ({}, {"limits.open_notional_max_e4": 1, "account.reserved_cash_e4": 2}),
+    ],
+    "window_orders_bounded": [steps("orders", "window_orders_max", 2, 3, 3)],
+    "window_qty_bounded": [
+        steps("qty", "window_qty_max", 90, 91, 100),
+        ({"activity.qty": INT64_MAX}, {"activity.qty": INT64_MAX, "limits.window_qty_max": 1}),
+    ],
+    "window_notional_bounded": [steps("notional_e4", "window_notional_max_e4", 5, 6, 1_000 * E4 + 5)],
+    "no_recent_twin": [
+        (TWIN | {"activity.twin_ns": NOW_NS - 10**9}, TWIN | {"activity.twin_ns": NOW_NS - 10**9 + 1}),
+        (TWIN, TWIN | {"activity.twin_ns": NOW_NS}),
+    ],
+    "twins_can_be_found": [steps("bodies", "duplicate_ns", BODIES_MAX - 1, BODIES_MAX, 1)],
 }
 """By check: what it lets pass at its limit, and what it denies one step beyond."""
 
@@ -316,7 +316,7 @@ def test_chain_when_two_checks_have_one_name_then_refused() -> None:
 
 
 def test_every_reason_has_a_meaning() -> None:
-    assert set(meanings()) == set(ReasonCode)
+    assert set(meanings()) == set(ReasonCode) | {each.reason for each in CHECKS}
 
 
 @pytest.mark.parametrize("reason", ["lower_case", "ONEWORD", "", "SPACE D", "_LEADING"])

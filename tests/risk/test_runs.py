@@ -72,7 +72,7 @@ records = st.one_of(
 LISTED = ("ACME", "LOTS", "DEAR", "HALTED", "STALE", "UNSEEN", "ONE.SIDED", "OTHER.SIDE", "NO.PRICE")
 
 
-def world() -> tuple[Gate, MemoryTables]:
+def world(limits: Limits = LIMITS) -> tuple[Gate, MemoryTables]:
     """Accounts and a market of every kind."""
     tables = MemoryTables(TABLES, PARTITION)
     instruments, marks = tables.globals("instruments"), tables.globals("marks")
@@ -91,7 +91,7 @@ def world() -> tuple[Gate, MemoryTables]:
     ):
         marks.put(symbol.encode(), row, 0)
     marks.put(b"STALE", mark_row("STALE"), 1)
-    gate = Gate(LIMITS, 7 * DAY_NS)
+    gate = Gate(limits, 7 * DAY_NS)
     opening: tuple[SetAccount | Fund, ...] = (
         set_account("rich"),
         fund("rich", command_id="cash", cash_e4=10**14),
@@ -133,14 +133,15 @@ def answers(handled: Iterable[Said]) -> tuple[list[Said], str]:
     return said, ""
 
 
-def same_both_ways(*batches: Sequence[Message]) -> list[Any]:
+def same_both_ways(*batches: Sequence[Message], limits: Limits = LIMITS, every_ns: int = 0) -> list[Any]:
     """Holds the two ways to each other over batches one after the other; returns what was answered to the last one."""
-    one, one_tables = world()
-    many, many_tables = world()
+    one, one_tables = world(limits)
+    many, many_tables = world(limits)
     said: list[Any] = []
-    for batch in batches:
-        expected = answers(said_one_by_one(one.handle, batch, one_tables, NOW_NS))
-        assert answers(said_at_once(many.handle_batch, many.handle, batch, many_tables, NOW_NS)) == expected
+    for number, batch in enumerate(batches):
+        now_ns = NOW_NS + number * every_ns
+        expected = answers(said_one_by_one(one.handle, batch, one_tables, now_ns))
+        assert answers(said_at_once(many.handle_batch, many.handle, batch, many_tables, now_ns)) == expected
         said, refused = expected
         if refused:
             return said  # the runtime discards what a batch wrote that has a message which is refused

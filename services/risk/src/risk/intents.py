@@ -9,6 +9,7 @@ from streams.model.message import Message, Output
 from streams.model.tables import Tables
 
 from risk import metrics
+from risk.activity import keep_activity, with_activity
 from risk.booking import answer, book, keep
 from risk.domain.account import AccountRow, OrderRow, PositionRow, intent_conflict
 from risk.domain.gate import AccountState, Denial, Market, Verdict, decide
@@ -37,7 +38,12 @@ def on_intent(
     symbol = markets.read(tables, intent.symbol)
     position: PositionRow | None = tables.changelogged("positions").get(position_key(account_key, intent.symbol))
     open_e4 = open_prices_e4(account, position, intent.symbol)
-    verdict = decide(intent, AccountState(account, position, *open_e4), symbol, now_ns, gate)
+    state, counted = AccountState(account, position, *open_e4), markets.counted
+    if counted is not None:
+        state = with_activity(state, intent, tables, account_key, counted, now_ns)
+    verdict = decide(intent, state, symbol, now_ns, gate)
+    if counted is not None and account is not None and symbol.market.instrument is not None:
+        keep_activity(intent, verdict, tables, account_key, counted, now_ns)
     if verdict.denial is not None:
         account_seq = account.seq if account else 0
         metrics.DENIALS.labels(verdict.denial.check, verdict.denial.reason).inc()

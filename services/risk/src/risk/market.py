@@ -8,6 +8,7 @@ from common.contracts.market import mark_clock_key
 from streams.model.tables import GlobalRow, Tables
 
 from risk.domain.account import Mark
+from risk.domain.activity import is_counted
 from risk.domain.gate import Limits, Listed, Market, listed
 
 MARK_ROW: Final = Struct("<16siB3xqqqqqqqq")
@@ -21,7 +22,11 @@ class MarketReader:
     """Reads the market. What was read of a symbol stays true until one of its rows in the log is replaced."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self._limits: Final = limits
+        self.counted: Final[Limits | None] = (
+            limits if any(map(is_counted, (limits, *limits.by_symbol.values()))) else None
+        )
+        """The limits, for their periods, where one of them asks what an account did lately."""
         self._read: dict[bytes, tuple[GlobalRow | None, GlobalRow, GlobalRow | None, Listed]] = {}
         """By symbol; as many as there are marks."""
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-from common.checks.case import AccountFields, Case, PositionFields
+from common.checks.case import NO_ACTIVITY, AccountFields, ActivityFields, Case, PositionFields
 from common.columns import Column, OutputColumns
 from common.contracts.topics import RISK_DECISIONS, RISK_LEDGER
 from msgspec.structs import astuple
@@ -20,6 +20,7 @@ from streams.model.message import Message
 from streams.model.tables import Table, Tables
 
 from risk import metrics
+from risk.activity import Place, RunActivity
 from risk.booking import last_link
 from risk.domain.account import NO_POSITION, AccountRow, PositionRow
 from risk.domain.answer_kernel import LINK_CHARS, TEXTS, write_links
@@ -31,12 +32,14 @@ from risk.domain.gate_kernel import (
     LEVEL,
     LIMITS,
     MARKET,
+    NOTHING_LATELY,
     POSITION,
     RUN,
     SIDE,
     Decided,
     Decider,
     Inputs,
+    Lately,
 )
 from risk.domain.intent_kernel import ACCOUNT_AT, Intents
 from risk.domain.open_orders import LEVELS_MAX, with_symbols
@@ -108,7 +111,12 @@ class _Positions:
         self.columns["reserved_qty"] = [row.reserved_qty for row in rows]
         prices = map(accounts.buy_prices.__getitem__, self._accounts)
         buys = [each.get(symbol, b"") for each, symbol in zip(prices, self._symbols, strict=True)]
-        self._read_prices(buys, [row.sell_prices for row in rows], intents.rows["sell"])
+        self._levels_before = buys, [row.sell_prices for row in rows]
+        self._read_prices(*self._levels_before, intents.rows["sell"])
+
+    def places(self) -> list[Place]:
+        """What the limits on recent and open orders look at."""
+        return list(map(Place, self._accounts, self._symbols, *self._levels_before))
 
     def _read_prices(self, buys: Sequence[bytes], sells: Sequence[bytes], sold: Array) -> None:
         """Lays out the levels, with room for a new one for each intent."""
@@ -188,14 +196,17 @@ def answer_run(
     last = last_link(tables, partition)
     run = np.array([(now_ns, partition, last.seq)], RUN)
     offsets = np.array([message.offset for message in messages], np.int64)
+    activity, lately = _lately(accounts, positions, intents, tables, reader, now_ns)
     decided = decider.decide_all(
         Inputs(
             intents.text, intents.rows, answered, accounts.of, accounts.columns, positions.of, positions.columns,
             positions.sides, positions.levels, markets.of, markets.columns, markets.limits, markets.texts,
-            markets.marks, run, offsets,
+            markets.marks, run, offsets, lately,
         )
     )  # fmt: skip
     accounts.keep(positions.keep())
+    if activity is not None:
+        activity.keep(decided.orders, accounts.columns["known"][accounts.of] & markets.columns["known"][markets.of])
     _keep_orders(decided, intents.row_keys, by_slot, tables)
 
     def deny_or_repeat(
@@ -209,7 +220,8 @@ def answer_run(
         symbol = markets.listed[markets.of[index]]
         *fields, _ = account  # behind them stands ``seq``
         stood = AccountFields(*fields), PositionFields(*position)
-        case = Case(order_fields(intent), *stood, symbol.fields, symbol.limits, now_ns)
+        did = NO_ACTIVITY if activity is None else ActivityFields(*decided.activities[index].item())
+        case = Case(order_fields(intent), *stood, symbol.fields, symbol.limits, now_ns, did)
         denial = denial_of(decider.chain, failed, case)
         return deny(message, intent, row_key, tables, denial, symbol.market, account_seq, now_ns)
 
@@ -225,6 +237,17 @@ def answer_run(
         asked = Run(intents, markets.of, markets.texts, [each.market.mark for each in markets.listed], run, offsets)
         said = framed.answers(asked, decided, answers, heads)
     return Answers(len(messages), _outputs(partition, intents, which, *said, framed=framed is not None))
+
+
+def _lately(
+    accounts: _Accounts, positions: _Positions, intents: Intents, tables: Tables, reader: MarketReader, now_ns: int
+) -> tuple[RunActivity | None, Lately]:
+    """What the accounts did before the run; nothing where no limit asks."""
+    if reader.counted is None:
+        return None, NOTHING_LATELY
+    activity = RunActivity(accounts.keys, accounts.of, tables.changelogged("activity"), reader.counted, now_ns)
+    orders = [decode_intent(intents.value(at)) for at in range(len(intents.rows))]
+    return activity, activity.columns(orders, positions.places())
 
 
 def _outputs(

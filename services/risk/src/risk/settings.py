@@ -9,6 +9,7 @@ from risk.domain.gate import Limits
 from risk.tables import DAY_NS
 
 NS_PER_MS = 1_000_000
+DAY_MS = DAY_NS // NS_PER_MS
 
 
 class SymbolLimits(BaseModel):
@@ -21,6 +22,18 @@ class SymbolLimits(BaseModel):
     order_qty_max: int | None = Field(default=None, ge=1, le=INT64_MAX)
     order_notional_max_e4: int | None = Field(default=None, ge=1, le=INT64_MAX)
     self_cross_denied: bool | None = None
+    restricted: bool | None = None
+    reduce_only: bool | None = None
+    price_band_bps: int | None = Field(default=None, ge=0, lt=10_000)
+    average_volume_qty: int | None = Field(default=None, ge=0, le=INT64_MAX)
+    volume_share_bps: int | None = Field(default=None, ge=0, le=10_000)
+    exposure_max_e4: int | None = Field(default=None, ge=0, le=INT64_MAX)
+    open_orders_max: int | None = Field(default=None, ge=0, le=INT64_MAX)
+    open_notional_max_e4: int | None = Field(default=None, ge=0, le=INT64_MAX)
+    window_orders_max: int | None = Field(default=None, ge=0, le=INT64_MAX)
+    window_qty_max: int | None = Field(default=None, ge=0, le=INT64_MAX)
+    window_notional_max_e4: int | None = Field(default=None, ge=0, le=INT64_MAX)
+    throttle_intents_max: int | None = Field(default=None, ge=0, le=INT64_MAX)
 
 
 class RiskSettings(Settings):
@@ -49,8 +62,41 @@ class RiskSettings(Settings):
     self_cross_denied: bool = Field(
         default=True, description="deny an order that could trade with an open one of the same account"
     )
+    reduce_only: bool = Field(default=False, description="deny every BUY: orders may only make positions smaller")
+    price_band_bps: int = Field(
+        default=0, ge=0, lt=10_000, description="how far from the last sale an order may trade, in 1/10,000; 0: off"
+    )
+    volume_share_bps: int = Field(
+        default=0,
+        ge=0,
+        le=10_000,
+        description="share of the symbol's `average_volume_qty` that one order may have, in 1/10,000; 0: off",
+    )
+    exposure_max_e4: int = Field(
+        default=0, ge=0, le=INT64_MAX, description="shares held and ordered, and all that is reserved, at most; 0: off"
+    )
+    open_orders_max: int = Field(
+        default=0, ge=0, le=INT64_MAX, description="open orders of an account in a symbol at most; 0: off"
+    )
+    open_notional_max_e4: int = Field(
+        default=0, ge=0, le=INT64_MAX, description="notional of all open orders of an account at most; 0: off"
+    )
+    window_ms: int = Field(default=1_000, ge=1, le=DAY_MS, description="the period of the three that follow")
+    window_orders_max: int = Field(
+        default=0, ge=0, le=INT64_MAX, description="accepted orders of an account in the period at most; 0: off"
+    )
+    window_qty_max: int = Field(default=0, ge=0, le=INT64_MAX, description="their quantity at most; 0: off")
+    window_notional_max_e4: int = Field(default=0, ge=0, le=INT64_MAX, description="their notional at most; 0: off")
+    throttle_ms: int = Field(default=1_000, ge=1, le=DAY_MS, description="the period of the one that follows")
+    throttle_intents_max: int = Field(
+        default=0, ge=0, le=INT64_MAX, description="intents of an account in a symbol in the period at most; 0: off"
+    )
+    duplicate_ms: int = Field(
+        default=0, ge=0, le=DAY_MS, description="deny a body that was accepted so soon before under another id; 0: off"
+    )
     symbol_limits: dict[Symbol, SymbolLimits] = Field(
-        default={}, description="JSON: symbol to what of the five above is other for it"
+        default={},
+        description="JSON: symbol to the limits that are other for it, and its `restricted` and `average_volume_qty`",
     )
     id_retention_days: int = Field(
         default=7, ge=1, description="client order, command and execution ids are remembered this long, at least"
@@ -64,14 +110,14 @@ class RiskSettings(Settings):
 
     def limits(self) -> Limits:
         """The gate's limits."""
+        same = {name: getattr(self, name) for name in SymbolLimits.model_fields if name in type(self).model_fields}
         limits = Limits(
-            market_collar_bps=self.market_collar_bps,
             mark_age_max_ns=self.mark_max_age_ms * NS_PER_MS,
-            order_notional_max_e4=self.order_notional_max_e4,
             unsaid_state_trades=self.unsaid_state_trades,
-            limit_collar_bps=self.limit_collar_bps,
-            order_qty_max=self.order_qty_max,
-            self_cross_denied=self.self_cross_denied,
+            window_ns=self.window_ms * NS_PER_MS,
+            throttle_ns=self.throttle_ms * NS_PER_MS,
+            duplicate_ns=self.duplicate_ms * NS_PER_MS,
+            **same,
         )
         own = {
             symbol: replace(limits, **others.model_dump(exclude_none=True))

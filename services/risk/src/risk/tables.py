@@ -12,6 +12,7 @@ executions slot, order_id, execution_id ExecutionRow: the report was judged
 breaks     slot, account_id, break_id   BreakRow: a report that was refused, and what of it is reserved
 break_counts reason                     BreakCount: open breaks of the partition
 commands   slot, account_id, command_id CommandRow: seen id and verdict
+activity   account_id                   ActivityRow: recent orders; only where a limit asks for them
 sweep      ``cursor``                   Sweep: day and next slot
 chain      ``risk.ledger``              ChainRow: number and hash of the partition's last ledger entry
 ========== ============================ =========================================================================
@@ -41,6 +42,7 @@ from risk.domain.account import (
     PositionRow,
     ProgressRow,
 )
+from risk.domain.activity import ActivityRow
 from risk.domain.chain import ChainRow
 
 SLOTS: Final = 4_096
@@ -80,6 +82,7 @@ TABLES: Final[tuple[TableDeclaration, ...]] = (
     Changelogged("breaks", row_codec(BreakRow), cached=False),
     Changelogged("break_counts", row_codec(BreakCount)),
     Changelogged("commands", row_codec(CommandRow), cached=False),
+    Changelogged("activity", row_codec(ActivityRow)),
     Changelogged("sweep", row_codec(Sweep)),
     Changelogged("chain", row_codec(ChainRow)),
     Global("instruments", REF_INSTRUMENTS),

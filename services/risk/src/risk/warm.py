@@ -11,7 +11,19 @@ from numba.core.errors import NumbaError
 from streams.model.framing import frame
 
 from risk.domain.answer_kernel import ENTRY_CHARS, TEXTS, write_links
-from risk.domain.gate_kernel import ACCOUNT, LEVEL, LIMITS, MARKET, POSITION, RUN, SIDE, Decided, Decider, Inputs
+from risk.domain.gate_kernel import (
+    ACCOUNT,
+    LEVEL,
+    LIMITS,
+    MARKET,
+    NOTHING_LATELY,
+    POSITION,
+    RUN,
+    SIDE,
+    Decided,
+    Decider,
+    Inputs,
+)
 from risk.domain.intent_kernel import Intents, read_intents
 from risk.framed import file_of, read_either
 from risk.framed_answers import FramedAnswers, Run
@@ -43,6 +55,7 @@ def warm(gate: CheckChain, framed: bool = False) -> None:
         np.frombuffer(b"", np.uint8),
         np.zeros(1, RUN),
         first,
+        NOTHING_LATELY,
     )
     try:
         decided = Decider(gate).decide_all(inputs)

@@ -74,6 +74,12 @@ class MarketFields(msgspec.Struct, frozen=True, gc=False):
     """The highest price of a LIMIT BUY, see ``prices.limit_bound_e4``; 0 where no price is known that bounds it."""
     sell_bound_e4: int = 0
     """The lowest price of a LIMIT SELL, likewise."""
+    band_high_e4: int = 0
+    """The highest price of a BUY around the last sale, see ``prices.band_e4``; 0 where there is no last sale."""
+    band_low_e4: int = 0
+    """The lowest price of a SELL, likewise."""
+    volume_qty_max: int = 0
+    """The share of the average volume that one order may have, see ``prices.volume_qty_max``."""
 
 
 class LimitFields(msgspec.Struct, frozen=True, gc=False):
@@ -89,6 +95,54 @@ class LimitFields(msgspec.Struct, frozen=True, gc=False):
     """How far beyond the quote the price of a LIMIT order may be, in 1/10,000 of it."""
     order_qty_max: int = 1_000_000
     self_cross_denied: bool = True
+    restricted: bool = False
+    """Whether nobody may trade the symbol."""
+    reduce_only: bool = False
+    """Whether orders may only make a position smaller."""
+    price_band_bps: int = 0
+    """How far from the last sale an order may trade, in 1/10,000 of it; 0: as far as the collars let it."""
+    average_volume_qty: int = 0
+    """Shares that are traded in the symbol on an average day; 0 where nobody said."""
+    volume_share_bps: int = 0
+    """Share of the average volume that one order may have, in 1/10,000; 0: any."""
+    exposure_max_e4: int = 0
+    """Bound of ``prices.exposure_room_qty``; 0: none, and so for all that follow."""
+    open_orders_max: int = 0
+    """Open orders of an account in the symbol."""
+    open_notional_max_e4: int = 0
+    """Worst prices times quantities of all open orders of an account, of both sides together."""
+    window_ns: int = 1_000_000_000
+    """The period of the three that follow: accepted orders of an account in all symbols."""
+    window_orders_max: int = 0
+    window_qty_max: int = 0
+    window_notional_max_e4: int = 0
+    throttle_ns: int = 1_000_000_000
+    throttle_intents_max: int = 0
+    """Intents of an account in the symbol within ``throttle_ns``, denied ones too."""
+    duplicate_ns: int = 0
+    """So soon after an accepted order nothing with the same body is accepted from the account under another id."""
+
+
+class ActivityFields(msgspec.Struct, frozen=True, gc=False):
+    """Recent and open orders of the account. Counted only where a limit asks for one of these, else all are 0."""
+
+    orders: int = 0
+    """Orders of the account that were accepted within ``window_ns``."""
+    qty: int = 0
+    """Their shares; INT64_MAX also stands for more."""
+    notional_e4: int = 0
+    """Their worst prices times quantities, likewise."""
+    bodies: int = 0
+    """Bodies that are remembered of the account, see ``duplicate_ns``."""
+    intents: int = 0
+    """Intents of the account in the symbol within ``throttle_ns``, before this one."""
+    open_orders: int = 0
+    """Open orders of the account in the symbol."""
+    twin_ns: int = 0
+    """When an order of the same body was last accepted from the account; 0 where none is remembered."""
+
+
+NO_ACTIVITY: Final = ActivityFields()
 
 
 class Case(NamedTuple):
@@ -100,6 +154,7 @@ class Case(NamedTuple):
     market: MarketFields
     limits: LimitFields
     now_ns: int
+    activity: ActivityFields = NO_ACTIVITY
 
 
 _KINDS: Final[dict[Any, str]] = {int: "<i8", bool: "?"}

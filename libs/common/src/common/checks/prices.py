@@ -76,6 +76,22 @@ def qty_room(case: Case) -> int:
     return INT64_MAX - case.position.qty - case.account.reserved_cash_e4
 
 
+def exposure_room_qty(case: Case) -> int:
+    """Shares that a BUY may still add; less than nothing where there is too much already.
+
+    All that is reserved is taken to be for this symbol, and what is held to be worth the order's worst price. So the
+    exposure is never less than it would be, were every open BUY filled and no SELL.
+    """
+    room_e4 = case.limits.exposure_max_e4 - case.account.reserved_cash_e4
+    return -1 if room_e4 < 0 else room_e4 // worst_price_e4(case) - case.position.qty
+
+
+def open_notional_room_e4(case: Case) -> int:
+    """By how much the notional of the account's open orders may still grow; -1 where it is too much already."""
+    room_e4 = case.limits.open_notional_max_e4 - case.account.reserved_cash_e4
+    return -1 if room_e4 < 0 else max(room_e4 - case.account.pending_cash_e4 // PROCEEDS_FACTOR, -1)
+
+
 def proceeds_max_e4(price_e4: int, qty: int) -> int:
     """Largest proceeds of so many shares of an open SELL."""
     return PROCEEDS_FACTOR * price_e4 * qty
@@ -109,3 +125,20 @@ def limit_bound_e4(market: MarketFields, collar_bps: int, *, sell: bool) -> int:
     quote_e4 = market.bid_e4 if sell else market.ask_e4
     reference_e4 = quote_e4 if quote_e4 > 0 else market.last_e4
     return 0 if reference_e4 <= 0 else min(collared_e4(market, reference_e4, collar_bps, sell=sell), INT64_MAX)
+
+
+def band_e4(market: MarketFields, band_bps: int, *, sell: bool) -> int:
+    """The highest price of a BUY or the lowest of a SELL around the last sale; 0 where there was none.
+
+    As the bands of the Limit Up-Limit Down plan are, with the last sale in place of the mean of five minutes.
+    """
+    if market.last_e4 <= 0:
+        return 0
+    if sell:
+        return max(-(-market.last_e4 * (BPS - band_bps) // BPS), 1)
+    return min(market.last_e4 * (BPS + band_bps) // BPS, INT64_MAX)
+
+
+def volume_qty_max(average_volume_qty: int, share_bps: int) -> int:
+    """A share of a symbol's average volume, rounded down."""
+    return average_volume_qty * share_bps // BPS

@@ -5,8 +5,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 from common.checks.case import (
+    NO_ACTIVITY,
     STATE_UNSAID,
     AccountFields,
+    ActivityFields,
     Case,
     LimitFields,
     MarketFields,
@@ -15,7 +17,7 @@ from common.checks.case import (
 )
 from common.checks.check import CheckChain
 from common.checks.gate import CHECKS
-from common.checks.prices import limit_bound_e4, market_price_e4, notional_e4, worst_price_e4
+from common.checks.prices import band_e4, limit_bound_e4, market_price_e4, notional_e4, volume_qty_max, worst_price_e4
 from common.contracts.events import AccountStatus, ReasonCode
 from common.contracts.reference import Instrument
 from common.contracts.values import OrderType, Side
@@ -34,7 +36,7 @@ class Limits(LimitFields, frozen=True, gc=False):
     """Limits that an operator sets."""
 
     by_symbol: Mapping[str, "Limits"] = msgspec.field(default_factory=dict)
-    """All limits of the symbols that have some of their own."""
+    """All limits of the symbols that have some of their own; the periods are the same for all."""
 
     def of(self, symbol: str) -> "Limits":
         """Limits for an order in ``symbol``."""
@@ -49,6 +51,7 @@ class AccountState(msgspec.Struct, frozen=True, gc=False):
     open_buy_price_e4: int = 0
     """Best price of its open BUY orders in the order's symbol; 0 where there is none."""
     open_sell_price_e4: int = 0
+    activity: ActivityFields = NO_ACTIVITY
 
 
 class Market(msgspec.Struct, frozen=True, gc=False):
@@ -118,6 +121,9 @@ def _with_prices(market: MarketFields, limits: Limits) -> MarketFields:
         sell_price_e4=market_price_e4(market, limits.market_collar_bps, sell=True),
         buy_bound_e4=limit_bound_e4(market, limits.limit_collar_bps, sell=False),
         sell_bound_e4=limit_bound_e4(market, limits.limit_collar_bps, sell=True),
+        band_high_e4=band_e4(market, limits.price_band_bps, sell=False),
+        band_low_e4=band_e4(market, limits.price_band_bps, sell=True),
+        volume_qty_max=volume_qty_max(limits.average_volume_qty, limits.volume_share_bps),
     )
 
 
@@ -136,7 +142,8 @@ def case_of(order: Order, account: AccountState, symbol: Listed, now_ns: int) ->
     """The case that the checks look at."""
     held = account.position or NO_POSITION
     position = PositionFields(held.qty, held.reserved_qty, account.open_buy_price_e4, account.open_sell_price_e4)
-    return Case(order_fields(order), account_fields(account.row), position, symbol.fields, symbol.limits, now_ns)
+    stood = account_fields(account.row), position
+    return Case(order_fields(order), *stood, symbol.fields, symbol.limits, now_ns, account.activity)
 
 
 # --- the decision -------------------------------------------------------------------------------------------------

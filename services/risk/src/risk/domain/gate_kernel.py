@@ -11,10 +11,11 @@ from types import FunctionType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from common.checks.case import AccountFields, Case, LimitFields, MarketFields, PositionFields, row_of
+from common.checks.case import AccountFields, ActivityFields, Case, LimitFields, MarketFields, PositionFields, row_of
 from common.checks.check import CheckChain
 from common.checks.prices import PROCEEDS_FACTOR, worst_price_e4
 from common.compiled_checks import compiled
+from common.contracts.values import INT64_MAX
 from numba.extending import register_jitable
 
 from risk.domain.answer_kernel import (
@@ -34,6 +35,11 @@ ACCOUNT: Final = row_of(AccountFields, ("seq", "<i8"))
 POSITION: Final = row_of(PositionFields)
 MARKET: Final = row_of(MarketFields)
 LIMITS: Final = row_of(LimitFields)
+ACTIVITY: Final = row_of(ActivityFields)
+RECENT: Final = np.dtype([("orders", "<i8"), ("qty", "<i8"), ("notional_e4", "<i8"), ("bodies", "<i8")])
+"""Of an account, as ``ActivityFields``."""
+PLACED: Final = np.dtype([("intents", "<i8"), ("open_orders", "<i8")])
+"""Of an account in a symbol, likewise."""
 LEVEL: Final = np.dtype([("rank_e4", "<i8"), ("orders", "<i8")])
 """``open_orders.LEVEL``."""
 SIDE: Final = np.dtype(
@@ -58,6 +64,7 @@ ORDER: Final = np.dtype(
     align=True,
 )
 ANSWERED: Final = -1
+_MAX: Final = np.int64(INT64_MAX)
 _FACTOR: Final = np.int64(PROCEEDS_FACTOR)
 register_jitable(forceinline=True, _nrt=False)(worst_price_e4)
 
@@ -106,6 +113,26 @@ def _reserve(intent, order, account, position, sides, levels, buys):
         position.open_buy_price_e4 = _count_price(levels, sides[buys], order.price_e4, False)
 
 
+@part
+def _meet(activity, recent, placed, twin_ns):
+    """What the checks look at, of the account, of the account in the symbol, and of the order's body."""
+    activity.orders, activity.qty, activity.notional_e4 = recent.orders, recent.qty, recent.notional_e4
+    activity.bodies, activity.twin_ns = recent.bodies, twin_ns
+    activity.intents, activity.open_orders = placed.intents, placed.open_orders
+
+
+@part
+def _count(intent, order, recent, placed):
+    """Counts an intent that was decided, as ``activity.with_done``."""
+    placed.intents += 1
+    if order.accepted:
+        placed.open_orders += 1
+        recent.orders += 1
+        recent.bodies += 1
+        recent.qty += min(intent.qty, _MAX - recent.qty)
+        recent.notional_e4 += min(order.price_e4 * intent.qty, _MAX - recent.notional_e4)
+
+
 def first_failing(_case: Case) -> int:
     """Stands for the compiled chain, which takes its place in each ``Decider``."""
     raise NotImplementedError
@@ -114,11 +141,15 @@ def first_failing(_case: Case) -> int:
 def _decide(
     intents, answered, account_of, accounts, position_of, positions, sides, levels, market_of, markets, limits,
     now_ns, passed, orders, stood_accounts, stood_positions,
+    counted, recents, places, body_of, twins, activities, stood_activities,
 ):  # fmt: skip
+    activity = activities[0]
     for i in range(intents.size):
         intent, order = intents[i], orders[i]
         account, position = accounts[account_of[i]], positions[position_of[i]]
-        case = Case(intent, account, position, markets[market_of[i]], limits[market_of[i]], now_ns)
+        if counted:
+            _meet(activity, recents[account_of[i]], places[position_of[i]], twins[body_of[i]])
+        case = Case(intent, account, position, markets[market_of[i]], limits[market_of[i]], now_ns, activity)
         order.account_seq = account.seq
         order.failed = ANSWERED if answered[i] else first_failing(case)
         order.accepted = order.failed == passed
@@ -128,6 +159,12 @@ def _decide(
         else:
             stood_accounts[i] = account
             stood_positions[i] = position
+            if counted:
+                stood_activities[i] = activity
+        if counted and not answered[i]:
+            _count(intent, order, recents[account_of[i]], places[position_of[i]])
+            if order.accepted:
+                twins[body_of[i]] = now_ns
 
 
 @kernel
@@ -178,6 +215,22 @@ class Inputs(NamedTuple):
     """RUN[1]."""
     offsets: Array
     """int64[n]: of the intents in their topic."""
+    lately: "Lately"
+
+
+class Lately(NamedTuple):
+    """What accounts did lately. Empty columns where no limit asks for that."""
+
+    recents: Array
+    """RECENT of the accounts; changed by what is accepted."""
+    places: Array
+    """PLACED of the positions; changed by each intent that is not answered yet."""
+    body_of: Array
+    twins: Array
+    """int64 of the bodies: when an order of it was accepted; changed by what is accepted."""
+
+
+NOTHING_LATELY: Final = Lately(np.zeros(0, RECENT), np.zeros(0, PLACED), np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 class Decided(NamedTuple):
@@ -189,6 +242,8 @@ class Decided(NamedTuple):
     """ACCOUNT[n]: as it stood, for each intent that is not accepted."""
     positions: Array
     """POSITION[n], likewise."""
+    activities: Array
+    """ACTIVITY[n], likewise; empty where nothing is counted."""
     decisions: Array
     entries: Array
     """Not linked yet."""
@@ -212,6 +267,7 @@ class Decider:
             np.zeros(count, ORDER),
             np.empty(count, ACCOUNT),
             np.empty(count, POSITION),
+            np.empty(count if at.lately.body_of.size else 0, ACTIVITY),
             np.empty(len(at.source) + count * (DECISION_CHARS + mark_bytes), np.uint8),
             np.empty(count * ENTRY_CHARS, np.uint8),
             np.empty(count * (ROW_BYTES + packed_bytes), np.uint8),
@@ -220,6 +276,7 @@ class Decider:
             at.intents, at.answered, at.account_of, at.accounts, at.position_of, at.positions, at.sides, at.levels,
             at.market_of, at.markets, at.limits, at.run["now_ns"][0], self.chain.passed,
             decided.orders, decided.accounts, decided.positions,
+            at.lately.body_of.size > 0, *at.lately, np.zeros(1, ACTIVITY), decided.activities,
         )  # fmt: skip
         _write(
             at.source, at.intents, at.market_of, at.texts, at.marks, at.run, at.offsets,

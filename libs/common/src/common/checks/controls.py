@@ -1,0 +1,173 @@
+"""Controls that are off until an operator sets a limit for them. Their places in the order are ``gate.CHECKS``.
+
+Their reasons are codes like those of checks from outside the services: a reader of an older release reads them as they
+are written, and no contract has to have another version.
+"""
+
+from typing import Final
+
+from common.checks.case import Case
+from common.checks.check import check
+from common.checks.prices import (
+    PROCEEDS_FACTOR,
+    exposure_room_qty,
+    notional_e4,
+    open_notional_room_e4,
+    worst_price_e4,
+)
+
+BODIES_MAX: Final = 1_024
+"""Bodies of accepted orders that are remembered of an account at most, see ``LimitFields.duplicate_ns``."""
+
+# --- what may be traded -------------------------------------------------------------------------------------------
+
+
+@check("SYMBOL_RESTRICTED", "the operator lets nobody trade the symbol")
+def symbol_unrestricted(case: Case) -> bool:
+    return not case.limits.restricted
+
+
+@check(
+    "REDUCE_ONLY",
+    "a BUY where orders may only make positions smaller",
+    qty=lambda case: case.order.qty,
+    held_qty=lambda case: case.position.qty,
+)
+def reduces_only(case: Case) -> bool:
+    return case.order.sell or not case.limits.reduce_only
+
+
+@check(
+    "VOLUME_SHARE_EXCEEDED",
+    "the quantity is above the operator's share of the symbol's average daily volume, or nobody said that volume",
+    qty=lambda case: case.order.qty,
+    qty_max=lambda case: case.market.volume_qty_max,
+    average_volume_qty=lambda case: case.limits.average_volume_qty,
+)
+def volume_share_bounded(case: Case) -> bool:
+    return case.limits.volume_share_bps == 0 or case.order.qty <= case.market.volume_qty_max
+
+
+@check(
+    "PRICE_OUTSIDE_BAND",
+    "its worst price is beyond the band around the last sale (Limit Up-Limit Down), or there was no last sale",
+    price_e4=worst_price_e4,
+    last_e4=lambda case: case.market.last_e4,
+    price_max_e4=lambda case: None if case.order.sell else case.market.band_high_e4,
+    price_min_e4=lambda case: case.market.band_low_e4 if case.order.sell else None,
+)
+def price_in_band(case: Case) -> bool:
+    if case.limits.price_band_bps == 0:
+        return True
+    if case.market.last_e4 <= 0:
+        return False
+    if case.order.sell:
+        return worst_price_e4(case) >= case.market.band_low_e4
+    return worst_price_e4(case) <= case.market.band_high_e4
+
+
+# --- how much, and how often --------------------------------------------------------------------------------------
+
+
+@check(
+    "INTENTS_THROTTLED",
+    "the account has sent too many intents in the symbol within the period; denied ones count, cancels do not",
+    recent_intents=lambda case: case.activity.intents,
+    throttle_intents_max=lambda case: case.limits.throttle_intents_max,
+    throttle_ns=lambda case: case.limits.throttle_ns,
+)
+def intents_not_throttled(case: Case) -> bool:
+    return case.limits.throttle_intents_max == 0 or case.activity.intents < case.limits.throttle_intents_max
+
+
+@check(
+    "EXPOSURE_EXCEEDED",
+    "a BUY that would bring the account beyond the operator's limit, were it and all its open BUY orders filled and no "
+    "SELL: shares held and ordered at the order's worst price, and all that is reserved",
+    qty=lambda case: case.order.qty,
+    held_qty=lambda case: case.position.qty,
+    reserved_cash_e4=lambda case: case.account.reserved_cash_e4,
+    exposure_max_e4=lambda case: case.limits.exposure_max_e4,
+)
+def exposure_bounded(case: Case) -> bool:
+    return case.limits.exposure_max_e4 == 0 or case.order.sell or case.order.qty <= exposure_room_qty(case)
+
+
+@check(
+    "OPEN_ORDERS_EXCEEDED",
+    "the account has as many open orders in the symbol as the operator lets it",
+    open_orders=lambda case: case.activity.open_orders,
+    open_orders_max=lambda case: case.limits.open_orders_max,
+)
+def open_orders_bounded(case: Case) -> bool:
+    return case.limits.open_orders_max == 0 or case.activity.open_orders < case.limits.open_orders_max
+
+
+@check(
+    "OPEN_ORDERS_EXCEEDED",
+    "the notional of the account's open orders, of both sides together, would be above the operator's limit",
+    notional_e4=notional_e4,
+    reserved_cash_e4=lambda case: case.account.reserved_cash_e4,
+    open_sell_notional_e4=lambda case: case.account.pending_cash_e4 // PROCEEDS_FACTOR,
+    open_notional_max_e4=lambda case: case.limits.open_notional_max_e4,
+)
+def open_notional_bounded(case: Case) -> bool:
+    return case.limits.open_notional_max_e4 == 0 or notional_e4(case) <= open_notional_room_e4(case)
+
+
+@check(
+    "WINDOW_LIMIT_EXCEEDED",
+    "the account has had as many orders accepted within the period as the operator lets it",
+    recent_orders=lambda case: case.activity.orders,
+    window_orders_max=lambda case: case.limits.window_orders_max,
+    window_ns=lambda case: case.limits.window_ns,
+)
+def window_orders_bounded(case: Case) -> bool:
+    return case.limits.window_orders_max == 0 or case.activity.orders < case.limits.window_orders_max
+
+
+@check(
+    "WINDOW_LIMIT_EXCEEDED",
+    "the shares of the orders accepted from the account within the period would be above the operator's limit",
+    qty=lambda case: case.order.qty,
+    recent_qty=lambda case: case.activity.qty,
+    window_qty_max=lambda case: case.limits.window_qty_max,
+    window_ns=lambda case: case.limits.window_ns,
+)
+def window_qty_bounded(case: Case) -> bool:
+    return case.limits.window_qty_max == 0 or case.order.qty <= case.limits.window_qty_max - case.activity.qty
+
+
+@check(
+    "WINDOW_LIMIT_EXCEEDED",
+    "the notional of the orders accepted from the account within the period would be above the operator's limit",
+    notional_e4=notional_e4,
+    recent_notional_e4=lambda case: case.activity.notional_e4,
+    window_notional_max_e4=lambda case: case.limits.window_notional_max_e4,
+    window_ns=lambda case: case.limits.window_ns,
+)
+def window_notional_bounded(case: Case) -> bool:
+    bound_e4 = case.limits.window_notional_max_e4
+    return bound_e4 == 0 or notional_e4(case) <= bound_e4 - case.activity.notional_e4
+
+
+@check(
+    "DUPLICATE_ORDER",
+    "an order of the same body was accepted from the account a moment ago, under another id",
+    since_ns=lambda case: case.now_ns - case.activity.twin_ns,
+    duplicate_ns=lambda case: case.limits.duplicate_ns,
+)
+def no_recent_twin(case: Case) -> bool:
+    twin_ns = case.activity.twin_ns
+    return case.limits.duplicate_ns == 0 or twin_ns == 0 or case.now_ns - twin_ns >= case.limits.duplicate_ns
+
+
+@check(
+    "WINDOW_LIMIT_EXCEEDED",
+    "more orders of the account would have to be remembered, to find those of the same body, than are",
+    recent_orders=lambda case: case.activity.bodies,
+    remembered_orders_max=lambda case: BODIES_MAX,
+    duplicate_ns=lambda case: case.limits.duplicate_ns,
+)
+def twins_can_be_found(case: Case) -> bool:
+    return case.limits.duplicate_ns == 0 or case.activity.bodies < BODIES_MAX
