@@ -158,10 +158,10 @@ class App(faust.App):  # type: ignore[misc]
         Without ``changelog`` it is named after the application and the stage.
         ``views`` lists every view row of a partition, to refill Redis; ``shows`` names tables of which each changed row
         has a view, whatever the handler returned; ``verify`` holds restored rows to invariants; ``batch_handler`` says
-        to a batch at once what the handler would say. It may have to be asked again, so not beside bulk state.
-        ``continues`` holds the state to the end of an output before anything is written to it. ``version`` is that of
-        the tables' rows; whoever raises it says in ``migrations`` what becomes of the rows of the version before.
-        ``fences`` is the topic whose fences stop partitions. ``reads_framed``, ``rest``: see ``Stage``.
+        to a batch what the handler would say, maybe twice: not beside bulk state. ``continues`` holds the state to the
+        end of an output before anything is written to it. ``version`` is that of the tables' rows; ``migrations`` say
+        what becomes of the rows of each version before. ``fences``: topic whose fences stop partitions. For
+        ``reads_framed`` and ``rest`` see ``Stage``.
         """
         if batch_handler is not None and any(isinstance(table, Snapshotted) for table in tables):
             raise ValueError(f"stage {name}: bulk state cannot be taken back, so it may have no batch handler")
@@ -189,8 +189,7 @@ class App(faust.App):  # type: ignore[misc]
             )
             self._stages.append(stage)
             self.reads += [*stage.inputs, *(table.topic for table in stage.globals())]
-            publisher = self._views_publisher() if self.settings.redis_url else None
-            service = StageService(stage, self.settings, publisher)
+            service = StageService(stage, self.settings, self._views_publisher() if self.settings.redis_url else None)
             self.add_dependency(service)
             self.health.add(f"stage {name}", service.ready)
             return handler

@@ -92,16 +92,8 @@ class StageRunner:
 
         observe = metrics.COMMIT_SECONDS.labels(stage.app, stage.name).observe
         process_id = stage.process_id(self._settings.worker_id)
-        return Lane(
-            process_id,
-            self._log,
-            self._settings,
-            self._writes,
-            observe,
-            shared=True,
-            changelog=changelog,
-            rest=stage.rest,
-        )
+        lane = partial(Lane, shared=True, changelog=changelog, rest=stage.rest)
+        return lane(process_id, self._log, self._settings, self._writes, observe)
 
     def _writes(self) -> set[Partition]:
         """Everywhere that transactions of this process may write."""
