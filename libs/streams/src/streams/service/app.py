@@ -159,9 +159,8 @@ class App(faust.App):  # type: ignore[misc]
         ``views`` lists every view row of a partition, to refill Redis; ``shows`` names tables of which each changed row
         has a view, whatever the handler returned; ``verify`` holds restored rows to invariants; ``batch_handler`` says
         to a batch what the handler would say, maybe twice: not beside bulk state. ``continues`` holds the state to the
-        end of an output before anything is written to it. ``version`` is that of the tables' rows; ``migrations`` say
-        what becomes of the rows of each version before. ``fences``: topic whose fences stop partitions. For
-        ``reads_framed`` and ``rest`` see ``Stage``.
+        end of an output before anything is written. ``version`` is that of the tables' rows, ``migrations`` lead from
+        older ones; fences of the topic ``fences`` stop partitions. ``reads_framed``, ``rest``: see ``Stage``.
         """
         if batch_handler is not None and any(isinstance(table, Snapshotted) for table in tables):
             raise ValueError(f"stage {name}: bulk state cannot be taken back, so it may have no batch handler")
