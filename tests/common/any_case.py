@@ -51,7 +51,7 @@ class Draw:
         return OrderFields(qty, price_e4, self.flag(), is_market, self.often() is not is_market)
 
     def account(self) -> AccountFields:
-        """What is reserved is part of what there is; an account that is not known has nothing."""
+        """Reserved amounts are part of the amounts held; an account that is not known has nothing."""
         if not self.often():
             return AccountFields()
         cash_e4 = self.amount()

@@ -106,7 +106,7 @@ class Scratch:
 
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:
-    """Of the commands: this process's, with the environment's programs first, and ``more``."""
+    """Environment of the commands: this process's, with the environment's programs first, and ``more``."""
     uv = shutil.which("uv") or str(ROOT / ".tidemark" / "uv" / "bin" / "uv")
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "MAKE", "MFLAGS"))},

@@ -67,7 +67,7 @@ def keep_activity(
 
 
 class RunActivity:
-    """What the accounts of a run did before it, and in it."""
+    """Recent and open orders of a run's accounts: from before it, and those of the run itself."""
 
     def __init__(self, keys: Sequence[bytes], account_of: Array, table: Table, limits: Limits, now_ns: int) -> None:
         self._keys, self._account_of, self._table = keys, account_of, table

@@ -115,7 +115,7 @@ class _Positions:
         self._read_prices(*self._levels_before, intents.rows["sell"])
 
     def places(self) -> list[Place]:
-        """What the limits on recent and open orders look at."""
+        """Counts that the limits on recent and open orders look at."""
         return list(map(Place, self._accounts, self._symbols, *self._levels_before))
 
     def _read_prices(self, buys: Sequence[bytes], sells: Sequence[bytes], sold: Array) -> None:
@@ -242,7 +242,7 @@ def answer_run(
 def _lately(
     accounts: _Accounts, positions: _Positions, intents: Intents, tables: Tables, reader: MarketReader, now_ns: int
 ) -> tuple[RunActivity | None, Lately]:
-    """What the accounts did before the run; nothing where no limit asks."""
+    """Activity of the accounts before the run; nothing where no limit asks for it."""
     if reader.counted is None:
         return None, NOTHING_LATELY
     activity = RunActivity(accounts.keys, accounts.of, tables.changelogged("activity"), reader.counted, now_ns)

@@ -120,7 +120,7 @@ class LimitFields(msgspec.Struct, frozen=True, gc=False):
     throttle_intents_max: int = 0
     """Intents of an account in the symbol within ``throttle_ns``, denied ones too."""
     duplicate_ns: int = 0
-    """So soon after an accepted order nothing with the same body is accepted from the account under another id."""
+    """Period after an accepted order in which the account may not send the same body under another id."""
 
 
 class ActivityFields(msgspec.Struct, frozen=True, gc=False):

@@ -22,6 +22,7 @@ from streams.process.settings import Settings
 
 CLEAR_POLL_S: Final = 0.05
 REST_MAX_S: Final = 0.1
+"""A rest is no longer, however slow the commit was: somebody may be looking at a screen."""
 
 
 class Member(Protocol):

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from streams.commit.handling import PoisonError
@@ -47,8 +48,8 @@ _log = get_logger(__name__)
 def lane_of_task(stage: Stage, partition: int, log: Log, settings: Settings) -> Lane:
     """A lane for one task alone: its transactional id is the partition's."""
     observe = metrics.COMMIT_SECONDS.labels(stage.app, stage.name).observe
-    writes = stage.writes(partition)
-    return Lane(stage.task_id(partition), log, settings, lambda: writes, observe, shared=False, rest=stage.rest)
+    writes = partial(stage.writes, partition)
+    return Lane(stage.task_id(partition), log, settings, writes, observe, shared=False, rest=stage.rest)
 
 
 @dataclass

@@ -39,7 +39,7 @@ class Sent(NamedTuple):
 
 
 class ActivityRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What one account did lately."""
+    """Recent intents and accepted orders of one account."""
 
     spans: tuple[Span, ...] = ()
     sent: dict[str, tuple[Sent, ...]] = {}
@@ -52,7 +52,7 @@ NO_ROW: Final = ActivityRow()
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
-    """What has come of one account at one instant."""
+    """Intents and accepted orders of one account at one instant."""
 
     intents: Mapping[str, int]
     """By symbol."""
@@ -60,7 +60,7 @@ class Done(msgspec.Struct, frozen=True, gc=False):
     qty: int = 0
     notional_e4: int = 0
     bodies: Iterable[int] = ()
-    """Of the accepted orders; empty where none are remembered."""
+    """Bodies of the accepted orders; empty where none are remembered."""
 
 
 def is_counted(limits: LimitFields) -> bool:
@@ -130,7 +130,7 @@ def twin_ns(row: ActivityRow, body: int, limits: LimitFields, now_ns: int) -> in
 
 
 def activity_of(row: ActivityRow, order: Order, open_count: int, limits: LimitFields, now_ns: int) -> ActivityFields:
-    """What the checks look at. ``open_count``: the account's open orders in the symbol."""
+    """Fields that the checks look at. ``open_count``: the account's open orders in the symbol."""
     return ActivityFields(
         *recent_orders(row, limits, now_ns),
         recent_intents(row, order.symbol, limits, now_ns),

@@ -37,9 +37,9 @@ MARKET: Final = row_of(MarketFields)
 LIMITS: Final = row_of(LimitFields)
 ACTIVITY: Final = row_of(ActivityFields)
 RECENT: Final = np.dtype([("orders", "<i8"), ("qty", "<i8"), ("notional_e4", "<i8"), ("bodies", "<i8")])
-"""Of an account, as ``ActivityFields``."""
+"""Row of an account's own counts, as ``ActivityFields``."""
 PLACED: Final = np.dtype([("intents", "<i8"), ("open_orders", "<i8")])
-"""Of an account in a symbol, likewise."""
+"""Row of an account's counts in a symbol, likewise."""
 LEVEL: Final = np.dtype([("rank_e4", "<i8"), ("orders", "<i8")])
 """``open_orders.LEVEL``."""
 SIDE: Final = np.dtype(
@@ -115,7 +115,7 @@ def _reserve(intent, order, account, position, sides, levels, buys):
 
 @part
 def _meet(activity, recent, placed, twin_ns):
-    """What the checks look at, of the account, of the account in the symbol, and of the order's body."""
+    """Counts that the checks look at: of the account, of the account in the symbol, and of the order's body."""
     activity.orders, activity.qty, activity.notional_e4 = recent.orders, recent.qty, recent.notional_e4
     activity.bodies, activity.twin_ns = recent.bodies, twin_ns
     activity.intents, activity.open_orders = placed.intents, placed.open_orders
@@ -219,7 +219,7 @@ class Inputs(NamedTuple):
 
 
 class Lately(NamedTuple):
-    """What accounts did lately. Empty columns where no limit asks for that."""
+    """Recent activity of the accounts; empty columns where no limit asks for it."""
 
     recents: Array
     """RECENT of the accounts; changed by what is accepted."""
