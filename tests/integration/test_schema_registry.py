@@ -14,12 +14,9 @@ from common.avro.codec import AvroFraming
 from common.avro.on_file import by_id, read_index, subject_of
 from common.avro.registry import CACHE, Schemas
 from common.contracts.events import OrderIntent
-from common.contracts.topics import ORDERS_INTENTS, TOPICS
+from common.contracts.topics import MD_BARS, MD_BOOKS, ORDERS_INTENTS, TOPICS
 from common.contracts.values import OrderType, Side
 from common.fleet_topics import create_topics
-from confluent_kafka.schema_registry import SchemaRegistryClient
-from confluent_kafka.schema_registry.avro import AvroDeserializer
-from confluent_kafka.serialization import MessageField, SerializationContext
 from fastavro.schema import to_parsing_canonical_form
 from parts import LocalStack, Stack
 from prometheus_client import REGISTRY
@@ -35,11 +32,13 @@ from streams.stage.runner import StageService
 from tidemark.commands.schemas import schemas
 from typer.testing import CliRunner
 
+from tests.integration.another_client import read_by_another_client
 from tests.integration.avro_examples import EXAMPLES, INTENTS, NewerIntent, changed, newer_schema, next_version
 
 pytestmark = pytest.mark.slow
 WITHIN_S = 60.0
 NEWER_ID = 0x7EED0001
+SYMBOLS = [b"CEFI", b"BIDE", b"ZICA"]
 CONFLUENT = {"Content-Type": "application/vnd.schemaregistry.v1+json"}
 RUNNER = CliRunner()
 
@@ -111,15 +110,21 @@ class Copying:
         )
 
     @asynccontextmanager
-    async def stage(self, schema: Schema = ORDERS_INTENTS.schema, **settings: str) -> AsyncIterator[StageService]:
-        """Of the release whose intents have this schema."""
+    async def stage(
+        self,
+        schema: Schema = ORDERS_INTENTS.schema,
+        handle: Callable[[Message, Tables, int], Iterator[Output]] | None = None,
+        targets: tuple[Topic, ...] = (),
+        **settings: str,
+    ) -> AsyncIterator[StageService]:
+        """Of the release whose intents have this schema; with a handler it writes what that says, not copies."""
         source, target = topic_of(self.source.name, schema), topic_of(self.target.name, schema)
 
-        def handle(message: Message, tables: Tables, now_ns: int) -> Iterator[Output]:
+        def copy(message: Message, tables: Tables, now_ns: int) -> Iterator[Output]:
             assert message.key is not None
             yield Output(target, message.key, message.body, 0)
 
-        stage = Stage(self.prefix, "copy", handle, (source,), (target,), self.changelog)
+        stage = Stage(self.prefix, "copy", handle or copy, (source,), targets or (target,), self.changelog)
         service = StageService(stage, self.settings(**settings), None)
         try:
             await service.start()
@@ -203,27 +208,48 @@ def test_incompatible_schema_when_pushed_then_the_registry_refuses_and_a_compati
     assert taken.json()["id"] > 0x544DFFFF, "an id that the registry gives must not be one of ours"
 
 
-async def test_every_topic_when_written_as_avro_then_another_client_reads_it_through_the_registry(
+async def test_every_topic_when_a_stage_writes_avro_then_another_client_reads_it_and_packed_rows_by_symbol(
     copying: Copying,
 ) -> None:
-    client = SchemaRegistryClient({"url": copying.both.schema_registry_url})
-    read = AvroDeserializer(client)
+    bodies: dict[str, Any] = {}
+    wanted: dict[str, list[tuple[bytes, dict[str, Any]]]] = {}
+    targets: dict[str, Topic] = {}
     for topic in TOPICS:
         framing = topic.schema.framing
         if not isinstance(framing, AvroFraming):
             continue
+        targets[topic.name] = topic_of(f"{copying.prefix}.{topic.name}", topic.schema)
         if topic.schema.model is None:
-            row = np.ones(1, framing.message)
-            row["symbol"] = b"CEFI"
-            text, wanted = topic.schema.encode(row), {"symbol": "CEFI", "instrument_id": 1}
+            rows = np.ones(len(SYMBOLS) if framing.packed else 1, framing.message)
+            rows["symbol"] = SYMBOLS[: len(rows)]
+            bodies[topic.name] = rows
+            keys = SYMBOLS if framing.packed else [b"key"]
+            wanted[topic.name] = [
+                (key, {"symbol": symbol.decode(), "instrument_id": 1})
+                for key, symbol in zip(keys, SYMBOLS, strict=False)
+            ]
         else:
-            text = EXAMPLES[topic.name]
-            wanted = json.loads(text)
-        found = given(read(framing.framed(text), SerializationContext(topic.name, MessageField.VALUE)))
-        assert {name: found.get(name) for name in wanted} == wanted, topic.name
-    await copying.send(intent(1), intent(2))
-    values = await copying.raw(copying.source, 2)
-    assert [read(value, SerializationContext("x", MessageField.VALUE))["qty"] for value in values] == [1, 2]
+            bodies[topic.name] = topic.schema.decode(EXAMPLES[topic.name])
+            wanted[topic.name] = [(b"key", json.loads(EXAMPLES[topic.name]))]
+    packed = {topic.name for topic in (MD_BARS, MD_BOOKS)}
+    assert all(len(wanted[name]) == len(SYMBOLS) for name in packed)
+
+    def handle(message: Message, tables: Tables, now_ns: int) -> Iterator[Output]:
+        for name, target in targets.items():
+            yield Output(target, b"key", bodies[name], 0)
+
+    await create_topics(copying.both.kafka_bootstrap, list(targets.values()))
+    async with copying.stage(handle=handle, targets=tuple(targets.values())):
+        await copying.send(intent(1))
+        names = [copying.source.name, *(target.name for target in targets.values())]
+        count = 1 + sum(map(len, wanted.values()))
+        found = await asyncio.to_thread(read_by_another_client, copying.both, names, count)
+    assert [(key, value["qty"]) for key, value in found[copying.source.name]] == [(b"roll-1", 1)]
+    for name, target in targets.items():
+        read = [(key, given(value)) for key, value in found[target.name]]
+        assert [key for key, _ in read] == [key for key, _ in wanted[name]], name
+        for (_, value), (_, fields) in zip(read, wanted[name], strict=True):
+            assert {field: value.get(field) for field in fields} == fields, name
 
 
 # --- both forms, and evolution ----------------------------------------------------------------------------------------
