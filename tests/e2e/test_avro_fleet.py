@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,10 +56,12 @@ async def values_of(bootstrap: str, topic: Topic, least: int) -> Sequence[tuple[
     consumer = AIOKafkaConsumer(
         topic.name, bootstrap_servers=bootstrap, auto_offset_reset="earliest", isolation_level="read_committed"
     )
-    async with consumer, asyncio.timeout(READ_WITHIN_S):
-        while len(found) < least:
+    deadline = time.monotonic() + READ_WITHIN_S
+    async with consumer:
+        while len(found) < least and time.monotonic() < deadline:
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 found += [(record.key, record.value) for record in records if record.value is not None]
+    assert len(found) >= least, f"{topic.name} has {len(found)} of {least} records after {READ_WITHIN_S} s"
     return found
 
 
@@ -66,7 +69,7 @@ async def trade(deployment: Deployment) -> list[str]:
     """Orders that the gate decides on; their ids."""
     async with HttpGateway(deployment.url("orders")) as gateway:
         await open_accounts(gateway, {"avro": ()})
-    order: dict[str, Any] = {"account_id": "avro", "symbol": "ACME", "side": "B", "order_type": "MARKET", "qty": 1}
+    order: dict[str, Any] = {"account_id": "avro", "symbol": "CEFI", "side": "B", "order_type": "MARKET", "qty": 1}
     ids = [uuid.uuid4().hex[:16] for _ in range(ORDERS)]
     async with httpx.AsyncClient(base_url=deployment.url("orders"), timeout=30) as http:
         for client_order_id in ids:
