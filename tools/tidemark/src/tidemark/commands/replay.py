@@ -1,6 +1,7 @@
 """``tidemark replay``. What only one way of replaying needs is imported when that way is taken: it takes seconds."""
 
 import glob
+from datetime import date
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +36,7 @@ from tidemark.state import StateDir
 
 WITH_LOSSES: Final = 3
 """Exit code where the feed was read, and something of it is missing in what came out."""
+NOWHERE: Final = Path()
 _WILDCARDS: Final = "*?["
 
 
@@ -67,35 +69,65 @@ def replay(
     Exits with 0 where the feed is whole, with 3 where it could be used and something is missing (what and where is
     said), with 1 where it cannot be read; tables of an earlier run are replaced only by complete ones.
     """
+    options = OfflineOptions(
+        out or NOWHERE,
+        out_format,
+        bars,
+        measures,
+        anchor,
+        final,
+        trades,
+        depth,
+        every,
+        symbols,
+        hours,
+        calendar,
+        strict,
+    )
+    dates = [day.date() for day in days or ()]
     with console.reported():
-        if feed:
-            from tidemark.replay_reader import replay_reader_of
-
-            sources = [*files, *(source or ())]
-            fleet = StateDir(state_dir), bootstrap
-            replay_reader_of(
-                feed, sources, option or (), days or (), speed, (out, bars, measures) if offline else fleet
-            )
-            return
-        paths = found(files)
-        dates = [day.date() for day in days or ()]
         if offline:
-            if out is None:
-                raise console.CommandError("--offline needs --out DIR")
-            from tidemark.replay_offline import replay_offline
-
-            options = OfflineOptions(
-                out, out_format, bars, measures, anchor, final, trades, depth, every, symbols, hours, calendar, strict
-            )
-            is_whole = replay_offline(paths, dates, options)
+            is_whole = _offline(files, feed, [*(source or ())], option or (), dates, options)
         else:
-            from tidemark.replay_online import replay_online
+            fleet = StateDir(state_dir)
+            where, record = addresses(fleet, kafka_bootstrap=bootstrap), fleet.running()
+            if feed:
+                from tidemark.replay_reader import reader_of, replay_reader_online
 
-            state = StateDir(state_dir)
-            where = addresses(state, kafka_bootstrap=bootstrap)
-            is_whole = replay_online(paths, speed, dates, where, state.running(), strict=strict)
+                choice = reader_of(feed, _sources([*files, *(source or ())]), option or (), dates)
+                is_whole = replay_reader_online(choice, speed, where, record, strict=strict)
+            else:
+                from tidemark.replay_online import replay_online
+
+                is_whole = replay_online(found(files), speed, dates, where, record, strict=strict)
     if not is_whole:
         raise typer.Exit(WITH_LOSSES)
+
+
+def _offline(
+    files: list[str],
+    feed: str,
+    more: list[str],
+    settings: list[str] | tuple[str, ...],
+    dates: list[date],
+    options: OfflineOptions,
+) -> bool:
+    """Replays without Kafka; whether nothing is missing. Raises CommandError."""
+    from tidemark.offline_feeds import ItchFiles, ReaderFeed
+    from tidemark.replay_offline import replay_offline
+
+    if options.out == NOWHERE:
+        raise console.CommandError("--offline needs --out DIR")
+    if not feed:
+        return replay_offline(ItchFiles(found(files), dates), options)
+    from tidemark.replay_reader import reader_of
+
+    return replay_offline(ReaderFeed(reader_of(feed, _sources([*files, *more]), settings, dates)), options)
+
+
+def _sources(names: list[str]) -> list[str]:
+    """Addresses as they are given, and files of names and patterns. Raises CommandError."""
+    return [str(source) for name in names for source in ([name] if "://" in name else found([name]))]
 
 
 def found(names: list[str]) -> list[Path]:
