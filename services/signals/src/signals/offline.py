@@ -30,8 +30,6 @@ from signals.tables import CsvTables, FinalBars, Table, Tables
 
 BARS, BBO, TRADES, DEPTH = "bars", "bbo", "trades", "depth"
 """Names of the tables."""
-BARS_FILE: Final = f"{BARS}.csv"
-BBO_FILE: Final = f"{BBO}.csv"
 BAR_COLUMNS: Final = (
     *("symbol", "window_start_ns", "window_ns", "open_e4", "high_e4", "low_e4", "close_e4"),
     *("volume", "trades", "notional_e4", "vwap_e4", "revision"),

@@ -89,17 +89,8 @@ def replay(
         if offline:
             is_whole = _offline(files, feed, [*(source or ())], option or (), dates, options)
         else:
-            fleet = StateDir(state_dir)
-            where, record = addresses(fleet, kafka_bootstrap=bootstrap), fleet.running()
-            if feed:
-                from tidemark.replay_reader import reader_of, replay_reader_online
-
-                choice = reader_of(feed, _sources([*files, *(source or ())]), option or (), dates)
-                is_whole = replay_reader_online(choice, speed, where, record, strict=strict)
-            else:
-                from tidemark.replay_online import replay_online
-
-                is_whole = replay_online(found(files), speed, dates, where, record, strict=strict)
+            into = StateDir(state_dir), bootstrap
+            is_whole = _online(files, feed, [*(source or ())], option or (), dates, speed, into, strict=strict)
     if not is_whole:
         raise typer.Exit(WITH_LOSSES)
 
@@ -123,6 +114,30 @@ def _offline(
     from tidemark.replay_reader import reader_of
 
     return replay_offline(ReaderFeed(reader_of(feed, _sources([*files, *more]), settings, dates)), options)
+
+
+def _online(
+    files: list[str],
+    feed: str,
+    more: list[str],
+    settings: list[str] | tuple[str, ...],
+    dates: list[date],
+    speed: str,
+    into: tuple[StateDir, str | None],
+    *,
+    strict: bool,
+) -> bool:
+    """Replays into a running fleet; whether nothing is missing. Raises CommandError."""
+    fleet, bootstrap = into
+    where, record = addresses(fleet, kafka_bootstrap=bootstrap), fleet.running()
+    if not feed:
+        from tidemark.replay_online import replay_online
+
+        return replay_online(found(files), speed, dates, where, record, strict=strict)
+    from tidemark.replay_reader import reader_of, replay_reader_online
+
+    choice = reader_of(feed, _sources([*files, *more]), settings, dates)
+    return replay_reader_online(choice, speed, where, record, strict=strict)
 
 
 def _sources(names: list[str]) -> list[str]:
