@@ -71,6 +71,7 @@ def _wanted(options: OfflineOptions, days: Sessions | None) -> Wanted:
         every_ns=parse_every(options.every),
         symbols=frozenset(name.strip() for name in options.symbols.split(",") if name.strip()),
         sessions=days,
+        partitions=options.partitions,
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import typer
+from streams.model.topics import DEFAULT_PARTITIONS
 
 from tidemark import console
 from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses
@@ -25,6 +26,7 @@ from tidemark.replay_arguments import (
     OptionOption,
     OutFormatOption,
     OutOption,
+    PartitionsOption,
     SourceOption,
     SpeedOption,
     StrictOption,
@@ -57,6 +59,7 @@ def replay(
     symbols: SymbolsOption = "",
     hours: HoursOption = "all",
     calendar: CalendarOption = "XNYS",
+    partitions: PartitionsOption = DEFAULT_PARTITIONS,
     measures: MeasuresOption = "",
     feed: FeedOption = "",
     source: SourceOption = None,
@@ -83,6 +86,7 @@ def replay(
         hours,
         calendar,
         strict,
+        partitions,
     )
     dates = [day.date() for day in days or ()]
     with console.reported():
