@@ -23,7 +23,7 @@ ANOMALIES_SHOWN_MAX: Final = 10
 DOUBLED: Final = "duplicate_match"
 COUNTED_ONCE: Final = "duplicate_trade"
 """The books' counts of trades with the match number of another, and of those that are the same and count once. Of the
-others the volume is there twice."""
+others the volume is there twice; of the latter bars hold each once, but books took both."""
 AT_LIMIT: Final = "sum_at_limit"
 """The bars' count of those whose sums are greater than the table can say."""
 
@@ -107,6 +107,12 @@ def _judged(report: Report, summary: Summary, *, strict: bool) -> bool:
     losses = {kind.value: count for kind, count in report.losses().items()}
     if doubled := summary.anomalies[DOUBLED] - summary.anomalies[COUNTED_ONCE]:
         losses[DOUBLED] = doubled
+    if repeated := summary.anomalies[COUNTED_ONCE]:
+        losses[COUNTED_ONCE] = repeated
+        console.err.print(
+            "[yellow]trades came twice, to the last number:[/] bars hold each once, but books took both. "
+            "Are these the lines A and B in one file? As two captures they are arbitrated: --feed pcap"
+        )
     if stopped := summary.anomalies[AT_LIMIT]:
         losses[AT_LIMIT] = stopped
     if not losses:

@@ -333,7 +333,9 @@ def apply_ticks(ticks: Array, start: int, book: BookState, prints: Array, change
             _other(tick, book, prints, changes)
         if partitions and counters[count.PRINTS] > printed:
             row = prints[printed]
-            row.clock_ns = clocks[np.uint32(max(0, row.instrument_id)) % partitions]
+            own = np.uint32(max(0, row.instrument_id)) % partitions
+            clocks[own] = max(clocks[own], tick.event_ns)  # of its order's stock, whatever stock the message names
+            row.clock_ns = clocks[own]
         if stop in (STOP_END, STOP_HEARTBEAT):
             counters[count.TICKS] += 1
         if stop != STOP_END:
