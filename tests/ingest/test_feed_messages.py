@@ -107,8 +107,9 @@ def test_capture_when_cut_off_then_counted_with_its_offset(datagrams: list[tuple
     whole = pcap(datagrams)
     (tmp_path / "line.pcap").write_bytes(whole[:-5])
     _, report = read("pcap", tmp_path / "line.pcap")
-    (anomaly,) = report.examples
+    anomaly, unfinished = report.examples
     assert (anomaly.kind, anomaly.offset) == (AnomalyKind.TRUNCATED, len(whole) - len(pcap(datagrams[-1:])) + 24)
+    assert unfinished.kind is AnomalyKind.UNFINISHED_DAY
 
 
 def test_capture_when_it_is_none_then_refused(tmp_path: Path) -> None:
@@ -186,7 +187,7 @@ def test_soup_when_it_has_no_end_then_truncated(messages: list[bytes], tmp_path:
     whole = soup(messages, ended=False)
     (tmp_path / "day.soup").write_bytes(whole[:-3])
     _, report = read("soupbintcp", tmp_path / "day.soup", day=DAY)
-    assert report.counts == {AnomalyKind.TRUNCATED: 1}
+    assert report.counts == {AnomalyKind.TRUNCATED: 1, AnomalyKind.UNFINISHED_DAY: 1}
     assert report.messages == len(messages) - 1
 
 

@@ -30,21 +30,14 @@ class _ParquetTable:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema = schema
         self._writer = pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["symbol"])
-        self._waiting: list[pa.RecordBatch] = []
+        self._waiting: list[Array] = []
         self._rows = 0
+        self._symbols: Array = np.zeros(0, "S16")
 
     def write(self, numbers: Array, symbols: Array) -> None:
-        columns = []
-        for place, field in enumerate(self._schema):
-            values = np.ascontiguousarray(numbers[:, place])
-            if field.name == "symbol":
-                ids, codes = np.unique(values, return_inverse=True)
-                names = pa.array([symbols[one].decode() for one in ids.tolist()], pa.string())
-                columns.append(names.take(pa.array(codes)))
-            else:
-                columns.append(pa.array(values))
-        self._waiting.append(pa.record_batch(columns, schema=self._schema))
+        self._waiting.append(numbers.copy())
         self._rows += len(numbers)
+        self._symbols = symbols  # an instrument's id keeps its name, so those of the last write are those of all
         if self._rows >= ROWS_MAX:
             self._flush()
 
@@ -56,6 +49,16 @@ class _ParquetTable:
         self._writer.close()
 
     def _flush(self) -> None:
-        if self._waiting:
-            self._writer.write_table(pa.Table.from_batches(self._waiting), row_group_size=self._rows)
-            self._waiting, self._rows = [], 0
+        if not self._waiting:
+            return
+        numbers, columns = np.concatenate(self._waiting), []
+        for place, field in enumerate(self._schema):
+            values = np.ascontiguousarray(numbers[:, place])
+            if field.name == "symbol":
+                ids, codes = np.unique(values, return_inverse=True)
+                names = pa.array([self._symbols[one].decode() for one in ids.tolist()], pa.string())
+                columns.append(names.take(pa.array(codes)))
+            else:
+                columns.append(pa.array(values))
+        self._writer.write_table(pa.table(columns, schema=self._schema), row_group_size=self._rows)
+        self._waiting, self._rows = [], 0

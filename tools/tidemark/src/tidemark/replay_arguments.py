@@ -56,6 +56,15 @@ HoursOption = Annotated[
 CalendarOption = Annotated[
     str, typer.Option("--calendar", help="Name of the exchange's calendar in exchange-calendars.")
 ]
+PartitionsOption = Annotated[
+    int,
+    typer.Option(
+        "--partitions",
+        min=1,
+        max=256,
+        help="With --offline: as the fleet's md.ticks has. Each has a clock: bars are revised as often as the fleet's.",
+    ),
+]
 MeasuresOption = Annotated[
     str, typer.Option("--measures", help="With --offline: installed measures, as more columns of the bars.")
 ]

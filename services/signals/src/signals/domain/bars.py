@@ -61,6 +61,7 @@ class TumblingBars:
         self.late: Lates = _NO_LATES
         """Trades of the last ``apply`` that no window holds, without symbols."""
         self._none: Array = np.zeros(0, self.measures.row)
+        self.no_prints: Array = np.zeros(0, PRINT)
         lengths = sorted({*windows_ns, *(step for _, step in slides_ns)})
         self.measured_since_ns: Array = np.zeros(len(lengths), np.int64)
         """Start, by place, before which only the bars of a window are known as a whole, not the other measures."""
@@ -161,7 +162,7 @@ class TumblingBars:
         """Issues every bar that is still open, as if the clock had passed all windows."""
         state = self.state
         ends = [state.starts + state.windows, state.starts[state.slides.steps] + state.slides.windows]
-        return self.apply(np.zeros(0, PRINT), int(np.concatenate(ends).max()), listings)
+        return self.apply(self.no_prints, int(np.concatenate(ends).max()), listings)
 
     def _forget_restated(self) -> None:
         """The log no longer tells what is remembered: whoever restates must find that out, as after a restart."""
@@ -177,7 +178,7 @@ class TumblingBars:
         if clock_ns < before_ns:
             rows = self.close_all(listings)
         else:
-            rows = self.apply(np.zeros(0, PRINT), clock_ns, listings)
+            rows = self.apply(self.no_prints, clock_ns, listings)
             if self.state.counts.any() or self.state.slides.counts.any():
                 self.state.matches[:] = np.zeros(1, MATCH)
                 return rows

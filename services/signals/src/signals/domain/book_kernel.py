@@ -277,12 +277,25 @@ def _look_ahead(far: Row, near: Row, book: BookState) -> None:
             prefetch(levels, 2 * (end - 4))
 
 
+@part
+def _tell_clocks(tick: Row, clocks: Array) -> None:
+    """The clock of the tick's partition comes to its time; that of every one, where it is of no instrument."""
+    if tick.instrument_id < 0:
+        for each in range(len(clocks)):
+            clocks[each] = max(clocks[each], tick.event_ns)
+    else:
+        own = np.uint32(tick.instrument_id) % np.uint32(len(clocks))
+        clocks[own] = max(clocks[own], tick.event_ns)
+
+
 @kernel
-def apply_ticks(ticks: Array, start: int, book: BookState, prints: Array, changes: Array) -> int:
+def apply_ticks(ticks: Array, start: int, book: BookState, prints: Array, changes: Array, clocks: Array) -> int:
     """Applies ticks from ``start`` on; returns the index of the first one that is not applied, and says in
     ``counters[count.STOP]`` why it came back. ``changes`` of length 0: best bid and offer are not recorded.
+    ``clocks``: one of each partition, where the books are those of several; then a print has its partition's.
     """
     counters = book.counters
+    partitions = np.uint32(len(clocks))
     for i in range(start, len(ticks)):
         if i + _FAR < len(ticks):
             _look_ahead(ticks[i + _FAR], ticks[i + _NEAR], book)
@@ -293,6 +306,9 @@ def apply_ticks(ticks: Array, start: int, book: BookState, prints: Array, change
             counters[count.STOP] = STOP_SESSION
             return i + 1
         counters[count.CLOCK_NS] = max(counters[count.CLOCK_NS], tick.event_ns)
+        printed = counters[count.PRINTS]
+        if partitions:
+            _tell_clocks(tick, clocks)
         stop = STOP_END
         if kind == _HEARTBEAT:
             stop = STOP_HEARTBEAT
@@ -315,6 +331,11 @@ def apply_ticks(ticks: Array, start: int, book: BookState, prints: Array, change
                 stop = _modify(tick, book, prints, changes)
         else:
             _other(tick, book, prints, changes)
+        if partitions and counters[count.PRINTS] > printed:
+            row = prints[printed]
+            own = np.uint32(max(0, row.instrument_id)) % partitions
+            clocks[own] = max(clocks[own], tick.event_ns)  # of its order's stock, whatever stock the message names
+            row.clock_ns = clocks[own]
         if stop in (STOP_END, STOP_HEARTBEAT):
             counters[count.TICKS] += 1
         if stop != STOP_END:

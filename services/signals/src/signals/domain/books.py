@@ -33,9 +33,11 @@ _LEVELS_AT_FIRST: Final = 1 << 12
 
 
 class Books:
-    """The books of one partition. What is read from its arrays is valid until the next ``apply``."""
+    """The books of one partition, or of a market of several ``partitions``, each with a clock of its own. What is read
+    from its arrays is valid until the next ``apply``.
+    """
 
-    def __init__(self, *, record_bbo: bool = False) -> None:
+    def __init__(self, *, record_bbo: bool = False, partitions: int = 0) -> None:
         self.state = BookState(
             orders=zeros(_ORDERS_AT_FIRST, ORDER),
             sides=zeros(0, SIDE),
@@ -46,6 +48,8 @@ class Books:
             counters=np.zeros(count.SIZE, np.int64),
         )
         self.counters[count.ORDERS_LIMIT] = _limit(_ORDERS_AT_FIRST)
+        self.clocks_ns: Array = np.zeros(partitions, np.int64)
+        """Greatest event time so far of each partition; one of no instrument counts for all of them."""
         self._record_bbo = record_bbo
         self._symbols: Array = np.zeros(0, "S16")
         self._symbols_read = -1
@@ -81,7 +85,7 @@ class Books:
         self.counters[count.PRINTS] = 0
         self.counters[count.CHANGES] = 0
         while True:
-            start = int(apply_ticks(ticks, start, self.state, self._prints, self._changes))
+            start = int(apply_ticks(ticks, start, self.state, self._prints, self._changes, self.clocks_ns))
             if self.stop == STOP_ORDERS:
                 self._grow_orders()
             elif self.stop == STOP_LEVELS:
@@ -151,6 +155,7 @@ class Books:
         self.state.free[:] = NONE
         self.counters[[count.ORDERS, count.LEVELS_USED]] = 0
         self.counters[count.CLOCK_NS] = clock_ns
+        self.clocks_ns[:] = clock_ns
         for name in ("event_ns", "last_e4", "open_e4", "volume", "trading_state"):
             self.listings[name] = 0
         for row, (name, place) in enumerate((("unsaid", count.UNSAID), ("unseen", count.UNSEEN))):

@@ -82,14 +82,14 @@ class Effects:
     """Trades that came too late for every window."""
 
 
-def accounts(books: Books, bars: TumblingBars) -> dict[str, int]:
+def accounts(books: Books, bars: Array) -> dict[str, int]:
     """Trades that a window holds, that came too late for every window, and that are refused: without a price, shares
-    or an instrument, or in the log already.
+    or an instrument, or in the log already. ``bars``: their counters.
     """
     return {
-        "windowed": int(bars.counters[count.WINDOWED]),
-        "late": int(bars.counters[count.TOO_LATE]),
-        "rejected": int(books.counters[count.REFUSED_TRADES] + bars.counters[count.DUPLICATE_TRADE]),
+        "windowed": int(bars[count.WINDOWED]),
+        "late": int(bars[count.TOO_LATE]),
+        "rejected": int(books.counters[count.REFUSED_TRADES] + bars[count.DUPLICATE_TRADE]),
     }
 
 
@@ -238,7 +238,7 @@ class MarketState:
 
     def accounts(self) -> dict[str, int]:
         """What became of the ticks that tell a trade, since the state began. Each is in exactly one of the numbers."""
-        return accounts(self.books, self.bars)
+        return accounts(self.books, self.bars.counters)
 
     # --- snapshots -------------------------------------------------------------------------------------------------
 

@@ -37,6 +37,12 @@ def slot_of(table: Array, ref: Any) -> Any:
     return slot
 
 
+@kernel
+def held_by(table: Array, ref: Any) -> Any:
+    """What the table holds under ``ref``; 0: nothing."""
+    return table[slot_of(table, ref)].held
+
+
 @part
 def vacate(table: Array, slot: int) -> None:
     """Frees a slot and moves later entries of the run back, so that no probe ever meets a hole or a tombstone."""
