@@ -20,7 +20,7 @@ from streams.model.topics import Schema as Schema
 from streams.model.topics import Topic as Topic
 
 from common.avro.codec import AvroFraming
-from common.contracts import breaks, cancels, events, fences, market, reference, ticks
+from common.contracts import breaks, cancels, events, fences, market, market_events, reference, ticks
 from common.contracts.newer import is_newer
 from common.contracts.span_ids import ids_of
 
@@ -69,6 +69,15 @@ FRAME_SCHEMA: Final = Schema("tick-frame-1", ticks.decode_frame, _bytes)
 
 MD_TICKS: Final = Topic(
     "md.ticks", "partition group", FRAME_SCHEMA, "ingest", MARKET, retention_ms=DAY_MS, purpose="normalised ticks"
+)
+MD_EVENTS: Final = Topic(
+    "md.events",
+    "symbol",
+    _json("market-event", market_events.MarketEvent),
+    "ingest",
+    MARKET,
+    retention_ms=DAY_MS,
+    purpose="trades, quotes, best bids and offers, one a record: of ingest where it is asked to, and of others",
 )
 REF_INSTRUMENTS: Final = Topic(
     "ref.instruments",
@@ -226,12 +235,14 @@ AUDITOR_FENCES: Final = Topic(
 
 INGEST_FEED_CHANGELOG: Final = changelog_topic("ingest", "feed", MARKET)
 SIGNALS_MARKET_CHANGELOG: Final = changelog_topic("signals", "market", MARKET)
+SIGNALS_EVENTS_CHANGELOG: Final = changelog_topic("signals", "events", MARKET)
 RISK_GATE_CHANGELOG: Final = changelog_topic("risk", "gate", ACCOUNTS)
 ORDERS_LIFECYCLE_CHANGELOG: Final = changelog_topic("orders", "lifecycle", ACCOUNTS)
 ORDERS_VENUE_CHANGELOG: Final = changelog_topic("orders", "venue", MARKET)
 
 TOPICS: Final[tuple[Topic, ...]] = (
     MD_TICKS,
+    MD_EVENTS,
     REF_INSTRUMENTS,
     MD_BARS,
     MD_MEASURES,
@@ -253,6 +264,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     AUDITOR_FENCES,
     INGEST_FEED_CHANGELOG,
     SIGNALS_MARKET_CHANGELOG,
+    SIGNALS_EVENTS_CHANGELOG,
     RISK_GATE_CHANGELOG,
     ORDERS_LIFECYCLE_CHANGELOG,
     ORDERS_VENUE_CHANGELOG,
@@ -260,6 +272,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
 
 STAGE_INPUTS: Final[tuple[Topic, ...]] = (
     MD_TICKS,
+    MD_EVENTS,
     MD_MARKS,
     REF_INSTRUMENTS,
     ORDERS_INTENTS,
