@@ -15,7 +15,7 @@ from streams.model.framing import is_framed
 from streams.model.topics import CHANGELOG_SCHEMA as CHANGELOG_SCHEMA
 from streams.model.topics import DAY_MS as DAY_MS
 from streams.model.topics import RAW_SCHEMA as RAW_SCHEMA
-from streams.model.topics import CoPartitionGroup, changelog_topic, register_topic
+from streams.model.topics import Compatibility, CoPartitionGroup, changelog_topic, register_topic
 from streams.model.topics import Schema as Schema
 from streams.model.topics import Topic as Topic
 
@@ -29,6 +29,10 @@ MARKET: Final = CoPartitionGroup("market")
 ACCOUNTS: Final = CoPartitionGroup("accounts")
 """By account id."""
 GROUPS: Final = (MARKET, ACCOUNTS)
+READ_BY_STRANGERS: Final[Compatibility] = "BACKWARD_TRANSITIVE"
+"""Of topics that no stage lives on: who reads them takes the newest schema, and reads all that was ever written. What
+stages read of each other is read by the release before, too, in every rolling upgrade: FULL_TRANSITIVE.
+"""
 
 
 def _json(name: str, of: Any, version: int = 1) -> Schema:
@@ -78,6 +82,7 @@ MD_EVENTS: Final = Topic(
     MARKET,
     retention_ms=DAY_MS,
     purpose="trades, quotes, best bids and offers, one a record: of ingest where it is asked to, and of others",
+    compatibility=READ_BY_STRANGERS,
 )
 REF_INSTRUMENTS: Final = Topic(
     "ref.instruments",
@@ -96,6 +101,7 @@ MD_BARS: Final = Topic(
     "signals",
     MARKET,
     purpose="closed and restated bars",
+    compatibility=READ_BY_STRANGERS,
 )
 MD_MEASURES: Final = Topic(
     "md.measures",
@@ -104,6 +110,7 @@ MD_MEASURES: Final = Topic(
     "signals",
     MARKET,
     purpose="what installed measures say of each bar of md.bars",
+    compatibility=READ_BY_STRANGERS,
 )
 MD_LATE: Final = Topic(
     "md.late",
@@ -112,6 +119,7 @@ MD_LATE: Final = Topic(
     "signals",
     MARKET,
     purpose="trades that came too late for every window, with the reason",
+    compatibility=READ_BY_STRANGERS,
 )
 MD_BOOKS: Final = Topic(
     "md.books",
@@ -121,6 +129,7 @@ MD_BOOKS: Final = Topic(
     MARKET,
     retention_ms=DAY_MS,
     purpose="top-10 depth of books that changed, per heartbeat",
+    compatibility=READ_BY_STRANGERS,
 )
 MD_MARKS: Final = Topic(
     "md.marks",
