@@ -11,10 +11,10 @@ import httpx
 import numpy as np
 import pytest
 from common.avro.codec import AvroFraming
-from common.avro.on_file import by_id, by_name, read_index, subject_of
+from common.avro.on_file import by_id, read_index, subject_of
 from common.avro.registry import CACHE, Schemas
 from common.contracts.events import OrderIntent
-from common.contracts.topics import MD_BARS, MD_BOOKS, MD_EVENTS, ORDERS_INTENTS, TOPICS
+from common.contracts.topics import MD_BARS, MD_BOOKS, ORDERS_INTENTS, TOPICS
 from common.contracts.values import OrderType, Side
 from common.fleet_topics import create_topics
 from fastavro.schema import to_parsing_canonical_form
@@ -30,7 +30,6 @@ from streams.model.topics import RAW_SCHEMA, Schema, Topic, changelog_topic
 from streams.process.settings import Settings
 from streams.stage.runner import StageService
 from tidemark.commands.schemas import schemas
-from tidemark.schema_registry import Registry
 from typer.testing import CliRunner
 
 from tests.integration.another_client import read_by_another_client
@@ -207,20 +206,6 @@ def test_incompatible_schema_when_pushed_then_the_registry_refuses_and_a_compati
     taken = register(both.schema_registry_url, subject_of(ORDERS_INTENTS.name), next_version())
     assert taken.is_success
     assert taken.json()["id"] > 0x544DFFFF, "an id that the registry gives must not be one of ours"
-
-
-def test_subjects_when_pushed_then_each_is_held_to_the_rule_of_the_topic_table(both: Stack) -> None:
-    url = both.schema_registry_url
-    registry = Registry(url)
-    held = {file.subject: registry.compatibility(file.subject) for file in read_index()}
-    table = {subject_of(topic.name): topic.compatibility for topic in TOPICS}
-    assert held == {subject: table[subject] for subject in held}
-    assert set(held.values()) == {"FULL_TRANSITIVE", "BACKWARD_TRANSITIVE"}
-    subject, event = subject_of(MD_EVENTS.name), by_name()["market-event.v1.avsc"].schema()
-    refused = register(url, subject, event | {"fields": [*event["fields"], {"name": "desk", "type": "string"}]})
-    assert refused.status_code == httpx.codes.CONFLICT, refused.text
-    event["fields"][0]["type"]["symbols"].append("AUCTION")
-    assert register(url, subject, event).is_success, "old readers wait for a kind that they do not know"
 
 
 async def test_every_topic_when_a_stage_writes_avro_then_another_client_reads_it_and_packed_rows_by_symbol(

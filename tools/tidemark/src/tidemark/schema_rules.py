@@ -8,7 +8,8 @@ from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibi
 from avro.errors import AvroException
 from avro.schema import Schema, parse
 from common.avro.on_file import subject_of
-from common.contracts.topics import TOPICS, Compatibility
+from common.contracts.topics import TOPICS
+from streams.model.topics import Compatibility
 
 FULL: Final[Compatibility] = "FULL_TRANSITIVE"
 RULES: Final[Mapping[str, str]] = {
