@@ -61,7 +61,7 @@ def _table(topics: Iterable[Topic]) -> list[str]:
     rows = ["| topic | key | value | partitions | kept | owner | purpose |", "|---|---|---|---:|---|---|---|"]
     rows += [
         f"| `{topic.name}` | {topic.key} | {_schema(topic.schema)} | {_partitions(topic)} | {_retention(topic)} "
-        f"| {topic.owner} | {topic.purpose} |"
+        f"| {', '.join(topic.writers)} | {topic.purpose} |"
         for topic in topics
     ]
     return rows

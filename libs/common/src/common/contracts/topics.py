@@ -72,7 +72,14 @@ FRAME_SCHEMA: Final = Schema("tick-frame-1", ticks.decode_frame, _bytes)
 """Decodes to ``ticks.Frame``; encodes what ``ticks.encode_frame`` made."""
 
 MD_TICKS: Final = Topic(
-    "md.ticks", "partition group", FRAME_SCHEMA, "ingest", MARKET, retention_ms=DAY_MS, purpose="normalised ticks"
+    "md.ticks",
+    "partition group",
+    FRAME_SCHEMA,
+    "ingest",
+    MARKET,
+    retention_ms=DAY_MS,
+    purpose="normalised ticks",
+    also_written_by=("signals",),
 )
 MD_EVENTS: Final = Topic(
     "md.events",

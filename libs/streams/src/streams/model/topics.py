@@ -115,6 +115,13 @@ class Topic:
     config: tuple[tuple[str, str], ...] = field(default=())
     compatibility: Compatibility = "FULL_TRANSITIVE"
     """BACKWARD_TRANSITIVE where readers are released before writers anyway, or wait for a version that they lack."""
+    also_written_by: tuple[str, ...] = ()
+    """Services that write it beside its owner."""
+
+    @property
+    def writers(self) -> tuple[str, ...]:
+        """The owner first."""
+        return (self.owner, *self.also_written_by)
 
     def __hash__(self) -> int:
         return hash(self.name)  # topics are keys of what is declared before the cluster is asked

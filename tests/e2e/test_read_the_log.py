@@ -1,17 +1,20 @@
-"""Flink SQL beside a fleet, by the statements of the guide: it reads events, bars and the ledger through the registry,
-and comes to the prices and balances that the fleet itself says.
+"""Flink SQL and Kafka Connect beside a fleet, by the guide "Read the log with your own programs".
+
+Through the registry they come to the prices and balances that the fleet itself says, and to every decision, once.
 """
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
+from common.contracts.events import CommandResult
 from common.contracts.market import vwap_e4
-from common.contracts.topics import MD_BARS, REF_INSTRUMENTS
+from common.contracts.topics import MD_BARS, REF_INSTRUMENTS, RISK_DECISIONS
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from streams.process.settings import Settings
 from tidemark.deployment import Deployment, DeploymentOptions
@@ -22,9 +25,9 @@ from tidemark.log_end import read_committed
 from tidemark.services import FLEET
 from tidemark.state import StateDir
 
-from tests.e2e.flink_sql import Rows, answers
+from tests.e2e.other_programs import Rows, connect_worker, flink_answers
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="module")]
 DAY = "2024-03-15"
 MESSAGES = 36_000
 MINUTE_NS = 60_000_000_000
@@ -37,14 +40,19 @@ Priced = Mapping[tuple[str, int], tuple[int, int, int]]
 """(symbol, begin of the minute) → VWAP, volume, trades."""
 
 
-@pytest.fixture
-def feed_file(tmp_path: Path) -> Path:
-    """A session with broken trades."""
-    path = tmp_path / f"{DAY}.itch"
-    options = ExchangeOptions(symbols=12, seed=3, rate=200, messages=MESSAGES, breaks_per_million=2_000)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def traded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deployment]:
+    """A fleet that writes Avro, and events, of a short session with broken trades; two accounts have bought in it."""
+    directory = tmp_path_factory.mktemp("fleet")
+    path = directory / f"{DAY}.itch"
+    chosen = ExchangeOptions(symbols=12, seed=3, rate=200, messages=MESSAGES, breaks_per_million=2_000)
     with path.open("wb") as file:
-        file.writelines(exchange_chunks(options))
-    return path
+        file.writelines(exchange_chunks(chosen))
+    feed = file_feed(path, SPEED, DAY) | {"TIDEMARK_FEED_EVENTS": "true"}
+    options = DeploymentOptions(any_free_ports=True, feed=feed, keep=False, services=FLEET, registry=True)
+    async with Deployment(StateDir(directory / "state"), options) as deployment:
+        await trade(deployment)
+        yield deployment
 
 
 def settings_of(deployment: Deployment) -> Settings:
@@ -64,11 +72,10 @@ async def symbols(deployment: Deployment) -> list[str]:
     return sorted(found)
 
 
-async def trade(deployment: Deployment) -> int:
-    """How many of the orders are accepted; each order in a symbol of its own turn."""
+async def trade(deployment: Deployment) -> None:
+    """Orders in one symbol after the other."""
     async with HttpGateway(deployment.url("orders")) as gateway:
         await open_accounts(gateway, dict.fromkeys(ACCOUNTS, ()))
-    accepted = 0
     listed = await symbols(deployment)
     async with httpx.AsyncClient(base_url=deployment.url("orders"), timeout=30) as http:
         for number in range(ORDERS):
@@ -76,8 +83,7 @@ async def trade(deployment: Deployment) -> int:
                 "account_id": ACCOUNTS[number % 2], "client_order_id": uuid.uuid4().hex[:16], "side": "B", "qty": 3,
                 "symbol": listed[number % len(listed)], "order_type": "MARKET", "time_in_force": "IOC",
             }  # fmt: skip
-            accepted += (await http.post("/v1/orders", json=order)).status_code < 300
-    return accepted
+            assert (await http.post("/v1/orders", json=order)).status_code < 500
 
 
 async def over(deployment: Deployment) -> Priced:
@@ -129,21 +135,35 @@ def priced_by(rows: Rows) -> Priced:
 
 
 async def test_flink_sql_when_it_reads_through_the_registry_then_prices_and_balances_are_the_fleets(
-    feed_file: Path, tmp_path: Path
+    traded: Deployment, tmp_path: Path
 ) -> None:
-    feed = file_feed(feed_file, SPEED, DAY) | {"TIDEMARK_FEED_EVENTS": "true"}
-    options = DeploymentOptions(any_free_ports=True, feed=feed, keep=False, services=FLEET, registry=True)
-    async with Deployment(StateDir(tmp_path / "fleet"), options) as deployment:
-        accepted = await trade(deployment)
-        expected = await over(deployment)
-        said = await asyncio.to_thread(answers, tmp_path, deployment.addresses.kafka_bootstrap, deployment.registry_url)
-        of_events, of_bars, of_ledger = said
-        held = await balances(deployment)
+    expected = await over(traded)
+    bootstrap, registry = traded.addresses.kafka_bootstrap, traded.registry_url
+    of_events, of_bars, of_ledger = await asyncio.to_thread(flink_answers, tmp_path, bootstrap, registry)
+    held = await balances(traded)
     assert len(expected) > 24
     assert priced_by(of_bars) == expected
     assert priced_by(of_events) == expected
     nonzero = {(row[0], row[1]): (int(row[2]), int(row[3])) for row in of_ledger if row[2:] != ["0", "0"]}
     assert nonzero == {key: amounts for key, amounts in held.items() if any(amounts)}
     assert {account for account, _ in nonzero} == set(ACCOUNTS)
-    assert accepted
     assert any(asset != "@CASH" for _, asset in nonzero), "nothing was bought"
+
+
+async def test_connect_when_its_sink_copies_decisions_through_avro_then_each_is_in_the_file_once(
+    traded: Deployment, tmp_path: Path
+) -> None:
+    decided = [
+        message.body async for messages in read_committed(settings_of(traded), [RISK_DECISIONS]) for message in messages
+    ]
+    assert len(decided) > ORDERS
+    with connect_worker(tmp_path, traded.addresses.kafka_bootstrap, traded.registry_url) as file:
+        async with asyncio.timeout(WAIT_S):
+            while not file.exists() or len(file.read_text("utf-8").splitlines()) < len(decided):
+                await asyncio.sleep(0.5)
+        lines = file.read_text("utf-8").splitlines()
+    assert len(lines) == len(decided)
+    for body in decided:
+        name = "command_id" if isinstance(body, CommandResult) else "client_order_id"
+        said = f"{name}={getattr(body, name)},"
+        assert sum(said in line and f"accepted={str(body.accepted).lower()}" in line for line in lines) == 1, said
