@@ -77,8 +77,8 @@ def render() -> str:
         _HEAD,
         "## Messages\n",
         *_table(messages),
-        f"\nEvery version of an Avro schema reads every other one (FULL_TRANSITIVE); of {looser} each reads those before "
-        "it (BACKWARD_TRANSITIVE).",
+        "\nEvery version of an Avro schema reads every other one (FULL_TRANSITIVE); of these each reads those before it "
+        f"(BACKWARD_TRANSITIVE): {looser}.",
         "\n## Changelogs\n\nRows and input positions of a stage; written in the same transaction as its outputs.\n",
         *_table(changelogs),
         "\n## Dead letters\n",
