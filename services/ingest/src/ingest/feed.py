@@ -1,12 +1,14 @@
 """The feed of a process: opens the chosen source where the last committed batch ended, and watches over it."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from common.contracts.reference import Instrument
+from common.contracts.ticks import Ticks
 from common.contracts.topics import REF_INSTRUMENTS
 from streams.edges.source import SourceBatch
 from streams.kafka.kafka_log import KafkaLog
@@ -22,6 +24,7 @@ from ingest.domain.feed_date import EXCHANGE_TIME, session_midnight_ns
 from ingest.domain.framing import FramingError
 from ingest.domain.pace import Pace, parse_speed
 from ingest.domain.position import Position, decode_position
+from ingest.events import EventWriter, committed_ticks
 from ingest.feeds.session import ReaderSession
 from ingest.files import RecordedFile
 from ingest.line_session import LineSession
@@ -32,6 +35,8 @@ from ingest.udp import DatagramQueue, open_line
 _log = get_logger(__name__)
 POLL_MS = 1_000
 Known = Callable[[], Awaitable[list[Instrument]]]
+Committed = Callable[[str, int], AsyncIterator[tuple[int, Ticks]]]
+"""See ``events.committed_ticks``."""
 
 
 async def announced_instruments(log: Log) -> list[Instrument]:
@@ -62,6 +67,17 @@ async def instruments_on_kafka(settings: Settings) -> list[Instrument]:
         await log.stop()
 
 
+async def ticks_on_kafka(settings: Settings, feed: str, session_ns: int) -> AsyncIterator[tuple[int, Ticks]]:
+    """``committed_ticks`` of the fleet's broker."""
+    log = KafkaLog(settings, f"ingest-events-{settings.worker_id}")
+    await log.start()
+    try:
+        async for partition, ticks in committed_ticks(log, feed, session_ns):
+            yield partition, ticks
+    finally:
+        await log.stop()
+
+
 class Feed:
     """Source for ``@app.source``. ``progress`` is called with (bytes of the file read, bytes of the file)."""
 
@@ -70,6 +86,7 @@ class Feed:
         settings: IngestSettings,
         *,
         known: Known | None = None,
+        committed: Committed | None = None,
         clock: Clock | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
@@ -80,6 +97,7 @@ class Feed:
         self.queue: DatagramQueue | None = None
         """The line's socket, while it is open."""
         self._known = known
+        self._committed = committed or partial(ticks_on_kafka, settings)
         self._clock = clock or SystemClock()
         self._progress = progress
         self._state = "opening"
@@ -97,6 +115,8 @@ class Feed:
         logged = 0
         session = Session(settings, self._position(stored), known, self.report, self._clock)
         self._session = session
+        if settings.feed_events:
+            session.events = await self._event_writer(session)
         _log.info("feed_open", feed=settings.feed_identity(), sequence=session.position.sequence, known=len(known))
         self._state = "running"
         try:
@@ -115,6 +135,15 @@ class Feed:
             self._publish()
             _log.error("feed_refused", feed=settings.feed_identity(), error=str(error), offset=error.offset)
         _log.info("feed_over", messages=self.report.messages, ticks=self.report.ticks, **_counts(self.report))
+
+    async def _event_writer(self, session: Session) -> EventWriter:
+        """With the books as they are at the session's position."""
+        events = EventWriter(session.registry)
+        position = session.position
+        if position.session_ns and position.last_event_ns and not position.closed:
+            async for partition, ticks in self._committed(self.settings.feed_name(), position.session_ns):
+                events.pass_over(partition, ticks)
+        return events
 
     def ready(self) -> tuple[bool, Any]:
         """Not ready where the feed was refused, where a line has brought nothing useful for too long, or, if the feed

@@ -31,6 +31,10 @@ class IngestSettings(Settings):
     feed_strict: bool = Field(default=False, description="a recorded feed of which anything is missing is not ready")
     feed_linger: bool = Field(default=True, description="keep the clock of an ended feed running, so that marks stay")
 
+    feed_events: bool = Field(
+        default=False, description="also write the feed's trades, and its best bids and offers, to md.events"
+    )
+
     feed_reader: str = Field(default="", description="name of the feed reader, for feed=reader; see the README")
     feed_sources: tuple[str, ...] = Field(default=(), description="reader: paths, or addresses of a live feed")
     feed_options: dict[str, str] = Field(default_factory=dict, description="reader: its options by name")

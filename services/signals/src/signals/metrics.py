@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from common.books import count as book_count
 from prometheus_client import Gauge
 
 from signals.domain import count
@@ -26,10 +27,10 @@ def observe(partition: int, market: MarketState) -> None:
     """Reads the counters of a partition; called once per heartbeat."""
     label = str(partition)
     counters = market.books.counters.tolist()
-    TICKS.labels(label).set(counters[count.TICKS])
+    TICKS.labels(label).set(counters[book_count.TICKS])
     BARS.labels(label).set(int(market.bars.counters[count.BARS]))
-    ORDERS.labels(label).set(counters[count.ORDERS])
-    CLOCK.labels(label).set(counters[count.CLOCK_NS] / NS)
+    ORDERS.labels(label).set(counters[book_count.ORDERS])
+    CLOCK.labels(label).set(counters[book_count.CLOCK_NS] / NS)
     for outcome, times in market.accounts().items():
         TRADES.labels(label, outcome).set(times)
     for kind, times in market.anomalies().items():

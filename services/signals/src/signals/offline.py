@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from common.books import Books
+from common.books.layout import CHANGED_DEPTH, STOP_SESSION, Array
 from common.contracts.ticks import NO_INSTRUMENT, TickKind, Ticks, symbol_to_ref
 from common.contracts.windows import lengths_ns, slides_ns
 from common.measures import Measure
 from streams.model.topics import DEFAULT_PARTITIONS
 
 from signals.domain.bars import TumblingBars
-from signals.domain.books import Books
-from signals.domain.layout import CHANGED_DEPTH, STOP_SESSION, Array
 from signals.domain.market import accounts
 from signals.domain.measure_set import measure_set
 from signals.domain.partitioned_bars import BLOCK_BITS, PartitionedBars

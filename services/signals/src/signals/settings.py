@@ -12,6 +12,8 @@ class SignalsSettings(Settings):
         default=[], description="JSON: names of shipped or installed measures, computed of every window beside the bars"
     )
 
+    market_events: bool = Field(default=True, description="take the trades and quotes that others write to md.events")
+
     allowed_lateness_s: float = Field(
         default=ALLOWED_LATENESS_NS / NS,
         ge=0,

@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 
 import numpy as np
+from common.books.ref_table import rehash
 from common.contracts.ticks import TICK, TickKind, heartbeat
 from common.contracts.windows import NS
 from common.measures import Measure
 
 from signals.domain.market import MarketState
-from signals.domain.ref_table import rehash
+from signals.event_stage import event_reader
 
 
 def warm(measures: Sequence[Measure] = ()) -> None:
-    """Runs a market of a few ticks. Takes some seconds the first time on a machine, milliseconds afterwards."""
+    """Runs a market of a few ticks, reads an event. Takes seconds the first time on a machine, else milliseconds."""
     ticks = np.zeros(2, TICK)
     ticks["kind"] = TickKind.ADD, TickKind.TRADE
     ticks["side"] = ord("B")
@@ -24,3 +25,4 @@ def warm(measures: Sequence[Measure] = ()) -> None:
     market.restore(market.arrays(), {"measures": {}})
     for table in (market.books.state.orders, market.bars.state.matches):
         rehash(table, np.zeros(2 * len(table), table.dtype))
+    event_reader().read([b""], 0)

@@ -15,6 +15,8 @@ forgotten at any time, and whoever folds anew comes to the same.
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from common.books.ref_table import slot_of, vacate
+
 from signals.domain import count
 from signals.domain.bar_state import (
     BEYOND_LATENESS,
@@ -30,7 +32,6 @@ from signals.domain.bar_state import (
 from signals.domain.fold_kernel import covered_until, fold_trades, issue_bar, newest_before, write_bar
 from signals.domain.layout import Array, Row
 from signals.domain.measure_set import Compiled, MeasureSet
-from signals.domain.ref_table import slot_of, vacate
 from signals.domain.slide_kernel import next_start, rebuild_panes, restate_slides, slide_all
 from signals.domain.trade_chain import chain, is_remembered, memory_of, place_of, remember
 from signals.kernels import kernel, kernel_of, outlined, part

@@ -10,16 +10,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+from common.books.layout import PRINT
+from common.books.ref_table import rehash
 from common.contracts.market import LATE, LateReason, Lates
 from common.contracts.windows import ALLOWED_LATENESS_NS, feeder_of
 
 from signals.domain import count
 from signals.domain.bar_kernel import bar_kernels, forget_trades, rows_at_once
 from signals.domain.bar_state import BEYOND_LATENESS, LEFT_LOG, NONE, STOP_DONE, STOP_ISSUED, BarState, SlideState
-from signals.domain.layout import MATCH, PRINT, RESTATED, TRADE, Array
+from signals.domain.layout import MATCH, RESTATED, TRADE, Array
 from signals.domain.measure_set import MeasureSet, measure_set
 from signals.domain.ohlcv import OHLCV
-from signals.domain.ref_table import rehash
 
 TRADES_MAX: Final = 1 << 20
 """Trades that a partition's log holds at most, 72 bytes each. Beyond it the oldest eighth goes."""

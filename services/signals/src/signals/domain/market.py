@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+from common.books import Books
+from common.books import count as book_count
+from common.books.layout import CHANGED_DEPTH, CHANGED_QUOTE, CHANGED_TRADE, STOP_HEARTBEAT, STOP_SESSION, Array
 from common.contracts.market import BAR, DEPTH, LATE, MARK, MEASURED, Bars, Depths, Lates, Marks, Measured
 from common.contracts.ticks import NO_INSTRUMENT, Ticks
 from common.contracts.windows import ALLOWED_LATENESS_NS, lengths_ns
@@ -20,15 +23,6 @@ from common.measures import Measure
 
 from signals.domain import count
 from signals.domain.bars import TRADES_MAX, TumblingBars
-from signals.domain.books import Books
-from signals.domain.layout import (
-    CHANGED_DEPTH,
-    CHANGED_QUOTE,
-    CHANGED_TRADE,
-    STOP_HEARTBEAT,
-    STOP_SESSION,
-    Array,
-)
 from signals.domain.measure_set import measure_set
 from signals.domain.showcase import Showcase, Turn
 
@@ -89,7 +83,7 @@ def accounts(books: Books, bars: Array) -> dict[str, int]:
     return {
         "windowed": int(bars[count.WINDOWED]),
         "late": int(bars[count.TOO_LATE]),
-        "rejected": int(books.counters[count.REFUSED_TRADES] + bars[count.DUPLICATE_TRADE]),
+        "rejected": int(books.counters[book_count.REFUSED_TRADES] + bars[count.DUPLICATE_TRADE]),
     }
 
 
@@ -180,8 +174,8 @@ class MarketState:
     def _shown_now(self) -> tuple[int, int]:
         """How many instruments and closed bars this heartbeat shows."""
         counters = self.books.counters
-        ticks = int(counters[count.TICKS] - counters[count.TICKS_AT_BEAT])
-        counters[count.TICKS_AT_BEAT] = counters[count.TICKS]
+        ticks = int(counters[book_count.TICKS] - counters[book_count.TICKS_AT_BEAT])
+        counters[book_count.TICKS_AT_BEAT] = counters[book_count.TICKS]
         if ticks > self.limits.flood_ticks:
             return self.limits.flood_shown, self.limits.flood_shown
         return self.limits.instruments_shown, self.limits.bars_shown

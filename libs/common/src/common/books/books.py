@@ -5,12 +5,10 @@ grown and read.
 from typing import Final
 
 import numpy as np
-from common.contracts.market import DEPTH_LEVELS
-from common.contracts.ticks import NO_INSTRUMENT, Ticks
 
-from signals.domain import count
-from signals.domain.book_kernel import apply_ticks
-from signals.domain.layout import (
+from common.books import count
+from common.books.book_kernel import apply_ticks
+from common.books.layout import (
     BBO,
     CHANGED_DEPTH,
     CHANGED_QUOTE,
@@ -25,8 +23,10 @@ from signals.domain.layout import (
     BookState,
     zeros,
 )
-from signals.domain.level_arena import NONE, SIZE_CLASSES
-from signals.domain.ref_table import rehash
+from common.books.level_arena import NONE, SIZE_CLASSES
+from common.books.ref_table import rehash
+from common.contracts.market import DEPTH_LEVELS
+from common.contracts.ticks import NO_INSTRUMENT, Ticks
 
 _ORDERS_AT_FIRST: Final = 1 << 12
 _LEVELS_AT_FIRST: Final = 1 << 12

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from signals.domain.layout import Array
-from signals.kernels import index, kernel, part
+from common.books.kernels import kernel
+from common.books.layout import Array
+from common.kernels import index, part
 
 _SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
 """2^64 / golden ratio: multiplying by it spreads neighbouring numbers over the table (Knuth, TAOCP 6.4)."""

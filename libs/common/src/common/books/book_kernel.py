@@ -9,11 +9,10 @@ Rules: Nasdaq TotalView-ITCH 5.0, sections 1.3 (add), 1.4 (modify) and 1.5 (trad
 from typing import Any, Final
 
 import numpy as np
-from common.contracts.market import DEPTH_LEVELS
-from common.contracts.ticks import TickFlag, TickKind
 
-from signals.domain import count
-from signals.domain.layout import (
+from common.books import count
+from common.books.kernels import kernel
+from common.books.layout import (
     CHANGED_DEPTH,
     CHANGED_QUOTE,
     CHANGED_TRADE,
@@ -24,10 +23,12 @@ from signals.domain.layout import (
     BookState,
     Row,
 )
-from signals.domain.level_arena import deepen, missing, thin
-from signals.domain.prefetch import prefetch
-from signals.domain.ref_table import home, slot_of, vacate
-from signals.kernels import kernel, part
+from common.books.level_arena import deepen, missing, thin
+from common.books.prefetch import prefetch
+from common.books.ref_table import home, slot_of, vacate
+from common.contracts.market import DEPTH_LEVELS
+from common.contracts.ticks import TickFlag, TickKind
+from common.kernels import part
 
 _HEARTBEAT: Final = int(TickKind.HEARTBEAT)
 _ADD: Final = int(TickKind.ADD)
