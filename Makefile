@@ -70,6 +70,7 @@ schemas: sync ## Exports the contracts to libs/common/schemas, and what docs/ sh
 	@$(RUN) python -m common.avro.export
 	@$(RUN) python -m tidemark.row_layouts
 	@$(RUN) python -m common.contracts.topic_documentation
+	@$(RUN) python -m common.contracts.rights_documentation
 	@$(RUN) python -m common.contracts.window_documentation
 	@$(RUN) python -m common.contracts.asyncapi
 	@$(RUN) python -m tidemark.settings_documentation

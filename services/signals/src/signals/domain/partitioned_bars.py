@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
+from common.books.ref_table import held_by
 
 from signals.domain import count
 from signals.domain.bars import TumblingBars
 from signals.domain.layout import Array
 from signals.domain.measure_set import MeasureSet
-from signals.domain.ref_table import held_by
 
 BLOCK_BITS = 16
 """Trades of two to this many messages are booked at once. Blocks begin at multiples of it, whatever the arrays in which
