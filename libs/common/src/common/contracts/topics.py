@@ -73,7 +73,7 @@ MD_TICKS: Final = Topic(
 REF_INSTRUMENTS: Final = Topic(
     "ref.instruments",
     "symbol",
-    _json("instrument", reference.Instrument, 2),
+    _json("instrument", reference.Instrument, 3),
     "ingest",
     partitions=1,
     cleanup="compact",
