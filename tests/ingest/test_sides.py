@@ -84,6 +84,31 @@ async def test_sides_when_each_loses_other_packets_then_the_day_is_whole_and_eac
         assert SIDE_MESSAGES.labels(name)._value.get() == side["messages"]
 
 
+async def test_sides_when_both_have_sent_much_before_anything_is_read_then_nothing_is_given_up(
+    make_fleet: Any, stream: bytes, expected: Any
+) -> None:
+    ports = free_port(), free_port()
+    fleet = make_fleet(real_clock=True)
+    feed = fleet.feed(line_settings(feed_udp_port=ports[0], feed_udp_b=f"127.0.0.1:{ports[1]}"))
+    day = [*packets(OWN, stream, 1, payload_max=200), end_packet(OWN, len(expected))]
+    assert len(day) > 300  # far more than a line holds for a gap
+    async with asyncio.timeout(60):
+        life = asyncio.create_task(fleet.run(feed))
+        while feed.queue is None:
+            await asyncio.sleep(0.001)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for begin in range(0, len(day), 200):  # without a pause in which the receiver could run
+                for side, port in enumerate(ports):
+                    for at, packet in enumerate(day[begin : begin + 200]):
+                        if at % 5 != side:
+                            sender.sendto(packet, ("127.0.0.1", port))
+                await asyncio.sleep(0.05)
+            sender.sendto(day[-1], ("127.0.0.1", ports[0]))
+        await life
+    fleet.assert_committed_once(expected)
+    assert AnomalyKind.SEQUENCE_GAP not in feed.report.counts
+
+
 async def test_sides_when_one_is_dead_then_the_line_is_ready_and_says_which(
     make_fleet: Any, stream: bytes, expected: Any
 ) -> None:
@@ -101,7 +126,8 @@ async def test_sides_when_one_is_dead_then_the_line_is_ready_and_says_which(
         assert ready
         sides = detail["sides"]
         assert (sides["A"]["messages"], sides["B"]["messages"]) == (0, sum(map(count, day[:half])))
-        quiet_s = [REGISTRY.get_sample_value("tidemark_ingest_side_quiet_seconds", {"side": side}) for side in "AB"]
+        name = "tidemark_ingest_side_quiet_seconds"
+        quiet_s = [REGISTRY.get_sample_value(name, {"side": side}) or 0.0 for side in "AB"]
         assert quiet_s[0] > quiet_s[1] > 0
         await send_both(feed, [*day[half:], end], dead, HERE, ports)
         await life

@@ -1,5 +1,6 @@
 """A session that arrives over UDP, in MoldUDP64."""
 
+import heapq
 import socket
 from collections.abc import AsyncGenerator
 from dataclasses import replace
@@ -79,17 +80,25 @@ class LineSession:
 
     def _receive(self) -> list[Run]:
         clock = self._session.clock
+        steady_ns = clock.steady_ns()
         runs: list[Run] = []
-        for place, queue in enumerate(self._queues):
-            datagrams = queue.take()
-            steady_ns = clock.steady_ns()
-            if datagrams:
-                self._arrived_ns, self._arrived_steady_ns = clock.now_ns(), steady_ns
-            for datagram in datagrams:
-                runs += self._line.receive(datagram, steady_ns)
-                if self.sides:
-                    self._watch(self.sides[place], datagram, steady_ns)
-        return joined(runs + self._line.expire(clock.steady_ns()))
+        arrived = self._arrived()
+        if arrived:
+            self._arrived_ns, self._arrived_steady_ns = clock.now_ns(), steady_ns
+        for place, datagram in arrived:
+            runs += self._line.receive(datagram, steady_ns)
+            if self.sides:
+                self._watch(self.sides[place], datagram, steady_ns)
+        return joined(runs + self._line.expire(steady_ns))
+
+    def _arrived(self) -> list[tuple[int, bytes]]:
+        """(side, datagram) of what has arrived. Both sides are read in the order of their messages: else so much of one
+        would be held for what the other one has that it would be given up.
+        """
+        taken = [[(side, datagram) for datagram in queue.take()] for side, queue in enumerate(self._queues)]
+        if sum(map(bool, taken)) < len(SIDES):
+            return [one for side in taken for one in side]
+        return list(heapq.merge(*taken, key=lambda one: self._line.place(one[1])))
 
     def _watch(self, side: Side, datagram: bytes, steady_ns: int) -> None:
         packet = parse_packet(datagram, self._scratch)
