@@ -24,6 +24,9 @@ UdpHostOption = Annotated[
     typer.Option("--udp-host", help="Address, or interface of the group, to receive on; default: this machine."),
 ]
 UdpGroupOption = Annotated[str, typer.Option("--udp-group", help="Multicast group of the line.")]
+UdpBOption = Annotated[
+    str, typer.Option("--udp-b", help="Side B of the line, host:port or group:port, arbitrated with the other.")
+]
 UdpSessionOption = Annotated[
     str, typer.Option("--udp-session", help="MoldUDP64 session, and no other; default: the first that speaks.")
 ]

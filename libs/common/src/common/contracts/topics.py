@@ -94,7 +94,7 @@ MD_EVENTS: Final = Topic(
 REF_INSTRUMENTS: Final = Topic(
     "ref.instruments",
     "symbol",
-    _json("instrument", reference.Instrument, 2),
+    _json("instrument", reference.Instrument, 3),
     "ingest",
     partitions=1,
     cleanup="compact",

@@ -7,7 +7,8 @@ from common.contracts.views import CONFLATED_VIEWS
 
 from push.domain.rows import Scope
 
-SYMBOL: Final = r"[A-Z0-9][A-Z0-9.+=^#*/$!~%-]{0,15}"
+SYMBOL: Final = r"[A-Z0-9][A-Z0-9.+=^#*/$!~%@-]{0,15}"
+"""``ListedSymbol`` of the contracts."""
 ACCOUNT: Final = r"[A-Za-z0-9_-]{1,32}"
 WHOLE_VIEWS: Final = frozenset({"quote", "health"})
 """Views whose scopes are a matter of their writers (partitions, services): clients get all of them as one topic."""

@@ -44,6 +44,7 @@ from tidemark.up_options import (
     SourceOption,
     SymbolsOption,
     TracesOption,
+    UdpBOption,
     UdpGroupOption,
     UdpHostOption,
     UdpPortOption,
@@ -78,6 +79,7 @@ def up(
     udp_port: UdpPortOption = 0,
     udp_host: UdpHostOption = "",
     udp_group: UdpGroupOption = "",
+    udp_b: UdpBOption = "",
     udp_session: UdpSessionOption = "",
     udp_request: UdpRequestOption = "",
     day: DayOption = None,
@@ -99,7 +101,7 @@ def up(
     asked = chosen_partitions(partitions)
     checked_brokers(brokers, replication)
     today = (day or datetime.now(EXCHANGE_TIME)).date().isoformat()
-    line = UdpLine(udp_port, today, udp_host, udp_group, udp_session, udp_request)
+    line = UdpLine(udp_port, today, udp_host, udp_group, udp_session, udp_request, udp_b)
     with console.reported():
         environment = {
             FeedChoice.NONE: lambda: IDLE_FEED,
