@@ -114,9 +114,8 @@ def test_outputs_of_every_stage_are_its_service_s_by_the_topic_table() -> None:
 
 
 def test_service_that_the_table_lets_write_beside_an_owner_then_a_stage_of_it_does() -> None:
-    written = {
-        (service, topic.name) for service, app in apps().items() for stage in app.stages for topic in stage.outputs
-    }
+    stages = [(service, stage) for service, app in apps().items() for stage in app.stages]
+    written = {(service, topic.name) for service, stage in stages for topic in stage.outputs}
     beside = {(service, topic.name) for topic in TOPICS for service in topic.also_written_by}
     assert beside <= written
 
