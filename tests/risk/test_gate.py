@@ -10,6 +10,7 @@ from common.testing.orders import NOW_NS, instrument, intent
 from risk.domain.account import AccountRow, PositionRow
 from risk.domain.gate import AccountState, Limits, Market, Verdict, decide, listed
 
+from tests.risk.control_denials import CONTROL_DENIALS
 from tests.risk.gate_denials import DENIALS, FUNDED, LOTS, SECOND_NS, mark, market
 
 
@@ -26,9 +27,12 @@ def denied(
     return verdict.denial.reason, verdict.denial.compared
 
 
-@pytest.mark.parametrize("case", DENIALS)
+EVERY_DENIAL = DENIALS | CONTROL_DENIALS
+
+
+@pytest.mark.parametrize("case", EVERY_DENIAL)
 def test_rule_broken_then_denied_with_its_numbers(case: str) -> None:
-    fields, account, of, limits, reason, compared = DENIALS[case]
+    fields, account, of, limits, reason, compared = EVERY_DENIAL[case]
     assert denied(intent(**fields), account, of, limits) == (reason, compared)
 
 
@@ -40,12 +44,12 @@ def test_every_reason_of_the_gate_is_covered() -> None:
         ReasonCode.BREAK_RESOLVED,
     }
     said = {str(each.reason) for each in denials()} | set(map(str, ReasonCode))
-    assert {str(reason) for *_, reason, _ in DENIALS.values()} == said - elsewhere
+    assert {str(reason) for *_, reason, _ in EVERY_DENIAL.values()} == said - elsewhere
 
 
 def test_numbers_of_a_denial_are_those_that_are_documented() -> None:
     documented = {(str(each.reason), number) for each in denials() for number in each.numbers}
-    for *_, reason, compared in DENIALS.values():
+    for *_, reason, compared in EVERY_DENIAL.values():
         assert {(str(reason), number) for number in compared} <= documented
 
 

@@ -15,7 +15,7 @@ from risk.domain.account import AccountRow, OrderRow, PositionRow, intent_confli
 from risk.domain.gate import AccountState, Denial, Market, Verdict, decide
 from risk.domain.intent import Intent
 from risk.domain.ledger import reserve
-from risk.domain.open_orders import open_prices_e4
+from risk.domain.open_orders import open_in
 from risk.market import MarketReader
 from risk.tables import order_key, position_key
 from risk.wire import DecisionTwin, encode_decision, encode_mark
@@ -37,8 +37,8 @@ def on_intent(
         return [answer(message, on_repeat(message, intent, seen, account.seq if account else 0, now_ns))]
     symbol = markets.read(tables, intent.symbol)
     position: PositionRow | None = tables.changelogged("positions").get(position_key(account_key, intent.symbol))
-    open_e4 = open_prices_e4(account, position, intent.symbol)
-    state, counted = AccountState(account, position, *open_e4), markets.counted
+    state = AccountState(account, position, *open_in(account, position, intent.symbol))
+    counted = markets.counted
     if counted is not None:
         state = with_activity(state, intent, tables, account_key, counted, now_ns)
     verdict = decide(intent, state, symbol, now_ns, gate)

@@ -13,6 +13,8 @@ from risk.domain.gate import Limits, Listed, Market, listed
 
 MARK_ROW: Final = Struct("<16siB3xqqqqqqqq")
 """One row of ``contracts.market.MARK``, which a test compares; many times as fast as numpy's access to nine fields."""
+EVENT_FIELD: Final = 3
+"""``event_ns``: of a clock, the exchange's time."""
 CLOCK_FIELD: Final = 4
 """``ingest_ns``."""
 _clock_key: Final = lru_cache(mark_clock_key)
@@ -51,5 +53,6 @@ def _market(known: GlobalRow | None, row: GlobalRow, clock: GlobalRow | None) ->
     _, _, state, event_ns, _, bid_e4, _, ask_e4, _, last_e4, _ = MARK_ROW.unpack_from(row.value)
     if clock is None:
         return Market(instrument, None, state)
-    clock_ns = MARK_ROW.unpack_from(clock.value)[CLOCK_FIELD]
-    return Market(instrument, Mark(row.partition, row.offset, bid_e4, ask_e4, last_e4, event_ns, clock_ns), state)
+    time = MARK_ROW.unpack_from(clock.value)
+    mark = Mark(row.partition, row.offset, bid_e4, ask_e4, last_e4, event_ns, time[CLOCK_FIELD])
+    return Market(instrument, mark, state, time[EVENT_FIELD] - event_ns)

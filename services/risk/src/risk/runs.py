@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 from common.checks.case import NO_ACTIVITY, AccountFields, ActivityFields, Case, PositionFields
+from common.checks.prices import UNKNOWN_QTY
 from common.columns import Column, OutputColumns
 from common.contracts.topics import RISK_DECISIONS, RISK_LEDGER
 from msgspec.structs import astuple
@@ -42,7 +43,7 @@ from risk.domain.gate_kernel import (
     Lately,
 )
 from risk.domain.intent_kernel import ACCOUNT_AT, Intents
-from risk.domain.open_orders import LEVELS_MAX, with_symbols
+from risk.domain.open_orders import LEVELS_MAX, TOTAL_RANK, with_symbols
 from risk.domain.text_kernel import Array
 from risk.framed_answers import FramedAnswers, Run
 from risk.intents import deny, on_repeat
@@ -119,16 +120,26 @@ class _Positions:
         return list(map(Place, self._accounts, self._symbols, *self._levels_before))
 
     def _read_prices(self, buys: Sequence[bytes], sells: Sequence[bytes], sold: Array) -> None:
-        """Lays out the levels, with room for a new one for each intent."""
+        """Lays out the levels, with room for a new one for each intent, and for the total of BUY orders behind them."""
         prices = [b""] * (2 * len(buys))
         prices[::2], prices[1::2] = buys, sells
         self.sides = np.zeros(len(prices), SIDE)
         used = np.fromiter(map(len, prices), np.int64, len(prices)) // LEVEL.itemsize
+        read = np.frombuffer(b"".join(prices), LEVEL)
+        is_total = read["rank_e4"] == TOTAL_RANK
+        totalled = np.repeat(np.arange(len(prices)), used)[is_total]
+        self._totalled = used[::2] == 0
+        self._totalled[totalled // 2] = True
+        qty = np.where(used > 0, UNKNOWN_QTY, 0)
+        qty[totalled] = read["orders"][is_total]
+        self.columns["open_buy_qty"] = qty[::2]
+        used[totalled] -= 1
+        read = read[~is_total]
         room = np.minimum(used + np.bincount(2 * self.of + sold, minlength=len(prices)), LEVELS_MAX)
+        room[::2] += 1
         self.sides["used"] = used
         self.sides["begin"] = begin = np.cumsum(room) - room
         self.levels = np.empty(int(room.sum()), LEVEL)
-        read = np.frombuffer(b"".join(prices), LEVEL)
         self.levels[np.arange(read.size) + np.repeat(begin - (np.cumsum(used) - used), used)] = read
         best_e4 = np.zeros(len(prices), np.int64)
         best_e4[used > 0] = abs(self.levels["rank_e4"][begin[used > 0]])
@@ -136,16 +147,25 @@ class _Positions:
 
     def keep(self) -> dict[int, dict[str, bytes]]:
         """Writes those of which more is reserved. Returns the changed prices of BUY orders, by account."""
-        whole, changed = self.levels.tobytes(), self.sides["changed"] != 0
+        changed = self.sides["changed"] != 0
+        bought = np.flatnonzero(changed[::2])
+        self._write_totals(bought[self._totalled[bought]])
+        whole = self.levels.tobytes()
         sold = np.flatnonzero(changed[1::2])
         columns = (self.columns[name][sold].tolist() for name in ("qty", "reserved_qty"))
         rows = map(PositionRow, *columns, self._prices(whole, 2 * sold + 1))
         self._table.put_many(dict(zip(map(self._keys.__getitem__, sold.tolist()), rows, strict=True)))
-        bought = np.flatnonzero(changed[::2])
         buys: defaultdict[int, dict[str, bytes]] = defaultdict(dict)
         for number, prices in zip(bought.tolist(), self._prices(whole, 2 * bought), strict=True):
             buys[self._accounts[number]][self._symbols[number]] = prices
         return buys
+
+    def _write_totals(self, bought: Array) -> None:
+        """Puts the open shares of BUY orders behind their levels."""
+        at = self.sides["begin"][2 * bought] + self.sides["used"][2 * bought]
+        self.levels["rank_e4"][at] = TOTAL_RANK
+        self.levels["orders"][at] = self.columns["open_buy_qty"][bought]
+        self.sides["used"][2 * bought] += 1
 
     def _prices(self, levels: bytes, sides: Array) -> Iterator[bytes]:
         """What is written of each of the sides."""

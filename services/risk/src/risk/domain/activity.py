@@ -15,7 +15,7 @@ from common.contracts.values import INT64_MAX
 
 from risk.domain.account import AccountRow, PositionRow
 from risk.domain.intent import Order
-from risk.domain.open_orders import LEVEL
+from risk.domain.open_orders import LEVEL, without_total
 
 SPANS: Final = 16
 
@@ -94,7 +94,7 @@ def capped(sum_: int, more: int) -> int:
 
 def orders_in(levels: bytes) -> int:
     """Number of orders that the levels of one side count."""
-    return sum(orders for _, orders in LEVEL.iter_unpack(levels))
+    return sum(orders for _, orders in LEVEL.iter_unpack(without_total(levels)))
 
 
 def open_orders(account: AccountRow | None, position: PositionRow | None, symbol: str) -> int:

@@ -51,6 +51,8 @@ class AccountState(msgspec.Struct, frozen=True, gc=False):
     open_buy_price_e4: int = 0
     """Best price of its open BUY orders in the order's symbol; 0 where there is none."""
     open_sell_price_e4: int = 0
+    open_buy_qty: int = 0
+    """Shares of it that are open for a BUY, see ``open_orders.open_buy_qty``."""
     activity: ActivityFields = NO_ACTIVITY
 
 
@@ -60,6 +62,8 @@ class Market(msgspec.Struct, frozen=True, gc=False):
     instrument: Instrument | None
     mark: Mark | None
     trading_state: int = STATE_UNSAID
+    reference_age_ns: int = 0
+    """Exchange time between the last change of the mark and the clock of its partition."""
 
 
 class Denial(msgspec.Struct, frozen=True, gc=False):
@@ -109,6 +113,7 @@ def _market_fields(market: Market) -> MarketFields:
         lot_qty=0 if instrument is None else instrument.lot_size,
         tick_e4=0 if instrument is None else instrument.tick_e4,
         sub_unit_tick_e4=0 if instrument is None else instrument.sub_unit_tick_e4,
+        reference_age_ns=market.reference_age_ns,
     )
 
 
@@ -141,7 +146,8 @@ def account_fields(row: AccountRow | None) -> AccountFields:
 def case_of(order: Order, account: AccountState, symbol: Listed, now_ns: int) -> Case:
     """The case that the checks look at."""
     held = account.position or NO_POSITION
-    position = PositionFields(held.qty, held.reserved_qty, account.open_buy_price_e4, account.open_sell_price_e4)
+    open_e4 = account.open_buy_price_e4, account.open_sell_price_e4
+    position = PositionFields(held.qty, held.reserved_qty, *open_e4, account.open_buy_qty)
     stood = account_fields(account.row), position
     return Case(order_fields(order), *stood, symbol.fields, symbol.limits, now_ns, account.activity)
 
