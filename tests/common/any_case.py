@@ -88,6 +88,7 @@ class Draw:
             volume_share_bps=self._choice((0, 0, 0, 0, 0, 1, 9_999, 10_000)),
             **{name: self.seldom() for name in MAXIMA},
             duplicate_ns=self._choice((0, 1, 10**9, INT64_MAX)),
+            trading_halted=not self.often(),
             reference_age_max_ns=self._choice((0, 0, 0, 5 * 10**9, INT64_MAX)),
         )
 

@@ -44,6 +44,7 @@ MARKET = {"order.is_market": True, "order.priced": False, "order.limit_price_e4"
 AT_THE_LIMIT: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
     "account_known": [({}, {"account.known": False})],
     "account_active": [({}, {"account.active": False})],
+    "trading_not_halted": [({}, {"limits.trading_halted": True})],
     "instrument_known": [({}, {"market.known": False})],
     "symbol_unrestricted": [({}, {"limits.restricted": True})],
     "intents_not_throttled": [

@@ -21,7 +21,7 @@ from common.checks.case import (
 from common.checks.check import Check, CheckChain, check
 from common.checks.gate import CHECKS
 from common.checks.installed import CheckUnavailable, gate_of, installed
-from common.checks.reasons import denials, meanings
+from common.checks.reasons import OF_CONTROLS, denials, meanings
 from common.contracts.events import ReasonCode
 from common.contracts.values import INT64_MAX
 from hypothesis import given, settings
@@ -172,7 +172,8 @@ def test_chain_when_two_checks_have_one_name_then_refused() -> None:
 
 
 def test_every_reason_has_a_meaning() -> None:
-    assert set(meanings()) == set(ReasonCode) | {each.reason for each in CHECKS}
+    elsewhere = {each.reason for each in CHECKS} | {each.reason for each in OF_CONTROLS}
+    assert set(meanings()) == set(ReasonCode) | elsewhere
 
 
 @pytest.mark.parametrize("reason", ["lower_case", "ONEWORD", "", "SPACE D", "_LEADING"])

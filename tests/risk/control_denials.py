@@ -3,7 +3,7 @@
 from typing import Any
 
 from common.checks.case import ActivityFields
-from common.contracts.events import AccountStatus
+from common.contracts.events import AccountStatus, ReasonCode
 from common.contracts.values import E4, Side
 from common.testing.orders import NOW_NS, instrument
 from risk.domain.account import AccountRow, PositionRow
@@ -12,6 +12,15 @@ from risk.domain.gate import AccountState, Limits, Market
 from tests.risk.gate_denials import ACTIVE, FUNDED, SECOND_NS, mark, market
 
 CONTROL_DENIALS: dict[str, tuple[dict[str, Any], AccountState, Market, Limits, str, dict[str, int]]] = {
+    "halted by a person": ({}, FUNDED, market(), Limits(trading_halted=True), "TRADING_HALTED", {}),
+    "under limits that have a version": (
+        {"qty": 6},
+        FUNDED,
+        market(),
+        Limits(order_qty_max=5, firm_limits_version=3, account_limits_version=2),
+        ReasonCode.QTY_TOO_LARGE,
+        {"qty": 6, "qty_max": 5, "firm_limits_version": 3, "account_limits_version": 2},
+    ),
     "restricted": ({}, FUNDED, market(), Limits(restricted=True), "SYMBOL_RESTRICTED", {}),
     "reduce only": (
         {},

@@ -35,10 +35,12 @@ def on_intent(
     seen: OrderRow | None = tables.changelogged("orders").get(row_key)
     if seen is not None:
         return [answer(message, on_repeat(message, intent, seen, account.seq if account else 0, now_ns))]
-    symbol = markets.read(tables, intent.symbol)
+    limits = markets.limits
+    firm, own = limits.firm(tables, now_ns), limits.own(tables, account_key, now_ns)
+    symbol = markets.read(tables, intent.symbol, limits.of(intent.symbol, firm, own, intent.client_order_id))
     position: PositionRow | None = tables.changelogged("positions").get(position_key(account_key, intent.symbol))
     state = AccountState(account, position, *open_in(account, position, intent.symbol))
-    counted = markets.counted
+    counted = limits.counted(firm, own)
     if counted is not None:
         state = with_activity(state, intent, tables, account_key, counted, now_ns)
     verdict = decide(intent, state, symbol, now_ns, gate)

@@ -2,40 +2,15 @@
 
 from common.contracts.values import INT64_MAX, Symbol
 from msgspec.structs import replace
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from streams.process.settings import Settings
 
 from risk.domain.gate import Limits
+from risk.domain.limit_values import SymbolLimits
 from risk.tables import DAY_NS
 
 NS_PER_MS = 1_000_000
 DAY_MS = DAY_NS // NS_PER_MS
-
-
-class SymbolLimits(BaseModel):
-    """Limits of one symbol, in place of the service's; absent: the service's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    market_collar_bps: int | None = Field(default=None, ge=0, lt=10_000)
-    limit_collar_bps: int | None = Field(default=None, ge=0, lt=10_000)
-    order_qty_max: int | None = Field(default=None, ge=1, le=INT64_MAX)
-    order_notional_max_e4: int | None = Field(default=None, ge=1, le=INT64_MAX)
-    self_cross_denied: bool | None = None
-    restricted: bool | None = None
-    reduce_only: bool | None = None
-    price_band_bps: int | None = Field(default=None, ge=0, lt=10_000)
-    average_volume_qty: int | None = Field(default=None, ge=0, le=INT64_MAX)
-    volume_share_bps: int | None = Field(default=None, ge=0, le=10_000)
-    exposure_max_e4: int | None = Field(default=None, ge=0, le=INT64_MAX)
-    position_qty_max: int | None = Field(default=None, ge=0, le=INT64_MAX)
-    position_notional_max_e4: int | None = Field(default=None, ge=0, le=INT64_MAX)
-    open_orders_max: int | None = Field(default=None, ge=0, le=INT64_MAX)
-    open_notional_max_e4: int | None = Field(default=None, ge=0, le=INT64_MAX)
-    window_orders_max: int | None = Field(default=None, ge=0, le=INT64_MAX)
-    window_qty_max: int | None = Field(default=None, ge=0, le=INT64_MAX)
-    window_notional_max_e4: int | None = Field(default=None, ge=0, le=INT64_MAX)
-    throttle_intents_max: int | None = Field(default=None, ge=0, le=INT64_MAX)
 
 
 class RiskSettings(Settings):

@@ -131,6 +131,12 @@ class LimitFields(msgspec.Struct, frozen=True, gc=False):
     """The same in money, at the order's worst price."""
     reference_age_max_ns: int = 0
     """Exchange time that a mark may be without a change."""
+    trading_halted: bool = False
+    """Whether a person or an alert has stopped firm, account or symbol."""
+    firm_limits_version: int = 0
+    """Version of the firm's limits that were set while the gate worked; 0: those of the deployment."""
+    account_limits_version: int = 0
+    """The same of the account's own."""
 
 
 class ActivityFields(msgspec.Struct, frozen=True, gc=False):

@@ -24,6 +24,11 @@ BODIES_MAX: Final = 1_024
 # --- what may be traded -------------------------------------------------------------------------------------------
 
 
+@check("TRADING_HALTED", "trading of the firm, the account or the symbol is stopped, until a person resumes it")
+def trading_not_halted(case: Case) -> bool:
+    return not case.limits.trading_halted
+
+
 @check("SYMBOL_RESTRICTED", "the operator lets nobody trade the symbol")
 def symbol_unrestricted(case: Case) -> bool:
     return not case.limits.restricted

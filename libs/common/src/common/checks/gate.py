@@ -20,6 +20,7 @@ from common.checks.controls import (
     reduces_only,
     reference_fresh,
     symbol_unrestricted,
+    trading_not_halted,
     twins_can_be_found,
     volume_share_bounded,
     window_notional_bounded,
@@ -273,6 +274,7 @@ def cash_has_room(case: Case) -> bool:
 CHECKS: Final[tuple[Check, ...]] = (
     account_known,
     account_active,
+    trading_not_halted,
     instrument_known,
     symbol_unrestricted,
     intents_not_throttled,

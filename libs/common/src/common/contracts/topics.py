@@ -20,7 +20,7 @@ from streams.model.topics import Schema as Schema
 from streams.model.topics import Topic as Topic
 
 from common.avro.codec import AvroFraming
-from common.contracts import breaks, cancels, events, fences, market, reference, ticks
+from common.contracts import breaks, cancels, controls, events, fences, market, reference, ticks
 from common.contracts.newer import is_newer
 from common.contracts.span_ids import ids_of
 
@@ -142,6 +142,24 @@ RISK_COMMANDS: Final = Topic(
     ACCOUNTS,
     purpose="accounts and funding",
 )
+RISK_CONTROL_COMMANDS: Final = Topic(
+    "risk.control-commands",
+    "account_id, or _firm",
+    _json("control-command", controls.ControlCommand),
+    "orders",
+    ACCOUNTS,
+    retention_ms=-1,
+    purpose="limits that are proposed and approved, trading states that are set, by whom and why",
+)
+RISK_CONTROLS: Final = Topic(
+    "risk.controls",
+    "account_id, or _firm in every partition",
+    _json("control-result", controls.ControlResult),
+    "risk",
+    ACCOUNTS,
+    retention_ms=-1,
+    purpose="one answer per control command, with the limits and states that are in force after it",
+)
 RISK_DECISIONS: Final = Topic(
     "risk.decisions",
     "account_id",
@@ -241,6 +259,8 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ORDERS_INTENTS,
     ORDERS_CANCELS,
     RISK_COMMANDS,
+    RISK_CONTROL_COMMANDS,
+    RISK_CONTROLS,
     RISK_DECISIONS,
     RISK_LEDGER,
     RISK_BREAKS,
@@ -265,6 +285,8 @@ STAGE_INPUTS: Final[tuple[Topic, ...]] = (
     ORDERS_INTENTS,
     ORDERS_CANCELS,
     RISK_COMMANDS,
+    RISK_CONTROL_COMMANDS,
+    RISK_CONTROLS,
     RISK_DECISIONS,
     RISK_BREAKS,
     VENUE_ORDERS,

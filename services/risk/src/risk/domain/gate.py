@@ -27,6 +27,8 @@ from risk.domain.intent import Order
 
 GATE: Final = CheckChain(CHECKS)
 """The gate without checks from outside the services."""
+LIMITS_VERSIONS: Final = ("firm_limits_version", "account_limits_version")
+"""Beside what a check has compared, a denial says under which limits."""
 _SELL: Final = Side.SELL
 _MARKET: Final = OrderType.MARKET
 _ACTIVE: Final = AccountStatus.ACTIVE
@@ -169,4 +171,10 @@ def decide(order: Order, account: AccountState, symbol: Listed, now_ns: int, gat
 def denial_of(gate: CheckChain, number: int, case: Case) -> Denial:
     """Answer of the check of this number to a case that it denies."""
     check = gate.checks[number]
-    return Denial(check.reason, check.compared(case), check.name)
+    return Denial(check.reason, check.compared(case) | _versions(case.limits), check.name)
+
+
+def _versions(limits: LimitFields) -> dict[str, int]:
+    """Versions of the limits that people have set while the gate worked, where they have."""
+    versions = {name: getattr(limits, name) for name in LIMITS_VERSIONS}
+    return {name: version for name, version in versions.items() if version}
