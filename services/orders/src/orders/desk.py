@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 
 from common.contracts.cancels import CancelOutcome, CancelReport, MassCancel, OrderCancel
+from common.contracts.controls import ControlCommand, ControlResult
 from common.contracts.events import (
     AccountStatus,
     CommandResult,
@@ -21,7 +22,7 @@ from common.contracts.events import (
     SetAccount,
     Withdraw,
 )
-from common.contracts.topics import ORDERS_CANCELS, ORDERS_INTENTS, RISK_COMMANDS, Topic
+from common.contracts.topics import ORDERS_CANCELS, ORDERS_INTENTS, RISK_COMMANDS, RISK_CONTROL_COMMANDS, Topic
 from common.contracts.values import RestingOrders, Side, order_id_of
 from prometheus_client import Counter, Gauge, Histogram
 from streams.model.errors import LogError
@@ -148,6 +149,22 @@ class Desk:
         self.accounts.answered(command.account_id, result)
         return result
 
+    async def control(self, command: ControlCommand) -> ControlResult:
+        """The answer to exactly this record of ``risk.control-commands``. It waits for no place among other requests.
+
+        Raises NoVerdict, NotReady.
+        """
+
+        def concerns(answer: Any) -> bool:
+            return isinstance(answer, ControlResult) and answer.command_id == command.command_id
+
+        def answers(result: ControlResult, sent: Place, _deadline: asyncio.Timeout) -> bool:
+            return (result.command_partition, result.command_offset) == sent
+
+        result = await self._answered("control", RISK_CONTROL_COMMANDS, command, concerns, answers)
+        assert isinstance(result, ControlResult)
+        return result
+
     # --- cancels -----------------------------------------------------------------------------------------------------
 
     async def cancel(
@@ -266,7 +283,8 @@ class Desk:
             REQUESTS.labels(kind, "not_ready").inc()
             raise NotReady("the committed log is not being read yet")
         try:
-            with self._verdicts.waiting(account_id, concerns) as waiter, VERDICT_SECONDS.labels(kind).time():
+            is_urgent = topic is RISK_CONTROL_COMMANDS
+            with self._verdicts.waiting(account_id, concerns, is_urgent) as waiter, VERDICT_SECONDS.labels(kind).time():
                 async with asyncio.timeout(self._timeout_s) as deadline:
                     sent = await self._sender.send(topic, account_id.encode(), body)
                     entered()

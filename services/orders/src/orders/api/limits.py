@@ -25,6 +25,8 @@ _OPERATIONS: Final = ("/health/", "/metrics")
 """Operators look at an overloaded service, too: they have a share of their own, and need no room."""
 _ORDERS: Final = "/v1/orders"
 _ACCOUNTS: Final = "/v1/accounts/"
+_CONTROLS: Final = "/v1/controls/"
+"""To stop trading is what an overload may ask for: it has the share of operations."""
 _OPERATIONS_PARTY: Final = "/operations"
 _NOBODY: Final = ""
 """Whose requests those are that name no account, or one that is not known. No account has either name."""
@@ -102,6 +104,8 @@ class LimitRequests:
             if read is None:
                 raise _Left
             body, receive = read, replayed(read, receive)
+        if path.startswith(_CONTROLS):
+            return _OPERATIONS_PARTY, receive
         if path == _ORDERS and body:
             return account_of_body(scope, body), receive
         if path == _ORDERS:
