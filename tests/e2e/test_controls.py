@@ -1,4 +1,4 @@
-"""The kill switch on a running fleet: it blocks within a second, cancels what is open, and outlives the gate's death."""
+"""The kill switch on a running fleet: it blocks within a second, cancels what is open, and outlives a killed gate."""
 
 import asyncio
 import sys
