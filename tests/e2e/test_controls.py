@@ -74,7 +74,8 @@ class Traders:
 
     async def reach(self, reason: str | None) -> None:
         """Orders until one is accepted, or denied for this reason."""
-        end, said = time.monotonic() + WAIT_S, "nothing"
+        said: str | None = None
+        end = time.monotonic() + WAIT_S
         while time.monotonic() < end:
             try:
                 said = (await self.order(self.accounts[0])).get("reason")

@@ -22,6 +22,7 @@ from common.contracts.topics import (
     RISK_CONTROLS,
     RISK_DECISIONS,
     RISK_LEDGER,
+    RISK_WHAT_IFS,
     VENUE_ORDERS,
 )
 from pydantic import TypeAdapter
@@ -81,6 +82,9 @@ EXAMPLES: Mapping[str, bytes] = {
     b'"account_id":"a","seq":3,"version":1,"limits":[{"values":{"order_qty_max":5},"version":1,"effective_ns":2,'
     b'"proposed_by":"ann","approved_by":"bob","note":"n"}],"overrides":[],"proposals":[],"states":[{"symbol":"CEFI",'
     b'"state":"HALTED","by":"cat","note":"n","since_ns":2}]},"decided_ns":2,"command_partition":0,"command_offset":9}',
+    RISK_WHAT_IFS.name: b'{"type":"what_if","account_id":"a","question_id":"q","order":{"account_id":"a",'
+    b'"client_order_id":"o","symbol":"CEFI","side":"B","order_type":"LIMIT","time_in_force":"DAY","qty":1,'
+    b'"limit_price_e4":400000,"sent_ns":17}}',
     RISK_DECISIONS.name: b'{"type":"command_result","account_id":"a","command_id":"c","accepted":false,'
     b'"reason":"COMMAND_INVALID","compared":{"cash_e4":4},"repeat":false,"account_seq":1,"decided_ns":2,'
     b'"command_partition":0,"command_offset":9}',

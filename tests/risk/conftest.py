@@ -23,8 +23,10 @@ from common.contracts.topics import (
     RISK_CONTROL_COMMANDS,
     RISK_CONTROLS,
     RISK_DECISIONS,
+    RISK_WHAT_IFS,
     Topic,
 )
+from common.contracts.what_ifs import WhatIf, WhatIfAnswer
 from common.testing.orders import ACCOUNT, NOW_NS, clock_row, fund, instrument, mark_row, set_account
 from risk.domain.gate import Limits
 from risk.stages import SHOWS, Gate
@@ -41,6 +43,8 @@ TOPICS: dict[type[Any], Topic] = {
     ResolveLimits: RISK_CONTROL_COMMANDS,
     SetTradingState: RISK_CONTROL_COMMANDS,
     ControlResult: RISK_CONTROLS,
+    WhatIf: RISK_WHAT_IFS,
+    WhatIfAnswer: RISK_WHAT_IFS,
 }
 
 
@@ -63,8 +67,9 @@ class Desk:
 
     # --- the market ------------------------------------------------------------------------------------------------
 
-    def list_instrument(self, symbol: str, instrument_id: int, **fields: Any) -> None:
-        self.tables.globals("instruments").put(symbol.encode(), instrument(symbol, instrument_id))
+    def list_instrument(self, symbol: str, instrument_id: int, lot_size: int = 1, **fields: Any) -> None:
+        listed = instrument(symbol, instrument_id, lot_size=lot_size)
+        self.tables.globals("instruments").put(symbol.encode(), listed)
         self.mark(symbol, **fields)
 
     def mark(self, symbol: str = "ACME", **fields: Any) -> None:
@@ -79,7 +84,7 @@ class Desk:
 
     def send(
         self,
-        body: OrderIntent | RiskCommand | ExecutionReport | ControlCommand | ControlResult,
+        body: OrderIntent | RiskCommand | ExecutionReport | ControlCommand | ControlResult | WhatIf | WhatIfAnswer,
         key: bytes | None = None,
     ) -> list[Any]:
         """What readers of the output topics get to see; it is also kept by kind."""
@@ -104,6 +109,8 @@ class Desk:
                 self.breaks.append(seen[-1])
             elif item.topic is RISK_CONTROLS:
                 self.controls.append(seen[-1])
+            elif item.topic is RISK_WHAT_IFS:
+                continue
             else:
                 self.ledger.append(seen[-1])
         for (table, row_key), raw in self.tables.rows().items():

@@ -11,6 +11,7 @@ from common.contracts.topics import (
     ORDERS_VENUE_CHANGELOG,
     RISK_CONTROLS,
     RISK_DECISIONS,
+    RISK_WHAT_IFS,
 )
 from common.fleet_app import TidemarkApp
 from streams.edges.ends import LogEnds
@@ -92,7 +93,9 @@ def declare_api(app: TidemarkApp, settings: OrdersSettings) -> None:
         )
         verdicts.on_messages(messages)
 
-    tail = app.tail((RISK_DECISIONS, RISK_CONTROLS, ORDERS_EVENTS, ORDERS_CANCEL_REPORTS), on_tail, recent.on_started)
+    tail = app.tail(
+        (RISK_DECISIONS, RISK_CONTROLS, RISK_WHAT_IFS, ORDERS_EVENTS, ORDERS_CANCEL_REPORTS), on_tail, recent.on_started
+    )
     reading = Database(settings, settings.postgres_pool_max, settings.reads_timeout_ms)
     projecting = Database(settings, PROJECTION_CONNECTIONS)
     sink = ProjectionSink(projecting, recent.on_projected)

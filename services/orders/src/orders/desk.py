@@ -4,6 +4,7 @@ A request that gets no answer in time is not lost: its message is in the log, or
 """
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
@@ -22,8 +23,16 @@ from common.contracts.events import (
     SetAccount,
     Withdraw,
 )
-from common.contracts.topics import ORDERS_CANCELS, ORDERS_INTENTS, RISK_COMMANDS, RISK_CONTROL_COMMANDS, Topic
+from common.contracts.topics import (
+    ORDERS_CANCELS,
+    ORDERS_INTENTS,
+    RISK_COMMANDS,
+    RISK_CONTROL_COMMANDS,
+    RISK_WHAT_IFS,
+    Topic,
+)
 from common.contracts.values import RestingOrders, Side, order_id_of
+from common.contracts.what_ifs import WhatIf, WhatIfAnswer
 from prometheus_client import Counter, Gauge, Histogram
 from streams.model.errors import LogError
 
@@ -164,6 +173,20 @@ class Desk:
         result = await self._answered("control", RISK_CONTROL_COMMANDS, command, concerns, answers)
         assert isinstance(result, ControlResult)
         return result
+
+    async def what_if(self, order: OrderIntent) -> WhatIfAnswer:
+        """What the gate would say of the order. Raises NoVerdict, NotReady."""
+        question = WhatIf(account_id=order.account_id, question_id=uuid.uuid4().hex, order=order)
+
+        def concerns(answer: Any) -> bool:
+            return isinstance(answer, WhatIfAnswer) and answer.question_id == question.question_id
+
+        def answers(_answer: WhatIfAnswer, _sent: Place, _deadline: asyncio.Timeout) -> bool:
+            return True
+
+        answer = await self._answered("what_if", RISK_WHAT_IFS, question, concerns, answers)
+        assert isinstance(answer, WhatIfAnswer)
+        return answer
 
     # --- cancels -----------------------------------------------------------------------------------------------------
 

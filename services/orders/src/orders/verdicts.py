@@ -13,11 +13,12 @@ from typing import Any
 from common.contracts.cancels import CancelReport
 from common.contracts.controls import ControlResult
 from common.contracts.events import CommandResult, Decision, OrderEvent
+from common.contracts.what_ifs import WhatIf, WhatIfAnswer
 from streams.model.message import Message
 from streams.process.logs import get_logger
 
 _log = get_logger(__name__)
-Answer = Decision | CommandResult | ControlResult | OrderEvent | CancelReport
+Answer = Decision | CommandResult | ControlResult | WhatIf | WhatIfAnswer | OrderEvent | CancelReport
 
 
 class TooManyWaiting(Exception):

@@ -21,6 +21,7 @@ from common.contracts.topics import (
     RISK_CONTROLS,
     RISK_DECISIONS,
     RISK_LEDGER,
+    RISK_WHAT_IFS,
     Topic,
 )
 from streams.model.blocks import Answers
@@ -52,6 +53,7 @@ from risk.market import MarketReader
 from risk.reports import on_execution
 from risk.runs import answer_run
 from risk.tables import SWEEP_EVERY_INTENTS, command_key, position_key, sweep
+from risk.what_ifs import on_what_if
 from risk.wire import AccountTwin, PositionTwin, decode_intent
 
 INPUTS: Final[tuple[Topic, ...]] = (
@@ -60,8 +62,9 @@ INPUTS: Final[tuple[Topic, ...]] = (
     ORDERS_INTENTS,
     RISK_COMMANDS,
     ORDERS_EXECUTIONS,
+    RISK_WHAT_IFS,
 )
-OUTPUTS: Final[tuple[Topic, ...]] = (RISK_DECISIONS, RISK_CONTROLS, RISK_LEDGER, RISK_BREAKS)
+OUTPUTS: Final[tuple[Topic, ...]] = (RISK_DECISIONS, RISK_CONTROLS, RISK_WHAT_IFS, RISK_LEDGER, RISK_BREAKS)
 
 
 RUN_MIN: Final = 32
@@ -102,6 +105,8 @@ class Gate:
             return on_control_command(message, body, tables, now_ns)
         if message.topic is RISK_CONTROLS:
             return on_controls(message, body, tables)
+        if message.topic is RISK_WHAT_IFS:
+            return on_what_if(message, body, tables, self._markets, self._gate, now_ns)
         return list(on_execution(message, body, tables, now_ns))
 
     def handle_batch(self, batch: Sequence[Message], tables: Tables, now_ns: int) -> Iterator[Answers | int]:

@@ -20,7 +20,7 @@ from streams.model.topics import Schema as Schema
 from streams.model.topics import Topic as Topic
 
 from common.avro.codec import AvroFraming
-from common.contracts import breaks, cancels, controls, events, fences, market, reference, ticks
+from common.contracts import breaks, cancels, controls, events, fences, market, reference, ticks, what_ifs
 from common.contracts.newer import is_newer
 from common.contracts.span_ids import ids_of
 
@@ -160,6 +160,15 @@ RISK_CONTROLS: Final = Topic(
     retention_ms=-1,
     purpose="one answer per control command, with the limits and states that are in force after it",
 )
+RISK_WHAT_IFS: Final = Topic(
+    "risk.what-ifs",
+    "account_id",
+    _json("what-if", what_ifs.WhatIfMessage),
+    "orders, risk",
+    ACCOUNTS,
+    retention_ms=DAY_MS,
+    purpose="what the gate would say of an order that nobody sends: questions and answers",
+)
 RISK_DECISIONS: Final = Topic(
     "risk.decisions",
     "account_id",
@@ -261,6 +270,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     RISK_COMMANDS,
     RISK_CONTROL_COMMANDS,
     RISK_CONTROLS,
+    RISK_WHAT_IFS,
     RISK_DECISIONS,
     RISK_LEDGER,
     RISK_BREAKS,
@@ -287,6 +297,7 @@ STAGE_INPUTS: Final[tuple[Topic, ...]] = (
     RISK_COMMANDS,
     RISK_CONTROL_COMMANDS,
     RISK_CONTROLS,
+    RISK_WHAT_IFS,
     RISK_DECISIONS,
     RISK_BREAKS,
     VENUE_ORDERS,
