@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 from common.checks.case import (
     AccountFields,
     ActivityFields,
@@ -22,7 +23,7 @@ AGES_NS = (0, 0, 0, 1, -1, 5 * 10**9, -5 * 10**9, 5 * 10**9 + 1, NOW_NS)
 
 MAXIMA = (
     "exposure_max_e4", "open_orders_max", "open_notional_max_e4", "window_orders_max", "window_qty_max",
-    "window_notional_max_e4", "throttle_intents_max",
+    "window_notional_max_e4", "throttle_intents_max", "position_qty_max", "position_notional_max_e4",
 )  # fmt: skip
 
 
@@ -59,7 +60,7 @@ class Draw:
 
     def position(self) -> PositionFields:
         qty = self.amount()
-        return PositionFields(qty, min(qty, self.amount()), self.amount(), self.amount())
+        return PositionFields(qty, min(qty, self.amount()), self.amount(), self.amount(), self.amount())
 
     def market(self) -> MarketFields:
         """Lots and ticks of a known instrument are one at least."""
@@ -70,7 +71,8 @@ class Draw:
         lots = [self._choice((1, 1, 1, 100, INT64_MAX)) if known else 0 for _ in range(3)]
         state = self._choice((ord("T"), ord("T"), ord("T"), ord("T"), ord("H"), 0))
         clock_ns = NOW_NS - self._choice(AGES_NS) if marked else 0
-        return MarketFields(known, marked, state, clock_ns, bid_e4, ask_e4, last_e4, *lots, *worst)
+        market = MarketFields(known, marked, state, clock_ns, bid_e4, ask_e4, last_e4, *lots, *worst)
+        return msgspec.structs.replace(market, reference_age_ns=self._choice(AGES_NS))
 
     def limits(self) -> LimitFields:
         return LimitFields(
@@ -86,6 +88,8 @@ class Draw:
             volume_share_bps=self._choice((0, 0, 0, 0, 0, 1, 9_999, 10_000)),
             **{name: self.seldom() for name in MAXIMA},
             duplicate_ns=self._choice((0, 1, 10**9, INT64_MAX)),
+            trading_halted=not self.often(),
+            reference_age_max_ns=self._choice((0, 0, 0, 5 * 10**9, INT64_MAX)),
         )
 
     def seldom(self) -> int:

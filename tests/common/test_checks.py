@@ -19,17 +19,16 @@ from common.checks.case import (
     row_of,
 )
 from common.checks.check import Check, CheckChain, check
-from common.checks.controls import BODIES_MAX
 from common.checks.gate import CHECKS
 from common.checks.installed import CheckUnavailable, gate_of, installed
-from common.checks.prices import BEYOND_64_BITS
-from common.checks.reasons import denials, meanings
+from common.checks.reasons import OF_CONTROLS, denials, meanings
 from common.contracts.events import ReasonCode
-from common.contracts.values import E4, INT64_MAX
+from common.contracts.values import INT64_MAX
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.common.any_case import NOW_NS, Draw
+from tests.common.at_the_limit import AT_THE_LIMIT, but
 
 CHAIN = CheckChain(CHECKS)
 KINDS: tuple[type[msgspec.Struct], ...] = (
@@ -128,149 +127,6 @@ def test_cases_that_are_drawn_then_every_check_denies_some_and_some_pass(on_rows
     assert set(on_rows([draw.case() for _ in range(20_000)])) == set(range(CHAIN.passed + 1))
 
 
-def passing() -> Case:
-    """A LIMIT BUY that every check lets pass."""
-    return Case(
-        OrderFields(qty=10, limit_price_e4=100 * E4, priced=True),
-        AccountFields(True, True, 10_000 * E4),
-        PositionFields(qty=10),
-        MarketFields(
-            known=True, marked=True, trading_state=ord("T"), clock_ns=NOW_NS, bid_e4=99 * E4, ask_e4=101 * E4,
-            last_e4=100 * E4, lot_qty=1, tick_e4=100, sub_unit_tick_e4=1, buy_price_e4=106 * E4,
-            sell_price_e4=94 * E4, buy_bound_e4=111 * E4, sell_bound_e4=89 * E4, band_high_e4=110 * E4,
-            band_low_e4=90 * E4,
-        ),
-        LimitFields(),
-        NOW_NS,
-    )  # fmt: skip
-
-
-def steps(activity: str, limit: str, at: int, beyond: int, bound: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The account did ``at``, and ``beyond``, where the operator lets it do ``bound``."""
-    return (
-        {f"activity.{activity}": at, f"limits.{limit}": bound},
-        {f"activity.{activity}": beyond, f"limits.{limit}": bound},
-    )
-
-
-SELL = {"order.sell": True}
-BAND = {"limits.price_band_bps": 1_000}
-SHARE = {"limits.volume_share_bps": 33}
-TWIN = {"limits.duplicate_ns": 10**9}
-MARKET = {"order.is_market": True, "order.priced": False, "order.limit_price_e4": 0}
-AT_THE_LIMIT: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
-    "account_known": [({}, {"account.known": False})],
-    "account_active": [({}, {"account.active": False})],
-    "instrument_known": [({}, {"market.known": False})],
-    "symbol_unrestricted": [({}, {"limits.restricted": True})],
-    "intents_not_throttled": [
-        steps("intents", "throttle_intents_max", 2, 3, 3),
-        ({"activity.intents": INT64_MAX}, {"activity.intents": 1, "limits.throttle_intents_max": 1}),
-    ],
-    "instrument_trading": [
-        ({}, {"market.trading_state": ord("H")}),
-        ({"market.trading_state": 0, "limits.unsaid_state_trades": True}, {"market.trading_state": 0}),
-    ],
-    "mark_present": [({}, {"market.marked": False})],
-    "mark_fresh": [
-        ({"market.clock_ns": NOW_NS - 5 * 10**9}, {"market.clock_ns": NOW_NS - 5 * 10**9 - 1}),
-        ({"market.clock_ns": NOW_NS + 5 * 10**9}, {"market.clock_ns": NOW_NS + 5 * 10**9 + 1}),
-    ],
-    "qty_positive": [({"order.qty": 1}, {"order.qty": 0})],
-    "qty_on_lot": [({"order.qty": 20, "market.lot_qty": 20}, {"order.qty": 21, "market.lot_qty": 20})],
-    "qty_bounded": [({"limits.order_qty_max": 10}, {"limits.order_qty_max": 9})],
-    "volume_share_bounded": [
-        (SHARE | {"market.volume_qty_max": 10}, SHARE | {"market.volume_qty_max": 9}),
-        ({}, SHARE),
-    ],
-    "reduces_only": [(SELL | {"limits.reduce_only": True}, {"limits.reduce_only": True})],
-    "limit_has_price": [({}, {"order.priced": False})],
-    "market_has_none": [(MARKET, MARKET | {"order.priced": True})],
-    "side_quoted": [
-        (MARKET | {"market.ask_e4": 1}, MARKET | {"market.ask_e4": 0}),
-        (MARKET | SELL | {"market.bid_e4": 1}, MARKET | SELL | {"market.bid_e4": 0}),
-    ],
-    "price_positive": [({"order.limit_price_e4": 1}, {"order.limit_price_e4": 0})],
-    "price_on_tick": [
-        ({"order.limit_price_e4": 10_000}, {"order.limit_price_e4": 10_001}),
-        ({"order.limit_price_e4": 9_999}, {"order.limit_price_e4": 9_999, "market.sub_unit_tick_e4": 2}),
-    ],
-    "price_bound_known": [
-        ({"market.ask_e4": 0}, {"market.buy_bound_e4": 0}),
-        (SELL, SELL | {"market.sell_bound_e4": 0}),
-    ],
-    "price_in_collar": [
-        ({"market.buy_bound_e4": 100 * E4}, {"market.buy_bound_e4": 100 * E4 - 1}),
-        (SELL | {"market.sell_bound_e4": 100 * E4}, SELL | {"market.sell_bound_e4": 100 * E4 + 1}),
-    ],
-    "price_in_band": [
-        (BAND | {"market.band_high_e4": 100 * E4}, BAND | {"market.band_high_e4": 100 * E4 - 1}),
-        (BAND | SELL | {"market.band_low_e4": 100 * E4}, BAND | SELL | {"market.band_low_e4": 100 * E4 + 1}),
-        (BAND, BAND | {"market.last_e4": 0}),
-        (BAND | SELL, BAND | SELL | {"market.last_e4": 0}),
-    ],
-    "notional_bounded": [
-        ({"limits.order_notional_max_e4": 1_000 * E4}, {"limits.order_notional_max_e4": 1_000 * E4 - 1}),
-        (MARKET, MARKET | {"market.buy_price_e4": BEYOND_64_BITS}),
-    ],
-    "cash_sufficient": [
-        ({"account.reserved_cash_e4": 9_000 * E4}, {"account.reserved_cash_e4": 9_000 * E4 + 1}),
-        (SELL | {"account.cash_e4": 0}, {"account.cash_e4": 0}),
-    ],
-    "shares_sufficient": [(SELL, SELL | {"position.reserved_qty": 1})],
-    "crosses_nothing_own": [
-        ({"position.open_sell_price_e4": 100 * E4 + 1}, {"position.open_sell_price_e4": 100 * E4}),
-        (SELL | {"position.open_buy_price_e4": 100 * E4 - 1}, SELL | {"position.open_buy_price_e4": 100 * E4}),
-        ({"position.open_sell_price_e4": 1, "limits.self_cross_denied": False}, {"position.open_sell_price_e4": 1}),
-    ],
-    "shares_have_room": [({"position.qty": INT64_MAX - 10}, {"position.qty": INT64_MAX - 9})],
-    "cash_has_room": [
-        (
-            SELL | {"account.cash_e4": INT64_MAX - 100 * 1_000 * E4 - 7, "account.pending_cash_e4": 7},
-            SELL | {"account.cash_e4": INT64_MAX - 100 * 1_000 * E4 - 7, "account.pending_cash_e4": 8},
-        )
-    ],
-    "exposure_bounded": [
-        ({"limits.exposure_max_e4": 2_000 * E4}, {"limits.exposure_max_e4": 2_000 * E4 - 1}),
-        (
-            {"limits.exposure_max_e4": 2_000 * E4 + 1, "account.reserved_cash_e4": 1},
-            {"limits.exposure_max_e4": 2_000 * E4, "account.reserved_cash_e4": 1},
-        ),
-        (SELL | {"limits.exposure_max_e4": 1}, {"limits.exposure_max_e4": 1}),
-    ],
-    "open_orders_bounded": [steps("open_orders", "open_orders_max", 2, 3, 3)],
-    "open_notional_bounded": [
-        ({"limits.open_notional_max_e4": 1_000 * E4}, {"limits.open_notional_max_e4": 1_000 * E4 - 1}),
-        (
-            SELL | {"limits.open_notional_max_e4": 1_001 * E4, "account.pending_cash_e4": 100 * E4},
-            SELL | {"limits.open_notional_max_e4": 1_001 * E4, "account.pending_cash_e4": 100 * (E4 + 1)},
-        ),
-        ({}, {"limits.open_notional_max_e4": 1, "account.reserved_cash_e4": 2}),
-    ],
-    "window_orders_bounded": [steps("orders", "window_orders_max", 2, 3, 3)],
-    "window_qty_bounded": [
-        steps("qty", "window_qty_max", 90, 91, 100),
-        ({"activity.qty": INT64_MAX}, {"activity.qty": INT64_MAX, "limits.window_qty_max": 1}),
-    ],
-    "window_notional_bounded": [steps("notional_e4", "window_notional_max_e4", 5, 6, 1_000 * E4 + 5)],
-    "no_recent_twin": [
-        (TWIN | {"activity.twin_ns": NOW_NS - 10**9}, TWIN | {"activity.twin_ns": NOW_NS - 10**9 + 1}),
-        (TWIN, TWIN | {"activity.twin_ns": NOW_NS}),
-    ],
-    "twins_can_be_found": [steps("bodies", "duplicate_ns", BODIES_MAX - 1, BODIES_MAX, 1)],
-}
-"""By check: what it lets pass at its limit, and what it denies one step beyond."""
-
-
-def but(changes: dict[str, Any]) -> Case:
-    """The passing case with some fields changed, each named by what has it."""
-    parts = passing()._asdict()
-    for name, value in changes.items():
-        part, field = name.split(".")
-        parts[part] = msgspec.structs.replace(parts[part], **{field: value})
-    return Case(**parts)
-
-
 def test_every_check_has_a_limit_that_is_tried() -> None:
     assert list(AT_THE_LIMIT) == [each.name for each in CHECKS]
 
@@ -316,7 +172,8 @@ def test_chain_when_two_checks_have_one_name_then_refused() -> None:
 
 
 def test_every_reason_has_a_meaning() -> None:
-    assert set(meanings()) == set(ReasonCode) | {each.reason for each in CHECKS}
+    elsewhere = {each.reason for each in CHECKS} | {each.reason for each in OF_CONTROLS}
+    assert set(meanings()) == set(ReasonCode) | elsewhere
 
 
 @pytest.mark.parametrize("reason", ["lower_case", "ONEWORD", "", "SPACE D", "_LEADING"])

@@ -19,8 +19,11 @@ from common.contracts.topics import (
     REF_INSTRUMENTS,
     RISK_BREAKS,
     RISK_COMMANDS,
+    RISK_CONTROL_COMMANDS,
+    RISK_CONTROLS,
     RISK_DECISIONS,
     RISK_LEDGER,
+    RISK_WHAT_IFS,
     VENUE_ORDERS,
 )
 from pydantic import TypeAdapter
@@ -76,6 +79,15 @@ EXAMPLES: Mapping[str, bytes] = {
     b'"time_in_force":"DAY","qty":1,"limit_price_e4":400000,"sent_ns":17}',
     ORDERS_CANCELS.name: b'{"type":"mass_cancel","account_id":"a","sent_ns":1,"intents_offset":4}',
     RISK_COMMANDS.name: b'{"type":"fund","command_id":"c","account_id":"a","cash_e4":5,"qty":0,"sent_ns":1}',
+    RISK_CONTROL_COMMANDS.name: b'{"type":"propose_limits","command_id":"p","account_id":"_firm","symbol":"CEFI",'
+    b'"values":{"order_qty_max":5},"effective_ns":0,"by":"ann","note":"n","sent_ns":1}',
+    RISK_CONTROLS.name: b'{"account_id":"a","command_id":"c","accepted":true,"compared":{},"repeat":false,"controls":{'
+    b'"account_id":"a","seq":3,"version":1,"limits":[{"values":{"order_qty_max":5},"version":1,"effective_ns":2,'
+    b'"proposed_by":"ann","approved_by":"bob","note":"n"}],"overrides":[],"proposals":[],"states":[{"symbol":"CEFI",'
+    b'"state":"HALTED","by":"cat","note":"n","since_ns":2}]},"decided_ns":2,"command_partition":0,"command_offset":9}',
+    RISK_WHAT_IFS.name: b'{"type":"what_if","account_id":"a","question_id":"q","order":{"account_id":"a",'
+    b'"client_order_id":"o","symbol":"CEFI","side":"B","order_type":"LIMIT","time_in_force":"DAY","qty":1,'
+    b'"limit_price_e4":400000,"sent_ns":17}}',
     RISK_DECISIONS.name: b'{"type":"command_result","account_id":"a","command_id":"c","accepted":false,'
     b'"reason":"COMMAND_INVALID","compared":{"cash_e4":4},"repeat":false,"account_seq":1,"decided_ns":2,'
     b'"command_partition":0,"command_offset":9}',

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from common.contracts.breaks import BreakResolution, ExecutionBreak
+from common.contracts.controls import ControlCommand, ControlResult, ProposeLimits, ResolveLimits, SetTradingState
 from common.contracts.events import (
     CommandResult,
     Decision,
@@ -19,9 +20,13 @@ from common.contracts.topics import (
     ORDERS_INTENTS,
     RISK_BREAKS,
     RISK_COMMANDS,
+    RISK_CONTROL_COMMANDS,
+    RISK_CONTROLS,
     RISK_DECISIONS,
+    RISK_WHAT_IFS,
     Topic,
 )
+from common.contracts.what_ifs import WhatIf, WhatIfAnswer
 from common.testing.orders import ACCOUNT, NOW_NS, clock_row, fund, instrument, mark_row, set_account
 from risk.domain.gate import Limits
 from risk.stages import SHOWS, Gate
@@ -31,7 +36,16 @@ from streams.testing.tables import MemoryTables, message, shown, written
 
 PARTITION = 2
 MARK_PARTITION = 3
-TOPICS: dict[type[Any], Topic] = {OrderIntent: ORDERS_INTENTS, ExecutionReport: ORDERS_EXECUTIONS}
+TOPICS: dict[type[Any], Topic] = {
+    OrderIntent: ORDERS_INTENTS,
+    ExecutionReport: ORDERS_EXECUTIONS,
+    ProposeLimits: RISK_CONTROL_COMMANDS,
+    ResolveLimits: RISK_CONTROL_COMMANDS,
+    SetTradingState: RISK_CONTROL_COMMANDS,
+    ControlResult: RISK_CONTROLS,
+    WhatIf: RISK_WHAT_IFS,
+    WhatIfAnswer: RISK_WHAT_IFS,
+}
 
 
 class Desk:
@@ -43,6 +57,7 @@ class Desk:
         self.results: list[CommandResult] = []
         self.ledger: list[LedgerEntry] = []
         self.breaks: list[ExecutionBreak | BreakResolution] = []
+        self.controls: list[ControlResult] = []
         self.views: list[View] = []
         self.now_ns = NOW_NS
         self.offsets: dict[str, int] = {}
@@ -52,8 +67,9 @@ class Desk:
 
     # --- the market ------------------------------------------------------------------------------------------------
 
-    def list_instrument(self, symbol: str, instrument_id: int, **fields: Any) -> None:
-        self.tables.globals("instruments").put(symbol.encode(), instrument(symbol, instrument_id))
+    def list_instrument(self, symbol: str, instrument_id: int, lot_size: int = 1, **fields: Any) -> None:
+        listed = instrument(symbol, instrument_id, lot_size=lot_size)
+        self.tables.globals("instruments").put(symbol.encode(), listed)
         self.mark(symbol, **fields)
 
     def mark(self, symbol: str = "ACME", **fields: Any) -> None:
@@ -66,7 +82,11 @@ class Desk:
 
     # --- messages --------------------------------------------------------------------------------------------------
 
-    def send(self, body: OrderIntent | RiskCommand | ExecutionReport, key: bytes | None = None) -> list[Any]:
+    def send(
+        self,
+        body: OrderIntent | RiskCommand | ExecutionReport | ControlCommand | ControlResult | WhatIf | WhatIfAnswer,
+        key: bytes | None = None,
+    ) -> list[Any]:
         """What readers of the output topics get to see; it is also kept by kind."""
         topic = TOPICS.get(type(body), RISK_COMMANDS)
         offset = self.offsets.get(topic.name, 0)
@@ -78,12 +98,19 @@ class Desk:
         before = self.tables.rows()
         for item in self._handle(record, self.tables, self.now_ns):
             assert isinstance(item, Output)
-            assert (item.key, item.partition) == (body.account_id.encode(), PARTITION)
+            assert item.key == body.account_id.encode()
+            if item.partition != PARTITION:
+                assert item.topic is RISK_CONTROLS
+                continue
             seen.append(written(item))
             if item.topic is RISK_DECISIONS:
                 (self.decisions if isinstance(seen[-1], Decision) else self.results).append(seen[-1])
             elif item.topic is RISK_BREAKS:
                 self.breaks.append(seen[-1])
+            elif item.topic is RISK_CONTROLS:
+                self.controls.append(seen[-1])
+            elif item.topic is RISK_WHAT_IFS:
+                continue
             else:
                 self.ledger.append(seen[-1])
         for (table, row_key), raw in self.tables.rows().items():
@@ -102,6 +129,13 @@ class Desk:
         results = [seen for seen in self.send(body) if isinstance(seen, CommandResult)]
         assert len(results) == 1
         return results[0]
+
+    def control(self, body: ControlCommand) -> ControlResult:
+        """The answer to a command on limits or trading states, after every partition has heard of it."""
+        (result,) = self.send(body)
+        assert isinstance(result, ControlResult)
+        assert self.send(result) == []
+        return result
 
     def open(self, account_id: str = ACCOUNT, cash_e4: int = 0, shares: int = 0) -> None:
         """An active account with cash, and shares of ACME."""

@@ -47,6 +47,8 @@ any_limits = st.builds(
     open_orders_max=at_most(4),
     open_notional_max_e4=at_most(20_000 * E4),
     exposure_max_e4=at_most(200_000 * E4),
+    position_qty_max=at_most(1_300),
+    position_notional_max_e4=at_most(110_000 * E4),
 )
 few = st.builds(
     lambda number, side, qty: intent(f"o{number}", "rich", side=side, qty=qty, limit_price_e4=100 * E4),
@@ -166,6 +168,17 @@ def test_account_when_nothing_asks_for_its_orders_then_nothing_is_remembered(sen
     send = sending(exposure_max_e4=10**12, open_notional_max_e4=10**12)
     assert send("o1") is None
     assert send.row() is None
+
+
+def test_reference_when_as_old_as_the_limit_then_accepted_and_one_nanosecond_older_denied_until_it_changes(
+    sending: Callable[..., Sending],
+) -> None:
+    """By the exchange's clock: ours is as far as that of the partition."""
+    send = sending(reference_age_max_ns=SECOND_NS)
+    assert send("o1", SECOND_NS) is None
+    assert send("o2", 1) == "REFERENCE_STALE"
+    send.desk.mark(ingest_ns=send.desk.now_ns)
+    assert send("o3") is None
 
 
 # --- memory -------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from common.testing.orders import ACCOUNT, NOW_NS, fund, intent, report, trade, 
 from risk import metrics
 from risk.breaks import break_views
 from risk.domain.account import AccountRow, OrderRow
-from risk.domain.open_orders import LEVEL
+from risk.domain.open_orders import LEVEL, with_total
 from risk.tables import order_key
 
 CASH_E4 = 10_000 * E4
@@ -247,7 +247,7 @@ def test_correction_then_the_old_fill_back_and_the_new_one_posted_together(desk:
     corrected = trade(BUY, "x2", 3, 98 * E4, cum_qty=3, exec_type=ExecType.TRADE_CORRECT, ref_execution_id="x1")
     bust, post = desk.send(corrected)
     assert (bust.kind, post.kind, post.execution_id) == (EntryKind.BUST, EntryKind.POST, "x2")
-    prices = {"ACME": LEVEL.pack(-100 * E4, 1)}
+    prices = {"ACME": with_total(LEVEL.pack(-100 * E4, 1), 7)}
     after = AccountRow(AccountStatus.ACTIVE, CASH_E4 - 3 * 98 * E4, 700 * E4, post.seq, buy_prices=prices)
     assert account(desk) == after
     desk.send(report(BUY, ExecType.TRADE_CANCEL, "x3", ref_execution_id="x2", leaves_qty=10))

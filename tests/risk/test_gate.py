@@ -3,13 +3,14 @@
 from typing import Any
 
 import pytest
-from common.checks.reasons import denials
+from common.checks.reasons import OF_CONTROLS, denials
 from common.contracts.events import AccountStatus, OrderIntent, ReasonCode
 from common.contracts.values import E4, INT64_MAX, Side
 from common.testing.orders import NOW_NS, instrument, intent
 from risk.domain.account import AccountRow, PositionRow
-from risk.domain.gate import AccountState, Limits, Market, Verdict, decide, listed
+from risk.domain.gate import LIMITS_VERSIONS, AccountState, Limits, Market, Verdict, decide, listed
 
+from tests.risk.control_denials import CONTROL_DENIALS
 from tests.risk.gate_denials import DENIALS, FUNDED, LOTS, SECOND_NS, mark, market
 
 
@@ -26,9 +27,12 @@ def denied(
     return verdict.denial.reason, verdict.denial.compared
 
 
-@pytest.mark.parametrize("case", DENIALS)
+EVERY_DENIAL = DENIALS | CONTROL_DENIALS
+
+
+@pytest.mark.parametrize("case", EVERY_DENIAL)
 def test_rule_broken_then_denied_with_its_numbers(case: str) -> None:
-    fields, account, of, limits, reason, compared = DENIALS[case]
+    fields, account, of, limits, reason, compared = EVERY_DENIAL[case]
     assert denied(intent(**fields), account, of, limits) == (reason, compared)
 
 
@@ -38,15 +42,16 @@ def test_every_reason_of_the_gate_is_covered() -> None:
         ReasonCode.COMMAND_INVALID,
         ReasonCode.BREAK_UNKNOWN,
         ReasonCode.BREAK_RESOLVED,
-    }
+        *(each.reason for each in OF_CONTROLS),
+    } - {ReasonCode.ACCOUNT_UNKNOWN}
     said = {str(each.reason) for each in denials()} | set(map(str, ReasonCode))
-    assert {str(reason) for *_, reason, _ in DENIALS.values()} == said - elsewhere
+    assert {str(reason) for *_, reason, _ in EVERY_DENIAL.values()} == said - elsewhere
 
 
 def test_numbers_of_a_denial_are_those_that_are_documented() -> None:
     documented = {(str(each.reason), number) for each in denials() for number in each.numbers}
-    for *_, reason, compared in DENIALS.values():
-        assert {(str(reason), number) for number in compared} <= documented
+    for *_, reason, compared in EVERY_DENIAL.values():
+        assert {(str(reason), number) for number in compared.keys() - set(LIMITS_VERSIONS)} <= documented
 
 
 def test_several_rules_broken_then_the_first_in_order_speaks() -> None:

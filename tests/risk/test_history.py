@@ -26,7 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from risk.domain.gate import Limits
-from risk.domain.open_orders import LEVEL, rank_e4
+from risk.domain.open_orders import LEVEL, rank_e4, with_total
 from risk.stages import VERIFY, account_views
 from risk.tables import order_key, position_key
 from streams.testing.tables import shown
@@ -73,6 +73,10 @@ class Account:
 
     def held_shares(self, symbol: str) -> int:
         return sum(o.leaves for o in self.orders.values() if not o.buys and o.intent.symbol == symbol)
+
+    def open_qty(self, symbol: str) -> int:
+        """Shares that are open for a BUY."""
+        return sum(o.leaves for o in self.orders.values() if o.buys and o.intent.symbol == symbol)
 
     def open_prices(self, symbol: str, buys: bool) -> list[int]:
         """The best first."""
@@ -353,7 +357,12 @@ class History(RuleBasedStateMachine):
             sells = [order for order in account.orders.values() if not order.buys]
             assert row.pending_cash_e4 == PROCEEDS_FACTOR * sum(order.price_e4 * order.leaves for order in sells)
             bought = {symbol: account.open_prices(symbol, True) for symbol in SYMBOLS}
-            assert row.buy_prices == {symbol: levels(bought[symbol], Side.BUY) for symbol in SYMBOLS if bought[symbol]}
+            open_qty = {symbol: account.open_qty(symbol) for symbol in SYMBOLS}
+            assert row.buy_prices == {
+                symbol: with_total(levels(bought[symbol], Side.BUY), open_qty[symbol])
+                for symbol in SYMBOLS
+                if bought[symbol]
+            }
             for symbol in SYMBOLS:
                 position = self.desk.tables.changelogged("positions").get(position_key(account_id.encode(), symbol))
                 sold = levels(account.open_prices(symbol, False), Side.SELL)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from risk.domain import ledger
 from risk.domain.account import NO_POSITION, AccountRow, PositionRow
 from risk.domain.ledger import Entry, LedgerError, Leg
-from risk.domain.open_orders import LEVEL
+from risk.domain.open_orders import LEVEL, with_total
 from risk.domain.settlement import Reserved, Settled, Short, Source, settle
 from risk.wire import encode_entry
 
@@ -76,7 +76,7 @@ def test_withdraw_beyond_available_then_refused() -> None:
 
 def test_reserve_buy_then_cash_changes_books_and_stays_the_accounts() -> None:
     booked = ledger.reserve(ACCOUNT, AccountRow(ACTIVE, 100, 0, 1), None, "acct-1.o", SYMBOL, 60, 0, 6, NOW_NS)
-    after = AccountRow(ACTIVE, 100, 60, 2, buy_prices={SYMBOL: LEVEL.pack(-6, 1)})
+    after = AccountRow(ACTIVE, 100, 60, 2, buy_prices={SYMBOL: with_total(LEVEL.pack(-6, 1), 10)})
     assert (booked.account, booked.position) == (after, None)
     assert legs(booked.entry) == {(Book.AVAILABLE, CASH): -60, (Book.RESERVED, CASH): 60}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from common.checks.prices import PROCEEDS_FACTOR
+from common.checks.prices import PROCEEDS_FACTOR, UNKNOWN_QTY
 from common.contracts.events import AccountStatus, ExecType, ReasonCode
 from common.contracts.values import E4, INT64_MAX, OrderType, Side
 from common.testing.orders import ACCOUNT, SYMBOL, fund, intent, report, trade
@@ -14,7 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from risk.domain.account import AccountRow, OrderRow, PositionRow
 from risk.domain.gate import Limits
-from risk.domain.open_orders import LEVEL, LEVELS_MAX, best_e4, rank_e4, with_price, without_price
+from risk.domain.open_orders import (
+    LEVEL,
+    LEVELS_MAX,
+    best_e4,
+    open_buy_qty,
+    rank_e4,
+    with_buy,
+    with_price,
+    with_total,
+    without_price,
+    without_total,
+)
 from risk.tables import TABLES, order_key
 
 CODECS: dict[str, Any] = {table.name: getattr(table, "codec", None) for table in TABLES}
@@ -72,6 +83,62 @@ def test_more_prices_than_levels_then_the_worst_two_become_one_at_the_better() -
     assert without_price(kept, 1_000 - LEVELS_MAX, Side.BUY) == b""
 
 
+# --- shares that are open for a BUY -------------------------------------------------------------------------------
+
+
+def test_open_buys_when_they_open_fill_end_and_are_taken_back_then_their_shares_are_the_sum(desk: Any) -> None:
+    desk.open(cash_e4=100_000 * E4)
+
+    def open_qty() -> int:
+        return open_buy_qty(account(desk).buy_prices.get(SYMBOL, b""))
+
+    other = intent("b2", qty=7, limit_price_e4=99 * E4)
+    desk.send(BUY)
+    desk.send(other)
+    assert open_qty() == 17
+    desk.send(trade(BUY, "x1", 4, 100 * E4, cum_qty=4))
+    assert open_qty() == 13
+    desk.send(report(other, ExecType.CANCELED, "x2"))
+    assert open_qty() == 6
+    desk.send(trade(BUY, "x3", 4, 100 * E4, cum_qty=0, exec_type=ExecType.TRADE_CANCEL, ref_execution_id="x1"))
+    assert open_qty() == 10
+    desk.send(trade(BUY, "x4", 10, 100 * E4, cum_qty=10))
+    assert account(desk).buy_prices == {}
+
+
+def test_open_buys_of_a_version_without_totals_then_unknown_until_none_is_open_and_a_limit_has_no_room(
+    new_desk: Callable[..., Any],
+) -> None:
+    desk = new_desk(Limits(position_qty_max=1_000))
+    desk.open(cash_e4=100_000 * E4)
+    desk.send(BUY)
+    row = account(desk)
+    bare = {symbol: without_total(levels) for symbol, levels in row.buy_prices.items()}
+    desk.tables.changelogged("accounts").put(ACCOUNT.encode(), msgspec.structs.replace(row, buy_prices=bare))
+    denied = desk.decide(intent("b2"))
+    assert (denied.reason, denied.compared["open_buy_qty"]) == ("POSITION_LIMIT_EXCEEDED", UNKNOWN_QTY)
+    desk.send(report(BUY, ExecType.CANCELED, "x1"))
+    assert desk.decide(intent("b3")).accepted
+    assert open_buy_qty(account(desk).buy_prices[SYMBOL]) == 10
+
+
+def test_levels_without_a_total_when_another_order_opens_then_still_unknown() -> None:
+    old = with_price(b"", 5, Side.BUY)
+    assert open_buy_qty(with_buy(old, 6, 1)) == open_buy_qty(old) == UNKNOWN_QTY
+
+
+def test_position_limit_when_open_buys_are_at_it_then_one_share_more_is_denied_and_a_sell_is_not(
+    new_desk: Callable[..., Any],
+) -> None:
+    """Open SELL orders give no room: worst-case side, nothing netted."""
+    desk = new_desk(Limits(position_qty_max=30))
+    desk.open(cash_e4=100_000 * E4, shares=10)
+    assert desk.decide(intent("s1", side=Side.SELL, qty=10, limit_price_e4=101 * E4)).accepted
+    assert desk.decide(intent("b1", qty=20)).accepted
+    denied = desk.decide(intent("b2", qty=1))
+    assert denied.compared == {"qty": 1, "held_qty": 10, "open_buy_qty": 20, "position_qty_max": 30}
+
+
 # --- self-cross ---------------------------------------------------------------------------------------------------
 
 
@@ -125,7 +192,7 @@ def test_operator_lets_a_symbol_cross_then_accepted_and_still_counted(new_desk: 
     desk.open(cash_e4=10_000 * E4, shares=10)
     assert desk.decide(SELL).accepted
     assert desk.decide(intent("b1", limit_price_e4=101 * E4)).accepted
-    assert account(desk).buy_prices == {SYMBOL: LEVEL.pack(-101 * E4, 1)}
+    assert account(desk).buy_prices == {SYMBOL: with_total(LEVEL.pack(-101 * E4, 1), 10)}
 
 
 # --- headroom -----------------------------------------------------------------------------------------------------
@@ -229,5 +296,5 @@ def test_rows_without_the_new_fields_then_read_and_their_orders_end_uncounted(de
     desk.send(BUY)
     desk.send(report(old_sell, ExecType.CANCELED, "x1"))
     desk.send(trade(old_buy, "x2", 10, 97 * E4, cum_qty=10))
-    assert account(desk).buy_prices == {SYMBOL: LEVEL.pack(-100 * E4, 1)}
+    assert account(desk).buy_prices == {SYMBOL: with_total(LEVEL.pack(-100 * E4, 1), 10)}
     assert account(desk).pending_cash_e4 == PROCEEDS_FACTOR * 101 * E4 * 10

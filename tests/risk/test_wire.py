@@ -25,7 +25,7 @@ from risk.domain.account import Mark
 from risk.domain.chain import ChainRow, link
 from risk.domain.intent import Intent
 from risk.domain.ledger import Entry, Leg
-from risk.market import CLOCK_FIELD, MARK_ROW
+from risk.market import CLOCK_FIELD, EVENT_FIELD, MARK_ROW
 from risk.wire import DecisionTwin, MarkTwin, decode_intent, encode_decision, encode_entry, encode_mark
 from streams.model.framing import SchemaUnknown, is_framed
 
@@ -252,3 +252,4 @@ def test_mark_row_is_laid_out_as_the_contract_says() -> None:
     assert symbol.rstrip(b"\0") == b"ACME"
     assert numbers == list(range(1, len(names) + 1))
     assert ["symbol", *names][CLOCK_FIELD] == "ingest_ns"
+    assert ["symbol", *names][EVENT_FIELD] == "event_ns"

@@ -9,7 +9,9 @@ from common.contracts.topics import (
     ORDERS_EVENTS,
     ORDERS_LIFECYCLE_CHANGELOG,
     ORDERS_VENUE_CHANGELOG,
+    RISK_CONTROLS,
     RISK_DECISIONS,
+    RISK_WHAT_IFS,
 )
 from common.fleet_app import TidemarkApp
 from streams.edges.ends import LogEnds
@@ -86,10 +88,14 @@ def declare_api(app: TidemarkApp, settings: OrdersSettings) -> None:
 
     def on_tail(messages: Sequence[Message]) -> None:
         # What a client is about to be told can be read from here on.
-        recent.on_messages([message for message in messages if message.topic is not ORDERS_CANCEL_REPORTS])
+        recent.on_messages(
+            [message for message in messages if message.topic is RISK_DECISIONS or message.topic is ORDERS_EVENTS]
+        )
         verdicts.on_messages(messages)
 
-    tail = app.tail((RISK_DECISIONS, ORDERS_EVENTS, ORDERS_CANCEL_REPORTS), on_tail, recent.on_started)
+    tail = app.tail(
+        (RISK_DECISIONS, RISK_CONTROLS, RISK_WHAT_IFS, ORDERS_EVENTS, ORDERS_CANCEL_REPORTS), on_tail, recent.on_started
+    )
     reading = Database(settings, settings.postgres_pool_max, settings.reads_timeout_ms)
     projecting = Database(settings, PROJECTION_CONNECTIONS)
     sink = ProjectionSink(projecting, recent.on_projected)

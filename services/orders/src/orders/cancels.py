@@ -33,7 +33,7 @@ def on_order_cancel(request: OrderCancel, offset: int, tables: Tables, now_ns: i
     cancel = pending_cancel(request, offset)
     order: OrderEvent | None = tables.changelogged("orders").get(request.order_id.encode())
     if order is not None and (request.intents_offset is None or cancel.concerns(order)):
-        yield from _canceled(tables, order, request.sent_ns, now_ns)
+        yield from canceled(tables, order, request.sent_ns, now_ns)
     elif cancel.is_void(_decided(tables).before):
         yield _report(tables, request.account_id, offset, CancelOutcome.ORDER_UNKNOWN, now_ns)
     elif is_full(account_row(tables, request.account_id).pending, cancel):
@@ -50,10 +50,10 @@ def on_mass_cancel(request: MassCancel, offset: int, tables: Tables, now_ns: int
     if not void and is_full(account_row(tables, request.account_id).pending, cancel):
         yield _report(tables, request.account_id, offset, CancelOutcome.TOO_MANY_PENDING, now_ns)
         return
-    affected = [order for order in _open_orders(tables, request.account_id) if cancel.concerns(order)]
+    affected = [order for order in open_orders(tables, request.account_id) if cancel.concerns(order)]
     for order in affected:
         if order.state is not OrderState.PENDING_CANCEL:
-            yield from _canceled(tables, order, request.sent_ns, now_ns)
+            yield from canceled(tables, order, request.sent_ns, now_ns)
     if not void:
         _keep(tables, request.account_id, cancel)
     outcome = CancelOutcome.DONE if void else CancelOutcome.PENDING
@@ -64,10 +64,10 @@ def on_command_result(result: CommandResult, tables: Tables, now_ns: int) -> Han
     """A suspension that cancels what rests. Every order that the gate accepted before it is known here by now."""
     if result.repeat or not result.accepted or result.resting is not RestingOrders.CANCEL:
         return
-    affected = list(_open_orders(tables, result.account_id))
+    affected = list(open_orders(tables, result.account_id))
     for order in affected:
         if order.state is not OrderState.PENDING_CANCEL:
-            yield from _canceled(tables, order, result.decided_ns, now_ns, SUSPENDED_TEXT)
+            yield from canceled(tables, order, result.decided_ns, now_ns, SUSPENDED_TEXT)
     ids = [order.order_id for order in affected]
     yield _report(tables, result.account_id, -1, CancelOutcome.DONE, now_ns, ids, result.command_id)
 
@@ -86,7 +86,7 @@ def on_begun(order: OrderEvent, tables: Tables, now_ns: int) -> Handled:
     for cancel in named or mass[:1]:
         standing: OrderEvent | None = tables.changelogged("orders").get(order.order_id.encode())
         assert standing is not None, "it has just begun"
-        yield from _canceled(tables, standing, cancel.sent_ns, now_ns)
+        yield from canceled(tables, standing, cancel.sent_ns, now_ns)
     for cancel in mass:
         yield _report(
             tables, order.account_id, cancel.cancel_offset, CancelOutcome.PENDING, now_ns, affected=[order.order_id]
@@ -114,13 +114,18 @@ def on_decided(intent_offset: int, tables: Tables, now_ns: int) -> Handled:
     tables.changelogged("decided").put(DECIDED_KEY, Decided(before, known.waits - len(due)))
 
 
-def _open_orders(tables: Tables, account_id: str) -> Iterator[OrderEvent]:
-    """An account's orders stand together: an order id begins with the account's, which has no dot, and a dot."""
-    orders: list[tuple[bytes, OrderEvent]] = list(tables.changelogged("orders").prefix(f"{account_id}.".encode()))
+def open_orders(tables: Tables, account_id: str | None) -> Iterator[OrderEvent]:
+    """Open orders of an account; None: of all accounts of the partition.
+
+    An account's orders stand together: an order id begins with the account's, which has no dot, and a dot.
+    """
+    begin = b"" if account_id is None else f"{account_id}.".encode()
+    orders: list[tuple[bytes, OrderEvent]] = list(tables.changelogged("orders").prefix(begin))
     return (order for _, order in orders if order.state not in CLOSED)
 
 
-def _canceled(tables: Tables, order: OrderEvent, sent_ns: int, now_ns: int, text: str = "cancel requested") -> Handled:
+def canceled(tables: Tables, order: OrderEvent, sent_ns: int, now_ns: int, text: str = "cancel requested") -> Handled:
+    """The order after a request to cancel it, and the request to the venue."""
     return applied(tables, on_cancel(order, sent_ns, now_ns, text), origin_ns=sent_ns, just_closed=False)
 
 

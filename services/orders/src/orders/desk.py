@@ -4,11 +4,13 @@ A request that gets no answer in time is not lost: its message is in the log, or
 """
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 
 from common.contracts.cancels import CancelOutcome, CancelReport, MassCancel, OrderCancel
+from common.contracts.controls import ControlCommand, ControlResult
 from common.contracts.events import (
     AccountStatus,
     CommandResult,
@@ -21,8 +23,16 @@ from common.contracts.events import (
     SetAccount,
     Withdraw,
 )
-from common.contracts.topics import ORDERS_CANCELS, ORDERS_INTENTS, RISK_COMMANDS, Topic
+from common.contracts.topics import (
+    ORDERS_CANCELS,
+    ORDERS_INTENTS,
+    RISK_COMMANDS,
+    RISK_CONTROL_COMMANDS,
+    RISK_WHAT_IFS,
+    Topic,
+)
 from common.contracts.values import RestingOrders, Side, order_id_of
+from common.contracts.what_ifs import WhatIf, WhatIfAnswer
 from prometheus_client import Counter, Gauge, Histogram
 from streams.model.errors import LogError
 
@@ -148,6 +158,36 @@ class Desk:
         self.accounts.answered(command.account_id, result)
         return result
 
+    async def control(self, command: ControlCommand) -> ControlResult:
+        """The answer to exactly this record of ``risk.control-commands``. It waits for no place among other requests.
+
+        Raises NoVerdict, NotReady.
+        """
+
+        def concerns(answer: Any) -> bool:
+            return isinstance(answer, ControlResult) and answer.command_id == command.command_id
+
+        def answers(result: ControlResult, sent: Place, _deadline: asyncio.Timeout) -> bool:
+            return (result.command_partition, result.command_offset) == sent
+
+        result = await self._answered("control", RISK_CONTROL_COMMANDS, command, concerns, answers)
+        assert isinstance(result, ControlResult)
+        return result
+
+    async def what_if(self, order: OrderIntent) -> WhatIfAnswer:
+        """What the gate would say of the order. Raises NoVerdict, NotReady."""
+        question = WhatIf(account_id=order.account_id, question_id=uuid.uuid4().hex, order=order)
+
+        def concerns(answer: Any) -> bool:
+            return isinstance(answer, WhatIfAnswer) and answer.question_id == question.question_id
+
+        def answers(_answer: WhatIfAnswer, _sent: Place, _deadline: asyncio.Timeout) -> bool:
+            return True
+
+        answer = await self._answered("what_if", RISK_WHAT_IFS, question, concerns, answers)
+        assert isinstance(answer, WhatIfAnswer)
+        return answer
+
     # --- cancels -----------------------------------------------------------------------------------------------------
 
     async def cancel(
@@ -266,7 +306,8 @@ class Desk:
             REQUESTS.labels(kind, "not_ready").inc()
             raise NotReady("the committed log is not being read yet")
         try:
-            with self._verdicts.waiting(account_id, concerns) as waiter, VERDICT_SECONDS.labels(kind).time():
+            is_urgent = topic is RISK_CONTROL_COMMANDS
+            with self._verdicts.waiting(account_id, concerns, is_urgent) as waiter, VERDICT_SECONDS.labels(kind).time():
                 async with asyncio.timeout(self._timeout_s) as deadline:
                     sent = await self._sender.send(topic, account_id.encode(), body)
                     entered()

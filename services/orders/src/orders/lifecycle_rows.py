@@ -11,6 +11,7 @@ closed    account_id, ring slot   order_id of a closed order
 fills     account_id, ring slot   ExecutionReport of a trade
 waits     offset, account_id      the account has cancels that wait for the decisions before that offset
 decided   ``intents``             Decided: how far the gate's decisions have come
+halts     account_id, ``_firm``   HaltsRow: symbols in which trading is halted
 """
 
 from dataclasses import dataclass, replace
@@ -61,6 +62,14 @@ class Decided:
     waits: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class HaltsRow:
+    """Symbols of an account, or of the firm, in which trading is halted; ``seq`` is that of the controls."""
+
+    seq: int = 0
+    symbols: tuple[str, ...] = ()
+
+
 LAYOUT_VERSION: Final = 1
 """Version of the rows of all tables. Whoever raises it adds a migration (``streams.opening.layout``) to the stage."""
 TABLES: Final = (
@@ -73,6 +82,7 @@ TABLES: Final = (
     Changelogged("fills", json_codec(ExecutionReport)),
     Changelogged("waits", TEXT_CODEC),
     Changelogged("decided", json_codec(Decided)),
+    Changelogged("halts", json_codec(HaltsRow)),
 )
 
 

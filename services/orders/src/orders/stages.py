@@ -14,6 +14,7 @@ from typing import Final
 
 from common.contracts.breaks import BreakReason, BreakResolution, ExecutionBreak
 from common.contracts.cancels import MassCancel, OrderCancel
+from common.contracts.controls import ControlResult
 from common.contracts.events import (
     BreakAction,
     CommandResult,
@@ -29,6 +30,7 @@ from common.contracts.topics import (
     ORDERS_EVENTS,
     ORDERS_EXECUTIONS,
     RISK_BREAKS,
+    RISK_CONTROLS,
     RISK_DECISIONS,
     VENUE_ORDERS,
 )
@@ -40,7 +42,7 @@ from prometheus_client import Counter
 from streams.model.message import Handled, Message, View
 from streams.model.tables import Tables
 
-from orders import cancels
+from orders import cancels, halts
 from orders.domain.lifecycle import CLOSED, concerns_no_order, on_decision, on_report, on_resolution, refused_by
 from orders.lifecycle_rows import TABLES as TABLES
 from orders.lifecycle_rows import EarlyRow as EarlyRow
@@ -54,7 +56,7 @@ EARLY_REPORTS = Counter(
 EARLY_MAX: Final = 256
 """Reports and resolutions per account that wait for the decision on their order; the oldest gives way."""
 
-INPUTS: Final = (RISK_DECISIONS, ORDERS_CANCELS, ORDERS_EXECUTIONS, RISK_BREAKS)
+INPUTS: Final = (RISK_DECISIONS, RISK_CONTROLS, ORDERS_CANCELS, ORDERS_EXECUTIONS, RISK_BREAKS)
 OUTPUTS: Final = (ORDERS_EVENTS, ORDERS_CANCEL_REPORTS, VENUE_ORDERS)
 
 
@@ -66,6 +68,8 @@ def handle(message: Message, tables: Tables, now_ns: int) -> Handled:
             return _decision(body, tables, now_ns)
         case CommandResult():
             return cancels.on_command_result(body, tables, now_ns)
+        case ControlResult():
+            return halts.on_control_result(body, tables, now_ns)
         case OrderCancel():
             return cancels.on_order_cancel(body, message.offset, tables, now_ns)
         case MassCancel():
@@ -94,6 +98,7 @@ def _begun(decision: Decision, tables: Tables, now_ns: int) -> Handled:
         tables.changelogged("progress").put(order_id.encode(), row)
     yield from applied(tables, step, origin_ns=decision.intent.sent_ns, just_closed=step.order.state in CLOSED)
     yield from cancels.on_begun(step.order, tables, now_ns)
+    yield from halts.on_begun(order_id, tables, now_ns)
     for waited in _take_early(tables, decision.account_id, order_id):
         if isinstance(waited, ExecutionReport):
             yield from _report(waited, tables, now_ns)

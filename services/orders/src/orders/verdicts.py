@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from common.contracts.cancels import CancelReport
+from common.contracts.controls import ControlResult
 from common.contracts.events import CommandResult, Decision, OrderEvent
+from common.contracts.what_ifs import WhatIf, WhatIfAnswer
 from streams.model.message import Message
 from streams.process.logs import get_logger
 
 _log = get_logger(__name__)
-Answer = Decision | CommandResult | OrderEvent | CancelReport
+Answer = Decision | CommandResult | ControlResult | WhatIf | WhatIfAnswer | OrderEvent | CancelReport
 
 
 class TooManyWaiting(Exception):
@@ -67,9 +69,12 @@ class Verdicts:
                 waiter.offer(answer)
 
     @contextmanager
-    def waiting(self, account_id: str, concerns: Callable[[Any], bool]) -> Iterator[Waiter]:
-        """Registers a request for as long as the block runs. Raises TooManyWaiting beyond the bound."""
-        if self.inflight >= self._inflight_max:
+    def waiting(self, account_id: str, concerns: Callable[[Any], bool], is_urgent: bool = False) -> Iterator[Waiter]:
+        """Registers a request for as long as the block runs. Raises TooManyWaiting beyond the bound.
+
+        ``is_urgent``: to stop trading is not to wait for those who trade; who asks is bounded by the API.
+        """
+        if self.inflight >= self._inflight_max and not is_urgent:
             raise TooManyWaiting
         key = account_id.encode()
         waiter = Waiter(concerns)

@@ -69,8 +69,11 @@ def keep_activity(
 class RunActivity:
     """Recent and open orders of a run's accounts: from before it, and those of the run itself."""
 
-    def __init__(self, keys: Sequence[bytes], account_of: Array, table: Table, limits: Limits, now_ns: int) -> None:
-        self._keys, self._account_of, self._table = keys, account_of, table
+    def __init__(
+        self, keys: Sequence[bytes], account_of: Array, table: Table, limits: Limits, now_ns: int, counted: Array
+    ) -> None:
+        """``counted``: bool of each account, whether one of its limits asks."""
+        self._keys, self._account_of, self._table, self._counted = keys, account_of, table, counted
         self._limits, self._now_ns = limits, now_ns
         self._rows: list[ActivityRow] = [row or NO_ROW for row in table.get_many(keys)]
 
@@ -99,6 +102,7 @@ class RunActivity:
         """Writes what was decided, ORDER[n]. ``is_counted``: whether account and symbol of an intent are known."""
         intents: defaultdict[int, Counter[str]] = defaultdict(Counter)
         accepted: defaultdict[int, list[int]] = defaultdict(list)
+        is_counted = is_counted & self._counted[self._account_of]
         for at in np.flatnonzero(is_counted & (decided["failed"] != ANSWERED)).tolist():
             account = int(self._account_of[at])
             intents[account][self._orders[at].symbol] += 1

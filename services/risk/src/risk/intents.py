@@ -1,6 +1,6 @@
 """Answers one intent: accepted and reserved, denied with a reason and its numbers, or as before if it was answered."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from common.checks.check import CheckChain
 from common.contracts.events import ReasonCode
@@ -12,15 +12,37 @@ from risk import metrics
 from risk.activity import keep_activity, with_activity
 from risk.booking import answer, book, keep
 from risk.domain.account import AccountRow, OrderRow, PositionRow, intent_conflict
-from risk.domain.gate import AccountState, Denial, Market, Verdict, decide
-from risk.domain.intent import Intent
+from risk.domain.gate import AccountState, Denial, Limits, Listed, Market, Verdict, decide
+from risk.domain.intent import Intent, Order
 from risk.domain.ledger import reserve
-from risk.domain.open_orders import open_prices_e4
+from risk.domain.open_orders import open_in
 from risk.market import MarketReader
 from risk.tables import order_key, position_key
 from risk.wire import DecisionTwin, encode_decision, encode_mark
 
 _BUY: Final = Side.BUY
+
+
+class Met(NamedTuple):
+    """All that an order meets. ``counted``: the limits, where one asks what the account did lately."""
+
+    state: AccountState
+    symbol: Listed
+    counted: Limits | None
+
+
+def meet(account_key: bytes, order: Order, tables: Tables, markets: MarketReader, now_ns: int) -> Met:
+    """Reads what an order meets; writes nothing."""
+    account: AccountRow | None = tables.changelogged("accounts").get(account_key)
+    limits = markets.limits
+    firm, own = limits.firm(tables, now_ns), limits.own(tables, account_key, now_ns)
+    symbol = markets.read(tables, order.symbol, limits.of(order.symbol, firm, own, order.client_order_id))
+    position: PositionRow | None = tables.changelogged("positions").get(position_key(account_key, order.symbol))
+    state = AccountState(account, position, *open_in(account, position, order.symbol))
+    counted = limits.counted(firm, own)
+    if counted is not None:
+        state = with_activity(state, order, tables, account_key, counted, now_ns)
+    return Met(state, symbol, counted)
 
 
 def on_intent(
@@ -35,12 +57,8 @@ def on_intent(
     seen: OrderRow | None = tables.changelogged("orders").get(row_key)
     if seen is not None:
         return [answer(message, on_repeat(message, intent, seen, account.seq if account else 0, now_ns))]
-    symbol = markets.read(tables, intent.symbol)
-    position: PositionRow | None = tables.changelogged("positions").get(position_key(account_key, intent.symbol))
-    open_e4 = open_prices_e4(account, position, intent.symbol)
-    state, counted = AccountState(account, position, *open_e4), markets.counted
-    if counted is not None:
-        state = with_activity(state, intent, tables, account_key, counted, now_ns)
+    state, symbol, counted = meet(account_key, intent, tables, markets, now_ns)
+    position = state.position
     verdict = decide(intent, state, symbol, now_ns, gate)
     if counted is not None and account is not None and symbol.market.instrument is not None:
         keep_activity(intent, verdict, tables, account_key, counted, now_ns)

@@ -2,38 +2,15 @@
 
 from common.contracts.values import INT64_MAX, Symbol
 from msgspec.structs import replace
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from streams.process.settings import Settings
 
 from risk.domain.gate import Limits
+from risk.domain.limit_values import SymbolLimits
 from risk.tables import DAY_NS
 
 NS_PER_MS = 1_000_000
 DAY_MS = DAY_NS // NS_PER_MS
-
-
-class SymbolLimits(BaseModel):
-    """Limits of one symbol, in place of the service's; absent: the service's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    market_collar_bps: int | None = Field(default=None, ge=0, lt=10_000)
-    limit_collar_bps: int | None = Field(default=None, ge=0, lt=10_000)
-    order_qty_max: int | None = Field(default=None, ge=1, le=INT64_MAX)
-    order_notional_max_e4: int | None = Field(default=None, ge=1, le=INT64_MAX)
-    self_cross_denied: bool | None = None
-    restricted: bool | None = None
-    reduce_only: bool | None = None
-    price_band_bps: int | None = Field(default=None, ge=0, lt=10_000)
-    average_volume_qty: int | None = Field(default=None, ge=0, le=INT64_MAX)
-    volume_share_bps: int | None = Field(default=None, ge=0, le=10_000)
-    exposure_max_e4: int | None = Field(default=None, ge=0, le=INT64_MAX)
-    open_orders_max: int | None = Field(default=None, ge=0, le=INT64_MAX)
-    open_notional_max_e4: int | None = Field(default=None, ge=0, le=INT64_MAX)
-    window_orders_max: int | None = Field(default=None, ge=0, le=INT64_MAX)
-    window_qty_max: int | None = Field(default=None, ge=0, le=INT64_MAX)
-    window_notional_max_e4: int | None = Field(default=None, ge=0, le=INT64_MAX)
-    throttle_intents_max: int | None = Field(default=None, ge=0, le=INT64_MAX)
 
 
 class RiskSettings(Settings):
@@ -51,6 +28,12 @@ class RiskSettings(Settings):
     )
     mark_max_age_ms: int = Field(
         default=5_000, ge=1, le=INT64_MAX // NS_PER_MS, description="a mark is stale when its clock is older than this"
+    )
+    reference_max_age_ms: int = Field(
+        default=0,
+        ge=0,
+        le=INT64_MAX // NS_PER_MS,
+        description="exchange time that a symbol may be without a change of its prices; 0: any",
     )
     order_notional_max_e4: int = Field(
         default=500_000_000_000, ge=1, le=INT64_MAX, description="price times quantity of one order at most"
@@ -74,6 +57,12 @@ class RiskSettings(Settings):
     )
     exposure_max_e4: int = Field(
         default=0, ge=0, le=INT64_MAX, description="shares held and ordered, and all that is reserved, at most; 0: off"
+    )
+    position_qty_max: int = Field(
+        default=0, ge=0, le=INT64_MAX, description="shares of a symbol held and open for a BUY at most; 0: off"
+    )
+    position_notional_max_e4: int = Field(
+        default=0, ge=0, le=INT64_MAX, description="the same in money, at the order's worst price; 0: off"
     )
     open_orders_max: int = Field(
         default=0, ge=0, le=INT64_MAX, description="open orders of an account in a symbol at most; 0: off"
@@ -114,6 +103,7 @@ class RiskSettings(Settings):
         limits = Limits(
             mark_age_max_ns=self.mark_max_age_ms * NS_PER_MS,
             unsaid_state_trades=self.unsaid_state_trades,
+            reference_age_max_ns=self.reference_max_age_ms * NS_PER_MS,
             window_ns=self.window_ms * NS_PER_MS,
             throttle_ns=self.throttle_ms * NS_PER_MS,
             duplicate_ns=self.duplicate_ms * NS_PER_MS,

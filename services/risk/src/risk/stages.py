@@ -17,8 +17,11 @@ from common.contracts.topics import (
     ORDERS_INTENTS,
     RISK_BREAKS,
     RISK_COMMANDS,
+    RISK_CONTROL_COMMANDS,
+    RISK_CONTROLS,
     RISK_DECISIONS,
     RISK_LEDGER,
+    RISK_WHAT_IFS,
     Topic,
 )
 from streams.model.blocks import Answers
@@ -28,6 +31,7 @@ from streams.model.tables import Tables, Verify
 from risk import metrics
 from risk.booking import answer, book, keep
 from risk.breaks import break_view, break_views, resolve_break
+from risk.controls import on_control_command, on_controls
 from risk.domain.account import (
     AccountRow,
     CommandBody,
@@ -49,10 +53,18 @@ from risk.market import MarketReader
 from risk.reports import on_execution
 from risk.runs import answer_run
 from risk.tables import SWEEP_EVERY_INTENTS, command_key, position_key, sweep
+from risk.what_ifs import on_what_if
 from risk.wire import AccountTwin, PositionTwin, decode_intent
 
-INPUTS: Final[tuple[Topic, ...]] = (ORDERS_INTENTS, RISK_COMMANDS, ORDERS_EXECUTIONS)
-OUTPUTS: Final[tuple[Topic, ...]] = (RISK_DECISIONS, RISK_LEDGER, RISK_BREAKS)
+INPUTS: Final[tuple[Topic, ...]] = (
+    RISK_CONTROLS,  # first, so that whatever stands in a batch behind it is held to it
+    RISK_CONTROL_COMMANDS,
+    ORDERS_INTENTS,
+    RISK_COMMANDS,
+    ORDERS_EXECUTIONS,
+    RISK_WHAT_IFS,
+)
+OUTPUTS: Final[tuple[Topic, ...]] = (RISK_DECISIONS, RISK_CONTROLS, RISK_WHAT_IFS, RISK_LEDGER, RISK_BREAKS)
 
 
 RUN_MIN: Final = 32
@@ -89,6 +101,12 @@ class Gate:
         _check_key(message, body.account_id)
         if message.topic is RISK_COMMANDS:
             return on_command(message, body, tables, now_ns)
+        if message.topic is RISK_CONTROL_COMMANDS:
+            return on_control_command(message, body, tables, now_ns)
+        if message.topic is RISK_CONTROLS:
+            return on_controls(message, body, tables)
+        if message.topic is RISK_WHAT_IFS:
+            return on_what_if(message, body, tables, self._markets, self._gate, now_ns)
         return list(on_execution(message, body, tables, now_ns))
 
     def handle_batch(self, batch: Sequence[Message], tables: Tables, now_ns: int) -> Iterator[Answers | int]:

@@ -13,6 +13,10 @@ breaks     slot, account_id, break_id   BreakRow: a report that was refused, and
 break_counts reason                     BreakCount: open breaks of the partition
 commands   slot, account_id, command_id CommandRow: seen id and verdict
 activity   account_id                   ActivityRow: recent orders; only where a limit asks for them
+controls   account_id, ``_firm``,       Controls: limits and trading states that people have set; the firm's where
+           ``@firm``                    they are decided, and a copy in each partition
+controlled ``accounts``                 Controlled: how many accounts have some of their own; absent where none has
+control_commands slot, account, command SeenControl: seen id and answer
 sweep      ``cursor``                   Sweep: day and next slot
 chain      ``risk.ledger``              ChainRow: number and hash of the partition's last ledger entry
 ========== ============================ =========================================================================
@@ -27,6 +31,7 @@ from typing import Any, Final
 from zlib import crc32
 
 import msgspec
+from common.contracts.controls import Controls
 from common.contracts.topics import MD_MARKS, REF_INSTRUMENTS, RISK_LEDGER
 from streams.model.row_layouts import struct_layout
 from streams.model.tables import Changelogged, Codec, Global, TableDeclaration, Tables
@@ -52,7 +57,10 @@ SWEEP_EVERY_INTENTS: Final = 64
 DAY_NS: Final = 86_400_000_000_000
 CURSOR_KEY: Final = b"cursor"
 CHAIN_KEY: Final = RISK_LEDGER.name.encode()
-SWEPT: Final = ("orders", "commands", "breaks")
+FIRM_COPY_KEY: Final = b"@firm"
+"""No account has an id with this sign in it."""
+CONTROLLED_KEY: Final = b"accounts"
+SWEPT: Final = ("orders", "commands", "breaks", "control_commands")
 """Tables whose rows are forgotten by age."""
 OF_ORDERS: Final = ("progress", "executions")
 """Tables whose rows are forgotten with their order's: what is known of its reports is known as long as the order."""
@@ -63,6 +71,25 @@ class Sweep(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     day: int
     next_slot: int
+
+
+class Controlled(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How many accounts of the partition have limits or a trading state of their own, or had."""
+
+    accounts: int = 0
+
+
+class SeenControl(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One control command: what was asked, without when it was sent, and the answer; both as JSON."""
+
+    command: bytes
+    result: bytes
+    touched_ns: int
+
+
+CONTROLS_CODEC: Final = Codec(
+    lambda row: row.model_dump_json().encode(), Controls.model_validate_json, Controls.model_json_schema
+)
 
 
 def row_codec(row: Any) -> Codec:
@@ -83,6 +110,9 @@ TABLES: Final[tuple[TableDeclaration, ...]] = (
     Changelogged("break_counts", row_codec(BreakCount)),
     Changelogged("commands", row_codec(CommandRow), cached=False),
     Changelogged("activity", row_codec(ActivityRow)),
+    Changelogged("controls", CONTROLS_CODEC),
+    Changelogged("controlled", row_codec(Controlled)),
+    Changelogged("control_commands", row_codec(SeenControl), cached=False),
     Changelogged("sweep", row_codec(Sweep)),
     Changelogged("chain", row_codec(ChainRow)),
     Global("instruments", REF_INSTRUMENTS),
@@ -176,7 +206,7 @@ def sweep(tables: Tables, now_ns: int, retention_ns: int) -> None:
     cursors.put(CURSOR_KEY, Sweep(max(today, cursor.day), slot + 1))
 
 
-def _forgettable(row: OrderRow | CommandRow | BreakRow, before_ns: int) -> bool:
+def _forgettable(row: OrderRow | CommandRow | BreakRow | SeenControl, before_ns: int) -> bool:
     if row.touched_ns >= before_ns:
         return False
     match row:

@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "indicators": ("indicators", "Print indicators over bars (moving averages, RSI, MACD) as CSV."),
     "audit": ("audit", "Fold the committed ledger anew and compare it with RocksDB, PostgreSQL and Redis."),
     "breaks": ("breaks", "Execution reports that the books refuse: list them, book or refuse each."),
+    "controls": ("controls", "Limits and trading states while the gate works: propose, approve, halt, resume."),
     "topics": ("topics", "What the topics should be: create what is missing, show what differs, set what can be set."),
     "schemas": ("schemas", "Avro schemas of the topics: list them, check them against every release, push them."),
     "projection": ("projection", "Show how far the rows in PostgreSQL are, or have them made anew from the log."),

@@ -47,6 +47,8 @@ class PositionFields(msgspec.Struct, frozen=True, gc=False):
     """Highest price of its open BUY orders; 0 where there is none."""
     open_sell_price_e4: int = 0
     """Lowest price of its open SELL orders; 0 where there is none."""
+    open_buy_qty: int = 0
+    """Shares that are open for a BUY; ``prices.UNKNOWN_QTY`` where that is not known."""
 
 
 class MarketFields(msgspec.Struct, frozen=True, gc=False):
@@ -80,6 +82,8 @@ class MarketFields(msgspec.Struct, frozen=True, gc=False):
     """The lowest price of a SELL, likewise."""
     volume_qty_max: int = 0
     """The share of the average volume that one order may have, see ``prices.volume_qty_max``."""
+    reference_age_ns: int = 0
+    """Exchange time between the last change of the mark and the clock of its partition."""
 
 
 class LimitFields(msgspec.Struct, frozen=True, gc=False):
@@ -121,6 +125,18 @@ class LimitFields(msgspec.Struct, frozen=True, gc=False):
     """Intents of an account in the symbol within ``throttle_ns``, denied ones too."""
     duplicate_ns: int = 0
     """Period after an accepted order in which the account may not send the same body under another id."""
+    position_qty_max: int = 0
+    """Shares of the symbol that an account may hold, with all of its open BUY orders filled and no SELL."""
+    position_notional_max_e4: int = 0
+    """The same in money, at the order's worst price."""
+    reference_age_max_ns: int = 0
+    """Exchange time that a mark may be without a change."""
+    trading_halted: bool = False
+    """Whether a person or an alert has stopped firm, account or symbol."""
+    firm_limits_version: int = 0
+    """Version of the firm's limits that were set while the gate worked; 0: those of the deployment."""
+    account_limits_version: int = 0
+    """The same of the account's own."""
 
 
 class ActivityFields(msgspec.Struct, frozen=True, gc=False):

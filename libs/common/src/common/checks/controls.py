@@ -13,6 +13,8 @@ from common.checks.prices import (
     exposure_room_qty,
     notional_e4,
     open_notional_room_e4,
+    position_notional_room_qty,
+    position_room_qty,
     worst_price_e4,
 )
 
@@ -20,6 +22,11 @@ BODIES_MAX: Final = 1_024
 """Bodies of accepted orders that are remembered of an account at most, see ``LimitFields.duplicate_ns``."""
 
 # --- what may be traded -------------------------------------------------------------------------------------------
+
+
+@check("TRADING_HALTED", "trading of the firm, the account or the symbol is stopped, until a person resumes it")
+def trading_not_halted(case: Case) -> bool:
+    return not case.limits.trading_halted
 
 
 @check("SYMBOL_RESTRICTED", "the operator lets nobody trade the symbol")
@@ -66,6 +73,17 @@ def price_in_band(case: Case) -> bool:
     return worst_price_e4(case) <= case.market.band_high_e4
 
 
+@check(
+    "REFERENCE_STALE",
+    "no price of the symbol has changed for longer than the operator lets it, by the clock of the exchange",
+    reference_age_ns=lambda case: case.market.reference_age_ns,
+    reference_age_max_ns=lambda case: case.limits.reference_age_max_ns,
+)
+def reference_fresh(case: Case) -> bool:
+    age_max_ns = case.limits.reference_age_max_ns
+    return age_max_ns == 0 or case.market.reference_age_ns <= age_max_ns
+
+
 # --- how much, and how often --------------------------------------------------------------------------------------
 
 
@@ -91,6 +109,34 @@ def intents_not_throttled(case: Case) -> bool:
 )
 def exposure_bounded(case: Case) -> bool:
     return case.limits.exposure_max_e4 == 0 or case.order.sell or case.order.qty <= exposure_room_qty(case)
+
+
+@check(
+    "POSITION_LIMIT_EXCEEDED",
+    "a BUY that would bring the position beyond the operator's limit, were it and all open BUY orders of the account "
+    "in the symbol filled and no SELL; `open_buy_qty` is 2⁶³ - 1 where it is not known",
+    qty=lambda case: case.order.qty,
+    held_qty=lambda case: case.position.qty,
+    open_buy_qty=lambda case: case.position.open_buy_qty,
+    position_qty_max=lambda case: case.limits.position_qty_max,
+)
+def position_bounded(case: Case) -> bool:
+    return case.limits.position_qty_max == 0 or case.order.sell or case.order.qty <= position_room_qty(case)
+
+
+@check(
+    "POSITION_LIMIT_EXCEEDED",
+    "the same in money: shares held, open for a BUY and ordered, at the order's worst price",
+    qty=lambda case: case.order.qty,
+    held_qty=lambda case: case.position.qty,
+    open_buy_qty=lambda case: case.position.open_buy_qty,
+    price_e4=worst_price_e4,
+    position_notional_max_e4=lambda case: case.limits.position_notional_max_e4,
+)
+def position_notional_bounded(case: Case) -> bool:
+    if case.limits.position_notional_max_e4 == 0 or case.order.sell:
+        return True
+    return case.order.qty <= position_notional_room_qty(case)
 
 
 @check(

@@ -12,6 +12,8 @@ from common.contracts.values import E4, INT64_MAX
 BPS: Final = 10_000
 BEYOND_64_BITS: Final = -1
 """The worst price of a MARKET BUY where 64 bits do not hold it: no quantity can be paid for."""
+UNKNOWN_QTY: Final = INT64_MAX
+"""Stands for shares whose number is not known: no limit has room for them."""
 PROCEEDS_FACTOR: Final = 100
 """A share of an open SELL brings at most so many times the order's worst price. No price bounds it from above, so this
 does: an order is accepted where this much fits beside what the account has. A better fill is booked where it fits."""
@@ -84,6 +86,18 @@ def exposure_room_qty(case: Case) -> int:
     """
     room_e4 = case.limits.exposure_max_e4 - case.account.reserved_cash_e4
     return -1 if room_e4 < 0 else room_e4 // worst_price_e4(case) - case.position.qty
+
+
+def position_room_qty(case: Case) -> int:
+    """Shares that a BUY may still add to the position, were all open BUY orders in the symbol filled and no SELL."""
+    room_qty = case.limits.position_qty_max - case.position.qty
+    return -1 if room_qty < 0 else room_qty - case.position.open_buy_qty
+
+
+def position_notional_room_qty(case: Case) -> int:
+    """The same by the operator's limit on notional, at the order's worst price."""
+    room_qty = case.limits.position_notional_max_e4 // worst_price_e4(case) - case.position.qty
+    return -1 if room_qty < 0 else room_qty - case.position.open_buy_qty
 
 
 def open_notional_room_e4(case: Case) -> int:

@@ -50,12 +50,34 @@ OF_COMMANDS: Final = (
     Denied("", ReasonCode.BREAK_UNKNOWN, "the account has no break of this id"),
     Denied("", ReasonCode.BREAK_RESOLVED, "the break was booked or refused before"),
 )
+OF_CONTROLS: Final = (
+    Denied("", ReasonCode.ACCOUNT_UNKNOWN, "limits or a trading state of an account that was never opened"),
+    Denied(
+        "",
+        ReasonCode("LIMIT_INVALID"),
+        "a proposal with a limit that there is not (named with its value), a value that it cannot have, or an override "
+        "without an end, of the firm, or that has ended",
+        ("expires_ns", "now_ns"),
+    ),
+    Denied("", ReasonCode("PROPOSAL_UNKNOWN"), "there is no open proposal of this id"),
+    Denied("", ReasonCode("APPROVER_IS_PROPOSER"), "nobody approves what he has proposed"),
+    Denied("", ReasonCode("RESUME_NEEDS_PERSON"), "only a person gives back what was stopped"),
+    Denied(
+        "",
+        ReasonCode("TOO_MANY_CONTROLS"),
+        "as many are kept already",
+        (
+            "proposals", "proposals_max", "overrides", "overrides_max", "limit_sets", "limit_sets_max", "states",
+            "states_max",
+        ),
+    ),
+)  # fmt: skip
 
 
 def denials(checks: Sequence[Check] = CHECKS) -> tuple[Denied, ...]:
-    """All, in the order in which an intent meets them, and behind them those of commands."""
+    """All, in the order in which an intent meets them, and behind them those of commands and of controls."""
     of_checks = (Denied(each.name, each.reason, each.meaning, tuple(each.numbers)) for each in checks)
-    return (*BEFORE_THE_CHECKS, *of_checks, *OF_COMMANDS)
+    return (*BEFORE_THE_CHECKS, *of_checks, *OF_COMMANDS, *OF_CONTROLS)
 
 
 def meanings(checks: Sequence[Check] = CHECKS) -> dict[ReasonCode, str]:

@@ -6,10 +6,12 @@ then ``$``. Of any other pattern nothing is known, and only the same one reads i
 
 import re
 from collections import deque
-from re import _constants as regex
-from re import _parser as parser
+from importlib import import_module
 from typing import Any, Final
 
+# The standard library's own reading of a pattern has no public name.
+regex: Final = import_module("re._constants")
+parser: Final = import_module("re._parser")
 _ALPHABET: Final = tuple(chr(code) for code in range(32, 127))
 """Characters that are told apart. A class that holds any other is not understood."""
 _STATES_MAX: Final = 4_096

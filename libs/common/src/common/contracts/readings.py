@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
+from common.contracts.controls import TradingState
 from common.contracts.events import AccountStatus
 from common.contracts.values import RestingOrders, TimeInForce
 
@@ -16,4 +17,5 @@ READINGS: Final[Mapping[type[Enum], Enum]] = {
     TimeInForce: TimeInForce.DAY,
     RestingOrders: RestingOrders.CANCEL,
     AccountStatus: AccountStatus.SUSPENDED,
+    TradingState: TradingState.HALTED,
 }

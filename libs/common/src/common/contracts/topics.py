@@ -20,7 +20,18 @@ from streams.model.topics import Schema as Schema
 from streams.model.topics import Topic as Topic
 
 from common.avro.codec import AvroFraming
-from common.contracts import breaks, cancels, events, fences, market, market_events, reference, ticks
+from common.contracts import (
+    breaks,
+    cancels,
+    controls,
+    events,
+    fences,
+    market,
+    market_events,
+    reference,
+    ticks,
+    what_ifs,
+)
 from common.contracts.newer import is_newer
 from common.contracts.span_ids import ids_of
 
@@ -167,6 +178,33 @@ RISK_COMMANDS: Final = Topic(
     ACCOUNTS,
     purpose="accounts and funding",
 )
+RISK_CONTROL_COMMANDS: Final = Topic(
+    "risk.control-commands",
+    "account_id, or _firm",
+    _json("control-command", controls.ControlCommand),
+    "orders",
+    ACCOUNTS,
+    retention_ms=-1,
+    purpose="limits that are proposed and approved, trading states that are set, by whom and why",
+)
+RISK_CONTROLS: Final = Topic(
+    "risk.controls",
+    "account_id, or _firm in every partition",
+    _json("control-result", controls.ControlResult),
+    "risk",
+    ACCOUNTS,
+    retention_ms=-1,
+    purpose="one answer per control command, with the limits and states that are in force after it",
+)
+RISK_WHAT_IFS: Final = Topic(
+    "risk.what-ifs",
+    "account_id",
+    _json("what-if", what_ifs.WhatIfMessage),
+    "orders, risk",
+    ACCOUNTS,
+    retention_ms=DAY_MS,
+    purpose="what the gate would say of an order that nobody sends: questions and answers",
+)
 RISK_DECISIONS: Final = Topic(
     "risk.decisions",
     "account_id",
@@ -268,6 +306,9 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ORDERS_INTENTS,
     ORDERS_CANCELS,
     RISK_COMMANDS,
+    RISK_CONTROL_COMMANDS,
+    RISK_CONTROLS,
+    RISK_WHAT_IFS,
     RISK_DECISIONS,
     RISK_LEDGER,
     RISK_BREAKS,
@@ -294,6 +335,9 @@ STAGE_INPUTS: Final[tuple[Topic, ...]] = (
     ORDERS_INTENTS,
     ORDERS_CANCELS,
     RISK_COMMANDS,
+    RISK_CONTROL_COMMANDS,
+    RISK_CONTROLS,
+    RISK_WHAT_IFS,
     RISK_DECISIONS,
     RISK_BREAKS,
     VENUE_ORDERS,

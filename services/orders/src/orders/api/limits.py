@@ -24,7 +24,10 @@ from orders.settings import OrdersSettings
 _OPERATIONS: Final = ("/health/", "/metrics")
 """Operators look at an overloaded service, too: they have a share of their own, and need no room."""
 _ORDERS: Final = "/v1/orders"
+_WITH_AN_ORDER: Final = (_ORDERS, f"{_ORDERS}/what-if")
 _ACCOUNTS: Final = "/v1/accounts/"
+_CONTROLS: Final = "/v1/controls/"
+"""To stop trading is what an overload may ask for: it has the share of operations."""
 _OPERATIONS_PARTY: Final = "/operations"
 _NOBODY: Final = ""
 """Whose requests those are that name no account, or one that is not known. No account has either name."""
@@ -102,7 +105,9 @@ class LimitRequests:
             if read is None:
                 raise _Left
             body, receive = read, replayed(read, receive)
-        if path == _ORDERS and body:
+        if path.startswith(_CONTROLS):
+            return _OPERATIONS_PARTY, receive
+        if path in _WITH_AN_ORDER and body:
             return account_of_body(scope, body), receive
         if path == _ORDERS:
             return parse_qs(scope["query_string"].decode("latin-1")).get("account_id", [""])[0], receive

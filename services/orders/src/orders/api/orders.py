@@ -7,6 +7,7 @@ from common.contracts.cancels import CancelOutcome, CancelReport
 from common.contracts.events import Decision, OrderEvent, OrderState, ReasonCode
 from common.contracts.span_ids import ids_of
 from common.contracts.values import OrderId
+from common.contracts.what_ifs import WhatIfAnswer
 from fastapi import APIRouter, Path, Response
 from streams.process.telemetry import mark_span
 
@@ -69,6 +70,16 @@ def orders_router(desk: Desk, reads: Reads) -> APIRouter:
         response.status_code = 200 if decision.repeat else 201
         response.headers["Location"] = f"/v1/orders/{decision.order_id}"
         return decision
+
+    @router.post(
+        "/what-if",
+        summary="What the gate would say of an order, and how much of each limit is left; nothing is reserved",
+        responses=problem_responses(
+            status_400="malformed request", status_503="no answer in time, or not ready; see `type`"
+        ),
+    )
+    async def what_if(request: OrderRequest) -> WhatIfAnswer:
+        return await desk.what_if(request.intent(sent_or_now(None)))
 
     @router.delete(
         "/{order_id}",

@@ -6,6 +6,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
+from common.contracts.controls import ControlResult
 from common.contracts.events import TRANSIENT_REASONS, CommandResult, Decision
 from common.contracts.problems import PROBLEMS, problem_type
 from fastapi import FastAPI, Request
@@ -75,7 +76,7 @@ def _trace() -> dict[str, str]:
     return {MEMBER: trace_id} if (trace_id := current_trace_id()) else {}
 
 
-def denial(slug: str, title: str, id_field: str, answer: Decision | CommandResult) -> Problem:
+def denial(slug: str, title: str, id_field: str, answer: Decision | CommandResult | ControlResult) -> Problem:
     """422: the gate said no. Whether asking again can help, and how, is said with it."""
     reason = answer.reason.value if answer.reason else "unknown"
     transient = answer.reason in TRANSIENT_REASONS

@@ -10,6 +10,7 @@ from streams.service.web import NO_REQUEST_SPANS
 from orders.api.accounts import commands_router
 from orders.api.cancels import mass_cancels_router
 from orders.api.clocks import BoundSentTime
+from orders.api.controls import controls_router
 from orders.api.description import TRACE_ID, describe, operation_id
 from orders.api.limits import LimitRequests, share_limits
 from orders.api.orders import orders_router
@@ -47,6 +48,7 @@ def create_api(desk: Desk, reads: Reads, settings: OrdersSettings) -> FastAPI:
     api.include_router(orders_router(desk, reads))
     api.include_router(mass_cancels_router(desk))
     api.include_router(commands_router(desk))
+    api.include_router(controls_router(desk))
     api.include_router(reads_router(reads, settings.page_rows_max))
     api.add_middleware(TraceRequests)
     api.add_middleware(BoundSentTime, within_s=settings.sent_ns_within_s)

@@ -15,7 +15,7 @@ from common.contracts.values import INT64_MAX
 
 from risk.domain.account import AccountRow, PositionRow
 from risk.domain.intent import Order
-from risk.domain.open_orders import LEVEL
+from risk.domain.open_orders import LEVEL, without_total
 
 SPANS: Final = 16
 
@@ -63,17 +63,20 @@ class Done(msgspec.Struct, frozen=True, gc=False):
     """Bodies of the accepted orders; empty where none are remembered."""
 
 
+COUNTED: Final = (
+    "throttle_intents_max",
+    "open_orders_max",
+    "window_orders_max",
+    "window_qty_max",
+    "window_notional_max_e4",
+    "duplicate_ns",
+)
+"""Limits that need to know what an account did lately, or has open."""
+
+
 def is_counted(limits: LimitFields) -> bool:
-    """Whether one of the limits needs to know what an account did lately, or has open."""
-    asked = (
-        limits.throttle_intents_max,
-        limits.open_orders_max,
-        limits.window_orders_max,
-        limits.window_qty_max,
-        limits.window_notional_max_e4,
-        limits.duplicate_ns,
-    )
-    return any(asked)
+    """Whether one of them is set."""
+    return any(getattr(limits, name) for name in COUNTED)
 
 
 def remembers_bodies(limits: LimitFields) -> bool:
@@ -94,7 +97,7 @@ def capped(sum_: int, more: int) -> int:
 
 def orders_in(levels: bytes) -> int:
     """Number of orders that the levels of one side count."""
-    return sum(orders for _, orders in LEVEL.iter_unpack(levels))
+    return sum(orders for _, orders in LEVEL.iter_unpack(without_total(levels)))
 
 
 def open_orders(account: AccountRow | None, position: PositionRow | None, symbol: str) -> int:

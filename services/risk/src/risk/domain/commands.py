@@ -1,6 +1,7 @@
 """Commands on accounts: open, suspend, fund, withdraw. Denied whole or done whole."""
 
 import msgspec
+from common.contracts.controls import FIRM
 from common.contracts.events import AccountStatus, Fund, ReasonCode, SetAccount, Withdraw
 from common.contracts.reference import Instrument
 from common.contracts.values import INT64_MAX
@@ -28,6 +29,8 @@ def carry_out(
     now_ns: int,
 ) -> Outcome:
     """Decides a command and does it. ``position`` and ``instrument`` are those of a Fund's symbol."""
+    if command.account_id == FIRM:
+        return Outcome(Denial(ReasonCode.COMMAND_INVALID, {}), None)
     if isinstance(command, SetAccount):
         if account is None:
             return Outcome(None, AccountRow(command.status or AccountStatus.ACTIVE))

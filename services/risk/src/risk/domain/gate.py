@@ -27,6 +27,8 @@ from risk.domain.intent import Order
 
 GATE: Final = CheckChain(CHECKS)
 """The gate without checks from outside the services."""
+LIMITS_VERSIONS: Final = ("firm_limits_version", "account_limits_version")
+"""Beside what a check has compared, a denial says under which limits."""
 _SELL: Final = Side.SELL
 _MARKET: Final = OrderType.MARKET
 _ACTIVE: Final = AccountStatus.ACTIVE
@@ -51,6 +53,8 @@ class AccountState(msgspec.Struct, frozen=True, gc=False):
     open_buy_price_e4: int = 0
     """Best price of its open BUY orders in the order's symbol; 0 where there is none."""
     open_sell_price_e4: int = 0
+    open_buy_qty: int = 0
+    """Shares of it that are open for a BUY, see ``open_orders.open_buy_qty``."""
     activity: ActivityFields = NO_ACTIVITY
 
 
@@ -60,6 +64,8 @@ class Market(msgspec.Struct, frozen=True, gc=False):
     instrument: Instrument | None
     mark: Mark | None
     trading_state: int = STATE_UNSAID
+    reference_age_ns: int = 0
+    """Exchange time between the last change of the mark and the clock of its partition."""
 
 
 class Denial(msgspec.Struct, frozen=True, gc=False):
@@ -109,6 +115,7 @@ def _market_fields(market: Market) -> MarketFields:
         lot_qty=0 if instrument is None else instrument.lot_size,
         tick_e4=0 if instrument is None else instrument.tick_e4,
         sub_unit_tick_e4=0 if instrument is None else instrument.sub_unit_tick_e4,
+        reference_age_ns=market.reference_age_ns,
     )
 
 
@@ -141,7 +148,8 @@ def account_fields(row: AccountRow | None) -> AccountFields:
 def case_of(order: Order, account: AccountState, symbol: Listed, now_ns: int) -> Case:
     """The case that the checks look at."""
     held = account.position or NO_POSITION
-    position = PositionFields(held.qty, held.reserved_qty, account.open_buy_price_e4, account.open_sell_price_e4)
+    open_e4 = account.open_buy_price_e4, account.open_sell_price_e4
+    position = PositionFields(held.qty, held.reserved_qty, *open_e4, account.open_buy_qty)
     stood = account_fields(account.row), position
     return Case(order_fields(order), *stood, symbol.fields, symbol.limits, now_ns, account.activity)
 
@@ -163,4 +171,10 @@ def decide(order: Order, account: AccountState, symbol: Listed, now_ns: int, gat
 def denial_of(gate: CheckChain, number: int, case: Case) -> Denial:
     """Answer of the check of this number to a case that it denies."""
     check = gate.checks[number]
-    return Denial(check.reason, check.compared(case), check.name)
+    return Denial(check.reason, check.compared(case) | _versions(case.limits), check.name)
+
+
+def _versions(limits: LimitFields) -> dict[str, int]:
+    """Versions of the limits that people have set while the gate worked, where they have."""
+    versions = {name: getattr(limits, name) for name in LIMITS_VERSIONS}
+    return {name: version for name, version in versions.items() if version}

@@ -111,6 +111,7 @@ def _reserve(intent, order, account, position, sides, levels, buys):
         order.amount = order.price_e4 * intent.qty
         account.reserved_cash_e4 += order.amount
         position.open_buy_price_e4 = _count_price(levels, sides[buys], order.price_e4, False)
+        position.open_buy_qty += min(intent.qty, _MAX - position.open_buy_qty)
 
 
 @part

@@ -13,7 +13,7 @@ from common.contracts.events import CASH, Book, EntryKind, Fund, Withdraw
 from common.contracts.values import INT64_MAX, Side
 
 from risk.domain.account import NO_POSITION, AccountRow, PositionRow
-from risk.domain.open_orders import with_price, with_symbols
+from risk.domain.open_orders import with_buy, with_price, with_symbols
 
 _AVAILABLE: Final = Book.AVAILABLE
 _RESERVED: Final = Book.RESERVED
@@ -181,7 +181,8 @@ def reserve(
     )
     if reserved_cash_e4:
         buys = account.buy_prices
-        buys = with_symbols(buys, {symbol: with_price(buys.get(symbol, b""), price_e4, Side.BUY)})
+        qty = reserved_cash_e4 // price_e4
+        buys = with_symbols(buys, {symbol: with_buy(buys.get(symbol, b""), price_e4, qty)})
         return move(account, None, entry, reserved_cash_e4=reserved_cash_e4, buy_prices=buys)
     sells = with_price(b"" if position is None else position.sell_prices, price_e4, Side.SELL)
     pending_cash_e4 = proceeds_max_e4(price_e4, reserved_qty)

@@ -8,6 +8,10 @@ Prices are levels, the best first (the highest BUY, the lowest SELL), each with 
 most LEVELS_MAX are kept: the two worst are then one, at the better of their prices. A level is therefore never worse
 than an order that it counts, and the best price never worse than that of any open order: where an account has more
 levels than are kept, an order may be held to cross one that is not there any more, and never the other way round.
+
+Behind the levels of BUY orders stands how many shares of them are open (``TOTAL_RANK``), for the limits on positions.
+Shares that are open for a SELL are those that the position has reserved. Orders that an older version accepted have no
+total, and neither have orders that come to them: their shares are not known until none of them is open.
 """
 
 from bisect import bisect_left
@@ -15,8 +19,8 @@ from collections.abc import Mapping
 from struct import Struct, unpack
 from typing import Final
 
-from common.checks.prices import proceeds_max_e4
-from common.contracts.values import Side
+from common.checks.prices import UNKNOWN_QTY, proceeds_max_e4
+from common.contracts.values import INT64_MAX, Side
 
 from risk.domain.account import AccountRow, OrderRow, PositionRow
 
@@ -24,6 +28,8 @@ LEVEL: Final = Struct("<qq")
 """Rank of the price and number of orders; ``gate_kernel.LEVEL``. The rank rises from the best price to the worst: it is
 the price of a SELL, and the price of a BUY less than nothing."""
 LEVELS_MAX: Final = 32
+TOTAL_RANK: Final = INT64_MAX
+"""In place of a rank: what follows is no level, but the open shares of the orders at all of them. No price has it."""
 _BUY: Final = Side.BUY
 _LEVEL_BYTES: Final = LEVEL.size
 _FULL: Final = LEVELS_MAX * LEVEL.size
@@ -80,6 +86,38 @@ def _find(levels: bytes, rank: int) -> tuple[int, int]:
     return at * _LEVEL_BYTES, numbers[2 * at + 1] if there else 0
 
 
+# --- shares that are open for a BUY -------------------------------------------------------------------------------
+
+
+def without_total(levels: bytes) -> bytes:
+    """The levels alone."""
+    return levels[:-_LEVEL_BYTES] if _has_total(levels) else levels
+
+
+def open_buy_qty(levels: bytes) -> int:
+    """Shares of the open BUY orders at these levels; UNKNOWN_QTY where an older version has accepted some of them."""
+    if not levels:
+        return 0
+    rank, qty = LEVEL.unpack_from(levels, len(levels) - _LEVEL_BYTES)
+    return qty if rank == TOTAL_RANK else UNKNOWN_QTY
+
+
+def with_total(levels: bytes, qty: int) -> bytes:
+    """The levels with the shares that are open at them behind them, where that is known, and some are."""
+    return levels if not levels or qty == UNKNOWN_QTY else levels + LEVEL.pack(TOTAL_RANK, qty)
+
+
+def with_buy(levels: bytes, price_e4: int, qty: int) -> bytes:
+    """The levels after one more BUY order has opened, with their total."""
+    before = open_buy_qty(levels)
+    after = UNKNOWN_QTY if before == UNKNOWN_QTY else before + qty
+    return with_total(with_price(without_total(levels), price_e4, Side.BUY), after)
+
+
+def _has_total(levels: bytes) -> bool:
+    return bool(levels) and LEVEL.unpack_from(levels, len(levels) - _LEVEL_BYTES)[0] == TOTAL_RANK
+
+
 def with_symbols(prices: Mapping[str, bytes], changed: Mapping[str, bytes]) -> dict[str, bytes]:
     """The levels by symbol after some have changed; in the order of the symbols, so that equal rows are equal bytes."""
     after = {**prices, **changed}
@@ -89,10 +127,10 @@ def with_symbols(prices: Mapping[str, bytes], changed: Mapping[str, bytes]) -> d
 # --- rows ---------------------------------------------------------------------------------------------------------
 
 
-def open_prices_e4(account: AccountRow | None, position: PositionRow | None, symbol: str) -> tuple[int, int]:
-    """The best prices of the account's own open BUY and SELL orders in a symbol; 0 where there is none."""
+def open_in(account: AccountRow | None, position: PositionRow | None, symbol: str) -> tuple[int, int, int]:
+    """The best prices of an account's open BUY and SELL orders in a symbol, and the shares of its BUY orders, or 0."""
     buys = b"" if account is None else account.buy_prices.get(symbol, b"")
-    return best_e4(buys), 0 if position is None else best_e4(position.sell_prices)
+    return best_e4(buys), 0 if position is None else best_e4(position.sell_prices), open_buy_qty(buys)
 
 
 def with_leaves(
@@ -108,10 +146,13 @@ def with_leaves(
     is_open_as_before = bool(order.leaves_qty) is bool(leaves_qty)
     changed = with_price if leaves_qty else without_price
     if order.side is _BUY:
-        if is_open_as_before:
-            return account, position
-        levels = changed(account.buy_prices.get(order.symbol, b""), order.price_e4, _BUY)
-        prices = with_symbols(account.buy_prices, {order.symbol: levels})
+        before = account.buy_prices.get(order.symbol, b"")
+        levels, qty = without_total(before), open_buy_qty(before)
+        if not is_open_as_before:
+            levels = changed(levels, order.price_e4, _BUY)
+        if qty != UNKNOWN_QTY:
+            qty += leaves_qty - order.leaves_qty
+        prices = with_symbols(account.buy_prices, {order.symbol: with_total(levels, qty)})
         if not levels:
             del prices[order.symbol]
         return _account(account, account.pending_cash_e4, prices), position

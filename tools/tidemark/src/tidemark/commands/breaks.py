@@ -4,9 +4,8 @@ import json
 import sys
 import uuid
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
-import httpx
 import typer
 from common.contracts.breaks import BreakResolution, ExecutionBreak
 from common.contracts.events import BreakAction
@@ -17,6 +16,7 @@ from rich.table import Table
 from streams.process.settings import Settings
 
 from tidemark import console
+from tidemark.gate_commands import ApiOption, CommandIdOption, JsonOption, api_of, ask, show
 from tidemark.log_end import read_committed
 from tidemark.options import (
     DEFAULT_STATE,
@@ -24,13 +24,8 @@ from tidemark.options import (
     StateDirOption,
     addresses,
     reader_settings,
-    running_fleet,
 )
 from tidemark.state import StateDir
-
-ANSWER_TIMEOUT_S: Final = 30.0
-DENIED: Final = 2
-"""Exit code where the gate has answered no."""
 
 breaks = typer.Typer(
     help="Execution reports that the books refuse: list them, book or refuse each.",
@@ -39,7 +34,6 @@ breaks = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
 )
-ApiOption = Annotated[str | None, typer.Option("--api", help="The orders service; default: the running fleet's.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +82,8 @@ def resolve(
         bool, typer.Option("--book/--break", help="Book what the report says has happened, or refuse it for good.")
     ] = ...,  # type: ignore[assignment]  # typer's way to say that one of the two must be given
     note: Annotated[str, typer.Option("--note", help="Why, for the record.")] = ...,  # type: ignore[assignment]
-    command_id: Annotated[
-        str | None, typer.Option("--command-id", help="Of an earlier try that got no answer; default: a new one.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON.")] = False,
+    command_id: CommandIdOption = None,
+    as_json: JsonOption = False,
     api: ApiOption = None,
     bootstrap: BootstrapOption = None,
     state_dir: StateDirOption = DEFAULT_STATE,
@@ -99,22 +91,11 @@ def resolve(
     """Resolve a break. Prints the gate's committed answer; exits with 2 where the gate says no, with its numbers."""
     state = StateDir(state_dir)
     settings = reader_settings(addresses(state, kafka_bootstrap=bootstrap))
-    with console.reported():
-        base_url = api or running_fleet(state).services["orders"]
+    base_url = api_of(state, api)
     action = BreakAction.BOOK if book else BreakAction.BREAK
     body = {"command_id": command_id or f"resolve-{uuid.uuid4().hex}", "action": action.value, "note": note}
     status, answer = console.run(_resolve(settings, base_url, break_id, body))
-    result = answer if status < httpx.codes.BAD_REQUEST else answer.get("result", answer)
-    if as_json:
-        sys.stdout.write(json.dumps(result) + "\n")
-    elif status < httpx.codes.BAD_REQUEST:
-        console.out.print(f"{break_id}: {action.value} accepted by command {body['command_id']}")
-    else:
-        numbers = ", ".join(f"{name} {value}" for name, value in answer.get("compared", {}).items())
-        reason = answer.get("reason") or answer.get("detail") or answer.get("title")
-        console.err.print(f"[bold red]{escape(str(reason))}[/] {escape(numbers)}")
-    if status >= httpx.codes.BAD_REQUEST:
-        raise typer.Exit(DENIED if status == httpx.codes.UNPROCESSABLE_ENTITY else 1)
+    show(status, answer, f"{break_id}: {action.value} accepted by command {body['command_id']}", as_json=as_json)
 
 
 async def read_breaks(settings: Settings) -> dict[str, Known]:
@@ -137,14 +118,7 @@ async def _resolve(
     if known is None:
         raise console.CommandError(f"there is no break {break_id}; `tidemark breaks list --all` shows those there are")
     path = f"/v1/accounts/{known.opened.account_id}/breaks/{break_id}"
-    try:
-        async with httpx.AsyncClient(base_url=base_url, timeout=ANSWER_TIMEOUT_S) as client:
-            answer = await client.post(path, json=body)
-            return answer.status_code, answer.json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise console.CommandError(
-            f"no answer from {base_url}: {error}; ask again with --command-id {body['command_id']}"
-        ) from error
+    return await ask(base_url, path, body)
 
 
 def _as_dict(one: Known) -> dict[str, Any]:
