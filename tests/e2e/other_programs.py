@@ -15,7 +15,7 @@ from parts.ports import free_port
 
 from bench.peers.jvm import java_program
 
-GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "read-the-log.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "read-the-log.md"
 CONNECT_JARS = Path(__file__).with_name("connect_jars.lock")
 WITHIN_S = 180
 STOPS_WITHIN_S = 30
