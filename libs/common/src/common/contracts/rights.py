@@ -4,7 +4,7 @@ Endpoints, views and commands grant to roles of people and programs; topics gran
 request enters, the documentation (``docs/rights.md``) and the tests that try every cell derive from these rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -51,6 +51,12 @@ def _all(*roles: Role) -> dict[Role, Reach]:
     return dict.fromkeys(roles, Reach.ALL)
 
 
+def reach_of(grants: Grants, roles: Iterable[Role]) -> Reach | None:
+    """Widest reach that any of the roles has; None where none is granted anything."""
+    found = {grants[role] for role in roles if role in grants}
+    return Reach.ALL if Reach.ALL in found else Reach.OWN if found else None
+
+
 # --- endpoints ----------------------------------------------------------------------------------------------------
 
 
@@ -89,6 +95,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("orders", "GET", f"{_ACCOUNT}/ledger", _OWN | _READERS),
     Endpoint("orders", "GET", "/docs", {}, is_public=True),
     Endpoint("push", "WEBSOCKET", "/ws", EVERY_ROLE),
+    Endpoint("push", "GET", "/v1/me", EVERY_ROLE),
     Endpoint("push", "GET", "/v1/accounts", _OWN | _READERS | _all(Role.OPERATOR)),
     Endpoint("push", "GET", "/v1/latency", EVERY_ROLE),
     Endpoint("push", "GET", "/v1/views", EVERY_ROLE),

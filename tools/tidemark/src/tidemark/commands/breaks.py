@@ -10,6 +10,7 @@ import httpx
 import typer
 from common.contracts.breaks import BreakResolution, ExecutionBreak
 from common.contracts.events import BreakAction
+from common.contracts.rights import COMMAND_LINE, Role
 from common.contracts.topics import RISK_BREAKS
 from common.contracts.values import E4
 from rich.markup import escape
@@ -17,6 +18,7 @@ from rich.table import Table
 from streams.process.settings import Settings
 
 from tidemark import console
+from tidemark.access import credential
 from tidemark.log_end import read_committed
 from tidemark.options import (
     DEFAULT_STATE,
@@ -27,6 +29,7 @@ from tidemark.options import (
     running_fleet,
 )
 from tidemark.state import StateDir
+from tidemark.watcher import bearer
 
 ANSWER_TIMEOUT_S: Final = 30.0
 DENIED: Final = 2
@@ -103,7 +106,7 @@ def resolve(
         base_url = api or running_fleet(state).services["orders"]
     action = BreakAction.BOOK if book else BreakAction.BREAK
     body = {"command_id": command_id or f"resolve-{uuid.uuid4().hex}", "action": action.value, "note": note}
-    status, answer = console.run(_resolve(settings, base_url, break_id, body))
+    status, answer = console.run(_resolve(state, settings, base_url, break_id, body))
     result = answer if status < httpx.codes.BAD_REQUEST else answer.get("result", answer)
     if as_json:
         sys.stdout.write(json.dumps(result) + "\n")
@@ -131,14 +134,15 @@ async def read_breaks(settings: Settings) -> dict[str, Known]:
 
 
 async def _resolve(
-    settings: Settings, base_url: str, break_id: str, body: dict[str, str]
+    state: StateDir, settings: Settings, base_url: str, break_id: str, body: dict[str, str]
 ) -> tuple[int, dict[str, Any]]:
     known = (await read_breaks(settings)).get(break_id)
     if known is None:
         raise console.CommandError(f"there is no break {break_id}; `tidemark breaks list --all` shows those there are")
     path = f"/v1/accounts/{known.opened.account_id}/breaks/{break_id}"
+    headers = bearer(await credential(state.running(), COMMAND_LINE, [Role.RISK_OFFICER]))
     try:
-        async with httpx.AsyncClient(base_url=base_url, timeout=ANSWER_TIMEOUT_S) as client:
+        async with httpx.AsyncClient(base_url=base_url, timeout=ANSWER_TIMEOUT_S, headers=headers) as client:
             answer = await client.post(path, json=body)
             return answer.status_code, answer.json()
     except (httpx.HTTPError, ValueError) as error:

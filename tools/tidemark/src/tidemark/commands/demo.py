@@ -67,7 +67,9 @@ def demo(
     wanted = seconds if seconds is not None else (HEADLESS_SECONDS if headless else None)
     looked_at = browser if browser is not None else headless and is_at_hand()
     options = DemoOptions(seed=seed, accounts=accounts, orders_per_s=orders_per_s, seconds=wanted, browser=looked_at)
-    deployment = DeploymentOptions(feed=environment, fresh=True, keep=False, any_free_ports=any_ports, services=FLEET)
+    deployment = DeploymentOptions(
+        feed=environment, fresh=True, keep=False, any_free_ports=any_ports, services=FLEET, access=True
+    )
     summary, audit = console.run(_demo(StateDir(state_dir), deployment, options, headless))
     if headless:
         _explain(audit)
@@ -91,8 +93,8 @@ async def _demo(
         console.err.print(escape(text))
 
     async with Deployment(state, deploying, say) as deployment:
-        url = deployment.url("push")
-        console.err.print(f"dashboard {url}")
+        url = deployment.dashboard()
+        console.err.print(f"dashboard {url}", soft_wrap=True)
         demo = Demo(deployment, options, say)
         if headless:
             await demo.run(lambda _: None)
