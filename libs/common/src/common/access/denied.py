@@ -16,8 +16,10 @@ class Denied:
 
     @classmethod
     def parse(cls, content: bytes) -> Self:
-        """JSON: ``{"credentials": {id: ends_s, …}, "subjects": {subject: until_s, …}}``; when a credential ends by itself
-        its entry may go. Raises ValueError."""
+        """JSON: ``{"credentials": {id: ends_s, …}, "subjects": {subject: until_s, …}}``. Raises ValueError.
+
+        ``ends_s``: when the credential ends by itself, and its entry may go.
+        """
         found = json.loads(content)
         subjects = {str(name): float(until_s) for name, until_s in found.get("subjects", {}).items()}
         return cls(frozenset(found.get("credentials", {})), subjects)
