@@ -162,7 +162,8 @@ class TopicRights(NamedTuple):
 
 READERS: Final[Mapping[Topic, tuple[str, ...]]] = {
     topics.MD_TICKS: ("signals",),
-    topics.REF_INSTRUMENTS: ("ingest", "risk"),
+    topics.REF_INSTRUMENTS: ("ingest", "signals", "risk"),
+    topics.MD_EVENTS: ("signals",),
     topics.MD_BARS: (),
     topics.MD_MEASURES: (),
     topics.MD_LATE: (),
@@ -181,32 +182,25 @@ READERS: Final[Mapping[Topic, tuple[str, ...]]] = {
     topics.STAGES: (*WORKERS, "auditor"),
     topics.RUNTIME_OPERATIONS: (),
     topics.AUDITOR_FENCES: ("risk", "auditor"),
-    topics.INGEST_FEED_CHANGELOG: ("ingest",),
-    topics.SIGNALS_MARKET_CHANGELOG: ("signals",),
-    topics.RISK_GATE_CHANGELOG: ("risk",),
-    topics.ORDERS_LIFECYCLE_CHANGELOG: ("orders",),
-    topics.ORDERS_VENUE_CHANGELOG: ("orders",),
+    **{topic: (topic.owner,) for topic in topics.TOPICS if topic.schema is topics.CHANGELOG_SCHEMA},
 }
-"""Topic → services that read it."""
-_ALSO_WRITTEN_BY: Final[Mapping[Topic, tuple[str, ...]]] = {
+"""Topic → services that read it; a changelog is read by whose it is."""
+_WRITTEN_BY: Final[Mapping[Topic, tuple[str, ...]]] = {
     topics.STAGES: (*WORKERS, COMMAND_LINE),
     topics.RUNTIME_OPERATIONS: (COMMAND_LINE,),
     topics.AUDITOR_FENCES: ("auditor", COMMAND_LINE),
 }
-_OPERATED: Final = (
-    *topics.STAGE_INPUTS,
-    topics.INGEST_FEED_CHANGELOG,
-    topics.SIGNALS_MARKET_CHANGELOG,
-    topics.RISK_GATE_CHANGELOG,
-    topics.ORDERS_LIFECYCLE_CHANGELOG,
-    topics.ORDERS_VENUE_CHANGELOG,
-)
-"""Topics that the command line writes beside their owner: a dead letter goes back, a position is moved."""
+"""Where the topic table names no service, and where the command line has a part in it."""
+
+
+def _is_operated(topic: Topic) -> bool:
+    """Whether the command line writes it beside its owner: a dead letter goes back, a position is moved."""
+    return topic in topics.STAGE_INPUTS or topic.schema is topics.CHANGELOG_SCHEMA
 
 
 def _rights(topic: Topic) -> TopicRights:
-    owner = _ALSO_WRITTEN_BY.get(topic) or (topic.owner,)
-    writers = (*owner, COMMAND_LINE) if topic in _OPERATED else owner
+    named = _WRITTEN_BY.get(topic, topic.writers)
+    writers = (*named, COMMAND_LINE) if _is_operated(topic) else named
     return TopicRights(writers, READERS.get(topic, ()))
 
 
