@@ -115,7 +115,7 @@ def test_topics_of_a_worker_then_it_may_do_what_it_declares_and_nothing_else(
 ) -> None:
     app = built[service]
     read = {topic.name for topic in (*app.reads, *ALSO_READS.get(service, ()))} | {STAGES.name}
-    written = {STAGES.name} | {topic.name for topic in TOPICS if topic.owner == service}
+    written = {STAGES.name} | {topic.name for topic in TOPICS if service in topic.writers}
     for stage in app.stages:
         # A changelog is read to restore; what a stage continues, and fences, are read beside its inputs.
         read |= {stage.changelog.name, *(topic.name for topic in stage.continues)}

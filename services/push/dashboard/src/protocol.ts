@@ -48,11 +48,21 @@ export interface Status {
   latency: Record<Path, Record<Clock, Figures>>;
 }
 
+/** Who the client is, where anybody is asked. */
+export interface Me {
+  subject: string;
+  client: string;
+  roles: string[];
+  accounts: string[];
+  expires_s: number | null;
+}
+
 export type ServerMessage =
   | { op: "hello"; v: number; session: number; now_ns: number; frames_per_s_max: number }
   | { op: "snapshot"; topic: string; epoch: number; seq: number; rows: Record<string, unknown> }
   | { op: "frame"; deltas: Delta[]; sent_ns: number }
   | { op: "pong"; t: number; now_ns: number }
+  | ({ op: "me" } & Me)
   | { op: "error"; reason: string; topic?: string }
   | Status;
 

@@ -36,6 +36,13 @@ DayOption = Annotated[
 ]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Forget all data of earlier starts first.")]
 AnyPortsOption = Annotated[bool, typer.Option("--any-ports", help="Any free ports instead of the usual ones.")]
+AccessOption = Annotated[
+    bool,
+    typer.Option(
+        "--access/--open",
+        help="Ask everybody who he is, by an issuer of the fleet's own or TIDEMARK_ACCESS_ISSUER; or nobody.",
+    ),
+]
 TracesOption = Annotated[bool, typer.Option("--traces", help="Start Jaeger, too, and record every trace there.")]
 RegistryOption = Annotated[
     bool, typer.Option("--registry", help="Start a schema registry, too, and write the log as Avro.")

@@ -4,7 +4,7 @@ Endpoints, views and commands grant to roles of people and programs; topics gran
 request enters, the documentation (``docs/rights.md``) and the tests that try every cell derive from these rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -51,6 +51,12 @@ def _all(*roles: Role) -> dict[Role, Reach]:
     return dict.fromkeys(roles, Reach.ALL)
 
 
+def reach_of(grants: Grants, roles: Iterable[Role]) -> Reach | None:
+    """Widest reach that any of the roles has; None where none is granted anything."""
+    found = {grants[role] for role in roles if role in grants}
+    return Reach.ALL if Reach.ALL in found else Reach.OWN if found else None
+
+
 # --- endpoints ----------------------------------------------------------------------------------------------------
 
 
@@ -70,10 +76,12 @@ class Endpoint(NamedTuple):
 _READERS: Final = _all(Role.RISK_OFFICER, Role.AUDITOR)
 _ACCOUNT: Final = "/v1/accounts/{account_id}"
 _ORDER: Final = "/v1/orders/{order_id}"
+_CONTROLS: Final = "/v1/controls/{account_id}"
 SERVICES: Final = ("ingest", "signals", "risk", "orders", "push", "auditor")
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("orders", "POST", "/v1/orders", _OWN),
+    Endpoint("orders", "POST", "/v1/orders/what-if", _OWN | _all(Role.RISK_OFFICER)),
     Endpoint("orders", "DELETE", "/v1/orders", _OWN | _all(Role.RISK_OFFICER)),
     Endpoint("orders", "GET", _ORDER, _OWN | _READERS),
     Endpoint("orders", "DELETE", _ORDER, _OWN | _all(Role.RISK_OFFICER)),
@@ -87,8 +95,12 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("orders", "DELETE", f"{_ACCOUNT}/orders", _OWN | _all(Role.RISK_OFFICER)),
     Endpoint("orders", "GET", f"{_ACCOUNT}/executions", _OWN | _READERS),
     Endpoint("orders", "GET", f"{_ACCOUNT}/ledger", _OWN | _READERS),
+    Endpoint("orders", "POST", f"{_CONTROLS}/proposals", _all(Role.RISK_OFFICER)),
+    Endpoint("orders", "POST", f"{_CONTROLS}/proposals/{{proposal_id}}", _all(Role.RISK_OFFICER)),
+    Endpoint("orders", "POST", f"{_CONTROLS}/state", _all(Role.RISK_OFFICER)),
     Endpoint("orders", "GET", "/docs", {}, is_public=True),
     Endpoint("push", "WEBSOCKET", "/ws", EVERY_ROLE),
+    Endpoint("push", "GET", "/v1/me", EVERY_ROLE),
     Endpoint("push", "GET", "/v1/accounts", _OWN | _READERS | _all(Role.OPERATOR)),
     Endpoint("push", "GET", "/v1/latency", EVERY_ROLE),
     Endpoint("push", "GET", "/v1/views", EVERY_ROLE),
@@ -155,7 +167,8 @@ class TopicRights(NamedTuple):
 
 READERS: Final[Mapping[Topic, tuple[str, ...]]] = {
     topics.MD_TICKS: ("signals",),
-    topics.REF_INSTRUMENTS: ("ingest", "risk"),
+    topics.REF_INSTRUMENTS: ("ingest", "signals", "risk"),
+    topics.MD_EVENTS: ("signals",),
     topics.MD_BARS: (),
     topics.MD_MEASURES: (),
     topics.MD_LATE: (),
@@ -164,6 +177,9 @@ READERS: Final[Mapping[Topic, tuple[str, ...]]] = {
     topics.ORDERS_INTENTS: ("risk",),
     topics.ORDERS_CANCELS: ("orders",),
     topics.RISK_COMMANDS: ("risk",),
+    topics.RISK_CONTROL_COMMANDS: ("risk",),
+    topics.RISK_CONTROLS: ("risk", "orders"),
+    topics.RISK_WHAT_IFS: ("risk", "orders"),
     topics.RISK_DECISIONS: ("orders", "auditor"),
     topics.RISK_LEDGER: ("risk", "orders", "auditor"),
     topics.RISK_BREAKS: ("orders", "auditor"),
@@ -174,32 +190,25 @@ READERS: Final[Mapping[Topic, tuple[str, ...]]] = {
     topics.STAGES: (*WORKERS, "auditor"),
     topics.RUNTIME_OPERATIONS: (),
     topics.AUDITOR_FENCES: ("risk", "auditor"),
-    topics.INGEST_FEED_CHANGELOG: ("ingest",),
-    topics.SIGNALS_MARKET_CHANGELOG: ("signals",),
-    topics.RISK_GATE_CHANGELOG: ("risk",),
-    topics.ORDERS_LIFECYCLE_CHANGELOG: ("orders",),
-    topics.ORDERS_VENUE_CHANGELOG: ("orders",),
+    **{topic: (topic.owner,) for topic in topics.TOPICS if topic.schema is topics.CHANGELOG_SCHEMA},
 }
-"""Topic → services that read it."""
-_ALSO_WRITTEN_BY: Final[Mapping[Topic, tuple[str, ...]]] = {
+"""Topic → services that read it; a changelog is read by whose it is."""
+_WRITTEN_BY: Final[Mapping[Topic, tuple[str, ...]]] = {
     topics.STAGES: (*WORKERS, COMMAND_LINE),
     topics.RUNTIME_OPERATIONS: (COMMAND_LINE,),
     topics.AUDITOR_FENCES: ("auditor", COMMAND_LINE),
 }
-_OPERATED: Final = (
-    *topics.STAGE_INPUTS,
-    topics.INGEST_FEED_CHANGELOG,
-    topics.SIGNALS_MARKET_CHANGELOG,
-    topics.RISK_GATE_CHANGELOG,
-    topics.ORDERS_LIFECYCLE_CHANGELOG,
-    topics.ORDERS_VENUE_CHANGELOG,
-)
-"""Topics that the command line writes beside their owner: a dead letter goes back, a position is moved."""
+"""Where the topic table names no service, and where the command line has a part in it."""
+
+
+def _is_operated(topic: Topic) -> bool:
+    """Whether the command line writes it beside its owner: a dead letter goes back, a position is moved."""
+    return topic in topics.STAGE_INPUTS or topic.schema is topics.CHANGELOG_SCHEMA
 
 
 def _rights(topic: Topic) -> TopicRights:
-    owner = _ALSO_WRITTEN_BY.get(topic) or (topic.owner,)
-    writers = (*owner, COMMAND_LINE) if topic in _OPERATED else owner
+    named = _WRITTEN_BY.get(topic, topic.writers)
+    writers = (*named, COMMAND_LINE) if _is_operated(topic) else named
     return TopicRights(writers, READERS.get(topic, ()))
 
 

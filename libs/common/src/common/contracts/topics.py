@@ -200,9 +200,10 @@ RISK_WHAT_IFS: Final = Topic(
     "risk.what-ifs",
     "account_id",
     _json("what-if", what_ifs.WhatIfMessage),
-    "orders, risk",
+    "orders",
     ACCOUNTS,
     retention_ms=DAY_MS,
+    also_written_by=("risk",),
     purpose="what the gate would say of an order that nobody sends: questions and answers",
 )
 RISK_DECISIONS: Final = Topic(
