@@ -164,5 +164,9 @@ async def test_connect_when_its_sink_copies_decisions_through_avro_then_each_is_
     assert len(lines) == len(decided)
     for body in decided:
         name = "command_id" if isinstance(body, CommandResult) else "client_order_id"
-        said = f"{name}={getattr(body, name)},"
-        assert sum(said in line and f"accepted={str(body.accepted).lower()}" in line for line in lines) == 1, said
+        said = (
+            f"account_id={body.account_id},",
+            f"{name}={getattr(body, name)},",
+            f"accepted={str(body.accepted).lower()},",
+        )
+        assert sum(all(field in line for field in said) for line in lines) == 1, said
