@@ -23,13 +23,37 @@ RETRY_AFTER_S: Final = 5
 
 
 class Dashboard(StaticFiles):
-    """Built files: those under ``assets/`` carry a hash in their names, everything else is asked for again."""
+    """Built files: those under ``assets/`` carry a hash in their names, everything else is asked for again.
+
+    The page runs its own script and nothing else, and speaks to push, to the orders API and to the issuer.
+    """
+
+    def __init__(self, settings: PushSettings) -> None:
+        super().__init__(directory=settings.static_dir, html=True)
+        self._speaks_to = " ".join(filter(None, map(_origin, (settings.orders_url, settings.access_issuer))))
 
     def file_response(self, full_path: Any, stat_result: Any, scope: AsgiScope, status_code: int = 200) -> Response:
         response = super().file_response(full_path, stat_result, scope, status_code)
         fixed = "/assets/" in scope["path"]
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if fixed else "no-cache"
+        response.headers["Content-Security-Policy"] = self._policy(scope)
         return response
+
+    def _policy(self, scope: AsgiScope) -> str:
+        """``'self'`` is not the page's own WebSocket in every browser, so that it is named."""
+        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+        sockets = f"ws://{host} wss://{host}" if host else ""
+        return (
+            "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; "
+            f"connect-src 'self' {sockets} {self._speaks_to}; base-uri 'none'; form-action 'none'; "
+            "frame-ancestors 'none'"
+        )
+
+
+def _origin(url: str) -> str:
+    """``https://host:port`` of a URL; empty where there is none."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
 
 
 def build_web(service: PushService, settings: PushSettings, health: Health) -> FastAPI:
@@ -64,7 +88,7 @@ def build_web(service: PushService, settings: PushSettings, health: Health) -> F
     _add_answers(web, service)
     web.add_middleware(RequireIdentity, service="push", admission=service.admission)
     if settings.static_dir.is_dir():
-        web.mount("/", Dashboard(directory=settings.static_dir, html=True), name="dashboard")
+        web.mount("/", Dashboard(settings), name="dashboard")
     else:
 
         @web.get("/")

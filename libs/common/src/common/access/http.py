@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 from prometheus_client import Counter
 from pydantic import BaseModel, Field
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streams.service.http.answers import problem_body, problem_headers
 from streams.service.http.identity import IDENTIFIED, client_of
 from streams.service.http.problems import SERVER_PROBLEMS
@@ -30,6 +30,7 @@ _IDENTITY: Final = "tidemark.identity"
 _REACH: Final = "tidemark.reach"
 _REFUSAL: Final = "tidemark.refusal"
 _SCHEME: Final = b"bearer "
+_CACHE: Final = b"cache-control"
 _CHALLENGE: Final = b'Bearer realm="tidemark"'
 
 
@@ -132,7 +133,7 @@ class RequireIdentity:
             scope[_REFUSAL] = refusal
             await self._refuse(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, _unkept(send) if is_identified(scope) else send)
 
     async def _enter(self, scope: Scope) -> None:
         """Writes identity and reach into the scope. Raises Refusal."""
@@ -164,6 +165,17 @@ class RequireIdentity:
         if methods := self._rows.methods(path):
             return Refusal("method-not-allowed", "Method Not Allowed", (b"allow", ", ".join(methods).encode()))
         return Refusal("not-found", "Not Found")
+
+
+def _unkept(send: Send) -> Send:
+    """What an identity was answered is kept by no cache."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start" and all(name != _CACHE for name, _ in message.get("headers", [])):
+            message = {**message, "headers": [*message.get("headers", []), (_CACHE, b"no-store")]}
+        await send(message)
+
+    return sending
 
 
 async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
