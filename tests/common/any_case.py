@@ -24,6 +24,7 @@ AGES_NS = (0, 0, 0, 1, -1, 5 * 10**9, -5 * 10**9, 5 * 10**9 + 1, NOW_NS)
 MAXIMA = (
     "exposure_max_e4", "open_orders_max", "open_notional_max_e4", "window_orders_max", "window_qty_max",
     "window_notional_max_e4", "throttle_intents_max", "position_qty_max", "position_notional_max_e4",
+    "daily_loss_max_e4", "drawdown_max_e4",
 )  # fmt: skip
 
 
@@ -98,7 +99,8 @@ class Draw:
     def activity(self) -> ActivityFields:
         bodies, twin_ns = self._choice((0, BODIES_MAX - 1, BODIES_MAX)), self._choice((0, 1, NOW_NS, NOW_NS - 10**9))
         orders, qty, notional_e4, intents, open_orders = (self.amount() if self.flag() else 0 for _ in range(5))
-        return ActivityFields(orders, qty, notional_e4, bodies, intents, open_orders, twin_ns)
+        lost = (self.amount() if self.flag() else 0 for _ in range(2))
+        return ActivityFields(orders, qty, notional_e4, bodies, intents, open_orders, twin_ns, *lost)
 
     def case(self) -> Case:
         own = self.order(), self.account(), self.position()

@@ -154,6 +154,21 @@ AT_THE_LIMIT: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
             {"limits.position_notional_max_e4": INT64_MAX, "position.open_buy_qty": UNKNOWN_QTY},
         ),
     ],
+    "daily_loss_bounded": [
+        steps("loss_e4", "daily_loss_max_e4", 99, 100, 100),
+        ({"activity.loss_e4": INT64_MAX}, {"activity.loss_e4": INT64_MAX, "limits.daily_loss_max_e4": INT64_MAX}),
+        (
+            SELL | {"activity.loss_e4": 9, "limits.daily_loss_max_e4": 1},
+            {"activity.loss_e4": 1, "limits.daily_loss_max_e4": 1},
+        ),
+    ],
+    "drawdown_bounded": [
+        steps("drawdown_e4", "drawdown_max_e4", 99, 100, 100),
+        (
+            SELL | {"activity.drawdown_e4": 9, "limits.drawdown_max_e4": 1},
+            {"activity.drawdown_e4": 1, "limits.drawdown_max_e4": 1},
+        ),
+    ],
     "open_orders_bounded": [steps("open_orders", "open_orders_max", 2, 3, 3)],
     "open_notional_bounded": [
         ({"limits.open_notional_max_e4": 1_000 * E4}, {"limits.open_notional_max_e4": 1_000 * E4 - 1}),

@@ -102,6 +102,22 @@ CONTROL_DENIALS: dict[str, tuple[dict[str, Any], AccountState, Market, Limits, s
         "REFERENCE_STALE",
         {"reference_age_ns": 6, "reference_age_max_ns": 5},
     ),
+    "lost too much today": (
+        {},
+        AccountState(ACTIVE, None, activity=ActivityFields(loss_e4=5)),
+        market(),
+        Limits(daily_loss_max_e4=5),
+        "LOSS_LIMIT_REACHED",
+        {"loss_e4": 5, "daily_loss_max_e4": 5},
+    ),
+    "lost too much from the highest": (
+        {},
+        AccountState(ACTIVE, None, activity=ActivityFields(drawdown_e4=5)),
+        market(),
+        Limits(drawdown_max_e4=5),
+        "DRAWDOWN_LIMIT_REACHED",
+        {"drawdown_e4": 5, "drawdown_max_e4": 5},
+    ),
     "too many open orders": (
         {},
         AccountState(ACTIVE, None, activity=ActivityFields(open_orders=4)),

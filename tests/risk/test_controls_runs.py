@@ -35,6 +35,8 @@ values = st.fixed_dictionaries(
         "window_orders_max": st.sampled_from((0, 1, 3)),
         "throttle_intents_max": st.sampled_from((0, 2)),
         "open_orders_max": st.sampled_from((0, 2)),
+        "daily_loss_max_e4": st.sampled_from((0, 1, 10**14)),
+        "drawdown_max_e4": st.sampled_from((0, 1, 10**14)),
         "price_band_bps": st.sampled_from((0, 100)),
         "self_cross_denied": st.sampled_from((0, 1)),
         "restricted": st.sampled_from((0, 0, 1)),

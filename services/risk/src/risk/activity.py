@@ -1,7 +1,7 @@
 """Reads and writes what accounts did lately: of one intent, and of a run in columns. See ``domain.activity``."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -22,12 +22,14 @@ from risk.domain.activity import (
     twin_ns,
     with_done,
 )
+from risk.domain.equity import Losses
 from risk.domain.gate import AccountState, Limits, Verdict
 from risk.domain.gate_kernel import ANSWERED, PLACED, RECENT, Lately
 from risk.domain.intent import Order
 from risk.domain.text_kernel import Array
 
 TABLE: Final = "activity"
+NO_LOSSES: Final = Losses()
 
 
 class Place(NamedTuple):
@@ -77,9 +79,15 @@ class RunActivity:
         self._limits, self._now_ns = limits, now_ns
         self._rows: list[ActivityRow] = [row or NO_ROW for row in table.get_many(keys)]
 
-    def columns(self, orders: Sequence[Order], places: Sequence[Place]) -> Lately:
-        """Columns for the kernel. ``places`` are those of the run's positions."""
-        recents = np.array([recent_orders(row, self._limits, self._now_ns) for row in self._rows], RECENT)
+    def columns(self, orders: Sequence[Order], places: Sequence[Place], lost: Mapping[int, Losses]) -> Lately:
+        """Columns for the kernel. ``places`` are those of the run's positions, ``lost`` is by number of the account."""
+        recents = np.array(
+            [
+                (*recent_orders(row, self._limits, self._now_ns), *lost.get(number, NO_LOSSES))
+                for number, row in enumerate(self._rows)
+            ],
+            RECENT,
+        )
         placed = np.zeros(len(places), PLACED)
         placed["intents"] = [
             recent_intents(self._rows[each.account], each.symbol, self._limits, self._now_ns) for each in places

@@ -13,7 +13,7 @@ from common.contracts.topics import RISK_CONTROLS
 from streams.model.message import Message, Output
 from streams.model.tables import Codec, Tables
 
-from risk.domain.activity import is_counted
+from risk.domain.activity import is_counted, is_measured
 from risk.domain.controls import carry_out_control
 from risk.domain.gate import Denial, Limits
 from risk.domain.in_force import NOTHING_SAID, InForce, in_force, limits_of
@@ -112,6 +112,7 @@ class LimitReader:
     def __init__(self, settings: Limits) -> None:
         self.settings: Final = settings
         self._is_counted: Final = any(map(is_counted, (settings, *settings.by_symbol.values())))
+        self._is_measured: Final = any(map(is_measured, (settings, *settings.by_symbol.values())))
         self._firm: tuple[int, InForce] = (-1, NOTHING_SAID)
         """The newest that was read of the firm, with its number."""
         self._of_symbol: dict[str, Limits] = {}
@@ -153,3 +154,7 @@ class LimitReader:
     def counted(self, firm: InForce, own: InForce = NOTHING_SAID) -> Limits | None:
         """The limits, for their periods, where one of them asks what an account did lately."""
         return self.settings if self._is_counted or firm.is_counted or own.is_counted else None
+
+    def is_measured(self, firm: InForce, own: InForce = NOTHING_SAID) -> bool:
+        """Whether one of the limits asks what an account has lost."""
+        return self._is_measured or firm.is_measured or own.is_measured

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 from common.checks.check import CheckChain
 from common.contracts.events import ReasonCode
 from common.contracts.values import Side
+from msgspec.structs import replace
 from streams.model.message import Message, Output
 from streams.model.tables import Tables
 
@@ -12,10 +13,12 @@ from risk import metrics
 from risk.activity import keep_activity, with_activity
 from risk.booking import answer, book, keep
 from risk.domain.account import AccountRow, OrderRow, PositionRow, intent_conflict
+from risk.domain.equity import Losses
 from risk.domain.gate import AccountState, Denial, Limits, Listed, Market, Verdict, decide
 from risk.domain.intent import Intent, Order
 from risk.domain.ledger import reserve
 from risk.domain.open_orders import open_in
+from risk.equity import Measured, keep_measure, measure
 from risk.market import MarketReader
 from risk.tables import order_key, position_key
 from risk.wire import DecisionTwin, encode_decision, encode_mark
@@ -29,6 +32,7 @@ class Met(NamedTuple):
     state: AccountState
     symbol: Listed
     counted: Limits | None
+    measured: Measured
 
 
 def meet(account_key: bytes, order: Order, tables: Tables, markets: MarketReader, now_ns: int) -> Met:
@@ -42,7 +46,13 @@ def meet(account_key: bytes, order: Order, tables: Tables, markets: MarketReader
     counted = limits.counted(firm, own)
     if counted is not None:
         state = with_activity(state, order, tables, account_key, counted, now_ns)
-    return Met(state, symbol, counted)
+    measured = Measured(Losses())
+    if limits.is_measured(firm, own):
+        measured = measure(tables, account_key, account, markets, now_ns)
+        lost = measured.losses
+        activity = replace(state.activity, loss_e4=lost.loss_e4, drawdown_e4=lost.drawdown_e4)
+        state = replace(state, activity=activity)
+    return Met(state, symbol, counted, measured)
 
 
 def on_intent(
@@ -57,8 +67,9 @@ def on_intent(
     seen: OrderRow | None = tables.changelogged("orders").get(row_key)
     if seen is not None:
         return [answer(message, on_repeat(message, intent, seen, account.seq if account else 0, now_ns))]
-    state, symbol, counted = meet(account_key, intent, tables, markets, now_ns)
+    state, symbol, counted, measured = meet(account_key, intent, tables, markets, now_ns)
     position = state.position
+    keep_measure(tables, account_key, measured)
     verdict = decide(intent, state, symbol, now_ns, gate)
     if counted is not None and account is not None and symbol.market.instrument is not None:
         keep_activity(intent, verdict, tables, account_key, counted, now_ns)

@@ -47,13 +47,13 @@ class Accounts:
 
     def __init__(self, keys: Sequence[bytes], table: Table) -> None:
         self.keys, self.of = _numbered(keys)
-        self._rows: list[AccountRow | None] = table.get_many(self.keys)
-        self.buy_prices = [NO_PRICES if row is None else row.buy_prices for row in self._rows]
+        self.rows: list[AccountRow | None] = table.get_many(self.keys)
+        self.buy_prices = [NO_PRICES if row is None else row.buy_prices for row in self.rows]
         self._table = table
-        self._seqs = [0 if row is None else row.seq for row in self._rows]
-        self.columns = np.zeros(len(self._rows), ACCOUNT)
+        self._seqs = [0 if row is None else row.seq for row in self.rows]
+        self.columns = np.zeros(len(self.rows), ACCOUNT)
         self.columns["seq"] = self._seqs
-        fields = list(map(account_fields, self._rows))
+        fields = list(map(account_fields, self.rows))
         for name in AccountFields.__struct_fields__:
             self.columns[name] = list(map(attrgetter(name), fields))
 
@@ -63,7 +63,7 @@ class Accounts:
         columns = (self.columns[name][moved].tolist() for name in ("reserved_cash_e4", "seq", "pending_cash_e4"))
         written: dict[bytes, AccountRow] = {}
         for number, reserved_cash_e4, seq, pending_cash_e4 in zip(moved.tolist(), *columns, strict=True):
-            row, prices = self._rows[number], self.buy_prices[number]
+            row, prices = self.rows[number], self.buy_prices[number]
             assert row is not None, "nothing is accepted of an account that is not there"
             if (changed := buy_prices.get(number)) is not None:
                 prices = with_symbols(prices, changed)

@@ -33,6 +33,7 @@ from risk.domain.gate_kernel import (
 from risk.domain.in_force import NOTHING_SAID
 from risk.domain.intent_kernel import ACCOUNT_AT, Intents
 from risk.domain.text_kernel import Array
+from risk.equity import Measured, keep_measure, measure
 from risk.framed_answers import FramedAnswers, Run
 from risk.intents import deny, on_repeat
 from risk.market import MarketReader
@@ -62,7 +63,7 @@ def answer_run(
     last = last_link(tables, partition)
     run = np.array([(now_ns, partition, last.seq)], RUN)
     offsets = np.array([message.offset for message in messages], np.int64)
-    activity, lately = _lately(accounts, positions, markets, intents, tables, reader, now_ns)
+    activity, lately, measured = _lately(accounts, positions, markets, intents, tables, reader, now_ns)
     decided = decider.decide_all(
         Inputs(
             intents.text, intents.rows, answered, accounts.of, accounts.columns, positions.of, positions.columns,
@@ -73,6 +74,9 @@ def answer_run(
     accounts.keep(positions.keep())
     if activity is not None:
         activity.keep(decided.orders, accounts.columns["known"][accounts.of] & markets.columns["known"][markets.of])
+    if measured:
+        for number in set(accounts.of[decided.orders["failed"] != ANSWERED].tolist()) & measured.keys():
+            keep_measure(tables, accounts.keys[number], measured[number])
     _keep_orders(decided, intents.row_keys, by_slot, tables)
 
     def deny_or_repeat(
@@ -113,18 +117,24 @@ def _lately(
     tables: Tables,
     reader: MarketReader,
     now_ns: int,
-) -> tuple[RunActivity | None, Lately]:
-    """Activity of the accounts before the run; nothing where no limit asks for it."""
+) -> tuple[RunActivity | None, Lately, dict[int, Measured]]:
+    """Activity of the accounts before the run, and what they have lost; nothing where no limit asks for it."""
     of = [reader.limits.counted(markets.firm, markets.own.get(at, NOTHING_SAID)) for at in markets.own]
     everybody = reader.limits.counted(markets.firm)
     periods = next(filter(None, (everybody, *of)), None)
     if periods is None:
-        return None, NOTHING_LATELY
+        return None, NOTHING_LATELY, {}
     counted = np.full(len(accounts.keys), everybody is not None)
     counted[[at for at, limits in zip(markets.own, of, strict=True) if limits is not None]] = True
     activity = RunActivity(accounts.keys, accounts.of, tables.changelogged("activity"), periods, now_ns, counted)
     orders = [decode_intent(intents.value(at)) for at in range(len(intents.rows))]
-    return activity, activity.columns(orders, positions.places())
+    measured = {
+        number: measure(tables, accounts.keys[number], accounts.rows[number], reader, now_ns)
+        for number in range(len(accounts.keys))
+        if reader.limits.is_measured(markets.firm, markets.own.get(number, NOTHING_SAID))
+    }
+    lost = {number: each.losses for number, each in measured.items()}
+    return activity, activity.columns(orders, positions.places(), lost), measured
 
 
 def _outputs(

@@ -64,6 +64,12 @@ class RiskSettings(Settings):
     position_notional_max_e4: int = Field(
         default=0, ge=0, le=INT64_MAX, description="the same in money, at the order's worst price; 0: off"
     )
+    daily_loss_max_e4: int = Field(
+        default=0, ge=0, le=INT64_MAX, description="what an account may lose in a day before it may only sell; 0: off"
+    )
+    drawdown_max_e4: int = Field(
+        default=0, ge=0, le=INT64_MAX, description="the same from the highest that it was worth; 0: off"
+    )
     open_orders_max: int = Field(
         default=0, ge=0, le=INT64_MAX, description="open orders of an account in a symbol at most; 0: off"
     )

@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Final
 
 from common.checks.check import CheckChain
-from common.contracts.events import AccountStatus, CommandResult, Fund, ReasonCode, ResolveBreak, RiskCommand
+from common.contracts.events import AccountStatus, CommandResult, Fund, ReasonCode, ResolveBreak, RiskCommand, Withdraw
 from common.contracts.topics import (
     ORDERS_EXECUTIONS,
     ORDERS_INTENTS,
@@ -46,6 +46,7 @@ from risk.domain.gate import GATE, Denial, Limits
 from risk.domain.gate_kernel import Decider
 from risk.domain.intent_kernel import runs_of
 from risk.domain.ledger import LedgerError
+from risk.equity import keep_flow
 from risk.framed import read_either
 from risk.framed_answers import FramedAnswers
 from risk.intents import on_intent
@@ -100,7 +101,10 @@ class Gate:
         body = message.body
         _check_key(message, body.account_id)
         if message.topic is RISK_COMMANDS:
-            return on_command(message, body, tables, now_ns)
+            outputs = on_command(message, body, tables, now_ns)
+            if isinstance(body, Fund | Withdraw) and len(outputs) > 1:  # an entry, too: it was done now
+                keep_flow(tables, body, self._markets, now_ns)
+            return outputs
         if message.topic is RISK_CONTROL_COMMANDS:
             return on_control_command(message, body, tables, now_ns)
         if message.topic is RISK_CONTROLS:

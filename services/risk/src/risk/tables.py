@@ -13,6 +13,7 @@ breaks     slot, account_id, break_id   BreakRow: a report that was refused, and
 break_counts reason                     BreakCount: open breaks of the partition
 commands   slot, account_id, command_id CommandRow: seen id and verdict
 activity   account_id                   ActivityRow: recent orders; only where a limit asks for them
+equity     account_id                   EquityRow: what losses are measured from; only where a limit asks for them
 controls   account_id, ``_firm``,       Controls: limits and trading states that people have set; the firm's where
            ``@firm``                    they are decided, and a copy in each partition
 controlled ``accounts``                 Controlled: how many accounts have some of their own; absent where none has
@@ -49,6 +50,7 @@ from risk.domain.account import (
 )
 from risk.domain.activity import ActivityRow
 from risk.domain.chain import ChainRow
+from risk.domain.equity import EquityRow
 
 SLOTS: Final = 4_096
 SLOT_BYTES: Final = 2
@@ -110,6 +112,7 @@ TABLES: Final[tuple[TableDeclaration, ...]] = (
     Changelogged("break_counts", row_codec(BreakCount)),
     Changelogged("commands", row_codec(CommandRow), cached=False),
     Changelogged("activity", row_codec(ActivityRow)),
+    Changelogged("equity", row_codec(EquityRow)),
     Changelogged("controls", CONTROLS_CODEC),
     Changelogged("controlled", row_codec(Controlled)),
     Changelogged("control_commands", row_codec(SeenControl), cached=False),

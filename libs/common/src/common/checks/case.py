@@ -133,6 +133,10 @@ class LimitFields(msgspec.Struct, frozen=True, gc=False):
     """Exchange time that a mark may be without a change."""
     trading_halted: bool = False
     """Whether a person or an alert has stopped firm, account or symbol."""
+    daily_loss_max_e4: int = 0
+    """What an account may lose in a day, before it may only make positions smaller."""
+    drawdown_max_e4: int = 0
+    """The same from the highest that it was worth."""
     firm_limits_version: int = 0
     """Version of the firm's limits that were set while the gate worked; 0: those of the deployment."""
     account_limits_version: int = 0
@@ -156,6 +160,10 @@ class ActivityFields(msgspec.Struct, frozen=True, gc=False):
     """Open orders of the account in the symbol."""
     twin_ns: int = 0
     """When an order of the same body was last accepted from the account; 0 where none is remembered."""
+    loss_e4: int = 0
+    """What the account is worth less than when its day began; INT64_MAX where that is not known."""
+    drawdown_e4: int = 0
+    """The same than at the highest."""
 
 
 NO_ACTIVITY: Final = ActivityFields()

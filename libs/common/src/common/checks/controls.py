@@ -140,6 +140,29 @@ def position_notional_bounded(case: Case) -> bool:
 
 
 @check(
+    "LOSS_LIMIT_REACHED",
+    "a BUY of an account that has lost as much since its day began as the operator lets it; `loss_e4` is 2⁶³ - 1 where "
+    "something is held of which no price is known",
+    loss_e4=lambda case: case.activity.loss_e4,
+    daily_loss_max_e4=lambda case: case.limits.daily_loss_max_e4,
+)
+def daily_loss_bounded(case: Case) -> bool:
+    most_e4 = case.limits.daily_loss_max_e4
+    return most_e4 == 0 or case.order.sell or case.activity.loss_e4 < most_e4
+
+
+@check(
+    "DRAWDOWN_LIMIT_REACHED",
+    "the same from the highest that the account was worth since the limit was set",
+    drawdown_e4=lambda case: case.activity.drawdown_e4,
+    drawdown_max_e4=lambda case: case.limits.drawdown_max_e4,
+)
+def drawdown_bounded(case: Case) -> bool:
+    most_e4 = case.limits.drawdown_max_e4
+    return most_e4 == 0 or case.order.sell or case.activity.drawdown_e4 < most_e4
+
+
+@check(
     "OPEN_ORDERS_EXCEEDED",
     "the account has as many open orders in the symbol as the operator lets it",
     open_orders=lambda case: case.activity.open_orders,

@@ -9,6 +9,8 @@ from typing import Final
 from common.checks.case import STATE_UNSAID, TRADING, Case
 from common.checks.check import Check, check
 from common.checks.controls import (
+    daily_loss_bounded,
+    drawdown_bounded,
     exposure_bounded,
     intents_not_throttled,
     no_recent_twin,
@@ -304,6 +306,8 @@ CHECKS: Final[tuple[Check, ...]] = (
     exposure_bounded,
     position_bounded,
     position_notional_bounded,
+    daily_loss_bounded,
+    drawdown_bounded,
     open_orders_bounded,
     open_notional_bounded,
     window_orders_bounded,

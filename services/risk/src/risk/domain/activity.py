@@ -70,13 +70,22 @@ COUNTED: Final = (
     "window_qty_max",
     "window_notional_max_e4",
     "duplicate_ns",
+    "daily_loss_max_e4",
+    "drawdown_max_e4",
 )
-"""Limits that need to know what an account did lately, or has open."""
+"""Limits that need to know what an account did lately, has open, or has lost."""
+OF_EQUITY: Final = ("daily_loss_max_e4", "drawdown_max_e4")
+"""Those that need to know what it has lost."""
 
 
 def is_counted(limits: LimitFields) -> bool:
     """Whether one of them is set."""
     return any(getattr(limits, name) for name in COUNTED)
+
+
+def is_measured(limits: LimitFields) -> bool:
+    """Whether one of those on losses is."""
+    return any(getattr(limits, name) for name in OF_EQUITY)
 
 
 def remembers_bodies(limits: LimitFields) -> bool:

@@ -36,7 +36,9 @@ POSITION: Final = row_of(PositionFields)
 MARKET: Final = row_of(MarketFields)
 LIMITS: Final = row_of(LimitFields)
 ACTIVITY: Final = row_of(ActivityFields)
-RECENT: Final = np.dtype([("orders", "<i8"), ("qty", "<i8"), ("notional_e4", "<i8"), ("bodies", "<i8")])
+RECENT: Final = np.dtype(
+    [(name, "<i8") for name in ("orders", "qty", "notional_e4", "bodies", "loss_e4", "drawdown_e4")]
+)
 """Row of an account's own counts, as ``ActivityFields``."""
 PLACED: Final = np.dtype([("intents", "<i8"), ("open_orders", "<i8")])
 """Row of an account's counts in a symbol, likewise."""
@@ -119,6 +121,7 @@ def _meet(activity, recent, placed, twin_ns):
     """Counts that the checks look at: of the account, of the account in the symbol, and of the order's body."""
     activity.orders, activity.qty, activity.notional_e4 = recent.orders, recent.qty, recent.notional_e4
     activity.bodies, activity.twin_ns = recent.bodies, twin_ns
+    activity.loss_e4, activity.drawdown_e4 = recent.loss_e4, recent.drawdown_e4
     activity.intents, activity.open_orders = placed.intents, placed.open_orders
 
 

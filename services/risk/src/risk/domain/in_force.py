@@ -12,7 +12,7 @@ from common.contracts.controls import Controls, TradingState
 from common.contracts.values import INT64_MAX
 from msgspec.structs import replace
 
-from risk.domain.activity import COUNTED
+from risk.domain.activity import COUNTED, OF_EQUITY
 from risk.domain.controls import SEVERITY
 from risk.domain.gate import Limits
 from risk.domain.limit_values import as_fields, tighter
@@ -34,6 +34,8 @@ class InForce(NamedTuple):
     """By symbol; None: of all."""
     is_counted: bool
     """Whether a limit asks what an account did lately."""
+    is_measured: bool
+    """Whether one asks what it has lost."""
     from_ns: int
     until_ns: int
 
@@ -43,7 +45,7 @@ class InForce(NamedTuple):
         return max(both, key=SEVERITY.__getitem__)
 
 
-NOTHING_SAID: Final = InForce(0, _NOTHING, {}, {}, {}, False, 0, INT64_MAX)
+NOTHING_SAID: Final = InForce(0, _NOTHING, {}, {}, {}, False, False, 0, INT64_MAX)
 
 
 def in_force(controls: Controls | None, now_ns: int) -> InForce:
@@ -66,6 +68,7 @@ def in_force(controls: Controls | None, now_ns: int) -> InForce:
         by_order,
         {each.symbol: each.state for each in controls.states},
         any(values.get(name) for values in whole for name in COUNTED),
+        any(values.get(name) for values in whole for name in OF_EQUITY),
         max((at_ns for at_ns in changes if at_ns <= now_ns), default=0),
         min((at_ns for at_ns in changes if at_ns > now_ns), default=INT64_MAX),
     )

@@ -27,6 +27,8 @@ class SymbolLimits(BaseModel):
     exposure_max_e4: int | None = Field(default=None, ge=0, le=INT64_MAX)
     position_qty_max: int | None = Field(default=None, ge=0, le=INT64_MAX)
     position_notional_max_e4: int | None = Field(default=None, ge=0, le=INT64_MAX)
+    daily_loss_max_e4: int | None = Field(default=None, ge=0, le=INT64_MAX)
+    drawdown_max_e4: int | None = Field(default=None, ge=0, le=INT64_MAX)
     open_orders_max: int | None = Field(default=None, ge=0, le=INT64_MAX)
     open_notional_max_e4: int | None = Field(default=None, ge=0, le=INT64_MAX)
     window_orders_max: int | None = Field(default=None, ge=0, le=INT64_MAX)
