@@ -74,7 +74,7 @@ def test_trades_when_folded_then_the_exchanges_own_minutes_on_every_field(data_d
             assert start not in bars
             assert units == [close] * 4
             empty += 1
-        close = units[3]
+        close = units[3] or 0
     assert (traded, empty) == (273, 137)
 
 

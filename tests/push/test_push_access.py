@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 ROWS = [each for each in ENDPOINTS if each.service == "push" and each.method == "GET"]
 MINE, THEIRS = "MINE", "THEIRS"
-SCOPES = {"quote": "", "health": "", "book": "AAPL", "bar": "AAPL:1000000000"}
+SCOPES = {"quote": "", "alert": "", "health": "", "book": "AAPL", "bar": "AAPL:1000000000"}
 NO_RIGHT = "no right to this topic"
 UNAUTHENTICATED = 4401
 

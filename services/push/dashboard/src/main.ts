@@ -15,6 +15,7 @@ import { storageOf } from "./storage";
 import { type Choice, Store } from "./store";
 import { followTheme } from "./theme";
 import { AccountView } from "./views/account";
+import { Alerts } from "./views/alerts";
 import { Breaks } from "./views/breaks";
 import { ChartView } from "./views/chart";
 import { FillsTable } from "./views/fills_table";
@@ -125,8 +126,9 @@ class Desk {
     const fills = new FillsTable(this.store, choose, (orderId) => void this.openOrder(orderId), nowMs);
     const account = new AccountView(this.store, choose, nowMs);
     const breaks = new Breaks(this.store, nowMs);
-    const strip = new Strip(this.store, this.link, breaks.lamp);
-    const views = [this.header, this.watch, chart, ladder, this.ticket, orders, fills, account, breaks, strip];
+    const alerts = new Alerts(this.store, choose, nowMs);
+    const strip = new Strip(this.store, this.link, [alerts.lamp, breaks.lamp]);
+    const views = [this.header, this.watch, chart, ladder, this.ticket, orders, fills, account, alerts, breaks, strip];
     this.header.root.append(settingsButtons(settings));
     if (identity.isAsked) this.header.root.append(button("plain sign-out", "Sign out", () => void identity.signOut()));
     this.watch.root.setAttribute("aria-label", "Watch list");
@@ -140,7 +142,7 @@ class Desk {
   }
 
   start(): void {
-    this.link.subscribe(["quote", "health"]);
+    this.link.subscribe(["quote", "alert", "health"]);
     this.choose(fromAddress());
     this.link.start();
     setInterval(() => this.second(), 1000);

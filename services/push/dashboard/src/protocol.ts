@@ -104,6 +104,20 @@ export interface Bar {
   closed: boolean;
 }
 
+/** A market alert (docs/alerts.md) as its newest row says it. */
+export interface Alert {
+  symbol: string;
+  kind: string;
+  severity: string;
+  phase: string;
+  begin_ns: number;
+  peak_ns: number;
+  end_ns: number; // 0: it goes on
+  peak_ppm: number;
+  threshold_ppm: number;
+  numbers: Record<string, number>; // what was compared at the peak
+}
+
 export interface Account {
   account_id: string;
   status: string;

@@ -13,13 +13,13 @@ from signals.stages import INPUTS, OUTPUTS, handle, market_table, market_views
 def build(settings: SignalsSettings) -> TidemarkApp:
     """The service: the market, and the events of others."""
     app = TidemarkApp("signals", settings)
-    lateness_ns = round(settings.allowed_lateness_s * NS)
+    lateness_ns, measures = round(settings.allowed_lateness_s * NS), installed_measures(settings.measures)
     app.stage(
         name="market",
         inputs=INPUTS,
         outputs=OUTPUTS,
         changelog=SIGNALS_MARKET_CHANGELOG,
-        tables=(market_table(installed_measures(settings.measures), settings.snapshot_interval_s, lateness_ns),),
+        tables=(market_table(measures, settings.snapshot_interval_s, lateness_ns, settings.alert_limits),),
         views=market_views,
     )(handle)
     if settings.market_events:

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.books.kernels import SOURCES as BOOKS
+from common.contracts import alerts
 from common.kernels import cache_dir, compiler, composed, index, outlined, part
 
 __all__ = ["fingerprint_of", "index", "is_compiled", "kernel", "kernel_of", "outlined", "part"]
 
 _DOMAIN: Final = Path(__file__).parent / "domain"
-kernel: Final = compiler(_DOMAIN, also=BOOKS)
+_FROZEN: Final = (*BOOKS, Path(alerts.__file__))
+"""Sources beside the domain whose code or values kernels hold."""
+kernel: Final = compiler(_DOMAIN, also=_FROZEN)
 """An entry point."""
 
 

@@ -8,7 +8,8 @@ decides whether a trade is late: so the market has as many clocks as the fleet's
 
 ``bbo`` holds the best bid and offer of an instrument after ``message_index`` messages of the feed, one row per change;
 an empty side is 0,0. ``trades`` holds every trade that counts, ``depth`` the best levels at fixed times of the
-exchange's clock, of the instruments whose book has changed since the time before.
+exchange's clock, of the instruments whose book has changed since the time before. ``alerts`` holds what each partition
+of the fleet would write to ``md.alerts``, of each symbol in the order of issue.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ from typing import Final
 import numpy as np
 from common.books import Books
 from common.books.layout import CHANGED_DEPTH, STOP_SESSION, Array
+from common.contracts.alerts import AlertLimits
 from common.contracts.ticks import NO_INSTRUMENT, TickKind, Ticks, symbol_to_ref
 from common.contracts.windows import lengths_ns, slides_ns
 from common.measures import Measure
@@ -28,9 +30,10 @@ from signals.domain.bars import TumblingBars
 from signals.domain.market import accounts
 from signals.domain.measure_set import measure_set
 from signals.domain.partitioned_bars import BLOCK_BITS, PartitionedBars
+from signals.offline_alerts import ALERT_COLUMNS, ALERT_WORDS, OfflineAlerts
 from signals.tables import CsvTables, FinalBars, Table, Tables
 
-BARS, BBO, TRADES, DEPTH = "bars", "bbo", "trades", "depth"
+BARS, BBO, TRADES, DEPTH, ALERTS = "bars", "bbo", "trades", "depth", "alerts"
 """Names of the tables."""
 BAR_COLUMNS: Final = (
     *("symbol", "window_start_ns", "window_ns", "open_e4", "high_e4", "low_e4", "close_e4"),
@@ -58,6 +61,7 @@ class Summary:
     bbo_rows: int = 0
     trades: int = 0
     depth_rows: int = 0
+    alerts: int = 0
     anomalies: dict[str, int] = field(default_factory=dict)
     accounts: dict[str, int] = field(default_factory=dict)
 
@@ -90,7 +94,8 @@ class Sessions:
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What is to be written. ``symbols``: of these alone, if there are any. ``depth_levels``, of ten at most, every
-    ``every_ns`` of the exchange's clock; 0: none. Without ``sessions`` windows are aligned to the epoch.
+    ``every_ns`` of the exchange's clock; 0: none. Without ``sessions`` windows are aligned to the epoch. Without
+    ``alert_limits`` nothing is judged.
     """
 
     windows_ns: Sequence[int] | None = None
@@ -103,6 +108,7 @@ class Wanted:
     symbols: frozenset[str] = frozenset()
     sessions: Sessions | None = None
     partitions: int = DEFAULT_PARTITIONS
+    alert_limits: AlertLimits | None = None
 
 
 class OfflineMarket:
@@ -268,6 +274,9 @@ class _Writer:
         self._bbo = tables.open(BBO, BBO_COLUMNS)
         self._trades = tables.open(TRADES, TRADE_COLUMNS) if wanted.trades else None
         self._depth = tables.open(DEPTH, DEPTH_COLUMNS) if wanted.depth_levels else None
+        limits = wanted.alert_limits
+        self._judged = OfflineAlerts(wanted.partitions, limits) if limits else None
+        self._alerts = tables.open(ALERTS, ALERT_COLUMNS, ALERT_WORDS) if limits else None
         self._refs = np.array([symbol_to_ref(symbol) for symbol in sorted(wanted.symbols)], np.uint64)
         self._ids: Array = np.zeros(0, bool)
         self._sampled_until = 0
@@ -275,6 +284,8 @@ class _Writer:
     def write(self, ticks: Ticks) -> None:
         if self._wanted.symbols:
             ticks = self._chosen(ticks)
+        if self._judged is not None and self._alerts is not None:
+            self.summary.alerts += self._judged.write(ticks, self._alerts)
         if self._depth is None:
             self._apply(ticks)
         else:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from common.books.ref_table import rehash
+from common.contracts.alerts import ALERTS_VERSION
 from common.contracts.ticks import TICK, TickKind, heartbeat
 from common.contracts.windows import NS
 from common.measures import Measure
@@ -19,10 +20,11 @@ def warm(measures: Sequence[Measure] = ()) -> None:
     ticks["side"] = ord("B")
     ticks["qty"] = ticks["price_e4"] = ticks["order_ref"] = ticks["aux_ref"] = 1
     market = MarketState(slides_ns=((2 * NS, NS),), trades_max=1, measures=measures)
-    for frame in (ticks, ticks, heartbeat(1)):
+    for frame in (ticks, ticks, heartbeat(2 * NS)):
         frame.flags.writeable = False
         market.apply(frame, 0)
-    market.restore(market.arrays(), {"measures": {}})
+    market.alerts.begin_session(2 * NS, market.books.symbols)
+    market.restore(market.arrays(), {"measures": {}, "alerts": ALERTS_VERSION})
     for table in (market.books.state.orders, market.bars.state.matches):
         rehash(table, np.zeros(2 * len(table), table.dtype))
     event_reader().read([b""], 0)

@@ -45,6 +45,9 @@ FinalOption = Annotated[
     bool, typer.Option("--final", help="With --offline: the last revision of each bar, nothing else.")
 ]
 TradesOption = Annotated[bool, typer.Option("--trades", help="With --offline: a table of the trades, too.")]
+AlertsOption = Annotated[
+    bool, typer.Option("--alerts", help="With --offline: a table of the market alerts, too (docs/alerts.md).")
+]
 DepthOption = Annotated[
     int, typer.Option("--depth", min=0, max=10, help="With --offline: a table of so many levels, too.")
 ]

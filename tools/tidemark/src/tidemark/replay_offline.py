@@ -4,15 +4,18 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
+from common.contracts.alerts import AlertLimits
 from common.contracts.ticks import Ticks
 from common.measures import Measure, MeasureError
 from ingest.domain.anomalies import Report
 from ingest.domain.instruments import InstrumentRegistry
+from pydantic import ValidationError
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from signals.installed import installed_measures
 from signals.kernels import is_compiled
 from signals.offline import Sessions, Summary, Wanted, write_tables
+from signals.settings import SignalsSettings
 from signals.tables import CsvTables, TableFiles
 
 from tidemark import console
@@ -72,7 +75,16 @@ def _wanted(options: OfflineOptions, days: Sessions | None) -> Wanted:
         symbols=frozenset(name.strip() for name in options.symbols.split(",") if name.strip()),
         sessions=days,
         partitions=options.partitions,
+        alert_limits=_alert_limits() if options.alerts else None,
     )
+
+
+def _alert_limits() -> AlertLimits:
+    """The limits that signals would have in this environment. Raises CommandError."""
+    try:
+        return SignalsSettings().alert_limits
+    except ValidationError as error:
+        raise console.CommandError(f"--alerts: {error.errors()[0]['msg']}") from error
 
 
 def _tables(options: OfflineOptions) -> TableFiles:
@@ -130,6 +142,8 @@ def _say(summary: Summary, options: OfflineOptions) -> None:
         counts["trades"] = summary.trades
     if options.depth:
         counts["levels of depth"] = summary.depth_rows
+    if options.alerts:
+        counts["rows of alerts"] = summary.alerts
     said = ", ".join(f"{count:,} {what}" for what, count in counts.items())
     console.err.print(f"{said} in {options.out} ({options.out_format.value})")
     console.err.print(", ".join(f"{times:,} trades {outcome}" for outcome, times in summary.accounts.items()))

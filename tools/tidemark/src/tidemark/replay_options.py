@@ -40,6 +40,7 @@ class OfflineOptions:
     calendar: str = "XNYS"
     strict: bool = False
     partitions: int = DEFAULT_PARTITIONS
+    alerts: bool = False
 
 
 def _windows(text: str) -> list[Window]:

@@ -25,6 +25,7 @@ from common.books.layout import (
 )
 from common.books.level_arena import deepen, missing, thin
 from common.books.prefetch import prefetch
+from common.books.quotes import end_second, note
 from common.books.ref_table import home, slot_of, vacate
 from common.contracts.market import DEPTH_LEVELS
 from common.contracts.ticks import TickFlag, TickKind
@@ -290,9 +291,12 @@ def _tell_clocks(tick: Row, clocks: Array) -> None:
 
 
 @kernel
-def apply_ticks(ticks: Array, start: int, book: BookState, prints: Array, changes: Array, clocks: Array) -> int:
+def apply_ticks(
+    ticks: Array, start: int, book: BookState, prints: Array, changes: Array, quotes: Array, clocks: Array
+) -> int:
     """Applies ticks from ``start`` on; returns the index of the first one that is not applied, and says in
-    ``counters[count.STOP]`` why it came back. ``changes`` of length 0: best bid and offer are not recorded.
+    ``counters[count.STOP]`` why it came back. ``changes`` of length 0: best bid and offer are not recorded; ``quotes``
+    of length 0: what seconds end with is not.
     ``clocks``: one of each partition, where the books are those of several; then a print has its partition's.
     """
     counters = book.counters
@@ -310,6 +314,10 @@ def apply_ticks(ticks: Array, start: int, book: BookState, prints: Array, change
         printed = counters[count.PRINTS]
         if partitions:
             _tell_clocks(tick, clocks)
+        if len(quotes):
+            if counters[count.CLOCK_NS] >= counters[count.SECOND_ENDS_NS]:
+                end_second(book, quotes)
+            note(tick, book, quotes)
         stop = STOP_END
         if kind == _HEARTBEAT:
             stop = STOP_HEARTBEAT

@@ -24,7 +24,11 @@ UNPRICED_TRADE: Final = 18
 TICKS_AT_BEAT: Final = 19  # TICKS at the heartbeat before
 TRADES: Final = 20  # ticks that tell a trade, the refused ones too
 REFUSED_TRADES: Final = 21  # of them, those without a price, shares or an instrument: no window sees them
-SIZE: Final = 24
+QUOTES: Final = 22  # rows of the buffer of quotes in use
+NOTED: Final = 23  # instruments in the third row of ``waiting``
+SECOND_ENDS_NS: Final = 24  # end of the running second
+IS_CLOSED: Final = 25  # the market's hours have ended
+SIZE: Final = 32
 
 ANOMALIES: Final = {
     "unknown_ref": UNKNOWN_REF,  # E C X D U of an order that is not in the book

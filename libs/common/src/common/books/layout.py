@@ -58,7 +58,8 @@ LISTING: Final = np.dtype(
         ("trading_state", "u1"),  # of the last H message; 0 before it
         ("unsaid", "u1"),  # Changed bits that no mark or depth row has told yet
         ("unseen", "u1"),  # Changed bits that no view has shown yet
-        ("reserved", "u1", (5,)),
+        ("noted", "u1"),  # whether a message of the running second has named it
+        ("reserved", "u1", (4,)),
         ("padding", "u1", (16,)),  # to a cache line
     ]
 )
@@ -75,6 +76,19 @@ PRINT: Final = np.dtype(
         ("aggressor", "<i4"),  # as TRADE says it
     ]
 )
+
+QUOTE: Final = np.dtype(
+    [
+        ("end_ns", "<i8"),  # end of a second in which a message has named the instrument
+        ("bid_e4", "<i8"),  # best prices then
+        ("ask_e4", "<i8"),
+        ("instrument_id", "<i4"),  # -1: the row only says whether the market is open
+        ("trading_state", "u1"),
+        ("is_closed", "u1"),  # the market's hours have ended
+        ("reserved", "u1", (2,)),
+    ]
+)
+"""What the second of an instrument ends with."""
 
 BBO: Final = np.dtype(
     [
@@ -103,7 +117,7 @@ class BookState(NamedTuple):
     listings: Array
     """LISTING rows by instrument id."""
     waiting: Array
-    """Instruments whose changes are to be told: on the log, and in views."""
+    """Instruments whose changes are to be told: on the log, and in views; and those named in the running second."""
     counters: Array
 
 

@@ -29,6 +29,7 @@ _LAYOUTS: Final = {
     "bars-1": ("layout-bar.v1",),
     "measured-1": ("layout-measured.v1",),
     "late-1": ("layout-late.v1",),
+    "alerts-1": ("layout-alert.v1",),
     "depths-1": ("layout-depth.v1",),
     "marks-1": ("layout-mark.v1",),
 }

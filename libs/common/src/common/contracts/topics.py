@@ -21,6 +21,7 @@ from streams.model.topics import Topic as Topic
 
 from common.avro.codec import AvroFraming
 from common.contracts import (
+    alerts,
     breaks,
     cancels,
     controls,
@@ -138,6 +139,14 @@ MD_LATE: Final = Topic(
     MARKET,
     purpose="trades that came too late for every window, with the reason",
     compatibility=READ_BY_STRANGERS,
+)
+MD_ALERTS: Final = Topic(
+    "md.alerts",
+    "symbol",
+    _rows("alerts-1", alerts.ALERT, "alert", packed=False),
+    "signals",
+    MARKET,
+    purpose="market alerts: what is unusual of a symbol, when it begins, grows graver and ends",
 )
 MD_BOOKS: Final = Topic(
     "md.books",
@@ -302,6 +311,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     MD_BARS,
     MD_MEASURES,
     MD_LATE,
+    MD_ALERTS,
     MD_BOOKS,
     MD_MARKS,
     ORDERS_INTENTS,

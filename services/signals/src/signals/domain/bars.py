@@ -18,7 +18,7 @@ from common.contracts.windows import ALLOWED_LATENESS_NS, feeder_of
 from signals.domain import count
 from signals.domain.bar_kernel import bar_kernels, forget_trades, rows_at_once
 from signals.domain.bar_state import BEYOND_LATENESS, LEFT_LOG, NONE, STOP_DONE, STOP_ISSUED, BarState, SlideState
-from signals.domain.layout import MATCH, RESTATED, TRADE, Array
+from signals.domain.layout import MATCH, RESTATED, SLICE, TRADE, Array
 from signals.domain.measure_set import MeasureSet, measure_set
 from signals.domain.ohlcv import OHLCV
 
@@ -35,6 +35,7 @@ _KEPT: Final = (
 _SLIDES_KEPT: Final = ("windows", "steps", "first", "last_ns", "since_ns", "panes", "counts")
 LONG_AGO_NS: Final = -(1 << 62)
 _NO_LATES: Final[Lates] = np.zeros(0, LATE)
+_NO_SLICES: Final[Array] = np.zeros(0, SLICE)
 _REASONS: Final = {BEYOND_LATENESS: LateReason.BEYOND_LATENESS, LEFT_LOG: LateReason.LEFT_LOG}
 
 
@@ -42,7 +43,7 @@ class TumblingBars:
     """The bars of one partition. ``windows_ns``: lengths of the tumbling windows, which are aligned to the epoch;
     ``slides_ns``: length and step of sliding ones. One that begins at a multiple of its length is the tumbling one.
     ``trades_max``, a power of two: trades that the log holds. ``lateness_ns``: a trade that is earlier than the clock
-    by more is in no window.
+    by more is in no window. ``slice_ns``: the windows of this length are handed out as slices when they end; 0: none.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class TumblingBars:
         slides_ns: Sequence[tuple[int, int]] = (),
         trades_max: int = TRADES_MAX,
         lateness_ns: int = ALLOWED_LATENESS_NS,
+        slice_ns: int = 0,
     ) -> None:
         self.measures = measures or measure_set()
         self._kernels = bar_kernels(self.measures)
@@ -61,9 +63,11 @@ class TumblingBars:
         self._late: Array = np.zeros((0, 2), np.int64)
         self.late: Lates = _NO_LATES
         """Trades of the last ``apply`` that no window holds, without symbols."""
+        self.slices: Array = _NO_SLICES
+        """SLICE rows of the last ``apply``, by time, without what came late."""
         self._none: Array = np.zeros(0, self.measures.row)
         self.no_prints: Array = np.zeros(0, PRINT)
-        lengths = sorted({*windows_ns, *(step for _, step in slides_ns)})
+        lengths = sorted({*windows_ns, *(step for _, step in slides_ns), *((slice_ns,) if slice_ns else ())})
         self.measured_since_ns: Array = np.zeros(len(lengths), np.int64)
         """Start, by place, before which only the bars of a window are known as a whole, not the other measures."""
         feeders = [feeder_of(length, lengths) for length in lengths]
@@ -72,6 +76,7 @@ class TumblingBars:
             windows=np.array(lengths, np.int64),
             feeders=np.array([NONE if f is None else lengths.index(f) for f in feeders], np.int64),
             hidden=np.array([length not in windows_ns for length in lengths], np.int8),
+            sliced=np.array([length == slice_ns for length in lengths], np.int8),
             slides=_slides(lengths, windows_ns, sorted(slides_ns), self.measures),
             starts=np.zeros(len(lengths), np.int64),
             since_ns=np.zeros(len(lengths), np.int64),
@@ -83,6 +88,7 @@ class TumblingBars:
             counters=np.zeros(count.BARS_SIZE, np.int64),
             scratch=np.zeros(2, self.measures.tally),
             issued=np.zeros(0, self.measures.row),
+            slices=_NO_SLICES,
             blank=np.zeros(1, self.measures.row),
             fingers=np.zeros(0, np.int64),
             restated=np.zeros(RESTATED_MAX, RESTATED),
@@ -114,15 +120,18 @@ class TumblingBars:
         Returns the rows to issue, in order, without symbols. A broken trade leaves ``listings``' volume.
         """
         if not len(prints) and clock_ns < self.state.counters[count.DUE_NS]:
-            self.late = _NO_LATES
+            self.late, self.slices = _NO_LATES, _NO_SLICES
             return self._none
         if len(self._late) < len(prints):
             self._late = np.zeros((len(prints), 2), np.int64)
         wanted = 2 * int(rows_at_once.py_func(self.state))
         if len(self.state.issued) < wanted:
             self.state = self.state._replace(issued=np.zeros(wanted, self.measures.row))
-        self.state.counters[[count.ISSUED, count.LATE_ROWS]] = 0
+        if self.state.sliced.any() and len(self.state.slices) < 2 * len(self.state.heads):
+            self.state = self.state._replace(slices=np.zeros(2 * len(self.state.heads), SLICE))
+        self.state.counters[[count.ISSUED, count.LATE_ROWS, count.SLICES]] = 0
         parts: list[Array] = []
+        slices: list[Array] = []
         at, stop = 0, STOP_ISSUED
         while stop != STOP_DONE:
             at, stop = self._kernels.apply_prints(
@@ -130,15 +139,23 @@ class TumblingBars:
             )
             if stop == STOP_ISSUED:
                 parts.append(self._drain())
+                slices.append(self._drain_slices())
             elif stop != STOP_DONE:
                 self._make_room()
         parts.append(self._drain())
+        slices.append(self._drain_slices())
+        self.slices = slices[0] if len(slices) == 1 else np.concatenate(slices)
         self.late = _lates(prints, self._late[: self.state.counters[count.LATE_ROWS]])
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _drain(self) -> Array:
         rows = self.state.issued[: self.state.counters[count.ISSUED]].copy()
         self.state.counters[count.ISSUED] = 0
+        return rows
+
+    def _drain_slices(self) -> Array:
+        rows = self.state.slices[: self.state.counters[count.SLICES]].copy()
+        self.state.counters[count.SLICES] = 0
         return rows
 
     def _make_room(self) -> None:

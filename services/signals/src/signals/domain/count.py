@@ -17,6 +17,7 @@ TOO_LATE: Final = 10  # trades that no window holds, as they came too late
 DUPLICATE_TRADE: Final = 11
 LATE_ROWS: Final = 12  # rows of the buffer of late trades in use
 SUM_AT_LIMIT: Final = 13  # rows issued whose volume or notional is beyond 64 bits
+SLICES: Final = 14  # rows of the buffer of slices in use
 BARS_SIZE: Final = 16
 
 BAR_ANOMALIES: Final = {
@@ -28,3 +29,15 @@ BAR_ANOMALIES: Final = {
     "lost_restatement": LOST_RESTATEMENT,  # the log no longer holds the whole window; the bar stays as it was issued
     "sum_at_limit": SUM_AT_LIMIT,  # a bar issued whose volume or notional is beyond 64 bits, and stands at the greatest
 }
+
+SLICES_FIRST: Final = 0
+"""Places in the ``counters`` of a partition's alerts: number of the oldest slice in the log."""
+SLICES_NEXT: Final = 1
+SPREADS_FIRST: Final = 2  # likewise of the log of spreads
+SPREADS_NEXT: Final = 3
+OPEN: Final = 4  # episodes that go on
+STALE_NEXT_NS: Final = 5  # nothing is stale before
+END_NEXT_NS: Final = 6  # no episode ends before
+MARKET_CLOSED: Final = 7
+ROWS: Final = 8  # rows of the buffer in use
+ALERTS_SIZE: Final = 16

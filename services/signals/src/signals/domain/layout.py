@@ -23,6 +23,19 @@ TRADE: Final = np.dtype(
     ]
 )
 
+SLICE: Final = np.dtype(
+    [
+        ("end_ns", "<i8"),
+        ("close_e4", "<i8"),
+        ("volume", "<i8"),
+        ("notional_e4", "<i8"),
+        ("squared_return", "<i8"),  # from the slice before; set by who judges it
+        ("instrument_id", "<i4"),
+        ("reserved", "<i4"),
+    ]
+)
+"""Trades of an instrument in one second, as they were known when it ended."""
+
 MATCH: Final = np.dtype([("ref", "<u8"), ("held", "<i8")])  # held: the trade's number, counted from 1
 
 RESTATED: Final = np.dtype(

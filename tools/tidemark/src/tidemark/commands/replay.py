@@ -11,6 +11,7 @@ from streams.model.topics import DEFAULT_PARTITIONS
 from tidemark import console
 from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses
 from tidemark.replay_arguments import (
+    AlertsOption,
     AnchorOption,
     BarsOption,
     CalendarOption,
@@ -55,6 +56,7 @@ def replay(
     final: FinalOption = False,
     trades: TradesOption = False,
     depth: DepthOption = 0,
+    alerts: AlertsOption = False,
     every: EveryOption = "100ms",
     symbols: SymbolsOption = "",
     hours: HoursOption = "all",
@@ -87,6 +89,7 @@ def replay(
         calendar,
         strict,
         partitions,
+        alerts,
     )
     dates = [day.date() for day in days or ()]
     with console.reported():
