@@ -29,16 +29,21 @@ BODIES: dict[str, Callable[[str], dict[str, Any]]] = {
     "/v1/controls/{account_id}/proposals": lambda _: {
         "command_id": "propose",
         "values": {"order_qty_max": 1},
-        "by": "ann",
+        "by": "somebody",
         "note": "why",
     },
     "/v1/controls/{account_id}/proposals/{proposal_id}": lambda _: {
         "command_id": "resolve",
         "verdict": "APPROVE",
-        "by": "bob",
+        "by": "somebody",
         "note": "why",
     },
-    "/v1/controls/{account_id}/state": lambda _: {"command_id": "s", "state": "HALTED", "by": "ann", "note": "why"},
+    "/v1/controls/{account_id}/state": lambda _: {
+        "command_id": "s",
+        "state": "HALTED",
+        "by": "somebody",
+        "note": "why",
+    },
     "/v1/accounts/{account_id}": lambda _: {"command_id": "open"},
     "/v1/accounts/{account_id}/fund": lambda _: {"command_id": "fund", "cash_e4": 1},
     "/v1/accounts/{account_id}/withdraw": lambda _: {"command_id": "withdraw", "cash_e4": 1},
@@ -150,6 +155,17 @@ async def test_command_by_a_role_then_as_the_table_says(world: World, role: Role
     for name, body in sets.items():
         answer = await world.http.post(f"/v1/accounts/{MINE}", json=body, headers=world.bearer(role))
         assert answer.status_code == (503 if role in COMMANDS[name] else 403), name
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if "/v1/controls/" in row.path], ids=named)
+async def test_control_when_it_names_somebody_else_than_who_asks_then_403(world: World, row: Endpoint) -> None:
+    """Whoever approves is another person than whoever proposed: so nobody may speak as another."""
+    path = row.path.format(account_id=MINE, proposal_id="p")
+    headers = world.bearer(Role.RISK_OFFICER)
+    answer = await world.http.post(path, json=BODIES[row.path](MINE) | {"by": "ann"}, headers=headers)
+    assert (answer.status_code, kind(answer)) == (403, "not-permitted")
+    assert "ann" in answer.json()["detail"]
+    assert not world.log.asked
 
 
 # --- accounts of others -------------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
+from common.access.http import Admission, RequireIdentity
+from common.access.identities import identities_of
 from common.contracts.events import (
     CASH,
     AccountStatus,
@@ -74,6 +76,7 @@ class World:
         api = FastAPI()
         handle_problems(api)
         api.include_router(reads_router(self.reads, 500))
+        api.add_middleware(RequireIdentity, service="orders", admission=Admission("orders", identities_of(settings)))
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://orders")
         self._offsets: dict[str, Iterator[int]] = {}
         self._unprojected: list[Message] = []

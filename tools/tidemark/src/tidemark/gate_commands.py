@@ -34,8 +34,9 @@ def api_of(state: StateDir, api: str | None) -> str:
 
 
 async def ask(state: StateDir, base_url: str, path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
-    """Status and body of the answer to a risk officer. Raises CommandError where there is none."""
-    headers = bearer(await credential(state.running(), COMMAND_LINE, [Role.RISK_OFFICER]))
+    """Status and body of the answer to the risk officer whom the body names. Raises CommandError without one."""
+    speaker = str(body.get("by", COMMAND_LINE))
+    headers = bearer(await credential(state.running(), speaker, [Role.RISK_OFFICER]))
     try:
         async with httpx.AsyncClient(base_url=base_url, timeout=ANSWER_TIMEOUT_S, headers=headers) as client:
             answer = await client.post(path, json=body)

@@ -5,10 +5,11 @@ from typing import Annotated, Any
 from common.contracts.controls import ControlResult
 from common.contracts.events import ReasonCode
 from common.contracts.values import AccountId, ClientOrderId
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from orders.api.bodies import JsonRoute
 from orders.api.control_requests import ProposeRequest, ResolveRequest, StateRequest
+from orders.api.owned import require_speaker
 from orders.api.problems import Problem, denial, problem_responses
 from orders.api.requests import SentNs, sent_or_now
 from orders.desk import Desk
@@ -34,8 +35,9 @@ def controls_router(desk: Desk) -> APIRouter:
 
     @router.post("/{account_id}/proposals", summary="Propose limits, or an override for one order", **_CONTROL)
     async def propose_limits(
-        account_id: Authority, request: ProposeRequest, response: Response, sent_ns: SentNs = None
+        account_id: Authority, request: ProposeRequest, caller: Request, response: Response, sent_ns: SentNs = None
     ) -> ControlResult:
+        require_speaker(caller, request.by)
         return _answered(await desk.control(request.command(account_id, sent_or_now(sent_ns))), response)
 
     @router.post("/{account_id}/proposals/{proposal_id}", summary="Approve or reject a proposal", **_CONTROL)
@@ -43,16 +45,19 @@ def controls_router(desk: Desk) -> APIRouter:
         account_id: Authority,
         proposal_id: Annotated[ClientOrderId, Path(description="the command that made the proposal")],
         request: ResolveRequest,
+        caller: Request,
         response: Response,
         sent_ns: SentNs = None,
     ) -> ControlResult:
+        require_speaker(caller, request.by)
         command = request.command(account_id, proposal_id, sent_or_now(sent_ns))
         return _answered(await desk.control(command), response)
 
     @router.post("/{account_id}/state", summary="Halt, reduce or resume trading", **_CONTROL)
     async def set_trading_state(
-        account_id: Authority, request: StateRequest, response: Response, sent_ns: SentNs = None
+        account_id: Authority, request: StateRequest, caller: Request, response: Response, sent_ns: SentNs = None
     ) -> ControlResult:
+        require_speaker(caller, request.by)
         return _answered(await desk.control(request.command(account_id, sent_or_now(sent_ns))), response)
 
     return router

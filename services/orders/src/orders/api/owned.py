@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from common.access.http import identity_of, is_foreign
+from common.access.identity import ANYONE
 from common.contracts.problems import PROBLEMS
 from common.contracts.rights import COMMANDS
 from fastapi import Request, Response
@@ -27,6 +28,14 @@ def require_command(request: Request, name: str) -> None:
     if not identity_of(request.scope).may(COMMANDS[name]):
         kind = PROBLEMS["not-permitted"]
         raise Problem(kind.status, "not-permitted", kind.title, f"no role of this identity may do {name}")
+
+
+def require_speaker(request: Request, by: str) -> None:
+    """Raises Problem where a command names somebody else than who sends it: two people must be two identities."""
+    identity = identity_of(request.scope)
+    if identity is not ANYONE and identity.subject != by:
+        kind = PROBLEMS["not-permitted"]
+        raise Problem(kind.status, "not-permitted", kind.title, f"`by` says {by}, and {identity.subject} asks")
 
 
 class OwnedRoute(APIRoute):
