@@ -96,8 +96,14 @@ async def _fills_and_reads(fleet: Fleet) -> None:
     assert filled["notional_e4"] == 60 * 1_000_000 + 40 * 999_000
     refused = await fleet.client.delete("/v1/orders/A.4")
     assert (refused.status_code, refused.json()["order"]["state"]) == (409, "FILLED")
-    executions = (await fleet.client.get("/v1/accounts/A/executions")).json()["items"]
-    assert [report["exec_type"] for report in executions if report["order_id"] == "A.4"] == ["TRADE", "TRADE", "NEW"]
+
+    async def projected() -> bool:
+        """The order is told from the log's tail, its executions from the projection, a moment later."""
+        executions = (await fleet.client.get("/v1/accounts/A/executions")).json()["items"]
+        kinds = [report["exec_type"] for report in executions if report["order_id"] == "A.4"]
+        return kinds == ["TRADE", "TRADE", "NEW"]
+
+    await fleet.until(projected)
     account = (await fleet.client.get("/v1/accounts/A")).json()
     assert (account["status"], account["cash_e4"]) == ("ACTIVE", 5)
     async with Redis.from_url(fleet.settings.redis_url) as redis:
