@@ -138,6 +138,15 @@ def _special(kind: Any, words: Any, side: Any, detail: Any) -> Any:
 
 
 @kernel
+def _log(anomalies: Any, log: Any, kind: int, index: int) -> None:
+    total = anomalies.sum()
+    if total < len(log):
+        log[total, 0] = kind
+        log[total, 1] = index
+    anomalies[kind] += 1
+
+
+@kernel
 def decode_messages(
     data: Any, starts: Any, lengths: Any, span: Any, base: Any, rows: Any, row: int, state: DecoderState
 ) -> tuple[int, int]:
@@ -148,64 +157,65 @@ def decode_messages(
     never the one registered before: each call comes further than the last, whatever the bytes are.
     """
     (index, stop, known), fields, masks = span, state.fields, state.masks
-    clock, turn = state.time[CLOCK], state.time[TURN]
+    turn = state.time[TURN]
+    origin, latest = base[1] + turn, state.time[CLOCK] - turn  # the latest stamp, as those of its day are counted
     while index < stop:
         start = np.uint64(starts[index])
         kind = data[start] if lengths[index] else np.uint8(0)
         length = state.message_lengths[kind]
         if length == 0 or lengths[index] != length:
-            _log(state, _UNKNOWN_TYPE if length == 0 else _BAD_LENGTH, index)
+            _log(state.anomalies, state.anomaly_log, _UNKNOWN_TYPE if length == 0 else _BAD_LENGTH, index)
             index += 1
             continue
         stamp = stamp_of(data, start)
         locate = np.uint64(data[start + np.uint64(1)]) << np.uint64(8) | np.uint64(data[start + np.uint64(2)])
         reference, price, quantity, auxiliary, side, detail, flags = _fields(data, start, fields, masks, kind)
-        if kind == _R:
-            reference = padded(byte_swapped(reference))
-            is_new = state.locate_symbols[locate] != reference or state.locate_lots[locate] != quantity
-            if is_new and index != known:
-                break
-            if data[start + np.uint64(_ROUND_LOTS_ONLY_AT)] == _YES:
-                flags = np.uint64(_ROUND_LOTS_ONLY)
-        elif fields[kind, COL_SPECIAL] and kind == SYSTEM_EVENT:
-            if detail == MESSAGES_BEGIN and clock != UNSET and index != known:
-                break
-            state.time[ENDED] = np.int64(detail == _MESSAGES_END)
-        elif fields[kind, COL_SPECIAL]:
-            reference, auxiliary, price, side, flags = _special(
-                kind, (reference, auxiliary, price, quantity), side, detail
-            )
+        if fields[kind, COL_SPECIAL]:
+            if kind == _R:
+                reference = padded(byte_swapped(reference))
+                is_new = state.locate_symbols[locate] != reference or state.locate_lots[locate] != quantity
+                if is_new and index != known:
+                    break
+                if data[start + np.uint64(_ROUND_LOTS_ONLY_AT)] == _YES:
+                    flags = np.uint64(_ROUND_LOTS_ONLY)
+            elif kind == SYSTEM_EVENT:
+                if detail == MESSAGES_BEGIN and latest + turn != UNSET and index != known:
+                    break
+                state.time[ENDED] = np.int64(detail == _MESSAGES_END)
+            else:
+                words = (reference, auxiliary, price, quantity)
+                reference, auxiliary, price, side, flags = _special(kind, words, side, detail)
         instrument = np.int32(NO_INSTRUMENT) if fields[kind, COL_MARKET_WIDE] else state.locate_ids[locate]
-        now = stamp + turn
-        if np.uint64(now - clock + AHEAD_MAX_NS) > np.uint64(2 * AHEAD_MAX_NS):
-            state.time[CLOCK] = clock
-            now = unusual_stamp(data, starts, lengths, index, base[0] + index, stamp, state.time)
-            turn = state.time[TURN]
-            if now == NOT_BELIEVED:
-                now = clock
-                _log(state, _STAMP_AHEAD, index)
-        if now < 0 or (instrument < 0 and not fields[kind, COL_MARKET_WIDE]):
-            _log(state, _UNKNOWN_LOCATE if now >= 0 else _BAD_TIMESTAMP, index)
+        reached = stamp
+        if np.uint64(stamp - latest) > np.uint64(AHEAD_MAX_NS):
+            reached = latest
+            if not latest - AHEAD_MAX_NS <= stamp < latest:
+                state.time[CLOCK] = latest + turn
+                now = unusual_stamp(data, starts, lengths, index, base[0] + index, stamp, state.time)
+                latest, turn = latest + turn - state.time[TURN], state.time[TURN]
+                origin = base[1] + turn
+                if now == NOT_BELIEVED:
+                    now = latest + turn
+                    _log(state.anomalies, state.anomaly_log, _STAMP_AHEAD, index)
+                elif now < 0:
+                    _log(state.anomalies, state.anomaly_log, _BAD_TIMESTAMP, index)
+                    index += 1
+                    continue
+                stamp = now - turn
+                reached = max(latest, stamp)
+        if instrument < 0 and not fields[kind, COL_MARKET_WIDE]:
+            _log(state.anomalies, state.anomaly_log, _UNKNOWN_LOCATE, index)
             index += 1
             continue
-        clock = max(clock, now)
+        latest = reached
         state.kinds[kind] += 1
-        words = (base[1] + now, base[0] + index, reference, auxiliary, price, quantity)
+        tick = (origin + stamp, base[0] + index, reference, auxiliary, price, quantity)
         traits = np.uint64(kind) | side << np.uint64(8) | flags << np.uint64(16) | detail << np.uint64(24)
-        _write(rows, row, words, instrument, traits)
+        _write(rows, row, tick, instrument, traits)
         row += 1
         index += 1
-    state.time[CLOCK], state.time[TURN] = clock, turn
+    state.time[CLOCK], state.time[TURN] = latest + turn, turn
     return index, row
-
-
-@inlined
-def _log(state: DecoderState, kind: int, index: int) -> None:
-    total = state.anomalies.sum()
-    if total < len(state.anomaly_log):
-        state.anomaly_log[total, 0] = kind
-        state.anomaly_log[total, 1] = index
-    state.anomalies[kind] += 1
 
 
 @kernel
