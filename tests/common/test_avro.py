@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from common.avro.codec import AvroFraming
 from common.avro.derive import without_texts
-from common.avro.export import derived, export
-from common.avro.on_file import DIRECTORY, FIRST_ID, LAST_ID, by_id, read_index
+from common.avro.export import ChangedSchemaError, derived, export
+from common.avro.on_file import DIRECTORY, FIRST_ID, INDEX, LAST_ID, by_id, read_index
 from common.avro.registry import Schemas
 from common.contracts.market import MARK
 from common.contracts.topics import MD_MARKS, ORDERS_INTENTS, TOPICS
@@ -182,6 +182,20 @@ def test_ids_when_read_then_a_range_without_a_gap_and_a_file_for_each() -> None:
     for file in index:
         versions = [other.version for other in index if other.subject == file.subject]
         assert versions == list(range(1, len(versions) + 1))
+
+
+def test_files_then_no_two_say_the_same_since_a_registry_would_give_them_one_id() -> None:
+    contents = [json.dumps(without_texts(file.schema())) for file in read_index()]
+    assert len(set(contents)) == len(contents)
+
+
+def test_export_when_a_version_is_no_other_one_in_avro_then_refused_with_what_to_say(tmp_path: Any) -> None:
+    export(tmp_path)
+    index = tmp_path / INDEX
+    index.write_text(index.read_text("utf-8").replace("instrument.v2.avsc", "instrument.v9.avsc"), "utf-8")
+    (tmp_path / "instrument.v2.avsc").rename(tmp_path / "instrument.v9.avsc")
+    with pytest.raises(ChangedSchemaError, match=r"instrument\.v2\.avsc is instrument\.v9\.avsc: avro=9"):
+        export(tmp_path)
 
 
 def test_export_when_done_twice_then_the_second_writes_nothing(tmp_path: Any) -> None:

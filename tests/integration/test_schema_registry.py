@@ -170,7 +170,7 @@ def given(value: Any) -> Any:
     """The value without what JSON leaves out."""
     if isinstance(value, dict):
         return {name: given(each) for name, each in value.items() if each is not None}
-    return value
+    return [given(each) for each in value] if isinstance(value, list) else value
 
 
 def waits(service: StageService) -> dict[str, str]:

@@ -49,7 +49,9 @@ def text_of(schema: Any) -> str:
 
 
 def export(directory: Path = DIRECTORY) -> list[Path]:
-    """Writes what is new and returns it. Raises ChangedSchemaError before anything is written."""
+    """Writes what is new and returns it. Raises ChangedSchemaError before anything is written: where a message changed
+    and its version did not, or the other way round. A registry gives one content one id.
+    """
     index = {file.file: file for file in read_index(directory)}
     current = derived()
     changed = [
@@ -59,6 +61,14 @@ def export(directory: Path = DIRECTORY) -> list[Path]:
     ]
     if changed:
         raise ChangedSchemaError("raise the version in the topic table, or keep the message: " + ", ".join(changed))
+    contents = {json.dumps(without_texts(file.schema(directory))): file.file for file in index.values()}
+    same = [
+        f"{framing.file} is {of}: avro={of.rpartition('.v')[2].removesuffix('.avsc')}"
+        for framing, schema in current.values()
+        if framing.file not in index and (of := contents.get(json.dumps(without_texts(schema))))
+    ]
+    if same:
+        raise ChangedSchemaError("nothing changed in Avro; say so in the topic table: " + ", ".join(same))
     written = []
     directory.mkdir(parents=True, exist_ok=True)
     for topic, (framing, schema) in current.items():

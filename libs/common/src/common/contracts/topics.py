@@ -47,9 +47,12 @@ stages read of each other is read by the release before, too, in every rolling u
 """
 
 
-def _json(name: str, of: Any, version: int = 1) -> Schema:
+def _json(name: str, of: Any, version: int = 1, *, avro: int | None = None) -> Schema:
+    """``avro``: the version that the message has in Avro, where what JSON says more of it, like a pattern, has changed
+    since: one content has one id.
+    """
     adapter: TypeAdapter[Any] = TypeAdapter(of)
-    framing = AvroFraming(name, version, of)
+    framing = AvroFraming(name, version if avro is None else avro, of)
 
     def decode(value: bytes) -> Any:
         return adapter.validate_json(framing.text(value) if is_framed(value) else value)
@@ -106,7 +109,7 @@ MD_EVENTS: Final = Topic(
 REF_INSTRUMENTS: Final = Topic(
     "ref.instruments",
     "symbol",
-    _json("instrument", reference.Instrument, 3),
+    _json("instrument", reference.Instrument, 3, avro=2),
     "ingest",
     partitions=1,
     cleanup="compact",
