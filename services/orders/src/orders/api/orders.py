@@ -51,6 +51,11 @@ _CANCEL_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
+_WHAT_IF_ANSWERS: Final = problem_responses(
+    status_400="malformed request", status_503="no answer in time, or not ready; see `type`"
+)
+
+
 def orders_router(desk: Desk, reads: Reads) -> APIRouter:
     """The routes under ``/v1/orders``."""
     router = APIRouter(prefix="/v1/orders", tags=["orders"], route_class=JsonRoute)
@@ -74,9 +79,7 @@ def orders_router(desk: Desk, reads: Reads) -> APIRouter:
     @router.post(
         "/what-if",
         summary="What the gate would say of an order, and how much of each limit is left; nothing is reserved",
-        responses=problem_responses(
-            status_400="malformed request", status_503="no answer in time, or not ready; see `type`"
-        ),
+        responses=_WHAT_IF_ANSWERS,
     )
     async def what_if(request: OrderRequest) -> WhatIfAnswer:
         return await desk.what_if(request.intent(sent_or_now(None)))
