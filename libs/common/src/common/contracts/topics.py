@@ -20,7 +20,18 @@ from streams.model.topics import Schema as Schema
 from streams.model.topics import Topic as Topic
 
 from common.avro.codec import AvroFraming
-from common.contracts import breaks, cancels, controls, events, fences, market, reference, ticks, what_ifs
+from common.contracts import (
+    breaks,
+    cancels,
+    controls,
+    events,
+    fences,
+    limit_warnings,
+    market,
+    reference,
+    ticks,
+    what_ifs,
+)
 from common.contracts.newer import is_newer
 from common.contracts.span_ids import ids_of
 
@@ -195,6 +206,14 @@ RISK_BREAKS: Final = Topic(
     retention_ms=-1,
     purpose="execution reports that the books refuse, and what became of each",
 )
+RISK_WARNINGS: Final = Topic(
+    "risk.warnings",
+    "account_id",
+    _json("limit-warning", limit_warnings.LimitWarning),
+    "risk",
+    ACCOUNTS,
+    purpose="accounts that have used up 50, 75, 85, 90 or 95 per cent of a limit, and the order that did it",
+)
 VENUE_ORDERS: Final = Topic(
     "venue.orders",
     "symbol, on the partition of its instrument",
@@ -274,6 +293,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     RISK_DECISIONS,
     RISK_LEDGER,
     RISK_BREAKS,
+    RISK_WARNINGS,
     VENUE_ORDERS,
     ORDERS_EXECUTIONS,
     ORDERS_EVENTS,
