@@ -65,12 +65,14 @@ format: sync ## Rewrites the Python sources in the house format
 	@$(RUN) ruff format .
 
 .PHONY: schemas
-schemas: sync ## Exports the contracts to libs/common/schemas, and what docs/ shows of topics, windows, releases and settings
+schemas: sync ## Exports the contracts to libs/common/schemas, and what docs/ shows of topics, windows, alerts, releases and settings
 	@$(RUN) python -m common.contracts.schemas
 	@$(RUN) python -m common.avro.export
 	@$(RUN) python -m tidemark.row_layouts
 	@$(RUN) python -m common.contracts.topic_documentation
+	@$(RUN) python -m common.contracts.rights_documentation
 	@$(RUN) python -m common.contracts.window_documentation
+	@$(RUN) python -m common.contracts.alert_documentation
 	@$(RUN) python -m common.contracts.asyncapi
 	@$(RUN) python -m tidemark.settings_documentation
 	@$(RUN) python -m tidemark.releases.page

@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from common.books import Books
 from common.contracts.ticks import Ticks
 from ingest.domain.anomalies import Report
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from ingest.domain.framing import Framer
 from ingest.domain.instruments import InstrumentRegistry
 from ingest.domain.itch import Decoder
-from signals.domain.books import Books
 from signals.offline import TICKS_AT_ONCE, OfflineMarket, write_csv
 from signals.warm import warm
 

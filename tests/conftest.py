@@ -5,6 +5,8 @@ import os
 import re
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -75,3 +77,12 @@ async def redis_url(stack: Stack) -> AsyncIterator[str]:
         await client.flushdb()
         yield stack.redis_url
         await client.flushdb()
+
+
+@pytest.fixture
+def issuer(tmp_path: Path) -> Any:
+    """An issuer with its files in a directory of the test's own (``common.testing.access``)."""
+    from common.testing.access import IssuerForTests
+
+    (tmp_path / "issuer").mkdir()
+    return IssuerForTests(tmp_path / "issuer")

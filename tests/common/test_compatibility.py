@@ -26,6 +26,9 @@ PRICE = Annotated[int, Field(ge=0)]
 CASH = Annotated[int, Field(ge=-10)]
 PATTERN = Annotated[str, Field(pattern="^[A-Z]+$")]
 
+NARROW = Annotated[str, Field(pattern="^[A-C][A-C]{0,2}$")]
+WIDE = Annotated[str, Field(pattern="^[A-Z@]{1,4}$")]
+
 INCOMPATIBLE = {
     "field removed": (closed(a=int, b=int), closed(a=int)),
     "field renamed": (closed(cash=int), closed(cash_e4=int)),
@@ -38,6 +41,7 @@ INCOMPATIBLE = {
     "minimum added": (closed(a=int), closed(a=PRICE)),
     "minimum raised": (closed(a=CASH), closed(a=PRICE)),
     "pattern added": (closed(a=str), closed(a=PATTERN)),
+    "pattern widened": (closed(a=NARROW), closed(a=WIDE)),
     "enum value removed": (closed(a=Literal["x", "y"]), closed(a=Literal["x"])),
     "enum value added": (closed(a=Literal["x", "y"]), closed(a=Literal["x", "y", "z"])),
     "free text closed to a list": (closed(a=str), closed(a=Literal["x"])),
@@ -82,6 +86,19 @@ def test_reason_names_place_and_direction() -> None:
     old, new = closed(qty=int), closed(qty=PRICE)
     assert breaks(old, new) == ("$.qty: minimum none is written, 0 is read",)
     assert breaks(new, old) == ()
+
+
+def test_pattern_when_it_grows_then_old_records_are_read_and_old_readers_are_named_a_text_that_they_refuse() -> None:
+    assert breaks(closed(a=NARROW), closed(a=WIDE)) == ()
+    assert breaks(closed(a=WIDE), closed(a=NARROW)) == (
+        "$.a: '@' is written, pattern '^[A-C][A-C]{0,2}$' does not read it",
+    )
+
+
+def test_pattern_when_it_is_not_understood_then_only_itself_reads_it() -> None:
+    anything = Annotated[str, Field(pattern="^.*$")]
+    assert breaks(closed(a=anything), closed(a=anything)) == ()
+    assert breaks(closed(a=NARROW), closed(a=anything))
 
 
 class Buy(BaseModel):
@@ -141,6 +158,8 @@ FIELD_TYPES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "cash": (CASH, st.integers(-10, 5)),
     "str": (str, st.text(max_size=3)),
     "pattern": (PATTERN, st.from_regex(r"\A[A-Z]{1,3}\Z")),
+    "bounded pattern": (NARROW, st.from_regex(r"\A[A-C][A-C]{0,2}\Z")),
+    "wider pattern": (WIDE, st.from_regex(r"\A[A-C@][A-C@]{0,2}\Z")),
     "enum": (Literal["x", "y"], st.sampled_from(["x", "y"])),
     "wider enum": (Literal["x", "y", "Z"], st.sampled_from(["x", "y", "Z"])),
     "bool": (bool, st.booleans()),

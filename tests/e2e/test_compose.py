@@ -307,3 +307,29 @@ def test_trace_of_an_order_then_it_goes_from_orders_to_risk_and_back(fleet: Flee
         return pairs if {("orders", "risk"), ("risk", "orders")} <= pairs else None
 
     eventually(edges, "the edges orders→risk→orders in Jaeger")
+
+
+ASK_READY = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8000/health/ready').read().decode())"
+
+
+def test_risk_scaled_to_two_then_both_serve_their_share_and_back_to_one(fleet: Fleet, symbol: str) -> None:
+    account = open_account(fleet)
+
+    def served(replicas: int) -> list[set[str]] | None:
+        """Partitions that each replica serves, once they are all of them."""
+        containers = fleet.compose("ps", "--quiet", "risk").split()
+        shares = []
+        for container in containers:
+            told = json.loads(run(["docker", "exec", container, "python", "-c", ASK_READY]))
+            shares.append(set(told["checks"]["gate"]["detail"]["partitions"]))
+        if len(shares) != replicas or sum(map(len, shares)) != 4 or not all(shares):
+            raise NotYet(str(shares))
+        return shares
+
+    for replicas in (2, 1):
+        scale = ["--no-deps", "--no-build", "--scale", f"risk={replicas}"]
+        fleet.compose("up", "--detach", *scale, "--wait", "--wait-timeout", "180", "risk")
+        shares = eventually(partial(served, replicas), f"{replicas} replicas that serve all partitions", RECOVERY_S)
+        assert set.union(*shares) == {"0", "1", "2", "3"}
+        buy(fleet, account, symbol, RECOVERY_S)
+        assert_money_adds_up(fleet, account)

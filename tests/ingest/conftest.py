@@ -8,16 +8,19 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import structlog
+from common.contracts.market_events import MarketEvent
 from common.contracts.reference import Instrument
 from common.contracts.ticks import Frame, TickKind, decode_frame
-from common.contracts.topics import INGEST_FEED_CHANGELOG, MD_TICKS, REF_INSTRUMENTS
+from common.contracts.topics import INGEST_FEED_CHANGELOG, MD_EVENTS, MD_TICKS, REF_INSTRUMENTS
 from hypothesis import settings
+from ingest.app import outputs_of
 from ingest.domain.anomalies import Report
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from ingest.domain.framing import Framer
@@ -26,10 +29,12 @@ from ingest.domain.itch import Decoder
 from ingest.domain.itch_spec import MESSAGES
 from ingest.domain.partitions import deal
 from ingest.domain.position import Position, decode_position
+from ingest.events import committed_ticks
 from ingest.feed import Feed, announced_instruments
 from ingest.offline import tick_chunks
 from ingest.settings import IngestSettings
 from streams.edges.source import Source, commit_source, restore_position
+from streams.model.framing import is_framed
 from streams.model.log import Partition
 from streams.testing.memory_log import MemoryLog
 
@@ -176,18 +181,18 @@ class Fleet:
     """A log, and feeds that run on it one after the other."""
 
     def __init__(self, kills: Iterable[int] = (), clock: VirtualClock | None = None) -> None:
-        topics = (MD_TICKS, REF_INSTRUMENTS, INGEST_FEED_CHANGELOG)
+        topics = (MD_TICKS, MD_EVENTS, REF_INSTRUMENTS, INGEST_FEED_CHANGELOG)
         self.log = MemoryLog({topic.name: topic.partitions for topic in topics}, Killer(kills))
         self.clock = clock or VirtualClock()
         self.deaths = 0
 
     def feed(self, settings: IngestSettings, **options: Any) -> Feed:
-        return Feed(settings, known=lambda: announced_instruments(self.log), clock=self.clock, **options)
+        known, committed = partial(announced_instruments, self.log), partial(committed_ticks, self.log)
+        return Feed(settings, known=known, committed=committed, clock=self.clock, **options)
 
     async def run(self, feed: Feed, batches_max: int = 1_000_000) -> int:
         """One life of the process. Returns batches committed."""
-        outputs = (MD_TICKS, REF_INSTRUMENTS)
-        source = Source("ingest", "feed", feed.run, outputs, INGEST_FEED_CHANGELOG)
+        source = Source("ingest", "feed", feed.run, outputs_of(feed.settings), INGEST_FEED_CHANGELOG)
         producer = await self.log.fence("ingest.feed.0")
         position = await restore_position(self.log, Partition(INGEST_FEED_CHANGELOG.name, 0), "feed")
         count = 0
@@ -215,6 +220,15 @@ class Fleet:
 
     def ticks(self, partition: int) -> Any:
         return np.concatenate([frame.ticks for frame in self.frames(partition)])
+
+    def events(self) -> list[MarketEvent]:
+        """Those of each symbol in their order, as they were written."""
+        partitions = (Partition(MD_EVENTS.name, number) for number in range(MD_EVENTS.partitions))
+        records = [record for partition in partitions for record in self.log.committed(partition)]
+        assert all(is_framed(record.value) for record in records)
+        found: list[MarketEvent] = [MD_EVENTS.schema.decode(record.value or b"") for record in records]
+        assert [record.key for record in records] == [event.symbol.encode() for event in found]
+        return found
 
     def instruments(self) -> list[Instrument]:
         records = self.log.committed(Partition(REF_INSTRUMENTS.name, 0))

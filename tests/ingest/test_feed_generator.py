@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from common.contracts.ticks import TickKind
 from ingest.domain.anomalies import Report
 from ingest.domain.damage import Damage
 from ingest.domain.exchange import ExchangeOptions
+from ingest.domain.feed_date import session_midnight_ns
 from ingest.domain.rate_plan import RatePlanError, Warp, parse_plan
-from ingest.feeds.generator import Generated, planned, write_day
+from ingest.feeds.generator import Generated, planned, write_day, write_venues
 from ingest.feeds.offline import reader_ticks
 from ingest.offline import tick_chunks
 
@@ -32,7 +34,7 @@ def test_plan_when_followed_then_events_per_second_as_planned() -> None:
 
 
 def test_plan_when_warped_then_the_events_of_each_segment() -> None:
-    segments = parse_plan("60@1M..7M,30@2x,5@10x", 20_000)
+    segments = parse_plan("60@1000000..7M,30@2x,5@10x", 20_000)
     assert [segment.events for segment in segments] == [240e6, 1.2e6, 1e6]
     warp = Warp(segments, 20_000, 0)
     ends = np.array([240e6, 241.2e6, 242.2e6]) / 20_000 * 10**9
@@ -53,6 +55,40 @@ def test_day_when_written_as_a_file_or_a_capture_then_the_same_ticks(tmp_path: P
     ticks = np.concatenate(list(reader_ticks("pcap", (str(tmp_path / "day.pcap"),), report=report)))
     assert np.array_equal(ticks, expected)
     assert not report.counts
+
+
+def test_venues_when_written_then_the_same_stocks_and_first_prices_and_each_its_own_trades(tmp_path: Path) -> None:
+    path = tmp_path / f"{DAY}.pcap"
+    wanted = Generated(OPTIONS, DAY, "1@4k,1@2x", Damage(gaps=30, seed=3))
+    written = write_venues(path, wanted, ("XNAS", "XBOS", "XPHL"))
+    assert [file.name for file in written] == [f"{DAY}.{name}.pcap" for name in ("XNAS", "XBOS", "XPHL")]
+    days = []
+    for file, truth in written.items():
+        report = Report()
+        days.append(np.concatenate(list(reader_ticks("pcap", (str(file),), report=report))))
+        assert report.losses() == {"sequence_gap": sum(count for _, count in truth.lost)}
+    listed = [day[day["kind"] == TickKind.STOCK_DIRECTORY]["order_ref"].tolist() for day in days]
+    assert listed[0] == listed[1] == listed[2]
+    first = [_first_prices(day) for day in days]
+    for name in first[0].keys() & first[1].keys() & first[2].keys():
+        prices = [venue[name] for venue in first]
+        assert max(prices) - min(prices) < 0.1 * min(prices)
+    trades = [set(day[day["kind"] == TickKind.TRADE]["event_ns"].tolist()) for day in days]
+    assert not trades[0] & trades[1]
+    counts = np.sum([np.bincount(_seconds(day), minlength=2)[:2] for day in days], axis=0)
+    assert counts == pytest.approx([4_000, 4_000], rel=0.3)
+
+
+def _first_prices(day: Any) -> dict[int, int]:
+    """Of each instrument's first order."""
+    orders = day[day["kind"] == TickKind.ADD][::-1]
+    return dict(zip(orders["instrument_id"].tolist(), orders["price_e4"].tolist(), strict=True))
+
+
+def _seconds(day: Any) -> Any:
+    """Since the opening."""
+    since = (day["event_ns"] - session_midnight_ns(DAY) - OPTIONS.open_ns) // 10**9
+    return since[since >= 0]
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -107,8 +107,9 @@ def test_capture_when_cut_off_then_counted_with_its_offset(datagrams: list[tuple
     whole = pcap(datagrams)
     (tmp_path / "line.pcap").write_bytes(whole[:-5])
     _, report = read("pcap", tmp_path / "line.pcap")
-    (anomaly,) = report.examples
+    anomaly, unfinished = report.examples
     assert (anomaly.kind, anomaly.offset) == (AnomalyKind.TRUNCATED, len(whole) - len(pcap(datagrams[-1:])) + 24)
+    assert unfinished.kind is AnomalyKind.UNFINISHED_DAY
 
 
 def test_capture_when_it_is_none_then_refused(tmp_path: Path) -> None:
@@ -139,7 +140,8 @@ def test_wire_when_real_packets_then_exact_counts(data_dir: Path) -> None:
         report = Report()
         list(reader_ticks("pcap", (str(path),), report=report))
         found[f"{path.parent.name[:2]}/{path.stem}"] = report.messages
-        assert set(report.counts) - {AnomalyKind.STRAY_PACKET} == {AnomalyKind.SEQUENCE_GAP, AnomalyKind.UNKNOWN_LOCATE}
+        a_piece = {AnomalyKind.SEQUENCE_GAP, AnomalyKind.UNKNOWN_LOCATE, AnomalyKind.UNFINISHED_DAY}
+        assert set(report.counts) - {AnomalyKind.STRAY_PACKET} == {*a_piece, AnomalyKind.NO_DIRECTORY}
         assert report.counts[AnomalyKind.UNKNOWN_LOCATE] == report.messages  # no capture has a directory message
     assert found.pop("Na/Multiple.Packets") == 39
     assert len(found) == 10
@@ -186,7 +188,7 @@ def test_soup_when_it_has_no_end_then_truncated(messages: list[bytes], tmp_path:
     whole = soup(messages, ended=False)
     (tmp_path / "day.soup").write_bytes(whole[:-3])
     _, report = read("soupbintcp", tmp_path / "day.soup", day=DAY)
-    assert report.counts == {AnomalyKind.TRUNCATED: 1}
+    assert report.counts == {AnomalyKind.TRUNCATED: 1, AnomalyKind.UNFINISHED_DAY: 1}
     assert report.messages == len(messages) - 1
 
 

@@ -8,7 +8,7 @@ import pytest
 from common.contracts.ticks import Ticks
 from common.contracts.topics import MD_TICKS
 from common.feed_ticks import BUY, SELL, LevelBook, References, TickRows
-from common.feeds import FeedContext, FeedReader, Listing, decimals_of, scaled
+from common.feeds import INT64_MAX, FeedContext, FeedReader, Listing, decimals_of, scaled
 from hypothesis import given
 from hypothesis import strategies as st
 from ingest.domain.anomalies import Report
@@ -159,8 +159,8 @@ def test_scaled_when_exact_then_the_integer_else_none(value: int, decimals: int,
         if (decimals)
         else str(value)
     )
-    exact = value * 10**wanted % 10**decimals == 0
-    assert scaled(text, wanted) == (value * 10**wanted // 10**decimals if exact else None)
+    units, rest = divmod(value * 10**wanted, 10**decimals)
+    assert scaled(text, wanted) == (units if not rest and abs(units) <= INT64_MAX else None)
     assert decimals_of(text) <= decimals
 
 

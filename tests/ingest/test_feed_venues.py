@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from common.contracts.ticks import TickKind
-from common.feeds import FeedUnavailable
+from common.feeds import FeedUnavailable, scaled
 from ingest.domain.anomalies import AnomalyKind, Report
 from ingest.domain.lines import lines
 from ingest.feeds.offline import reader_ticks
@@ -38,6 +38,44 @@ def applied(ticks: Any) -> tuple[list[Any], list[Any], Any]:
         changes += changed.tolist()
     assert not any(market.books.anomalies().values())
     return bars, changes, market
+
+
+# --- Kraken's own bars --------------------------------------------------------------------------------------------
+
+
+def test_trades_when_folded_then_the_exchanges_own_minutes_on_every_field(data_dir: Path, tmp_path: Path) -> None:
+    """Its VWAP is truncated to a tenth; a minute without a trade repeats the last close."""
+    folder = data_dir / "kraken_ohlc"
+    pair = "XBTUSDT"
+    trades = json.loads((folder / "http_trades.json").read_text(), parse_float=str)["result"][pair]
+    told = json.loads((folder / "http_ohlc.json").read_text())["result"][pair]
+    (tmp_path / "a.csv").write_text("t,p,q\n" + "".join(f"{trade[2]},{trade[0]},{trade[1]}\n" for trade in trades))
+    mapping = tmp_path / "a.toml"
+    names = 'kind = "trades"\ntime = "t"\ntime_unit = "s"\nprice = "p"\nqty = "q"\nqty_decimals = 8\n'
+    mapping.write_text(f'{names}symbol_value = "{pair}"\n')
+    ticks, report = read("csv", tmp_path / "a.csv", options={"mapping": str(mapping)})
+    assert report.messages == len(trades) == 1_000
+    assert not report.counts
+    market = OfflineMarket([MINUTE_NS])
+    rows = [row for issued, _ in market.apply(ticks) for row in issued]
+    bars = {int(row["window_start_ns"]) // 10**9: row for row in [*rows, *market.close()]}
+    first, last = float(trades[0][2]), float(trades[-1][2])
+    traded = empty = 0
+    close = 0
+    for start, *prices, vwap, volume, count in told:
+        units = [scaled(price, 4) for price in prices]
+        if first < start <= last and count:
+            row = bars[start]
+            assert [row[f"{name}_e4"] for name in ("open", "high", "low", "close")] == units
+            assert (row["volume"], row["trades"]) == (scaled(volume, 8), count)
+            assert int(row["notional_e4"]) // (int(row["volume"]) * 1_000) == scaled(vwap, 1)
+            traded += 1
+        elif first < start <= last:
+            assert start not in bars
+            assert units == [close] * 4
+            empty += 1
+        close = units[3] or 0
+    assert (traded, empty) == (273, 137)
 
 
 # --- LOBSTER ------------------------------------------------------------------------------------------------------

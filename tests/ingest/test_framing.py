@@ -124,28 +124,33 @@ def test_length_framing_when_a_length_is_zero_then_no_message_and_reported(
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 10_000])
-def test_zero_framing_when_a_type_is_unknown_then_refused_with_its_place(
-    chunk: int, day: list[bytes], framed: Stream
+@pytest.mark.parametrize("damage", [b"\0\0z" + bytes(30), b"\0\x13D" + bytes(18), b"\xff"])
+def test_zero_framing_when_messages_cannot_be_stepped_over_then_found_again_and_what_is_between_counted(
+    chunk: int, damage: bytes, day: list[bytes], framed: Stream
 ) -> None:
-    good = framed(day, zero=True)
-    stream = good + b"\0\0z" + bytes(30)
+    before, after = framed(day, zero=True), framed(day[3:], zero=True)
+    stream = before + damage + after
     report = Report()
     framer = Framer(report)
-    found = 0
-    with pytest.raises(FramingError, match=f"unknown message type 'z'.* at byte {len(good)}") as refused:
-        for at in range(0, len(stream), chunk):
-            for block in framer.feed(stream[at : at + chunk]):
-                found += len(block)
-    assert found == len(day)
-    assert refused.value.offset == len(good)
-    assert report.counts == {AnomalyKind.UNKNOWN_TYPE: 1}
+    blocks = [block for at in range(0, len(stream), chunk) for block in framer.feed(stream[at : at + chunk])]
+    blocks += framer.finish()
+    numbers = [block.first_sequence + place for block in blocks for place in range(len(block))]
+    assert numbers == [*range(1, len(day) + 1), *range(len(day) + 2, 2 * len(day) - 1)]
+    assert report.counts == {AnomalyKind.SKIPPED_BYTES: len(damage)}
+    assert report.examples[0].offset == len(before)
+    assert framer.offset == len(stream)
 
 
-def test_zero_framing_when_a_prefix_is_not_zero_then_refused(day: list[bytes], framed: Stream) -> None:
-    stream = framed(day, zero=True) + framed(day)
-    framer = Framer(Report())
-    with pytest.raises(FramingError, match="length 000c instead of zeros"):
-        list(framer.feed(stream))
+def test_zero_framing_when_a_message_has_lost_a_byte_then_it_belongs_to_the_damage(
+    day: list[bytes], framed: Stream
+) -> None:
+    before, broken = framed(day, zero=True), framed(day[:1], zero=True)[:-1]
+    report = Report()
+    framer = Framer(report)
+    blocks = [*framer.feed(before + broken + framed(day, zero=True)), *framer.finish()]
+    assert sum(len(block) for block in blocks) == 2 * len(day)
+    assert report.counts == {AnomalyKind.SKIPPED_BYTES: len(broken)}
+    assert report.examples[0].offset == len(before)
 
 
 def test_stream_when_it_is_no_itch_then_refused() -> None:

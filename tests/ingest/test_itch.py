@@ -146,6 +146,48 @@ def test_directory_when_it_comes_then_its_tick_carries_the_symbol(message: Any, 
     assert decoder.take_announcements() == []
 
 
+SUFFIXES = (
+    *(
+        "",
+        "-",
+        "-A",
+        "-Z",
+        ".A",
+        ".Z",
+        "-$",
+        "$",
+        "+",
+        "+A",
+        "*",
+        ".A*",
+        "-*",
+        "-A*",
+        "-A#",
+        "!",
+        "@",
+        "%",
+        "%*",
+        ".A%",
+    ),
+    *("-A%", "-A$", "^", "=", "#", "^#", "-#", ".A#", "+#", "~"),
+)
+"""Every suffix of Nasdaq's integrated platform (nasdaqtrader.com, "Ticker Symbol Convention"); A stands for A to Z."""
+
+
+def test_directory_when_symbols_have_any_published_suffix_then_each_is_its_instruments_name(
+    message: Any, framed: Any, decode: Decode
+) -> None:
+    symbols = [f"{root}{suffix}" for root in ("X", "ABCD") for suffix in SUFFIXES]
+    padded = [name.encode().ljust(8, b" \0"[at % 2 : at % 2 + 1]) for at, name in enumerate(symbols)]
+    stream = framed([_directory(message, locate, name) for locate, name in enumerate(padded, 1)])
+    ticks, report, decoder = decode(stream)
+    announced = decoder.take_announcements()
+    assert not report.counts
+    assert [ref_to_symbol(int(ref)) for ref in ticks["order_ref"]] == symbols
+    assert [(one.instrument_id, one.symbol) for one in announced] == list(enumerate(symbols))
+    assert ticks["instrument_id"].tolist() == list(range(len(symbols)))
+
+
 def test_instrument_ids_when_a_later_day_gives_other_locates_then_they_stay(message: Any, framed: Any) -> None:
     known = [Instrument(instrument_id=5, symbol="MSFT"), Instrument(instrument_id=2, symbol="AAPL")]
     report = Report()

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from ingest.domain.anomalies import AnomalyKind
-from ingest.domain.framing import FramingError
 from ingest.settings import IngestSettings
 
 DAY = date(2024, 1, 2)
@@ -181,21 +180,21 @@ async def test_feed_when_another_follows_then_it_begins_at_its_start_and_ids_sta
 
 
 @pytest.mark.parametrize("chunk", [4_096, 1 << 20])
-async def test_feed_when_it_cannot_be_read_on_then_what_stood_before_is_committed_and_it_says_so(
+async def test_feed_when_bytes_are_no_messages_then_what_stands_around_them_is_committed_and_it_says_so(
     make_fleet: Any, tmp_path: Path, message: Any, framed: Any, chunk: int
 ) -> None:
     path = tmp_path / "feed.itch"
     good = framed([message(TickKind.SYSTEM_EVENT, event_code=b"O")] * 500, zero=True)
-    path.write_bytes(good + b"\0\0z" + bytes(50))
+    path.write_bytes(good + b"\0\0z" + bytes(50) + good)
     fleet = make_fleet()
     feed = await fleet.run_until_over(file_settings(path, feed_date=DAY, chunk_bytes=chunk))
-    assert isinstance(feed.failure, FramingError)
-    assert feed.failure.offset == len(good) == fleet.position().offset
-    ready, detail = feed.ready()
-    assert not ready
-    assert "unknown message type" in detail["failure"]
-    assert len(without_beats(fleet.ticks(0))) == 500
-    assert not fleet.position().closed
+    assert feed.failure is None
+    assert fleet.position().offset == 2 * len(good) + 53
+    _, detail = feed.ready()
+    assert detail["losses"]["skipped_bytes"] == 53
+    assert detail["first_loss"].startswith(f"skipped_bytes at byte {len(good)}")
+    assert len(without_beats(fleet.ticks(0))) == 1_000
+    assert fleet.position().closed
 
 
 async def test_feed_when_messages_are_poison_then_counted_and_neighbours_committed(

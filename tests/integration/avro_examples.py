@@ -10,6 +10,7 @@ from common.avro.registry import Schemas
 from common.contracts.events import OrderIntent
 from common.contracts.topics import (
     AUDITOR_FENCES,
+    MD_EVENTS,
     ORDERS_CANCEL_REPORTS,
     ORDERS_CANCELS,
     ORDERS_EVENTS,
@@ -71,6 +72,8 @@ def newer_schema(schema_id: int) -> Schema:
 
 
 EXAMPLES: Mapping[str, bytes] = {
+    MD_EVENTS.name: b'{"kind":"TRADE","symbol":"CEFI","venue":"XNAS","event_ns":17,"price_e4":400000,"qty":1,'
+    b'"side":"B","trade_id":3,"sequence":4,"from_ticks":false}',
     REF_INSTRUMENTS.name: b'{"instrument_id":1,"symbol":"CEFI","lot_size":1,"round_lot_size":100,"tick_e4":100,'
     b'"sub_unit_tick_e4":1,"currency":"USD","venue":"XNAS"}',
     ORDERS_INTENTS.name: b'{"account_id":"a","client_order_id":"o","symbol":"CEFI","side":"B","order_type":"LIMIT",'

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from auditor.domain.compare import Comparer
+from auditor.domain.compare import ACCOUNT, Comparer
 from auditor.projection import Asked, ProjectionRows
 from auditor.truth import LogTruth
 from auditor.watch import folds
@@ -247,6 +247,36 @@ async def test_any_column_edited_by_hand_then_seen_and_gone_once_it_is_as_it_was
         await connection.execute(f"UPDATE {table} SET {name} = $1 WHERE ctid = $2", before, row)
         assert await audited.look() == [], name
     await connection.close()
+
+
+WRITTEN = {
+    "orders": "UPDATE orders SET text = 'paid' WHERE order_id = 'A.o2'",
+    "executions": "UPDATE executions SET last_price_e4 = 1 WHERE execution_id = 'x2'",
+    "decisions": "UPDATE decisions SET reason = 'X' WHERE order_id = 'A.o2'",
+    "command_results": "UPDATE command_results SET account_seq = account_seq + 1 WHERE command_id = 'c4'",
+    "ledger_entries": "UPDATE ledger_entries SET booked_ns = booked_ns + 1 WHERE seq = 5",
+}
+
+
+@pytest.mark.parametrize("table", WRITTEN)
+@pytest.mark.parametrize(("bytes_max", "is_seen"), [(10**9, True), (0, False)])
+async def test_row_written_by_hand_then_seen_at_the_next_look_before_its_turn_comes(
+    audited: Audited, postgres_dsn: str, table: str, bytes_max: int, is_seen: bool
+) -> None:
+    rows = ProjectionRows(postgres_dsn, audited.truth, bytes_max)
+    nobody = Asked([], [], [], 2, 2)
+
+    async def look() -> list[str]:
+        audited.comparer.take(await rows.look(nobody), audited.positions, time.monotonic())
+        return [text for (_, kind, _), text in audited.comparer.divergent.items() if kind != ACCOUNT]
+
+    assert await look() == []
+    connection = await asyncpg.connect(postgres_dsn)
+    assert await connection.execute(WRITTEN[table]) == "UPDATE 1"
+    await connection.close()
+    assert len(await look()) == is_seen
+    assert len(await look()) == is_seen, "a row that nobody wrote again stays what it was found to be"
+    await rows.close()
 
 
 async def test_projection_that_is_behind_then_excused_and_right_once_it_came(audited: Audited) -> None:

@@ -68,7 +68,10 @@ def test_dump_when_file_is_no_feed_then_refused_with_the_offset(tmp_path: Path) 
     path.write_bytes(b"Date,Open,High,Low,Close\n" * 10)
     code, rows, errors = dump(path)
     assert (code, rows) == (1, [])
-    assert "neither framing of ITCH 5.0 is recognised (this is text) at byte 0" in " ".join(errors.split())
+    assert (
+        "neither framing of ITCH 5.0 is recognised (this is text; tables of trades or quotes: --feed csv) at byte 0"
+        in " ".join(errors.split())
+    )
 
 
 def test_dump_when_type_is_no_message_then_usage_names_those_there_are(tmp_path: Path) -> None:

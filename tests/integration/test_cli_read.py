@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 import pytest
-from common.contracts import events, market, ticks, topics
+from common.contracts import alerts, events, market, ticks, topics
 from common.contracts.values import OrderType, Side
 from streams.model.message import Message
 from tidemark.tabular import Format, decoder_of
@@ -66,6 +66,7 @@ BODIES: dict[topics.Topic, Any] = {
     topics.MD_BARS: bars(),
     topics.MD_MEASURES: np.zeros(1, market.MEASURED),
     topics.MD_LATE: np.zeros(1, market.LATE),
+    topics.MD_ALERTS: np.zeros(1, alerts.ALERT),
     topics.MD_BOOKS: np.zeros(1, market.DEPTH),
     topics.MD_MARKS: np.zeros(1, market.MARK),
     topics.ORDERS_INTENTS: INTENT,

@@ -2,7 +2,6 @@
 
 import csv
 import struct
-from collections.abc import Iterable
 from datetime import date, datetime, time
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -22,6 +21,7 @@ NEW_YORK = ZoneInfo("America/New_York")
 NS = 1_000_000_000
 HOUR_NS = 3_600 * NS
 NINE_THIRTY = 34_200 * NS
+REVISED = ("volume", "trades", "revision")
 UINT32_MAX, INT64_MAX = (1 << 32) - 1, (1 << 63) - 1
 
 
@@ -122,38 +122,54 @@ def test_sums_when_at_the_maxima_then_exact_or_at_the_limit_and_said(
     assert ("sum at limit" in errors) == (code == 3)
 
 
-@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(st.integers(1, 9), st.lists(st.integers(0, 130 * NS), min_size=1, max_size=8)), min_size=2, max_size=8
-    )
+    ),
+    st.integers(1, 5),
+    st.lists(st.integers(1, 20), max_size=5),
 )
-def test_stocks_when_out_of_order_then_final_bars_are_those_of_every_partition_alone(
-    tmp_path: Path, stretches: list[tuple[int, list[int]]]
+def test_stocks_when_out_of_order_then_every_row_is_that_of_the_partitions_online(
+    tmp_path: Path, stretches: list[tuple[int, list[int]]], partitions: int, broken: list[int]
 ) -> None:
+    """Venues put together one after the other, each in order: every revision, not only the last one."""
     prints = [(locate, NINE_THIRTY + stamp) for locate, stamps in stretches for stamp in sorted(stamps)]
     names = [f"S{locate}".encode().ljust(8) for locate in range(1, 10)]
     feed = tmp_path / "day.itch"
-    directory = [listed(locate, name) for locate, name in enumerate(names, 1)]
-    trades = [trade(stamp, number, locate=locate, price=number) for number, (locate, stamp) in enumerate(prints, 1)]
-    feed.write_bytes(day(*directory, *trades))
+    messages = [listed(locate, name) for locate, name in enumerate(names, 1)]
+    for number, (locate, stamp) in enumerate(prints, 1):
+        messages.append(trade(stamp, number, locate=locate, price=number))
+        messages += [head(b"B", stamp, locate) + struct.pack(">Q", number)] if number in broken else []
+    feed.write_bytes(day(*messages))
     on = date(2024, 6, 3)
-    code, errors = replay(feed, on, tmp_path / "out", "--bars", "1s,1m", "--final")
+    code, errors = replay(feed, on, tmp_path / "out", "--bars", "1s,1m", "--partitions", str(partitions))
     assert code == 0, errors
-    columns = ("symbol", "window_start_ns", "window_ns", "open_e4", "high_e4", "low_e4", "close_e4", "volume", "trades")
-    offline = {tuple(row[name] for name in columns) for row in rows(tmp_path / "out" / "bars.csv")}
+    columns = (*("symbol", "window_start_ns", "window_ns", "open_e4", "high_e4", "low_e4", "close_e4"), *REVISED)
+    offline = sorted(tuple(row[name] for name in columns) for row in rows(tmp_path / "out" / "bars.csv"))
     ticks = np.concatenate(list(tick_chunks(feed, on)))
-    markets = [MarketState(lateness_ns=ANY_LATENESS_NS).apply(part, 0) for part in deal(ticks, 4)]
-    assert offline == set(_last_of(market.bars for market in markets))
+    states = [MarketState(windows_ns=(NS, 60 * NS), lateness_ns=ANY_LATENESS_NS) for _ in range(partitions)]
+    parts = zip(states, deal(ticks, partitions), strict=True)
+    online = [row for state, part in parts for row in state.apply(part, 0).bars]
+    told = [(row["symbol"].decode(), *(str(row[name]) for name in columns[1:])) for row in online]
+    assert offline == sorted(told)
 
 
-def _last_of(parts: Iterable[np.ndarray]) -> list[tuple[str, ...]]:
-    """The last revision of each bar of a second or a minute."""
-    names = ("open_e4", "high_e4", "low_e4", "close_e4", "volume", "trades")
-    last = {
-        (row["symbol"].decode(), str(row["window_start_ns"]), str(row["window_ns"])): tuple(str(row[n]) for n in names)
-        for part in parts
-        for row in part
-        if row["window_ns"] in (NS, 60 * NS)
-    }
-    return [(*key, *values) for key, values in last.items()]
+def test_broken_trade_when_its_message_names_another_stock_then_taken_back_all_the_same(tmp_path: Path) -> None:
+    feed = tmp_path / "day.itch"
+    both = [listed(1), listed(2, b"MSFT    "), trade(NINE_THIRTY, 7), trade(NINE_THIRTY + 1, 8)]
+    feed.write_bytes(day(*both, head(b"B", NINE_THIRTY + 2 * NS, 2) + struct.pack(">Q", 7)))
+    code, errors = replay(feed, date(2024, 6, 3), tmp_path / "out", "--bars", "1s", "--final")
+    assert code == 0, errors
+    assert [row["trades"] for row in rows(tmp_path / "out" / "bars.csv")] == ["1"]
+
+
+def test_days_when_they_follow_each_other_then_each_trade_is_told_once(tmp_path: Path) -> None:
+    feed = tmp_path / "days.itch"
+    feed.write_bytes(day(listed(), trade(NINE_THIRTY, 7)) + day(listed(), trade(NINE_THIRTY, 7)))
+    code, errors = replay(feed, date(2024, 6, 3), tmp_path / "out", "--date", "2024-06-04", "--trades", "--bars", "1d")
+    assert code == 0, errors
+    midnights = [at(date(2024, 6, number), time()) for number in (3, 4)]
+    told = [int(row["event_ns"]) for row in rows(tmp_path / "out" / "trades.csv")]
+    assert told == [midnight + NINE_THIRTY for midnight in midnights]
+    assert [int(row["window_start_ns"]) for row in rows(tmp_path / "out" / "bars.csv")] == midnights

@@ -4,9 +4,11 @@ import csv
 import gzip
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from signals.offline import BAR_COLUMNS, BBO_COLUMNS
+from signals.offline_alerts import ALERT_COLUMNS
 from tidemark import console
 from tidemark.main import app
 from tidemark.replay_options import parse_windows
@@ -59,6 +61,26 @@ def test_offline_when_windows_slide_then_each_trade_is_in_as_many_bars_as_there_
         volumes[int(bar["window_ns"])] += int(bar["volume"]) if bar["revision"] == "0" else 0
     assert volumes[30 * NS] == 3 * volumes[NS] > 0
     assert "trades windowed, 0 trades late, 0 trades rejected" in said
+
+
+def test_offline_when_alerts_are_asked_for_then_a_table_of_words_and_numbers_in_either_format(
+    feed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDEMARK_ALERT_THRESHOLDS", '{"VOLUME_SURGE": 1.1, "SPREAD_WIDENING": 1.1}')
+    monkeypatch.setenv("TIDEMARK_ALERT_SAMPLES_MIN", "2")
+    for kind in ("csv", "parquet"):
+        code, said = replay(str(feed), "--offline", "--out", str(tmp_path), "--alerts", "--out-format", kind)
+        assert code == 0, said
+    written = rows(tmp_path / "alerts.csv")
+    assert tuple(written[0]) == ALERT_COLUMNS
+    assert {"VOLUME_SURGE", "SPREAD_WIDENING"} <= {row["kind"] for row in written}
+    assert {row["phase"] for row in written} >= {"begin", "end"}
+    table = pyarrow.parquet.read_table(tmp_path / "alerts.parquet").to_pylist()
+    assert [{name: str(value) for name, value in row.items()} for row in table] == written
+    monkeypatch.setenv("TIDEMARK_ALERT_THRESHOLDS", '{"VOLUME": 1.1}')
+    code, said = replay(str(feed), "--offline", "--out", str(tmp_path), "--alerts")
+    assert code == 1
+    assert "no market alert is called 'VOLUME'" in said
 
 
 def test_indicators_when_asked_of_bars_then_a_row_per_bar_and_symbol(feed: Path, tmp_path: Path) -> None:

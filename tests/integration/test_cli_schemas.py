@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,32 @@ def test_compatible_change_when_compared_then_nothing_is_said(change: Change) ->
     old, new = schema_of("order-intent.v1.avsc"), schema_of("order-intent.v1.avsc")
     change(fields_of(new, "OrderIntent"))
     assert incompatibilities(new, old) == ()
+
+
+def test_subject_of_strangers_when_readers_come_first_then_taken_and_refused_where_old_records_are_lost(
+    tmp_path: Path,
+) -> None:
+    def said_of(subject: str, of: str, change: Change) -> tuple[int, str]:
+        shutil.copytree(DIRECTORY, tmp_path, dirs_exist_ok=True)
+        rows = [asdict(file) for file in read_index()]
+        schema = schema_of(of)
+        change(fields_of(schema, schema["name"]))
+        (tmp_path / "next.avsc").write_text(json.dumps(schema), "utf-8")
+        number = 1 + max(row["version"] for row in rows if row["subject"] == subject)
+        rows.append({"id": rows[-1]["id"] + 1, "subject": subject, "version": number, "file": "next.avsc"})
+        (tmp_path / INDEX).write_text(json.dumps(rows), "utf-8")
+        return call("check", "--directory", str(tmp_path))
+
+    event, intent = ("md.events-value", "market-event.v1.avsc"), ("orders.intents-value", "order-intent.v1.avsc")
+    new_kind: Change = lambda of: of["kind"]["type"]["symbols"].append("AUCTION")  # noqa: E731
+    assert said_of(*event, new_kind)[0] == 0
+    assert said_of(*event, lambda of: of["@"].remove(of["venue"]))[0] == 0
+    code, said = said_of(*event, lambda of: of["@"].append({"name": "desk", "type": "string"}))
+    assert code == 1
+    assert f"MarketEvent.desk: {NEEDS_DEFAULT} (new reads old" in said
+    code, said = said_of(*intent, lambda of: of["order_type"]["type"]["symbols"].append("STOP"))
+    assert code == 1
+    assert "(old reads new" in said
 
 
 def test_file_that_says_otherwise_than_the_class_when_checked_then_refused_in_one_line(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ uninterrupted pass over the same frames makes; and its bars are those of the off
 
 import asyncio
 import csv
+import json
 import signal
 import sys
 from collections import defaultdict
@@ -14,9 +15,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from common.contracts.alerts import ALERT, AlertLimits
 from common.contracts.market import BAR, MARK, decode_rows, mark_clock_key
 from common.contracts.ticks import Ticks, encode_frame, heartbeat
-from common.contracts.topics import MD_BARS, MD_BOOKS, MD_MARKS, MD_TICKS
+from common.contracts.topics import MD_ALERTS, MD_BARS, MD_BOOKS, MD_MARKS, MD_TICKS
 from common.contracts.views import view_channel
 from common.fleet_topics import create_topics
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
@@ -26,8 +28,10 @@ from parts import LocalStack
 from parts.ports import free_port
 from parts.processes import Process
 from redis.asyncio import Redis
-from signals.offline import write_csv
-from signals.stages import MARKET, handle
+from signals.offline import Wanted, write_tables
+from signals.offline_alerts import ALERT_COLUMNS
+from signals.stages import handle, market_table
+from signals.tables import CsvTables
 from streams.edges.reader import CommittedReader
 from streams.edges.sender import Sender
 from streams.model.message import Message, Output
@@ -37,6 +41,8 @@ from streams.testing.tables import MemoryTables
 pytestmark = pytest.mark.slow
 DAY = date(2024, 3, 15)
 EXCHANGE = ExchangeOptions(symbols=24, seed=5, rate=2_000, messages=60_000, breaks_per_million=2_000)
+LIMITS = AlertLimits({"PRICE_SPIKE": 1.5, "VOLUME_SURGE": 1.5, "SPREAD_WIDENING": 1.2}, samples_min=3, hold_ns=10**9)
+"""Half a minute raises alerts of these."""
 FRAME_TICKS = 700
 DEADLINE_S = 120
 Records = dict[tuple[str, int], list[tuple[bytes, bytes]]]
@@ -74,7 +80,7 @@ def frames(ticks: Ticks) -> list[tuple[int, bytes]]:
 @pytest.fixture(scope="module")
 def expected(frames: list[tuple[int, bytes]]) -> Records:
     """What one pass of the handler makes of the frames."""
-    tables = [MemoryTables([MARKET], partition) for partition in range(MD_TICKS.partitions)]
+    tables = [MemoryTables([market_table(alert_limits=LIMITS)], partition) for partition in range(MD_TICKS.partitions)]
     records: Records = defaultdict(list)
     for partition, value in frames:
         for item in handle(Message(MD_TICKS, partition, 0, None, value, 0), tables[partition], 0):
@@ -99,6 +105,9 @@ class Worker:
             "TIDEMARK_RESTART_BACKOFF_MIN_S": "0.2",
             "TIDEMARK_SNAPSHOT_INTERVAL_S": "0.3",
             "TIDEMARK_BATCH_MESSAGES_MAX": "7",
+            "TIDEMARK_ALERT_THRESHOLDS": json.dumps(LIMITS.thresholds),
+            "TIDEMARK_ALERT_SAMPLES_MIN": str(LIMITS.samples_min),
+            "TIDEMARK_ALERT_HOLD_S": str(LIMITS.hold_ns // 10**9),
         }
         self._process: Process | None = None
 
@@ -143,7 +152,7 @@ async def committed_until(settings: Settings, event_ns: int) -> Records:
     clocks = dict.fromkeys(range(MD_TICKS.partitions), 0)
     async with (
         asyncio.timeout(DEADLINE_S),
-        CommittedReader(settings, [MD_BARS, MD_BOOKS, MD_MARKS], from_beginning=True) as reader,
+        CommittedReader(settings, [MD_BARS, MD_ALERTS, MD_BOOKS, MD_MARKS], from_beginning=True) as reader,
     ):
         async for messages in reader.batches(until_idle_s=1.0):
             for message in messages:
@@ -191,8 +200,12 @@ async def test_worker_when_killed_in_the_middle_then_every_record_is_there_once_
 
 
 def compare_with_offline(records: Records, ticks: Ticks, tmp_path: Path) -> None:
-    """Per partition, ``md.bars`` holds the offline rows of its instruments in the same order."""
-    write_csv([ticks], tmp_path / "offline")
+    """Per partition, ``md.bars`` holds the offline rows of its instruments in the same order, and ``md.alerts`` those
+    of each symbol.
+    """
+    with CsvTables(tmp_path / "offline") as tables:
+        write_tables([ticks], tables, Wanted(alert_limits=LIMITS))
+        tables.keep()
     columns = (
         *("window_start_ns", "window_ns", "open_e4", "high_e4", "low_e4", "close_e4"),
         *("volume", "trades", "notional_e4", "revision"),
@@ -214,6 +227,20 @@ def compare_with_offline(records: Records, ticks: Ticks, tmp_path: Path) -> None
         mine = set(symbols)
         assert symbols == [symbol for symbol in order if symbol in mine]
     assert online == offline
+    told: dict[str, list[list[str]]] = defaultdict(list)
+    for partition in range(MD_TICKS.partitions):
+        for key, value in records[MD_ALERTS.name, partition]:
+            (alert,) = decode_rows(ALERT, value)
+            cells = [
+                one.decode() if isinstance(one, bytes) else str(one) for one in alert[list(ALERT_COLUMNS)].tolist()
+            ]
+            told[key.decode()].append(cells)
+    written: dict[str, list[list[str]]] = defaultdict(list)
+    with (tmp_path / "offline" / "alerts.csv").open() as file:
+        for row in csv.DictReader(file):
+            written[row["symbol"]].append(list(row.values()))
+    assert told == written
+    assert {row[3] for rows in told.values() for row in rows} == {"begin", "end"}
 
 
 async def compare_with_views(parts: LocalStack, expected: Records) -> None:

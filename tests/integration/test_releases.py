@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from common.contracts.schemas import Contract
+from common.contracts.topics import TOPICS
 from tidemark.releases.__main__ import refusals
 from tidemark.releases.building import members
 from tidemark.releases.declared import apps, current
@@ -105,11 +106,18 @@ def test_side_by_side_when_one_cannot_read_the_other_s_rows_or_the_fleet_s_messa
     )
 
 
-def test_outputs_of_every_stage_are_owned_by_its_service() -> None:
-    """What a service writes is taken from the topic table's owners, so the stages are held to them."""
+def test_outputs_of_every_stage_are_its_service_s_by_the_topic_table() -> None:
+    """What a service writes is taken from the topic table, so the stages are held to it."""
     for service, app in apps().items():
-        outputs = {topic.name: topic.owner for stage in app.stages for topic in stage.outputs}
-        assert set(outputs.values()) <= {service}, outputs
+        outputs = {topic.name: topic.writers for stage in app.stages for topic in stage.outputs}
+        assert all(service in writers for writers in outputs.values()), outputs
+
+
+def test_service_that_the_table_lets_write_beside_an_owner_then_a_stage_of_it_does() -> None:
+    stages = [(service, stage) for service, app in apps().items() for stage in app.stages]
+    written = {(service, topic.name) for service, stage in stages for topic in stage.outputs}
+    beside = {(service, topic.name) for topic in TOPICS for service in topic.also_written_by}
+    assert beside <= written
 
 
 def test_current_manifests_name_what_services_really_exchange() -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from common.contracts.events import OrderEvent, OrderState
 from common.contracts.values import OrderType, Side, TimeInForce
-from common.contracts.views import AccountData, PositionData, QuoteData
+from common.contracts.views import AccountData, AlertData, PositionData, QuoteData
 from common.testing.views import ViewWriter
 from parts.page import Page, open_page
 from push.settings import built_dashboard
@@ -43,6 +43,23 @@ def order_event(account: str, number: int, **changes: Any) -> OrderEvent:
         "updated_ns": 1_800_000_000_000_000_000,
     }
     return OrderEvent(**(given | changes))
+
+
+def market_alert(symbol: str, kind: str, **changes: Any) -> AlertData:
+    """One that goes on, of 4.2 where 3 is the threshold."""
+    given: dict[str, Any] = {
+        "symbol": symbol,
+        "kind": kind,
+        "severity": "HIGH",
+        "phase": "begin",
+        "begin_ns": 1_800_000_000_000_000_000,
+        "peak_ns": 1_800_000_001_000_000_000,
+        "end_ns": 0,
+        "peak_ppm": 4_200_000,
+        "threshold_ppm": 3_000_000,
+        "numbers": {"price_e4": 1_003_400, "mean_price_e4": 1_000_000},
+    }
+    return AlertData(**(given | changes))
 
 
 async def show_orders(writer: ViewWriter, *orders: OrderEvent) -> None:

@@ -41,7 +41,7 @@ async def test_dashboard_shows_the_market_the_account_and_the_clocks_without_a_c
         await page.until("document.querySelector('.pill.live')")
         await page.until("document.querySelectorAll('.watch .table-spacer .table-row').length > 30")
         await page.until("document.querySelectorAll('.ladder .bid .level')[9].textContent")
-        await page.until("document.querySelectorAll('.lamp[data-state=ready]').length == 8")
+        await page.until("document.querySelectorAll('.lamp[data-state=ready]').length == 9")
         await page.until("document.querySelector('.orders .state.open')")
         await page.until("document.querySelector('.account .strong').textContent != '–'")
         await page.until("document.querySelector('.chart-legend').textContent.includes('VWAP')")

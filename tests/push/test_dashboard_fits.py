@@ -16,6 +16,7 @@ from parts.page import Page, open_page
 from push.settings import built_dashboard
 
 from tests.push.dashboard_breaks import refused
+from tests.push.dashboard_screen import market_alert
 from tests.push.dashboard_stand import market, stand_in_orders
 
 AXE = built_dashboard().parent / "node_modules" / "axe-core" / "axe.min.js"
@@ -122,6 +123,8 @@ async def test_dialogs_verdicts_and_refusals_are_accessible(
         push = await start_push(static_dir=built_dashboard(), orders_url=orders.url)
         breaks = {one.break_id: one.model_dump(mode="json") for one in refused("ACC0001", time.time_ns())}
         await writer.write("break", "ACC0001", breaks)
+        alerts = {"1": market_alert("AAPL", "PRICE_SPIKE"), "2": market_alert("MSFT", "STALE_FEED", end_ns=10**18)}
+        await writer.write("alert", "0", alerts)
         await choose_theme(page, theme)
         await page.goto(f"{push.url}/#symbol=AAPL&account=ACC0001&window=1000000000")
         await filled(page)
@@ -138,6 +141,10 @@ async def test_dialogs_verdicts_and_refusals_are_accessible(
         await page.click(".orders .history.active")
         await page.until("document.querySelector('.history-row')")
         await look("history")
+        await page.press("Escape")
+        await page.click(".lamp.alerts")
+        await page.until("document.querySelectorAll('.alert-row').length == 2")
+        await look("alerts")
         await page.press("Escape")
         await page.click(".lamp.breaks")
         await page.until("document.querySelectorAll('.break-row').length == 2")

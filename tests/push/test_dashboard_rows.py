@@ -14,7 +14,7 @@ from parts.page import open_page
 from push.settings import built_dashboard
 
 from tests.push.dashboard_breaks import refused
-from tests.push.dashboard_screen import Screen, open_screen, order_event, show_market, show_orders
+from tests.push.dashboard_screen import Screen, market_alert, open_screen, order_event, show_market, show_orders
 from tests.push.dashboard_stand import beating, stand_in_orders
 
 pytestmark = [
@@ -196,6 +196,31 @@ async def test_breaks_then_counted_listed_with_their_command_and_gone_once_resol
     await writer.write("break", "A1", {first.break_id: None, second.break_id: None})
     await page.until("document.querySelector('.break-rows').textContent == 'No open breaks'")
     assert await page.text(".lamp.breaks") == "breaks 0"
+
+
+async def test_market_alerts_then_counted_listed_with_their_numbers_and_a_symbol_leads_to_it(
+    screen: Screen, writer: ViewWriter
+) -> None:
+    page = screen.page
+    await screen.open()
+    await page.until("document.querySelector('.lamp.alerts[data-state=ready]')?.textContent == 'alerts 0'")
+    spike, over = (
+        market_alert("MSFT", "PRICE_SPIKE"),
+        market_alert("AAPL", "STALE_FEED", end_ns=1_800_000_002_000_000_000),
+    )
+    await writer.write("alert", "0", {"over": over})
+    await writer.write("alert", "3", {"spike": spike})
+    await page.until("document.querySelector('.lamp.alerts[data-state=waiting]')?.textContent == 'alerts 1'")
+    await page.click(".lamp.alerts")
+    told = await page.text(".alert-row")
+    for what in ("MSFT", "PRICE SPIKE", "HIGH", "since ", "4.20, above 3.00", "price 100.34", "mean price 100.00"):
+        assert what in told, told
+    await writer.write("alert", "3", {"spike": spike.model_copy(update={"severity": "CRITICAL", "phase": "rise"})})
+    await page.until("document.querySelector('.lamp.alerts[data-state=down]')")
+    await page.click(".alert-row .alert-symbol")
+    await page.until("!document.querySelector('dialog[open]') && location.hash.includes('symbol=MSFT')")
+    await writer.write("alert", "3", {"spike": None})
+    await page.until("document.querySelector('.lamp.alerts').textContent == 'alerts 0'")
 
 
 EMPTY = "[...document.querySelectorAll(':is(.orders, .fills, .account) .table-empty')].map((note) => note.textContent)"

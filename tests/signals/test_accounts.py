@@ -5,6 +5,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from common.books import Books
+from common.books import count as book_count
+from common.books.layout import PRINT
 from common.contracts.market import LateReason
 from common.contracts.ticks import TICK, TickFlag, TickKind, Ticks
 from common.contracts.windows import ALLOWED_LATENESS_NS
@@ -13,8 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from signals.domain import count
 from signals.domain.bars import TumblingBars
-from signals.domain.books import Books
-from signals.domain.layout import PRINT
 from signals.domain.market import Effects, MarketState
 
 S = 1_000_000_000
@@ -107,7 +108,7 @@ def test_accounts_when_input_is_gapped_late_damaged_and_repeated_then_each_trade
     assert market.accounts() == {name: reference.counts[name] for name in ("windowed", "late", "rejected")}
     assert sum(len(effect.late) for effect in effects) == reference.counts["late"]
     books, bars = market.books.counters, market.bars.counters
-    assert int(books[count.TRADES]) == sum(market.accounts().values())
+    assert int(books[book_count.TRADES]) == sum(market.accounts().values())
     assert int(bars[count.WINDOWED]) == market.accounts()["windowed"]
 
 

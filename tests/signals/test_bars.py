@@ -5,14 +5,14 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from common.books import Books
+from common.books.layout import PRINT
 from common.contracts.ticks import TickKind, Ticks
 from common.contracts.windows import ALLOWED_LATENESS_NS
 from common.testing.market_flow import SESSION_NS, directory, flows, price, row, tick_array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from signals.domain.bars import TumblingBars
-from signals.domain.books import Books
-from signals.domain.layout import PRINT
 from signals.domain.market import MarketState
 
 S = 1_000_000_000

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from common.books import Books
+from common.books.layout import INSTRUMENTS_MAX, STOP_END, STOP_HEARTBEAT, STOP_SESSION
 from common.contracts.ticks import TICK, TickKind, Ticks
 from common.testing.market_flow import directory, flows, price, row, tick_array
 from hypothesis import given, settings
-from signals.domain.books import Books
-from signals.domain.layout import INSTRUMENTS_MAX, STOP_END, STOP_HEARTBEAT, STOP_SESSION
 
 
 class ReferenceBooks:

@@ -52,7 +52,7 @@ def final(rows: Array) -> dict[Key, tuple[int, ...]]:
 
 
 def assert_equal_to_numpy(market: OfflineMarket, rows: Array) -> int:
-    log = market.bars.state.log[: market.bars.counters[count.TRADES_NEXT]]
+    log = market.bars.parts[0].state.log[: market.bars.parts[0].counters[count.TRADES_NEXT]]
     log = log[log["broken_ns"] == 0]
     log = log[np.argsort(log["event_ns"], kind="stable")]
     numbers = final(rows)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from common.contracts.alerts import AlertLimits
 from common.contracts.ticks import TickKind, Ticks
 from common.contracts.views import BARS_RETAINED
 from common.testing.market_flow import SESSION_NS, directory, flows, price, row, tick_array
@@ -22,6 +23,7 @@ from streams.model.tables import SnapshotLayout
 S = 1_000_000_000
 SMALL = Limits(instruments_told=2, instruments_shown=1, bars_shown=2, bars_cleared=3, flood_ticks=20, flood_shown=1)
 CUTS = st.lists(st.integers(0, 10_000), max_size=6)
+EAGER = AlertLimits({"VOLUME_SURGE": 1.2, "SPREAD_WIDENING": 1.1, "STALE_FEED": 2.0}, samples_min=2, hold_ns=S)
 
 
 def told(effects: Effects) -> list[bytes]:
@@ -30,7 +32,8 @@ def told(effects: Effects) -> list[bytes]:
     for beat in effects.beats:
         for field in fields(beat):
             value: Any = getattr(beat, field.name)
-            arrays = (value.gone, value.closed, value.live) if field.name == "showcase" else (value,)
+            parts = {"showcase": ("gone", "closed", "live"), "alerts": ("gone", "changed")}.get(field.name)
+            arrays = [getattr(value, part) for part in parts] if parts else [value]
             rows.append(b"|".join(array.tobytes() for array in arrays))
     return rows
 
@@ -40,16 +43,19 @@ def layout_of(market: MarketState) -> SnapshotLayout:
 
 
 def outputs(market: MarketState, ticks: Ticks, cuts: Sequence[int] = ()) -> tuple[bytes, list[bytes]]:
-    """All bars and all that heartbeats tell."""
+    """All bars and alerts, and all that heartbeats tell."""
     edges = [0, *sorted(cut % (len(ticks) + 1) for cut in cuts), len(ticks)]
     frames = [market.apply(ticks[begin:end], 7) for begin, end in pairwise(edges)]
-    return b"".join(f.bars.tobytes() for f in frames), [line for f in frames for line in told(f)]
+    issued = b"".join(f.bars.tobytes() for f in frames) + b"".join(f.alerts.tobytes() for f in frames)
+    return issued, [line for f in frames for line in told(f)]
 
 
 @settings(deadline=None)
 @given(flows(damaged=True, disorder=True, size=200), CUTS)
 def test_market_when_cut_into_any_frames_then_everything_it_tells_is_the_same(ticks: Ticks, cuts: list[int]) -> None:
-    assert outputs(MarketState(limits=SMALL), ticks, cuts) == outputs(MarketState(limits=SMALL), ticks)
+    assert outputs(MarketState(limits=SMALL, alert_limits=EAGER), ticks, cuts) == outputs(
+        MarketState(limits=SMALL, alert_limits=EAGER), ticks
+    )
 
 
 @settings(deadline=None)
@@ -58,11 +64,11 @@ def test_market_when_saved_and_loaded_in_the_middle_then_the_rest_is_the_same_bi
     ticks: Ticks, cut: int
 ) -> None:
     cut %= len(ticks) + 1
-    through, first = MarketState(), MarketState()
+    through, first = MarketState(alert_limits=EAGER), MarketState(alert_limits=EAGER)
     assert outputs(through, ticks[:cut]) == outputs(first, ticks[:cut])
     with TemporaryDirectory() as directory:
         save_market(first, Path(directory))
-        second = load_market(Path(directory), layout_of(first))
+        second = load_market(Path(directory), layout_of(first), lambda: MarketState(alert_limits=EAGER))
     assert outputs(second, ticks[cut:]) == outputs(through, ticks[cut:])
     left, right = through.arrays(), second.arrays()
     assert left.keys() == right.keys()

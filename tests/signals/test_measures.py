@@ -65,7 +65,7 @@ def final_numbers(rows: Array, names: tuple[str, ...]) -> dict[Place, tuple[int,
 def standing(market: OfflineMarket, place: Place) -> Array:
     """The trades of a window that are not broken, from the log, in the order of arrival."""
     window_ns, start, instrument = place
-    log = market.bars.state.log[: market.bars.state.counters[1]]
+    log = market.bars.parts[0].state.log[: market.bars.parts[0].state.counters[1]]
     inside = (log["event_ns"] >= start) & (log["event_ns"] < start + window_ns) & (log["instrument_id"] == instrument)
     found: Array = log[inside & (log["broken_ns"] == 0)]
     return found
@@ -97,8 +97,8 @@ def test_open_window_when_shown_then_its_numbers_are_those_of_plain_python(ticks
     market = OfflineMarket(WINDOWS, [TICKS], record_bbo=False)
     for _ in market.apply(ticks[: cut % (len(ticks) + 1)]):
         pass
-    rows = market.bars.open_bars(np.arange(min(3, len(market.books.listings))))
-    starts = market.bars.state.starts[market.bars.places(rows)]
+    rows = market.bars.parts[0].open_bars(np.arange(min(3, len(market.books.listings))))
+    starts = market.bars.parts[0].state.starts[market.bars.parts[0].places(rows)]
     assert rows["window_start_ns"].tolist() == starts.tolist()
     for measure in (OHLCV, TICKS):
         for place, numbers in final_numbers(rows, measure.results).items():
@@ -135,10 +135,10 @@ def test_kernels_when_made_again_then_found_compiled() -> None:
     measures = measure_set([TICKS])
     market = OfflineMarket((S,), [TICKS], record_bbo=False)
     market.bars.admit(1)
-    market.bars.open_bars(np.zeros(1, np.int64))
+    market.bars.parts[0].open_bars(np.zeros(1, np.int64))
     bar_kernel._kernels.cache_clear()
     again = bar_kernels(measures)
-    again.show(np.zeros(1, np.int64), market.bars.state, np.zeros(1, measures.row))
+    again.show(np.zeros(1, np.int64), market.bars.parts[0].state, np.zeros(1, measures.row))
     assert sum(again.show.stats.cache_hits.values()) == 1
 
 

@@ -59,7 +59,7 @@ def final(rows: Array) -> dict[Key, tuple[int, ...]]:
 
 
 def standing(market: Any) -> Array:
-    log: Array = market.bars.state.log[: market.bars.state.counters[1]]
+    log: Array = market.bars.parts[0].state.log[: market.bars.parts[0].state.counters[1]]
     return log
 
 

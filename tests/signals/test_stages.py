@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from common.contracts.market import BAR, DEPTH, MARK, mark_clock_key
 from common.contracts.ticks import FrameError, TickKind, encode_frame
-from common.contracts.topics import MD_BARS, MD_BOOKS, MD_MARKS, MD_TICKS
-from common.contracts.views import BarData, BookData, QuoteData
+from common.contracts.topics import MD_ALERTS, MD_BARS, MD_BOOKS, MD_MARKS, MD_TICKS
+from common.contracts.views import AlertData, BarData, BookData, QuoteData
 from common.testing.market_flow import SESSION_NS, directory, price, row, tick_array
+from signals.domain.alert_board import SHOWN_MAX
 from signals.stages import MARKET, handle, market_views
 from streams.model.message import Message, Output, View
 from streams.testing.tables import MemoryTables
@@ -128,6 +129,54 @@ def test_views_when_refilled_then_equal_to_what_was_shown(tables: MemoryTables) 
         update={"event_ns": SESSION_NS + 2}
     )
     assert refilled == {key: data for key, data in shown.items() if data is not None}
+
+
+def test_alert_when_a_price_jumps_then_a_row_under_its_symbol_at_once_and_shown_at_the_heartbeat(
+    tables: MemoryTables,
+) -> None:
+    trades = [
+        row(TickKind.TRADE, i * S, instrument_id=0, aux_ref=10 + i, price_e4=price(i % 2), qty=1) for i in range(40)
+    ]
+    jump = row(TickKind.TRADE, 41 * S, instrument_id=0, aux_ref=99, price_e4=price(700), qty=1)
+    handle(frame(*directory(["AAPL"]), *trades, beat(40 * S)), tables, 0)
+    records, views = split(handle(frame(jump, beat(42 * S), ingest_ns=77), tables, 0))
+    alerts = [r for r in records if r.topic is MD_ALERTS]
+    assert {(r.key, r.partition, len(r.body)) for r in alerts} == {(b"AAPL", PARTITION, 1)}
+    assert {r.body["kind"][0].decode() for r in alerts} == {"PRICE_SPIKE", "PRICE_JUMP", "HIGH_VOLATILITY"}
+    shown = {v.key: v for v in views if v.name == "alert"}
+    assert set(shown) == {f"AAPL:{r.body['kind'][0].decode()}:{SESSION_NS + 42 * S}" for r in alerts}
+    view = shown[f"AAPL:PRICE_JUMP:{SESSION_NS + 42 * S}"]
+    assert (view.scope, view.origin_ns) == ("3", 77)
+    assert isinstance(view.data, AlertData)
+    assert (view.data.severity, view.data.phase, view.data.end_ns) == ("HIGH", "begin", 0)
+    assert view.data.numbers == {"price_e4": price(700), "mean_price_e4": 1_000_050}
+    refilled = {v.key: v.data for v in market_views(tables) if v.name == "alert"}
+    assert refilled == {key: shown_view.data for key, shown_view in shown.items()}
+    _, views = split(handle(frame(beat(60 * S)), tables, 0))
+    assert {(v.key, v.data.phase) for v in views if isinstance(v.data, AlertData)} == {(key, "end") for key in shown}
+
+
+def test_alerts_when_there_are_more_than_are_shown_then_those_that_began_first_are_taken_down(
+    tables: MemoryTables,
+) -> None:
+    symbols = [f"S{i}" for i in range(SHOWN_MAX + 6)]
+    trades = [
+        row(TickKind.TRADE, second * S + i, instrument_id=i, aux_ref=1 + second * 100 + i, price_e4=price(0), qty=1)
+        for second in range(31)
+        for i in range(len(symbols))
+    ]
+    handle(frame(*directory(symbols), *trades, beat(31 * S)), tables, 0)
+    shown: dict[str, Any] = {}
+    for second, ids in ((32, range(SHOWN_MAX)), (34, range(SHOWN_MAX, len(symbols)))):
+        surges = [
+            row(TickKind.TRADE, second * S + i, instrument_id=i, aux_ref=90_000 + i, price_e4=price(0), qty=9)
+            for i in ids
+        ]
+        for view in split(handle(frame(*surges, beat((second + 1) * S)), tables, 0))[1]:
+            if view.name == "alert":
+                shown[view.key] = view.data
+        assert len([data for data in shown.values() if data is not None]) == SHOWN_MAX
+    assert [key.partition(":")[0] for key, data in shown.items() if data is None] == symbols[:6]
 
 
 def test_handler_when_silent_then_state_moves_although_nothing_is_asked_for(tables: MemoryTables) -> None:

@@ -68,8 +68,9 @@ outlined: Final = njit(nogil=True, _nrt=False)
 calls it; or an entry point whose machine code the next process could not tell from another's."""
 
 
-def composed(domain: Path, fingerprint: str) -> Callable[[Any], Any]:
+def composed(domain: Path, fingerprint: str, also: Iterable[Path] = ()) -> Callable[[Any], Any]:
     """A decorator for entry points that enclose other compiled functions. ``fingerprint``: of those functions.
+    ``also``: as in ``compiler``.
 
     Numba tells such functions apart by what they enclose, as bytes, and compiled functions are other bytes in each
     process: it would never find one again. So the fingerprint takes their place in the key.
@@ -77,7 +78,7 @@ def composed(domain: Path, fingerprint: str) -> Callable[[Any], Any]:
 
     def decorate(function: Any) -> Any:
         compiled = outlined(function)
-        numba.config.CACHE_DIR = str(cache_dir(domain))  # numba asks for it when a cache is made
+        numba.config.CACHE_DIR = str(cache_dir(domain, also=also))  # numba asks for it when a cache is made
         found = FunctionCache(function)
         found._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), fingerprint)
         compiled._cache = found

@@ -26,6 +26,7 @@ from auditor.domain.place import Place, Positions
 from auditor.domain.statuses import StatusRow
 from auditor.truth import LogTruth
 from auditor.walks import Connection, EntryWalk, answer_walks
+from auditor.written import WrittenRows
 
 STORE = "postgres"
 TIMEOUT_S = 5.0
@@ -61,11 +62,12 @@ class Asked:
 class ProjectionRows:
     """Keeps a connection, and how far the walks through the tables are."""
 
-    def __init__(self, dsn: str, truth: LogTruth) -> None:
+    def __init__(self, dsn: str, truth: LogTruth, written_bytes_max: int = 64 * 1024 * 1024) -> None:
         self._dsn = dsn
         self._truth = truth
         self._connection: Connection | None = None
         self._account_cursor = self._execution_cursor = ""
+        self._written = WrittenRows(written_bytes_max)
         self._entries = EntryWalk(truth.entries)
         self._answers = answer_walks(truth.decisions, truth.results)
 
@@ -87,12 +89,15 @@ class ProjectionRows:
                 def reached(kind: str, place: Place) -> bool:
                     return bool(positions.get((TOPIC_OF[kind], place.partition), 0) > place.offset)
 
+                written = await self._written.look(connection, positions, asked.rows_max)
                 rows = await self._accounts(connection, list(asked.accounts), positions, asked.rows_max)
-                rows += await self._orders(connection, list(asked.orders))
-                rows += await self._executions(connection, list(asked.executions), asked.rows_max)
+                rows += await self._orders(connection, {*asked.orders, *written.orders})
+                rows += await self._executions(connection, {*asked.executions, *written.executions}, asked.rows_max)
                 rows += await self._entries.look(connection, asked.walk_rows_max, reached)
-                for walk in self._answers:
+                rows += await self._entries.of(connection, written.entry_accounts)
+                for walk, blocks in zip(self._answers, (written.decisions, written.results), strict=True):
                     rows += await walk.look(connection, asked.walk_rows_max, reached, self._truth.starts)
+                    rows += await walk.of(connection, blocks, self._truth.starts)
         except POSTGRES_AWAY as error:
             await self.close()
             raise OSError(f"PostgreSQL gave no answer: {error or type(error).__name__}") from error
@@ -121,18 +126,18 @@ class ProjectionRows:
                 seen.append(Seen(STATUS, key, read_to, StatusRow(stored[key]["status"])))
         return seen
 
-    async def _orders(self, connection: Connection, keys: list[str]) -> list[Seen]:
+    async def _orders(self, connection: Connection, keys: set[str]) -> list[Seen]:
         rows = {row[0]: row for row in await connection.fetch(_ORDERS, keys)} if keys else {}
         return [
             Seen(ORDER, key, rows[key][1], stored_order(rows[key][2:])) if key in rows else Seen(ORDER, key, 0, None)
             for key in keys
         ]
 
-    async def _executions(self, connection: Connection, keys: list[str], rows_max: int) -> list[Seen]:
+    async def _executions(self, connection: Connection, asked: set[str], rows_max: int) -> list[Seen]:
         """The rows of the keys, and of those among the next ones that the log does not know."""
         page = [row[0] for row in await connection.fetch(_EXECUTION_PAGE, self._execution_cursor, rows_max)]
         self._execution_cursor = page[-1] if len(page) == rows_max else ""
-        keys = list({*keys, *(key for key in page if key not in self._truth.executions)})
+        keys = {*asked, *(key for key in page if key not in self._truth.executions)}
         rows: dict[str, ExecutionRow] = {}
         for row in await connection.fetch(_EXECUTIONS, keys):
             found = ExecutionRow._make(row[1:])

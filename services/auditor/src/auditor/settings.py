@@ -18,6 +18,11 @@ class AuditorSettings(Settings):
     audit_walk_rows_max: int = Field(
         default=5_000, ge=1, description="rows that a look takes of each append-only table of the projection"
     )
+    audit_written_bytes_max: int = Field(
+        default=64 * 1024 * 1024,
+        ge=0,
+        description="a table of the projection up to this size is searched for rows written since the look before",
+    )
     audit_files_interval_s: float = Field(default=3.0, gt=0, description="how often a file that grows is read again")
     audit_file_bytes_max: int = Field(
         default=32 * 1024 * 1024, ge=1, description="bytes of unchanged store files that a look reads again"

@@ -7,7 +7,7 @@ the projection had come past them when the round began.
 
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 import asyncpg
@@ -18,21 +18,20 @@ from common.ledger.fold import Balance, nonzero
 from auditor.domain import compare
 from auditor.domain.compare import ENTRIES, ENTRY_ROWS, Seen
 from auditor.domain.place import Place, Positions
-from auditor.truth import PlacedSums, block_of
+from auditor.truth import BLOCK_OFFSETS, PlacedSums, block_of
+from auditor.written import Block
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Reached = Callable[[str, Place], bool]
-_ENTRY_PAGE: Final = f"""
-    SELECT account_id, seq, postings, {digest_sql(LEDGER_ENTRIES)} AS digest FROM ledger_entries
-    WHERE (account_id, seq) > ($1, $2) ORDER BY account_id, seq LIMIT $3
-"""
+ENTRIES_OF_MAX: Final = 5_000
+"""Rows read at a look for accounts that are asked for by name."""
+_ENTRIES: Final = f"SELECT account_id, seq, postings, {digest_sql(LEDGER_ENTRIES)} AS digest FROM ledger_entries"
+_ENTRY_PAGE: Final = f"{_ENTRIES} WHERE (account_id, seq) > ($1, $2) ORDER BY account_id, seq LIMIT $3"
+_ENTRIES_OF: Final = f"{_ENTRIES} WHERE account_id = ANY($1) ORDER BY account_id, seq LIMIT $2"
 
 
-def _answer_page(table: str, columns: tuple[str, ...]) -> str:
-    return f"""
-        SELECT partition, record_offset, {digest_sql(columns)} AS digest FROM {table}
-        WHERE (partition, record_offset) > ($1, $2) ORDER BY partition, record_offset LIMIT $3
-    """
+def _answers(table: str, columns: tuple[str, ...]) -> str:
+    return f"SELECT partition, record_offset, {digest_sql(columns)} AS digest FROM {table}"
 
 
 class Round:
@@ -112,13 +111,26 @@ class EntryWalk:
             self._fold = EntryFold("")
         return seen
 
+    @staticmethod
+    async def of(connection: Connection, accounts: Sequence[str]) -> list[Seen]:
+        """What these accounts have now, wherever the walk is; without those that the bound leaves incomplete."""
+        page = await connection.fetch(_ENTRIES_OF, accounts, ENTRIES_OF_MAX) if accounts else []
+        folds: dict[str, EntryFold] = {}
+        for account_id, seq, postings, digest in page:
+            folds.setdefault(account_id, EntryFold(account_id)).take(seq, postings, digest)
+        if len(page) == ENTRIES_OF_MAX:
+            folds.popitem()
+        return [seen for fold in folds.values() for seen in fold.seen()]
+
 
 class AnswerWalk:
     """Through the gate's answers of one kind, block by block of their places in the log."""
 
     def __init__(self, kind: str, table: str, columns: tuple[str, ...], truth: PlacedSums) -> None:
         self._kind = kind
-        self._page = _answer_page(table, columns)
+        answers = _answers(table, columns)
+        self._page = f"{answers} WHERE (partition, record_offset) > ($1, $2) ORDER BY partition, record_offset LIMIT $3"
+        self._block_rows = f"{answers} WHERE partition = $1 AND record_offset >= $2 AND record_offset < $3"
         self._round = Round(kind, truth)
         self._cursor: tuple[int, int] | None = None
         self._block = ""
@@ -142,6 +154,16 @@ class AnswerWalk:
         self._cursor = (page[-1][0], page[-1][1]) if len(page) == rows_max else None
         if self._cursor is None:
             seen += [*self._done(), *self._round.missing()]
+        return seen
+
+    async def of(self, connection: Connection, blocks: Sequence[Block], starts: Positions) -> list[Seen]:
+        """What these blocks have now, wherever the walk is."""
+        seen = []
+        for partition, first in blocks:
+            begin = max(first, starts.get((RISK_DECISIONS.name, partition), 0))
+            page = await connection.fetch(self._block_rows, partition, begin, first + BLOCK_OFFSETS)
+            rows = summed([row[2] for row in page])
+            seen.append(Seen(self._kind, block_of(partition, first), rows.number, rows))
         return seen
 
     def _done(self) -> list[Seen]:

@@ -101,7 +101,9 @@ class Watch:
             live_tables,
         )
         self._gate = GateStores(settings.data_dir, scratch)
-        self._projection = ProjectionRows(settings.postgres_dsn.get_secret_value(), truth)
+        self._projection = ProjectionRows(
+            settings.postgres_dsn.get_secret_value(), truth, settings.audit_written_bytes_max
+        )
         self._views = ViewRows(
             settings.redis_url, settings.audit_calm_s, settings.audit_excuse_max_s, settings.audit_grace_s
         )

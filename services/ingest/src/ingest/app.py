@@ -1,6 +1,6 @@
-"""The ingest worker: one feed into ``md.ticks`` and ``ref.instruments``."""
+"""The ingest worker: one feed into ``md.ticks`` and ``ref.instruments``, and where it is asked to ``md.events``."""
 
-from common.contracts.topics import INGEST_FEED_CHANGELOG, MD_TICKS, REF_INSTRUMENTS
+from common.contracts.topics import INGEST_FEED_CHANGELOG, MD_EVENTS, MD_TICKS, REF_INSTRUMENTS, Topic
 from common.fleet_app import TidemarkApp
 
 from ingest.feed import Feed
@@ -8,7 +8,11 @@ from ingest.settings import IngestSettings
 
 SERVICE = "ingest"
 SOURCE = "feed"
-OUTPUTS = (MD_TICKS, REF_INSTRUMENTS)
+
+
+def outputs_of(settings: IngestSettings) -> tuple[Topic, ...]:
+    """What the feed is written to."""
+    return (MD_TICKS, REF_INSTRUMENTS, MD_EVENTS) if settings.feed_events else (MD_TICKS, REF_INSTRUMENTS)
 
 
 def build(settings: IngestSettings) -> TidemarkApp:
@@ -17,5 +21,5 @@ def build(settings: IngestSettings) -> TidemarkApp:
     if settings.feed != "idle":
         feed = Feed(settings)
         app.health.add("feed session", feed.ready)
-        app.source(name=SOURCE, outputs=OUTPUTS, changelog=INGEST_FEED_CHANGELOG)(feed.run)
+        app.source(name=SOURCE, outputs=outputs_of(settings), changelog=INGEST_FEED_CHANGELOG)(feed.run)
     return app

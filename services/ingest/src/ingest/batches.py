@@ -9,8 +9,6 @@ from common.contracts.ticks import Ticks, encode_frame, heartbeat
 from common.contracts.topics import MD_TICKS, REF_INSTRUMENTS
 from streams.model.message import Output
 
-from ingest.domain.partitions import deal
-
 
 @dataclass(frozen=True, slots=True)
 class FrameWriter:
@@ -20,15 +18,14 @@ class FrameWriter:
     session_ns: int
     frame_ticks_max: int
 
-    def frames(self, ticks: Ticks | None, heartbeat_ns: int | None, ingest_ns: int) -> list[Output]:
-        """Frames of every partition that has something to say; with a heartbeat that is all of them, at their ends."""
-        beat = None if heartbeat_ns is None else heartbeat(heartbeat_ns)
-        if ticks is None or not len(ticks):
-            parts: Sequence[Ticks] = [] if beat is None else [beat] * MD_TICKS.partitions
-        else:
-            parts = deal(ticks, MD_TICKS.partitions)
-            if beat is not None:
-                parts = [np.concatenate((part, beat)) for part in parts]
+    def frames(self, parts: Sequence[Ticks], heartbeat_ns: int | None, ingest_ns: int) -> list[Output]:
+        """Frames of every partition that has something to say; with a heartbeat that is all of them, at their ends.
+
+        ``parts``: the ticks of each partition, or nothing.
+        """
+        if heartbeat_ns is not None:
+            beat = heartbeat(heartbeat_ns)
+            parts = [np.concatenate((part, beat)) for part in parts] or [beat] * MD_TICKS.partitions
         return [
             self._frame(partition, part[at : at + self.frame_ticks_max], ingest_ns)
             for partition, part in enumerate(parts)

@@ -1,12 +1,15 @@
 """The feed of a process: opens the chosen source where the last committed batch ended, and watches over it."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from common.contracts.reference import Instrument
+from common.contracts.ticks import Ticks
 from common.contracts.topics import REF_INSTRUMENTS
 from streams.edges.source import SourceBatch
 from streams.kafka.kafka_log import KafkaLog
@@ -22,16 +25,20 @@ from ingest.domain.feed_date import EXCHANGE_TIME, session_midnight_ns
 from ingest.domain.framing import FramingError
 from ingest.domain.pace import Pace, parse_speed
 from ingest.domain.position import Position, decode_position
+from ingest.domain.sides import Side
+from ingest.events import EventWriter, committed_ticks
 from ingest.feeds.session import ReaderSession
 from ingest.files import RecordedFile
 from ingest.line_session import LineSession
 from ingest.session import Clock, Session, StreamSession, SystemClock
 from ingest.settings import IngestSettings
-from ingest.udp import DatagramQueue, open_line
+from ingest.udp import DatagramQueue, open_line, side_of
 
 _log = get_logger(__name__)
 POLL_MS = 1_000
 Known = Callable[[], Awaitable[list[Instrument]]]
+Committed = Callable[[str, int], AsyncIterator[tuple[int, Ticks]]]
+"""See ``events.committed_ticks``."""
 
 
 async def announced_instruments(log: Log) -> list[Instrument]:
@@ -62,6 +69,17 @@ async def instruments_on_kafka(settings: Settings) -> list[Instrument]:
         await log.stop()
 
 
+async def ticks_on_kafka(settings: Settings, feed: str, session_ns: int) -> AsyncIterator[tuple[int, Ticks]]:
+    """``committed_ticks`` of the fleet's broker."""
+    log = KafkaLog(settings, f"ingest-events-{settings.worker_id}")
+    await log.start()
+    try:
+        async for partition, ticks in committed_ticks(log, feed, session_ns):
+            yield partition, ticks
+    finally:
+        await log.stop()
+
+
 class Feed:
     """Source for ``@app.source``. ``progress`` is called with (bytes of the file read, bytes of the file)."""
 
@@ -70,6 +88,7 @@ class Feed:
         settings: IngestSettings,
         *,
         known: Known | None = None,
+        committed: Committed | None = None,
         clock: Clock | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
@@ -78,8 +97,12 @@ class Feed:
         self.failure: FramingError | None = None
         """Why the feed ended early."""
         self.queue: DatagramQueue | None = None
-        """The line's socket, while it is open."""
+        """The line's socket, of its side A, while it is open."""
+        self.sides: Sequence[Side] = ()
+        """Sides A and B, where the line has two."""
+        self._queues: Sequence[DatagramQueue] = ()
         self._known = known
+        self._committed = committed or partial(ticks_on_kafka, settings)
         self._clock = clock or SystemClock()
         self._progress = progress
         self._state = "opening"
@@ -97,6 +120,8 @@ class Feed:
         logged = 0
         session = Session(settings, self._position(stored), known, self.report, self._clock)
         self._session = session
+        if settings.feed_events:
+            session.events = await self._event_writer(session)
         _log.info("feed_open", feed=settings.feed_identity(), sequence=session.position.sequence, known=len(known))
         self._state = "running"
         try:
@@ -116,6 +141,15 @@ class Feed:
             _log.error("feed_refused", feed=settings.feed_identity(), error=str(error), offset=error.offset)
         _log.info("feed_over", messages=self.report.messages, ticks=self.report.ticks, **_counts(self.report))
 
+    async def _event_writer(self, session: Session) -> EventWriter:
+        """With the books as they are at the session's position."""
+        events = EventWriter(session.registry)
+        position = session.position
+        if position.session_ns and position.last_event_ns and not position.closed:
+            async for partition, ticks in self._committed(self.settings.feed_name(), position.session_ns):
+                events.pass_over(partition, ticks)
+        return events
+
     def ready(self) -> tuple[bool, Any]:
         """Not ready where the feed was refused, where a line has brought nothing useful for too long, or, if the feed
         has to be whole, where something of it is missing.
@@ -129,6 +163,8 @@ class Feed:
         is_quiet = quiet_s * 1_000 > self.settings.feed_udp_silent_ms
         if is_quiet:
             detail["failure"] = f"nothing useful has arrived on the line for {quiet_s:.1f} s"
+        if self.sides:
+            detail["sides"] = {side.name: side.said(self._side_quiet_s(side)) for side in self.sides}
         if losses := self.losses():
             detail["losses"] = losses
             detail["first_loss"] = next((str(one) for one in self.report.examples if one.kind in LOSSES), "")
@@ -140,7 +176,14 @@ class Feed:
         return {kind.value: count for kind, count in self.report.losses().items()}
 
     def _publish(self) -> None:
-        self._grown.update(self.report, self.queue.dropped if self.queue else 0)
+        self._grown.update(self.report, sum(queue.dropped for queue in self._queues))
+        for side in self.sides:
+            metrics.SIDE_MESSAGES.labels(side.name).set(side.messages)
+            metrics.SIDE_LOST.labels(side.name).set(side.lost)
+
+    def _side_quiet_s(self, side: Side) -> float:
+        """For how long a side has said nothing of the line's session; 0 where the line is over."""
+        return self._line.side_quiet_ns(side) / 1e9 if self._line else 0.0
 
     def line_quiet_s(self) -> float:
         """For how long nothing useful has arrived on the packet line; 0 where there is none, or it is over."""
@@ -158,20 +201,19 @@ class Feed:
 
     async def _batches(self, session: Session) -> AsyncGenerator[SourceBatch, None]:
         if self.settings.feed == "udp":
-            self.queue = await open_line(
-                self.settings.feed_udp_host,
-                self.settings.feed_udp_port,
-                group=self.settings.feed_udp_group,
-                datagrams_max=self.settings.feed_udp_queue_max,
-                buffer_bytes=self.settings.feed_udp_buffer_bytes,
-            )
+            self._queues = queues = await self._open_sides()
             try:
-                self._line = LineSession(session, self.queue)
+                self._line = LineSession(session, *queues)
+                self.sides = self._line.sides
+                for side in self.sides:
+                    metrics.SIDE_QUIET.labels(side.name).set_function(partial(self._side_quiet_s, side))
+                self.queue = queues[0]
                 async for batch in self._line.batches():
                     yield batch
             finally:
                 self._line = None
-                self.queue.close()
+                for queue in queues:
+                    queue.close()
             return
         if self.settings.feed == "reader":
             async for batch in ReaderSession(session, self._progress).batches():
@@ -182,6 +224,30 @@ class Feed:
         )
         async for batch in stream.batches():
             yield batch
+
+    async def _open_sides(self) -> list[DatagramQueue]:
+        """The sockets of side A, and of B where the line has two. Raises AddressError, OSError."""
+        settings, arrived = self.settings, asyncio.Event()
+        places = [(settings.feed_udp_host, settings.feed_udp_port, settings.feed_udp_group)]
+        if settings.feed_udp_b:
+            places.append(side_of(settings.feed_udp_b, settings.feed_udp_b_host or settings.feed_udp_host))
+        queues: list[DatagramQueue] = []
+        try:
+            for host, port, group in places:
+                queue = await open_line(
+                    host,
+                    port,
+                    group=group,
+                    datagrams_max=settings.feed_udp_queue_max,
+                    buffer_bytes=settings.feed_udp_buffer_bytes,
+                    arrived=arrived,
+                )
+                queues.append(queue)
+        except (OSError, ValueError):
+            for queue in queues:
+                queue.close()
+            raise
+        return queues
 
     def _chunks(self, start: int) -> Iterator[bytes]:
         """The stream from byte ``start`` on."""

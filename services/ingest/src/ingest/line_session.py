@@ -1,5 +1,6 @@
 """A session that arrives over UDP, in MoldUDP64."""
 
+import heapq
 import socket
 from collections.abc import AsyncGenerator
 from dataclasses import replace
@@ -8,8 +9,10 @@ from typing import Final
 from streams.edges.source import SourceBatch
 
 from ingest.addresses import endpoint, resolved
+from ingest.domain.anomalies import Report
 from ingest.domain.framing import packet_block
-from ingest.domain.moldudp64 import Line, Run, joined, request_packet
+from ingest.domain.moldudp64 import Line, Run, joined, parse_packet, request_packet
+from ingest.domain.sides import Side
 from ingest.domain.strays import Ownership
 from ingest.session import MILLISECOND_NS, Session
 from ingest.udp import DatagramQueue
@@ -19,29 +22,41 @@ LIVE_WITHIN_NS: Final = 2_000 * MILLISECOND_NS
 QUIET_MARGIN_NS: Final = 1_000 * MILLISECOND_NS
 LINE_DEAD_NS: Final = 3_000 * MILLISECOND_NS
 """A sender with nothing to say sends a heartbeat every second (MoldUDP64); three missing are a dead line."""
+SIDES: Final = ("A", "B")
 HOLD_WAKE_NS: Final = 5 * MILLISECOND_NS
 
 
 class LineSession:
     """Receives, decodes, and goes on after what was lost. What cannot be had again is counted and reported."""
 
-    def __init__(self, session: Session, queue: DatagramQueue) -> None:
+    def __init__(self, session: Session, *queues: DatagramQueue) -> None:
+        """``queues``: of side A, and of B where the line has two; then each is watched by itself."""
         self._session = session
-        self._queue = queue
+        self._queues = queues
         self._line = _line(session)
+        first = self._line.next_sequence
+        self.sides = [Side(name, next_sequence=first) for name in SIDES[: len(queues)]] if len(queues) > 1 else []
         self._opened_ns = session.clock.steady_ns()
         self._past_line, self._past_decoder = "", session.decoder
         self._arrived_ns = 0
         self._arrived_steady_ns = 0
         self._live = False
         self._requested = 0
-        self._server = _address(session.settings.feed_udp_request, queue.family)
+        self._scratch = Report(examples_max=0)
+        self._server = _address(session.settings.feed_udp_request, queues[0].family)
 
     def quiet_ns(self) -> int:
         """For how long nothing useful has arrived; 0 once the session is over, which is the sender's last word."""
         if self._session.position.closed or self._line.ended:
             return 0
         since_ns = self._opened_ns if self._line.useful_ns is None else self._line.useful_ns
+        return max(0, self._session.clock.steady_ns() - since_ns)
+
+    def side_quiet_ns(self, side: Side) -> int:
+        """For how long a side has said nothing of the session; 0 once that is over."""
+        if self._session.position.closed or self._line.ended:
+            return 0
+        since_ns = self._opened_ns if side.heard_ns is None else side.heard_ns
         return max(0, self._session.clock.steady_ns() - since_ns)
 
     async def batches(self) -> AsyncGenerator[SourceBatch, None]:
@@ -57,20 +72,38 @@ class LineSession:
             if self._line.missing:
                 wait_ns = min(wait_ns, HOLD_WAKE_NS)
             if not self._line.ended:
-                await self._queue.wait(wait_ns / 1e9)
+                await self._queues[0].wait(wait_ns / 1e9)
         if not session.position.closed:
             yield session.close()
         async for batch in session.linger():
             yield batch
 
     def _receive(self) -> list[Run]:
-        datagrams = self._queue.take()
         clock = self._session.clock
         steady_ns = clock.steady_ns()
-        if datagrams:
+        runs: list[Run] = []
+        arrived = self._arrived()
+        if arrived:
             self._arrived_ns, self._arrived_steady_ns = clock.now_ns(), steady_ns
-        runs = [run for datagram in datagrams for run in self._line.receive(datagram, steady_ns)]
+        for place, datagram in arrived:
+            runs += self._line.receive(datagram, steady_ns)
+            if self.sides:
+                self._watch(self.sides[place], datagram, steady_ns)
         return joined(runs + self._line.expire(steady_ns))
+
+    def _arrived(self) -> list[tuple[int, bytes]]:
+        """(side, datagram) of what has arrived. Both sides are read in the order of their messages: else so much of one
+        would be held for what the other one has that it would be given up.
+        """
+        taken = [[(side, datagram) for datagram in queue.take()] for side, queue in enumerate(self._queues)]
+        if sum(map(bool, taken)) < len(SIDES):
+            return [one for side in taken for one in side]
+        return list(heapq.merge(*taken, key=lambda one: self._line.place(one[1])))
+
+    def _watch(self, side: Side, datagram: bytes, steady_ns: int) -> None:
+        packet = parse_packet(datagram, self._scratch)
+        if packet is not None and self._line.belongs(packet):
+            side.receive(packet, steady_ns)
 
     def _decode(self, run: Run) -> SourceBatch:
         session = self._session
@@ -104,7 +137,7 @@ class LineSession:
         missing = self._line.missing
         if missing and self._server and missing[0] != self._requested:
             self._requested = missing[0]
-            self._queue.send(request_packet(self._line.session, *missing), self._server)
+            self._queues[0].send(request_packet(self._line.session, *missing), self._server)
 
 
 def _line(session: Session) -> Line:

@@ -10,7 +10,7 @@ from common.contracts.topics import INGEST_FEED_CHANGELOG
 from streams.edges.source import Source, SourceService
 from streams.process.settings import Settings
 
-from ingest.app import OUTPUTS, SERVICE, SOURCE
+from ingest.app import SERVICE, SOURCE, outputs_of
 from ingest.domain.anomalies import Report
 from ingest.feed import Feed
 from ingest.settings import IngestSettings
@@ -50,8 +50,10 @@ async def fed(
     settings: Settings, chosen: Mapping[str, Any], progress: Callable[[int, int], None] | None = None
 ) -> Report:
     """Runs a feed with the ``chosen`` settings to the commit of its closing heartbeat. Raises the feed's failure."""
-    feed = Feed(IngestSettings(**{**settings.model_dump(), **chosen}), progress=progress)
-    service = SourceService(Source(SERVICE, SOURCE, feed.run, OUTPUTS, INGEST_FEED_CHANGELOG), settings)
+    of_feed = IngestSettings(**{**settings.model_dump(), **chosen})
+    feed = Feed(of_feed, progress=progress)
+    source = Source(SERVICE, SOURCE, feed.run, outputs_of(of_feed), INGEST_FEED_CHANGELOG)
+    service = SourceService(source, settings)
     await service.start()
     try:
         while service.ready()[1]["state"] != FINISHED:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from common.contracts.reference import Instrument
 from common.contracts.ticks import Ticks
+from common.contracts.topics import MD_TICKS
 from common.contracts.windows import closing_time_ns
 from streams.edges.source import SourceBatch
 from streams.model.message import Output
@@ -25,8 +26,10 @@ from ingest.domain.framing import Block, Framer, Framing, FramingError
 from ingest.domain.instruments import InstrumentRegistry
 from ingest.domain.itch import Decoder
 from ingest.domain.pace import Pace
+from ingest.domain.partitions import deal
 from ingest.domain.position import Position, unpack_locates
 from ingest.domain.stamps import count_due, next_stamp
+from ingest.events import EventWriter
 from ingest.settings import IngestSettings
 
 MILLISECOND_NS = 1_000_000
@@ -75,6 +78,8 @@ class Session:
         self.last_event_ns = position.last_event_ns
         self.announced: list[Instrument] = []
         """Instruments of a feed reader that the next batch announces."""
+        self.events: EventWriter | None = None
+        """Where the feed's events are written, too."""
         self._beat_interval_ns = settings.feed_heartbeat_interval_ms * MILLISECOND_NS
         self._next_beat_ns = 0
 
@@ -126,9 +131,11 @@ class Session:
             ended=decoder.ended,
             locates=decoder.packed_locates(),
         )
+        parts = deal(ticks, MD_TICKS.partitions) if ticks is not None and len(ticks) else ()
         writer = FrameWriter(settings.feed_name(), self.position.session_ns, settings.frame_ticks_max)
-        frames = writer.frames(ticks, beat_ns, self.clock.now_ns())
-        return SourceBatch([*outputs, *frames], self.position.encode())
+        frames = writer.frames(parts, beat_ns, self.clock.now_ns())
+        events = self.events.records(parts) if self.events and parts else ()
+        return SourceBatch([*outputs, *frames, *events], self.position.encode())
 
 
 class StreamSession:

@@ -31,6 +31,10 @@ class IngestSettings(Settings):
     feed_strict: bool = Field(default=False, description="a recorded feed of which anything is missing is not ready")
     feed_linger: bool = Field(default=True, description="keep the clock of an ended feed running, so that marks stay")
 
+    feed_events: bool = Field(
+        default=False, description="also write the feed's trades, and its best bids and offers, to md.events"
+    )
+
     feed_reader: str = Field(default="", description="name of the feed reader, for feed=reader; see the README")
     feed_sources: tuple[str, ...] = Field(default=(), description="reader: paths, or addresses of a live feed")
     feed_options: dict[str, str] = Field(default_factory=dict, description="reader: its options by name")
@@ -48,6 +52,10 @@ class IngestSettings(Settings):
     )
     feed_udp_port: int = Field(default=0, ge=0, le=65535, description="port to receive on; 0: a free one")
     feed_udp_group: str = Field(default="", description="multicast group to join; empty: unicast")
+    feed_udp_b: str = Field(
+        default="", description="side B of the line, host:port or group:port, arbitrated with side A; empty: none"
+    )
+    feed_udp_b_host: str = Field(default="", description="interface that B's group is joined on; empty: as for A")
     feed_udp_request: str = Field(default="", description="host:port of a re-request server; empty: none")
     feed_udp_session: str = Field(
         default="", max_length=10, description="MoldUDP64 session to follow, and no other; empty: the first that speaks"
@@ -71,9 +79,9 @@ class IngestSettings(Settings):
     frame_ticks_max: int = Field(default=4096, ge=1, le=16_000, description="ticks of one record; 56 bytes each")
     chunk_bytes: int = Field(default=4 << 20, ge=4096, description="bytes read, or made, at a time")
 
-    @field_validator("feed_udp_request")
+    @field_validator("feed_udp_request", "feed_udp_b")
     @classmethod
-    def _request(cls, value: str) -> str:
+    def _endpoint(cls, value: str) -> str:
         if value:
             endpoint(value)
         return value

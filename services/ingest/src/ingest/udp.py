@@ -8,7 +8,7 @@ import struct
 from collections import deque
 from typing import Final
 
-from ingest.addresses import AddressError, interface, multicast_group, resolved
+from ingest.addresses import AddressError, endpoint, interface, multicast_group, resolved
 
 AT_ONCE_MAX: Final = 4_096
 """Datagrams that are taken from the socket before anything else may run."""
@@ -22,11 +22,12 @@ class DatagramQueue:
     kernel's buffer, which is the same for good and bad.
     """
 
-    def __init__(self, receiver: socket.socket, datagrams_max: int) -> None:
+    def __init__(self, receiver: socket.socket, datagrams_max: int, arrived: asyncio.Event | None = None) -> None:
+        """``arrived``: shared by the queues of which any is waited for."""
         self.dropped = 0
+        self.arrived = arrived or asyncio.Event()
         self._datagrams_max = datagrams_max
         self._waiting: deque[bytes] = deque()
-        self._arrived = asyncio.Event()
         self._socket: socket.socket | None = receiver
 
     @property
@@ -51,18 +52,18 @@ class DatagramQueue:
             else:
                 waiting.append(datagram)
         if waiting:
-            self._arrived.set()
+            self.arrived.set()
 
     async def wait(self, timeout_s: float) -> None:
         """Returns when something has arrived, or after the time."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._arrived.wait(), timeout_s)
+            await asyncio.wait_for(self.arrived.wait(), timeout_s)
 
     def take(self) -> list[bytes]:
         """Everything that has arrived."""
         taken = list(self._waiting)
         self._waiting.clear()
-        self._arrived.clear()
+        self.arrived.clear()
         return taken
 
     def send(self, datagram: bytes, address: tuple[str, int]) -> None:
@@ -83,7 +84,9 @@ class DatagramQueue:
             self._socket = None
 
 
-async def open_line(host: str, port: int, *, group: str, datagrams_max: int, buffer_bytes: int) -> DatagramQueue:
+async def open_line(
+    host: str, port: int, *, group: str, datagrams_max: int, buffer_bytes: int, arrived: asyncio.Event | None = None
+) -> DatagramQueue:
     """Binds ``host``:``port``; with ``group`` joins it on the interface ``host``, by its name or one of its addresses.
 
     Raises AddressError where an address cannot be meant so, OSError where it is not this machine's or the group cannot
@@ -93,7 +96,7 @@ async def open_line(host: str, port: int, *, group: str, datagrams_max: int, buf
     try:
         receiver.setblocking(False)
         receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
-        queue = DatagramQueue(receiver, datagrams_max)
+        queue = DatagramQueue(receiver, datagrams_max, arrived)
     except OSError:
         receiver.close()
         raise
@@ -133,3 +136,16 @@ def _joined(host: str, port: int, group: str) -> socket.socket:
         receiver.close()
         raise OSError(error.errno, f"the group {group} cannot be joined on {host!r}: {error.strerror}") from error
     return receiver
+
+
+def side_of(place: str, host: str) -> tuple[str, int, str]:
+    """(host, port, group) of ``place``, ``host:port`` of this machine or ``group:port``, which is joined on ``host``.
+
+    Raises AddressError.
+    """
+    where, port = endpoint(place)
+    try:
+        is_group = ipaddress.ip_address(where).is_multicast
+    except ValueError:
+        is_group = False
+    return (host, port, where) if is_group else (where, port, "")

@@ -1,10 +1,10 @@
 """Settings of the orders service, from ``TIDEMARK_*`` environment variables."""
 
+from common.access.settings import AccessSettings
 from pydantic import Field, SecretStr
-from streams.process.settings import Settings
 
 
-class OrdersSettings(Settings):
+class OrdersSettings(AccessSettings):
     """Settings of the orders service beside those that every service shares."""
 
     batch_messages_max: int = Field(

@@ -1,6 +1,6 @@
 import { ServerClock } from "./clock";
 import { type Freshness, freshness } from "./freshness";
-import type { Delta, PaintedSample, Status } from "./protocol";
+import type { Delta, Me, PaintedSample, Status } from "./protocol";
 import { Sequences } from "./sequences";
 import { decode } from "./wire";
 
@@ -13,6 +13,9 @@ export interface LinkEvents {
   status(status: Status): void;
   state(state: LinkState): void;
   problem(reason: string): void;
+  me(me: Me): void;
+  /** The token was not good (any more). */
+  unauthenticated(): void;
 }
 
 const BACKOFF_MS = [250, 500, 1000, 2000, 4000, 5000];
@@ -20,6 +23,7 @@ const STALE_AFTER_MS = 3000;
 const PING_MS = 2000;
 const PAINTED_MS = 500;
 const SAMPLES_MAX = 400;
+const UNAUTHENTICATED = 4401;
 const SLEPT_MS = 1000; // the two clocks of the browser part by so much only while it sleeps
 
 /**
@@ -48,6 +52,7 @@ export class Link {
   constructor(
     private readonly url: string,
     private readonly events: LinkEvents,
+    private readonly token: () => string,
   ) {}
 
   start(): void {
@@ -68,6 +73,12 @@ export class Link {
     if (known.length) this.send({ op: "unsubscribe", topics: known });
   }
 
+  /** Says who it is, and again with another token. */
+  authenticate(): void {
+    const token = this.token();
+    if (token) this.send({ op: "authenticate", token });
+  }
+
   /** When changes were on the screen. More than push wants to hear are left out, oldest first. */
   painted(samples: PaintedSample[]): void {
     this.samples.push(...samples);
@@ -83,11 +94,15 @@ export class Link {
       this.status = undefined;
       this.sequences.clear();
       this.clock.clear();
+      this.authenticate();
       if (this.topics.size) this.send({ op: "subscribe", topics: [...this.topics] });
       for (let n = 0; n < 4; n++) setTimeout(() => this.ping(), n * 60);
     };
     socket.onmessage = (event: MessageEvent<string>) => this.receive(event.data, performance.now());
-    socket.onclose = () => this.lost(socket);
+    socket.onclose = ({ code }) => {
+      if (code === UNAUTHENTICATED) this.events.unauthenticated();
+      this.lost(socket);
+    };
   }
 
   private lost(socket: WebSocket): void {
@@ -121,6 +136,9 @@ export class Link {
         break;
       case "pong":
         this.clock.pong(message.t, at, message.now_ns);
+        break;
+      case "me":
+        this.events.me(message);
         break;
       case "error":
         this.events.problem(message.reason);

@@ -3,8 +3,9 @@ import "./styles/index.css";
 
 import { AccountCheck } from "./account_check";
 import { Announcer } from "./announcer";
-import { el } from "./dom";
+import { button, el } from "./dom";
 import { price, whole } from "./format";
+import { Identity, type Place, type SignIn } from "./identity";
 import { Link } from "./link";
 import { OrdersApi } from "./orders_api";
 import { Painter } from "./painter";
@@ -14,6 +15,7 @@ import { storageOf } from "./storage";
 import { type Choice, Store } from "./store";
 import { followTheme } from "./theme";
 import { AccountView } from "./views/account";
+import { Alerts } from "./views/alerts";
 import { Breaks } from "./views/breaks";
 import { ChartView } from "./views/chart";
 import { FillsTable } from "./views/fills_table";
@@ -32,11 +34,12 @@ const ACCOUNTS_POLL_MS = 5000;
 
 interface Config {
   orders_url: string;
+  sign_in?: SignIn;
 }
 
-async function json<T>(path: string, otherwise: T): Promise<T> {
+async function json<T>(path: string, otherwise: T, headers: Record<string, string> = {}): Promise<T> {
   try {
-    const response = await fetch(path);
+    const response = await fetch(path, { headers });
     return response.ok ? ((await response.json()) as T) : otherwise;
   } catch {
     return otherwise;
@@ -74,7 +77,7 @@ class Desk {
   private readonly announcer: Announcer;
   private readonly api: OrdersApi;
 
-  constructor(root: HTMLElement, config: Config) {
+  constructor(root: HTMLElement, config: Config, private readonly identity: Identity) {
     this.store = new Store((part) => this.painter.touch(part));
     this.link = new Link(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`, {
       snapshot: (topic, rows) => {
@@ -95,11 +98,14 @@ class Desk {
         this.store.touch("link");
       },
       problem: (reason) => console.warn(`push: ${reason}`),
-    });
+      me: (me) => this.header.name(me.subject),
+      unauthenticated: () => void identity.again(),
+    }, () => identity.token);
+    identity.follow(() => this.link.authenticate());
     this.painter = new Painter(this.link.clock, (samples) => this.link.painted(samples));
     const settings = new StoredSettings(storageOf("localStorage"));
     this.announcer = new Announcer(() => settings.now);
-    this.api = new OrdersApi(config.orders_url.replace(/\/$/, ""), this.link.clock);
+    this.api = new OrdersApi(config.orders_url.replace(/\/$/, ""), this.link.clock, identity);
     this.accountCheck = new AccountCheck(
       (account) => (this.api.available ? this.api.accountExists(account) : Promise.resolve("away")),
       (state) => {
@@ -120,9 +126,11 @@ class Desk {
     const fills = new FillsTable(this.store, choose, (orderId) => void this.openOrder(orderId), nowMs);
     const account = new AccountView(this.store, choose, nowMs);
     const breaks = new Breaks(this.store, nowMs);
-    const strip = new Strip(this.store, this.link, breaks.lamp);
-    const views = [this.header, this.watch, chart, ladder, this.ticket, orders, fills, account, breaks, strip];
+    const alerts = new Alerts(this.store, choose, nowMs);
+    const strip = new Strip(this.store, this.link, [alerts.lamp, breaks.lamp]);
+    const views = [this.header, this.watch, chart, ladder, this.ticket, orders, fills, account, alerts, breaks, strip];
     this.header.root.append(settingsButtons(settings));
+    if (identity.isAsked) this.header.root.append(button("plain sign-out", "Sign out", () => void identity.signOut()));
     this.watch.root.setAttribute("aria-label", "Watch list");
     const trading = el("aside", "right", ladder.root, this.ticket.root, account.root);
     trading.setAttribute("aria-label", "Trading");
@@ -134,7 +142,7 @@ class Desk {
   }
 
   start(): void {
-    this.link.subscribe(["quote", "health"]);
+    this.link.subscribe(["quote", "alert", "health"]);
     this.choose(fromAddress());
     this.link.start();
     setInterval(() => this.second(), 1000);
@@ -191,7 +199,7 @@ class Desk {
   }
 
   private async findAccounts(): Promise<void> {
-    const { accounts } = await json("/v1/accounts", { accounts: [] as string[] });
+    const { accounts } = await json("/v1/accounts", { accounts: [] as string[] }, this.identity.headers);
     this.header.offer(accounts);
     if (!this.store.choice.account && accounts[0]) this.choose({ account: accounts[0] });
     setTimeout(() => void this.findAccounts(), accounts.length ? 6 * ACCOUNTS_POLL_MS : ACCOUNTS_POLL_MS);
@@ -232,5 +240,21 @@ function blotters(orders: HTMLElement, fills: HTMLElement): HTMLElement {
   return root;
 }
 
+const place: Place = {
+  get href() {
+    return location.href;
+  },
+  go: (url) => location.assign(url),
+  show: (path) => history.replaceState(null, "", path),
+};
+
 const root = document.getElementById("desk");
-if (root) new Desk(root, await json<Config>("/config.json", { orders_url: "" })).start();
+if (root) {
+  const config = await json<Config>("/config.json", { orders_url: "" });
+  const identity = new Identity(config.sign_in, storageOf("sessionStorage"), place);
+  try {
+    if (await identity.begin()) new Desk(root, config, identity).start();
+  } catch {
+    root.append(el("p", "no-issuer", "Nobody can sign in now: the issuer does not answer. Load the page again later."));
+  }
+}

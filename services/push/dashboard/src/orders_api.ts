@@ -1,4 +1,5 @@
 import type { ServerClock } from "./clock";
+import type { Identity } from "./identity";
 import type { OrderRequest } from "./order_draft";
 import type { Order } from "./protocol";
 import { exactJson, parseExact, withAmounts } from "./wire";
@@ -25,6 +26,7 @@ export class OrdersApi {
   constructor(
     private readonly base: string,
     private readonly clock: ServerClock,
+    private readonly identity: Pick<Identity, "headers">,
   ) {}
 
   get available(): boolean {
@@ -54,7 +56,11 @@ export class OrdersApi {
 
   private async ask(method: string, path: string, body?: OrderRequest): Promise<Answer> {
     const begun = performance.now();
-    const headers: Record<string, string> = { "Tidemark-Sent-Ns": String(this.clock.ns(begun)), traceparent: traceparent() };
+    const headers: Record<string, string> = {
+      ...this.identity.headers,
+      "Tidemark-Sent-Ns": String(this.clock.ns(begun)),
+      traceparent: traceparent(),
+    };
     if (body) headers["Content-Type"] = "application/json";
     try {
       const response = await fetch(this.base + path, {
@@ -72,7 +78,7 @@ export class OrdersApi {
 
   private async read(path: string): Promise<Found<unknown>> {
     try {
-      const response = await fetch(this.base + path, { signal: AbortSignal.timeout(READ_TIMEOUT_MS) });
+      const response = await fetch(this.base + path, { headers: this.identity.headers, signal: AbortSignal.timeout(READ_TIMEOUT_MS) });
       if (response.ok) return { kind: "found", value: parseExact(await response.text()) };
       // What the API calls malformed cannot be the id of anything either.
       return { kind: [400, 404, 422].includes(response.status) ? "unknown" : "away" };

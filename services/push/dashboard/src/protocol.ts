@@ -48,11 +48,21 @@ export interface Status {
   latency: Record<Path, Record<Clock, Figures>>;
 }
 
+/** Who the client is, where anybody is asked. */
+export interface Me {
+  subject: string;
+  client: string;
+  roles: string[];
+  accounts: string[];
+  expires_s: number | null;
+}
+
 export type ServerMessage =
   | { op: "hello"; v: number; session: number; now_ns: number; frames_per_s_max: number }
   | { op: "snapshot"; topic: string; epoch: number; seq: number; rows: Record<string, unknown> }
   | { op: "frame"; deltas: Delta[]; sent_ns: number }
   | { op: "pong"; t: number; now_ns: number }
+  | ({ op: "me" } & Me)
   | { op: "error"; reason: string; topic?: string }
   | Status;
 
@@ -92,6 +102,20 @@ export interface Bar {
   vwap_e4: number;
   revision: number;
   closed: boolean;
+}
+
+/** A market alert (docs/alerts.md) as its newest row says it. */
+export interface Alert {
+  symbol: string;
+  kind: string;
+  severity: string;
+  phase: string;
+  begin_ns: number;
+  peak_ns: number;
+  end_ns: number; // 0: it goes on
+  peak_ppm: number;
+  threshold_ppm: number;
+  numbers: Record<string, number>; // what was compared at the peak
 }
 
 export interface Account {

@@ -1,11 +1,11 @@
 import type { AccountState } from "./account_check";
 import { isLive } from "./freshness";
 import type { LinkState } from "./link";
-import type { Account, Bar, Book, Break, Delta, Fill, Health, Order, Quote, Status } from "./protocol";
+import type { Account, Alert, Bar, Book, Break, Delta, Fill, Health, Order, Quote, Status } from "./protocol";
 import { WINDOWS } from "./windows";
 
 /** Parts of the screen that are painted independently of each other. */
-export type Part = "quotes" | "book" | "bars" | "orders" | "fills" | "breaks" | "account" | "health" | "status" | "link" | "choice";
+export type Part = "quotes" | "book" | "bars" | "orders" | "fills" | "breaks" | "alerts" | "account" | "health" | "status" | "link" | "choice";
 
 const PART_OF: Record<string, Part> = {
   quote: "quotes",
@@ -14,9 +14,12 @@ const PART_OF: Record<string, Part> = {
   order: "orders",
   fill: "fills",
   break: "breaks",
+  alert: "alerts",
   account: "account",
   health: "health",
 };
+
+const ACCOUNT_VIEWS = ["account", "order", "fill", "break"];
 
 export interface Choice {
   symbol: string;
@@ -31,6 +34,7 @@ export class Store {
   readonly orders = new Map<string, Order>();
   readonly fills = new Map<string, Fill>();
   readonly breaks = new Map<string, Break>();
+  readonly alerts = new Map<string, Alert>();
   readonly health = new Map<string, Health>();
   book: Book | undefined;
   account: Account | undefined;
@@ -45,7 +49,7 @@ export class Store {
   /** Bars changed since the chart was last painted; `barsReset` means: all of them. */
   readonly changedBars = new Map<string, Bar>();
   barsReset = true;
-  /** Views of the choice of which a snapshot has come. */
+  /** Views of which a snapshot has come; of the account, for the one that is chosen. */
   private readonly given = new Set<string>();
 
   constructor(private readonly touched: (part: Part) => void) {}
@@ -68,12 +72,12 @@ export class Store {
       this.orders.clear();
       this.fills.clear();
       this.breaks.clear();
-      this.given.clear();
+      for (const view of ACCOUNT_VIEWS) this.given.delete(view);
     }
     for (const part of ["choice", "book", "bars", "orders", "fills", "breaks", "account", "quotes"] as const) this.touch(part);
   }
 
-  /** Whether what is not among the rows of a view of the account is not there: all of them have come, and they are current. */
+  /** Whether what is not among the rows of a view is not there: all of them have come, and they are current. */
   knows(view: string, nowMs: number): boolean {
     const connected = this.link !== "connecting" && this.link !== "offline";
     return connected && this.given.has(view) && isLive(this.status, view, nowMs);
@@ -116,6 +120,7 @@ export class Store {
       order: this.orders,
       fill: this.fills,
       break: this.breaks,
+      alert: this.alerts,
       health: this.health,
     };
     return maps[name];

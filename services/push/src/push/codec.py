@@ -81,6 +81,11 @@ def encode_frame(changes: Sequence[Change], traceparents: Mapping[int, str], sen
     return orjson.dumps({"op": "frame", "deltas": deltas, "sent_ns": sent_ns})
 
 
+def encode_me(me: Mapping[str, Any]) -> bytes:
+    """The answer to a client that has said who it is: ``common.access.http.Me``."""
+    return orjson.dumps({"op": "me", **me})
+
+
 def encode_pong(t: float) -> bytes:
     """The answer to a client's ping, from which it learns the server's clock."""
     return orjson.dumps({"op": "pong", "t": t, "now_ns": time.time_ns()})

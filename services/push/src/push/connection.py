@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, Final, Protocol
 
+from common.access.http import Me, Refusal
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -19,6 +20,7 @@ from streams.process.telemetry import context_of, is_sampled
 
 from push import codec, metrics
 from push.domain.commands import (
+    Authenticate,
     CommandError,
     Painted,
     PaintedSample,
@@ -36,12 +38,17 @@ from push.domain.shares import Share, TokenBucket
 from push.domain.topic import Topic, TopicError
 from push.latency import Latency
 from push.settings import PushSettings
+from push.visitor import Visitor
 from push.websocket import dropper
 
 _log = get_logger(__name__)
 _tracer = trace.get_tracer("tidemark")
 TRY_AGAIN_LATER: Final = 1013
 POLICY_VIOLATION: Final = 1008
+UNAUTHENTICATED: Final = 4401
+"""Of ours, as 401 is HTTP's: whoever comes back needs another credential."""
+NO_RIGHT: Final = "no right to this topic"
+"""The same words whether or not there is such an account."""
 ANSWERS_MAX: Final = 64
 """Pongs and errors that wait for a client at most; the oldest are dropped."""
 SNAPSHOT_COST_ROWS: Final = 10
@@ -68,9 +75,17 @@ class Connection:
     """Accepts one WebSocket, and serves it until it ends. ``share`` is that of its address."""
 
     def __init__(
-        self, socket: WebSocket, settings: PushSettings, hub: Hub, feed: Performer, latency: Latency, share: Share
+        self,
+        socket: WebSocket,
+        settings: PushSettings,
+        hub: Hub,
+        feed: Performer,
+        latency: Latency,
+        share: Share,
+        visitor: Visitor,
     ) -> None:
         self._socket = socket
+        self._visitor = visitor
         self._settings = settings
         self._hub = hub
         self._feed = feed
@@ -86,7 +101,8 @@ class Connection:
         self._asked = TokenBucket(settings.subscriptions_per_s_max, settings.subscriptions_burst_max, now_s)
         self._idle_since_s = now_s
         self._paints = Paints()
-        self._gives_way = asyncio.Event()
+        self._ends = asyncio.Event()
+        self._ending = Dropped("made room for another", TRY_AGAIN_LATER)
         self._status: bytes | None = None
         self._timer_runs = False
 
@@ -97,10 +113,16 @@ class Connection:
 
     def give_way(self) -> None:
         """Ends it: it is idle, and another one has come."""
-        self._gives_way.set()
+        self._ends.set()
+
+    def end_if_revoked(self) -> None:
+        """Ends it where the identity behind it has ended, or was revoked."""
+        if not self._visitor.is_good:
+            self._ending = Dropped("identity ended", UNAUTHENTICATED)
+            self._ends.set()
 
     def tell(self, message: bytes) -> None:
-        """A status message for this client; a newer one replaces one that still waits."""
+        """A status message for this client, once it is known who it is; a newer one replaces one that still waits."""
         self._status = message
         self._awake.set()
 
@@ -111,7 +133,7 @@ class Connection:
         metrics.CLIENTS.inc()
         reader = asyncio.create_task(self._read(), name=f"client-{self.id}-reads")
         writer = asyncio.create_task(self._write(), name=f"client-{self.id}-writes")
-        leaver = asyncio.create_task(self._leave(), name=f"client-{self.id}-gives-way")
+        leaver = asyncio.create_task(self._leave(), name=f"client-{self.id}-ends")
         tasks = (reader, writer, leaver)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -162,11 +184,16 @@ class Connection:
             raise Dropped("nothing subscribed", POLICY_VIOLATION) from None
 
     async def _leave(self) -> None:
-        await self._gives_way.wait()
-        raise Dropped("made room for another", TRY_AGAIN_LATER)
+        await self._ends.wait()
+        raise self._ending
 
     async def _obey(self, text: str | bytes) -> None:
-        match parse_command(text):
+        command = parse_command(text)
+        if self._visitor.identity is None and not isinstance(command, Authenticate | Ping):
+            raise CommandError("authenticate first")
+        match command:
+            case Authenticate(token=token):
+                await self._authenticate(token)
             case Subscribe(topics=topics):
                 await self._wait_for_share(len(topics))
                 for topic in topics:
@@ -182,6 +209,18 @@ class Connection:
                 self._answer(codec.encode_pong(t))
             case Painted(samples=samples):
                 self._painted(samples)
+
+    async def _authenticate(self, token: str) -> None:
+        """Topics that the identity has no right to (any more) end. Raises Dropped where the token is not good."""
+        try:
+            identity = await self._visitor.authenticate(token)
+        except Refusal as refusal:
+            raise Dropped(refusal.problem, UNAUTHENTICATED) from None
+        for topic in self._outbox.topics:
+            if not self._visitor.may_see(topic):
+                self._feed.perform(self._hub.unsubscribe(self.id, topic))
+                self._refuse(NO_RIGHT, str(topic))
+        self._answer(codec.encode_me(Me.of(identity).model_dump(mode="json")))
 
     async def _wait_for_share(self, topics: int) -> None:
         """One client that asks without end is dropped; many of one address wait for each other. Raises Dropped."""
@@ -205,6 +244,9 @@ class Connection:
             topic = Topic.parse(text)
         except TopicError as error:
             self._refuse(str(error), text[:64])
+            return
+        if not self._visitor.may_see(topic):
+            self._refuse(NO_RIGHT, text)
             return
         topics = self._outbox.topics
         if topic not in topics and len(topics) >= self._settings.subscriptions_max:
@@ -233,7 +275,7 @@ class Connection:
             self._awake.clear()
             while self._answers:
                 await self._send(self._answers.popleft())
-            if self._status is not None:
+            if self._status is not None and self._visitor.identity is not None:
                 status, self._status = self._status, None
                 await self._send(status)
             now_s = loop.time()

@@ -5,6 +5,8 @@ import math
 import time
 from typing import Any
 
+from common.access.http import Admission
+from common.access.identities import identities_of
 from common.contracts.views import RedisState
 from streams.service.operations import Health
 
@@ -31,7 +33,9 @@ class PushService:
     """Everything of one push process but its web server."""
 
     def __init__(self, settings: PushSettings) -> None:
+        """Reads the files that the settings of identities name. Raises OSError, ValueError."""
         self._settings = settings
+        self.admission = Admission("push", identities_of(settings))
         self.hub = Hub(settings.pending_deltas_max)
         self.latency = Latency(settings.origin_span_max_s)
         self.feed = RedisFeed(settings, self.hub, self.latency)
@@ -165,6 +169,7 @@ class PushService:
             if self._connections:
                 message = codec.encode_status(self.status())
                 for connection in self._connections:
+                    connection.end_if_revoked()
                     connection.tell(message)
             try:
                 async with asyncio.timeout(self._settings.status_interval_s):

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from common.access.settings import AccessSettings
 from pydantic import Field
-from streams.process.settings import Settings
 
 
 def built_dashboard() -> Path:
@@ -12,9 +12,12 @@ def built_dashboard() -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[2] / "dashboard" / "dist"
 
 
-class PushSettings(Settings):
+class PushSettings(AccessSettings):
     orders_url: str = Field(
         default="", description="base URL of the orders API as the browser reaches it; empty: no trading"
+    )
+    sign_in_client: str = Field(
+        default="dashboard", description="the dashboard's client id at the issuer; it signs in with code and PKCE"
     )
     static_dir: Path = Field(default_factory=built_dashboard, description="the built dashboard")
     allowed_origins: tuple[str, ...] = Field(

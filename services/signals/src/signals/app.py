@@ -1,25 +1,37 @@
 """Wires the signals service. Nothing is opened before the worker starts."""
 
-from common.contracts.topics import SIGNALS_MARKET_CHANGELOG
+from common.contracts.topics import MD_EVENTS, SIGNALS_EVENTS_CHANGELOG, SIGNALS_MARKET_CHANGELOG
 from common.contracts.windows import NS
 from common.fleet_app import TidemarkApp
 
+from signals import event_stage, event_tables
 from signals.installed import installed_measures
 from signals.settings import SignalsSettings
 from signals.stages import INPUTS, OUTPUTS, handle, market_table, market_views
 
 
 def build(settings: SignalsSettings) -> TidemarkApp:
-    """The service: one stage, the market."""
+    """The service: the market, and the events of others."""
     app = TidemarkApp("signals", settings)
-    lateness_ns = round(settings.allowed_lateness_s * NS)
+    lateness_ns, measures = round(settings.allowed_lateness_s * NS), installed_measures(settings.measures)
     app.stage(
         name="market",
         inputs=INPUTS,
         outputs=OUTPUTS,
         changelog=SIGNALS_MARKET_CHANGELOG,
-        tables=(market_table(installed_measures(settings.measures), settings.snapshot_interval_s, lateness_ns),),
+        tables=(market_table(measures, settings.snapshot_interval_s, lateness_ns, settings.alert_limits),),
         views=market_views,
     )(handle)
-    app.watch_dead_letters(INPUTS)
+    if settings.market_events:
+        app.stage(
+            name="events",
+            inputs=event_stage.INPUTS,
+            outputs=event_stage.OUTPUTS,
+            changelog=SIGNALS_EVENTS_CHANGELOG,
+            tables=event_tables.TABLES,
+            batch_handler=event_stage.handle_batch,
+            version=event_tables.LAYOUT_VERSION,
+            reads_framed={MD_EVENTS: event_stage.file_of_events().id},
+        )(event_stage.handle)
+    app.watch_dead_letters((*INPUTS, *event_stage.INPUTS) if settings.market_events else INPUTS)
     return app

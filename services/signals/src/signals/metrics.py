@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from common.books import count as book_count
 from prometheus_client import Gauge
 
 from signals.domain import count
@@ -17,6 +18,7 @@ TRADES: Final = Gauge(
     "ticks that tell a trade, by what became of them: windowed, late or rejected, since the state began",
     ("partition", "outcome"),
 )
+ALERTS: Final = Gauge("tidemark_signals_open_alerts", "market alerts that go on, by kind", ("partition", "kind"))
 ORDERS: Final = Gauge("tidemark_signals_open_orders", "orders in the books", ("partition",))
 CLOCK: Final = Gauge("tidemark_signals_clock_seconds", "event time that the partition has reached", ("partition",))
 NS: Final = 1_000_000_000
@@ -26,10 +28,12 @@ def observe(partition: int, market: MarketState) -> None:
     """Reads the counters of a partition; called once per heartbeat."""
     label = str(partition)
     counters = market.books.counters.tolist()
-    TICKS.labels(label).set(counters[count.TICKS])
+    TICKS.labels(label).set(counters[book_count.TICKS])
     BARS.labels(label).set(int(market.bars.counters[count.BARS]))
-    ORDERS.labels(label).set(counters[count.ORDERS])
-    CLOCK.labels(label).set(counters[count.CLOCK_NS] / NS)
+    for name, times in market.alerts.open_by_kind().items():
+        ALERTS.labels(label, name).set(times)
+    ORDERS.labels(label).set(counters[book_count.ORDERS])
+    CLOCK.labels(label).set(counters[book_count.CLOCK_NS] / NS)
     for outcome, times in market.accounts().items():
         TRADES.labels(label, outcome).set(times)
     for kind, times in market.anomalies().items():

@@ -3,12 +3,13 @@
 ``bars`` holds every bar in the order of issue; a bar that a broken or late trade restates stands there once more, with
 the next ``revision``, or only the last revision of each where ``final`` bars are asked for. Online, ``md.bars`` holds
 the same rows, in this order within each partition, and ``md.measures`` what stands in the columns behind, of the
-measures of other packages. Where stamps go back from one instrument to the next, partitions have other clocks than the
-whole feed, so a bar may be restated more or less often on its way to the same last revision.
+measures of other packages. Where stamps go back from one instrument to the next, it is the clock of its partition that
+decides whether a trade is late: so the market has as many clocks as the fleet's ``md.ticks`` has partitions.
 
 ``bbo`` holds the best bid and offer of an instrument after ``message_index`` messages of the feed, one row per change;
 an empty side is 0,0. ``trades`` holds every trade that counts, ``depth`` the best levels at fixed times of the
-exchange's clock, of the instruments whose book has changed since the time before.
+exchange's clock, of the instruments whose book has changed since the time before. ``alerts`` holds what each partition
+of the fleet would write to ``md.alerts``, of each symbol in the order of issue.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,21 +18,23 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from common.books import Books
+from common.books.layout import CHANGED_DEPTH, STOP_SESSION, Array
+from common.contracts.alerts import AlertLimits
 from common.contracts.ticks import NO_INSTRUMENT, TickKind, Ticks, symbol_to_ref
 from common.contracts.windows import lengths_ns, slides_ns
 from common.measures import Measure
+from streams.model.topics import DEFAULT_PARTITIONS
 
 from signals.domain.bars import TumblingBars
-from signals.domain.books import Books
-from signals.domain.layout import CHANGED_DEPTH, STOP_SESSION, Array
 from signals.domain.market import accounts
 from signals.domain.measure_set import measure_set
+from signals.domain.partitioned_bars import BLOCK_BITS, PartitionedBars
+from signals.offline_alerts import ALERT_COLUMNS, ALERT_WORDS, OfflineAlerts
 from signals.tables import CsvTables, FinalBars, Table, Tables
 
-BARS, BBO, TRADES, DEPTH = "bars", "bbo", "trades", "depth"
+BARS, BBO, TRADES, DEPTH, ALERTS = "bars", "bbo", "trades", "depth", "alerts"
 """Names of the tables."""
-BARS_FILE: Final = f"{BARS}.csv"
-BBO_FILE: Final = f"{BBO}.csv"
 BAR_COLUMNS: Final = (
     *("symbol", "window_start_ns", "window_ns", "open_e4", "high_e4", "low_e4", "close_e4"),
     *("volume", "trades", "notional_e4", "vwap_e4", "revision"),
@@ -58,6 +61,7 @@ class Summary:
     bbo_rows: int = 0
     trades: int = 0
     depth_rows: int = 0
+    alerts: int = 0
     anomalies: dict[str, int] = field(default_factory=dict)
     accounts: dict[str, int] = field(default_factory=dict)
 
@@ -90,7 +94,8 @@ class Sessions:
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What is to be written. ``symbols``: of these alone, if there are any. ``depth_levels``, of ten at most, every
-    ``every_ns`` of the exchange's clock; 0: none. Without ``sessions`` windows are aligned to the epoch.
+    ``every_ns`` of the exchange's clock; 0: none. Without ``sessions`` windows are aligned to the epoch. Without
+    ``alert_limits`` nothing is judged.
     """
 
     windows_ns: Sequence[int] | None = None
@@ -102,6 +107,8 @@ class Wanted:
     every_ns: int = 100_000_000
     symbols: frozenset[str] = frozenset()
     sessions: Sessions | None = None
+    partitions: int = DEFAULT_PARTITIONS
+    alert_limits: AlertLimits | None = None
 
 
 class OfflineMarket:
@@ -115,15 +122,23 @@ class OfflineMarket:
         sliding_ns: Sequence[tuple[int, int]] | None = None,
         record_bbo: bool = True,
         sessions: Sessions | None = None,
+        partitions: int = 1,
     ) -> None:
         """Without ``windows_ns`` and ``sliding_ns`` (length and step), the windows are those of the table."""
         if windows_ns is None and sliding_ns is None:
             windows_ns, sliding_ns = lengths_ns(), slides_ns()
-        self.books = Books(record_bbo=record_bbo)
-        slides = sliding_ns or ()
-        self.bars = TumblingBars(windows_ns or (), measure_set(measures), slides_ns=slides, lateness_ns=ANY_LATENESS_NS)
+        self.books = Books(record_bbo=record_bbo, partitions=partitions)
+        slides, measured = sliding_ns or (), measure_set(measures)
+        self.bars = PartitionedBars(
+            partitions,
+            lambda: TumblingBars(windows_ns or (), measured, slides_ns=slides, lateness_ns=ANY_LATENESS_NS),
+        )
         self._sessions = sessions
         self._shift_ns = 0
+        self._block = 0
+        self._no_rows: Array = np.zeros(0, self.bars.measures.row)
+        self.prints: Array = self.books.prints
+        """Trades, and broken ones, of the last step; empty after a step that only issues bars."""
 
     def apply(self, ticks: Ticks) -> Iterator[tuple[Array, Array]]:
         """Issued rows and BBO rows, both valid until the next step."""
@@ -132,35 +147,45 @@ class OfflineMarket:
             ticks.flags.writeable = False
         self.books.admit(ticks)
         self.bars.admit(len(self.books.listings))
-        at = 0
-        while at < len(ticks):
-            before_ns = self.books.clock_ns
-            at = self.books.apply(ticks, at)
-            if self._sessions and not before_ns:
-                self._shift_ns = self._sessions.shift_ns(int(ticks[0]["event_ns"]))
-            yield self._placed(self.bars.apply(self._prints(), self._clock_ns(), self.books.listings)), self._changes()
-            if self.books.stop == STOP_SESSION:
-                yield self._begin_session(int(ticks[at - 1]["event_ns"])), self.books.changes[:0]
+        at_once = (
+            len(self.bars.parts) == 1
+        )  # then its clock is that of the ticks, and no order of partitions is to keep
+        for part in _blocks(ticks):
+            if not at_once and int(part["sequence"][0]) >> BLOCK_BITS != self._block:
+                self._block = int(part["sequence"][0]) >> BLOCK_BITS
+                yield self._booked(), self.books.changes[:0]
+            at = 0
+            while at < len(part):
+                before_ns = self.books.clock_ns
+                at = self.books.apply(part, at)
+                if self._sessions and not before_ns:
+                    self._shift_ns = self._sessions.shift_ns(int(part[0]["event_ns"]))
+                self.bars.hold(self._prints())
+                self.prints = self.books.prints
+                yield self._booked() if at_once else self._no_rows, self._changes()
+                self.prints = self.prints[:0]
+                if self.books.stop == STOP_SESSION:
+                    yield self._begin_session(int(part[at - 1]["event_ns"])), self.books.changes[:0]
 
     def close(self) -> Array:
         """The rows of the bars that are still open, at the end of the data."""
-        return self._placed(self.bars.close_all(self.books.listings))
+        return np.concatenate((self._booked(), self._placed(self.bars.close_all(self.books.listings))))
+
+    def _booked(self) -> Array:
+        """Rows of what is held, up to the clocks of the partitions."""
+        return self._placed(self.bars.book(self.books.clocks_ns - self._shift_ns, self.books.listings))
 
     def _begin_session(self, clock_ns: int) -> Array:
-        before_ns = self._clock_ns()
+        rows = [self._booked()]
+        before_ns = self.books.clocks_ns - self._shift_ns
         shift_ns = self._sessions.shift_ns(clock_ns) if self._sessions else 0
         if shift_ns != self._shift_ns:
-            rows = self.close()  # windows of the new day are aligned to another time
-            before_ns = clock_ns - shift_ns
-        else:
-            rows = np.zeros(0, self.bars.measures.row)
-        self._shift_ns, before = shift_ns, rows
-        rows = self._placed(self.bars.begin_session(clock_ns - shift_ns, before_ns, self.books.listings))
+            rows.append(self._placed(self.bars.close_all(self.books.listings)))
+            before_ns[:] = clock_ns - shift_ns  # windows of the new day are aligned to another time
+        self._shift_ns = shift_ns
+        rows.append(self._placed(self.bars.begin_session(clock_ns - shift_ns, before_ns, self.books.listings)))
         self.books.begin_session(clock_ns)
-        return np.concatenate((before, rows)) if len(before) else rows
-
-    def _clock_ns(self) -> int:
-        return self.books.clock_ns - self._shift_ns
+        return np.concatenate(rows)
 
     def _prints(self) -> Array:
         """Trades as the bars see them: of the wanted hours, and by a clock by which windows begin at whole lengths."""
@@ -185,6 +210,16 @@ class OfflineMarket:
         if self._shift_ns and len(rows):
             rows["window_start_ns"] += self._shift_ns
         return rows
+
+
+def _blocks(ticks: Ticks) -> Iterator[Ticks]:
+    """Ticks of one block of messages at a time."""
+    numbers = ticks["sequence"] >> np.uint64(BLOCK_BITS)
+    at = 0
+    while at < len(ticks):
+        end = at + int(np.searchsorted(numbers[at:], numbers[at], side="right"))
+        yield ticks[at:end]
+        at = end
 
 
 def write_csv(
@@ -227,7 +262,11 @@ class _Writer:
         self.summary = Summary()
         self._wanted = wanted
         self._market = OfflineMarket(
-            wanted.windows_ns, wanted.measures, sliding_ns=wanted.sliding_ns, sessions=wanted.sessions
+            wanted.windows_ns,
+            wanted.measures,
+            sliding_ns=wanted.sliding_ns,
+            sessions=wanted.sessions,
+            partitions=wanted.partitions,
         )
         self._columns = (*BAR_COLUMNS, *self._market.bars.measures.results)
         bars = tables.open(BARS, self._columns)
@@ -235,6 +274,9 @@ class _Writer:
         self._bbo = tables.open(BBO, BBO_COLUMNS)
         self._trades = tables.open(TRADES, TRADE_COLUMNS) if wanted.trades else None
         self._depth = tables.open(DEPTH, DEPTH_COLUMNS) if wanted.depth_levels else None
+        limits = wanted.alert_limits
+        self._judged = OfflineAlerts(wanted.partitions, limits) if limits else None
+        self._alerts = tables.open(ALERTS, ALERT_COLUMNS, ALERT_WORDS) if limits else None
         self._refs = np.array([symbol_to_ref(symbol) for symbol in sorted(wanted.symbols)], np.uint64)
         self._ids: Array = np.zeros(0, bool)
         self._sampled_until = 0
@@ -242,6 +284,8 @@ class _Writer:
     def write(self, ticks: Ticks) -> None:
         if self._wanted.symbols:
             ticks = self._chosen(ticks)
+        if self._judged is not None and self._alerts is not None:
+            self.summary.alerts += self._judged.write(ticks, self._alerts)
         if self._depth is None:
             self._apply(ticks)
         else:
@@ -253,7 +297,7 @@ class _Writer:
             self._sample()
         self._write_bars(self._market.close())
         self._bars.finish(self._symbols)
-        self.summary.accounts = accounts(self._market.books, self._market.bars)
+        self.summary.accounts = accounts(self._market.books, self._market.bars.accounts())
         self.summary.anomalies = self._market.books.anomalies() | self._market.bars.anomalies()
         return self.summary
 
@@ -278,7 +322,7 @@ class _Writer:
             if len(changes):
                 self._bbo.write(changes.view(np.int64).reshape(len(changes), -1), self._symbols)
                 self.summary.bbo_rows += len(changes)
-            if self._trades is not None and len(prints := self._market.books.prints):
+            if self._trades is not None and len(prints := self._market.prints):
                 self._write_trades(prints)
 
     def _write_bars(self, rows: Array) -> None:

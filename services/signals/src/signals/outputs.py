@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import Final
 
+from common.contracts.alerts import ALERT_RULES, Alerts
 from common.contracts.market import Bars, Depths, Marks, mark_clock_key, vwap_e4
-from common.contracts.topics import MD_BARS, MD_BOOKS, MD_LATE, MD_MARKS, MD_MEASURES
-from common.contracts.views import BarData, BookData, QuoteData
+from common.contracts.topics import MD_ALERTS, MD_BARS, MD_BOOKS, MD_LATE, MD_MARKS, MD_MEASURES
+from common.contracts.views import AlertData, BarData, BookData, QuoteData
 from streams.model.message import Output, View
 
 from signals.domain.layout import Array
@@ -24,6 +25,8 @@ def render(effects: Effects, partition: int, ingest_ns: int) -> Iterator[Output 
         yield Output(MD_MEASURES, key, effects.measured[at : at + BARS_PER_RECORD_MAX], partition)
     for at in range(0, len(effects.late), BARS_PER_RECORD_MAX):
         yield Output(MD_LATE, key, effects.late[at : at + BARS_PER_RECORD_MAX], partition)
+    for at, symbol in enumerate(effects.alerts["symbol"].tolist()):
+        yield Output(MD_ALERTS, symbol, effects.alerts[at : at + 1], partition)
     for beat in effects.beats:
         yield from _marks(beat.marks, partition)
         if len(beat.depths):
@@ -45,11 +48,15 @@ def _beat_views(beat: Beat, partition: int, ingest_ns: int) -> Iterator[View]:
         yield View("bar", f"{symbol.decode()}:{window_ns}", str(start), None, ingest_ns)
     yield from bar_views(beat.showcase.closed, closed=True, origin_ns=ingest_ns)
     yield from bar_views(beat.showcase.live, closed=False, origin_ns=ingest_ns)
+    for key in alert_keys(beat.alerts.gone):
+        yield View("alert", str(partition), key, None, ingest_ns)
+    yield from alert_views(beat.alerts.changed, partition, ingest_ns)
 
 
 _BAR_KEY: Final = ("symbol", "window_start_ns", "window_ns")
 _BAR_PRICES: Final = ("open_e4", "high_e4", "low_e4", "close_e4")
 _BAR_COLUMNS: Final = (*_BAR_KEY, *_BAR_PRICES, "volume", "trades", "notional_e4", "revision")
+_NUMBERS: Final = {str(rule.kind): rule.numbers for rule in ALERT_RULES}
 _QUOTE_COLUMNS: Final = (
     *("symbol", "bid_e4", "bid_size", "ask_e4", "ask_size"),
     *("last_e4", "volume", "trading_state", "event_ns"),
@@ -109,6 +116,27 @@ def book_views(depths: Depths, origin_ns: int = 0) -> Iterator[View]:
         yield View("book", data.symbol, "depth", data, origin_ns)
 
 
+def alert_keys(rows: Alerts) -> list[str]:
+    """Keys of the view rows of some alerts."""
+    names = zip(*(rows[name].tolist() for name in ("symbol", "kind", "begin_ns")), strict=True)
+    return [f"{symbol.decode()}:{kind.decode()}:{begin_ns}" for symbol, kind, begin_ns in names]
+
+
+def alert_views(rows: Alerts, partition: int, origin_ns: int = 0) -> Iterator[View]:
+    """One view row per alert."""
+    for key, row in zip(alert_keys(rows), rows, strict=True):
+        kind = row["kind"].decode()
+        data = AlertData(
+            symbol=row["symbol"].decode(),
+            kind=kind,
+            severity=row["severity"].decode(),
+            phase=row["phase"].decode(),
+            **{name: int(row[name]) for name in ("begin_ns", "peak_ns", "end_ns", "peak_ppm", "threshold_ppm")},
+            numbers={name: int(row[name]) for name in _NUMBERS[kind]},
+        )
+        yield View("alert", str(partition), key, data, origin_ns)
+
+
 def all_views(market: MarketState, partition: int) -> Iterator[View]:
     """Every view row of a partition."""
     ids = market.books.told()
@@ -116,3 +144,4 @@ def all_views(market: MarketState, partition: int) -> Iterator[View]:
     yield from book_views(market.depths(ids, 0))
     yield from bar_views(market.showcase.rows, closed=True)
     yield from bar_views(market.live_bars_shown(), closed=False)
+    yield from alert_views(market.board.rows, partition)

@@ -1,7 +1,10 @@
 """Settings of the signals service, read from ``TIDEMARK_*`` environment variables."""
 
+from typing import Self
+
+from common.contracts.alerts import AlertLimits
 from common.contracts.windows import ALLOWED_LATENESS_NS, NS
-from pydantic import Field
+from pydantic import Field, model_validator
 from streams.process.settings import Settings
 
 
@@ -12,10 +15,26 @@ class SignalsSettings(Settings):
         default=[], description="JSON: names of shipped or installed measures, computed of every window beside the bars"
     )
 
+    market_events: bool = Field(default=True, description="take the trades and quotes that others write to md.events")
+
     allowed_lateness_s: float = Field(
         default=ALLOWED_LATENESS_NS / NS,
         ge=0,
         description="trades earlier than the clock by at most this restate ended windows; earlier ones go to md.late",
+    )
+
+    alert_thresholds: dict[str, float] = Field(
+        default={}, description='JSON: thresholds of market alerts that are not the table\'s, like {"PRICE_SPIKE": 4}'
+    )
+    alert_samples_min: int = Field(
+        default=AlertLimits().samples_min,
+        ge=2,
+        description="seconds with a trade, or a message, that a baseline needs before anything is compared with it",
+    )
+    alert_hold_s: float = Field(
+        default=AlertLimits().hold_ns / NS,
+        gt=0,
+        description="a market alert ends when its number has not been above the exit for so long",
     )
 
     snapshot_interval_s: float = Field(
@@ -23,3 +42,13 @@ class SignalsSettings(Settings):
         gt=0,
         description="between snapshots of a partition's market; a recovery replays from the last one",
     )
+
+    @property
+    def alert_limits(self) -> AlertLimits:
+        """Raises AlertSettingError."""
+        return AlertLimits(self.alert_thresholds, self.alert_samples_min, round(self.alert_hold_s * NS))
+
+    @model_validator(mode="after")
+    def _has_alert_limits(self) -> Self:
+        _ = self.alert_limits
+        return self

@@ -1,10 +1,11 @@
-"""The stage ``market``: tick frames in; bars, measures, depths, marks and views out."""
+"""The stage ``market``: tick frames in; bars, measures, alerts, depths, marks and views out."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from common.contracts.alerts import AlertLimits
 from common.contracts.ticks import Frame
-from common.contracts.topics import MD_BARS, MD_BOOKS, MD_LATE, MD_MARKS, MD_MEASURES, MD_TICKS
+from common.contracts.topics import MD_ALERTS, MD_BARS, MD_BOOKS, MD_LATE, MD_MARKS, MD_MEASURES, MD_TICKS
 from common.contracts.windows import ALLOWED_LATENESS_NS, slides_ns
 from common.measures import Measure
 from streams.model.message import Handled, Message, View
@@ -17,18 +18,22 @@ from signals.outputs import all_views, render
 from signals.snapshots import load_market, save_market
 
 INPUTS: Final = (MD_TICKS,)
-OUTPUTS: Final = (MD_BARS, MD_MEASURES, MD_LATE, MD_BOOKS, MD_MARKS)
+OUTPUTS: Final = (MD_BARS, MD_MEASURES, MD_LATE, MD_ALERTS, MD_BOOKS, MD_MARKS)
 
 
 def market_table(
-    measures: Sequence[Measure] = (), interval_s: float = 30.0, lateness_ns: int = ALLOWED_LATENESS_NS
+    measures: Sequence[Measure] = (),
+    interval_s: float = 30.0,
+    lateness_ns: int = ALLOWED_LATENESS_NS,
+    alert_limits: AlertLimits | None = None,
 ) -> Snapshotted[MarketState]:
     """The market of a partition, with ``measures`` beside the bars, saved every ``interval_s``. ``lateness_ns``: trades
-    that are earlier than the clock by more are in no window.
+    that are earlier than the clock by more are in no window. ``alert_limits``: where they are not the table's.
     """
+    limits = alert_limits or AlertLimits()
 
     def create() -> MarketState:
-        return MarketState(slides_ns=slides_ns(), measures=measures, lateness_ns=lateness_ns)
+        return MarketState(slides_ns=slides_ns(), measures=measures, lateness_ns=lateness_ns, alert_limits=limits)
 
     return Snapshotted(
         "market",

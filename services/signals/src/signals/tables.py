@@ -4,7 +4,7 @@ import contextlib
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Protocol, Self
@@ -17,6 +17,11 @@ from signals.domain.layout import Array
 PARTIAL: Final = ".partial"
 """End of the name of a table that is being written."""
 _ROWS_AT_ONCE: Final = 1 << 16
+_NO_WORDS: Final[Mapping[str, Array]] = {}
+
+
+Words = Mapping[str, Array]
+"""Words of a column, by its name, that stand for the integers of its rows: 0 is the first."""
 
 
 class Table(Protocol):
@@ -34,7 +39,7 @@ class Table(Protocol):
 class Tables(Protocol):
     """Where tables are written."""
 
-    def open(self, name: str, columns: Sequence[str]) -> Table: ...
+    def open(self, name: str, columns: Sequence[str], words: Words = _NO_WORDS) -> Table: ...
 
 
 class TableFiles(ABC):
@@ -50,7 +55,7 @@ class TableFiles(ABC):
         directory.mkdir(parents=True, exist_ok=True)
 
     @abstractmethod
-    def open(self, name: str, columns: Sequence[str]) -> Table:
+    def open(self, name: str, columns: Sequence[str], words: Words = _NO_WORDS) -> Table:
         """A new table of that name."""
 
     def __enter__(self) -> Self:
@@ -93,20 +98,27 @@ class CsvTables(TableFiles):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory, ".csv")
 
-    def open(self, name: str, columns: Sequence[str]) -> Table:
+    def open(self, name: str, columns: Sequence[str], words: Words = _NO_WORDS) -> Table:
         file = self.new_path(name).open("wb")
         self.closing(file)
         file.write(",".join(columns).encode() + b"\n")
-        return _CsvTable(file, list(columns).index("symbol"))
+        return _CsvTable(file, columns, words)
 
 
 class _CsvTable:
-    def __init__(self, file: IO[bytes], symbol_column: int) -> None:
+    def __init__(self, file: IO[bytes], columns: Sequence[str], words: Words) -> None:
         self._file = file
-        self._symbol_column = symbol_column
+        self._symbol_column = list(columns).index("symbol")
+        self._words = {list(columns).index(name): listed for name, listed in words.items()}
 
     def write(self, numbers: Array, symbols: Array) -> None:
-        self._file.write(csv_lines(numbers, self._symbol_column, symbols))
+        if not self._words:
+            self._file.write(csv_lines(numbers, self._symbol_column, symbols))
+            return
+        words = self._words | {self._symbol_column: symbols}
+        for row in numbers.tolist():
+            cells = (words[at][cell] if at in words else b"%d" % cell for at, cell in enumerate(row))
+            self._file.write(b",".join(cells) + b"\n")
 
     def finish(self, symbols: Array) -> None:
         pass

@@ -3,24 +3,28 @@
 from collections.abc import Sequence
 
 import numpy as np
+from common.books.ref_table import rehash
+from common.contracts.alerts import ALERTS_VERSION
 from common.contracts.ticks import TICK, TickKind, heartbeat
 from common.contracts.windows import NS
 from common.measures import Measure
 
 from signals.domain.market import MarketState
-from signals.domain.ref_table import rehash
+from signals.event_stage import event_reader
 
 
 def warm(measures: Sequence[Measure] = ()) -> None:
-    """Runs a market of a few ticks. Takes some seconds the first time on a machine, milliseconds afterwards."""
+    """Runs a market of a few ticks, reads an event. Takes seconds the first time on a machine, else milliseconds."""
     ticks = np.zeros(2, TICK)
     ticks["kind"] = TickKind.ADD, TickKind.TRADE
     ticks["side"] = ord("B")
     ticks["qty"] = ticks["price_e4"] = ticks["order_ref"] = ticks["aux_ref"] = 1
     market = MarketState(slides_ns=((2 * NS, NS),), trades_max=1, measures=measures)
-    for frame in (ticks, ticks, heartbeat(1)):
+    for frame in (ticks, ticks, heartbeat(2 * NS)):
         frame.flags.writeable = False
         market.apply(frame, 0)
-    market.restore(market.arrays(), {"measures": {}})
+    market.alerts.begin_session(2 * NS, market.books.symbols)
+    market.restore(market.arrays(), {"measures": {}, "alerts": ALERTS_VERSION})
     for table in (market.books.state.orders, market.bars.state.matches):
         rehash(table, np.zeros(2 * len(table), table.dtype))
+    event_reader().read([b""], 0)

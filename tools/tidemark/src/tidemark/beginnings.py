@@ -30,6 +30,7 @@ from orders.venue import stage as venue
 from risk import stages as gate
 from risk.rebuild import CannotRebuildError, History, rebuild
 from risk.tables import TABLES
+from signals import event_stage
 from signals import stages as market
 from streams.model.log import Log, Partition, Record
 from streams.model.message import Message
@@ -54,6 +55,7 @@ INPUTS: Final[Mapping[str, Sequence[Topic]]] = {
     GATE: gate.INPUTS,
     "orders.lifecycle": lifecycle.INPUTS,
     "orders.venue": venue.INPUTS,
+    "signals.events": event_stage.INPUTS,
     "signals.market": market.INPUTS,
 }
 SAID: Final = (RISK_LEDGER, RISK_DECISIONS, RISK_BREAKS, RISK_COMMANDS, ORDERS_EXECUTIONS)

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from common.contracts.market import BAR
+from common.contracts.rights import Role
 from common.contracts.topics import MD_BARS
 from parts import PartsError
 from parts.page import PageError, open_page
@@ -83,6 +83,8 @@ class Demo:
         self._options = options
         self._report = report
         self._urls = {name: deployment.url(name) for name in deployment.fleet.names}
+        self._trades = deployment.credential("load", (Role.TRADER, Role.OPERATOR))
+        self._watches = deployment.credential("watcher", (Role.AUDITOR, Role.MARKET_RAW))
         self._ticks = Running()
         self._began = Sample()
         self._load: Load | None = None
@@ -96,7 +98,7 @@ class Demo:
             symbols = await self._wait_for_market(quotes)
             await quotes.watch(symbols)
             held = holdings(account_names(self._options.accounts), symbols)
-            async with HttpGateway(self._deployment.url("orders")) as gateway:
+            async with HttpGateway(self._deployment.url("orders"), credential=self._trades) as gateway:
                 self._report(f"opening {len(held)} accounts that trade {len(symbols)} symbols")
                 await open_accounts(gateway, held)
                 load = Load(gateway, quotes, id_prefix=f"d{time.time_ns() // 1_000_000:x}")
@@ -104,7 +106,7 @@ class Demo:
                 plan = actions(self._options.seed, held, self._options.orders_per_s)
                 async with (
                     self._screen(next(iter(held)), symbols[0]),
-                    Watcher(self._deployment.url("push"), list(held)),
+                    Watcher(self._deployment.url("push"), list(held), self._watches),
                     self._sampled(on_sample),
                 ):
                     self.trading_since_s = time.monotonic()
@@ -121,8 +123,7 @@ class Demo:
             self._report("opening the dashboard in a headless browser")
             try:
                 page = await stack.enter_async_context(open_page(1280, 800))
-                choice = urlencode({"symbol": symbol, "account": account})
-                await page.goto(f"{self._deployment.url('push')}/#{choice}")
+                await page.goto(self._deployment.dashboard(symbol=symbol, account=account))
             except (PartsError, PageError, TimeoutError, OSError) as error:
                 self._report(f"no browser, so nothing is painted: {error}")
             yield
@@ -168,7 +169,7 @@ class Demo:
 
     async def _take_sample(self) -> None:
         pages = await metrics.scrape(self._urls)
-        recent = await latency(self._urls["push"], "recent")
+        recent = await latency(self._urls["push"], "recent", self._watches())
         now_s = time.monotonic()
         ticks = self._ticks.read(metrics.total(pages["ingest"], "tidemark_ingest_ticks_total"))
         elapsed_s = now_s - self.sample.at_s if self.sample.at_s else 0.0
@@ -189,7 +190,7 @@ class Demo:
         bars = 0
         async for messages in read_committed(settings, [MD_BARS]):
             bars += sum(len(message.value or b"") // BAR.itemsize for message in messages)
-        total = await latency(self._urls["push"], "total")
+        total = await latency(self._urls["push"], "total", self._watches())
         clocks = {path: path_clocks(total, path).as_dict() for path in ("orders", "market")}
         seconds = self.sample.at_s - self._began.at_s
         summary: dict[str, Any] = {

@@ -7,30 +7,39 @@ async with Deployment(StateDir(path), DeploymentOptions()) as deployment:
 
 import asyncio
 import contextlib
+import math
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import urlencode
 
 from common.avro.on_file import read_index
+from common.contracts.rights import COMMAND_LINE, Role
 from common.contracts.topics import TOPICS
 from common.fleet_topics import create_topics
 from parts import PARTS, Jvm, LocalStack, PartsError, Stack
 
 from tidemark.control import ControlError, ControlServer
 from tidemark.fleet import BACKOFF_MAX_S, Fleet, FleetError
+from tidemark.issuer.issuer import TOKEN_LIFE_S, Issuer
+from tidemark.issuer.store import OWNER, AccessStore
+from tidemark.issuer.web import issuer_server
 from tidemark.ports import choose_ports
 from tidemark.schema_registry import Registry
-from tidemark.services import SERVICES, FleetOptions, service_specs
+from tidemark.services import HOST, SERVICES, FleetOptions, service_specs
 from tidemark.state import Addresses, StateDir, record_of_this_process
 
 READY_TIMEOUT_S: Final = 180.0
 """The first start of a machine compiles the kernels of ingest and signals."""
 
+ISSUER: Final = "issuer"
+ISSUER_VARIABLE: Final = "TIDEMARK_ACCESS_ISSUER"
 Report = Callable[[str], None]
 
 
@@ -62,6 +71,8 @@ class DeploymentOptions:
     """Co-partition group → number of partitions, where its topics are created; 4 of what is left out."""
     second_host: str = ""
     """An address of this machine on which Kafka and Redis answer a second host (a network namespace)."""
+    access: bool = False
+    """Ask everybody who he is: start an issuer, unless the environment names one (``TIDEMARK_ACCESS_ISSUER``)."""
     restart_wait_max_s: float = BACKOFF_MAX_S
     """A service that died is started again after so many seconds at most."""
 
@@ -86,6 +97,7 @@ class Deployment:
         self.stack: LocalStack | None = None
         self.jaeger_url = ""
         self.registry_url = ""
+        self.issuer: Issuer | None = None
         self.stopped = asyncio.Event()
         """Set when somebody asked for the end (``tidemark down``)."""
         self._report = report
@@ -100,6 +112,28 @@ class Deployment:
     def url(self, service: str) -> str:
         """Base URL of a service."""
         return self.fleet.spec(service).url
+
+    def token(self, subject: str, roles: Iterable[Role], accounts: Iterable[str] = ("*",)) -> str:
+        """A token for a program of ours; empty where nobody is asked who he is."""
+        return self.issuer.token(subject, roles, accounts, COMMAND_LINE) if self.issuer else ""
+
+    def credential(self, subject: str, roles: Sequence[Role]) -> Callable[[], str]:
+        """The same for a program that runs on: another token when half of one's life is over."""
+        token, since_s = "", -math.inf
+
+        def current() -> str:
+            nonlocal token, since_s
+            if time.monotonic() - since_s > TOKEN_LIFE_S / 2:
+                token, since_s = self.token(subject, roles), time.monotonic()
+            return token
+
+        return current
+
+    def dashboard(self, **choice: str) -> str:
+        """Address of the dashboard; whoever opens it first is signed in. ``choice``: what it shows."""
+        if self.issuer is not None:
+            choice["link"] = self.issuer.links.hand_out(OWNER, time.time())
+        return f"{self.url('push')}/#{urlencode(choice)}" if choice else self.url("push")
 
     async def __aenter__(self) -> Self:
         try:
@@ -142,7 +176,9 @@ class Deployment:
         self.addresses = replace(self.addresses, data_dir=str(state.data))
         replication = options.replication or options.brokers
         await create_topics(self.addresses.kafka_bootstrap, TOPICS, replication, options.partitions)
-        ports = choose_ports(dict.fromkeys((*SERVICES, *options.services)), any_free=options.any_free_ports)
+        ports = choose_ports(dict.fromkeys((*SERVICES, *options.services, ISSUER)), any_free=options.any_free_ports)
+        if options.access and not os.environ.get(ISSUER_VARIABLE):
+            environment = {**await self._start_issuer(ports), **environment}
         chosen = FleetOptions(ports, options.feed, environment, options.services)
         fleet = Fleet(service_specs(self.addresses, state, chosen), self._report, options.restart_wait_max_s)
         self._report(f"starting {', '.join(fleet.names)}")
@@ -152,11 +188,28 @@ class Deployment:
         record = record_of_this_process(
             self.addresses, {name: fleet.spec(name).url for name in fleet.names}, str(control.path)
         )
-        record = replace(record, traces=self.jaeger_url, registry=self.registry_url)
+        issuer_url = self.issuer.url if self.issuer else ""
+        record = replace(record, traces=self.jaeger_url, registry=self.registry_url, issuer=issuer_url)
         state.write(record)
         await self._stack.enter_async_context(fleet)
         await fleet.wait_ready(timeout_s=READY_TIMEOUT_S, on_ready=lambda name: self._report(f"{name} is ready"))
         state.write(replace(record, ready=True))
+
+    async def _start_issuer(self, ports: Mapping[str, int]) -> dict[str, str]:
+        """Environment of services that believe it. Raises FleetError."""
+        store = AccessStore(self.state.access)
+        store.prepare()
+        issuer = Issuer(store, f"http://{HOST}:{ports[ISSUER]}")
+        server = issuer_server(
+            issuer, [f"http://{host}:{ports['push']}" for host in (HOST, "localhost")], ports[ISSUER]
+        )
+        try:
+            await server.start()
+        except OSError as error:
+            raise FleetError(f"the issuer cannot be started: {error}") from error
+        self._stack.push_async_callback(server.stop)
+        self.issuer = issuer
+        return issuer.services_environment()
 
     @asynccontextmanager
     async def _local_parts(self) -> AsyncIterator[Stack]:
@@ -194,6 +247,11 @@ class Deployment:
         command = request.get("command")
         if command == "status":
             return {"services": [asdict(row) for row in await self.fleet.status()], "parts": self._parts()}
+        if command == "token":
+            roles = [Role(name) for name in request["roles"]]
+            return {"token": self.token(str(request["subject"]), roles, map(str, request["accounts"]))}
+        if command == "dashboard":
+            return {"url": self.dashboard()}
         if command == "stop":
             self.stopped.set()
             return {}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common.feeds import FeedUnavailable
 from ingest.feeds.installed import check_options, feed_reader
+from ingest.files import STANDARD_INPUT
 
 from tidemark.console import CommandError
 from tidemark.sinks import named_values
@@ -45,8 +46,18 @@ def reader_choice(name: str, sources: Sequence[str], options: Sequence[str], day
         raise CommandError(str(error)) from error
     if not sources:
         raise CommandError(f"--feed {name} needs a --source: {reader.description}")
-    placed = tuple(source if "://" in source else str(Path(source).resolve()) for source in sources)
+    placed = tuple(_placed(source) for source in sources)
     for source in placed:
-        if "://" not in source and not Path(source).is_file():
+        if _is_file(source) and (not Path(source).exists() or Path(source).is_dir()):
             raise CommandError(f"--feed {name}: {source} is no file")
     return ReaderChoice(name, placed, given, day)
+
+
+def _is_file(source: str) -> bool:
+    """Whether it is neither an address nor standard input."""
+    return "://" not in source and Path(source) != STANDARD_INPUT
+
+
+def _placed(source: str) -> str:
+    """A file's place, wherever whoever reads it is started. A pipe has no other name than its own."""
+    return str(Path(source).absolute()) if _is_file(source) else source

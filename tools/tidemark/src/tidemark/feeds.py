@@ -36,7 +36,7 @@ def file_feed(path: Path, speed: str = "1", date: str | None = None, feed_id: st
 
 def udp_feed(line: "UdpLine") -> dict[str, str]:
     """A MoldUDP64 line."""
-    given = {"HOST": line.host, "GROUP": line.group, "SESSION": line.session, "REQUEST": line.request}
+    given = {"HOST": line.host, "GROUP": line.group, "SESSION": line.session, "REQUEST": line.request, "B": line.side_b}
     return {
         "TIDEMARK_FEED": "udp",
         "TIDEMARK_FEED_UDP_PORT": str(line.port),
@@ -55,6 +55,7 @@ class UdpLine:
     group: str = ""
     session: str = ""
     request: str = ""
+    side_b: str = ""
 
 
 def refusal(environment: Mapping[str, str]) -> str | None:

@@ -7,11 +7,14 @@ from typing import Annotated, Any, Final
 
 import httpx
 import typer
+from common.contracts.rights import COMMAND_LINE, Role
 from rich.markup import escape
 
 from tidemark import console
+from tidemark.access import credential
 from tidemark.options import running_fleet
 from tidemark.state import StateDir
+from tidemark.watcher import bearer
 
 ANSWER_TIMEOUT_S: Final = 30.0
 DENIED: Final = 2
@@ -30,10 +33,11 @@ def api_of(state: StateDir, api: str | None) -> str:
         return api or running_fleet(state).services["orders"]
 
 
-async def ask(base_url: str, path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
-    """Status and body of the answer. Raises CommandError where there is none."""
+async def ask(state: StateDir, base_url: str, path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Status and body of the answer to a risk officer. Raises CommandError where there is none."""
+    headers = bearer(await credential(state.running(), COMMAND_LINE, [Role.RISK_OFFICER]))
     try:
-        async with httpx.AsyncClient(base_url=base_url, timeout=ANSWER_TIMEOUT_S) as client:
+        async with httpx.AsyncClient(base_url=base_url, timeout=ANSWER_TIMEOUT_S, headers=headers) as client:
             answer = await client.post(path, json=body)
             return answer.status_code, answer.json()
     except (httpx.HTTPError, ValueError) as error:

@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "fence": ("fence", "Partitions that the auditor has stopped, since the ledger is broken there: show, lift."),
     "dlq": ("dlq", "Messages that a stage has set aside: list them, show one, send one back."),
     "view": ("view", "Have the rows for people in Redis written anew."),
+    "access": ("access", "Who may what: an address that signs in, people, keys of programs, what is revoked."),
     "auditor": ("auditor", "Compare every store with the committed log, all the time."),
     "chaos": (
         "chaos",

@@ -12,6 +12,7 @@ USUAL_PORTS: Final[Mapping[str, int]] = {
     "signals": 8403,
     "risk": 8404,
     "auditor": 8405,
+    "issuer": 8406,
 }
 
 

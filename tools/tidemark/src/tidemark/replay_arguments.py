@@ -45,6 +45,9 @@ FinalOption = Annotated[
     bool, typer.Option("--final", help="With --offline: the last revision of each bar, nothing else.")
 ]
 TradesOption = Annotated[bool, typer.Option("--trades", help="With --offline: a table of the trades, too.")]
+AlertsOption = Annotated[
+    bool, typer.Option("--alerts", help="With --offline: a table of the market alerts, too (docs/alerts.md).")
+]
 DepthOption = Annotated[
     int, typer.Option("--depth", min=0, max=10, help="With --offline: a table of so many levels, too.")
 ]
@@ -55,6 +58,15 @@ HoursOption = Annotated[
 ]
 CalendarOption = Annotated[
     str, typer.Option("--calendar", help="Name of the exchange's calendar in exchange-calendars.")
+]
+PartitionsOption = Annotated[
+    int,
+    typer.Option(
+        "--partitions",
+        min=1,
+        max=256,
+        help="With --offline: as the fleet's md.ticks has. Each has a clock: bars are revised as often as the fleet's.",
+    ),
 ]
 MeasuresOption = Annotated[
     str, typer.Option("--measures", help="With --offline: installed measures, as more columns of the bars.")

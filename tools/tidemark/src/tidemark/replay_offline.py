@@ -1,35 +1,32 @@
-"""``tidemark replay --offline``: books and bars of files, without Kafka."""
+"""``tidemark replay --offline``: books and bars of a recorded feed, without Kafka."""
 
 import time
-from collections.abc import Iterator, Sequence
-from datetime import date
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Final
 
+from common.contracts.alerts import AlertLimits
 from common.contracts.ticks import Ticks
 from common.measures import Measure, MeasureError
 from ingest.domain.anomalies import Report
-from ingest.domain.feed_date import FeedDateError
-from ingest.domain.framing import FramingError
 from ingest.domain.instruments import InstrumentRegistry
-from ingest.files import STANDARD_INPUT
-from ingest.offline import feed_dates, tick_chunks
+from pydantic import ValidationError
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from signals.installed import installed_measures
 from signals.kernels import is_compiled
-from signals.offline import Summary, Wanted, write_tables
+from signals.offline import Sessions, Summary, Wanted, write_tables
+from signals.settings import SignalsSettings
 from signals.tables import CsvTables, TableFiles
 
 from tidemark import console
+from tidemark.offline_feeds import OfflineFeed
 from tidemark.replay_options import OfflineOptions, OutFormat, parse_every, parse_sliding, parse_windows
-from tidemark.venue_calendar import sessions
 
 ANOMALIES_SHOWN_MAX: Final = 10
 DOUBLED: Final = "duplicate_match"
 COUNTED_ONCE: Final = "duplicate_trade"
 """The books' counts of trades with the match number of another, and of those that are the same and count once. Of the
-others the volume is there twice."""
+others the volume is there twice; of the latter bars hold each once, but books took both."""
 AT_LIMIT: Final = "sum_at_limit"
 """The bars' count of those whose sums are greater than the table can say."""
 
@@ -42,23 +39,23 @@ def parse_measures(text: str) -> tuple[Measure, ...]:
         raise console.CommandError(f"--measures: {error}") from error
 
 
-def replay_offline(paths: Sequence[Path], days: Sequence[date], options: OfflineOptions) -> bool:
+def replay_offline(feed: OfflineFeed, options: OfflineOptions) -> bool:
     """Writes the tables. Returns whether nothing of the feed is missing in them.
 
     Raises CommandError, and leaves the tables of an earlier run as they are, where the feed cannot be read, nothing of
     it can be used, or ``strict`` is asked for and something is missing.
     """
-    dates = dates_of(paths, days)
-    wanted = _wanted(options, list(dict.fromkeys(dates)))
+    wanted = _wanted(options, feed.sessions(options))
     began = time.monotonic()
     report, registry = Report(), InstrumentRegistry()
     try:
         with _tables(options) as tables:
             with progress_bar() as progress:
-                ticks = _ticks(paths, days, report, registry, progress)
-                summary = write_tables(ticks, tables, wanted)
+                summary = write_tables(_ticks(feed, report, registry, progress), tables, wanted)
             summarise(report, time.monotonic() - began)
-            is_whole = _judged(report, summary, len(registry), strict=options.strict)
+            if not len(registry):
+                raise console.CommandError(f"nothing of the feed can be used: {feed.nothing_usable}")
+            is_whole = _judged(report, summary, strict=options.strict)
             tables.keep()
     except OSError as error:
         raise console.CommandError(f"{error.filename or options.out}: {error.strerror or error}") from error
@@ -66,19 +63,7 @@ def replay_offline(paths: Sequence[Path], days: Sequence[date], options: Offline
     return is_whole
 
 
-def dates_of(paths: Sequence[Path], days: Sequence[date]) -> list[date]:
-    """The days that are given, or that the files' names say. Raises CommandError."""
-    if not days and STANDARD_INPUT in paths:
-        raise console.CommandError("standard input has no name that says the day: give it as YYYY-MM-DD with --date")
-    if len(set(days)) < len(days):
-        raise console.CommandError("--date: two days of one feed cannot have the same date")
-    try:
-        return feed_dates(paths, days or None)
-    except FeedDateError as error:
-        raise console.CommandError(f"{error} with --date") from error
-
-
-def _wanted(options: OfflineOptions, dates: Sequence[date]) -> Wanted:
+def _wanted(options: OfflineOptions, days: Sessions | None) -> Wanted:
     return Wanted(
         parse_windows(options.bars),
         parse_measures(options.measures),
@@ -88,8 +73,18 @@ def _wanted(options: OfflineOptions, dates: Sequence[date]) -> Wanted:
         depth_levels=options.depth,
         every_ns=parse_every(options.every),
         symbols=frozenset(name.strip() for name in options.symbols.split(",") if name.strip()),
-        sessions=sessions(dates, options.anchor, options.hours, options.calendar),
+        sessions=days,
+        partitions=options.partitions,
+        alert_limits=_alert_limits() if options.alerts else None,
     )
+
+
+def _alert_limits() -> AlertLimits:
+    """The limits that signals would have in this environment. Raises CommandError."""
+    try:
+        return SignalsSettings().alert_limits
+    except ValidationError as error:
+        raise console.CommandError(f"--alerts: {error.errors()[0]['msg']}") from error
 
 
 def _tables(options: OfflineOptions) -> TableFiles:
@@ -100,26 +95,23 @@ def _tables(options: OfflineOptions) -> TableFiles:
     return ParquetTables(options.out)
 
 
-def _ticks(
-    paths: Sequence[Path], days: Sequence[date], report: Report, registry: InstrumentRegistry, progress: Progress
-) -> Iterator[Ticks]:
-    """Raises CommandError where a file cannot be read on: then its tables are not complete."""
+def _ticks(feed: OfflineFeed, report: Report, registry: InstrumentRegistry, progress: Progress) -> Iterator[Ticks]:
+    """Raises CommandError where the feed cannot be read on, after its anomalies are shown."""
     if not is_compiled():
         console.err.print("compiling the kernels, which happens once and takes about a minute")
-    bar = progress.add_task(paths[0].name, total=None)
+    bar = progress.add_task(feed.name, total=None)
 
     def show(done: int, of: int) -> None:
-        progress.update(bar, completed=done, total=of or None, description=report.source or paths[0].name)
+        progress.update(bar, completed=done, total=of or None, description=report.source or feed.name)
 
     try:
-        yield from tick_chunks(paths, days or None, registry=registry, report=report, progress=show)
-    except FramingError as error:
+        yield from feed.ticks(report, registry, show)
+    except console.CommandError:
         show_anomalies(report)
-        where = report.source or ("standard input" if paths[0] == STANDARD_INPUT else str(paths[0]))
-        raise console.CommandError(f"{where}: {error}") from error
+        raise
 
 
-def _judged(report: Report, summary: Summary, instruments: int, *, strict: bool) -> bool:
+def _judged(report: Report, summary: Summary, *, strict: bool) -> bool:
     """Whether nothing is missing. Raises CommandError where the tables are not worth keeping."""
     for kind, times in summary.anomalies.items():
         if times:
@@ -127,10 +119,14 @@ def _judged(report: Report, summary: Summary, instruments: int, *, strict: bool)
     losses = {kind.value: count for kind, count in report.losses().items()}
     if doubled := summary.anomalies[DOUBLED] - summary.anomalies[COUNTED_ONCE]:
         losses[DOUBLED] = doubled
+    if repeated := summary.anomalies[COUNTED_ONCE]:
+        losses[COUNTED_ONCE] = repeated
+        console.err.print(
+            "[yellow]trades came twice, to the last number:[/] bars hold each once, but books took both. "
+            "Are these the lines A and B in one file? As two captures they are arbitrated: --feed pcap"
+        )
     if stopped := summary.anomalies[AT_LIMIT]:
         losses[AT_LIMIT] = stopped
-    if not instruments:
-        raise console.CommandError("nothing of the feed can be used: no directory message (R) names an instrument")
     if not losses:
         return True
     said = ", ".join(f"{count:,} {kind}" for kind, count in losses.items())
@@ -146,6 +142,8 @@ def _say(summary: Summary, options: OfflineOptions) -> None:
         counts["trades"] = summary.trades
     if options.depth:
         counts["levels of depth"] = summary.depth_rows
+    if options.alerts:
+        counts["rows of alerts"] = summary.alerts
     said = ", ".join(f"{count:,} {what}" for what, count in counts.items())
     console.err.print(f"{said} in {options.out} ({options.out_format.value})")
     console.err.print(", ".join(f"{times:,} trades {outcome}" for outcome, times in summary.accounts.items()))
@@ -165,6 +163,8 @@ def summarise(report: Report, seconds: float) -> None:
         f"{report.messages:,} messages, {report.ticks:,} ticks in {seconds:.1f} s "
         f"({report.messages / max(seconds, 1e-9):,.0f} messages/s); anomalies: {counts}"
     )
+    for reason, count in report.skipped.items():
+        console.err.print(f"passed over: {count:,} × {reason}")
 
 
 def show_anomalies(report: Report) -> None:

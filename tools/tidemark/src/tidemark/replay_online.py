@@ -13,8 +13,9 @@ from streams.process.logs import configure_logs
 from tidemark import console
 from tidemark.control import ask
 from tidemark.feeds import IDLE_FEED, file_feed
+from tidemark.offline_feeds import ItchFiles
 from tidemark.options import reader_settings
-from tidemark.replay_offline import dates_of, progress_bar, summarise
+from tidemark.replay_offline import progress_bar, summarise
 from tidemark.state import Addresses, FleetRecord
 
 
@@ -32,7 +33,7 @@ def replay_online(
         parse_speed(speed)
     except ValueError as error:
         raise console.CommandError(f"--speed: {error}") from error
-    dates = dates_of(paths, days)
+    dates = ItchFiles(paths, days).dates()
     if len(dates) == 1:
         dates *= len(paths)
     if len(dates) != len(paths):
@@ -40,6 +41,11 @@ def replay_online(
             f"{len(dates)} days are given for {len(paths)} files: into a fleet a file is one day"
         )
     losses = console.run(_replayed(list(zip(paths, dates, strict=True)), speed, where, record))
+    return is_whole(losses, strict=strict)
+
+
+def is_whole(losses: str, *, strict: bool) -> bool:
+    """Says what is missing. Raises CommandError where the feed has to be whole."""
     if losses and strict:
         raise console.CommandError(f"--strict: the feed is not whole ({losses})")
     if losses:

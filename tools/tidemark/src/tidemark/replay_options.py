@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from common.contracts.windows import NS, WINDOWS, Window, WindowNameError
+from streams.model.topics import DEFAULT_PARTITIONS
 
 from tidemark.errors import CommandError
 
@@ -38,6 +39,8 @@ class OfflineOptions:
     hours: str = "all"
     calendar: str = "XNYS"
     strict: bool = False
+    partitions: int = DEFAULT_PARTITIONS
+    alerts: bool = False
 
 
 def _windows(text: str) -> list[Window]:

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -19,7 +19,7 @@ import httpx
 from common.avro.on_file import DIRECTORY, LAST_ID, SchemaFile
 
 from tidemark.console import CommandError
-from tidemark.schema_rules import FULL_TRANSITIVE
+from tidemark.schema_rules import compatibility_of
 
 JSON: Final = "application/vnd.schemaregistry.v1+json"
 IMPORT: Final = "/apis/registry/v3/admin/import"
@@ -44,15 +44,16 @@ class Registry:
         rows = (self._ask("GET", f"/subjects/{quote(subject)}/versions/{number}") for number in numbers)
         return {row["version"]: row["id"] for row in (self._sound(row, subject) for row in rows)}
 
-    def push(self, files: Iterable[SchemaFile], directory: Path = DIRECTORY) -> Iterator[SchemaFile]:
-        """Registers what is not there yet, in the order of the ids; yields each that was."""
+    def push(self, files: Sequence[SchemaFile], directory: Path = DIRECTORY) -> Iterator[SchemaFile]:
+        """Registers what is not there yet, in the order of the ids; yields each that was. Every subject is held to the
+        topic table's rule from then on.
+        """
+        self._hold(file.subject for file in files)
         missing = [file for file in files if file.id not in self.versions(file.subject).values()]
         if not missing:
             return
         self._import({file.id: compact(file.schema(directory)) for file in missing} | {LAST_ID: RESERVED})
         for file in missing:
-            level = {"compatibility": FULL_TRANSITIVE}
-            self._sound(self._ask("PUT", f"/config/{quote(file.subject)}", level), file.subject)
             body = {"schema": compact(file.schema(directory)), "schemaType": "AVRO"}
             answer = self._ask("POST", f"/subjects/{quote(file.subject)}/versions", body)
             given = self._sound(answer, file.subject)["id"]
@@ -62,6 +63,19 @@ class Registry:
                     "readers of the registry cannot read them. Push to a registry where nobody has registered it."
                 )
             yield file
+
+    def compatibility(self, subject: str) -> str:
+        """The rule that the registry holds the subject to; empty where it has none of its own."""
+        answer = self._ask("GET", f"/config/{quote(subject)}")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return ""
+        return str(self._sound(answer, subject)["compatibilityLevel"])
+
+    def _hold(self, subjects: Iterable[str]) -> None:
+        for subject in dict.fromkeys(subjects):
+            wanted = compatibility_of(subject)
+            if self.compatibility(subject) != wanted:
+                self._sound(self._ask("PUT", f"/config/{quote(subject)}", {"compatibility": wanted}), subject)
 
     def _import(self, contents: Mapping[int, str]) -> None:
         parts = urlsplit(self.url)

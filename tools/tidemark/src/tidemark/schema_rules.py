@@ -7,8 +7,11 @@ from typing import Any, Final, NamedTuple
 from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibilityType
 from avro.errors import AvroException
 from avro.schema import Schema, parse
+from common.avro.on_file import subject_of
+from common.contracts.topics import TOPICS
+from streams.model.topics import Compatibility
 
-FULL_TRANSITIVE: Final = "FULL_TRANSITIVE"
+FULL: Final[Compatibility] = "FULL_TRANSITIVE"
 RULES: Final[Mapping[str, str]] = {
     "reader_field_missing_default_value": "a field that not every version has needs a default",
     "missing_enum_symbols": "a symbol that not every version knows needs a default of the enum",
@@ -32,8 +35,13 @@ class Incompatible(NamedTuple):
         return f"{self.place}: {self.rule} ({self.reads}: {self.said})"
 
 
-def incompatibilities(new: Any, old: Any) -> tuple[Incompatible, ...]:
-    """Why the two may not both be versions of a subject that is FULL_TRANSITIVE; empty: they may.
+def compatibility_of(subject: str) -> Compatibility:
+    """What the topic table holds the subject to; of topics that are no more, the strictest."""
+    return next((topic.compatibility for topic in TOPICS if subject_of(topic.name) == subject), FULL)
+
+
+def incompatibilities(new: Any, old: Any, compatibility: Compatibility = FULL) -> tuple[Incompatible, ...]:
+    """Why the two may not both be versions of a subject that is held to ``compatibility``; empty: they may.
 
     Raises ValueError where one of them is no schema.
     """
@@ -41,7 +49,9 @@ def incompatibilities(new: Any, old: Any) -> tuple[Incompatible, ...]:
         both = parse(json.dumps(new)), parse(json.dumps(old))
     except AvroException as error:
         raise ValueError(f"no Avro schema: {error}") from error
-    found = [*_unread("new reads old", *both), *_unread("old reads new", *reversed(both))]
+    found = [*_unread("new reads old", *both)]
+    if compatibility == FULL:
+        found += _unread("old reads new", *reversed(both))
     return tuple(dict.fromkeys(found))
 
 

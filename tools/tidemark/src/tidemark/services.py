@@ -49,7 +49,7 @@ def service_specs(where: Addresses, state: StateDir, options: FleetOptions) -> l
     }
     own: dict[str, dict[str, str]] = {
         "ingest": dict(options.feed),
-        "orders": {"TIDEMARK_POSTGRES_DSN": where.postgres_dsn},
+        "orders": {"TIDEMARK_POSTGRES_DSN": where.postgres_dsn, "TIDEMARK_CORS_ORIGIN_REGEX": _dashboards(options)},
         "auditor": {"TIDEMARK_POSTGRES_DSN": where.postgres_dsn},
         "push": {"TIDEMARK_ORDERS_URL": f"http://{HOST}:{options.ports['orders']}", **_dashboard()},
     }
@@ -70,6 +70,11 @@ def service_specs(where: Addresses, state: StateDir, options: FleetOptions) -> l
         )
         for name in options.services
     ]
+
+
+def _dashboards(options: FleetOptions) -> str:
+    """The dashboard's origins: pages of no other may call the API."""
+    return rf"http://(localhost|127\.0\.0\.1):{options.ports['push']}" if "push" in options.ports else "(?!)"
 
 
 def _dashboard() -> dict[str, str]:

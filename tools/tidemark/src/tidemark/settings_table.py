@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from auditor.settings import AuditorSettings
+from common.access.settings import AccessSettings
 from ingest.settings import IngestSettings
 from orders.settings import OrdersSettings
 from push.settings import PushSettings
@@ -19,11 +20,15 @@ from risk.settings import RiskSettings
 from signals.settings import SignalsSettings
 from streams.process.settings import FILE_VARIABLE, Settings, file_source
 
+from tidemark.access import CREDENTIAL_VARIABLE
 from tidemark.console import CommandError
 
 SHARED: Final = "every service"
+REACHED: Final = "orders and push"
+"""Services that people and programs reach; the others serve operators' pages."""
 CLASSES: Final[Mapping[str, type[Settings]]] = {
     SHARED: Settings,
+    REACHED: AccessSettings,
     "ingest": IngestSettings,
     "signals": SignalsSettings,
     "risk": RiskSettings,
@@ -33,6 +38,7 @@ CLASSES: Final[Mapping[str, type[Settings]]] = {
 }
 OTHERS: Final[Mapping[str, str]] = {
     FILE_VARIABLE: "a file of lines `NAME=value` with settings that the environment does not have",
+    CREDENTIAL_VARIABLE: "a token, or a program's key, with which `tidemark` says who it is to a fleet elsewhere",
     "TIDEMARK_STATE_DIR": "where `tidemark` keeps the state, logs and data of a fleet on this machine",
     "TIDEMARK_PARTS": "`docker`, `native` or `auto`: how Kafka, Redis and PostgreSQL are started on this machine",
     "TIDEMARK_BROWSER": "path of the Chromium that browser tests and the demo's picture use",

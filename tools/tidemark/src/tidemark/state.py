@@ -5,6 +5,7 @@
   logs/        one file per service
   data/        stores and snapshots of the services
   parts/       data of the local Kafka, Redis and PostgreSQL
+  access/      keys that sign tokens, people, keys of programs: readable to the directory's owner only
 """
 
 import contextlib
@@ -52,6 +53,8 @@ class FleetRecord:
     """URL at which Jaeger shows traces; empty: it was not asked for."""
     registry: str = ""
     """URL of the schema registry's API; empty: it was not asked for."""
+    issuer: str = ""
+    """URL of the fleet's own issuer; empty: nobody is asked who he is, or an issuer elsewhere is believed."""
 
     @property
     def alive(self) -> bool:
@@ -80,6 +83,10 @@ class StateDir:
     @property
     def parts(self) -> Path:
         return self.root / "parts"
+
+    @property
+    def access(self) -> Path:
+        return self.root / "access"
 
     def prepare(self) -> None:
         """Makes the directory, readable to its owner only, and ignored by git wherever it lies."""

@@ -24,6 +24,9 @@ UdpHostOption = Annotated[
     typer.Option("--udp-host", help="Address, or interface of the group, to receive on; default: this machine."),
 ]
 UdpGroupOption = Annotated[str, typer.Option("--udp-group", help="Multicast group of the line.")]
+UdpBOption = Annotated[
+    str, typer.Option("--udp-b", help="Side B of the line, host:port or group:port, arbitrated with the other.")
+]
 UdpSessionOption = Annotated[
     str, typer.Option("--udp-session", help="MoldUDP64 session, and no other; default: the first that speaks.")
 ]
@@ -33,6 +36,13 @@ DayOption = Annotated[
 ]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Forget all data of earlier starts first.")]
 AnyPortsOption = Annotated[bool, typer.Option("--any-ports", help="Any free ports instead of the usual ones.")]
+AccessOption = Annotated[
+    bool,
+    typer.Option(
+        "--access/--open",
+        help="Ask everybody who he is, by an issuer of the fleet's own or TIDEMARK_ACCESS_ISSUER; or nobody.",
+    ),
+]
 TracesOption = Annotated[bool, typer.Option("--traces", help="Start Jaeger, too, and record every trace there.")]
 RegistryOption = Annotated[
     bool, typer.Option("--registry", help="Start a schema registry, too, and write the log as Avro.")

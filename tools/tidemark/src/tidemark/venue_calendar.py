@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from common.contracts.windows import NS
-from ingest.domain.feed_date import WallClock, wall_clock
+from ingest.domain.feed_date import EXCHANGE_TIME, WallClock, wall_clock
 from signals.offline import Sessions
 
 from tidemark.errors import CommandError
@@ -16,8 +17,11 @@ _MARGIN = timedelta(days=7)
 """The package refuses a range of one day, or one without a session."""
 
 
-def sessions(days: Sequence[date], anchor: str, hours: str, calendar: str) -> Sessions | None:
+def sessions(
+    days: Sequence[date], anchor: str, hours: str, calendar: str, zone: str = EXCHANGE_TIME.key
+) -> Sessions | None:
     """Of the days of a feed; None where windows are aligned to the epoch and all hours are wanted. Raises CommandError.
+    ``zone``: whose midnight the exchange's is.
 
     The exchange's midnight needs no calendar; ``open`` and regular hours do, with its holidays and early closes.
     """
@@ -26,7 +30,7 @@ def sessions(days: Sequence[date], anchor: str, hours: str, calendar: str) -> Se
     if anchor == "epoch" and hours == "all":
         return None
     days = sorted(days)
-    clocks = [wall_clock(day) for day in days]
+    clocks = [wall_clock(day, ZoneInfo(zone)) for day in days]
     opens = closes = None
     if anchor == "open" or hours == "regular":
         opens, closes = _regular_hours(days, calendar)

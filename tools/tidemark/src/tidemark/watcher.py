@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
@@ -43,10 +43,15 @@ def path_clocks(report: dict[str, Any], path: str) -> PathClocks:
     return PathClocks(**summaries)
 
 
-async def latency(push_url: str, window: str) -> dict[str, Any]:
+def bearer(credential: str) -> dict[str, str]:
+    """The header that carries a token or key; none where there is none."""
+    return {"Authorization": f"Bearer {credential}"} if credential else {}
+
+
+async def latency(push_url: str, window: str, credential: str = "") -> dict[str, Any]:
     """Latencies that push measured, ``total`` or ``recent``; empty where it does not answer."""
     try:
-        async with httpx.AsyncClient(timeout=5.0) as client:
+        async with httpx.AsyncClient(timeout=5.0, headers=bearer(credential)) as client:
             answer = await client.get(f"{push_url}/v1/latency", params={"window": window})
             report: dict[str, Any] = answer.json() if answer.status_code == httpx.codes.OK else {}
     except (httpx.HTTPError, ValueError):
@@ -55,9 +60,10 @@ async def latency(push_url: str, window: str) -> dict[str, Any]:
 
 
 class Watcher:
-    """Stays connected while the context is open."""
+    """Stays connected while the context is open, and comes back with another credential when one has ended."""
 
-    def __init__(self, push_url: str, accounts: Sequence[str]) -> None:
+    def __init__(self, push_url: str, accounts: Sequence[str], credential: Callable[[], str] = lambda: "") -> None:
+        self._credential = credential
         self._url = push_url.replace("http://", "ws://") + "/ws"
         self._topics = ["quote", *(f"order:{account}" for account in accounts[:ACCOUNTS_MAX])]
         self._watching: asyncio.Task[None] | None = None
@@ -77,7 +83,8 @@ class Watcher:
     async def _watch(self) -> None:
         while True:
             with contextlib.suppress(WebSocketException, OSError, TimeoutError):
-                async with connect(self._url, compression=None, max_size=None) as socket:
+                headers = bearer(self._credential())
+                async with connect(self._url, compression=None, max_size=None, additional_headers=headers) as socket:
                     await socket.send(json.dumps({"op": "subscribe", "topics": self._topics}))
                     async for _ in socket:
                         self.messages += 1

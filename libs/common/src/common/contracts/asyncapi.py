@@ -90,7 +90,7 @@ def document() -> dict[str, Any]:
     ]
     found, shared = TypeAdapter.json_schemas(adapters, ref_template=f"{_SCHEMAS}{{model}}")
     json_schemas = {name: _plain(schema) for (name, _), schema in found.items()}
-    operations = {f"write_{_identifier(t.name)}": _operation(t, "send", f"{t.owner} writes it") for t in topics}
+    operations = {f"write_{_identifier(t.name)}": _operation(t, "send", f"by {', '.join(t.writers)}") for t in topics}
     operations |= {f"read_{_identifier(t.name)}": _operation(t, "receive", "a stage reads it") for t in STAGE_INPUTS}
     return {
         "asyncapi": "3.0.0",

@@ -2,13 +2,16 @@
 
 The question is always ``breaks(written, read)``: which values allowed by the one schema may the other refuse? Backward
 compatibility asks it with (old, new), forward compatibility with (new, old). The answer errs on the safe side: a
-difference in a keyword that is not understood is a break. Covers what pydantic emits (JSON Schema 2020-12).
+difference in a keyword that is not understood is a break. A pattern is read by any that allows every text of it
+(``patterns``). Covers what pydantic emits (JSON Schema 2020-12).
 
 One convention beside the standard: a writer writes the fields it names and no others, also where the object is open.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
+
+from common.contracts.patterns import refused
 
 JsonSchema = Mapping[str, Any]
 
@@ -245,5 +248,18 @@ def _narrowed(written: JsonSchema, read: JsonSchema, at: str) -> Iterator[str]:
         if key in read and (key not in written or written[key] > read[key]):
             yield f"{at}: {key} {written.get(key, 'none')} is written, {read[key]} is read"
     for key in _EXACT:
-        if key in read and written.get(key) != read[key]:
+        if key == "pattern" and key in read and key in written:
+            yield from _pattern_narrowed(written[key], read[key], at)
+        elif key in read and written.get(key) != read[key]:
             yield f"{at}: {key} {written.get(key, 'none')!r} is written, {read[key]!r} is read"
+
+
+def _pattern_narrowed(written: str, read: str, at: str) -> Iterator[str]:
+    """A pattern may grow as far as its readers are concerned."""
+    try:
+        text = refused(written, read)
+    except ValueError:
+        yield f"{at}: pattern {written!r} is written, {read!r} is read"
+        return
+    if text is not None:
+        yield f"{at}: {text!r} is written, pattern {read!r} does not read it"

@@ -12,11 +12,13 @@ PROBLEMS: Final[dict[str, ProblemKind]] = {
     "bad-framing": SERVER_PROBLEMS["bad-framing"],
     "bad-host": SERVER_PROBLEMS["bad-host"],
     "bad-request": ProblemKind(400, "Bad Request", "the request is wrong in another way"),
+    "unauthenticated": SERVER_PROBLEMS["unauthenticated"],
     "forbidden": ProblemKind(403, "Forbidden", "a page of a foreign origin may not do this"),
-    "not-found": ProblemKind(404, "Not Found", "there is no such path"),
-    "order-unknown": ProblemKind(404, "No such order", "neither the log nor the read side knows the order"),
-    "account-unknown": ProblemKind(404, "No such account", "the read side does not know the account"),
-    "method-not-allowed": ProblemKind(405, "Method Not Allowed", "`Allow` names the methods of this path"),
+    "not-permitted": SERVER_PROBLEMS["not-permitted"],
+    "not-found": SERVER_PROBLEMS["not-found"],
+    "order-unknown": ProblemKind(404, "No such order", "nobody knows the order, or it is not for this identity"),
+    "account-unknown": ProblemKind(404, "No such account", "nobody knows the account, or it is not for this identity"),
+    "method-not-allowed": SERVER_PROBLEMS["method-not-allowed"],
     "request-timeout": SERVER_PROBLEMS["request-timeout"],
     "client-order-id-conflict": ProblemKind(409, "The id is taken", "used with another body; `conflict` says where"),
     "command-id-conflict": ProblemKind(409, "The id is taken", "used with another body; `conflict` says where"),
@@ -38,6 +40,7 @@ PROBLEMS: Final[dict[str, ProblemKind]] = {
     "no-verdict": ProblemKind(
         503, "No committed answer in time", "it may be in the log: ask again with the same id and body", True
     ),
+    "issuer-away": SERVER_PROBLEMS["issuer-away"],
     "reads-degraded": ProblemKind(503, "Reads are degraded", "`trouble` says why; orders and cancels go on", True),
 }
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
-from common.contracts import market, ticks, views
+from common.contracts import alerts, market, ticks, views
 from common.contracts.compatibility import breaks, layout_changes, row_changes
 from common.contracts.topics import TOPICS
 
@@ -30,6 +30,7 @@ LAYOUTS: Final[tuple[tuple[str, int, np.dtype[Any]], ...]] = (
     ("layout-bar", 1, market.BAR),
     ("layout-measured", 1, market.MEASURED),
     ("layout-late", 1, market.LATE),
+    ("layout-alert", 1, alerts.ALERT),
     ("layout-depth", 1, market.DEPTH),
     ("layout-mark", 1, market.MARK),
 )
@@ -38,6 +39,7 @@ VIEWS: Final[tuple[tuple[str, int, type[BaseModel]], ...]] = (
     ("view-quote", 1, views.QuoteData),
     ("view-book", 1, views.BookData),
     ("view-bar", 1, views.BarData),
+    ("view-alert", 1, views.AlertData),
     ("view-account", 1, views.AccountData),
     ("view-health", 1, views.HealthData),
 )

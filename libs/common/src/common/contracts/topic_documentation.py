@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from common.avro.codec import AvroFraming
-from common.contracts.topics import DAY_MS, STAGE_INPUTS, TOPICS, Schema, Topic
+from common.contracts.topics import DAY_MS, READ_BY_STRANGERS, STAGE_INPUTS, TOPICS, Schema, Topic
 
 FILE: Final = Path(__file__).parents[5] / "docs" / "topics.md"
 
@@ -29,6 +29,7 @@ _LAYOUTS: Final = {
     "bars-1": ("layout-bar.v1",),
     "measured-1": ("layout-measured.v1",),
     "late-1": ("layout-late.v1",),
+    "alerts-1": ("layout-alert.v1",),
     "depths-1": ("layout-depth.v1",),
     "marks-1": ("layout-mark.v1",),
 }
@@ -61,7 +62,7 @@ def _table(topics: Iterable[Topic]) -> list[str]:
     rows = ["| topic | key | value | partitions | kept | owner | purpose |", "|---|---|---|---:|---|---|---|"]
     rows += [
         f"| `{topic.name}` | {topic.key} | {_schema(topic.schema)} | {_partitions(topic)} | {_retention(topic)} "
-        f"| {topic.owner} | {topic.purpose} |"
+        f"| {', '.join(topic.writers)} | {topic.purpose} |"
         for topic in topics
     ]
     return rows
@@ -72,10 +73,13 @@ def render() -> str:
     changelogs = [topic for topic in TOPICS if topic.schema.name == "changelog"]
     messages = [topic for topic in TOPICS if topic not in changelogs]
     dead = [f"- `{topic.dead_letters}`" for topic in STAGE_INPUTS]
+    looser = ", ".join(f"`{topic.name}`" for topic in TOPICS if topic.compatibility == READ_BY_STRANGERS)
     sections = [
         _HEAD,
         "## Messages\n",
         *_table(messages),
+        "\nEvery version of an Avro schema reads every other one (FULL_TRANSITIVE); of these each reads those before "
+        f"it (BACKWARD_TRANSITIVE): {looser}.",
         "\n## Changelogs\n\nRows and input positions of a stage; written in the same transaction as its outputs.\n",
         *_table(changelogs),
         "\n## Dead letters\n",

@@ -15,12 +15,13 @@ from streams.model.framing import is_framed
 from streams.model.topics import CHANGELOG_SCHEMA as CHANGELOG_SCHEMA
 from streams.model.topics import DAY_MS as DAY_MS
 from streams.model.topics import RAW_SCHEMA as RAW_SCHEMA
-from streams.model.topics import CoPartitionGroup, changelog_topic, register_topic
+from streams.model.topics import Compatibility, CoPartitionGroup, changelog_topic, register_topic
 from streams.model.topics import Schema as Schema
 from streams.model.topics import Topic as Topic
 
 from common.avro.codec import AvroFraming
 from common.contracts import (
+    alerts,
     breaks,
     cancels,
     controls,
@@ -28,6 +29,7 @@ from common.contracts import (
     fences,
     limit_warnings,
     market,
+    market_events,
     reference,
     ticks,
     what_ifs,
@@ -40,6 +42,10 @@ MARKET: Final = CoPartitionGroup("market")
 ACCOUNTS: Final = CoPartitionGroup("accounts")
 """By account id."""
 GROUPS: Final = (MARKET, ACCOUNTS)
+READ_BY_STRANGERS: Final[Compatibility] = "BACKWARD_TRANSITIVE"
+"""Of topics that no stage lives on: who reads them takes the newest schema, and reads all that was ever written. What
+stages read of each other is read by the release before, too, in every rolling upgrade: FULL_TRANSITIVE.
+"""
 
 
 def _json(name: str, of: Any, version: int = 1) -> Schema:
@@ -79,12 +85,29 @@ FRAME_SCHEMA: Final = Schema("tick-frame-1", ticks.decode_frame, _bytes)
 """Decodes to ``ticks.Frame``; encodes what ``ticks.encode_frame`` made."""
 
 MD_TICKS: Final = Topic(
-    "md.ticks", "partition group", FRAME_SCHEMA, "ingest", MARKET, retention_ms=DAY_MS, purpose="normalised ticks"
+    "md.ticks",
+    "partition group",
+    FRAME_SCHEMA,
+    "ingest",
+    MARKET,
+    retention_ms=DAY_MS,
+    purpose="normalised ticks",
+    also_written_by=("signals",),
+)
+MD_EVENTS: Final = Topic(
+    "md.events",
+    "symbol",
+    _json("market-event", market_events.MarketEvent),
+    "ingest",
+    MARKET,
+    retention_ms=DAY_MS,
+    purpose="trades, quotes, best bids and offers, one a record: of ingest where it is asked to, and of others",
+    compatibility=READ_BY_STRANGERS,
 )
 REF_INSTRUMENTS: Final = Topic(
     "ref.instruments",
     "symbol",
-    _json("instrument", reference.Instrument, 2),
+    _json("instrument", reference.Instrument, 3),
     "ingest",
     partitions=1,
     cleanup="compact",
@@ -98,6 +121,7 @@ MD_BARS: Final = Topic(
     "signals",
     MARKET,
     purpose="closed and restated bars",
+    compatibility=READ_BY_STRANGERS,
 )
 MD_MEASURES: Final = Topic(
     "md.measures",
@@ -106,6 +130,7 @@ MD_MEASURES: Final = Topic(
     "signals",
     MARKET,
     purpose="what installed measures say of each bar of md.bars",
+    compatibility=READ_BY_STRANGERS,
 )
 MD_LATE: Final = Topic(
     "md.late",
@@ -114,6 +139,15 @@ MD_LATE: Final = Topic(
     "signals",
     MARKET,
     purpose="trades that came too late for every window, with the reason",
+    compatibility=READ_BY_STRANGERS,
+)
+MD_ALERTS: Final = Topic(
+    "md.alerts",
+    "symbol",
+    _rows("alerts-1", alerts.ALERT, "alert", packed=False),
+    "signals",
+    MARKET,
+    purpose="market alerts: what is unusual of a symbol, when it begins, grows graver and ends",
 )
 MD_BOOKS: Final = Topic(
     "md.books",
@@ -123,6 +157,7 @@ MD_BOOKS: Final = Topic(
     MARKET,
     retention_ms=DAY_MS,
     purpose="top-10 depth of books that changed, per heartbeat",
+    compatibility=READ_BY_STRANGERS,
 )
 MD_MARKS: Final = Topic(
     "md.marks",
@@ -175,9 +210,10 @@ RISK_WHAT_IFS: Final = Topic(
     "risk.what-ifs",
     "account_id",
     _json("what-if", what_ifs.WhatIfMessage),
-    "orders, risk",
+    "orders",
     ACCOUNTS,
     retention_ms=DAY_MS,
+    also_written_by=("risk",),
     purpose="what the gate would say of an order that nobody sends: questions and answers",
 )
 RISK_DECISIONS: Final = Topic(
@@ -272,16 +308,19 @@ AUDITOR_FENCES: Final = Topic(
 
 INGEST_FEED_CHANGELOG: Final = changelog_topic("ingest", "feed", MARKET)
 SIGNALS_MARKET_CHANGELOG: Final = changelog_topic("signals", "market", MARKET)
+SIGNALS_EVENTS_CHANGELOG: Final = changelog_topic("signals", "events", MARKET)
 RISK_GATE_CHANGELOG: Final = changelog_topic("risk", "gate", ACCOUNTS)
 ORDERS_LIFECYCLE_CHANGELOG: Final = changelog_topic("orders", "lifecycle", ACCOUNTS)
 ORDERS_VENUE_CHANGELOG: Final = changelog_topic("orders", "venue", MARKET)
 
 TOPICS: Final[tuple[Topic, ...]] = (
     MD_TICKS,
+    MD_EVENTS,
     REF_INSTRUMENTS,
     MD_BARS,
     MD_MEASURES,
     MD_LATE,
+    MD_ALERTS,
     MD_BOOKS,
     MD_MARKS,
     ORDERS_INTENTS,
@@ -303,6 +342,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     AUDITOR_FENCES,
     INGEST_FEED_CHANGELOG,
     SIGNALS_MARKET_CHANGELOG,
+    SIGNALS_EVENTS_CHANGELOG,
     RISK_GATE_CHANGELOG,
     ORDERS_LIFECYCLE_CHANGELOG,
     ORDERS_VENUE_CHANGELOG,
@@ -310,6 +350,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
 
 STAGE_INPUTS: Final[tuple[Topic, ...]] = (
     MD_TICKS,
+    MD_EVENTS,
     MD_MARKS,
     REF_INSTRUMENTS,
     ORDERS_INTENTS,

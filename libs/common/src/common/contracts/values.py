@@ -20,6 +20,9 @@ Quantity = Annotated[int, Field(strict=True, ge=-INT64_MAX, le=INT64_MAX)]
 TimestampNs = Annotated[int, Field(strict=True, ge=0, le=INT64_MAX)]
 InstrumentId = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
 Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9][A-Z0-9.+=^#*/$!~%-]{0,15}$")]
+ListedSymbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9][A-Z0-9.+=^#*/$!~%@-]{0,15}$")]
+"""A symbol that a feed may list: root and suffix as Nasdaq's platform and ITCH write them (nasdaqtrader.com, "Ticker
+Symbol Convention"). Messages of orders have a ``Symbol``: partly paid issues (``@``) are seen, and not traded."""
 AccountId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
 ClientOrderId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 """The client's own id of an order (FIX ClOrdID, tag 11), unique within the account."""

@@ -7,6 +7,7 @@ How they are written, and how a reader knows that it has missed one, is the prot
 | quote     | partition    | symbol            | QuoteData                                                  | signals |
 | book      | symbol       | ``depth``         | BookData                                                   | signals |
 | bar       | symbol:window_ns | window_start_ns | BarData (the newest 600 windows; the last may be open)   | signals |
+| alert     | partition    | symbol:kind:begin_ns | AlertData (the newest 64 of a partition)              | signals |
 | account   | account_id   | ``account``       | AccountData                                                | risk    |
 | order     | account_id   | order_id          | contracts.events.OrderEvent (open; the newest 200 closed)  | orders  |
 | fill      | account_id   | execution_id      | contracts.events.ExecutionReport (TRADE; the newest 200)   | orders  |
@@ -29,12 +30,13 @@ from streams.views.protocol import view_channel as view_channel
 BARS_RETAINED: Final = 600
 FILLS_RETAINED: Final = 200
 CLOSED_ORDERS_RETAINED: Final = 200
-CONFLATED_VIEWS: Final = frozenset({"quote", "book", "bar", "account", "health"})
+CONFLATED_VIEWS: Final = frozenset({"quote", "book", "bar", "alert", "account", "health"})
 """Newest value per key is enough; every other view reaches the client whole and in order."""
 VIEW_WRITERS: Final = {
     "quote": "signals.market",
     "book": "signals.market",
     "bar": "signals.market",
+    "alert": "signals.market",
     "account": "risk.gate",
     "break": "risk.gate",
     "order": "orders.lifecycle",
@@ -81,6 +83,23 @@ class BarData(ViewModel):
     vwap_e4: int
     revision: int
     closed: bool
+
+
+class AlertData(ViewModel):
+    """The newest row of an alert (``contracts.alerts.ALERT``)."""
+
+    symbol: str
+    kind: str
+    severity: str
+    phase: str
+    begin_ns: int
+    peak_ns: int
+    end_ns: int
+    """0: it goes on."""
+    peak_ppm: int
+    threshold_ppm: int
+    numbers: dict[str, int]
+    """What was compared at the peak, by the names of the columns."""
 
 
 class PositionData(ViewModel):

@@ -12,6 +12,10 @@ DEFAULT_PARTITIONS: Final = 4
 DAY_MS: Final = 86_400_000
 DEAD_LETTER_RETENTION_MS: Final = 30 * DAY_MS
 Cleanup = Literal["delete", "compact"]
+Compatibility = Literal["FULL_TRANSITIVE", "BACKWARD_TRANSITIVE"]
+"""What every version of a topic's schema is held to, by the names of Confluent's registry: all of them read each other,
+or each reads what those before it have written.
+"""
 
 
 def _names_nothing(_body: Any) -> Mapping[str, str]:
@@ -109,6 +113,15 @@ class Topic:
     retention_ms: int = 7 * DAY_MS
     purpose: str = ""
     config: tuple[tuple[str, str], ...] = field(default=())
+    compatibility: Compatibility = "FULL_TRANSITIVE"
+    """BACKWARD_TRANSITIVE where readers are released before writers anyway, or wait for a version that they lack."""
+    also_written_by: tuple[str, ...] = ()
+    """Services that write it beside its owner."""
+
+    @property
+    def writers(self) -> tuple[str, ...]:
+        """The owner first."""
+        return (self.owner, *self.also_written_by)
 
     def __hash__(self) -> int:
         return hash(self.name)  # topics are keys of what is declared before the cluster is asked

@@ -56,6 +56,10 @@ class Settings(BaseSettings):
         default=DEFAULT_HOSTS,
         description="name[,name…] that `Host` may hold, beside the address connected to; else 421",
     )
+    http_certificate_file: Path | None = Field(
+        default=None, description="certificate and those above it (PEM): the service then speaks TLS"
+    )
+    http_key_file: Path | None = Field(default=None, description="private key of that certificate (PEM)")
     http_connections_max: int = Field(
         default=4_096, ge=1, description="and half of the files that the process may open; then the longest idle go"
     )

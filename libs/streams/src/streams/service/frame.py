@@ -17,6 +17,12 @@ class Frame:
     """Plain asyncio. Pages for operators are the application's to include; ``options`` are ``WebServer``'s."""
 
     def __init__(self, service: str, settings: Settings, health: Health, web: FastAPI, **options: Any) -> None:
+        if settings.http_certificate_file is not None:
+            options = {
+                "ssl_certfile": settings.http_certificate_file,
+                "ssl_keyfile": settings.http_key_file or settings.http_certificate_file,
+                **options,
+            }
         self._server = WebServer(web, settings.http_host, settings.http_port, settings.http_limits(), **options)
         self._host = settings.http_host
         self._reporter = HealthReporter(service, settings, health) if settings.redis_url else None

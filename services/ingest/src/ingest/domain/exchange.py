@@ -6,7 +6,7 @@ replaced and cancelled orders live, nothing trades in a halt. Same options, same
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -43,6 +43,8 @@ class ExchangeOptions:
     halts_per_million: int = 4
     breaks_per_million: int = 50
     halt_s: int = 5
+    venue: int = field(default=0, repr=False)
+    """Venues of one seed list the same stocks at the same first prices, and each has orders and trades of its own."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.symbols <= SYMBOLS_MAX:
@@ -101,7 +103,7 @@ def _market(options: ExchangeOptions, chunk_bytes: int) -> Any:
     start_ns = options.open_ns - PRE_OPEN_NS
     market = np.zeros(1, MARKET)[0]
     values = {
-        "rng": _mixed(options.seed),
+        "rng": _mixed(options.seed) ^ (_mixed(~options.venue) if options.venue else 0),
         "clock_ns": start_ns,
         "symbols": count,
         "out_limit": chunk_bytes - STEP_BYTES_MAX,

@@ -43,16 +43,17 @@ _SPAN_HOURS: Final = 72
 _HOUR_NS: Final = 3_600_000_000_000
 
 
-def wall_clock(day: date) -> WallClock:
-    """The wall clock of the session of ``day`` in New York."""
-    midnight = datetime(day.year, day.month, day.day, tzinfo=EXCHANGE_TIME)
+def wall_clock(day: date, zone: ZoneInfo = EXCHANGE_TIME) -> WallClock:
+    """The wall clock of the session of ``day`` in the exchange's time zone."""
+    midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
+    midnight_ns = int(midnight.timestamp()) * 1_000_000_000
     offset = midnight.utcoffset() or timedelta()
     for hour in range(1, _SPAN_HOURS):
         then = (midnight + timedelta(hours=hour)).utcoffset() or timedelta()  # wall time: a zone is not crossed
         if then != offset:
             change_ns = int((offset - then).total_seconds()) * 1_000_000_000
-            return WallClock(session_midnight_ns(day), hour * _HOUR_NS, change_ns)
-    return WallClock(session_midnight_ns(day))
+            return WallClock(midnight_ns, hour * _HOUR_NS, change_ns)
+    return WallClock(midnight_ns)
 
 
 def date_from_name(name: str) -> date:

@@ -2,8 +2,8 @@
 
 Two framings are in use: NASDAQ's BinaryFILE and MoldUDP64 message blocks put a 2-byte big-endian length before each
 message; some archives put two zero bytes there instead, and the length follows from the message type. Under length
-framing every message can be stepped over, and where damage has made the lengths wrong, the next whole messages are
-found again; under the zero-length one an unknown type leaves no way on.
+framing every message can be stepped over. Where damage has made the lengths wrong, or a type is unknown under the
+zero-length framing, the next whole messages are found again.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,9 @@ specification's own take 50 bytes at most; what claims to be much longer is dama
 _FOUND_AGAIN: Final = 2
 """Whole messages in a row, each of its type's own length, by which a damaged stream is found again. One by chance takes
 some million bytes, two by chance do not happen."""
-_OK, _UNKNOWN_TYPE, _DAMAGED = 0, 1, 2
+_FOUND_AGAIN_BY_TYPE: Final = 3
+"""As many under the zero-length framing, whose prefixes are like the zeros in many a number."""
+_OK, _DAMAGED = 0, 1
 
 
 class Framing(StrEnum):
@@ -105,6 +107,27 @@ def find_again(data: Any, position: int, stop: int, by_type: Any, wanted: int) -
 
 
 @kernel
+def find_again_by_type(data: Any, position: int, stop: int, by_type: Any, wanted: int) -> tuple[int, bool]:
+    """Likewise under zero-length framing: each has a known type, and zeros before it."""
+    size = len(data)
+    while position < stop and position + 3 <= size:
+        at = position
+        found = 0
+        while found < wanted and at + 3 <= size:
+            length = int(by_type[data[at + 2]])
+            if length == 0 or data[at] != 0 or data[at + 1] != 0:
+                break
+            at += 2 + length
+            found += 1
+        if found == wanted and at <= size:
+            return position, True
+        if found == wanted or at + 3 > size:
+            return position, False
+        position += 1
+    return position, False
+
+
+@kernel
 def _could_be_a_message(data: Any, position: int, length: int, by_type: Any) -> bool:
     """Whether a frame of an unknown type or length may be stepped over: it is short, frames follow it, and no whole
     messages begin inside it.
@@ -160,13 +183,13 @@ def scan_lengths(data: Any, position: int, starts: Any, lengths: Any, by_type: A
 
 @kernel
 def scan_types(data: Any, position: int, starts: Any, lengths: Any, by_type: Any) -> tuple[int, int, int]:
-    """Finds messages under zero-length framing. Returns (messages, position reached, 1 if an unknown type stops it)."""
+    """Finds messages under zero-length framing. Returns (messages, position reached, status), as ``scan_lengths``."""
     size = len(data)
     count = 0
     while position + 3 <= size and count < len(starts):
         length = int(by_type[data[position + 2]])
         if length == 0 or data[position] != 0 or data[position + 1] != 0:
-            return count, position, _UNKNOWN_TYPE
+            return count, position, _DAMAGED
         if position + 2 + length > size:
             break
         starts[count] = position + 2
@@ -217,11 +240,20 @@ def packet_block(payload: bytes, count: int, first_sequence: int) -> Block:
     return Block(data, starts[:whole], lengths[:whole], first_sequence, -1)
 
 
-def _last_message(data: npt.NDArray[np.uint8]) -> int:
+def _found_again(
+    framing: Framing, data: npt.NDArray[np.uint8], position: int, stop: int, wanted: int
+) -> tuple[int, bool]:
+    """``find_again`` of a framing."""
+    find = find_again if framing is Framing.LENGTH else find_again_by_type
+    place, is_found = find(data, position, stop, LENGTHS, wanted)
+    return int(place), bool(is_found)
+
+
+def _last_message(framing: Framing, data: npt.NDArray[np.uint8]) -> int:
     """Where a single whole message begins that ends with ``data``; the end of ``data`` if there is none."""
     for place in range(len(data) - PREFIX):
         ends = place + PREFIX + int(LENGTHS[data[place + PREFIX]]) == len(data)
-        if ends and find_again(data, place, place + 1, LENGTHS, 1)[1]:
+        if ends and _found_again(framing, data, place, place + 1, 1)[1]:
             return place
     return len(data)
 
@@ -251,9 +283,7 @@ class Framer:
                 self._carry = held
                 return
             self.framing = self._recognised(held)
-        yield from self._messages(held)
-        if self.framing is Framing.ZERO and len(self._carry) >= PREFIX + 1:
-            self._refuse_unknown()
+        yield from self._messages(held, self.framing)
 
     def finish(self) -> list[Block]:
         """The stream is over: reports what is left of a message cut short, and what damage has swallowed.
@@ -261,12 +291,12 @@ class Framer:
         Returns the message that stands, after damage, at the very end of the stream.
         """
         blocks: list[Block] = []
-        if self._damage is not None:
+        if self._damage is not None and self.framing is not None:
             tail, self._carry = self._carry, b""
-            place = _last_message(np.frombuffer(tail, np.uint8))
+            place = _last_message(self.framing, np.frombuffer(tail, np.uint8))
             self.offset += place
             self._over()
-            blocks = list(self._messages(tail[place:]))
+            blocks = list(self._messages(tail[place:], self.framing))
         if self._carry:
             detail = f"{len(self._carry)} bytes left of message {self.sequence}"
             self._report.add(Anomaly(AnomalyKind.TRUNCATED, self.offset, self.sequence, detail))
@@ -286,13 +316,14 @@ class Framer:
         hint = f" (this is {what})" if what else ""
         raise FramingError(f"neither framing of ITCH 5.0 is recognised{hint}", self.offset)
 
-    def _messages(self, held: bytes) -> Iterator[Block]:
+    def _messages(self, held: bytes, framing: Framing) -> Iterator[Block]:
         """Gives out the whole messages of ``held``, and keeps what follows them."""
+        wanted = _FOUND_AGAIN if framing is Framing.LENGTH else _FOUND_AGAIN_BY_TYPE
         data = np.frombuffer(held, np.uint8)
         position = 0
         while True:
             if self._damage is not None:
-                place, is_found = find_again(data, position, len(data), LENGTHS, _FOUND_AGAIN)
+                place, is_found = _found_again(framing, data, position, len(data), wanted)
                 self.offset += place - position
                 position = place
                 if not is_found:
@@ -300,7 +331,10 @@ class Framer:
                 self._over()
             block, reached, markers, status = self._scan(data, position)
             if status == _DAMAGED:
-                reached = self._damage_begins(data, block, reached)
+                if len(block) and _found_again(framing, data, int(block.starts[-1]) - 1, reached, wanted)[1]:
+                    # A message that has lost bytes still looks whole, and swallows the beginning of the next one:
+                    # messages are found again before its end, so it belongs to the damage.
+                    reached = int(block.starts[-1]) - PREFIX
                 block, reached, markers, _ = self._scan(data[:reached], position)
                 self._damage = self.offset + reached - position
             if markers[0]:
@@ -314,19 +348,6 @@ class Framer:
                 break
             position = reached
         self._carry = held[position:]
-
-    @staticmethod
-    def _damage_begins(data: npt.NDArray[np.uint8], block: Block, reached: int) -> int:
-        """Where damage begins: at what is no frame, or in the message before it.
-
-        A message that has lost bytes still has its length and type, and then swallows the beginning of the next one:
-        whole messages are found again before its end.
-        """
-        if len(block):
-            last = int(block.starts[-1]) - PREFIX
-            if find_again(data, last + 1, reached, LENGTHS, _FOUND_AGAIN)[1]:
-                return last
-        return reached
 
     def _over(self) -> None:
         """The damage ends here. What it took counts as one message."""
@@ -344,17 +365,9 @@ class Framer:
         lengths = np.empty(capacity, np.uint16)
         markers, status = (0, 0), _OK
         if self.framing is Framing.ZERO:
-            count, reached, _ = scan_types(data, position, starts, lengths, LENGTHS)
+            count, reached, status = scan_types(data, position, starts, lengths, LENGTHS)
         else:
             count, reached, *found, status = scan_lengths(data, position, starts, lengths, LENGTHS)
             markers = (found[0], found[1])
         base = self.offset - position
         return Block(data, starts[:count], lengths[:count], self.sequence, base), reached, markers, status
-
-    def _refuse_unknown(self) -> None:
-        prefix, kind = self._carry[:PREFIX], self._carry[PREFIX]
-        if prefix == b"\0\0" and LENGTHS[kind]:
-            return
-        what = f"unknown message type {chr(kind)!r}" if prefix == b"\0\0" else f"length {prefix.hex()} instead of zeros"
-        self._report.add(Anomaly(AnomalyKind.UNKNOWN_TYPE, self.offset, self.sequence, what))
-        raise FramingError(f"{what} under zero-length framing, which cannot be stepped over,", self.offset)

@@ -104,7 +104,7 @@ class Line:
         runs: list[Run] = []
         if self._succeeds(packet):
             runs += self._begin_session(packet.session)
-        if self._belongs(packet):
+        if self.belongs(packet):
             self._heard_ns = now_ns
             self._strays.clear()
             runs += self._take(packet, now_ns)
@@ -139,8 +139,16 @@ class Line:
         is_own = self.has_session and self._strays.session == self.session
         return (self.next_sequence, ahead) if is_own and ahead > 0 else None
 
-    def _belongs(self, packet: Packet) -> bool:
-        """Whether a packet is of the line's session, and not from further ahead than a gap."""
+    def place(self, datagram: bytes) -> int:
+        """The first message of a datagram, to put two sides in order; 0 for what does not seem to be the line's."""
+        if len(datagram) < HEADER.size:
+            return 0
+        session, sequence, _ = HEADER.unpack_from(datagram)
+        is_own = not self.has_session or session == _name(self.session)
+        return sequence if is_own and sequence <= self.next_sequence + self._ownership.gap_messages_max else 0
+
+    def belongs(self, packet: Packet) -> bool:
+        """Whether a packet is of the session that the line follows now, and not from further ahead than a gap."""
         reach = min(SEQUENCE_MAX, self.next_sequence + self._ownership.gap_messages_max)
         return self.has_session and packet.session == self.session and packet.next_sequence <= reach
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-_PART: Final = re.compile(r"(\d+)@([\d.]+[kMx]?)(?:\.\.([\d.]+[kMx]?))?$")
+_RATE: Final = r"(\d+(?:\.\d+)?[kMx]?)"
+_PART: Final = re.compile(rf"(\d+)@{_RATE}(?:\.\.{_RATE})?$")
 _KNOTS_PER_S: Final = 100
 _UNITS: Final = {"k": 1_000.0, "M": 1_000_000.0}
 NS: Final = 1_000_000_000
@@ -32,6 +33,11 @@ class Segment:
     @property
     def events(self) -> float:
         return self.seconds * (self.first_rate + self.last_rate) / 2
+
+    def shared(self, parts: int) -> str:
+        """One of so many equal parts of it, as a plan's text."""
+        first, last = (max(1.0, rate / parts) for rate in (self.first_rate, self.last_rate))
+        return f"{self.seconds}@{first:.6f}..{last:.6f}"
 
 
 def parse_plan(text: str, base_rate: int) -> tuple[Segment, ...]:

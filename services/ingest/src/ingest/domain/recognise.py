@@ -1,4 +1,4 @@
-"""What a file is that is no ITCH 5.0 under either framing, by how it begins."""
+"""What a file is that is no ITCH 5.0 under either framing, by how it begins, and which feed reader takes it."""
 
 import re
 from typing import Final
@@ -8,13 +8,13 @@ import numpy as np
 from ingest.domain.itch_spec import LENGTHS
 
 _MAGIC: Final = (
-    (b"\xd4\xc3\xb2\xa1", "a pcap capture"),
-    (b"\xa1\xb2\xc3\xd4", "a pcap capture"),
-    (b"\x4d\x3c\xb2\xa1", "a pcap capture"),
-    (b"\xa1\xb2\x3c\x4d", "a pcap capture"),
-    (b"\x0a\x0d\x0d\x0a", "a pcapng capture"),
-    (b"DBN", "Databento's DBN"),
-    (b"PAR1", "a Parquet file"),
+    (b"\xd4\xc3\xb2\xa1", "a pcap capture: --feed pcap"),
+    (b"\xa1\xb2\xc3\xd4", "a pcap capture: --feed pcap"),
+    (b"\x4d\x3c\xb2\xa1", "a pcap capture: --feed pcap"),
+    (b"\xa1\xb2\x3c\x4d", "a pcap capture: --feed pcap"),
+    (b"\x0a\x0d\x0d\x0a", "a pcapng capture: --feed pcap"),
+    (b"DBN", "Databento's DBN: --feed dbn"),
+    (b"PAR1", "a Parquet file: --feed parquet"),
     (b"ARROW1", "an Arrow file"),
     (b"\x28\xb5\x2f\xfd", "compressed by zstd inside another archive"),
     (b"\x1f\x8b", "compressed by gzip inside another archive"),
@@ -24,12 +24,20 @@ _MAGIC: Final = (
     (b"\x89HDF", "an HDF5 file"),
     (b"SQLite format 3", "an SQLite database"),
     (b"%PDF", "a PDF"),
-    (b"{", "JSON"),
-    (b"[", "JSON"),
 )
 _TAR_AT: Final = 257
-_HTML: Final = re.compile(rb"\s*<(!doctype|html|head|\?xml)", re.IGNORECASE)
-_TEXT: Final = re.compile(rb"[\t\r\n -~]{32,}")
+_TEXTS: Final = (
+    (
+        re.compile(rb"\s*<(!doctype|html|head|\?xml)", re.IGNORECASE),
+        "a web page, perhaps the answer to a failed download",
+    ),
+    (re.compile(rb"wss?://[^\n]*kraken"), "a capture of Kraken's messages: --feed kraken"),
+    (re.compile(rb'[0-9]* ?\{"(stream|e|lastUpdateId)":'), "a capture of Binance's messages: --feed binance"),
+    (re.compile(rb"[0-9]+\.[0-9]+,[1-7],[0-9]+,[0-9]+,[0-9]+,-?1\r?\n"), "a LOBSTER message file: --feed lobster"),
+    (re.compile(rb"[\[{]"), "JSON"),
+    # Each message of ITCH has a time or a number in it, and so bytes that are no text.
+    (re.compile(rb"[\t\r\n -~]{32,}"), "text; tables of trades or quotes: --feed csv"),
+)
 _SOUP_TYPES: Final = frozenset(b"SUHZ+AJ")
 _ITCH_41_LENGTHS: Final = {b"T": 5, b"S": 6, b"R": 20, b"A": 30, b"F": 34, b"E": 25, b"D": 13, b"X": 17, b"H": 19}
 _SAMPLE: Final = 3
@@ -43,13 +51,12 @@ def recognised(head: bytes) -> str | None:
             return what
     if head[_TAR_AT : _TAR_AT + 5] == b"ustar":
         return "a tar archive: unpack it first"
-    if _HTML.match(head):
-        return "a web page, perhaps the answer to a failed download"
-    if _TEXT.match(head):  # each ITCH message has a time or a number in it, and so bytes that are no text
-        return "text"
+    for pattern, what in _TEXTS:
+        if pattern.match(head):
+            return what
     for what, fits in (
-        ("ITCH in SoupBinTCP packets", _soup),
-        ("ITCH 5.0 without any framing", _unframed),
+        ("ITCH in SoupBinTCP packets: --feed soupbintcp", _soup),
+        ("ITCH 5.0 without any framing: --feed itch-raw", _unframed),
         ("ITCH 5.0 with little-endian lengths", _little_endian),
         ("ITCH of an older version than 5.0", _itch_41),
     ):

@@ -112,12 +112,15 @@ def read(context: FeedContext) -> Iterator[Ticks]:
 def line_ticks(runs: MessageRuns, line: CapturedLine, arrived: Iterator[tuple[int, Place, bytes]]) -> Iterator[Ticks]:
     """Ticks of the datagrams, decoded so many at once."""
     waiting: list[Run] = []
+    end = 0
     for count, (time_ns, place, datagram) in enumerate(arrived, 1):
+        end = place[1] + len(datagram)
         waiting += line.receive(time_ns, place, datagram)
         if count % DATAGRAMS_AT_ONCE == 0:
             yield from runs.ticks(waiting)
             waiting = []
     yield from runs.ticks(waiting + line.finish())
+    runs.finish(end)
 
 
 PCAP: Final = FeedReader(

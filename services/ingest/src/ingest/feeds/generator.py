@@ -1,7 +1,7 @@
 """Writes a generated day as a file of ITCH 5.0, or as a capture of its line, damaged on request, with the truth."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -56,6 +56,20 @@ def write_day(path: Path, wanted: Generated) -> Truth:
         file.write(pcap_record(last_ns, mold_end(SESSION, truth.messages + 1)))
     path.with_name(path.name + ".truth.json").write_text(json.dumps(truth.said()) + "\n")
     return truth
+
+
+def write_venues(path: Path, wanted: Generated, venues: Sequence[str]) -> dict[Path, Truth]:
+    """A file of each venue, ``NAME.VENUE.pcap``. Together they have the planned rate: stocks and first prices are the
+    same, orders and trades each venue's own. Raises RatePlanError, OSError.
+    """
+    written = {}
+    for number, venue in enumerate(venues):
+        exchange = replace(wanted.exchange, venue=number, rate=max(1, wanted.exchange.rate // len(venues)))
+        segments = parse_plan(wanted.plan, wanted.exchange.rate) if wanted.plan else ()
+        shared = ",".join(segment.shared(len(venues)) for segment in segments)
+        file = path.with_name(f"{path.stem}.{venue}{path.suffix}")
+        written[file] = write_day(file, replace(wanted, exchange=exchange, plan=shared))
+    return written
 
 
 def planned(wanted: Generated) -> Iterator[Block]:

@@ -49,6 +49,10 @@ class MessageRuns:
                 self._session = run.session
             yield self.block(packet_block(run.payload, run.count, self._behind + run.first_sequence))
 
+    def finish(self, offset: int) -> None:
+        """The source is over at this byte: reports what a whole day has and this one does not."""
+        self._decoder.finish(offset, self._last + 1)
+
     def block(self, block: Block) -> Ticks:
         """Ticks of one block of messages."""
         self._last = block.first_sequence + len(block) - 1

@@ -12,7 +12,7 @@ from common.contracts.ticks import NO_INSTRUMENT, TICK, TickKind, Ticks, symbol_
 from common.feeds import FeedAnomaly, FeedReader, FeedUnavailable, FeedUnreadable, Listed, Listing
 
 from ingest.domain.anomalies import Anomaly, AnomalyKind, Report
-from ingest.domain.feed_date import FeedDateError, date_from_name
+from ingest.domain.feed_date import FeedDateError, date_from_name, wall_clock
 from ingest.domain.instruments import InstrumentRegistry
 from ingest.domain.itch import Decoder
 from ingest.feeds.installed import REFERENCE, check_options
@@ -52,7 +52,7 @@ class Reading:
         self.registry = registry
         self.report = report
         self.next_sequence = next_sequence
-        self.day = day or _day_of(sources)
+        self.day = day or day_of(sources)
         if reader.needs_day and self.day is None:
             raise FeedUnavailable(f"feed {reader.name!r} needs a day: no name of a source says one")
         self.references = read_reference(Path(options[REFERENCE])) if REFERENCE in options else {}
@@ -89,7 +89,8 @@ class Reading:
 
     def decoder(self) -> Decoder:
         """A decoder of ITCH for the instruments of this reading, with the locate codes of the reference file."""
-        decoder = Decoder(self.session_ns, self.registry, self.report)
+        clock = wall_clock(self.day, ZoneInfo(self.reader.zone)) if self.day else self.session_ns
+        decoder = Decoder(clock, self.registry, self.report)
         self._is_decoded = True
         for symbol, row in self.references.items():
             if row.locate:
@@ -195,7 +196,8 @@ class Reading:
         return np.concatenate((rows, ticks))
 
 
-def _day_of(sources: tuple[str, ...]) -> date | None:
+def day_of(sources: tuple[str, ...]) -> date | None:
+    """The day that the name of a source says."""
     for name in sources:
         try:
             return date_from_name(Path(name).name)

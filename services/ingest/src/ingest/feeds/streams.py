@@ -85,7 +85,9 @@ def read_soup(context: FeedContext) -> Iterator[Ticks]:
     runs = MessageRuns(reading_of(context))
     source = context.sources[0]
     is_live = source.startswith("tcp://")
-    yield from soup_ticks(context, source, runs, SoupStream(context.next_sequence if is_live else 1))
+    stream = SoupStream(context.next_sequence if is_live else 1)
+    yield from soup_ticks(context, source, runs, stream)
+    runs.finish(stream.offset)
 
 
 def read_raw(context: FeedContext) -> Iterator[Ticks]:
@@ -102,6 +104,7 @@ def read_raw(context: FeedContext) -> Iterator[Ticks]:
             yield runs.block(block)
     for block in unframed.feed(b"", is_last=True):
         yield runs.block(block)
+    runs.finish(unframed.offset)
 
 
 _LOGIN: Final = {"username": "of a live session", "password": "of a live session", "session": "of a live session"}

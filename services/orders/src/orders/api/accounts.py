@@ -2,11 +2,19 @@
 
 from typing import Annotated, Any
 
-from common.contracts.events import CommandResult, ReasonCode
+from common.contracts.events import (
+    CommandResult,
+    Fund,
+    ReasonCode,
+    ResolveBreak,
+    SetAccount,
+    Withdraw,
+)
 from common.contracts.values import AccountId, BreakId
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from orders.api.bodies import JsonRoute
+from orders.api.owned import require_command
 from orders.api.problems import Problem, denial, problem_responses
 from orders.api.requests import (
     AccountRequest,
@@ -37,34 +45,41 @@ def commands_router(desk: Desk) -> APIRouter:
     """Routes of commands that change an account."""
     router = APIRouter(prefix="/v1/accounts", tags=["accounts"], route_class=JsonRoute)
 
+    async def answered(command: SetAccount | Fund | Withdraw | ResolveBreak, caller: Request) -> CommandResult:
+        """The rights of the request are the middleware's; those of the command are looked at here."""
+        changes_status = isinstance(command, SetAccount) and command.status is not None
+        require_command(caller, f"{command.type}.status" if changes_status else command.type)
+        return await desk.command(command)
+
     @router.post("/{account_id}", summary="Open an account, or change its status", **_COMMAND)
     async def set_account(
-        account_id: AccountPath, request: AccountRequest, response: Response, sent_ns: SentNs = None
+        account_id: AccountPath, request: AccountRequest, caller: Request, response: Response, sent_ns: SentNs = None
     ) -> CommandResult:
-        return _answered(await desk.command(request.command(account_id, sent_or_now(sent_ns))), response)
+        return _answered(await answered(request.command(account_id, sent_or_now(sent_ns)), caller), response)
 
     @router.post("/{account_id}/fund", summary="Bring cash or a position in", **_COMMAND)
     async def fund(
-        account_id: AccountPath, request: FundRequest, response: Response, sent_ns: SentNs = None
+        account_id: AccountPath, request: FundRequest, caller: Request, response: Response, sent_ns: SentNs = None
     ) -> CommandResult:
-        return _answered(await desk.command(request.command(account_id, sent_or_now(sent_ns))), response)
+        return _answered(await answered(request.command(account_id, sent_or_now(sent_ns)), caller), response)
 
     @router.post("/{account_id}/withdraw", summary="Take free cash out", **_COMMAND)
     async def withdraw(
-        account_id: AccountPath, request: WithdrawRequest, response: Response, sent_ns: SentNs = None
+        account_id: AccountPath, request: WithdrawRequest, caller: Request, response: Response, sent_ns: SentNs = None
     ) -> CommandResult:
-        return _answered(await desk.command(request.command(account_id, sent_or_now(sent_ns))), response)
+        return _answered(await answered(request.command(account_id, sent_or_now(sent_ns)), caller), response)
 
     @router.post("/{account_id}/breaks/{break_id}", summary="Resolve an execution report that was refused", **_COMMAND)
     async def resolve_break(
         account_id: AccountPath,
         break_id: Annotated[BreakId, Path()],
         request: ResolveBreakRequest,
+        caller: Request,
         response: Response,
         sent_ns: SentNs = None,
     ) -> CommandResult:
         command = request.command(account_id, break_id, sent_or_now(sent_ns))
-        return _answered(await desk.command(command), response)
+        return _answered(await answered(command, caller), response)
 
     return router
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from fastapi import Request, Response
-from fastapi.routing import APIRoute
 from starlette.types import Message, Receive, Scope
 
+from orders.api.owned import OwnedRoute, refuse_foreign
 from orders.api.problems import Problem
 
 JSON: Final = "tidemark.json"
@@ -99,7 +99,7 @@ class _JsonRequest(Request):
         return self.scope[JSON]
 
 
-class JsonRoute(APIRoute):
+class JsonRoute(OwnedRoute):
     """A route whose body is strict JSON. Other media types, charsets and encodings are refused with 415.
 
     A page of a foreign origin can send text and forms without asking first, but not JSON: the type is a defence, too.
@@ -113,7 +113,9 @@ class JsonRoute(APIRoute):
                 return await handle(request)
             _check_media_type(request)
             strict = _JsonRequest(request.scope, request.receive)
-            await strict.json()
+            body = await strict.json()
+            if isinstance(body, dict) and "account_id" in body:
+                refuse_foreign(request, str(body["account_id"]))
             return await handle(strict)
 
         return handling

@@ -8,6 +8,7 @@ from common.contracts.values import AccountId, OrderId, Side, Symbol, TimestampN
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
+from orders.api.owned import OwnedRoute
 from orders.api.problems import Problem, problem_responses
 from orders.api.requests import SentNs, sent_or_now
 from orders.closing import Closing
@@ -64,7 +65,7 @@ _SideQuery = Annotated[Side | None, Query(description="only orders of this side"
 
 def mass_cancels_router(desk: Desk) -> APIRouter:
     """One request under two paths."""
-    router = APIRouter(tags=["orders"], responses=_ANSWERS)
+    router = APIRouter(tags=["orders"], responses=_ANSWERS, route_class=OwnedRoute)
 
     @router.delete("/v1/accounts/{account_id}/orders", summary="Cancel every open order of an account")
     async def cancel_account_orders(

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from common.access.endpoints import EndpointRows
 from common.checks.check import Check
 from common.checks.reasons import denials
 from common.contracts.events import ReasonCode
 from common.contracts.problems import PROBLEMS, problem_type
+from common.contracts.rights import Reach
 from common.contracts.values import INT64_MAX
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -17,13 +19,15 @@ from orders.api.problems import ProblemDetails
 Document = dict[str, Any]
 PROBLEM_SCHEMA: Final = {"$ref": "#/components/schemas/ProblemDetails"}
 REASON_SCHEMA: Final = {"$ref": "#/components/schemas/ReasonCode"}
-ANY_REQUEST: Final = (400, 408, 414, 421, 429, 431, 500, 503)
+ANY_REQUEST: Final = (400, 401, 403, 408, 414, 421, 429, 431, 500, 503)
 """Statuses that any request may be answered with."""
 WITH_BODY: Final = (413, 415)
-CHANGING: Final = (403,)
+OF_ANOTHER: Final = "nobody knows it, or it is not for this identity"
+"""404 where one may act for one's own accounts: of others he is told that there are none."""
 DENIED: Final = 422
 """Says when to come back where the reason is of the moment."""
 _BOUNDS: Final = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+_ROWS: Final = EndpointRows("orders")
 _INTEGER: Final = {"type": "integer"}
 TRACE_ID: Final = "Tidemark-Trace-Id"
 _HEADERS: Final[dict[str, Document]] = {
@@ -54,19 +58,20 @@ def operation_id(route: APIRoute) -> str:
     return f"{route.tags[0] if route.tags else 'api'}_{route.name}"
 
 
-def describe(api: FastAPI, checks: Sequence[Check]) -> None:
-    """Has the application describe itself in the way of this module, once it is asked to. ``checks``: the gate's."""
+def describe(api: FastAPI, checks: Sequence[Check], *, is_open: bool) -> None:
+    """Has the application describe itself in the way of this module, once it is asked to. ``checks``: the gate's;
+    ``is_open``: nobody is asked who he is."""
     generate = api.openapi
 
     def openapi() -> Document:
         if api.openapi_schema is None:
-            api.openapi_schema = completed(generate(), checks)
+            api.openapi_schema = completed(generate(), checks, is_open=is_open)
         return api.openapi_schema
 
     api.openapi = openapi  # type: ignore[method-assign]
 
 
-def completed(document: Document, checks: Sequence[Check]) -> Document:
+def completed(document: Document, checks: Sequence[Check], *, is_open: bool) -> Document:
     """The framework's document with every answer, header and example; changes it in place."""
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
@@ -75,10 +80,12 @@ def completed(document: Document, checks: Sequence[Check]) -> Document:
     schemas["ProblemDetails"] = _problem_schema()
     schemas["ReasonCode"] |= reasons_of(checks)
     components["securitySchemes"] = {
-        "bearer": {"type": "http", "scheme": "bearer", "description": "accepted once clients have identities"}
+        "bearer": {"type": "http", "scheme": "bearer", "description": "a token of the issuer, or a program's key"}
     }
-    document["security"] = [{}, {"bearer": []}]
+    document["security"] = [{}, {"bearer": []}] if is_open else [{"bearer": []}]
     for path, method, operation in operations(document):
+        if not is_open and _is_of_an_account(method, path):
+            operation["responses"].setdefault("404", {"description": OF_ANOTHER})
         _complete(path, method, operation)
     _exact_bounds(document)
     return document
@@ -133,9 +140,11 @@ def _complete(path: str, method: str, operation: Document) -> None:
         del responses["422"]  # the framework's own, which is never sent
     if path.startswith("/v1/"):
         statuses = ANY_REQUEST + (WITH_BODY if "requestBody" in operation else ())
-        for status in statuses + (CHANGING if method != "get" else ()):
+        for status in statuses:
             meanings = [kind.meaning for kind in PROBLEMS.values() if kind.status == status]
             responses.setdefault(str(status), {"description": "; or ".join(meanings)})
+    else:
+        operation["security"] = []
     for code, answer in responses.items():
         if code >= "4" and path.startswith("/v1/"):
             made = problem_answer(int(code), answer["description"])
@@ -156,6 +165,11 @@ def _complete(path: str, method: str, operation: Document) -> None:
     for answer in responses.values():
         answer.setdefault("headers", {})[TRACE_ID] = _HEADERS[TRACE_ID]
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _is_of_an_account(method: str, path: str) -> bool:
+    row = _ROWS.find(method.upper(), path)
+    return row is not None and Reach.OWN in row.grants.values()
 
 
 def _without_null(schema: Document) -> None:

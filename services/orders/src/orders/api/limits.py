@@ -9,6 +9,7 @@ from collections.abc import Container
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+from common.access.http import is_foreign, is_identified
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from streams.service.http.identity import client_of
@@ -83,7 +84,7 @@ class LimitRequests:
             return
         try:
             account, receive = await self._account(scope, receive)
-            if account != _OPERATIONS_PARTY and account not in self._accounts:
+            if account != _OPERATIONS_PARTY and not self._has_share(account, scope):
                 account = _NOBODY
             await self._in_turn(account, scope, receive, send)
         except Problem as problem:
@@ -91,6 +92,10 @@ class LimitRequests:
             await self._refusing(scope, receive, send)
         except _Left:
             return
+
+    def _has_share(self, account: str, scope: Scope) -> bool:
+        """Nobody uses up the share of an account that is not his."""
+        return account in self._accounts and not (is_identified(scope) and is_foreign(scope, account))
 
     async def _account(self, scope: Scope, receive: Receive) -> tuple[str, Receive]:
         """The account that the request names; "" where it names none. An order says it in its body."""

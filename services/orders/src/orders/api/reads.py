@@ -9,6 +9,7 @@ from common.contracts.views import AccountData
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BeforeValidator, Field
 
+from orders.api.owned import OwnedRoute
 from orders.api.problems import Problem, problem_responses
 from orders.api.requests import After, Before, digits
 from orders.queries import Page
@@ -46,7 +47,7 @@ def _answers(**descriptions: str) -> dict[int | str, dict[str, Any]]:
 
 def reads_router(reads: Reads, page_rows_max: int) -> APIRouter:
     """Routes of reads of orders and accounts. Lists of an account that never existed are empty."""
-    router = APIRouter(prefix="/v1")
+    router = APIRouter(prefix="/v1", route_class=OwnedRoute)
     _add_orders(router, reads, page_rows_max)
     _add_accounts(router, reads, page_rows_max)
     return router

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from common.access.http import Admission, RequireIdentity
+from common.access.identities import identities_of
 from common.checks.installed import gate_of
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -34,7 +36,8 @@ a tenth of a second or so, and orders that it lacks yet from the log itself; `Ti
 
 
 def create_api(desk: Desk, reads: Reads, settings: OrdersSettings) -> FastAPI:
-    """Opens nothing."""
+    """Opens nothing; reads the files that the settings of identities name. Raises OSError, ValueError."""
+    admission = Admission("orders", identities_of(settings))
     api = FastAPI(
         title="Tidemark orders",
         version="1",
@@ -56,7 +59,7 @@ def create_api(desk: Desk, reads: Reads, settings: OrdersSettings) -> FastAPI:
     cors: dict[str, Any] = {
         "allow_origin_regex": settings.cors_origin_regex,
         "allow_methods": ["GET", "POST", "DELETE"],
-        "allow_headers": ["Content-Type", "traceparent", "Tidemark-Sent-Ns"],
+        "allow_headers": ["Authorization", "Content-Type", "traceparent", "Tidemark-Sent-Ns"],
         "expose_headers": ["Location", "Retry-After", AS_OF, "Tidemark-Clock-Off-Ns", TRACE_ID],
     }
     api.add_middleware(CORSMiddleware, **cors)
@@ -67,6 +70,8 @@ def create_api(desk: Desk, reads: Reads, settings: OrdersSettings) -> FastAPI:
         body_bytes_max=settings.http_body_bytes_max,
         cors=cors,
     )
-    describe(api, gate_of(settings.checks).checks)
+    # Outermost: strangers are sent away before a body is read, and before anybody's share is charged.
+    api.add_middleware(RequireIdentity, service="orders", admission=admission, cors=cors)
+    describe(api, gate_of(settings.checks).checks, is_open=admission.identities.is_open)
     add_page(api)
     return api

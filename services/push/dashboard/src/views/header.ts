@@ -22,6 +22,7 @@ export class Header implements View {
   private readonly account = el("input", "account-choice");
   private readonly accounts = el("datalist");
   private readonly accountNote = new Text("account-note");
+  private readonly subject = new Text("subject");
   private readonly banner = el("div", "banner");
   private counted = { at: 0, rows: 0 };
   private readonly feeds = new Map<string, { at: number; ticks: number; rate: number | undefined }>();
@@ -51,6 +52,7 @@ export class Header implements View {
       reading("Halted", this.halted),
       el("div", "gap"),
       el("label", "account-field", el("span", "", "Account"), this.account, this.accounts, this.accountNote.node),
+      this.subject.node,
     );
     this.banner.setAttribute("role", "alert");
     this.root.append(this.banner);
@@ -58,6 +60,11 @@ export class Header implements View {
 
   offer(accounts: string[]): void {
     this.accounts.replaceChildren(...accounts.map((account) => Object.assign(el("option"), { value: account })));
+  }
+
+  /** Who looks at the screen. */
+  name(subject: string): void {
+    this.subject.set(subject);
   }
 
   paint(): void {

@@ -25,7 +25,7 @@ export class Strip implements View {
   constructor(
     private readonly store: Store,
     private readonly link: Link,
-    breaks: HTMLElement,
+    more: HTMLElement[],
   ) {
     const lamps = el("div", "lamps");
     for (const service of SERVICES) {
@@ -36,7 +36,7 @@ export class Strip implements View {
     }
     this.redis.node.append(el("i"), this.redis.text.node);
     this.audit.node.append(el("i"), this.audit.text.node);
-    lamps.append(this.redis.node, this.audit.node, breaks);
+    lamps.append(this.redis.node, this.audit.node, ...more);
     const clocks = el("div", "clocks");
     clocks.title = "Milliseconds from the origin (ingest of the tick; intended send time of the order), p50 / p99 of the last minute";
     for (const [path, label] of PATHS) {

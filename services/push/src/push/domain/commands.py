@@ -1,10 +1,11 @@
-"""Commands of a client: five small messages, checked before anything is done with them."""
+"""Commands of a client: six small messages, checked before anything is done with them."""
 
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 TOPICS_PER_COMMAND_MAX: Final = 200
+CREDENTIAL_CHARS_MAX: Final = 8_192
 SAMPLES_PER_COMMAND_MAX: Final = 500
 
 
@@ -14,6 +15,13 @@ class CommandError(ValueError):
 
 class _Command(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Authenticate(_Command):
+    """The first message of a browser, which cannot send a header; again before its token ends. Answered with ``me``."""
+
+    op: Literal["authenticate"]
+    token: str = Field(max_length=CREDENTIAL_CHARS_MAX, repr=False)
 
 
 class Subscribe(_Command):
@@ -59,7 +67,7 @@ class Painted(_Command):
     samples: list[PaintedSample] = Field(max_length=SAMPLES_PER_COMMAND_MAX)
 
 
-Command = Subscribe | Unsubscribe | Resync | Ping | Painted
+Command = Authenticate | Subscribe | Unsubscribe | Resync | Ping | Painted
 _COMMAND: Final[TypeAdapter[Command]] = TypeAdapter(Annotated[Command, Field(discriminator="op")])
 
 

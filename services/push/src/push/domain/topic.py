@@ -1,4 +1,4 @@
-"""A topic that a client may ask for: one scope of a view (``book:AAPL``), or a whole view (``quote``, ``health``)."""
+"""A topic that a client may ask for: one scope of a view (``book:AAPL``), or a whole view (``quote``, ``alert``)."""
 
 import re
 from typing import Final, NamedTuple, Self
@@ -7,9 +7,10 @@ from common.contracts.views import CONFLATED_VIEWS
 
 from push.domain.rows import Scope
 
-SYMBOL: Final = r"[A-Z0-9][A-Z0-9.+=^#*/$!~%-]{0,15}"
+SYMBOL: Final = r"[A-Z0-9][A-Z0-9.+=^#*/$!~%@-]{0,15}"
+"""``ListedSymbol`` of the contracts."""
 ACCOUNT: Final = r"[A-Za-z0-9_-]{1,32}"
-WHOLE_VIEWS: Final = frozenset({"quote", "health"})
+WHOLE_VIEWS: Final = frozenset({"quote", "alert", "health"})
 """Views whose scopes are a matter of their writers (partitions, services): clients get all of them as one topic."""
 
 SCOPES: Final = {
@@ -24,6 +25,7 @@ PATHS: Final = {
     "quote": "market",
     "book": "market",
     "bar": "market",
+    "alert": "market",
     "account": "orders",
     "order": "orders",
     "fill": "orders",

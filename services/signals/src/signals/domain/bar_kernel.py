@@ -15,6 +15,8 @@ forgotten at any time, and whoever folds anew comes to the same.
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from common.books.ref_table import slot_of, vacate
+
 from signals.domain import count
 from signals.domain.bar_state import (
     BEYOND_LATENESS,
@@ -30,7 +32,6 @@ from signals.domain.bar_state import (
 from signals.domain.fold_kernel import covered_until, fold_trades, issue_bar, newest_before, write_bar
 from signals.domain.layout import Array, Row
 from signals.domain.measure_set import Compiled, MeasureSet
-from signals.domain.ref_table import slot_of, vacate
 from signals.domain.slide_kernel import next_start, rebuild_panes, restate_slides, slide_all
 from signals.domain.trade_chain import chain, is_remembered, memory_of, place_of, remember
 from signals.kernels import kernel, kernel_of, outlined, part
@@ -46,6 +47,18 @@ def _pour(bars: BarState, w: int, instrument: int, tally: Row, trades: int, meas
     bars.counts[w, instrument] += trades
 
 
+@part
+def _hand_out(bars: BarState, w: int, instrument: int, tally: Row) -> None:
+    """Writes the slice of an instrument whose window has ended."""
+    piece = bars.slices[bars.counters[count.SLICES]]
+    bars.counters[count.SLICES] += 1
+    piece.end_ns = bars.starts[w] + bars.windows[w]
+    piece.instrument_id = instrument
+    piece.close_e4 = tally.ohlcv.close_e4
+    piece.volume = tally.ohlcv.volume
+    piece.notional_e4 = tally.ohlcv.notional_e4
+
+
 @outlined
 def _close(bars: BarState, w: int, measures: Any) -> None:
     """Issues and empties the open window of one length, instrument by instrument; then what slides by it."""
@@ -56,6 +69,8 @@ def _close(bars: BarState, w: int, measures: Any) -> None:
             tally = bars.tallies[w, instrument]
             if bars.starts[w] >= bars.since_ns[w] and bars.hidden[w] == 0:
                 issue_bar(bars, bars.windows[w], instrument, bars.starts[w], tally, trades, 0, measures)
+            if bars.sliced[w]:
+                _hand_out(bars, w, instrument, tally)
             for fed in range(w + 1, len(bars.windows)):
                 if bars.feeders[fed] == w:
                     _pour(bars, fed, instrument, tally, trades, measures)
@@ -67,11 +82,13 @@ def _close(bars: BarState, w: int, measures: Any) -> None:
 def _advance(clock_ns: int, bars: BarState, room: int, measures: Any) -> bool:
     """Closes what has ended by ``clock_ns``: by end, then window length, then instrument.
 
-    False: ``room`` of the buffer of issued bars is in use, and there is more to close.
+    False: ``room`` of the buffer of issued bars is in use, or that of slices, and there is more to close.
     """
     windows, starts, counters = bars.windows, bars.starts, bars.counters
     while clock_ns >= counters[count.DUE_NS]:
         if counters[count.ISSUED] > room:
+            return False
+        if len(bars.slices) and counters[count.SLICES] > len(bars.slices) - bars.counts.shape[1]:
             return False
         due = 0
         for w in range(1, len(windows)):

@@ -52,7 +52,9 @@ class BarState(NamedTuple):
     feeders: Array
     """Place of the window that a window is merged from; NONE: trades are added to the window itself."""
     hidden: Array
-    """Whether bars of the window are not issued: it is there for a sliding window."""
+    """Whether bars of the window are not issued: it is there for what is made of it."""
+    sliced: Array
+    """Whether its ended tallies are handed out as slices."""
     slides: SlideState
     starts: Array
     """Start of the open window of each length."""
@@ -73,6 +75,8 @@ class BarState(NamedTuple):
     """Two tallies: one to work in, one of zeros."""
     issued: Array
     """Rows that were issued."""
+    slices: Array
+    """SLICE rows that were handed out."""
     blank: Array
     """One row of zeros."""
     fingers: Array

@@ -10,16 +10,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+from common.books.layout import PRINT
+from common.books.ref_table import rehash
 from common.contracts.market import LATE, LateReason, Lates
 from common.contracts.windows import ALLOWED_LATENESS_NS, feeder_of
 
 from signals.domain import count
 from signals.domain.bar_kernel import bar_kernels, forget_trades, rows_at_once
 from signals.domain.bar_state import BEYOND_LATENESS, LEFT_LOG, NONE, STOP_DONE, STOP_ISSUED, BarState, SlideState
-from signals.domain.layout import MATCH, PRINT, RESTATED, TRADE, Array
+from signals.domain.layout import MATCH, RESTATED, SLICE, TRADE, Array
 from signals.domain.measure_set import MeasureSet, measure_set
 from signals.domain.ohlcv import OHLCV
-from signals.domain.ref_table import rehash
 
 TRADES_MAX: Final = 1 << 20
 """Trades that a partition's log holds at most, 72 bytes each. Beyond it the oldest eighth goes."""
@@ -34,6 +35,7 @@ _KEPT: Final = (
 _SLIDES_KEPT: Final = ("windows", "steps", "first", "last_ns", "since_ns", "panes", "counts")
 LONG_AGO_NS: Final = -(1 << 62)
 _NO_LATES: Final[Lates] = np.zeros(0, LATE)
+_NO_SLICES: Final[Array] = np.zeros(0, SLICE)
 _REASONS: Final = {BEYOND_LATENESS: LateReason.BEYOND_LATENESS, LEFT_LOG: LateReason.LEFT_LOG}
 
 
@@ -41,7 +43,7 @@ class TumblingBars:
     """The bars of one partition. ``windows_ns``: lengths of the tumbling windows, which are aligned to the epoch;
     ``slides_ns``: length and step of sliding ones. One that begins at a multiple of its length is the tumbling one.
     ``trades_max``, a power of two: trades that the log holds. ``lateness_ns``: a trade that is earlier than the clock
-    by more is in no window.
+    by more is in no window. ``slice_ns``: the windows of this length are handed out as slices when they end; 0: none.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class TumblingBars:
         slides_ns: Sequence[tuple[int, int]] = (),
         trades_max: int = TRADES_MAX,
         lateness_ns: int = ALLOWED_LATENESS_NS,
+        slice_ns: int = 0,
     ) -> None:
         self.measures = measures or measure_set()
         self._kernels = bar_kernels(self.measures)
@@ -60,8 +63,11 @@ class TumblingBars:
         self._late: Array = np.zeros((0, 2), np.int64)
         self.late: Lates = _NO_LATES
         """Trades of the last ``apply`` that no window holds, without symbols."""
+        self.slices: Array = _NO_SLICES
+        """SLICE rows of the last ``apply``, by time, without what came late."""
         self._none: Array = np.zeros(0, self.measures.row)
-        lengths = sorted({*windows_ns, *(step for _, step in slides_ns)})
+        self.no_prints: Array = np.zeros(0, PRINT)
+        lengths = sorted({*windows_ns, *(step for _, step in slides_ns), *((slice_ns,) if slice_ns else ())})
         self.measured_since_ns: Array = np.zeros(len(lengths), np.int64)
         """Start, by place, before which only the bars of a window are known as a whole, not the other measures."""
         feeders = [feeder_of(length, lengths) for length in lengths]
@@ -70,6 +76,7 @@ class TumblingBars:
             windows=np.array(lengths, np.int64),
             feeders=np.array([NONE if f is None else lengths.index(f) for f in feeders], np.int64),
             hidden=np.array([length not in windows_ns for length in lengths], np.int8),
+            sliced=np.array([length == slice_ns for length in lengths], np.int8),
             slides=_slides(lengths, windows_ns, sorted(slides_ns), self.measures),
             starts=np.zeros(len(lengths), np.int64),
             since_ns=np.zeros(len(lengths), np.int64),
@@ -81,6 +88,7 @@ class TumblingBars:
             counters=np.zeros(count.BARS_SIZE, np.int64),
             scratch=np.zeros(2, self.measures.tally),
             issued=np.zeros(0, self.measures.row),
+            slices=_NO_SLICES,
             blank=np.zeros(1, self.measures.row),
             fingers=np.zeros(0, np.int64),
             restated=np.zeros(RESTATED_MAX, RESTATED),
@@ -112,15 +120,18 @@ class TumblingBars:
         Returns the rows to issue, in order, without symbols. A broken trade leaves ``listings``' volume.
         """
         if not len(prints) and clock_ns < self.state.counters[count.DUE_NS]:
-            self.late = _NO_LATES
+            self.late, self.slices = _NO_LATES, _NO_SLICES
             return self._none
         if len(self._late) < len(prints):
             self._late = np.zeros((len(prints), 2), np.int64)
         wanted = 2 * int(rows_at_once.py_func(self.state))
         if len(self.state.issued) < wanted:
             self.state = self.state._replace(issued=np.zeros(wanted, self.measures.row))
-        self.state.counters[[count.ISSUED, count.LATE_ROWS]] = 0
+        if self.state.sliced.any() and len(self.state.slices) < 2 * len(self.state.heads):
+            self.state = self.state._replace(slices=np.zeros(2 * len(self.state.heads), SLICE))
+        self.state.counters[[count.ISSUED, count.LATE_ROWS, count.SLICES]] = 0
         parts: list[Array] = []
+        slices: list[Array] = []
         at, stop = 0, STOP_ISSUED
         while stop != STOP_DONE:
             at, stop = self._kernels.apply_prints(
@@ -128,15 +139,23 @@ class TumblingBars:
             )
             if stop == STOP_ISSUED:
                 parts.append(self._drain())
+                slices.append(self._drain_slices())
             elif stop != STOP_DONE:
                 self._make_room()
         parts.append(self._drain())
+        slices.append(self._drain_slices())
+        self.slices = slices[0] if len(slices) == 1 else np.concatenate(slices)
         self.late = _lates(prints, self._late[: self.state.counters[count.LATE_ROWS]])
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _drain(self) -> Array:
         rows = self.state.issued[: self.state.counters[count.ISSUED]].copy()
         self.state.counters[count.ISSUED] = 0
+        return rows
+
+    def _drain_slices(self) -> Array:
+        rows = self.state.slices[: self.state.counters[count.SLICES]].copy()
+        self.state.counters[count.SLICES] = 0
         return rows
 
     def _make_room(self) -> None:
@@ -161,7 +180,7 @@ class TumblingBars:
         """Issues every bar that is still open, as if the clock had passed all windows."""
         state = self.state
         ends = [state.starts + state.windows, state.starts[state.slides.steps] + state.slides.windows]
-        return self.apply(np.zeros(0, PRINT), int(np.concatenate(ends).max()), listings)
+        return self.apply(self.no_prints, int(np.concatenate(ends).max()), listings)
 
     def _forget_restated(self) -> None:
         """The log no longer tells what is remembered: whoever restates must find that out, as after a restart."""
@@ -177,7 +196,7 @@ class TumblingBars:
         if clock_ns < before_ns:
             rows = self.close_all(listings)
         else:
-            rows = self.apply(np.zeros(0, PRINT), clock_ns, listings)
+            rows = self.apply(self.no_prints, clock_ns, listings)
             if self.state.counts.any() or self.state.slides.counts.any():
                 self.state.matches[:] = np.zeros(1, MATCH)
                 return rows

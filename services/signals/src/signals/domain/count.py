@@ -1,44 +1,9 @@
-"""Places in the ``counters`` of a partition's books, and which of them tell of damage in the input."""
+"""Places in the ``counters`` of a partition's bars, and which of them tell of damage in the input."""
 
 from typing import Final
 
-CLOCK_NS: Final = 0  # greatest event time so far
-TICKS: Final = 1
-ORDERS: Final = 2  # open now
-ORDERS_LIMIT: Final = 3  # the hash table grows beyond this
-LEVELS_USED: Final = 4  # rows of the arena that were ever given out
-PRINTS: Final = 5  # rows of the print buffer in use
-CHANGES: Final = 6  # rows of the BBO buffer in use
-UNSAID: Final = 7  # instruments waiting in the first row of ``waiting``
-UNSEEN: Final = 8  # and in the second
-RENAMED: Final = 9  # symbols given so far
-STOP: Final = 10  # why the kernel came back
-UNKNOWN_REF: Final = 11
-DUPLICATE_REF: Final = 12
-OVER_EXECUTION: Final = 13
-BAD_QUANTITY: Final = 14
-BAD_SIDE: Final = 15
-NO_INSTRUMENT: Final = 16
-WRONG_INSTRUMENT: Final = 17
-UNPRICED_TRADE: Final = 18
-TICKS_AT_BEAT: Final = 19  # TICKS at the heartbeat before
-TRADES: Final = 20  # ticks that tell a trade, the refused ones too
-REFUSED_TRADES: Final = 21  # of them, those without a price, shares or an instrument: no window sees them
-SIZE: Final = 24
-
-ANOMALIES: Final = {
-    "unknown_ref": UNKNOWN_REF,  # E C X D U of an order that is not in the book
-    "duplicate_ref": DUPLICATE_REF,  # A F U with the reference of an open order; the open one stays
-    "over_execution": OVER_EXECUTION,  # E C X of more shares than are open; the order is gone
-    "bad_quantity": BAD_QUANTITY,  # an order, cancel or trade of no shares
-    "bad_side": BAD_SIDE,  # A F neither buy nor sell
-    "no_instrument": NO_INSTRUMENT,  # a message about an instrument that names none
-    "wrong_instrument": WRONG_INSTRUMENT,  # E C X D U names another instrument than its order; the order's counts
-    "unpriced_trade": UNPRICED_TRADE,  # E of an unknown order: its price is not known, no bar holds it
-}
-
 TRADES_FIRST: Final = 0
-"""Places in the ``counters`` of a partition's bars: number of the oldest trade in the log."""
+"""Number of the oldest trade in the log."""
 TRADES_NEXT: Final = 1
 ISSUED: Final = 2  # rows of the buffer in use
 DUE_NS: Final = 3  # when the next open window ends
@@ -52,6 +17,7 @@ TOO_LATE: Final = 10  # trades that no window holds, as they came too late
 DUPLICATE_TRADE: Final = 11
 LATE_ROWS: Final = 12  # rows of the buffer of late trades in use
 SUM_AT_LIMIT: Final = 13  # rows issued whose volume or notional is beyond 64 bits
+SLICES: Final = 14  # rows of the buffer of slices in use
 BARS_SIZE: Final = 16
 
 BAR_ANOMALIES: Final = {
@@ -63,3 +29,15 @@ BAR_ANOMALIES: Final = {
     "lost_restatement": LOST_RESTATEMENT,  # the log no longer holds the whole window; the bar stays as it was issued
     "sum_at_limit": SUM_AT_LIMIT,  # a bar issued whose volume or notional is beyond 64 bits, and stands at the greatest
 }
+
+SLICES_FIRST: Final = 0
+"""Places in the ``counters`` of a partition's alerts: number of the oldest slice in the log."""
+SLICES_NEXT: Final = 1
+SPREADS_FIRST: Final = 2  # likewise of the log of spreads
+SPREADS_NEXT: Final = 3
+OPEN: Final = 4  # episodes that go on
+STALE_NEXT_NS: Final = 5  # nothing is stale before
+END_NEXT_NS: Final = 6  # no episode ends before
+MARKET_CLOSED: Final = 7
+ROWS: Final = 8  # rows of the buffer in use
+ALERTS_SIZE: Final = 16

@@ -13,22 +13,19 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+from common.books import Books
+from common.books import count as book_count
+from common.books.layout import CHANGED_DEPTH, CHANGED_QUOTE, CHANGED_TRADE, STOP_HEARTBEAT, STOP_SESSION, Array
+from common.contracts.alerts import ALERTS_VERSION, SLICE_NS, AlertLimits, Alerts
 from common.contracts.market import BAR, DEPTH, LATE, MARK, MEASURED, Bars, Depths, Lates, Marks, Measured
 from common.contracts.ticks import NO_INSTRUMENT, Ticks
 from common.contracts.windows import ALLOWED_LATENESS_NS, lengths_ns
 from common.measures import Measure
 
 from signals.domain import count
+from signals.domain.alert_board import AlertBoard, AlertTurn
 from signals.domain.bars import TRADES_MAX, TumblingBars
-from signals.domain.books import Books
-from signals.domain.layout import (
-    CHANGED_DEPTH,
-    CHANGED_QUOTE,
-    CHANGED_TRADE,
-    STOP_HEARTBEAT,
-    STOP_SESSION,
-    Array,
-)
+from signals.domain.market_alerts import NO_ALERTS, MarketAlerts
 from signals.domain.measure_set import measure_set
 from signals.domain.showcase import Showcase, Turn
 
@@ -67,6 +64,7 @@ class Beat:
     """First print of the session of each row of ``quotes``."""
     books: Depths
     showcase: Turn
+    alerts: AlertTurn
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +78,18 @@ class Effects:
     beats: Sequence[Beat]
     late: Lates
     """Trades that came too late for every window."""
+    alerts: Alerts = field(default_factory=lambda: NO_ALERTS)
+    """Beginnings, rises and ends of alerts, in order."""
 
 
-def accounts(books: Books, bars: TumblingBars) -> dict[str, int]:
+def accounts(books: Books, bars: Array) -> dict[str, int]:
     """Trades that a window holds, that came too late for every window, and that are refused: without a price, shares
-    or an instrument, or in the log already.
+    or an instrument, or in the log already. ``bars``: their counters.
     """
     return {
-        "windowed": int(bars.counters[count.WINDOWED]),
-        "late": int(bars.counters[count.TOO_LATE]),
-        "rejected": int(books.counters[count.REFUSED_TRADES] + bars.counters[count.DUPLICATE_TRADE]),
+        "windowed": int(bars[count.WINDOWED]),
+        "late": int(bars[count.TOO_LATE]),
+        "rejected": int(books.counters[book_count.REFUSED_TRADES] + bars[count.DUPLICATE_TRADE]),
     }
 
 
@@ -105,16 +105,19 @@ class MarketState:
     measures: Sequence[Measure] = ()
     """Beside the bars."""
     lateness_ns: int = ALLOWED_LATENESS_NS
+    alert_limits: AlertLimits = field(default_factory=AlertLimits)
 
     def __post_init__(self) -> None:
-        self.books = Books()
+        self.books = Books(record_quotes=True)
         self.bars = TumblingBars(
             self.windows_ns,
             measure_set(self.measures),
             slides_ns=self.slides_ns,
             trades_max=self.trades_max,
             lateness_ns=self.lateness_ns,
+            slice_ns=SLICE_NS,
         )
+        self.alerts, self.board = MarketAlerts(self.alert_limits), AlertBoard()
         self.showcase = Showcase(self.windows_ns, self.limits.bars_shown, self.limits.bars_cleared)
 
     def apply(self, ticks: Ticks, ingest_ns: int) -> Effects:
@@ -123,9 +126,10 @@ class MarketState:
             ticks = ticks.view()
             ticks.flags.writeable = False
         self.books.admit(ticks)
-        self.bars.admit(len(self.books.listings))
-        self.showcase.admit(len(self.books.listings))
+        for part in (self.bars, self.alerts, self.showcase):
+            part.admit(len(self.books.listings))
         issued: list[Array] = []
+        alerts: list[Alerts] = []
         beats: list[Beat] = []
         late: list[Lates] = []
         at = 0
@@ -135,16 +139,25 @@ class MarketState:
             if len(self.bars.late):
                 self.bars.late["symbol"] = self.books.symbols[self.bars.late["instrument_id"]]
                 late.append(self.bars.late)
+            self._judge(alerts)
             if self.books.stop == STOP_HEARTBEAT:
                 beats.append(self._beat(ingest_ns))
             elif self.books.stop == STOP_SESSION:
-                self._begin_session(int(ticks[at - 1]["event_ns"]), issued)
+                self._begin_session(int(ticks[at - 1]["event_ns"]), issued, alerts)
         lates = np.concatenate(late) if late else _NO_LATES
+        told = np.concatenate(alerts) if alerts else NO_ALERTS
         if not issued:
-            return Effects(_NO_BARS, _NOT_MEASURED, beats, lates)
+            return Effects(_NO_BARS, _NOT_MEASURED, beats, lates, told)
         rows, measures = np.concatenate(issued), self.bars.measures
         measured = measures.measured_of(rows[self.bars.measured(rows)]) if measures.results else _NOT_MEASURED
-        return Effects(measures.bars_of(rows), measured, beats, lates)
+        return Effects(measures.bars_of(rows), measured, beats, lates, told)
+
+    def _judge(self, alerts: list[Alerts]) -> None:
+        books = self.books
+        rows = self.alerts.apply(books.quotes, self.bars.slices, books.clock_ns, books.symbols)
+        if len(rows):
+            alerts.append(rows)
+            self.board.issued(rows)
 
     def _issue(self, rows: Array, issued: list[Array]) -> None:
         if not len(rows):
@@ -153,7 +166,9 @@ class MarketState:
         issued.append(rows)
         self.showcase.issued(self.bars.measures.bars_of(rows[self.bars.are_tumbling(rows)]))
 
-    def _begin_session(self, clock_ns: int, issued: list[Array]) -> None:
+    def _begin_session(self, clock_ns: int, issued: list[Array], alerts: list[Alerts]) -> None:
+        alerts.append(self.alerts.begin_session(self.books.clock_ns, self.books.symbols))
+        self.board.begin_session()
         self._issue(self.bars.begin_session(clock_ns, self.books.clock_ns, self.books.listings), issued)
         self.books.begin_session(clock_ns)
         self.showcase.begin_session()
@@ -175,13 +190,14 @@ class MarketState:
             opens_e4=self.books.listings["open_e4"][quoted],
             books=self.depths(shown[seen & CHANGED_DEPTH > 0], ingest_ns),
             showcase=turn,
+            alerts=self.board.turn(),
         )
 
     def _shown_now(self) -> tuple[int, int]:
         """How many instruments and closed bars this heartbeat shows."""
         counters = self.books.counters
-        ticks = int(counters[count.TICKS] - counters[count.TICKS_AT_BEAT])
-        counters[count.TICKS_AT_BEAT] = counters[count.TICKS]
+        ticks = int(counters[book_count.TICKS] - counters[book_count.TICKS_AT_BEAT])
+        counters[book_count.TICKS_AT_BEAT] = counters[book_count.TICKS]
         if ticks > self.limits.flood_ticks:
             return self.limits.flood_shown, self.limits.flood_shown
         return self.limits.instruments_shown, self.limits.bars_shown
@@ -238,33 +254,42 @@ class MarketState:
 
     def accounts(self) -> dict[str, int]:
         """What became of the ticks that tell a trade, since the state began. Each is in exactly one of the numbers."""
-        return accounts(self.books, self.bars)
+        return accounts(self.books, self.bars.counters)
 
     # --- snapshots -------------------------------------------------------------------------------------------------
 
     def declaration(self) -> dict[str, Any]:
         """Declaration that the arrays are made under."""
         slides = [list(slide) for slide in self.slides_ns]
-        return {"windows_ns": list(self.windows_ns), "slides_ns": slides, "measures": self.bars.measures.declaration()}
+        measures = self.bars.measures.declaration()
+        return {
+            "windows_ns": list(self.windows_ns),
+            "slides_ns": slides,
+            "measures": measures,
+            "alerts": ALERTS_VERSION,
+        }
 
     def arrays(self) -> dict[str, Array]:
         """The whole state by name. Nothing is copied."""
-        parts = {"books": self.books.arrays(), "bars": self.bars.arrays(), "showcase": self.showcase.arrays()}
+        parts = {name: getattr(self, name).arrays() for name in _PARTS}
         return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
     def restore(self, arrays: Mapping[str, Array], declared: Mapping[str, Any]) -> None:
         """Takes over what ``arrays`` gave under ``declared``. Under the same declaration the state then behaves, bit
         for bit, as the one that gave it; else the windows and measures are this object's own.
         """
-        parts: dict[str, dict[str, Array]] = {"books": {}, "bars": {}, "showcase": {}}
+        parts: dict[str, dict[str, Array]] = {name: {} for name in _PARTS}
         for name, array in arrays.items():
             part, _, own = name.partition(".")
             parts[part][own] = array
         self.books.restore(parts["books"])
         self.bars.restore(parts["bars"], declared["measures"], self.books.clock_ns)
         self.showcase.restore(parts["showcase"])
+        self.alerts.restore(parts["alerts"], declared["alerts"], len(self.books.listings))
+        self.board.restore(parts["board"])
 
 
+_PARTS: Final = ("books", "bars", "showcase", "alerts", "board")
 _NO_BARS: Final[Bars] = np.zeros(0, BAR)
 _NO_LATES: Final[Lates] = np.zeros(0, LATE)
 _NOT_MEASURED: Final[Measured] = np.zeros(0, MEASURED)

@@ -6,13 +6,17 @@
    hold what happened before the open window of that one, its feeder. ``feeders``, ``since_ns``, ``measured_since_ns``
    and the windows of the showcase are said.
 3. Sliding windows: ``slide_*``. A trade in the log says who was the aggressor.
+4. Market alerts. Of the books, who is named in the running second.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
+from common.books import count as book_count
+from common.books.layout import LISTING
 
+from signals.domain.alert_board import AlertBoard
 from signals.domain.bar_state import NONE
 from signals.domain.layout import TRADE, Array
 from signals.domain.measure_set import measure_set
@@ -53,7 +57,19 @@ def _to_3(arrays: Arrays, declared: Declared) -> tuple[Arrays, Declared]:
     return arrays | grown | {"bars.log": arrays["bars.log"].view(TRADE)}, {**declared, "slides_ns": []}
 
 
-MIGRATIONS: Final[Mapping[int, Callable[[Arrays, Declared], tuple[Arrays, Declared]]]] = {2: _to_2, 3: _to_3}
+def _to_4(arrays: Arrays, declared: Declared) -> tuple[Arrays, Declared]:
+    """Nothing was judged: alerts begin with an empty baseline."""
+    waiting, counters = arrays["books.waiting"], arrays["books.counters"]
+    grown = {
+        "books.waiting": np.concatenate((waiting, np.zeros_like(waiting[:1]))),
+        "books.counters": np.concatenate((counters, np.zeros(book_count.SIZE - len(counters), np.int64))),
+        "books.listings": arrays["books.listings"].view(LISTING),
+    }
+    grown |= {f"board.{name}": array for name, array in AlertBoard().arrays().items()}
+    return arrays | grown, {**declared, "alerts": 0}
+
+
+MIGRATIONS: Final[Mapping[int, Callable[[Arrays, Declared], tuple[Arrays, Declared]]]] = {2: _to_2, 3: _to_3, 4: _to_4}
 """Version → what makes a snapshot of the version before into one of it. The newest is what is written."""
 LAYOUT_VERSION: Final = max(MIGRATIONS)
 

@@ -94,7 +94,7 @@ def resolve(
     base_url = api_of(state, api)
     action = BreakAction.BOOK if book else BreakAction.BREAK
     body = {"command_id": command_id or f"resolve-{uuid.uuid4().hex}", "action": action.value, "note": note}
-    status, answer = console.run(_resolve(settings, base_url, break_id, body))
+    status, answer = console.run(_resolve(state, settings, base_url, break_id, body))
     show(status, answer, f"{break_id}: {action.value} accepted by command {body['command_id']}", as_json=as_json)
 
 
@@ -112,13 +112,13 @@ async def read_breaks(settings: Settings) -> dict[str, Known]:
 
 
 async def _resolve(
-    settings: Settings, base_url: str, break_id: str, body: dict[str, str]
+    state: StateDir, settings: Settings, base_url: str, break_id: str, body: dict[str, str]
 ) -> tuple[int, dict[str, Any]]:
     known = (await read_breaks(settings)).get(break_id)
     if known is None:
         raise console.CommandError(f"there is no break {break_id}; `tidemark breaks list --all` shows those there are")
     path = f"/v1/accounts/{known.opened.account_id}/breaks/{break_id}"
-    return await ask(base_url, path, body)
+    return await ask(state, base_url, path, body)
 
 
 def _as_dict(one: Known) -> dict[str, Any]:

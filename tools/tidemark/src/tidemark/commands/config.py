@@ -10,9 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from tidemark import console
-from tidemark.settings_table import CLASSES, SHARED, Origin, Setting, every_setting, settings_of, unknown
+from tidemark.settings_table import CLASSES, REACHED, SHARED, Origin, Setting, every_setting, settings_of, unknown
 
-SERVICES = [service for service in CLASSES if service != SHARED]
+SERVICES = [service for service in CLASSES if service not in (SHARED, REACHED)]
 
 
 def config(

@@ -159,8 +159,8 @@ def _send(
     """The command's id, and status and body of the answer."""
     said = {name: value for name, value in body.items() if value is not None}
     whole = {"command_id": command_id or uuid.uuid4().hex, "by": by or getpass.getuser(), "note": note, **said}
-    base_url = api_of(StateDir(state_dir), api)
-    return whole["command_id"], *console.run(ask(base_url, f"/v1/controls/{account}/{path}", whole))
+    state = StateDir(state_dir)
+    return whole["command_id"], *console.run(ask(state, api_of(state, api), f"/v1/controls/{account}/{path}", whole))
 
 
 def _values(said: list[str]) -> dict[str, int]:

@@ -23,6 +23,7 @@ from tidemark.feeds import file_feed, refusal, synthetic_feed
 from tidemark.options import DEFAULT_STATE, StateDirOption
 from tidemark.services import FLEET
 from tidemark.state import DEMO_STATE, StateDir
+from tidemark.up_options import AccessOption
 from tidemark.watcher import CLOCKS
 
 HEADLESS_SECONDS = 30.0
@@ -52,6 +53,7 @@ def demo(
         ),
     ] = None,
     any_ports: Annotated[bool, typer.Option("--any-ports", help="Any free ports instead of the usual ones.")] = False,
+    access: AccessOption = False,
     state_dir: StateDirOption = DEFAULT_STATE / DEMO_STATE,
 ) -> None:
     """Run everything on this machine: parts, the services, the auditor, a market and a few hundred clients that trade.
@@ -67,7 +69,9 @@ def demo(
     wanted = seconds if seconds is not None else (HEADLESS_SECONDS if headless else None)
     looked_at = browser if browser is not None else headless and is_at_hand()
     options = DemoOptions(seed=seed, accounts=accounts, orders_per_s=orders_per_s, seconds=wanted, browser=looked_at)
-    deployment = DeploymentOptions(feed=environment, fresh=True, keep=False, any_free_ports=any_ports, services=FLEET)
+    deployment = DeploymentOptions(
+        feed=environment, fresh=True, keep=False, any_free_ports=any_ports, services=FLEET, access=access
+    )
     summary, audit = console.run(_demo(StateDir(state_dir), deployment, options, headless))
     if headless:
         _explain(audit)
@@ -91,8 +95,8 @@ async def _demo(
         console.err.print(escape(text))
 
     async with Deployment(state, deploying, say) as deployment:
-        url = deployment.url("push")
-        console.err.print(f"dashboard {url}")
+        url = deployment.dashboard()
+        console.err.print(f"dashboard {url}", soft_wrap=True)
         demo = Demo(deployment, options, say)
         if headless:
             await demo.run(lambda _: None)

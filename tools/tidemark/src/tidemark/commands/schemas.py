@@ -16,7 +16,7 @@ from rich.table import Table
 
 from tidemark import console
 from tidemark.schema_registry import Registry
-from tidemark.schema_rules import incompatibilities
+from tidemark.schema_rules import compatibility_of, incompatibilities
 
 schemas = typer.Typer(
     help="Avro schemas of the topics: list them, check them against every release, push them to a registry.",
@@ -38,12 +38,12 @@ def list_schemas(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")] = False,
     directory: DirectoryOption = HERE,
 ) -> None:
-    """Print id, subject, version and file of every schema; with a registry, whether it has it."""
+    """Print id, subject, version, file and rule of every schema; with a registry, whether it has it."""
 
     def rows() -> Iterator[dict[str, Any]]:
         there = Registry(registry) if registry else None
         for file in read_index(directory):
-            row = asdict(file)
+            row = asdict(file) | {"compatibility": compatibility_of(file.subject)}
             if there is not None:
                 row["registered"] = file.id in there.versions(file.subject).values()
             yield row
@@ -91,7 +91,7 @@ def _problems(directory: Path) -> Iterator[str]:
 
 def _against(schema: Any, what: str, older: list[SchemaFile], directory: Path) -> Iterator[str]:
     for other in older:
-        for reason in incompatibilities(schema, other.schema(directory)):
+        for reason in incompatibilities(schema, other.schema(directory), compatibility_of(other.subject)):
             yield f"{other.subject}: {what} against version {other.version}: {reason}"
 
 

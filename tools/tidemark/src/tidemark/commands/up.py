@@ -21,6 +21,7 @@ from rich.table import Column, Table
 from streams.edges.reader import CommittedReader
 
 from tidemark import console, metrics
+from tidemark.access import dashboard
 from tidemark.control import ask
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feed_readers import reader_choice
@@ -31,6 +32,7 @@ from tidemark.process import Child, is_running
 from tidemark.services import FLEET
 from tidemark.state import FleetRecord, StateDir
 from tidemark.up_options import (
+    AccessOption,
     AnyPortsOption,
     DayOption,
     DetachOption,
@@ -44,6 +46,7 @@ from tidemark.up_options import (
     SourceOption,
     SymbolsOption,
     TracesOption,
+    UdpBOption,
     UdpGroupOption,
     UdpHostOption,
     UdpPortOption,
@@ -78,11 +81,13 @@ def up(
     udp_port: UdpPortOption = 0,
     udp_host: UdpHostOption = "",
     udp_group: UdpGroupOption = "",
+    udp_b: UdpBOption = "",
     udp_session: UdpSessionOption = "",
     udp_request: UdpRequestOption = "",
     day: DayOption = None,
     fresh: FreshOption = False,
     any_ports: AnyPortsOption = False,
+    access: AccessOption = False,
     traces: TracesOption = False,
     registry: RegistryOption = False,
     partitions: PartitionsOption = None,
@@ -92,6 +97,7 @@ def up(
 ) -> None:
     """Start Kafka, Redis, PostgreSQL, the five services and the auditor on this machine; Ctrl-C stops all of it.
 
+    With --access everybody is asked who he is; the dashboard's address signs in whoever opens it first.
     What is not installed is downloaded on the first start. A service that dies is started again after 1, 2, 4 … 60 s.
     Data stay for the next start.
     """
@@ -99,7 +105,7 @@ def up(
     asked = chosen_partitions(partitions)
     checked_brokers(brokers, replication)
     today = (day or datetime.now(EXCHANGE_TIME)).date().isoformat()
-    line = UdpLine(udp_port, today, udp_host, udp_group, udp_session, udp_request)
+    line = UdpLine(udp_port, today, udp_host, udp_group, udp_session, udp_request, udp_b)
     with console.reported():
         environment = {
             FeedChoice.NONE: lambda: IDLE_FEED,
@@ -110,7 +116,7 @@ def up(
             environment = reader_choice(reader, source or (), option or ()).environment()
     options = DeploymentOptions(
         feed=environment, fresh=fresh, any_free_ports=any_ports, services=FLEET, traces=traces, registry=registry,
-        brokers=brokers, replication=replication, partitions=asked,
+        brokers=brokers, replication=replication, partitions=asked, access=access,
     )  # fmt: skip
     if detach:
         console.run(_detached(state, options.more_parts()))
@@ -145,7 +151,7 @@ async def _up(state: StateDir, options: DeploymentOptions) -> None:
         console.err.print(escape(text))
 
     async with Deployment(state, options, say) as deployment:
-        console.out.print(f"dashboard  {deployment.url('push')}")
+        console.out.print(f"dashboard  {deployment.dashboard()}", soft_wrap=True)
         console.out.print(f"orders API {deployment.url('orders')}/docs")
         if deployment.jaeger_url:
             console.out.print(f"traces     {deployment.jaeger_url}")
@@ -173,7 +179,7 @@ async def _detached(state: StateDir, more_parts: frozenset[str]) -> None:
         while time.monotonic() < deadline:
             record = state.running()
             if record is not None and record.ready:
-                console.out.print(f"dashboard  {record.services['push']}")
+                console.out.print(f"dashboard  {await dashboard(record)}", soft_wrap=True)
                 console.out.print(f"orders API {record.services['orders']}/docs")
                 if record.traces:
                     console.out.print(f"traces     {record.traces}")

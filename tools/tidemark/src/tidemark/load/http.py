@@ -1,6 +1,6 @@
 """Orders over HTTP, as a client of the orders API sends them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -18,8 +18,12 @@ ANSWERS_TO_A_CANCEL: Final = frozenset({200, 202, 404, 409})
 class HttpGateway:
     """See ``driver.Gateway``. Keeps connections open between orders, as a trading client does."""
 
-    def __init__(self, url: str, connections_max: int = CONNECTIONS_MAX) -> None:
+    def __init__(
+        self, url: str, connections_max: int = CONNECTIONS_MAX, credential: Callable[[], str] = lambda: ""
+    ) -> None:
+        """``credential``: the token or key to send, asked for again and again; empty: none."""
         self._url = url.rstrip("/")
+        self._credential = credential
         self._connections_max = connections_max
         self._session: aiohttp.ClientSession | None = None
 
@@ -75,7 +79,9 @@ class HttpGateway:
         self, method: str, path: str, body: dict[str, Any] | None, sent_ns: int | None
     ) -> tuple[int, dict[str, Any]]:
         assert self._session is not None, "used outside its context"
-        headers = {"Tidemark-Sent-Ns": str(sent_ns)} if sent_ns is not None else None
+        headers = {"Tidemark-Sent-Ns": str(sent_ns)} if sent_ns is not None else {}
+        if credential := self._credential():
+            headers["Authorization"] = f"Bearer {credential}"
         try:
             async with self._session.request(method, self._url + path, json=body, headers=headers) as response:
                 return response.status, await response.json(content_type=None)

@@ -71,7 +71,7 @@ def _manifest(service: str, app: TidemarkApp | None, known: Mapping[str, Contrac
     stages = app.stages if app else []
     topics = (*app.reads, *ALSO_READS.get(service, ())) if app else ALSO_READS.get(service, ())
     read = {*_contracts_of(topics), *READS_VIEWS.get(service, ())}
-    written = {*_contracts_of(topic for topic in TOPICS if topic.owner == service), *EVERYBODY_WRITES}
+    written = {*_contracts_of(topic for topic in TOPICS if service in topic.writers), *EVERYBODY_WRITES}
     written |= {VIEW_CONTRACTS.get(view, f"view-{view}") for view, by in VIEW_WRITERS.items() if _app_of(by) == service}
     written |= {row_layouts.PROJECTION} if service == "orders" else set()
     reads = {name: _readable(known[name]) for name in read} | _state_read(stages) | dict(READS_STATE.get(service, {}))

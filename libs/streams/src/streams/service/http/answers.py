@@ -14,8 +14,16 @@ SECURITY_HEADERS: Final = (
     (b"content-security-policy", b"frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 )
-"""No page of another origin may show ours in a frame, and no browser guesses what a body is."""
+"""No page of another origin may show ours in a frame, load from us unasked or hold our window, and no browser guesses
+what a body is."""
+POLICY: Final = b"frame-ancestors 'none'; default-src 'none'; base-uri 'none'; form-action 'none'"
+"""Content policy of an answer that says nothing of its own: it is data, and nothing in it runs or loads."""
+STRICT_TRANSPORT: Final = (b"strict-transport-security", b"max-age=31536000")
+"""Of answers over TLS: for a year a browser asks this name by TLS only (RFC 6797)."""
 
 
 def problem_body(name: str, detail: str, **members: Any) -> bytes:
@@ -39,6 +47,7 @@ def raw_problem(name: str, detail: str) -> bytes:
     """A whole HTTP/1.1 answer after which the connection is closed."""
     body = problem_body(name, detail)
     kind = SERVER_PROBLEMS[name]
-    headers = [*problem_headers(name, body), *SECURITY_HEADERS, (b"connection", b"close")]
+    secured = [(each, POLICY if each == b"content-security-policy" else value) for each, value in SECURITY_HEADERS]
+    headers = [*problem_headers(name, body), *secured, (b"connection", b"close")]
     lines = b"".join(b"%s: %s\r\n" % header for header in headers)
     return b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (kind.status, HTTPStatus(kind.status).phrase.encode(), lines, body)

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streams.process.logs import get_logger
 from streams.process.trace_ids import HEADER, begin_request
 from streams.service.http import metrics
-from streams.service.http.answers import SECURITY_HEADERS, problem_body, problem_headers
+from streams.service.http.answers import POLICY, SECURITY_HEADERS, STRICT_TRANSPORT, problem_body, problem_headers
 from streams.service.http.problems import SERVER_PROBLEMS
 
 _log = get_logger(__name__)
@@ -23,6 +23,7 @@ _POLICY: Final = b"content-security-policy"
 _IPV4_MAPPED: Final = "::ffff:"
 """Before the address of an IPv4 connection to a socket that listens on both."""
 _FRAMES: Final = b"frame-ancestors"
+_TLS: Final = ("https", "wss")
 
 
 class Guard:
@@ -42,12 +43,16 @@ class Guard:
             return
         started = False
         trace_id = begin_request(scope["headers"]).encode()
+        transport = (STRICT_TRANSPORT,) if scope.get("scheme") in _TLS else ()
 
         async def sending(message: Message) -> None:
             nonlocal started
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 started = True
-                message = {**message, "headers": [*_secured(message.get("headers", [])), (HEADER, trace_id)]}
+                message = {
+                    **message,
+                    "headers": [*_secured(message.get("headers", [])), *transport, (HEADER, trace_id)],
+                }
             await send(message)
 
         if refused := self._refused(scope):
@@ -87,7 +92,7 @@ def _secured(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]
     present = {name.lower() for name, _ in made}
     for name, value in SECURITY_HEADERS:
         if name not in present:
-            made.append((name, value))
+            made.append((name, POLICY if name == _POLICY else value))
         elif name == _POLICY:
             made = [
                 (each, b"%s; %s" % (text, value) if each.lower() == _POLICY and _FRAMES not in text else text)

@@ -1,9 +1,11 @@
 """Identity of a client, in the one place that shares, connections and logs ask."""
 
 from ipaddress import IPv6Address
-from typing import Any
+from typing import Any, Final
 
 UNKNOWN = "unknown"
+IDENTIFIED: Final = "streams.identified"
+"""Key of an ASGI scope under which whoever has verified an identity leaves its name."""
 IPV6_NETWORK_BITS = 64
 """Whoever has one IPv6 address usually has its whole /64."""
 
@@ -17,6 +19,8 @@ def client_of_address(address: str) -> str:
 
 
 def client_of(scope: Any) -> str:
-    """The client of an ASGI scope: the peer's address. Once there is one, an authenticated identity takes its place."""
+    """The client of an ASGI scope: the identity that was verified, else the peer's address."""
+    if (identified := scope.get(IDENTIFIED)) is not None:
+        return str(identified)
     client = scope.get("client")
     return client_of_address(client[0]) if client else UNKNOWN

@@ -18,6 +18,10 @@ class ProblemKind(NamedTuple):
 SERVER_PROBLEMS: Final[dict[str, ProblemKind]] = {
     "bad-framing": ProblemKind(400, "The request cannot be read", "not HTTP/1.1, or a length that is told twice"),
     "bad-host": ProblemKind(400, "One Host is required", "Host is missing, doubled or malformed"),
+    "unauthenticated": ProblemKind(401, "Who is asking?", "no credential, or one that is not good (any more)"),
+    "not-permitted": ProblemKind(403, "Not Permitted", "the identity has no right to this request"),
+    "not-found": ProblemKind(404, "Not Found", "there is no such path"),
+    "method-not-allowed": ProblemKind(405, "Method Not Allowed", "`Allow` names the methods of this path"),
     "request-timeout": ProblemKind(408, "The request took too long", "header or body did not come in time"),
     "target-too-long": ProblemKind(414, "URI Too Long", "path and query together are bounded"),
     "misdirected-request": ProblemKind(421, "Misdirected Request", "this server does not go by the name in Host"),
@@ -26,4 +30,5 @@ SERVER_PROBLEMS: Final[dict[str, ProblemKind]] = {
     ),
     "header-too-large": ProblemKind(431, "Request Header Fields Too Large", "bytes and number of headers are bounded"),
     "internal-error": ProblemKind(500, "Internal Server Error", "a fault of ours; it is in the log"),
+    "issuer-away": ProblemKind(503, "The issuer is away", "its keys are not known, so nobody can be believed", True),
 }

@@ -2,9 +2,9 @@
 
 from typing import Any, Final
 
-from signals.domain import count
-from signals.domain.layout import STOP_END, STOP_LEVELS, STOP_ORDERS, Array, BookState
-from signals.kernels import index, part
+from common.books import count
+from common.books.layout import STOP_END, STOP_LEVELS, STOP_ORDERS, Array, BookState
+from common.kernels import index, part
 
 NONE: Final = -1
 """End of a free list."""

@@ -9,11 +9,10 @@ Rules: Nasdaq TotalView-ITCH 5.0, sections 1.3 (add), 1.4 (modify) and 1.5 (trad
 from typing import Any, Final
 
 import numpy as np
-from common.contracts.market import DEPTH_LEVELS
-from common.contracts.ticks import TickFlag, TickKind
 
-from signals.domain import count
-from signals.domain.layout import (
+from common.books import count
+from common.books.kernels import kernel
+from common.books.layout import (
     CHANGED_DEPTH,
     CHANGED_QUOTE,
     CHANGED_TRADE,
@@ -24,10 +23,13 @@ from signals.domain.layout import (
     BookState,
     Row,
 )
-from signals.domain.level_arena import deepen, missing, thin
-from signals.domain.prefetch import prefetch
-from signals.domain.ref_table import home, slot_of, vacate
-from signals.kernels import kernel, part
+from common.books.level_arena import deepen, missing, thin
+from common.books.prefetch import prefetch
+from common.books.quotes import end_second, note
+from common.books.ref_table import home, slot_of, vacate
+from common.contracts.market import DEPTH_LEVELS
+from common.contracts.ticks import TickFlag, TickKind
+from common.kernels import part
 
 _HEARTBEAT: Final = int(TickKind.HEARTBEAT)
 _ADD: Final = int(TickKind.ADD)
@@ -277,12 +279,28 @@ def _look_ahead(far: Row, near: Row, book: BookState) -> None:
             prefetch(levels, 2 * (end - 4))
 
 
+@part
+def _tell_clocks(tick: Row, clocks: Array) -> None:
+    """The clock of the tick's partition comes to its time; that of every one, where it is of no instrument."""
+    if tick.instrument_id < 0:
+        for each in range(len(clocks)):
+            clocks[each] = max(clocks[each], tick.event_ns)
+    else:
+        own = np.uint32(tick.instrument_id) % np.uint32(len(clocks))
+        clocks[own] = max(clocks[own], tick.event_ns)
+
+
 @kernel
-def apply_ticks(ticks: Array, start: int, book: BookState, prints: Array, changes: Array) -> int:
+def apply_ticks(
+    ticks: Array, start: int, book: BookState, prints: Array, changes: Array, quotes: Array, clocks: Array
+) -> int:
     """Applies ticks from ``start`` on; returns the index of the first one that is not applied, and says in
-    ``counters[count.STOP]`` why it came back. ``changes`` of length 0: best bid and offer are not recorded.
+    ``counters[count.STOP]`` why it came back. ``changes`` of length 0: best bid and offer are not recorded; ``quotes``
+    of length 0: what seconds end with is not.
+    ``clocks``: one of each partition, where the books are those of several; then a print has its partition's.
     """
     counters = book.counters
+    partitions = np.uint32(len(clocks))
     for i in range(start, len(ticks)):
         if i + _FAR < len(ticks):
             _look_ahead(ticks[i + _FAR], ticks[i + _NEAR], book)
@@ -293,6 +311,13 @@ def apply_ticks(ticks: Array, start: int, book: BookState, prints: Array, change
             counters[count.STOP] = STOP_SESSION
             return i + 1
         counters[count.CLOCK_NS] = max(counters[count.CLOCK_NS], tick.event_ns)
+        printed = counters[count.PRINTS]
+        if partitions:
+            _tell_clocks(tick, clocks)
+        if len(quotes):
+            if counters[count.CLOCK_NS] >= counters[count.SECOND_ENDS_NS]:
+                end_second(book, quotes)
+            note(tick, book, quotes)
         stop = STOP_END
         if kind == _HEARTBEAT:
             stop = STOP_HEARTBEAT
@@ -315,6 +340,11 @@ def apply_ticks(ticks: Array, start: int, book: BookState, prints: Array, change
                 stop = _modify(tick, book, prints, changes)
         else:
             _other(tick, book, prints, changes)
+        if partitions and counters[count.PRINTS] > printed:
+            row = prints[printed]
+            own = np.uint32(max(0, row.instrument_id)) % partitions
+            clocks[own] = max(clocks[own], tick.event_ns)  # of its order's stock, whatever stock the message names
+            row.clock_ns = clocks[own]
         if stop in (STOP_END, STOP_HEARTBEAT):
             counters[count.TICKS] += 1
         if stop != STOP_END:

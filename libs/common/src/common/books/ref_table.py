@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from signals.domain.layout import Array
-from signals.kernels import index, kernel, part
+from common.books.kernels import kernel
+from common.books.layout import Array
+from common.kernels import index, part
 
 _SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
 """2^64 / golden ratio: multiplying by it spreads neighbouring numbers over the table (Knuth, TAOCP 6.4)."""
@@ -35,6 +36,12 @@ def slot_of(table: Array, ref: Any) -> Any:
     while table[index(slot)].held != 0 and table[index(slot)].ref != ref:
         slot = (slot + 1) & mask
     return slot
+
+
+@kernel
+def held_by(table: Array, ref: Any) -> Any:
+    """What the table holds under ``ref``; 0: nothing."""
+    return table[slot_of(table, ref)].held
 
 
 @part

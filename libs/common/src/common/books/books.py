@@ -5,12 +5,10 @@ grown and read.
 from typing import Final
 
 import numpy as np
-from common.contracts.market import DEPTH_LEVELS
-from common.contracts.ticks import NO_INSTRUMENT, Ticks
 
-from signals.domain import count
-from signals.domain.book_kernel import apply_ticks
-from signals.domain.layout import (
+from common.books import count
+from common.books.book_kernel import apply_ticks
+from common.books.layout import (
     BBO,
     CHANGED_DEPTH,
     CHANGED_QUOTE,
@@ -18,6 +16,7 @@ from signals.domain.layout import (
     LISTING,
     ORDER,
     PRINT,
+    QUOTE,
     SIDE,
     STOP_LEVELS,
     STOP_ORDERS,
@@ -25,32 +24,43 @@ from signals.domain.layout import (
     BookState,
     zeros,
 )
-from signals.domain.level_arena import NONE, SIZE_CLASSES
-from signals.domain.ref_table import rehash
+from common.books.level_arena import NONE, SIZE_CLASSES
+from common.books.ref_table import rehash
+from common.contracts.alerts import SLICE_NS
+from common.contracts.market import DEPTH_LEVELS
+from common.contracts.ticks import NO_INSTRUMENT, Ticks
 
 _ORDERS_AT_FIRST: Final = 1 << 12
 _LEVELS_AT_FIRST: Final = 1 << 12
+WAITING_ROWS: Final = 3
 
 
 class Books:
-    """The books of one partition. What is read from its arrays is valid until the next ``apply``."""
+    """The books of one partition, or of a market of several ``partitions``, each with a clock of its own. What is read
+    from its arrays is valid until the next ``apply``.
+    """
 
-    def __init__(self, *, record_bbo: bool = False) -> None:
+    def __init__(self, *, record_bbo: bool = False, record_quotes: bool = False, partitions: int = 0) -> None:
+        """``record_bbo``: every change of a best price or size; ``record_quotes``: what each second ends with."""
         self.state = BookState(
             orders=zeros(_ORDERS_AT_FIRST, ORDER),
             sides=zeros(0, SIDE),
             levels=zeros((_LEVELS_AT_FIRST, 2), np.int64),
             free=np.full(SIZE_CLASSES, NONE, np.int64),
             listings=zeros(0, LISTING),
-            waiting=np.zeros((2, 0), np.int32),
+            waiting=np.zeros((WAITING_ROWS, 0), np.int32),
             counters=np.zeros(count.SIZE, np.int64),
         )
         self.counters[count.ORDERS_LIMIT] = _limit(_ORDERS_AT_FIRST)
+        self.clocks_ns: Array = np.zeros(partitions, np.int64)
+        """Greatest event time so far of each partition; one of no instrument counts for all of them."""
         self._record_bbo = record_bbo
         self._symbols: Array = np.zeros(0, "S16")
         self._symbols_read = -1
         self._prints: Array = np.zeros(0, PRINT)
         self._changes: Array = np.zeros(0, BBO)
+        self._record_quotes = record_quotes
+        self._quotes: Array = np.zeros(0, QUOTE)
 
     def admit(self, ticks: Ticks) -> None:
         """Makes room for the instruments of ``ticks``. Raises ValueError, before any change, for a bad id."""
@@ -62,7 +72,7 @@ class Books:
             raise ValueError(f"instrument ids from {first} to {last} are not within 0..{INSTRUMENTS_MAX - 1}")
         if last >= len(self.listings):
             size = max(64, 1 << last.bit_length())
-            waiting = np.zeros((2, size), np.int32)
+            waiting = np.zeros((WAITING_ROWS, size), np.int32)
             waiting[:, : self.state.waiting.shape[1]] = self.state.waiting
             self.state = self.state._replace(
                 listings=_extended(self.listings, size), sides=_extended(self.sides, 2 * size), waiting=waiting
@@ -71,17 +81,21 @@ class Books:
     def apply(self, ticks: Ticks, start: int = 0) -> int:
         """Applies admitted ticks from ``start`` up to and including the next heartbeat or session start, or all.
 
-        Returns the index of the next tick; ``stop`` says why. ``prints`` and ``changes`` are those of this call.
+        Returns the index of the next tick; ``stop`` says why. ``prints``, ``changes`` and ``quotes`` are those of this
+        call.
         """
         wanted = len(ticks) - start
         if wanted > len(self._prints):
             self._prints = np.zeros(wanted, PRINT)
         if self._record_bbo and wanted > len(self._changes):
             self._changes = np.zeros(wanted, BBO)
-        self.counters[count.PRINTS] = 0
-        self.counters[count.CHANGES] = 0
+        if self._record_quotes and (most := wanted + int(self.counters[count.NOTED])) > len(self._quotes):
+            self._quotes = np.zeros(most, QUOTE)
+        self.counters[[count.PRINTS, count.CHANGES, count.QUOTES]] = 0
         while True:
-            start = int(apply_ticks(ticks, start, self.state, self._prints, self._changes))
+            start = int(
+                apply_ticks(ticks, start, self.state, self._prints, self._changes, self._quotes, self.clocks_ns)
+            )
             if self.stop == STOP_ORDERS:
                 self._grow_orders()
             elif self.stop == STOP_LEVELS:
@@ -129,6 +143,11 @@ class Books:
         return self._changes[: self.counters[count.CHANGES]]
 
     @property
+    def quotes(self) -> Array:
+        """QUOTE rows of the last ``apply``, by time: what each second that ended in it ends with."""
+        return self._quotes[: self.counters[count.QUOTES]]
+
+    @property
     def symbols(self) -> Array:
         """Symbols by instrument id, dtype S16; ``#id``, which no symbol can be, before an R message has named it."""
         if self._symbols_read != self.counters[count.RENAMED] or len(self._symbols) != len(self.listings):
@@ -151,7 +170,10 @@ class Books:
         self.state.free[:] = NONE
         self.counters[[count.ORDERS, count.LEVELS_USED]] = 0
         self.counters[count.CLOCK_NS] = clock_ns
-        for name in ("event_ns", "last_e4", "open_e4", "volume", "trading_state"):
+        self.clocks_ns[:] = clock_ns
+        self.counters[[count.NOTED, count.IS_CLOSED]] = 0
+        self.counters[count.SECOND_ENDS_NS] = (clock_ns // SLICE_NS + 1) * SLICE_NS
+        for name in ("event_ns", "last_e4", "open_e4", "volume", "trading_state", "noted"):
             self.listings[name] = 0
         for row, (name, place) in enumerate((("unsaid", count.UNSAID), ("unseen", count.UNSEEN))):
             fresh = stale[self.listings[name][stale] == 0]

@@ -1,0 +1,58 @@
+"""A caller whose right is for his own accounts is told of every other that there is none.
+
+Nothing is looked up before he is told so, so that neither the answer nor its time says whether there is one. What is
+compared is what the route will be called with: its path, all of its query, its parsed body.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from common.access.http import identity_of, is_foreign
+from common.contracts.problems import PROBLEMS
+from common.contracts.rights import COMMANDS
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from orders.api.problems import Problem
+
+
+def refuse_foreign(request: Request, account_id: str) -> None:
+    """Raises Problem, as if nothing of that name were there."""
+    if is_foreign(request.scope, account_id):
+        raise _unknown(request, account_id)
+
+
+def require_command(request: Request, name: str) -> None:
+    """Raises Problem where the caller has no right to the command, a row of the table."""
+    if not identity_of(request.scope).may(COMMANDS[name]):
+        kind = PROBLEMS["not-permitted"]
+        raise Problem(kind.status, "not-permitted", kind.title, f"no role of this identity may do {name}")
+
+
+class OwnedRoute(APIRoute):
+    """A route that foreign accounts are refused at, in path and query."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handling(request: Request) -> Response:
+            for account_id in _named(request):
+                refuse_foreign(request, account_id)
+            return await handle(request)
+
+        return handling
+
+
+def _named(request: Request) -> list[str]:
+    found = request.query_params.getlist("account_id")
+    if (account_id := request.path_params.get("account_id")) is not None:
+        found.append(account_id)
+    if (order_id := request.path_params.get("order_id")) is not None:
+        found.append(order_id.partition(".")[0])
+    return found
+
+
+def _unknown(request: Request, account_id: str) -> Problem:
+    if (order_id := request.path_params.get("order_id")) is not None:
+        return Problem(404, "order-unknown", "No such order", order_id)
+    return Problem(404, "account-unknown", "No such account", account_id)

@@ -1,0 +1,105 @@
+"""Bars of a whole market as its partitions would issue them: each has a clock of its own, which closes its windows.
+
+Where stamps go back from one instrument to the next, a trade is late for the clock of one partition and not for that of
+another. A market in one state therefore keeps the bars of each partition apart.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+from common.books.ref_table import held_by
+
+from signals.domain import count
+from signals.domain.bars import TumblingBars
+from signals.domain.layout import Array
+from signals.domain.measure_set import MeasureSet
+
+BLOCK_BITS = 16
+"""Trades of two to this many messages are booked at once. Blocks begin at multiples of it, whatever the arrays in which
+messages come, so the same feed makes the same rows in the same order."""
+
+
+class PartitionedBars:
+    """``made``: the empty bars of a partition."""
+
+    def __init__(self, partitions: int, made: Callable[[], TumblingBars]) -> None:
+        self.parts = tuple(made() for _ in range(partitions))
+        self._waiting: list[Array] = []
+
+    @property
+    def measures(self) -> MeasureSet:
+        return self.parts[0].measures
+
+    def admit(self, instruments: int) -> None:
+        """Makes room for instruments 0 to ``instruments`` - 1 in every partition."""
+        for part in self.parts:
+            part.admit(instruments)
+
+    def hold(self, prints: Array) -> None:
+        """Keeps PRINT rows of admitted instruments until ``book``."""
+        if len(prints):
+            self._waiting.append(prints.copy())
+
+    def book(self, clocks_ns: Array, listings: Array) -> Array:
+        """Books what is held and lets each partition's clock come to its time. Returns the rows to issue, partition by
+        partition.
+        """
+        dealt = self._dealt()
+        rows = [
+            part.apply(prints, int(clock_ns), listings)
+            for part, prints, clock_ns in zip(self.parts, dealt, clocks_ns, strict=True)
+        ]
+        return np.concatenate(rows)
+
+    def close_all(self, listings: Array) -> Array:
+        """Issues every bar that is still open. Nothing may be held."""
+        return np.concatenate([part.close_all(listings) for part in self.parts])
+
+    def begin_session(self, clock_ns: int, before_ns: Array, listings: Array) -> Array:
+        """A session begins in every partition. Nothing may be held."""
+        rows = [
+            part.begin_session(clock_ns, int(before), listings)
+            for part, before in zip(self.parts, before_ns, strict=True)
+        ]
+        return np.concatenate(rows)
+
+    def accounts(self) -> Array:
+        """Sums of the partitions' counters; those of places in the log mean nothing."""
+        total: Array = np.sum([part.counters for part in self.parts], axis=0)
+        return total
+
+    def anomalies(self) -> dict[str, int]:
+        """How often the input was out of order or broken off, by kind."""
+        total = Counter[str]()
+        for part in self.parts:
+            total.update(part.anomalies())
+        return {name: total[name] for name in count.BAR_ANOMALIES}
+
+    def _dealt(self) -> list[Array]:
+        """What is held, by partition."""
+        if not self._waiting:
+            return [self.parts[0].no_prints] * len(self.parts)
+        prints = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
+        self._waiting.clear()
+        if len(self.parts) == 1:
+            return [prints]
+        lanes = np.maximum(prints["instrument_id"], 0) % len(self.parts)
+        for row in np.flatnonzero(prints["qty"] == 0).tolist():
+            self._follow_trade(prints, lanes, row)
+        return [prints[lanes == lane] for lane in range(len(self.parts))]
+
+    def _follow_trade(self, prints: Array, lanes: Array, row: int) -> None:
+        """A broken trade goes where the trade of its match number is, whatever instrument the message names."""
+        match, own = prints["match"][row], int(lanes[row])
+        before = prints[:row]
+        same = np.flatnonzero((before["match"] == match) & (before["qty"] > 0))
+        if len(same):
+            found = int(lanes[same[-1]])
+        else:
+            order = [own, *(lane for lane in range(len(self.parts)) if lane != own)]
+            found = next((lane for lane in order if held_by(self.parts[lane].state.matches, match)), own)
+        if found != own:
+            lanes[row] = found
+            earlier = before["clock_ns"][lanes[:row] == found]
+            prints["clock_ns"][row] = earlier[-1] if len(earlier) else 0
