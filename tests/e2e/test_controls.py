@@ -15,7 +15,7 @@ from tidemark.deployment import Deployment
 from tidemark.quotes import QuoteBoard
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
-WAIT_S = 60.0
+WAIT_S = 120.0
 ACCOUNTS = 8
 NS_PER_S = 1_000_000_000
 

@@ -23,6 +23,7 @@ from common.contracts.topics import (
     RISK_CONTROLS,
     RISK_DECISIONS,
     RISK_LEDGER,
+    RISK_WARNINGS,
     RISK_WHAT_IFS,
     VENUE_ORDERS,
 )
@@ -98,6 +99,8 @@ EXAMPLES: Mapping[str, bytes] = {
     b'"compared":{},"parked":false,"effect":{"fill_qty":1,"fill_price_e4":2,"back_qty":0,"back_price_e4":0,"ends":true},'
     b'"report":{"execution_id":"x","exec_type":"TRADE","order_id":"a.o","account_id":"a","symbol":"CEFI","side":"S",'
     b'"last_qty":1,"last_price_e4":2,"cum_qty":1,"leaves_qty":0,"venue_ns":1,"text":""},"opened_ns":5}',
+    RISK_WARNINGS.name: b'{"account_id":"a","order_id":"a.o","symbol":"CEFI","crossed":[{"limit":"position_qty_max",'
+    b'"percent":75,"used":8,"most":10}],"firm_limits_version":1,"account_limits_version":0,"warned_ns":2}',
     VENUE_ORDERS.name: b'{"type":"cancel","order_id":"a.o","account_id":"a","symbol":"CEFI","instrument_id":1,'
     b'"side":"B","sent_ns":1}',
     ORDERS_EXECUTIONS.name: b'{"execution_id":"x","exec_type":"TRADE_CANCEL","order_id":"a.o","account_id":"a",'

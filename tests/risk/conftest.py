@@ -14,6 +14,7 @@ from common.contracts.events import (
     OrderIntent,
     RiskCommand,
 )
+from common.contracts.limit_warnings import LimitWarning
 from common.contracts.market import mark_clock_key
 from common.contracts.topics import (
     ORDERS_EXECUTIONS,
@@ -23,6 +24,7 @@ from common.contracts.topics import (
     RISK_CONTROL_COMMANDS,
     RISK_CONTROLS,
     RISK_DECISIONS,
+    RISK_WARNINGS,
     RISK_WHAT_IFS,
     Topic,
 )
@@ -58,6 +60,7 @@ class Desk:
         self.ledger: list[LedgerEntry] = []
         self.breaks: list[ExecutionBreak | BreakResolution] = []
         self.controls: list[ControlResult] = []
+        self.warnings: list[LimitWarning] = []
         self.views: list[View] = []
         self.now_ns = NOW_NS
         self.offsets: dict[str, int] = {}
@@ -109,6 +112,8 @@ class Desk:
                 self.breaks.append(seen[-1])
             elif item.topic is RISK_CONTROLS:
                 self.controls.append(seen[-1])
+            elif item.topic is RISK_WARNINGS:
+                self.warnings.append(seen.pop())
             elif item.topic is RISK_WHAT_IFS:
                 continue
             else:

@@ -4,6 +4,7 @@ from typing import Final, NamedTuple
 
 from common.checks.check import CheckChain
 from common.contracts.events import ReasonCode
+from common.contracts.topics import RISK_WARNINGS
 from common.contracts.values import Side
 from msgspec.structs import replace
 from streams.model.message import Message, Output
@@ -14,11 +15,13 @@ from risk.activity import keep_activity, with_activity
 from risk.booking import answer, book, keep
 from risk.domain.account import AccountRow, OrderRow, PositionRow, intent_conflict
 from risk.domain.equity import Losses
-from risk.domain.gate import AccountState, Denial, Limits, Listed, Market, Verdict, decide
+from risk.domain.gate import AccountState, Denial, Limits, Listed, Market, Verdict, case_of, decide
 from risk.domain.intent import Intent, Order
 from risk.domain.ledger import reserve
+from risk.domain.limit_use import is_watched
 from risk.domain.open_orders import open_in
 from risk.equity import Measured, keep_measure, measure
+from risk.limit_warnings import warning_of
 from risk.market import MarketReader
 from risk.tables import order_key, position_key
 from risk.wire import DecisionTwin, encode_decision, encode_mark
@@ -93,7 +96,11 @@ def on_intent(
     row = _order_row(intent, verdict, symbol.market, booked.account.seq, now_ns)
     tables.changelogged("orders").put(row_key, row)
     keep(tables, account_key, booked.account, intent.symbol, position, booked.position)
-    return [answer(message, _decision(message, intent, row)), book(message, tables, booked.entry)]
+    outputs = [answer(message, _decision(message, intent, row)), book(message, tables, booked.entry)]
+    if is_watched(symbol.limits):
+        warning = warning_of(intent, case_of(intent, state, symbol, now_ns), now_ns)
+        outputs += [] if warning is None else [Output(RISK_WARNINGS, account_key, warning, message.partition)]
+    return outputs
 
 
 def on_repeat(message: Message, intent: Intent, seen: OrderRow, account_seq: int, now_ns: int) -> bytes:

@@ -5,12 +5,12 @@ that intent, and repeats of an id are answered from what was answered before.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from common.checks.case import NO_ACTIVITY, AccountFields, ActivityFields, Case, PositionFields
 from common.columns import Column, OutputColumns
-from common.contracts.topics import RISK_DECISIONS, RISK_LEDGER
+from common.contracts.topics import RISK_DECISIONS, RISK_LEDGER, RISK_WARNINGS
 from streams.model.blocks import Answers
 from streams.model.message import Message
 from streams.model.tables import Tables
@@ -31,17 +31,37 @@ from risk.domain.gate_kernel import (
     Lately,
 )
 from risk.domain.in_force import NOTHING_SAID
+from risk.domain.intent import Intent
 from risk.domain.intent_kernel import ACCOUNT_AT, Intents
+from risk.domain.limit_use import is_watched
 from risk.domain.text_kernel import Array
 from risk.equity import Measured, keep_measure, measure
 from risk.framed_answers import FramedAnswers, Run
 from risk.intents import deny, on_repeat
+from risk.limit_warnings import warning_of
 from risk.market import MarketReader
 from risk.run_columns import Accounts, Markets, Positions
 from risk.tables import CHAIN_KEY
 from risk.wire import decode_intent
 
 EVERY: Final = slice(None)
+
+
+class _Cases(NamedTuple):
+    """Cases of a run, each as it stood at its intent."""
+
+    markets: Markets
+    decided: Decided
+    now_ns: int
+
+    def at(self, index: int, intent: Intent, account: tuple[Any, ...], position: tuple[Any, ...]) -> Case:
+        """The case of one intent, of its row of ``decided.accounts`` and ``decided.positions``."""
+        symbol = self.markets.listed[self.markets.of[index]]
+        *fields, _ = account  # behind them stands ``seq``
+        stood = AccountFields(*fields), PositionFields(*position)
+        counted = self.decided.activities
+        did = ActivityFields(*counted[index].item()) if counted.size else NO_ACTIVITY
+        return Case(order_fields(intent), *stood, symbol.fields, symbol.limits, self.now_ns, did)
 
 
 def answer_run(
@@ -64,20 +84,19 @@ def answer_run(
     run = np.array([(now_ns, partition, last.seq)], RUN)
     offsets = np.array([message.offset for message in messages], np.int64)
     activity, lately, measured = _lately(accounts, positions, markets, intents, tables, reader, now_ns)
+    watched = np.fromiter((is_watched(each.limits) for each in markets.listed), np.bool_, len(markets.listed))
     decided = decider.decide_all(
         Inputs(
             intents.text, intents.rows, answered, accounts.of, accounts.columns, positions.of, positions.columns,
             positions.sides, positions.levels, markets.of, markets.columns, markets.limits, markets.texts,
-            markets.marks, run, offsets, lately,
+            markets.marks, run, offsets, lately, bool(watched.any()),
         )
     )  # fmt: skip
     accounts.keep(positions.keep())
-    if activity is not None:
-        activity.keep(decided.orders, accounts.columns["known"][accounts.of] & markets.columns["known"][markets.of])
-    if measured:
-        for number in set(accounts.of[decided.orders["failed"] != ANSWERED].tolist()) & measured.keys():
-            keep_measure(tables, accounts.keys[number], measured[number])
+    _keep_lately(activity, measured, decided, accounts, markets, tables)
     _keep_orders(decided, intents.row_keys, by_slot, tables)
+
+    cases = _Cases(markets, decided, now_ns)
 
     def deny_or_repeat(
         index: int, failed: int, account_seq: int, account: tuple[Any, ...], position: tuple[Any, ...]
@@ -87,13 +106,9 @@ def answer_run(
         if failed == ANSWERED:
             seen: Any = tables.changelogged("orders").get(row_key)
             return on_repeat(message, intent, seen, account_seq, now_ns)
-        symbol = markets.listed[markets.of[index]]
-        *fields, _ = account  # behind them stands ``seq``
-        stood = AccountFields(*fields), PositionFields(*position)
-        did = NO_ACTIVITY if activity is None else ActivityFields(*decided.activities[index].item())
-        case = Case(order_fields(intent), *stood, symbol.fields, symbol.limits, now_ns, did)
-        denial = denial_of(decider.chain, failed, case)
-        return deny(message, intent, row_key, tables, denial, symbol.market, account_seq, now_ns)
+        denial = denial_of(decider.chain, failed, cases.at(index, intent, account, position))
+        market = markets.listed[markets.of[index]].market
+        return deny(message, intent, row_key, tables, denial, market, account_seq, now_ns)
 
     _count_denials(decided, decider)
     accepted = decided.orders["accepted"]
@@ -106,7 +121,9 @@ def answer_run(
     else:
         asked = Run(intents, markets.of, markets.texts, [each.market.mark for each in markets.listed], run, offsets)
         said = framed.answers(asked, decided, answers, heads)
-    return Answers(len(messages), _outputs(partition, intents, which, *said, framed=framed is not None))
+    outputs = _outputs(partition, intents, which, *said, framed=framed is not None)
+    warnings = _warnings(partition, intents, which[watched[markets.of[which]]], cases)
+    return Answers(len(messages), (*outputs, *warnings))
 
 
 def _lately(
@@ -139,13 +156,46 @@ def _lately(
 
 def _outputs(
     partition: int, intents: Intents, which: Array, decisions: Column, entries: Column, *, framed: bool
-) -> tuple[OutputColumns, OutputColumns]:
+) -> tuple[OutputColumns, ...]:
     """A decision on each intent, and the entries of those that ``which`` names."""
     each = np.arange(len(intents.rows))
     return (
         OutputColumns(RISK_DECISIONS, partition, each, _accounts_of(intents), decisions, framed),
         OutputColumns(RISK_LEDGER, partition, which, _accounts_of(intents, which), entries, framed),
     )
+
+
+def _warnings(partition: int, intents: Intents, which: Array, cases: _Cases) -> tuple[OutputColumns, ...]:
+    """Warnings of those accepted orders, of ``which``, that have come near to a limit."""
+    stood = cases.decided.accounts[which].tolist(), cases.decided.positions[which].tolist()
+    found: dict[int, bytes] = {}
+    for index, account, position in zip(which.tolist(), *stood, strict=True):
+        intent = decode_intent(intents.value(index))
+        warning = warning_of(intent, cases.at(index, intent, account, position), cases.now_ns)
+        if warning is not None:
+            found[index] = RISK_WARNINGS.schema.encode(warning)
+    if not found:
+        return ()
+    ends = np.cumsum(np.fromiter(map(len, found.values()), np.int64, len(found)))
+    text = np.frombuffer(b"".join(found.values()), np.uint8)
+    of, values = np.fromiter(found, np.int64, len(found)), Column(text, np.concatenate(([0], ends[:-1])), ends)
+    return (OutputColumns(RISK_WARNINGS, partition, of, _accounts_of(intents, of), values),)
+
+
+def _keep_lately(
+    activity: RunActivity | None,
+    measured: dict[int, Measured],
+    decided: Decided,
+    accounts: Accounts,
+    markets: Markets,
+    tables: Tables,
+) -> None:
+    """Writes what the accounts did, and what their losses are measured from, where a limit asks."""
+    if activity is not None:
+        activity.keep(decided.orders, accounts.columns["known"][accounts.of] & markets.columns["known"][markets.of])
+    if measured:
+        for number in set(accounts.of[decided.orders["failed"] != ANSWERED].tolist()) & measured.keys():
+            keep_measure(tables, accounts.keys[number], measured[number])
 
 
 def _count_denials(decided: Decided, decider: Decider) -> None:

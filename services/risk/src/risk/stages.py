@@ -21,6 +21,7 @@ from common.contracts.topics import (
     RISK_CONTROLS,
     RISK_DECISIONS,
     RISK_LEDGER,
+    RISK_WARNINGS,
     RISK_WHAT_IFS,
     Topic,
 )
@@ -65,7 +66,14 @@ INPUTS: Final[tuple[Topic, ...]] = (
     ORDERS_EXECUTIONS,
     RISK_WHAT_IFS,
 )
-OUTPUTS: Final[tuple[Topic, ...]] = (RISK_DECISIONS, RISK_CONTROLS, RISK_WHAT_IFS, RISK_LEDGER, RISK_BREAKS)
+OUTPUTS: Final[tuple[Topic, ...]] = (
+    RISK_DECISIONS,
+    RISK_CONTROLS,
+    RISK_WHAT_IFS,
+    RISK_LEDGER,
+    RISK_BREAKS,
+    RISK_WARNINGS,
+)
 
 
 RUN_MIN: Final = 32

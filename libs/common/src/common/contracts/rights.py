@@ -182,6 +182,7 @@ READERS: Final[Mapping[Topic, tuple[str, ...]]] = {
     topics.RISK_CONTROL_COMMANDS: ("risk",),
     topics.RISK_CONTROLS: ("risk", "orders"),
     topics.RISK_WHAT_IFS: ("risk", "orders"),
+    topics.RISK_WARNINGS: (),
     topics.RISK_DECISIONS: ("orders", "auditor"),
     topics.RISK_LEDGER: ("risk", "orders", "auditor"),
     topics.RISK_BREAKS: ("orders", "auditor"),

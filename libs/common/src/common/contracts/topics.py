@@ -27,6 +27,7 @@ from common.contracts import (
     controls,
     events,
     fences,
+    limit_warnings,
     market,
     market_events,
     reference,
@@ -244,6 +245,14 @@ RISK_BREAKS: Final = Topic(
     retention_ms=-1,
     purpose="execution reports that the books refuse, and what became of each",
 )
+RISK_WARNINGS: Final = Topic(
+    "risk.warnings",
+    "account_id",
+    _json("limit-warning", limit_warnings.LimitWarning),
+    "risk",
+    ACCOUNTS,
+    purpose="accounts that have used up 50, 75, 85, 90 or 95 per cent of a limit, and the order that did it",
+)
 VENUE_ORDERS: Final = Topic(
     "venue.orders",
     "symbol, on the partition of its instrument",
@@ -326,6 +335,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     RISK_DECISIONS,
     RISK_LEDGER,
     RISK_BREAKS,
+    RISK_WARNINGS,
     VENUE_ORDERS,
     ORDERS_EXECUTIONS,
     ORDERS_EVENTS,

@@ -50,7 +50,7 @@ _CANCEL_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     ),
 }
 
-_WHAT_IF_ANSWERS = problem_responses(
+_WHAT_IF_ANSWERS: Final = problem_responses(
     status_400="malformed request", status_503="no answer in time, or not ready; see `type`"
 )
 

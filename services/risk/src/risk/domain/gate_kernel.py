@@ -145,7 +145,7 @@ def first_failing(_case: Case) -> int:
 def _decide(
     intents, answered, account_of, accounts, position_of, positions, sides, levels, market_of, markets, limits,
     now_ns, passed, orders, stood_accounts, stood_positions,
-    counted, recents, places, body_of, twins, activities, stood_activities,
+    counted, recents, places, body_of, twins, activities, stood_activities, watched,
 ):  # fmt: skip
     activity = activities[0]
     for i in range(intents.size):
@@ -157,14 +157,14 @@ def _decide(
         order.account_seq = account.seq
         order.failed = ANSWERED if answered[i] else first_failing(case)
         order.accepted = order.failed == passed
-        if order.accepted:
-            order.price_e4 = worst_price_e4(case)
-            _reserve(intent, order, account, position, sides, levels, 2 * position_of[i])
-        else:
+        if watched or not order.accepted:
             stood_accounts[i] = account
             stood_positions[i] = position
             if counted:
                 stood_activities[i] = activity
+        if order.accepted:
+            order.price_e4 = worst_price_e4(case)
+            _reserve(intent, order, account, position, sides, levels, 2 * position_of[i])
         if counted and not answered[i]:
             _count(intent, order, recents[account_of[i]], places[position_of[i]])
             if order.accepted:
@@ -220,6 +220,8 @@ class Inputs(NamedTuple):
     offsets: Array
     """int64[n]: of the intents in their topic."""
     lately: "Lately"
+    watched: bool = False
+    """Whether accounts and positions are kept as they stood at accepted intents, too."""
 
 
 class Lately(NamedTuple):
@@ -243,7 +245,7 @@ class Decided(NamedTuple):
     orders: Array
     """ORDER[n]."""
     accounts: Array
-    """ACCOUNT[n]: as it stood, for each intent that is not accepted."""
+    """ACCOUNT[n]: as it stood, for each intent that is not accepted, or for all."""
     positions: Array
     """POSITION[n], likewise."""
     activities: Array
@@ -281,6 +283,7 @@ class Decider:
             at.market_of, at.markets, at.limits, at.run["now_ns"][0], self.chain.passed,
             decided.orders, decided.accounts, decided.positions,
             at.lately.body_of.size > 0, *at.lately, np.zeros(1, ACTIVITY), decided.activities,
+            at.watched,
         )  # fmt: skip
         _write(
             at.source, at.intents, at.market_of, at.texts, at.marks, at.run, at.offsets,
