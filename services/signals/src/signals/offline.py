@@ -284,12 +284,12 @@ class _Writer:
     def write(self, ticks: Ticks) -> None:
         if self._wanted.symbols:
             ticks = self._chosen(ticks)
-        if self._judged is not None and self._alerts is not None:
-            self.summary.alerts += self._judged.write(ticks, self._alerts)
         if self._depth is None:
             self._apply(ticks)
         else:
             self._apply_between_samples(ticks)
+        if self._judged is not None and self._alerts is not None:
+            self.summary.alerts += self._judged.write(ticks, self._alerts, self._symbols)
         self.summary.ticks += len(ticks)
 
     def finish(self) -> Summary:

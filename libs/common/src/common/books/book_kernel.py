@@ -25,7 +25,7 @@ from common.books.layout import (
 )
 from common.books.level_arena import deepen, missing, thin
 from common.books.prefetch import prefetch
-from common.books.quotes import end_second, note
+from common.books.quotes import note
 from common.books.ref_table import home, slot_of, vacate
 from common.contracts.market import DEPTH_LEVELS
 from common.contracts.ticks import TickFlag, TickKind
@@ -315,8 +315,6 @@ def apply_ticks(
         if partitions:
             _tell_clocks(tick, clocks)
         if len(quotes):
-            if counters[count.CLOCK_NS] >= counters[count.SECOND_ENDS_NS]:
-                end_second(book, quotes)
             note(tick, book, quotes)
         stop = STOP_END
         if kind == _HEARTBEAT:

@@ -30,8 +30,8 @@ def _write_quote(book: BookState, instrument: int, quotes: Array) -> None:
 
 
 @part
-def end_second(book: BookState, quotes: Array) -> None:
-    """The clock has passed the end of a second: says with what it ends for each instrument that it has named."""
+def _end_second(book: BookState, quotes: Array) -> None:
+    """The clock has passed the end of a second: writes with what it ends for each instrument that it has named."""
     counters = book.counters
     for i in range(counters[count.NOTED]):
         instrument = book.waiting[2, i]
@@ -43,8 +43,12 @@ def end_second(book: BookState, quotes: Array) -> None:
 
 @part
 def note(tick: Row, book: BookState, quotes: Array) -> None:
-    """Notes whom the running second names, and when the market's hours begin and end."""
+    """Ends the running second where the clock has passed it; then notes whom the message names, and when the market's
+    hours begin and end.
+    """
     instrument, counters = tick.instrument_id, book.counters
+    if counters[count.CLOCK_NS] >= counters[count.SECOND_ENDS_NS]:
+        _end_second(book, quotes)
     if instrument >= 0:
         if book.listings[instrument].noted == 0:
             book.listings[instrument].noted = 1

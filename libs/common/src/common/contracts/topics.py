@@ -151,6 +151,7 @@ MD_ALERTS: Final = Topic(
     "signals",
     MARKET,
     purpose="market alerts: what is unusual of a symbol, when it begins, grows graver and ends",
+    compatibility=READ_BY_STRANGERS,
 )
 MD_BOOKS: Final = Topic(
     "md.books",
