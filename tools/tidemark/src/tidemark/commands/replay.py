@@ -111,13 +111,14 @@ def _offline(
     options: OfflineOptions,
 ) -> bool:
     """Replays without Kafka; whether nothing is missing. Raises CommandError."""
-    from tidemark.offline_feeds import ItchFiles, ReaderFeed
+    from tidemark.offline_feeds import ItchFiles
     from tidemark.replay_offline import replay_offline
 
     if options.out == NOWHERE:
         raise console.CommandError("--offline needs --out DIR")
     if not feed:
         return replay_offline(ItchFiles(found(files), dates), options)
+    from tidemark.offline_reader import ReaderFeed
     from tidemark.replay_reader import reader_of
 
     return replay_offline(ReaderFeed(reader_of(feed, _sources([*files, *more]), settings, dates)), options)
