@@ -35,8 +35,32 @@ class SecondHost:
     ports: tuple[int, ...]
 
 
+def tls_properties(certificates: Path) -> dict[str, str]:
+    """Clients speak TLS and say by a certificate who they are; what no list allows them is denied.
+
+    ``certificates`` has ``broker.pem``, a PKCS#8 key (Kafka takes no other) and the certificate, and ``ca.pem``. The
+    controller's listener is this machine's own.
+    """
+    return {
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:SSL",
+        "ssl.client.auth": "required",
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(certificates / "broker.pem"),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(certificates / "ca.pem"),
+        "ssl.principal.mapping.rules": "RULE:^CN=([a-z-]+).*$/$1/,DEFAULT",
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "false",
+        "super.users": "User:broker;User:admin;User:ANONYMOUS",
+    }
+
+
 def server_properties(
-    node: int, ports: list[tuple[int, int]], data: Path, second: SecondHost | None = None
+    node: int,
+    ports: list[tuple[int, int]],
+    data: Path,
+    second: SecondHost | None = None,
+    certificates: Path | None = None,
 ) -> dict[str, str]:
     """Configuration of broker ``node`` (from 1); ``ports`` are (client, controller) of every broker."""
     client, controller = ports[node - 1]
@@ -48,6 +72,7 @@ def server_properties(
         properties["listener.security.protocol.map"] += ",SECOND:PLAINTEXT"
     return {
         **properties,
+        **(tls_properties(certificates) if certificates else {}),
         "node.id": str(node),
         "controller.quorum.voters": ",".join(f"{index}@{HOST}:{each[1]}" for index, each in enumerate(ports, 1)),
         "listeners": f"{clients},CONTROLLER://{HOST}:{controller}",
@@ -100,17 +125,19 @@ class NativeKafkaNode(NativePart):
         cluster_id: str,
         jvm: Jvm,
         second: SecondHost | None = None,
+        certificates: Path | None = None,
     ) -> None:
         self.name = f"kafka-{node}" if len(ports) > 1 else "kafka"
         super().__init__(directory, ports[node - 1][0])
         self._node, self._ports, self._cluster_id, self._jvm = node, ports, cluster_id, jvm
         self._second = second
+        self._certificates = certificates
         self._properties = directory / "server.properties"
         self._new_archive = directory / "classes.jsa"
 
     def prepare(self) -> None:
         data = self.directory / "data"
-        properties = server_properties(self._node, self._ports, data, self._second)
+        properties = server_properties(self._node, self._ports, data, self._second, self._certificates)
         self._properties.write_text(_as_text(properties), encoding="utf-8")
         if (data / META).exists():
             return
@@ -134,6 +161,8 @@ class NativeKafkaNode(NativePart):
                 self._new_archive.rename(class_archive())
 
     def ready(self) -> bool:
+        if self._certificates is not None:
+            return probes.accepts(self.port)
         return probes.kafka_brokers(self.port) >= len(self._ports)
 
     @property
@@ -152,14 +181,16 @@ class NativeKafka:
         port: int | None = None,
         jvm: Jvm = Jvm.START,
         second_host: str = "",
+        certificates: Path | None = None,
     ) -> None:
+        """``certificates``: a directory as ``tls_properties`` wants it; else clients speak in the clear."""
         if brokers not in (1, BROKERS_MAX):
             raise PartsError(f"brokers must be 1 or 3, not {brokers}: a quorum is odd")
         ports = [(port + index if port else free_port(), free_port()) for index in range(brokers)]
         cluster_id = new_uuid()
         self.second = SecondHost(second_host, tuple(free_port() for _ in ports)) if second_host else None
         self.nodes = [
-            NativeKafkaNode(directory / str(node), node, ports, cluster_id, jvm, self.second)
+            NativeKafkaNode(directory / str(node), node, ports, cluster_id, jvm, self.second, certificates)
             for node in range(1, brokers + 1)
         ]
         self._directory = directory

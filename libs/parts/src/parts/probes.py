@@ -49,6 +49,12 @@ def kafka_brokers(port: int, host: str = HOST) -> int:
     return int(brokers)
 
 
+def accepts(port: int, host: str = HOST) -> bool:
+    """Whether anybody listens: all that can be seen of a port that speaks TLS to those it knows."""
+    with socket.create_connection((host, port), PROBE_TIMEOUT_S):
+        return True
+
+
 def redis_answers(port: int, host: str = HOST) -> bool:
     """Whether PING is answered with PONG (a server that is loading its data answers with an error)."""
     with socket.create_connection((host, port), PROBE_TIMEOUT_S) as connection:

@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "dlq": ("dlq", "Messages that a stage has set aside: list them, show one, send one back."),
     "view": ("view", "Have the rows for people in Redis written anew."),
     "access": ("access", "Who may what: an address that signs in, people, keys of programs, what is revoked."),
+    "secure": ("secure", "Identities of services at the log: certificates, and what each may do there."),
     "auditor": ("auditor", "Compare every store with the committed log, all the time."),
     "chaos": (
         "chaos",

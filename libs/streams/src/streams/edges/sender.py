@@ -11,6 +11,7 @@ from aiokafka import errors as kafka_errors
 from streams.kafka.client_errors import translated
 from streams.kafka.partitioner import partition_of
 from streams.kafka.record_batches import BATCH_BYTES_MAX
+from streams.kafka.security import client_security
 from streams.model.errors import Fatal, LogError, Retriable
 from streams.model.framing import encoder_of, framed_topics
 from streams.model.message import Headers
@@ -110,6 +111,7 @@ class Sender:
             max_batch_size=self._batch_bytes_max,
             request_timeout_ms=self._settings.request_timeout_ms,
             retry_backoff_ms=20,
+            **client_security(self._settings),
         )
         with translated("connect the sender"):
             try:

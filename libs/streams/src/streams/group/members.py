@@ -7,6 +7,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from streams.kafka.client_errors import translated
+from streams.kafka.security import client_security
 
 TRIES: Final = 10
 BETWEEN_S: Final = 0.5
@@ -14,7 +15,7 @@ BETWEEN_S: Final = 0.5
 
 async def group_members(bootstrap: str, group: str) -> list[str]:
     """Client ids. Raises Retriable where no broker answers."""
-    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="tidemark-admin")
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="tidemark-admin", **client_security())
     with translated(f"members of {group}"):
         await client.start()
         try:

@@ -19,6 +19,7 @@ from streams.group.assignment import Assignment, StandbyAssignor
 from streams.group.guard import GroupGuard
 from streams.kafka.client_errors import translated
 from streams.kafka.internals import Member
+from streams.kafka.security import client_security
 from streams.model.errors import Fatal
 from streams.model.log import Partition
 from streams.process.logs import get_logger
@@ -57,6 +58,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             max_poll_interval_ms=2**31 - 1,
             request_timeout_ms=settings.session_timeout_ms + 5_000,
             retry_backoff_ms=100,
+            **client_security(settings),
         )
         self._guard = GroupGuard(self._consumer, group, instance)
 

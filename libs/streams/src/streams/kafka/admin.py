@@ -7,6 +7,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from streams.kafka.client_errors import translated
+from streams.kafka.security import client_security
 from streams.kafka.topic_settings import settings_of
 from streams.model.errors import Fatal
 from streams.model.topics import Topic
@@ -25,7 +26,7 @@ async def create_topics(bootstrap: str, topics: Sequence[Topic], replication: in
 
     Raises Retriable where no broker answers, Fatal where the broker refuses.
     """
-    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="tidemark-admin")
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="tidemark-admin", **client_security())
     with translated(f"connect to {bootstrap}"):
         await client.start()
     try:
@@ -61,7 +62,7 @@ async def leaders(bootstrap: str, topic: str) -> dict[int, int]:
 
 
 async def _partitions(bootstrap: str, topic: str) -> list[dict[str, Any]]:
-    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="tidemark-admin")
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="tidemark-admin", **client_security())
     with translated(f"connect to {bootstrap}"):
         await client.start()
     try:

@@ -18,6 +18,7 @@ from aiokafka.conn import collect_hosts
 from aiokafka.errors import KafkaError
 
 from streams.kafka.internals import ClientMethods
+from streams.kafka.security import client_security
 from streams.process.backoff import Backoff
 from streams.process.logs import get_logger
 
@@ -70,7 +71,9 @@ class BrokerWatch:
 
     async def _is_found(self) -> bool:
         """Whether a broker tells who belongs to the cluster."""
-        client = AIOKafkaClient(bootstrap_servers=self._bootstrap, request_timeout_ms=ANSWER_TIMEOUT_MS)
+        client = AIOKafkaClient(
+            bootstrap_servers=self._bootstrap, request_timeout_ms=ANSWER_TIMEOUT_MS, **client_security()
+        )
         try:
             await ClientMethods.bootstrap(client)
         except (KafkaError, OSError, TimeoutError):

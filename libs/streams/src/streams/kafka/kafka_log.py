@@ -30,6 +30,7 @@ from streams.kafka.read_requests import (
     OffsetForLeaderEpoch,
     TopicIdentity,
 )
+from streams.kafka.security import client_security
 from streams.kafka.topic_requests import AlterConfigs, Altered, DescribeConfigs, TopicSettings
 from streams.kafka.topic_settings import FoundTopic, FoundTopics
 from streams.kafka.transaction_requests import (
@@ -221,6 +222,7 @@ class KafkaLog:
             request_timeout_ms=self._settings.request_timeout_ms,
             retry_backoff_ms=METADATA_BACKOFF_MS,
             connections_max_idle_ms=None,  # a producer whose connection closes has to be opened anew
+            **client_security(self._settings),
         )
 
     async def start(self) -> None:

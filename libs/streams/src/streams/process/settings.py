@@ -43,6 +43,13 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TIDEMARK_", frozen=True, extra="ignore")
 
     kafka_bootstrap: str = Field(default="127.0.0.1:9092", description="host:port[,host:port…]")
+    kafka_ca_file: Path | None = Field(
+        default=None, description="authorities whose brokers are believed (PEM): the log is then reached by TLS alone"
+    )
+    kafka_certificate_file: Path | None = Field(
+        default=None, description="certificate by which the broker knows this service (PEM)"
+    )
+    kafka_key_file: Path | None = Field(default=None, description="private key of that certificate (PEM)")
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="where views are shown; empty: nowhere")
     data_dir: Path = Field(default_factory=default_data_dir, description="stores and snapshots, one directory per task")
     worker_id: str = Field(default_factory=socket.gethostname, description="stable name of this worker in its group")

@@ -26,6 +26,7 @@ from streams.kafka.admin import create_topics
 from streams.kafka.broker_watch import is_broker_away, watch_brokers
 from streams.kafka.kafka_log import KafkaLog
 from streams.kafka.partition_counts import settle
+from streams.kafka.security import tls_context
 from streams.model.declaration import BatchHandler, Continues, Handler, Stage
 from streams.model.message import View
 from streams.model.tables import FIRST_VERSION, Migration, Snapshotted, TableDeclaration, Tables, Verify
@@ -102,9 +103,11 @@ class App(faust.App):  # type: ignore[misc]
 
         ``conflated_views``: names of views of which the newest row per key is enough.
         """
+        tls = tls_context(settings)
         super().__init__(
             f"{name}.control",
             broker=[f"kafka://{server}" for server in settings.kafka_bootstrap.split(",")],
+            broker_credentials=faust.SSLCredentials(context=tls) if tls else None,
             store="memory://",
             datadir=str(settings.data_dir / name / "control"),
             Worker=ControlWorker,

@@ -1,0 +1,84 @@
+"""Access control lists of a broker, as values; and how they get there."""
+
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import for_code
+from aiokafka.protocol.admin import CreateAclsRequest
+
+from streams.kafka.client_errors import translated
+from streams.kafka.security import client_security
+from streams.model.errors import Fatal
+from streams.process.settings import Settings
+
+
+class Resource(IntEnum):
+    """Kind of a resource, by the number that the protocol has for it (``ResourceType``)."""
+
+    TOPIC = 2
+    GROUP = 3
+    CLUSTER = 4
+    TRANSACTIONAL_ID = 5
+
+
+class Operation(IntEnum):
+    """What may be done to a resource, by the protocol's number (``AclOperation``)."""
+
+    ALL = 2
+    READ = 3
+    WRITE = 4
+    CREATE = 5
+    DESCRIBE = 8
+    DESCRIBE_CONFIGS = 10
+    ALTER_CONFIGS = 11
+
+
+class Pattern(IntEnum):
+    """How a resource is named (``PatternType``)."""
+
+    LITERAL = 3
+    PREFIXED = 4
+
+
+CLUSTER: Final = "kafka-cluster"
+EVERY: Final = "*"
+_ALLOW: Final = 3
+
+
+class Acl(NamedTuple):
+    """Allows a principal one operation. What no list allows is denied, if the broker is set so."""
+
+    principal: str
+    resource: Resource
+    name: str
+    operation: Operation
+    pattern: Pattern = Pattern.LITERAL
+
+
+async def create_acls(settings: Settings, acls: Iterable[Acl]) -> int:
+    """Puts them on the broker; those that are there already stay. Returns how many.
+
+    Raises Retriable where no broker answers, Fatal where it refuses.
+    """
+    client = AIOKafkaAdminClient(
+        bootstrap_servers=settings.kafka_bootstrap, client_id="tidemark-admin", **client_security(settings)
+    )
+    count = 0
+    with translated(f"connect to {settings.kafka_bootstrap}"):
+        await client.start()
+    try:
+        for acl in acls:
+            request = CreateAclsRequest(
+                acl.resource, acl.name, acl.pattern, f"User:{acl.principal}", EVERY, acl.operation, _ALLOW
+            )
+            with translated("create acls"):
+                answer = await client._send_request(request)
+            for code, message in answer.creation_responses:
+                if code:
+                    raise Fatal(f"{acl}: {for_code(code).__name__} {message or ''}")
+            count += 1
+    finally:
+        await client.close()
+    return count
