@@ -18,7 +18,8 @@ from tidemark.load.clients import open_accounts
 from tidemark.load.http import HttpGateway
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
-POISON = b"\x00 not a message of this topic"
+POISON = b"\xff not a message of this topic"
+"""Behind a zero byte it would name a schema that nobody has, and wait for it."""
 READ_BY_STAGES = tuple(topic for topic in STAGE_INPUTS if topic is not topics.REF_INSTRUMENTS)
 WAIT_S = 60.0
 
