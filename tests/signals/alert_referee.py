@@ -180,7 +180,8 @@ class Referee:
         trades = self.states.get(instrument, 0) in (0, ord("T")) and not self.closed
         judged = trades and bid > 0 and ask > 0
         spread = ask - bid
-        before = [width for at, width in one.spreads if now - BASELINE_S <= at]
+        one.spreads = [(at, width) for at, width in one.spreads if now - BASELINE_S <= at]
+        before = [width for _, width in one.spreads]
         crossed = max(0, -spread) / ((ask + bid) / 2) if judged else 0.0
         self._see(instrument, "CROSSED_BOOK", now, crossed, len(before), lasts=True)
         enough = judged and len(before) >= self.limits.samples_min
@@ -218,7 +219,7 @@ class Referee:
 
     def _slice(self, instrument: int, now: int, close: int, volume: int, notional: int) -> None:
         one = self.instruments[instrument]
-        before = [row for row in one.slices if now - BASELINE_S <= row[0]]
+        before = one.slices = [row for row in one.slices if now - BASELINE_S <= row[0]]
         change = max(-1.0, min(1.0, round(log(close / before[-1][1]) * 1e8) / 1e8)) if before else 0.0
         if len(before) >= self.limits.samples_min:
             closes = np.array([row[1] for row in before], float)
@@ -235,7 +236,7 @@ class Referee:
             }
             for name, value in values.items():
                 self._see(instrument, name, now, value, len(before))
-        one.slices.append((now, close, volume, notional, change**2))
+        one.slices = [*before, (now, close, volume, notional, change**2)]
 
     # --- episodes ---------------------------------------------------------------------------------------------------
 
