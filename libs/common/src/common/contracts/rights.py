@@ -186,6 +186,7 @@ READERS: Final[Mapping[Topic, tuple[str, ...]]] = {
     topics.RISK_DECISIONS: ("orders", "auditor"),
     topics.RISK_LEDGER: ("risk", "orders", "auditor"),
     topics.RISK_BREAKS: ("orders", "auditor"),
+    topics.RISK_WARNINGS: (),
     topics.VENUE_ORDERS: ("orders",),
     topics.ORDERS_EXECUTIONS: ("risk", "orders", "auditor"),
     topics.ORDERS_EVENTS: ("orders", "auditor"),
