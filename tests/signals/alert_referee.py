@@ -247,7 +247,7 @@ class Referee:
             if value <= threshold:
                 return
             episode = self.episodes[instrument, name] = Episode(now, now)
-        if value <= 0.8 * threshold:
+        if value <= round(0.8 * threshold * 1e6) / 1e6:
             if episode.lasts:
                 episode.lasts, episode.last_s = False, now
             return
