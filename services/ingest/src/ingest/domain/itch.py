@@ -17,14 +17,7 @@ from ingest.domain.feed_date import WallClock
 from ingest.domain.framing import Block
 from ingest.domain.instruments import InstrumentRegistry
 from ingest.domain.itch_spec import (
-    COL_AUX,
-    COL_DETAIL,
-    COL_FLAGS,
     COL_MARKET_WIDE,
-    COL_PRICE,
-    COL_QTY,
-    COL_REF,
-    COL_SIDE,
     COL_SPECIAL,
     E8_PER_E4,
     FIELD_TABLE,
@@ -46,7 +39,7 @@ from ingest.domain.stamps import (
     stamp_of,
     unusual_stamp,
 )
-from ingest.domain.words import byte_swapped, load64, padded
+from ingest.domain.words import byte_swapped, fields_of, padded
 from ingest.kernels import inlined, kernel
 
 LOCATES: Final = 1 << 16
@@ -77,26 +70,6 @@ _PADDING: Final = b"\0 "
 NONE_KNOWN: Final = -1
 """No directory message of the block was registered yet."""
 _ROUND_LOTS_ONLY_AT: Final = int(MESSAGES[TickKind.STOCK_DIRECTORY].fields["round_lots_only"][1])  # type: ignore[index]
-
-
-@inlined
-def _field(data: Any, start: Any, table: Any, masks: Any, kind: Any, column: int) -> Any:
-    """A field as the low bytes of the word that ends with it."""
-    return load64(data, start + np.uint64(table[kind, column])) & masks[table[kind, column + 1]]
-
-
-@inlined
-def _fields(data: Any, start: Any, fields: Any, masks: Any, kind: Any) -> Any:
-    """(reference, price, quantity, auxiliary reference, side, detail, flags) of a message."""
-    return (
-        _field(data, start, fields, masks, kind, COL_REF),
-        _field(data, start, fields, masks, kind, COL_PRICE),
-        _field(data, start, fields, masks, kind, COL_QTY),
-        _field(data, start, fields, masks, kind, COL_AUX),
-        np.uint64(data[start + np.uint64(fields[kind, COL_SIDE])] & fields[kind, COL_SIDE + 1]),
-        np.uint64(data[start + np.uint64(fields[kind, COL_DETAIL])] & fields[kind, COL_DETAIL + 1]),
-        np.uint64(fields[kind, COL_FLAGS]),
-    )
 
 
 @inlined
@@ -169,7 +142,7 @@ def decode_messages(
             continue
         stamp = stamp_of(data, start)
         locate = np.uint64(data[start + np.uint64(1)]) << np.uint64(8) | np.uint64(data[start + np.uint64(2)])
-        reference, price, quantity, auxiliary, side, detail, flags = _fields(data, start, fields, masks, kind)
+        reference, price, quantity, auxiliary, side, detail, flags = fields_of(data, start, fields, masks, kind)
         if fields[kind, COL_SPECIAL]:
             if kind == _R:
                 reference = padded(byte_swapped(reference))

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ingest.domain.itch_spec import COL_AUX, COL_DETAIL, COL_FLAGS, COL_PRICE, COL_QTY, COL_REF, COL_SIDE
 from ingest.kernels import inlined
 
 _SPACE: Final = np.uint64(ord(" "))
@@ -49,3 +50,23 @@ def padded(symbol: Any) -> Any:
         symbol = symbol & ~(np.uint64(0xFF) << shift) | _SPACE << shift
         shift -= np.uint64(8)
     return symbol
+
+
+@inlined
+def _field(data: Any, start: Any, table: Any, masks: Any, kind: Any, column: int) -> Any:
+    """A field as the low bytes of the word that ends with it."""
+    return load64(data, start + np.uint64(table[kind, column])) & masks[table[kind, column + 1]]
+
+
+@inlined
+def fields_of(data: Any, start: Any, fields: Any, masks: Any, kind: Any) -> Any:
+    """(reference, price, quantity, auxiliary reference, side, detail, flags) of a message."""
+    return (
+        _field(data, start, fields, masks, kind, COL_REF),
+        _field(data, start, fields, masks, kind, COL_PRICE),
+        _field(data, start, fields, masks, kind, COL_QTY),
+        _field(data, start, fields, masks, kind, COL_AUX),
+        np.uint64(data[start + np.uint64(fields[kind, COL_SIDE])] & fields[kind, COL_SIDE + 1]),
+        np.uint64(data[start + np.uint64(fields[kind, COL_DETAIL])] & fields[kind, COL_DETAIL + 1]),
+        np.uint64(fields[kind, COL_FLAGS]),
+    )
