@@ -78,7 +78,9 @@ def _write(rows: Any, row: Any, words: Any, instrument: Any, traits: Any) -> Non
     rows[row, 0], rows[row, 1] = words[0], words[1]
     rows[row, 2], rows[row, 3] = np.int64(words[2]), np.int64(words[3])
     rows[row, 4], rows[row, 5] = np.int64(words[4]), np.int64(words[5])
-    rows[row, 6] = np.int64(np.uint64(np.uint32(instrument)) | traits << np.uint64(32))
+    kind, side, flags, detail = traits
+    packed = kind | side << np.uint64(8) | flags << np.uint64(16) | detail << np.uint64(24)
+    rows[row, 6] = np.int64(np.uint64(np.uint32(instrument)) | packed << np.uint64(32))
 
 
 class DecoderState(NamedTuple):
@@ -119,13 +121,32 @@ def _log(anomalies: Any, log: Any, kind: int, index: int) -> None:
     anomalies[kind] += 1
 
 
+@inlined
+def _is_known(state: Any, locate: Any, symbol: Any, lot: Any) -> Any:
+    return state.locate_symbols[locate] == symbol and state.locate_lots[locate] == lot
+
+
+@inlined
+def _placed(data: Any, starts: Any, lengths: Any, place: Any, stamp: Any, latest: Any, turn: Any, state: Any) -> Any:
+    """(whether the stamp is none, stamp, latest stamp, turn) of a message that is far from the latest."""
+    state.time[CLOCK] = latest + turn
+    now = unusual_stamp(data, starts, lengths, place[0], place[1], stamp, state.time)
+    latest, turn = latest + turn - state.time[TURN], state.time[TURN]
+    if now == NOT_BELIEVED:
+        now = latest + turn
+        _log(state.anomalies, state.anomaly_log, _STAMP_AHEAD, place[0])
+    elif now < 0:
+        _log(state.anomalies, state.anomaly_log, _BAD_TIMESTAMP, place[0])
+    return now < 0, now - turn, latest, turn
+
+
 @kernel
 def decode_messages(
     data: Any, starts: Any, lengths: Any, span: Any, base: Any, rows: Any, row: int, state: DecoderState
 ) -> tuple[int, int]:
-    """Decodes messages into ``rows`` (int64, one line of 7 words per tick) from line ``row``.
+    """Decodes messages into ``rows`` (int64, one line of 7 words per tick) from line ``row``. ``span``: (first message,
+    stop, a message registered before); ``base``: (sequence of message 0, midnight in ns).
 
-    ``span``: (first message, stop, a message registered before); ``base``: (sequence of message 0, midnight in ns).
     Returns (index reached, lines written). Short of ``stop`` that is a new R, or a further S that begins a day, and
     never the one registered before: each call comes further than the last, whatever the bytes are.
     """
@@ -146,11 +167,9 @@ def decode_messages(
         if fields[kind, COL_SPECIAL]:
             if kind == _R:
                 reference = padded(byte_swapped(reference))
-                is_new = state.locate_symbols[locate] != reference or state.locate_lots[locate] != quantity
-                if is_new and index != known:
+                if index != known and not _is_known(state, locate, reference, quantity):
                     break
-                if data[start + np.uint64(_ROUND_LOTS_ONLY_AT)] == _YES:
-                    flags = np.uint64(_ROUND_LOTS_ONLY)
+                flags = np.uint64(_ROUND_LOTS_ONLY * (data[start + np.uint64(_ROUND_LOTS_ONLY_AT)] == _YES))
             elif kind == SYSTEM_EVENT:
                 if detail == MESSAGES_BEGIN and latest + turn != UNSET and index != known:
                     break
@@ -163,18 +182,12 @@ def decode_messages(
         if np.uint64(stamp - latest) > np.uint64(AHEAD_MAX_NS):
             reached = latest
             if not latest - AHEAD_MAX_NS <= stamp < latest:
-                state.time[CLOCK] = latest + turn
-                now = unusual_stamp(data, starts, lengths, index, base[0] + index, stamp, state.time)
-                latest, turn = latest + turn - state.time[TURN], state.time[TURN]
+                at = (index, base[0] + index)
+                is_none, stamp, latest, turn = _placed(data, starts, lengths, at, stamp, latest, turn, state)
                 origin = base[1] + turn
-                if now == NOT_BELIEVED:
-                    now = latest + turn
-                    _log(state.anomalies, state.anomaly_log, _STAMP_AHEAD, index)
-                elif now < 0:
-                    _log(state.anomalies, state.anomaly_log, _BAD_TIMESTAMP, index)
+                if is_none:
                     index += 1
                     continue
-                stamp = now - turn
                 reached = max(latest, stamp)
         if instrument < 0 and not fields[kind, COL_MARKET_WIDE]:
             _log(state.anomalies, state.anomaly_log, _UNKNOWN_LOCATE, index)
@@ -183,8 +196,7 @@ def decode_messages(
         latest = reached
         state.kinds[kind] += 1
         tick = (origin + stamp, base[0] + index, reference, auxiliary, price, quantity)
-        traits = np.uint64(kind) | side << np.uint64(8) | flags << np.uint64(16) | detail << np.uint64(24)
-        _write(rows, row, tick, instrument, traits)
+        _write(rows, row, tick, instrument, (np.uint64(kind), side, flags, detail))
         row += 1
         index += 1
     state.time[CLOCK], state.time[TURN] = latest + turn, turn
