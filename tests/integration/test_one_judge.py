@@ -61,16 +61,16 @@ STEPS = st.lists(
         st.sampled_from(WORDS),
         st.sampled_from(WORDS),
         st.sampled_from(["intent", "cancel", "book", "refuse", "withdraw"]),
-        st.integers(0, 3),
+        st.integers(0, len(lifecycle.INPUTS) - 1),
     ),
     min_size=1,
     max_size=14,
 )
-"""A word, something that happens beside the venue, or the next record of one of the lifecycle's four topics."""
+"""A word, something that happens beside the venue, or the next record of one of the lifecycle's topics."""
 
 
 @settings(max_examples=1_500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(steps=STEPS, early=st.booleans(), side=st.sampled_from(Side), tail=st.permutations(range(4)))
+@given(steps=STEPS, early=st.booleans(), side=st.sampled_from(Side), tail=st.permutations(range(len(lifecycle.INPUTS))))
 def test_any_history_and_any_order_of_arrival_then_both_agree_in_the_end(
     steps: list[str | int], early: bool, side: Side, tail: list[int]
 ) -> None:

@@ -10,6 +10,7 @@ from common.contracts.values import Side
 from common.testing.orders import ACCOUNT, fund, report, withdraw
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from orders import stages as lifecycle
 
 from tests.integration.judged_world import BUY, QTY, SELL, World, funded, resolve, trade
 
@@ -127,7 +128,11 @@ def test_shares_all_booked_by_hand_then_open_until_the_venue_ends_it() -> None:
 
 CROSSINGS = ("fill", "overfill", "bust", "correct", "bust of correct", "bust of overfill", "spend", "earn", "end")
 CROSSING = st.lists(
-    st.one_of(st.sampled_from(CROSSINGS), st.sampled_from([BreakAction.BOOK, BreakAction.BREAK]), st.integers(0, 3)),
+    st.one_of(
+        st.sampled_from(CROSSINGS),
+        st.sampled_from([BreakAction.BOOK, BreakAction.BREAK]),
+        st.integers(0, len(lifecycle.INPUTS) - 1),
+    ),
     min_size=2,
     max_size=12,
 )
@@ -169,7 +174,7 @@ def go_on(world: World, of: OrderIntent, step: str | BreakAction | int, number: 
 
 
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(of=ORDERS, steps=CROSSING, tail=st.permutations(range(4)))
+@given(of=ORDERS, steps=CROSSING, tail=st.permutations(range(len(lifecycle.INPUTS))))
 def test_bookings_and_busts_cross_in_any_order_then_both_have_the_same_books(
     of: OrderIntent, steps: list[str | BreakAction | int], tail: list[int]
 ) -> None:

@@ -290,6 +290,14 @@ def _tell_clocks(tick: Row, clocks: Array) -> None:
         clocks[own] = max(clocks[own], tick.event_ns)
 
 
+@part
+def _stamp(row: Row, event_ns: int, clocks: Array) -> None:
+    """A print has the clock of its order's stock, whatever stock the message names."""
+    own = np.uint32(max(0, row.instrument_id)) % np.uint32(len(clocks))
+    clocks[own] = max(clocks[own], event_ns)
+    row.clock_ns = clocks[own]
+
+
 @kernel
 def apply_ticks(
     ticks: Array, start: int, book: BookState, prints: Array, changes: Array, quotes: Array, clocks: Array
@@ -339,10 +347,7 @@ def apply_ticks(
         else:
             _other(tick, book, prints, changes)
         if partitions and counters[count.PRINTS] > printed:
-            row = prints[printed]
-            own = np.uint32(max(0, row.instrument_id)) % partitions
-            clocks[own] = max(clocks[own], tick.event_ns)  # of its order's stock, whatever stock the message names
-            row.clock_ns = clocks[own]
+            _stamp(prints[printed], tick.event_ns, clocks)
         if stop in (STOP_END, STOP_HEARTBEAT):
             counters[count.TICKS] += 1
         if stop != STOP_END:

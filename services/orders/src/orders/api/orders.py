@@ -1,6 +1,7 @@
 """Routes that change orders: submit, cancel."""
 
 import asyncio
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from common.contracts.cancels import CancelOutcome, CancelReport
@@ -9,6 +10,7 @@ from common.contracts.span_ids import ids_of
 from common.contracts.values import OrderId
 from common.contracts.what_ifs import WhatIfAnswer
 from fastapi import APIRouter, Path, Response
+from starlette.exceptions import HTTPException
 from streams.process.telemetry import mark_span
 
 from orders.api.bodies import JsonRoute
@@ -82,6 +84,10 @@ def orders_router(desk: Desk, reads: Reads) -> APIRouter:
     )
     async def what_if(request: OrderRequest) -> WhatIfAnswer:
         return await desk.what_if(request.intent(sent_or_now(None)))
+
+    @router.api_route("/what-if", methods=["GET", "HEAD", "DELETE"], include_in_schema=False)
+    async def no_order_of_that_name() -> None:
+        raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
 
     @router.delete(
         "/{order_id}",

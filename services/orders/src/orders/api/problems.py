@@ -118,6 +118,8 @@ def _allowed(request: Request) -> list[str]:
     paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
     found: set[str] = set()
     for template, methods in paths.items():
+        if template == request.url.path:
+            return sorted(method.upper() for method in methods)
         if _pattern(template).match(request.url.path):
             found |= {method.upper() for method in methods}
     return sorted(found)
