@@ -197,8 +197,7 @@ def decode_messages(
         state.kinds[kind] += 1
         tick = (origin + stamp, base[0] + index, reference, auxiliary, price, quantity)
         _write(rows, row, tick, instrument, (np.uint64(kind), side, flags, detail))
-        row += 1
-        index += 1
+        row, index = row + 1, index + 1
     state.time[CLOCK], state.time[TURN] = latest + turn, turn
     return index, row
 
