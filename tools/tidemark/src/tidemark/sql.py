@@ -1,6 +1,8 @@
 """SQL over the market's tables in the log and over Parquet files, in DuckDB."""
 
+import contextlib
 import importlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -10,6 +12,7 @@ from streams.process.settings import Settings
 
 from tidemark.errors import CommandError
 from tidemark.market_tables import TABLES, read_table
+from tidemark.tabular import decoder_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 FLEET: Final = "fleet"
 """Schema of the tables that are read from the log."""
 _GIVEN: Final = "rows_of_the_log"
+_WORD: Final = re.compile(r"\w+")
 
 
 class QueryError(ValueError):
@@ -40,6 +44,8 @@ class Database:
         for folder in folders:
             self._add(folder)
         self._create_schema(FLEET, set(TABLES))
+        for name, table in TABLES.items():  # empty for now: a query is judged by their columns before a log is read
+            self._put(name, decoder_of(table.topic).columns.empty_table())
         path = ",".join(f"memory.{_quoted(schema)}" for schema in self._schemas)
         self._connection.execute(f"SET search_path = {_text(path)}")
 
@@ -64,24 +70,29 @@ class Database:
         self._schemas[name] = {table.lower() for table in tables}
 
     def wanted(self, query: str) -> set[str]:
-        """Tables of the log that the query names. Raises QueryError where it is no SQL."""
+        """Tables of the log that the query may be about. Raises QueryError for what is no SQL, or is about nothing here.
+
+        Each name that it says anywhere counts: one that is only an alias has a topic read for nothing, no worse.
+        """
         try:
-            names = self._connection.get_table_names(query, qualified=True)
+            if len(self._connection.extract_statements(query)) != 1:
+                raise QueryError("a single statement is asked for")
+            with contextlib.suppress(self._duckdb.ParserException):  # it is SQL, and can only not be explained
+                self._connection.execute(f"EXPLAIN {query}")
         except self._duckdb.Error as error:
             raise QueryError(_one_line(error)) from error
-        plain = {name.split(" AS ")[0].replace('"', "").lower() for name in names}  # DuckDB names the alias, too
+        words = set(_WORD.findall(query.lower()))
         in_folders = set[str]().union(*(tables for name, tables in self._schemas.items() if name != FLEET))
-        return {name for name in TABLES if f"{FLEET}.{name}" in plain or name in plain - in_folders}
+        return {name for name in words & set(TABLES) if FLEET in words or name not in in_folders}
 
     async def read(self, settings: Settings, names: set[str], *, revisions: bool = False) -> None:
         """Reads tables from the log, to its committed end as it is now. Raises LogError, CommandError."""
         for name in sorted(names):
-            self.put(name, await read_table(settings, name, revisions=revisions))
+            self._put(name, await read_table(settings, name, revisions=revisions))
 
-    def put(self, name: str, rows: pa.Table) -> None:
-        """Has these rows as a table of the log."""
+    def _put(self, name: str, rows: pa.Table) -> None:
         self._connection.register(_GIVEN, rows)
-        self._connection.execute(f"CREATE TABLE {FLEET}.{_quoted(name)} AS FROM {_GIVEN}")
+        self._connection.execute(f"CREATE OR REPLACE TABLE {FLEET}.{_quoted(name)} AS FROM {_GIVEN}")
         self._connection.unregister(_GIVEN)
 
     def answer(self, query: str) -> tuple[list[str], list[tuple[object, ...]]]:
