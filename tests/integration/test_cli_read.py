@@ -113,6 +113,21 @@ def test_read_bars_then_vwap_truncates_and_is_zero_without_volume() -> None:
     assert [(row["symbol"], row["vwap_e4"]) for row in rows] == [("AAPL", 333), ("MSFT", 0)]
 
 
+@pytest.mark.parametrize(
+    ("topic", "dtype"),
+    [(topics.MD_ALERTS, alerts.ALERT), (topics.MD_MEASURES, market.MEASURED), (topics.MD_LATE, market.LATE)],
+    ids=lambda of: getattr(of, "name", ""),
+)
+def test_read_rows_then_every_field_of_their_type_is_a_column(topic: topics.Topic, dtype: np.dtype[Any]) -> None:
+    body = np.ones(1, dtype)
+    body["symbol"] = b"AAPL"
+    [row] = decoder_of(topic).rows([message(topic, body)])
+    fields = [name for name in dtype.names or () if name != "reserved"]
+    assert [name for name in row if name not in ("partition", "offset", "timestamp_ms")] == fields
+    assert row["symbol"] == "AAPL"
+    assert all(row[name] == (body[name][0].decode() if dtype[name].kind == "S" else 1) for name in fields)
+
+
 @pytest.mark.parametrize("topic", topics.TOPICS, ids=lambda topic: topic.name)
 def test_columns_of_every_topic_then_place_comes_first_and_names_do_not_collide(topic: topics.Topic) -> None:
     names = decoder_of(topic).columns.names

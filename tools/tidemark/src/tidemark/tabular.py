@@ -1,4 +1,4 @@
-"""Committed records as rows: frames become one row per tick, bars, books and marks one row per symbol.
+"""Committed records as rows: frames become one row per tick, bars, books, marks and alerts one row per symbol.
 
 Every row begins with ``partition``, ``offset`` and ``timestamp_ms`` of its record. Prices stay integers (``*_e4``). A
 ``Decoder`` gives a batch of records as dictionaries (for JSON Lines, nested values kept) or as one Arrow table (for CSV
@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from common.contracts import market, ticks
+from common.contracts import alerts, market, ticks
 from common.contracts.topics import FRAME_SCHEMA, Schema, Topic
 from pydantic import BaseModel, TypeAdapter
 from streams.model.message import Message
@@ -42,7 +42,7 @@ def place(message: Message) -> Row:
     return {"partition": message.partition, "offset": message.offset, "timestamp_ms": message.timestamp_ms}
 
 
-# --- arrays: ticks, bars, books, marks ----------------------------------------------------------------------------
+# --- arrays: ticks, bars, books, marks, alerts --------------------------------------------------------------------
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -92,12 +92,21 @@ def _rows(messages: Sequence[Message]) -> npt.NDArray[Any]:
     return np.concatenate([message.body for message in messages])
 
 
+def _plain_columns(rows: npt.NDArray[Any]) -> Columns:
+    """The fields of a row type by their names, words as text, without padding."""
+    names = [name for name in rows.dtype.names or () if name != "reserved"]
+    return {name: _text(rows[name]) if rows[name].dtype.kind == "S" else rows[name] for name in names}
+
+
+def plain_columns(messages: Sequence[Message]) -> Columns:
+    """Rows as their type has them: measures, late trades, alerts."""
+    return _plain_columns(_rows(messages))
+
+
 def bar_columns(messages: Sequence[Message]) -> Columns:
     """Bars, with the truncated VWAP added."""
     rows = _rows(messages)
-    columns = {name: rows[name] for name in market.BAR.names or () if name not in ("symbol", "reserved")}
-    volumes = np.maximum(rows["volume"], 1)
-    return {"symbol": _text(rows["symbol"]), **columns, "vwap_e4": rows["notional_e4"] // volumes}
+    return {**_plain_columns(rows), "vwap_e4": rows["notional_e4"] // np.maximum(rows["volume"], 1)}
 
 
 def depth_columns(messages: Sequence[Message]) -> Columns:
@@ -115,9 +124,8 @@ def depth_columns(messages: Sequence[Message]) -> Columns:
 
 def mark_columns(messages: Sequence[Message]) -> Columns:
     """Marks; the clock row of a partition has no symbol and ``instrument_id`` -1."""
-    rows = _rows(messages)
-    columns = {n: rows[n] for n in market.MARK.names or () if n not in ("symbol", "reserved", "trading_state")}
-    return {"symbol": _text(rows["symbol"]), "trading_state": _LETTERS[rows["trading_state"]], **columns}
+    columns = _plain_columns(_rows(messages))
+    return {"symbol": columns.pop("symbol"), "trading_state": _LETTERS[columns.pop("trading_state")], **columns}
 
 
 def _arrow_type(values: npt.NDArray[Any]) -> pa.DataType:
@@ -240,36 +248,32 @@ def _readable(value: bytes | None) -> str | None:
 # --- which decoder ------------------------------------------------------------------------------------------------
 
 
-def _sample(schema: Schema) -> Message | None:
-    rows: dict[str, npt.NDArray[Any]] = {
-        "tick-frame-1": np.zeros(1, ticks.TICK),
-        "bars-1": np.zeros(1, market.BAR),
-        "depths-1": np.zeros(1, market.DEPTH),
-        "marks-1": np.zeros(1, market.MARK),
-    }
-    if schema.name not in rows:
-        return None
-    array = rows[schema.name]
-    is_frame = schema.name == "tick-frame-1"
+_ROWS: Final[dict[str, tuple[np.dtype[Any], Callable[[Sequence[Message]], Columns]]]] = {
+    "tick-frame-1": (ticks.TICK, tick_columns),
+    "bars-1": (market.BAR, bar_columns),
+    "measured-1": (market.MEASURED, plain_columns),
+    "late-1": (market.LATE, plain_columns),
+    "alerts-1": (alerts.ALERT, plain_columns),
+    "depths-1": (market.DEPTH, depth_columns),
+    "marks-1": (market.MARK, mark_columns),
+}
+"""Schema → type of its rows, and what makes columns of them."""
+
+
+def _sample(schema: Schema, dtype: np.dtype[Any]) -> Message:
+    array: npt.NDArray[Any] = np.zeros(1, dtype)
+    is_frame = schema is FRAME_SCHEMA
     value = ticks.encode_frame(array, feed="", ingest_ns=0, session_ns=0) if is_frame else market.encode_rows(array)
     return Message(Topic("sample", "", schema, ""), 0, 0, None, value, 0)
 
 
-_SPLITS: Final[dict[str, Callable[[Sequence[Message]], Columns]]] = {
-    "tick-frame-1": tick_columns,
-    "bars-1": bar_columns,
-    "depths-1": depth_columns,
-    "marks-1": mark_columns,
-}
-
-
 def decoder_of(topic: Topic) -> Decoder:
     """The decoder of a topic's records."""
-    sample = _sample(topic.schema)
-    if sample is not None:
+    if topic.schema.name in _ROWS:
+        dtype, split = _ROWS[topic.schema.name]
         is_frame = topic.schema is FRAME_SCHEMA
         return ArrayDecoder(
-            _SPLITS[topic.schema.name], lambda m: len(m.body.ticks) if is_frame else len(m.body), sample
+            split, lambda m: len(m.body.ticks) if is_frame else len(m.body), _sample(topic.schema, dtype)
         )
     return ModelDecoder(topic.schema) if topic.schema.model is not None else RawDecoder()
 
