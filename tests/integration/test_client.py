@@ -206,6 +206,7 @@ def test_sql_when_revisions_are_asked_for_then_all_rows(bootstrap: str, rows: Ro
         ("selec", "syntax error"),
         ("select * from barz", "barz"),
         ("select nothing from trades", "nothing"),
+        ("select nothing from fleet.bars", "nothing"),
         ("select 1; select 2", "single"),
     ],
 )
