@@ -70,7 +70,7 @@ class Database:
         self._schemas[name] = {table.lower() for table in tables}
 
     def wanted(self, query: str) -> set[str]:
-        """Tables of the log that the query may be about. Raises QueryError for no SQL, and for names that are not there.
+        """Tables of the log that the query may be about. Raises QueryError for no SQL and for unknown names.
 
         Each name that it says anywhere counts: one that is only an alias has a topic read for nothing, no worse.
         """
