@@ -45,13 +45,15 @@ def built() -> Mapping[str, Any]:
 
 
 def requests(web: FastAPI) -> Iterator[tuple[str, str]]:
-    """(method, path) of every route, ``WEBSOCKET`` for a handshake; HEAD goes with GET, files of a mount apart."""
+    """(method, path) of every route, ``WEBSOCKET`` for a handshake; HEAD goes with GET, files of a mount apart. A route
+    that answers 405 is none.
+    """
     routes = list(web.routes)
     while routes:
         route: Any = routes.pop()
         if hasattr(route, "original_router"):
             routes += route.original_router.routes
-        elif not isinstance(route, Mount):
+        elif not isinstance(route, Mount) and route.name != "method_not_allowed":
             methods = getattr(route, "methods", None) or {"WEBSOCKET"}
             yield from ((method, route.path) for method in methods if method != "HEAD")
 

@@ -1,16 +1,13 @@
 """Routes that change orders: submit, cancel."""
 
 import asyncio
-from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from common.contracts.cancels import CancelOutcome, CancelReport
 from common.contracts.events import Decision, OrderEvent, OrderState, ReasonCode
 from common.contracts.span_ids import ids_of
 from common.contracts.values import OrderId
-from common.contracts.what_ifs import WhatIfAnswer
 from fastapi import APIRouter, Path, Response
-from starlette.exceptions import HTTPException
 from streams.process.telemetry import mark_span
 
 from orders.api.bodies import JsonRoute
@@ -52,10 +49,6 @@ _CANCEL_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     ),
 }
 
-_WHAT_IF_ANSWERS: Final = problem_responses(
-    status_400="malformed request", status_503="no answer in time, or not ready; see `type`"
-)
-
 
 def orders_router(desk: Desk, reads: Reads) -> APIRouter:
     """The routes under ``/v1/orders``."""
@@ -76,18 +69,6 @@ def orders_router(desk: Desk, reads: Reads) -> APIRouter:
         response.status_code = 200 if decision.repeat else 201
         response.headers["Location"] = f"/v1/orders/{decision.order_id}"
         return decision
-
-    @router.post(
-        "/what-if",
-        summary="What the gate would say of an order, and how much of each limit is left; nothing is reserved",
-        responses=_WHAT_IF_ANSWERS,
-    )
-    async def what_if(request: OrderRequest) -> WhatIfAnswer:
-        return await desk.what_if(request.intent(sent_or_now(None)))
-
-    @router.api_route("/what-if", methods=["GET", "HEAD", "DELETE"], include_in_schema=False)
-    async def no_order_of_that_name() -> None:
-        raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
 
     @router.delete(
         "/{order_id}",

@@ -21,6 +21,7 @@ from orders.api.page import add_page
 from orders.api.problems import handle_problems
 from orders.api.reads import AS_OF, reads_router
 from orders.api.traces import TraceRequests
+from orders.api.what_if import what_if_router
 from orders.desk import Desk
 from orders.reads import Reads
 from orders.settings import OrdersSettings
@@ -48,6 +49,7 @@ def create_api(desk: Desk, reads: Reads, settings: OrdersSettings) -> FastAPI:
         generate_unique_id_function=operation_id,
     )
     handle_problems(api)
+    api.include_router(what_if_router(desk))
     api.include_router(orders_router(desk, reads))
     api.include_router(mass_cancels_router(desk))
     api.include_router(commands_router(desk))
