@@ -4,6 +4,7 @@ What stands here is what the checks compare (``common.checks.controls``), before
 """
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from common.checks.case import Case, LimitFields
@@ -54,6 +55,7 @@ USES: Final[dict[str, Use]] = {
     "throttle_intents_max": Use(lambda case: case.activity.intents, _one),
 }
 """By the name of the limit."""
+_VALUES: Final = attrgetter(*USES)
 
 
 class Crossed(NamedTuple):
@@ -67,7 +69,7 @@ class Crossed(NamedTuple):
 
 def is_watched(limits: LimitFields) -> bool:
     """Whether one of the limits is set."""
-    return any(getattr(limits, name) for name in USES)
+    return any(_VALUES(limits))
 
 
 def crossed(case: Case) -> Iterator[Crossed]:
