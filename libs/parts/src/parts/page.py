@@ -22,6 +22,7 @@ from typing import Any, Final
 import websockets
 
 from parts.browser import find_browser
+from parts.processes import launch_command
 
 START_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.05
@@ -154,13 +155,16 @@ async def open_page(width: int = 1600, height: int = 1000) -> AsyncIterator[Page
     """Starts a browser of its own with one page; both end with the block. Raises PartsError, TimeoutError."""
     browser = await asyncio.to_thread(find_browser)
     with tempfile.TemporaryDirectory(prefix="tidemark-browser-", ignore_cleanup_errors=True) as profile:
-        process = await asyncio.create_subprocess_exec(
+        command = [
             str(browser.executable),
             *browser.flags,
             "--remote-debugging-port=0",
             f"--user-data-dir={profile}",
             f"--window-size={width},{height}",
             "about:blank",
+        ]
+        process = await asyncio.create_subprocess_exec(
+            *launch_command(command, death_signal=signal.SIGKILL, uid=-1),
             env={**os.environ, **browser.environment},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
