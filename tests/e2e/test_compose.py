@@ -321,7 +321,7 @@ def test_risk_scaled_to_two_then_both_serve_their_share_and_back_to_one(fleet: F
         shares = []
         for container in containers:
             told = json.loads(run(["docker", "exec", container, "python", "-c", ASK_READY]))
-            shares.append(set(told["checks"]["gate"]["detail"]["partitions"]))
+            shares.append(set(told["checks"]["stage gate"]["detail"]["partitions"]))
         if len(shares) != replicas or sum(map(len, shares)) != 4 or not all(shares):
             raise NotYet(str(shares))
         return shares
