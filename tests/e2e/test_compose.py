@@ -309,7 +309,10 @@ def test_trace_of_an_order_then_it_goes_from_orders_to_risk_and_back(fleet: Flee
     eventually(edges, "the edges orders→risk→orders in Jaeger")
 
 
-ASK_READY = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8000/health/ready').read().decode())"
+ASK_READY = (
+    "import http.client; asked = http.client.HTTPConnection('127.0.0.1', 8000); asked.request('GET', '/health/ready');"
+    "print(asked.getresponse().read().decode())"
+)
 
 
 def test_risk_scaled_to_two_then_both_serve_their_share_and_back_to_one(fleet: Fleet, symbol: str) -> None:
@@ -320,8 +323,13 @@ def test_risk_scaled_to_two_then_both_serve_their_share_and_back_to_one(fleet: F
         containers = fleet.compose("ps", "--quiet", "risk").split()
         shares = []
         for container in containers:
-            told = json.loads(run(["docker", "exec", container, "python", "-c", ASK_READY]))
-            shares.append(set(told["checks"]["stage gate"]["detail"]["partitions"]))
+            asked = subprocess.run(
+                ["docker", "exec", container, "python", "-c", ASK_READY], capture_output=True, text=True, check=False
+            )
+            if asked.returncode:
+                raise NotYet(asked.stderr[-500:])
+            stage = json.loads(asked.stdout)["checks"]["stage gate"]
+            shares.append(set(stage["detail"]["partitions"]) if stage["ready"] else set())
         if len(shares) != replicas or sum(map(len, shares)) != 4 or not all(shares):
             raise NotYet(str(shares))
         return shares
