@@ -68,7 +68,7 @@ class Traders:
     async def open_orders(self) -> int:
         found = 0
         for account in self.accounts:
-            orders = (await self.http.get("/v1/orders", params={"account_id": account})).json()["orders"]
+            orders = (await self.http.get(f"/v1/accounts/{account}/orders")).json()["items"]
             found += sum(order["state"] not in ("CANCELED", "DENIED") for order in orders)
         return found
 
