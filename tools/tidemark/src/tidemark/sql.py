@@ -44,7 +44,7 @@ class Database:
         for folder in folders:
             self._add(folder)
         self._create_schema(FLEET, set(TABLES))
-        for name, table in TABLES.items():  # empty for now: a query is judged by their columns before a log is read
+        for name, table in TABLES.items():  # empty: a query is judged by their columns before a log is read
             self._put(name, decoder_of(table.topic).columns.empty_table())
         path = ",".join(f"memory.{_quoted(schema)}" for schema in self._schemas)
         self._connection.execute(f"SET search_path = {_text(path)}")
