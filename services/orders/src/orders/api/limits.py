@@ -42,6 +42,8 @@ REQUEST_S: Final = 0.0002
 such path."""
 READ_WEIGHT: Final = 2.0
 """Time of the event loop for reads counts so many times: whoever reads can wait, and orders wait behind him."""
+STRANGERS_READ_WEIGHT: Final = 6.0
+"""The same for reads that name no known account: pages of the documentation, and paths that are not there."""
 
 
 def share_limits(settings: OrdersSettings) -> ShareLimits:
@@ -126,6 +128,7 @@ class LimitRequests:
         loop = asyncio.get_running_loop()
         writes = scope["method"] in ("POST", "DELETE")
         used_s = REQUEST_S + WRITE_S if writes else REQUEST_S
+        weight = 1.0 if writes else STRANGERS_READ_WEIGHT if account == _NOBODY else READ_WEIGHT
 
         def use(step_s: float) -> None:
             nonlocal used_s
@@ -147,7 +150,7 @@ class LimitRequests:
         except TooMuch as error:
             raise _refusal(error, scope) from None
         finally:
-            self._shares.leave(ticket, used_s if writes else used_s * READ_WEIGHT, loop.time())
+            self._shares.leave(ticket, used_s * weight, loop.time())
 
     def _settle(self, now_s: float) -> None:
         if now_s - self._settled_s >= SETTLE_S:
