@@ -28,6 +28,29 @@ LOG4J: Final = Path(__file__).with_name("log4j2.yaml")
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """A listener at which a client says a name and a password, in the clear (SASL_PLAINTEXT)."""
+
+    port: int
+    users: Mapping[str, str]
+    """Name → password, by the mechanism PLAIN. Those of SCRAM are kept by the broker: ``kafka-configs`` makes them."""
+
+    def properties(self, others: Mapping[str, str]) -> dict[str, str]:
+        """Properties of the listener beside those of the others."""
+        where = f",LOGIN://{HOST}:{self.port}"
+        users = " ".join(f'user_{name}="{word}"' for name, word in self.users.items())
+        known = "org.apache.kafka.common.security"
+        return {
+            "listeners": others["listeners"] + where,
+            "advertised.listeners": others["advertised.listeners"] + where,
+            "listener.security.protocol.map": others["listener.security.protocol.map"] + ",LOGIN:SASL_PLAINTEXT",
+            "listener.name.login.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
+            "listener.name.login.plain.sasl.jaas.config": f"{known}.plain.PlainLoginModule required {users};",
+            "listener.name.login.scram-sha-512.sasl.jaas.config": f"{known}.scram.ScramLoginModule required;",
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class SecondHost:
     """An address of this machine that another host can reach, and a port there for every broker."""
 
@@ -126,18 +149,22 @@ class NativeKafkaNode(NativePart):
         jvm: Jvm,
         second: SecondHost | None = None,
         certificates: Path | None = None,
+        login: Login | None = None,
     ) -> None:
         self.name = f"kafka-{node}" if len(ports) > 1 else "kafka"
         super().__init__(directory, ports[node - 1][0])
         self._node, self._ports, self._cluster_id, self._jvm = node, ports, cluster_id, jvm
         self._second = second
         self._certificates = certificates
+        self._login = login
         self._properties = directory / "server.properties"
         self._new_archive = directory / "classes.jsa"
 
     def prepare(self) -> None:
         data = self.directory / "data"
         properties = server_properties(self._node, self._ports, data, self._second, self._certificates)
+        if self._login is not None:
+            properties |= self._login.properties(properties)
         self._properties.write_text(_as_text(properties), encoding="utf-8")
         if (data / META).exists():
             return
@@ -182,15 +209,19 @@ class NativeKafka:
         jvm: Jvm = Jvm.START,
         second_host: str = "",
         certificates: Path | None = None,
+        login: Login | None = None,
     ) -> None:
-        """``certificates``: a directory as ``tls_properties`` wants it; else clients speak in the clear."""
+        """``certificates``: a directory as ``tls_properties`` wants it; else clients speak in the clear.
+
+        ``login``: one more way in, of the one broker.
+        """
         if brokers not in (1, BROKERS_MAX):
             raise PartsError(f"brokers must be 1 or 3, not {brokers}: a quorum is odd")
         ports = [(port + index if port else free_port(), free_port()) for index in range(brokers)]
         cluster_id = new_uuid()
         self.second = SecondHost(second_host, tuple(free_port() for _ in ports)) if second_host else None
         self.nodes = [
-            NativeKafkaNode(directory / str(node), node, ports, cluster_id, jvm, self.second, certificates)
+            NativeKafkaNode(directory / str(node), node, ports, cluster_id, jvm, self.second, certificates, login)
             for node in range(1, brokers + 1)
         ]
         self._directory = directory

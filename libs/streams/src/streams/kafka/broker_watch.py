@@ -26,6 +26,7 @@ _log = get_logger(__name__)
 KNOCK_INTERVAL_S: Final = 1.0
 KNOCK_TIMEOUT_S: Final = 1.0
 ANSWER_TIMEOUT_MS: Final = 5_000
+UNDERSTOOD_BY: Final = "TIDEMARK_KAFKA_CA_FILE, TIDEMARK_KAFKA_SASL_MECHANISM"
 
 
 class BrokerWatch:
@@ -59,12 +60,15 @@ class BrokerWatch:
         self._searching = asyncio.create_task(self._search(), name="broker watch")
 
     async def _search(self) -> None:
-        found = False
+        found = is_open = False
         while not found:
             delay_s = self._backoff.next()
-            self._say("broker_away", for_s=self._since_change_s(), retry_in_s=delay_s)
+            # A broker that wants TLS or a name closes the connection without a word about it.
+            hint = {"hint": f"a port is open, and nobody there understands us: {UNDERSTOOD_BY}"} if is_open else {}
+            self._say("broker_away", for_s=self._since_change_s(), retry_in_s=delay_s, **hint)
             await self._wait_or_hear(delay_s)
             found = await self._is_found()
+            is_open = not found and await self._any_open()
         self._say("broker_back", after_s=self._since_change_s())
         self._changed_s = time.monotonic()
         self.answers.set()

@@ -50,6 +50,11 @@ class Settings(BaseSettings):
         default=None, description="certificate by which the broker knows this service (PEM)"
     )
     kafka_key_file: Path | None = Field(default=None, description="private key of that certificate (PEM)")
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        default=None, description="the broker knows this service by name and password; beside an authority, under TLS"
+    )
+    kafka_sasl_username: str = Field(default="", description="that name")
+    kafka_sasl_password_file: Path | None = Field(default=None, description="file of that password, in one line")
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="where views are shown; empty: nowhere")
     data_dir: Path = Field(default_factory=default_data_dir, description="stores and snapshots, one directory per task")
     worker_id: str = Field(default_factory=socket.gethostname, description="stable name of this worker in its group")

@@ -26,7 +26,7 @@ from streams.kafka.admin import create_topics
 from streams.kafka.broker_watch import is_broker_away, watch_brokers
 from streams.kafka.kafka_log import KafkaLog
 from streams.kafka.partition_counts import settle
-from streams.kafka.security import tls_context
+from streams.kafka.security import password, tls_context
 from streams.model.declaration import BatchHandler, Continues, Handler, Stage
 from streams.model.message import View
 from streams.model.tables import FIRST_VERSION, Migration, Snapshotted, TableDeclaration, Tables, Verify
@@ -103,11 +103,10 @@ class App(faust.App):  # type: ignore[misc]
 
         ``conflated_views``: names of views of which the newest row per key is enough.
         """
-        tls = tls_context(settings)
         super().__init__(
             f"{name}.control",
             broker=[f"kafka://{server}" for server in settings.kafka_bootstrap.split(",")],
-            broker_credentials=faust.SSLCredentials(context=tls) if tls else None,
+            broker_credentials=_credentials(settings),
             store="memory://",
             datadir=str(settings.data_dir / name / "control"),
             Worker=ControlWorker,
@@ -340,3 +339,16 @@ class App(faust.App):  # type: ignore[misc]
         Path(str(self.conf.datadir)).mkdir(parents=True, exist_ok=True)
         self.command(option("--replication", type=int, default=1, help="replicas of each partition"))(topics)
         super().main()
+
+
+def _credentials(settings: Settings) -> faust.SSLCredentials | faust.SASLCredentials | None:
+    """``client_security`` in Faust's words. Raises as that does."""
+    context = tls_context(settings)
+    if settings.kafka_sasl_mechanism is not None:
+        return faust.SASLCredentials(
+            username=settings.kafka_sasl_username,
+            password=password(settings),
+            ssl_context=context,
+            mechanism=settings.kafka_sasl_mechanism,
+        )
+    return None if context is None else faust.SSLCredentials(context=context)
