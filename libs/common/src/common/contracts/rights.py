@@ -173,7 +173,7 @@ READERS: Final[Mapping[Topic, tuple[str, ...]]] = {
     topics.MD_BARS: (),
     topics.MD_MEASURES: (),
     topics.MD_LATE: (),
-    topics.MD_ALERTS: (),
+    topics.MD_ALERTS: ("risk",),
     topics.MD_BOOKS: (),
     topics.MD_MARKS: ("risk", "orders"),
     topics.ORDERS_INTENTS: ("risk",),
