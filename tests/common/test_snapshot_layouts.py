@@ -152,3 +152,21 @@ async def test_stage_when_its_snapshot_is_of_a_newer_release_then_refused_before
     assert INPUT.name not in log.read_from
     await serve(log, store, tmp_path, TWO, 4)
     assert log.committed_in(OUTPUT.name, 0)[-1].value == b"10"
+
+
+def test_nearest_when_read_beside_the_task_then_the_newest_accepted_and_nothing_is_removed(tmp_path: Path) -> None:
+    directory = SnapshotDirectory(tmp_path, ONE, LAYOUT)
+    directory.save([1], {INPUT.name: 3})
+    directory.save([2], {INPUT.name: 9})
+    (tmp_path / "7.part").mkdir()  # the task is writing one
+    beside = SnapshotDirectory(tmp_path, ONE, LAYOUT, owned=False)
+
+    def up_to(offset: int) -> list[tuple[list[int], int]]:
+        return [(s.state, s.positions[INPUT.name]) for s in beside.nearest(lambda said: said[INPUT.name] <= offset)]
+
+    assert up_to(9) == [([2], 9), ([1], 3)]
+    assert up_to(8) == [([1], 3)]
+    assert up_to(2) == []
+    (tmp_path / "2" / "positions.json").write_text("torn")
+    assert up_to(9) == [([1], 3)]
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "7.part"}

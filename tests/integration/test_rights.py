@@ -75,7 +75,11 @@ def test_endpoints_of_push_then_each_has_one_row_and_no_row_is_stale() -> None:
     assert set(requests(web)) | files == rows("push")
 
 
-@pytest.mark.parametrize("service", ["ingest", "signals", "risk", "auditor"])
+def test_endpoints_of_signals_then_each_has_one_row_and_no_row_is_stale(built: Mapping[str, Any]) -> None:
+    assert set(requests(built["signals"]._web)) == rows("signals") - (OPERATIONS - {("GET", "/openapi.json")})
+
+
+@pytest.mark.parametrize("service", ["ingest", "risk", "auditor"])
 def test_endpoints_of_a_service_without_an_api_then_they_are_the_operators_pages(service: str) -> None:
     web = FastAPI(docs_url=None, redoc_url=None)
     web.include_router(operations_router(Health(service)))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from common.contracts.events import ExecType, ExecutionReport, OrderState
 from common.contracts.values import Side
-from common.contracts.views import BookData
+from common.contracts.views import BarData, BookData
 from common.testing.views import ViewWriter
 from parts.page import open_page
 from push.settings import built_dashboard
@@ -221,6 +221,35 @@ async def test_market_alerts_then_counted_listed_with_their_numbers_and_a_symbol
     await page.until("!document.querySelector('dialog[open]') && location.hash.includes('symbol=MSFT')")
     await writer.write("alert", "3", {"spike": None})
     await page.until("document.querySelector('.lamp.alerts').textContent == 'alerts 0'")
+
+
+async def test_alert_when_its_moment_is_asked_for_then_the_chart_shows_that_bar_of_its_symbol(
+    screen: Screen, writer: ViewWriter
+) -> None:
+    page = screen.page
+    spike = market_alert("MSFT", "PRICE_SPIKE")
+    begin_ns = spike.begin_ns // 10**9 * 10**9
+    bars = {}
+    for number in range(300):
+        start_ns, price_e4 = begin_ns + (number - 100) * 10**9, 470_000 + 100 * number
+        bars[str(start_ns)] = BarData(
+            symbol="MSFT", window_start_ns=start_ns, window_ns=10**9, open_e4=price_e4, high_e4=price_e4,
+            low_e4=price_e4, close_e4=price_e4, volume=10, trades=1 + number, notional_e4=10 * price_e4,
+            vwap_e4=price_e4, revision=0, closed=True,
+        )  # fmt: skip
+    await writer.write("bar", "MSFT:1000000000", bars)
+    await writer.write("alert", "3", {"spike": spike})
+    await screen.open()
+    await page.until("document.querySelector('.lamp.alerts[data-state=waiting]')")
+    await page.click(".lamp.alerts")
+    await page.until("document.querySelectorAll('.alert-row').length == 1")
+    await page.click(".alert-row .alert-moment")
+    await page.until("!document.querySelector('dialog[open]') && location.hash.includes('symbol=MSFT')")
+    await page.until("document.querySelector('.chart-legend').textContent.includes('Trades 101 ')")
+    legend = await page.text(".chart-legend")
+    closes = [47 + number / 100 for number in range(101)]
+    assert f"SMA 20 {sum(closes[-20:]) / 20:.2f}" in legend, legend
+    assert "EMA 50 " in legend, legend
 
 
 EMPTY = "[...document.querySelectorAll(':is(.orders, .fills, .account) .table-empty')].map((note) => note.textContent)"

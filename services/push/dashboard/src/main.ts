@@ -2,6 +2,7 @@ import "@fontsource-variable/inter/wght.css";
 import "./styles/index.css";
 
 import { AccountCheck } from "./account_check";
+import { kindWords } from "./alert_words";
 import { Announcer } from "./announcer";
 import { button, el } from "./dom";
 import { price, whole } from "./format";
@@ -9,7 +10,7 @@ import { Identity, type Place, type SignIn } from "./identity";
 import { Link } from "./link";
 import { OrdersApi } from "./orders_api";
 import { Painter } from "./painter";
-import type { Break, Delta, Fill } from "./protocol";
+import type { Alert, Break, Delta, Fill } from "./protocol";
 import { StoredSettings } from "./settings";
 import { storageOf } from "./storage";
 import { type Choice, Store } from "./store";
@@ -20,6 +21,7 @@ import { Breaks } from "./views/breaks";
 import { ChartView } from "./views/chart";
 import { FillsTable } from "./views/fills_table";
 import { Header } from "./views/header";
+import { HeatmapView } from "./views/heatmap";
 import { openHistory } from "./views/history";
 import { Ladder } from "./views/ladder";
 import { OrdersTable } from "./views/orders_table";
@@ -120,15 +122,20 @@ class Desk {
     this.watch = new WatchList(this.store, choose);
     this.ticket = new Ticket(this.store, this.api, settings, announce);
     this.header = new Header(this.store, this.link, (account) => this.choose({ account }));
-    const chart = new ChartView(this.store, (windowNs) => this.choose({ windowNs }));
+    const heatmap = new HeatmapView(this.store);
+    const chart = new ChartView(this.store, (windowNs) => this.choose({ windowNs }), heatmap);
     const ladder = new Ladder(this.store, (priceE4) => this.ticket.setPrice(priceE4));
     const orders = new OrdersTable(this.store, this.api, choose, (order) => void openHistory(this.api, order), announce, nowMs);
     const fills = new FillsTable(this.store, choose, (orderId) => void this.openOrder(orderId), nowMs);
     const account = new AccountView(this.store, choose, nowMs);
     const breaks = new Breaks(this.store, nowMs);
-    const alerts = new Alerts(this.store, choose, nowMs);
+    const goTo = (alert: Alert): void => {
+      if (alert.symbol !== this.store.choice.symbol) choose(alert.symbol);
+      chart.goTo(alert.begin_ns, kindWords(alert.kind));
+    };
+    const alerts = new Alerts(this.store, choose, goTo, nowMs);
     const strip = new Strip(this.store, this.link, [alerts.lamp, breaks.lamp]);
-    const views = [this.header, this.watch, chart, ladder, this.ticket, orders, fills, account, alerts, breaks, strip];
+    const views = [this.header, this.watch, chart, heatmap, ladder, this.ticket, orders, fills, account, alerts, breaks, strip];
     this.header.root.append(settingsButtons(settings));
     if (identity.isAsked) this.header.root.append(button("plain sign-out", "Sign out", () => void identity.signOut()));
     this.watch.root.setAttribute("aria-label", "Watch list");
@@ -137,7 +144,10 @@ class Desk {
     const centre = el("main", "centre", chart.root, blotters(orders.root, fills.root));
     root.append(this.header.root, this.watch.root, centre, trading, strip.root, this.announcer.root);
     for (const view of views) this.painter.add(view);
-    followTheme(settings, () => chart.recolour());
+    followTheme(settings, () => {
+      chart.recolour();
+      heatmap.recolour();
+    });
     document.addEventListener("keydown", (event) => this.key(event));
   }
 

@@ -1,9 +1,14 @@
 """Wires the risk service. Nothing is opened before the worker starts."""
 
+import time
+from typing import Final
+
 from common.checks.installed import gate_of
 from common.contracts.topics import AUDITOR_FENCES, ORDERS_INTENTS, RISK_GATE_CHANGELOG, RISK_LEDGER
 from common.fleet_app import TidemarkApp
 
+from risk import alert_halts
+from risk.alert_halts import AlertHalts
 from risk.booking import continues_ledger
 from risk.framed import file_of
 from risk.framed_answers import FramedAnswers
@@ -11,9 +16,11 @@ from risk.settings import RiskSettings
 from risk.stages import INPUTS, OUTPUTS, SHOWS, VERIFY, Gate, views
 from risk.tables import LAYOUT_VERSION, TABLES
 
+NS_PER_S: Final = 1_000_000_000
+
 
 def build(settings: RiskSettings) -> TidemarkApp:
-    """The service: one stage, the gate."""
+    """The service: one stage, the gate; and who requests halts of it where market alerts ask for them."""
     app = TidemarkApp("risk", settings)
     framed = FramedAnswers() if settings.log_format == "avro" else None
     gate = Gate(settings.limits(), settings.id_retention_ns(), gate_of(settings.checks), framed)
@@ -32,5 +39,9 @@ def build(settings: RiskSettings) -> TidemarkApp:
         fences=AUDITOR_FENCES,
         reads_framed={ORDERS_INTENTS: file_of(ORDERS_INTENTS).id},
     )(gate.handle)
+    if settings.halt_on_alerts:
+        halts = AlertHalts(app.sender, round(settings.halt_alert_age_max_s * NS_PER_S), time.time_ns)
+        following = app.projection(alert_halts.TOPICS, halts)
+        app.health.add("alert halts", following.ready)
     app.watch_dead_letters(INPUTS)
     return app

@@ -99,6 +99,12 @@ class RiskSettings(Settings):
     checks: list[str] = Field(
         default=[], description="JSON: names of installed checks that stand behind the gate's own, in their order"
     )
+    halt_on_alerts: bool = Field(
+        default=False, description="a CRITICAL market alert requests the halt of its symbol, until a person resumes it"
+    )
+    halt_alert_age_max_s: float = Field(
+        default=60.0, gt=0, description="a market alert that was written longer ago requests nothing"
+    )
     unsaid_state_trades: bool = Field(
         default=False, description="trade instruments of which the feed never said a trading state"
     )

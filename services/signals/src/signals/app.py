@@ -6,16 +6,17 @@ from common.fleet_app import TidemarkApp
 
 from signals import event_stage, event_tables
 from signals.installed import installed_measures
+from signals.query_api import STAGE, create_query_api
 from signals.settings import SignalsSettings
 from signals.stages import INPUTS, OUTPUTS, handle, market_table, market_views
 
 
 def build(settings: SignalsSettings) -> TidemarkApp:
-    """The service: the market, and the events of others."""
+    """The service: the market, questions about it, and the events of others."""
     app = TidemarkApp("signals", settings)
     lateness_ns, measures = round(settings.allowed_lateness_s * NS), installed_measures(settings.measures)
     app.stage(
-        name="market",
+        name=STAGE,
         inputs=INPUTS,
         outputs=OUTPUTS,
         changelog=SIGNALS_MARKET_CHANGELOG,
@@ -33,5 +34,6 @@ def build(settings: SignalsSettings) -> TidemarkApp:
             version=event_tables.LAYOUT_VERSION,
             reads_framed={MD_EVENTS: event_stage.file_of_events().id},
         )(event_stage.handle)
+    app.serve(create_query_api(app, settings))
     app.watch_dead_letters((*INPUTS, *event_stage.INPUTS) if settings.market_events else INPUTS)
     return app

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+from typing import Final
 
 from common.measures import ENTRY_POINT, Measure, MeasureError
 
-from signals.domain.indicators import SHIPPED
+from signals.domain import indicators, quote_measures
+
+SHIPPED: Final = indicators.SHIPPED | quote_measures.SHIPPED
 
 
 def installed_measures(names: Sequence[str]) -> tuple[Measure, ...]:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from common.books import count as book_count
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 from signals.domain import count
 from signals.domain.market import MarketState
@@ -21,6 +21,16 @@ TRADES: Final = Gauge(
 ALERTS: Final = Gauge("tidemark_signals_open_alerts", "market alerts that go on, by kind", ("partition", "kind"))
 ORDERS: Final = Gauge("tidemark_signals_open_orders", "orders in the books", ("partition",))
 CLOCK: Final = Gauge("tidemark_signals_clock_seconds", "event time that the partition has reached", ("partition",))
+QUERIES: Final = Counter(
+    "tidemark_signals_queries_total",
+    "Questions about symbols over HTTP, by what was asked, whether of now or the past, and the answer or its problem",
+    ("question", "of", "outcome"),
+)
+REPLAYS: Final = Histogram(
+    "tidemark_signals_replay_seconds",
+    "Time that an answer of the past took, the start of its process included",
+    buckets=(0.5, 1, 2, 5, 10, 30, 60),
+)
 NS: Final = 1_000_000_000
 
 

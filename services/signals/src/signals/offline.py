@@ -9,7 +9,8 @@ decides whether a trade is late: so the market has as many clocks as the fleet's
 ``bbo`` holds the best bid and offer of an instrument after ``message_index`` messages of the feed, one row per change;
 an empty side is 0,0. ``trades`` holds every trade that counts, ``depth`` the best levels at fixed times of the
 exchange's clock, of the instruments whose book has changed since the time before. ``alerts`` holds what each partition
-of the fleet would write to ``md.alerts``, of each symbol in the order of issue.
+of the fleet would write to ``md.alerts``, of each symbol in the order of issue. ``quotes`` holds what the measures of
+quotes say of each window in which a symbol's best prices changed, where there are any.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +24,7 @@ from common.books.layout import CHANGED_DEPTH, STOP_SESSION, Array
 from common.contracts.alerts import AlertLimits
 from common.contracts.ticks import NO_INSTRUMENT, TickKind, Ticks, symbol_to_ref
 from common.contracts.windows import lengths_ns, slides_ns
-from common.measures import Measure
+from common.measures import Measure, Source
 from streams.model.topics import DEFAULT_PARTITIONS
 
 from signals.domain.bars import TumblingBars
@@ -31,9 +32,10 @@ from signals.domain.market import accounts
 from signals.domain.measure_set import measure_set
 from signals.domain.partitioned_bars import BLOCK_BITS, PartitionedBars
 from signals.offline_alerts import ALERT_COLUMNS, ALERT_WORDS, OfflineAlerts
+from signals.offline_quotes import OfflineQuotes
 from signals.tables import CsvTables, FinalBars, Table, Tables
 
-BARS, BBO, TRADES, DEPTH, ALERTS = "bars", "bbo", "trades", "depth", "alerts"
+BARS, BBO, TRADES, DEPTH, ALERTS, QUOTES = "bars", "bbo", "trades", "depth", "alerts", "quotes"
 """Names of the tables."""
 BAR_COLUMNS: Final = (
     *("symbol", "window_start_ns", "window_ns", "open_e4", "high_e4", "low_e4", "close_e4"),
@@ -62,6 +64,7 @@ class Summary:
     trades: int = 0
     depth_rows: int = 0
     alerts: int = 0
+    quote_rows: int = 0
     anomalies: dict[str, int] = field(default_factory=dict)
     accounts: dict[str, int] = field(default_factory=dict)
 
@@ -127,8 +130,10 @@ class OfflineMarket:
         """Without ``windows_ns`` and ``sliding_ns`` (length and step), the windows are those of the table."""
         if windows_ns is None and sliding_ns is None:
             windows_ns, sliding_ns = lengths_ns(), slides_ns()
-        self.books = Books(record_bbo=record_bbo, partitions=partitions)
-        slides, measured = sliding_ns or (), measure_set(measures)
+        of_quotes = [measure for measure in measures if measure.of is Source.QUOTES]
+        self.books = Books(record_bbo=record_bbo or bool(of_quotes), partitions=partitions)
+        self.quotes = OfflineQuotes(windows_ns or lengths_ns(), of_quotes, partitions) if of_quotes else None
+        slides, measured = sliding_ns or (), measure_set([m for m in measures if m.of is Source.TRADES])
         self.bars = PartitionedBars(
             partitions,
             lambda: TumblingBars(windows_ns or (), measured, slides_ns=slides, lateness_ns=ANY_LATENESS_NS),
@@ -161,6 +166,8 @@ class OfflineMarket:
                 if self._sessions and not before_ns:
                     self._shift_ns = self._sessions.shift_ns(int(part[0]["event_ns"]))
                 self.bars.hold(self._prints())
+                if self.quotes:
+                    self.quotes.hold(self.books.changes, self._shift_ns)
                 self.prints = self.books.prints
                 yield self._booked() if at_once else self._no_rows, self._changes()
                 self.prints = self.prints[:0]
@@ -169,16 +176,23 @@ class OfflineMarket:
 
     def close(self) -> Array:
         """The rows of the bars that are still open, at the end of the data."""
-        return np.concatenate((self._booked(), self._placed(self.bars.close_all(self.books.listings))))
+        rows = np.concatenate((self._booked(), self._placed(self.bars.close_all(self.books.listings))))
+        if self.quotes:
+            self.quotes.close(self._shift_ns)
+        return rows
 
     def _booked(self) -> Array:
         """Rows of what is held, up to the clocks of the partitions."""
+        if self.quotes:
+            self.quotes.book(self.books.clocks_ns, len(self.books.listings), self._shift_ns)
         return self._placed(self.bars.book(self.books.clocks_ns - self._shift_ns, self.books.listings))
 
     def _begin_session(self, clock_ns: int) -> Array:
         rows = [self._booked()]
         before_ns = self.books.clocks_ns - self._shift_ns
         shift_ns = self._sessions.shift_ns(clock_ns) if self._sessions else 0
+        if self.quotes:
+            self.quotes.begin_session(clock_ns, self.books.clocks_ns, shift_ns, self._shift_ns)
         if shift_ns != self._shift_ns:
             rows.append(self._placed(self.bars.close_all(self.books.listings)))
             before_ns[:] = clock_ns - shift_ns  # windows of the new day are aligned to another time
@@ -277,6 +291,7 @@ class _Writer:
         limits = wanted.alert_limits
         self._judged = OfflineAlerts(wanted.partitions, limits) if limits else None
         self._alerts = tables.open(ALERTS, ALERT_COLUMNS, ALERT_WORDS) if limits else None
+        self._quotes = tables.open(QUOTES, quotes.columns) if (quotes := self._market.quotes) else None
         self._refs = np.array([symbol_to_ref(symbol) for symbol in sorted(wanted.symbols)], np.uint64)
         self._ids: Array = np.zeros(0, bool)
         self._sampled_until = 0
@@ -296,6 +311,7 @@ class _Writer:
         if self._depth is not None and self._sampled_until:
             self._sample()
         self._write_bars(self._market.close())
+        self._write_quotes()
         self._bars.finish(self._symbols)
         self.summary.accounts = accounts(self._market.books, self._market.bars.accounts())
         self.summary.anomalies = self._market.books.anomalies() | self._market.bars.anomalies()
@@ -319,8 +335,9 @@ class _Writer:
     def _apply(self, ticks: Ticks) -> None:
         for bars, changes in self._market.apply(ticks):
             self._write_bars(bars)
+            self._write_quotes()
             if len(changes):
-                self._bbo.write(changes.view(np.int64).reshape(len(changes), -1), self._symbols)
+                self._bbo.write(changes.view(np.int64).reshape(len(changes), -1)[:, : len(BBO_COLUMNS)], self._symbols)
                 self.summary.bbo_rows += len(changes)
             if self._trades is not None and len(prints := self._market.prints):
                 self._write_trades(prints)
@@ -335,6 +352,10 @@ class _Writer:
             listed = [derived[name] if name in derived else rows[name] for name in self._columns]
             self._bars.write(np.stack([column.astype(np.int64) for column in listed], axis=1), self._symbols)
         self.summary.bars += len(rows)
+
+    def _write_quotes(self) -> None:
+        if self._market.quotes and self._quotes:
+            self.summary.quote_rows += self._market.quotes.write(self._quotes, self._symbols)
 
     def _write_trades(self, prints: Array) -> None:
         if self._wanted.sessions:

@@ -21,8 +21,9 @@ def render(effects: Effects, partition: int, ingest_ns: int) -> Iterator[Output 
     key = b"%d" % partition
     for at in range(0, len(effects.bars), BARS_PER_RECORD_MAX):
         yield Output(MD_BARS, key, effects.bars[at : at + BARS_PER_RECORD_MAX], partition)
-    for at in range(0, len(effects.measured), BARS_PER_RECORD_MAX):
-        yield Output(MD_MEASURES, key, effects.measured[at : at + BARS_PER_RECORD_MAX], partition)
+    for measured in (effects.measured, effects.quoted):
+        for at in range(0, len(measured), BARS_PER_RECORD_MAX):
+            yield Output(MD_MEASURES, key, measured[at : at + BARS_PER_RECORD_MAX], partition)
     for at in range(0, len(effects.late), BARS_PER_RECORD_MAX):
         yield Output(MD_LATE, key, effects.late[at : at + BARS_PER_RECORD_MAX], partition)
     for at, symbol in enumerate(effects.alerts["symbol"].tolist()):

@@ -2,13 +2,13 @@
 
 from typing import Self
 
+from common.access.settings import AccessSettings
 from common.contracts.alerts import AlertLimits
 from common.contracts.windows import ALLOWED_LATENESS_NS, NS
 from pydantic import Field, model_validator
-from streams.process.settings import Settings
 
 
-class SignalsSettings(Settings):
+class SignalsSettings(AccessSettings):
     """Settings of signals. Windows and the limits of a heartbeat are none: a replay must tell the same."""
 
     measures: list[str] = Field(
@@ -41,6 +41,15 @@ class SignalsSettings(Settings):
         default=30.0,
         gt=0,
         description="between snapshots of a partition's market; a recovery replays from the last one",
+    )
+
+    query_replays_max: int = Field(
+        default=1,
+        ge=0,
+        description="questions about the past that are replayed at a time, each in its own process",
+    )
+    query_replay_timeout_s: float = Field(
+        default=30.0, gt=0, description="after so long a question about the past is answered with 503"
     )
 
     @property

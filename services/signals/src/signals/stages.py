@@ -55,6 +55,7 @@ def handle(message: Message, tables: Tables, now_ns: int) -> Handled:
     frame: Frame = message.body
     market: MarketState = tables.snapshotted(MARKET.name)
     effects = market.apply(frame.ticks, frame.ingest_ns)
+    market.next_offset = message.offset + 1
     if effects.beats:
         metrics.observe(tables.partition, market)
     return render(effects, tables.partition, frame.ingest_ns)

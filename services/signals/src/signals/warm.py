@@ -24,7 +24,9 @@ def warm(measures: Sequence[Measure] = ()) -> None:
         frame.flags.writeable = False
         market.apply(frame, 0)
     market.alerts.begin_session(2 * NS, market.books.symbols)
-    market.restore(market.arrays(), {"measures": {}, "alerts": ALERTS_VERSION})
+    market.restore(market.arrays(), {"measures": {}, "alerts": ALERTS_VERSION, "quoted": {}})
+    if market.quoted is not None:
+        market.quoted.begin_session(3 * NS, 2 * NS)
     for table in (market.books.state.orders, market.bars.state.matches):
         rehash(table, np.zeros(2 * len(table), table.dtype))
     event_reader().read([b""], 0)

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "replay": ("replay", "Replay a recorded feed into a running fleet, or offline into CSV files."),
     "read": ("read", "Print the committed records of a topic as rows."),
     "sql": ("sql", "Ask the log's bars, alerts and marks, and Parquet files, in SQL (DuckDB)."),
+    "query": ("query", "Depth, spread, imbalance and indicators of a symbol, now or as of a moment."),
     "indicators": ("indicators", "Print indicators over bars (moving averages, RSI, MACD) as CSV."),
     "audit": ("audit", "Fold the committed ledger anew and compare it with RocksDB, PostgreSQL and Redis."),
     "breaks": ("breaks", "Execution reports that the books refuse: list them, book or refuse each."),

@@ -1,6 +1,6 @@
 """What the log says of the market as Arrow tables: bars, alerts and marks, read to the committed end as it is now."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from common.contracts.topics import MD_ALERTS, MD_BARS, MD_MARKS, Topic
 from common.contracts.windows import Window
+from streams.edges.reader import CommittedReader
+from streams.model.message import Message
 from streams.process.settings import Settings
 
 from tidemark.errors import CommandError
@@ -61,15 +63,38 @@ async def read_table(
     Raises CommandError for a record that is not what its topic says, LogError where there is no log.
     """
     table = TABLES[name]
-    decoder = decoder_of(table.topic)
-    parts = [decoder.columns.empty_table()]
-    async for messages in read_committed(settings, [table.topic]):
-        try:
-            rows = decoder.table([message for message in messages if message.value is not None])
-        except ValueError as error:
-            raise CommandError(f"{table.topic.name} has a record that cannot be decoded: {error}") from error
-        parts.append(rows.filter(_asked(rows, symbol, window)))
-    return table.shown(pa.concat_tables(parts).combine_chunks(), revisions=revisions)
+    read = read_committed(settings, [table.topic])
+    parts = [_rows(table, messages, symbol, window) async for messages in read]
+    return table.shown(_whole(table, parts), revisions=revisions)
+
+
+async def follow_table(
+    settings: Settings, name: str, *, symbol: str = "", window: Window | None = None, revisions: bool = False
+) -> AsyncGenerator[pa.Table, None]:
+    """What ``read_table`` says of the log as it is now, then for ever the rows of each commit that has some: no row
+    between the two is missing, and none is told twice. A later row of the same thing replaces the one before.
+    """
+    table = TABLES[name]
+    async with CommittedReader(settings, [table.topic], from_beginning=True, client_id="tidemark-cli") as reader:
+        past = reader.batches_until(await reader.ends())
+        parts = [_rows(table, messages, symbol, window) async for messages in past]
+        yield table.shown(_whole(table, parts), revisions=revisions)
+        async for messages in reader.batches():
+            if (rows := _rows(table, messages, symbol, window)).num_rows:
+                yield rows
+
+
+def _whole(table: MarketTable, parts: Sequence[pa.Table]) -> pa.Table:
+    return pa.concat_tables([decoder_of(table.topic).columns.empty_table(), *parts]).combine_chunks()
+
+
+def _rows(table: MarketTable, messages: Sequence[Message], symbol: str, window: Window | None) -> pa.Table:
+    """Rows that are asked for. Raises CommandError."""
+    try:
+        rows = decoder_of(table.topic).table([message for message in messages if message.value is not None])
+    except ValueError as error:
+        raise CommandError(f"{table.topic.name} has a record that cannot be decoded: {error}") from error
+    return rows.filter(_asked(rows, symbol, window))
 
 
 def _asked(rows: pa.Table, symbol: str, window: Window | None) -> pa.ChunkedArray:

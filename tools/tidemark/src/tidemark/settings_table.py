@@ -24,7 +24,7 @@ from tidemark.access import CREDENTIAL_VARIABLE
 from tidemark.console import CommandError
 
 SHARED: Final = "every service"
-REACHED: Final = "orders and push"
+REACHED: Final = "orders, push and signals"
 """Services that people and programs reach; the others serve operators' pages."""
 CLASSES: Final[Mapping[str, type[Settings]]] = {
     SHARED: Settings,

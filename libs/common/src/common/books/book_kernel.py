@@ -104,6 +104,7 @@ def _settle(tick: Row, side: int, rank: int, book: BookState, changes: Array) ->
             change.ask_e4 = ask.best_e4
             change.ask_size = ask.best_size
             change.event_ns = tick.event_ns
+            change.clock_ns = book.counters[count.CLOCK_NS]
     _touch(book, side >> 1, tick.event_ns, bits)
 
 
@@ -292,7 +293,7 @@ def _tell_clocks(tick: Row, clocks: Array) -> None:
 
 @part
 def _stamp(row: Row, event_ns: int, clocks: Array) -> None:
-    """A print has the clock of its order's stock, whatever stock the message names."""
+    """A print, and a change of a best price, has the clock of its order's stock, whatever stock the message names."""
     own = np.uint32(max(0, row.instrument_id)) % np.uint32(len(clocks))
     clocks[own] = max(clocks[own], event_ns)
     row.clock_ns = clocks[own]
@@ -319,7 +320,7 @@ def apply_ticks(
             counters[count.STOP] = STOP_SESSION
             return i + 1
         counters[count.CLOCK_NS] = max(counters[count.CLOCK_NS], tick.event_ns)
-        printed = counters[count.PRINTS]
+        printed, changed = counters[count.PRINTS], counters[count.CHANGES]
         if partitions:
             _tell_clocks(tick, clocks)
         if len(quotes):
@@ -348,6 +349,8 @@ def apply_ticks(
             _other(tick, book, prints, changes)
         if partitions and counters[count.PRINTS] > printed:
             _stamp(prints[printed], tick.event_ns, clocks)
+        if partitions and counters[count.CHANGES] > changed:
+            _stamp(changes[changed], tick.event_ns, clocks)
         if stop in (STOP_END, STOP_HEARTBEAT):
             counters[count.TICKS] += 1
         if stop != STOP_END:

@@ -99,6 +99,7 @@ BBO: Final = np.dtype(
         ("ask_e4", "<i8"),
         ("ask_size", "<i8"),
         ("event_ns", "<i8"),  # exchange time of the message
+        ("clock_ns", "<i8"),  # the partition's clock after it
     ]
 )
 

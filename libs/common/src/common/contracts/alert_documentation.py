@@ -35,6 +35,9 @@ message. `md.alerts` has a row when it begins, when its severity rises, and when
 the numbers that were compared there. The start of a session ends all.
 
 `TIDEMARK_ALERT_THRESHOLDS`, `TIDEMARK_ALERT_SAMPLES_MIN` and `TIDEMARK_ALERT_HOLD_S` set other numbers.
+With `TIDEMARK_HALT_ON_ALERTS=true` at risk, an alert that begins or becomes CRITICAL requests the halt of its symbol
+for all accounts ([ADR 0062](adr/0062-a-critical-alert-requests-a-halt.md)): the gate decides the request like
+anybody's, and a person resumes (`tidemark controls state ACTIVE --symbol …`).
 `tidemark replay --offline --alerts` writes the same rows into a table. Why it is so:
 [ADR 0060](adr/0060-alerts-are-judged-by-the-second.md).
 

@@ -18,6 +18,8 @@ PROBLEMS: Final[dict[str, ProblemKind]] = {
     "not-found": SERVER_PROBLEMS["not-found"],
     "order-unknown": ProblemKind(404, "No such order", "nobody knows the order, or it is not for this identity"),
     "account-unknown": ProblemKind(404, "No such account", "nobody knows the account, or it is not for this identity"),
+    "symbol-unknown": ProblemKind(404, "No such symbol here", "no partition that this process serves has the symbol"),
+    "moment-not-kept": ProblemKind(404, "The log does not hold the moment", "it has not come yet, or is kept no more"),
     "method-not-allowed": SERVER_PROBLEMS["method-not-allowed"],
     "request-timeout": SERVER_PROBLEMS["request-timeout"],
     "client-order-id-conflict": ProblemKind(409, "The id is taken", "used with another body; `conflict` says where"),
@@ -41,6 +43,7 @@ PROBLEMS: Final[dict[str, ProblemKind]] = {
         503, "No committed answer in time", "it may be in the log: ask again with the same id and body", True
     ),
     "issuer-away": SERVER_PROBLEMS["issuer-away"],
+    "replay-timeout": ProblemKind(503, "The replay took too long", "ask for a later moment, or again", True),
     "reads-degraded": ProblemKind(503, "Reads are degraded", "`trouble` says why; orders and cancels go on", True),
 }
 

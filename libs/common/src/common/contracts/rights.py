@@ -99,6 +99,10 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("orders", "POST", f"{_CONTROLS}/proposals/{{proposal_id}}", _all(Role.RISK_OFFICER)),
     Endpoint("orders", "POST", f"{_CONTROLS}/state", _all(Role.RISK_OFFICER)),
     Endpoint("orders", "GET", "/docs", {}, is_public=True),
+    *(
+        Endpoint("signals", "GET", f"/v1/markets/{{symbol}}/{question}", _all(Role.MARKET_RAW))
+        for question in ("depth", "spread", "imbalance", "indicators")
+    ),
     Endpoint("push", "WEBSOCKET", "/ws", EVERY_ROLE),
     Endpoint("push", "GET", "/v1/me", EVERY_ROLE),
     Endpoint("push", "GET", "/v1/accounts", _OWN | _READERS | _all(Role.OPERATOR)),
@@ -173,7 +177,7 @@ READERS: Final[Mapping[Topic, tuple[str, ...]]] = {
     topics.MD_BARS: (),
     topics.MD_MEASURES: (),
     topics.MD_LATE: (),
-    topics.MD_ALERTS: (),
+    topics.MD_ALERTS: ("risk",),
     topics.MD_BOOKS: (),
     topics.MD_MARKS: ("risk", "orders"),
     topics.ORDERS_INTENTS: ("risk",),

@@ -200,6 +200,7 @@ RISK_CONTROL_COMMANDS: Final = Topic(
     ACCOUNTS,
     retention_ms=-1,
     purpose="limits that are proposed and approved, trading states that are set, by whom and why",
+    also_written_by=("risk",),
 )
 RISK_CONTROLS: Final = Topic(
     "risk.controls",

@@ -27,6 +27,7 @@ class CommittedReader:
 
     Starts at the beginning, at the end as it is on entering, or at ``positions`` ((topic, partition) → offset;
     partitions not named there start at the beginning). Raises Fatal on entering where a topic does not exist.
+    ``only``: these partition numbers are read, instead of all.
     ``pace_s``: a partition that had records is not asked again before; whoever need not be the first to know reads
     what little each commit brings in fewer and larger fetches.
     """
@@ -40,12 +41,14 @@ class CommittedReader:
         positions: Mapping[tuple[str, int], int] | None = None,
         client_id: str = "reader",
         pace_s: float = 0.0,
+        only: frozenset[int] | None = None,
     ) -> None:
         self._settings = settings
         self._log = KafkaLog(settings, client_id)
         self._topics = tuple(topics)
         self._from_beginning = from_beginning or positions is not None
         self._starts = positions or {}
+        self._only = only
         self._readers: dict[tuple[Topic, int], KafkaReader] = {}
         self._positions: dict[tuple[str, int], int] = {}
         self._pace_s = pace_s
@@ -58,7 +61,8 @@ class CommittedReader:
     async def __aenter__(self) -> Self:
         await self._log.start()
         for topic in self._topics:
-            for number in range(await self._log.partition_count(topic.name)):
+            numbers = range(await self._log.partition_count(topic.name))
+            for number in numbers if self._only is None else sorted(self._only & set(numbers)):
                 partition = Partition(topic.name, number)
                 low = await self._log.low_watermark(partition)
                 start = max(low, self._starts.get((topic.name, number), low))

@@ -41,6 +41,7 @@ from streams.service.frame import Frame
 from streams.service.operations import Health, operations_router
 from streams.service.web import NO_REQUEST_SPANS
 from streams.stage.runner import StageService
+from streams.stage.task import Task
 from streams.views.publisher import ViewPublisher
 
 _log = get_logger(__name__)
@@ -127,6 +128,7 @@ class App(faust.App):  # type: ignore[misc]
         self._awaited = AwaitedTopics(settings, name, self._needed_topics, self._register)
         self.health.add("topics", self._awaited.ready)
         self._stages: list[Stage] = []
+        self._services: dict[str, StageService] = {}
         self._sources: list[Source] = []
         self.reads: list[Topic] = []
         """Topics that stages, tails and projections read. Which ones a service writes says the topic table."""
@@ -192,6 +194,7 @@ class App(faust.App):  # type: ignore[misc]
             self.reads += [*stage.inputs, *(table.topic for table in stage.globals())]
             service = StageService(stage, self.settings, self._views_publisher() if self.settings.redis_url else None)
             self.add_dependency(service)
+            self._services[name] = service
             self.health.add(f"stage {name}", service.ready)
             return handler
 
@@ -201,6 +204,10 @@ class App(faust.App):  # type: ignore[misc]
     def stages(self) -> tuple[Stage, ...]:
         """Stages that were registered so far."""
         return tuple(self._stages)
+
+    def tasks(self, stage: str) -> list[Task]:
+        """Tasks of the stage of that name in this process, to read their bulk state (``Task.bulk_state``)."""
+        return self._services[stage].tasks()
 
     @property
     def declared_topics(self) -> tuple[Topic, ...]:

@@ -354,7 +354,7 @@ class StageService(mode.Service):  # type: ignore[misc]
                     await membership.report(positions)
 
     def tasks(self) -> list[Task]:
-        """The tasks of this process, for measurements."""
+        """The tasks of this process, for measurements and reads."""
         return list(self._runner.tasks.values())
 
     def ready(self) -> tuple[bool, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from streams.commit.handling import PoisonError
 from streams.commit.lane import Lane, Session
@@ -187,7 +188,7 @@ class Task:
             parts.tables.add(table, parts.store)
         if bulk := self.stage.snapshotted():
             layout = f"{self.stage.full_name}.{bulk.name}"
-            self._snapshots = SnapshotDirectory(self._path / "snapshots", bulk, layout, self._meter)
+            self._snapshots = SnapshotDirectory(self.snapshots_path, bulk, layout, self._meter)
             rebuild = Rebuild(self.log, parts, self.stage.inputs, self._meter, self.settings)
             await rebuild.run(bulk, self._snapshots, self.positions)
             self._snapshot_due_s = time.monotonic() + bulk.interval_s
@@ -251,6 +252,17 @@ class Task:
         return list(views) if self._snapshots else views
 
     # --- running ---------------------------------------------------------------------------------------------------
+
+    def bulk_state(self, table: str) -> Any | None:
+        """The state of a snapshotted table as the handler left it; None while the partition is not served. It is for
+        reads alone, on the loop's thread, which are done before anything else is awaited.
+        """
+        return self._parts.tables.states[table] if self.progress.state == "running" else None
+
+    @property
+    def snapshots_path(self) -> Path:
+        """Where the snapshots of its bulk state are."""
+        return self._path / "snapshots"
 
     async def _serve(self, lane: Lane, session: Session) -> None:
         seat = session.join(self)

@@ -4,9 +4,10 @@ Beside the state stands what it is: the input positions that it includes and the
 ``positions.json``, the id of the layout and what the state was declared to be in ``layout.json``.
 """
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,14 +36,21 @@ class SnapshotDirectory:
     """The snapshots of one task. ``layout``: id of what is saved there, the full name of the stage and its table."""
 
     def __init__(
-        self, path: Path, declaration: Snapshotted[Any], layout: str = "", tell: Tell = lambda *_: None
+        self,
+        path: Path,
+        declaration: Snapshotted[Any],
+        layout: str = "",
+        tell: Tell = lambda *_: None,
+        *,
+        owned: bool = True,
     ) -> None:
+        """``owned``: nobody else writes there, so what was not finished is removed."""
         self._path = path
         self._declaration = declaration
         self._layout = layout or declaration.name
         self._tell = tell
         path.mkdir(parents=True, exist_ok=True)
-        for stale in path.glob("*.part"):
+        for stale in path.glob("*.part") if owned else ():
             shutil.rmtree(stale)
 
     def _complete(self) -> list[Path]:
@@ -89,6 +97,18 @@ class SnapshotDirectory:
                 # A torn snapshot costs a longer replay, nothing else; what reads it may raise anything.
                 shutil.rmtree(path, ignore_errors=True)
         return None
+
+    def nearest(self, accepts: Callable[[Mapping[str, int]], bool]) -> Iterator[Snapshot]:
+        """Snapshots whose input positions are accepted, the newest first. For readers beside the task: nothing is
+        removed, and what cannot be read, or is being removed, is passed over.
+        """
+        for path in reversed(self._complete()):
+            with contextlib.suppress(Exception):
+                positions: dict[str, int] = json.loads((path / _POSITIONS).read_text())
+                layout = self._layout_of(path, positions.pop(_VERSION, 1))
+                self._check(path, layout)
+                if accepts(positions):
+                    yield Snapshot(self._declaration.load(path, layout), positions)
 
     def _layout_of(self, path: Path, version: int) -> SnapshotLayout:
         said = json.loads((path / _LAYOUT).read_text()) if (path / _LAYOUT).exists() else {}

@@ -11,11 +11,12 @@ from common.contracts.events import (
     Withdraw,
 )
 from common.contracts.values import AccountId, BreakId
+from common.problems import Problem, problem_responses
 from fastapi import APIRouter, Path, Request, Response
 
 from orders.api.bodies import JsonRoute
 from orders.api.owned import require_command
-from orders.api.problems import Problem, denial, problem_responses
+from orders.api.problems import denial
 from orders.api.requests import (
     AccountRequest,
     FundRequest,

@@ -8,11 +8,11 @@ import json
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from common.problems import Problem
 from fastapi import Request, Response
 from starlette.types import Message, Receive, Scope
 
 from orders.api.owned import OwnedRoute, refuse_foreign
-from orders.api.problems import Problem
 
 JSON: Final = "tidemark.json"
 _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii"})

@@ -5,11 +5,11 @@ from typing import Annotated, Any, Final, Literal
 from common.contracts.cancels import CancelOutcome
 from common.contracts.events import Event, OrderState
 from common.contracts.values import AccountId, OrderId, Side, Symbol, TimestampNs
+from common.problems import Problem, problem_responses
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from orders.api.owned import OwnedRoute
-from orders.api.problems import Problem, problem_responses
 from orders.api.requests import SentNs, sent_or_now
 from orders.closing import Closing
 from orders.desk import Desk

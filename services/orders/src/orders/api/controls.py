@@ -5,12 +5,13 @@ from typing import Annotated, Any
 from common.contracts.controls import ControlResult
 from common.contracts.events import ReasonCode
 from common.contracts.values import AccountId, ClientOrderId
+from common.problems import Problem, problem_responses
 from fastapi import APIRouter, Path, Request, Response
 
 from orders.api.bodies import JsonRoute
 from orders.api.control_requests import ProposeRequest, ResolveRequest, StateRequest
 from orders.api.owned import require_speaker
-from orders.api.problems import Problem, denial, problem_responses
+from orders.api.problems import denial
 from orders.api.requests import SentNs, sent_or_now
 from orders.desk import Desk
 

@@ -10,11 +10,10 @@ from common.contracts.events import ReasonCode
 from common.contracts.problems import PROBLEMS, problem_type
 from common.contracts.rights import Reach
 from common.contracts.values import INT64_MAX
+from common.problems import ProblemDetails
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from streams.service.http.answers import MEDIA_TYPE
-
-from orders.api.problems import ProblemDetails
 
 Document = dict[str, Any]
 PROBLEM_SCHEMA: Final = {"$ref": "#/components/schemas/ProblemDetails"}

@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from common.access.http import is_foreign, is_identified
+from common.problems import Problem
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from streams.service.http.identity import client_of
@@ -19,7 +20,6 @@ from streams.service.http.protocol import HOLD
 from streams.service.http.shares import FairShares, ShareLimits, TooMuch
 
 from orders.api.bodies import account_of_body, read_body, replayed, too_large
-from orders.api.problems import Problem
 from orders.settings import OrdersSettings
 
 _OPERATIONS: Final = ("/health/", "/metrics")

@@ -7,12 +7,13 @@ from common.contracts.cancels import CancelOutcome, CancelReport
 from common.contracts.events import Decision, OrderEvent, OrderState, ReasonCode
 from common.contracts.span_ids import ids_of
 from common.contracts.values import OrderId
+from common.problems import Problem, problem_responses
 from fastapi import APIRouter, Path, Response
 from streams.process.telemetry import mark_span
 
 from orders.api.bodies import JsonRoute
 from orders.api.cancels import PendingCancel, too_many_pending
-from orders.api.problems import Problem, denial, problem_responses
+from orders.api.problems import denial
 from orders.api.requests import OrderRequest, SentNs, sent_or_now
 from orders.desk import Desk
 from orders.domain.lifecycle import CLOSED

@@ -3,9 +3,8 @@
 import re
 from typing import Final
 
+from common.problems import Problem
 from starlette.types import ASGIApp, Receive, Scope, Send
-
-from orders.api.problems import Problem
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 

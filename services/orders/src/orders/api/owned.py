@@ -11,10 +11,9 @@ from common.access.http import identity_of, is_foreign
 from common.access.identity import ANYONE
 from common.contracts.problems import PROBLEMS
 from common.contracts.rights import COMMANDS
+from common.problems import Problem
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-
-from orders.api.problems import Problem
 
 
 def refuse_foreign(request: Request, account_id: str) -> None:

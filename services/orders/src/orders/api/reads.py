@@ -6,11 +6,11 @@ from typing import Annotated, Any, Final, TypeVar
 from common.contracts.events import ExecutionReport, LedgerEntry, OrderEvent
 from common.contracts.values import AccountId, OrderId
 from common.contracts.views import AccountData
+from common.problems import Problem, problem_responses
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BeforeValidator, Field
 
 from orders.api.owned import OwnedRoute
-from orders.api.problems import Problem, problem_responses
 from orders.api.requests import After, Before, digits
 from orders.queries import Page
 from orders.reads import Answer, AsOf, Reads

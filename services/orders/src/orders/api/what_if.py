@@ -4,11 +4,11 @@ from http import HTTPStatus
 from typing import Final
 
 from common.contracts.what_ifs import WhatIfAnswer
+from common.problems import problem_responses
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 
 from orders.api.bodies import JsonRoute
-from orders.api.problems import problem_responses
 from orders.api.requests import OrderRequest, sent_or_now
 from orders.desk import Desk
 

@@ -20,6 +20,7 @@ export class Alerts implements View {
   constructor(
     private readonly store: Store,
     private readonly choose: (symbol: string) => void,
+    private readonly goTo: (alert: Alert) => void,
     private readonly nowMs: () => number,
   ) {
     this.lamp = button("lamp alerts", "", () => this.open());
@@ -54,12 +55,16 @@ export class Alerts implements View {
       this.choose(one.symbol);
       this.dialog?.close();
     });
+    const moment = button("plain alert-moment", "Show on chart", () => {
+      this.goTo(one);
+      this.dialog?.close();
+    });
     const span = goesOn(one) ? `since ${timeOfDay(one.begin_ns)}` : `${timeOfDay(one.begin_ns)} – ${timeOfDay(one.end_ns)}`;
     const state = gravity(one) > HIGH && goesOn(one) ? "state down" : goesOn(one) ? "state open" : "state dim";
     return el(
       "div",
       "alert-row",
-      el("div", "alert-head", symbol, el("b", state, kindWords(one.kind)), el("span", "alert-grade", one.severity), el("span", "dim", span)),
+      el("div", "alert-head", symbol, el("b", state, kindWords(one.kind)), el("span", "alert-grade", one.severity), el("span", "dim", span), moment),
       el("div", "dim", [comparison(one), `at ${timeOfDay(one.peak_ns)}`, ...alertNumbers(one)].join(" · ")),
     );
   }

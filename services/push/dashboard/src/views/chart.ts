@@ -7,12 +7,15 @@ import {
   type IChartApi,
   type ISeriesApi,
   LineSeries,
+  createSeriesMarkers,
+  type ISeriesMarkersPluginApi,
   LineStyle,
   type MouseEventParams,
   type Time,
   type UTCTimestamp,
 } from "lightweight-charts";
 
+import { type Average, Exponential, Simple } from "../averages";
 import { el, panel, Text } from "../dom";
 import { compact, day, minuteOfDay, percent, price, timeOfDay } from "../format";
 import type { View } from "../painter";
@@ -20,6 +23,7 @@ import type { Bar } from "../protocol";
 import type { Store } from "../store";
 import { colour } from "../theme";
 import { WINDOWS } from "../windows";
+import { indexAt } from "../bars_at";
 import { Segments } from "./segments";
 
 const BARS_MAX = 3000;
@@ -28,7 +32,49 @@ const IN_SIGHT = 130;
 const seconds = (bar: Bar): UTCTimestamp => Math.round(bar.window_start_ns / 1e9) as UTCTimestamp;
 const nsOf = (time: Time): number => (time as number) * 1e9;
 
-/** Candles, volume, and the volume-weighted average price since the first candle shown. */
+interface Curve {
+  name: string;
+  make: () => Average;
+  colour: string; // of the style sheet
+}
+
+const CURVES: readonly Curve[] = [
+  { name: "SMA 20", make: () => new Simple(20), colour: "--up" },
+  { name: "EMA 50", make: () => new Exponential(50), colour: "--down" },
+];
+
+/** A moving average as it is drawn. */
+class DrawnCurve {
+  readonly values: (number | undefined)[] = []; // by bar
+  private average: Average;
+
+  constructor(
+    readonly curve: Curve,
+    readonly series: ISeriesApi<"Line">,
+  ) {
+    this.average = curve.make();
+  }
+
+  redraw(bars: readonly Bar[]): void {
+    this.average = this.curve.make();
+    this.values.length = 0;
+    for (const bar of bars) this.values.push(this.average.next(bar.close_e4 / 10_000));
+    this.series.setData(bars.map((bar, at) => point(bar, this.values[at])));
+  }
+
+  /** The newest bar has come, or is another than it was. */
+  update(bar: Bar, isNew: boolean): void {
+    const close = bar.close_e4 / 10_000;
+    if (!isNew) this.values.pop();
+    const value = isNew ? this.average.next(close) : this.average.replace(close);
+    this.values.push(value);
+    this.series.update(point(bar, value));
+  }
+}
+
+const point = (bar: Bar, value: number | undefined) => (value === undefined ? { time: seconds(bar) } : { time: seconds(bar), value });
+
+/** Candles, volume, moving averages, and the volume-weighted average price since the first candle shown. */
 export class ChartView implements View {
   readonly parts = ["bars", "choice", "quotes"] as const;
   readonly root: HTMLElement;
@@ -36,6 +82,9 @@ export class ChartView implements View {
   private readonly candles: ISeriesApi<"Candlestick">;
   private readonly volume: ISeriesApi<"Histogram">;
   private readonly vwap: ISeriesApi<"Line">;
+  private readonly curves: DrawnCurve[];
+  private readonly markers: ISeriesMarkersPluginApi<Time>;
+  private moment: { ns: number; text: string } | undefined; // is shown once its bars have come
   private readonly title = new Text("chart-symbol");
   private readonly last = new Text("chart-last");
   private readonly legend = new Text("chart-legend", "div");
@@ -49,27 +98,24 @@ export class ChartView implements View {
   constructor(
     private readonly store: Store,
     chooseWindow: (ns: number) => void,
+    instead: { root: HTMLElement; toggle: HTMLElement }, // is shown in its place when it is asked for
   ) {
     const choices = WINDOWS.map(({ label, ns }): [string, string] => [String(ns), label]);
     this.windows = new Segments("Candle width", choices, "", (ns) => chooseWindow(Number(ns)));
-    const { root, body } = panel("", "chart", this.last.node, this.windows.root);
+    const { root, body } = panel("", "chart", this.last.node, this.windows.root, instead.toggle);
     root.querySelector("h2")?.append(this.title.node);
     this.root = root;
     const canvas = el("div", "chart-canvas");
-    body.append(canvas, this.legend.node, this.note, attribution());
+    body.append(canvas, this.legend.node, this.note, attribution(), instead.root);
     this.chart = createChart(canvas, OPTIONS);
     this.candles = this.chart.addSeries(CandlestickSeries, {
       borderVisible: false,
       priceLineStyle: LineStyle.Dotted,
       priceFormat: { type: "price", precision: 2, minMove: 0.01 },
     });
-    this.vwap = this.chart.addSeries(LineSeries, {
-      lineWidth: 1,
-      priceLineVisible: false,
-      lastValueVisible: false,
-      crosshairMarkerVisible: false,
-      autoscaleInfoProvider: () => null, // far from the price it must not squeeze the candles
-    });
+    this.vwap = this.chart.addSeries(LineSeries, LINE);
+    this.curves = CURVES.map((curve) => new DrawnCurve(curve, this.chart.addSeries(LineSeries, LINE)));
+    this.markers = createSeriesMarkers(this.candles, []);
     this.volume = this.chart.addSeries(HistogramSeries, {
       priceScaleId: "volume",
       priceFormat: { type: "volume" },
@@ -95,7 +141,26 @@ export class ChartView implements View {
     });
     this.candles.applyOptions({ upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, priceLineColor: dim });
     this.vwap.applyOptions({ color: colour("--accent") });
+    for (const { curve, series } of this.curves) series.applyOptions({ color: colour(curve.colour, 0.7) });
     this.redraw();
+  }
+
+  /** Shows what was traded around a moment, and marks it; at once, or when the bars of a symbol that was just chosen come. */
+  goTo(ns: number, text: string): void {
+    this.moment = { ns, text };
+    this.showMoment();
+  }
+
+  private showMoment(): void {
+    if (!this.moment || this.store.barsReset || !this.bars.length) return;
+    const { ns, text } = this.moment;
+    const at = indexAt(this.bars, ns);
+    const bar = this.bars[at];
+    if (!bar) return;
+    this.markers.setMarkers([{ time: seconds(bar), position: "aboveBar", shape: "arrowDown", color: colour("--accent"), text }]);
+    this.chart.timeScale().setVisibleLogicalRange({ from: at - IN_SIGHT / 2, to: at + IN_SIGHT / 2 });
+    this.hovered = at; // its numbers stand in the legend until the pointer moves
+    this.moment = undefined;
   }
 
   paint(): void {
@@ -106,6 +171,7 @@ export class ChartView implements View {
     if (this.store.barsReset) this.reload();
     else for (const bar of this.store.changedBars.values()) this.update(bar);
     this.store.changedBars.clear();
+    this.showMoment();
     this.note.hidden = this.bars.length > 0;
     this.paintLegend();
   }
@@ -125,6 +191,7 @@ export class ChartView implements View {
     this.store.barsReset = false;
     this.bars = [...this.store.bars.values()].sort((a, b) => a.window_start_ns - b.window_start_ns);
     this.hovered = undefined;
+    this.markers.setMarkers([]);
     this.redraw();
     const end = this.bars.length + 4;
     this.chart.timeScale().setVisibleLogicalRange({ from: end - IN_SIGHT, to: end });
@@ -139,6 +206,7 @@ export class ChartView implements View {
     this.candles.setData(this.bars.map(candle));
     this.volume.setData(this.bars.map((bar) => this.column(bar)));
     this.vwap.setData(this.bars.map((bar, index) => ({ time: seconds(bar), value: this.average(index) })));
+    for (const curve of this.curves) curve.redraw(this.bars);
   }
 
   /** One bar: the newest or a new one is an update, a restated older one draws all anew. */
@@ -151,7 +219,8 @@ export class ChartView implements View {
       this.redraw();
       return;
     }
-    if (newest?.window_start_ns === bar.window_start_ns) {
+    const isNew = newest?.window_start_ns !== bar.window_start_ns;
+    if (!isNew) {
       this.bars.pop();
       this.sums.pop();
     }
@@ -165,6 +234,7 @@ export class ChartView implements View {
     this.candles.update(candle(bar));
     this.volume.update(this.column(bar));
     this.vwap.update({ time: seconds(bar), value: this.average(this.bars.length - 1) });
+    for (const curve of this.curves) curve.update(bar, isNew);
   }
 
   private sumAfter(bar: Bar, before: { notional: number; volume: number } | undefined): { notional: number; volume: number } {
@@ -206,6 +276,10 @@ export class ChartView implements View {
       `Trades ${bar.trades}`,
       `VWAP ${this.average(index).toFixed(2)}`,
     ];
+    for (const { curve, values } of this.curves) {
+      const value = values[index];
+      if (value !== undefined) parts.push(`${curve.name} ${value.toFixed(2)}`);
+    }
     if (bar.revision) parts.push(`rev ${bar.revision}`);
     this.legend.set(parts.join("   "));
   }
@@ -233,6 +307,14 @@ function candle(bar: Bar) {
     close: bar.close_e4 / 10_000,
   };
 }
+
+const LINE = {
+  lineWidth: 1,
+  priceLineVisible: false,
+  lastValueVisible: false,
+  crosshairMarkerVisible: false,
+  autoscaleInfoProvider: () => null, // far from the price it must not squeeze the candles
+} as const;
 
 const OPTIONS = {
   autoSize: true,

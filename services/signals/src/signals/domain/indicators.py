@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from common.measures import Measure
 
+from signals.domain.volume_profile import VOLUME_PROFILE
 from signals.kernels import part
 
 _US: Final = 1_000
@@ -183,4 +184,4 @@ TRADE_FLOW: Final = Measure(
 of which the aggressor is not known (crosses, hidden orders) are in neither.
 """
 
-SHIPPED: Final = {measure.name: measure for measure in (TWAP, PRICES, REALISED_VOLATILITY, TRADE_FLOW)}
+SHIPPED: Final = {measure.name: measure for measure in (TWAP, PRICES, REALISED_VOLATILITY, TRADE_FLOW, VOLUME_PROFILE)}

@@ -36,6 +36,23 @@ SLICE: Final = np.dtype(
 )
 """Trades of an instrument in one second, as they were known when it ended."""
 
+SPAN: Final = np.dtype(
+    [
+        ("begin_ns", "<i8"),
+        ("end_ns", "<i8"),
+        ("bid_e4", "<i8"),  # 0 where the side is empty
+        ("bid_size", "<i8"),
+        ("ask_e4", "<i8"),
+        ("ask_size", "<i8"),
+        ("before_bid_e4", "<i8"),
+        ("before_bid_size", "<i8"),
+        ("before_ask_e4", "<i8"),
+        ("before_ask_size", "<i8"),
+        ("changed", "<i8"),  # whether it begins with the change to these prices
+    ]
+)
+"""A time through which the best prices and sizes of an instrument stood as they were; of a partition's clock."""
+
 MATCH: Final = np.dtype([("ref", "<u8"), ("held", "<i8")])  # held: the trade's number, counted from 1
 
 RESTATED: Final = np.dtype(

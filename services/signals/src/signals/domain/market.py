@@ -20,13 +20,14 @@ from common.contracts.alerts import ALERTS_VERSION, SLICE_NS, AlertLimits, Alert
 from common.contracts.market import BAR, DEPTH, LATE, MARK, MEASURED, Bars, Depths, Lates, Marks, Measured
 from common.contracts.ticks import NO_INSTRUMENT, Ticks
 from common.contracts.windows import ALLOWED_LATENESS_NS, lengths_ns
-from common.measures import Measure
+from common.measures import Measure, Source
 
 from signals.domain import count
 from signals.domain.alert_board import AlertBoard, AlertTurn
 from signals.domain.bars import TRADES_MAX, TumblingBars
 from signals.domain.market_alerts import NO_ALERTS, MarketAlerts
-from signals.domain.measure_set import measure_set
+from signals.domain.measure_set import measure_set, measured_rows
+from signals.domain.quote_windows import QuoteWindows
 from signals.domain.showcase import Showcase, Turn
 
 UNSAID: Final = 0
@@ -80,6 +81,8 @@ class Effects:
     """Trades that came too late for every window."""
     alerts: Alerts = field(default_factory=lambda: NO_ALERTS)
     """Beginnings, rises and ends of alerts, in order."""
+    quoted: Measured = field(default_factory=lambda: _NOT_MEASURED)
+    """Results of the measures of quotes for the windows that ended, in order."""
 
 
 def accounts(books: Books, bars: Array) -> dict[str, int]:
@@ -106,12 +109,16 @@ class MarketState:
     """Beside the bars."""
     lateness_ns: int = ALLOWED_LATENESS_NS
     alert_limits: AlertLimits = field(default_factory=AlertLimits)
+    next_offset: int = 0
+    """Offset behind the last frame that was applied, for whoever reads the state; not part of a snapshot."""
 
     def __post_init__(self) -> None:
-        self.books = Books(record_quotes=True)
+        of_quotes = [measure for measure in self.measures if measure.of is Source.QUOTES]
+        self.books = Books(record_quotes=True, record_bbo=bool(of_quotes))
+        self.quoted = QuoteWindows(self.windows_ns, of_quotes) if of_quotes else None
         self.bars = TumblingBars(
             self.windows_ns,
-            measure_set(self.measures),
+            measure_set([measure for measure in self.measures if measure.of is Source.TRADES]),
             slides_ns=self.slides_ns,
             trades_max=self.trades_max,
             lateness_ns=self.lateness_ns,
@@ -126,12 +133,14 @@ class MarketState:
             ticks = ticks.view()
             ticks.flags.writeable = False
         self.books.admit(ticks)
-        for part in (self.bars, self.alerts, self.showcase):
-            part.admit(len(self.books.listings))
+        for part in (self.bars, self.alerts, self.showcase, self.quoted):
+            if part is not None:
+                part.admit(len(self.books.listings))
         issued: list[Array] = []
         alerts: list[Alerts] = []
         beats: list[Beat] = []
         late: list[Lates] = []
+        quoted: list[Array] = []
         at = 0
         while at < len(ticks):
             at = self.books.apply(ticks, at)
@@ -140,17 +149,27 @@ class MarketState:
                 self.bars.late["symbol"] = self.books.symbols[self.bars.late["instrument_id"]]
                 late.append(self.bars.late)
             self._judge(alerts)
+            if self.quoted is not None:
+                quoted.append(self.quoted.apply(self.books.changes, self.books.clock_ns))
             if self.books.stop == STOP_HEARTBEAT:
                 beats.append(self._beat(ingest_ns))
             elif self.books.stop == STOP_SESSION:
-                self._begin_session(int(ticks[at - 1]["event_ns"]), issued, alerts)
+                self._begin_session(int(ticks[at - 1]["event_ns"]), issued, alerts, quoted)
         lates = np.concatenate(late) if late else _NO_LATES
         told = np.concatenate(alerts) if alerts else NO_ALERTS
+        of_quotes = self._measured_of(quoted)
         if not issued:
-            return Effects(_NO_BARS, _NOT_MEASURED, beats, lates, told)
+            return Effects(_NO_BARS, _NOT_MEASURED, beats, lates, told, of_quotes)
         rows, measures = np.concatenate(issued), self.bars.measures
         measured = measures.measured_of(rows[self.bars.measured(rows)]) if measures.results else _NOT_MEASURED
-        return Effects(measures.bars_of(rows), measured, beats, lates, told)
+        return Effects(measures.bars_of(rows), measured, beats, lates, told, of_quotes)
+
+    def _measured_of(self, quoted: list[Array]) -> Measured:
+        if self.quoted is None or not quoted:
+            return _NOT_MEASURED
+        rows = np.concatenate(quoted)
+        rows["symbol"] = self.books.symbols[rows["instrument_id"]]
+        return measured_rows(rows, self.quoted.results)
 
     def _judge(self, alerts: list[Alerts]) -> None:
         books = self.books
@@ -166,10 +185,12 @@ class MarketState:
         issued.append(rows)
         self.showcase.issued(self.bars.measures.bars_of(rows[self.bars.are_tumbling(rows)]))
 
-    def _begin_session(self, clock_ns: int, issued: list[Array], alerts: list[Alerts]) -> None:
+    def _begin_session(self, clock_ns: int, issued: list[Array], alerts: list[Alerts], quoted: list[Array]) -> None:
         alerts.append(self.alerts.begin_session(self.books.clock_ns, self.books.symbols))
         self.board.begin_session()
         self._issue(self.bars.begin_session(clock_ns, self.books.clock_ns, self.books.listings), issued)
+        if self.quoted is not None:
+            quoted.append(self.quoted.begin_session(clock_ns, self.books.clock_ns))
         self.books.begin_session(clock_ns)
         self.showcase.begin_session()
 
@@ -267,11 +288,12 @@ class MarketState:
             "slides_ns": slides,
             "measures": measures,
             "alerts": ALERTS_VERSION,
+            "quoted": self.quoted.declaration() if self.quoted is not None else {},
         }
 
     def arrays(self) -> dict[str, Array]:
         """The whole state by name. Nothing is copied."""
-        parts = {name: getattr(self, name).arrays() for name in _PARTS}
+        parts = {name: part.arrays() for name in _PARTS if (part := getattr(self, name)) is not None}
         return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
     def restore(self, arrays: Mapping[str, Array], declared: Mapping[str, Any]) -> None:
@@ -287,9 +309,13 @@ class MarketState:
         self.showcase.restore(parts["showcase"])
         self.alerts.restore(parts["alerts"], declared["alerts"], len(self.books.listings))
         self.board.restore(parts["board"])
+        if self.quoted is not None:
+            best = [self.books.sides[name].reshape(-1, 2) for name in ("best_e4", "best_size")]
+            quotes = np.stack([best[0][:, 0], best[1][:, 0], best[0][:, 1], best[1][:, 1]], axis=1)
+            self.quoted.restore(parts["quoted"], declared["quoted"], quotes, self.books.clock_ns)
 
 
-_PARTS: Final = ("books", "bars", "showcase", "alerts", "board")
+_PARTS: Final = ("books", "bars", "showcase", "alerts", "board", "quoted")
 _NO_BARS: Final[Bars] = np.zeros(0, BAR)
 _NO_LATES: Final[Lates] = np.zeros(0, LATE)
 _NOT_MEASURED: Final[Measured] = np.zeros(0, MEASURED)

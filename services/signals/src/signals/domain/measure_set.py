@@ -63,14 +63,18 @@ class MeasureSet:
 
     def measured_of(self, rows: Array) -> Measured:
         """Results of the other measures for issued rows: for each row one number after the other."""
-        names = self.results
-        measured = np.zeros((len(rows), len(names)), MEASURED)
-        for column, name in enumerate(names):
-            measured["measure"][:, column] = name.encode()
-            measured["value"][:, column] = rows[name]
-        for name in ("symbol", "window_start_ns", "window_ns", "instrument_id", "revision"):
-            measured[name] = rows[name][:, None]
-        return measured.reshape(-1)
+        return measured_rows(rows, self.results)
+
+
+def measured_rows(rows: Array, names: Sequence[str]) -> Measured:
+    """Numbers of issued rows: for each row one after the other."""
+    measured = np.zeros((len(rows), len(names)), MEASURED)
+    for column, name in enumerate(names):
+        measured["measure"][:, column] = name.encode()
+        measured["value"][:, column] = rows[name]
+    for name in ("symbol", "window_start_ns", "window_ns", "instrument_id", "revision"):
+        measured[name] = rows[name][:, None]
+    return measured.reshape(-1)
 
 
 def measure_set(measures: Sequence[Measure] = ()) -> MeasureSet:
@@ -80,22 +84,28 @@ def measure_set(measures: Sequence[Measure] = ()) -> MeasureSet:
 
 @lru_cache(maxsize=8)
 def _composed(measures: tuple[Measure, ...]) -> MeasureSet:
-    for names in ([m.name for m in measures], [name for m in measures for name in m.results]):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        taken = sorted(set(names) & _HEAD_NAMES)
-        if twice or taken:
-            raise MeasureError(f"two measures are named {twice[0]!r}" if twice else f"{taken[0]!r} is a bar's own")
+    check_names(measures)
     extra = [(name, "<i8") for m in measures for name in m.results if name not in _BAR_NAMES]
     return MeasureSet(
         measures,
         np.dtype([(measure.name, measure.dtype) for measure in measures]),
         np.dtype([*BAR.descr, *extra]) if extra else BAR,
-        _compiled(measures),
-        _fingerprint(measures),
+        compiled(measures),
+        fingerprint(measures),
     )
 
 
-def _compiled(measures: tuple[Measure, ...]) -> Compiled:
+def check_names(measures: Sequence[Measure]) -> None:
+    """Raises MeasureError where a name or a result is there twice, or is a column of every row."""
+    for names in ([m.name for m in measures], [name for m in measures for name in m.results]):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        taken = sorted(set(names) & _HEAD_NAMES)
+        if twice or taken:
+            raise MeasureError(f"two measures are named {twice[0]!r}" if twice else f"{taken[0]!r} is a bar's own")
+
+
+def compiled(measures: tuple[Measure, ...]) -> Compiled:
+    """``add``, ``merge`` and ``result`` of all of them in one. There is at least one."""
     add = merge = result = None
     for measure in reversed(measures):
         add = _on_tallies(measure.name, part(measure.add), add)
@@ -185,7 +195,8 @@ def _field_writer(field: str, place: int, rest: Any) -> Any:
     return first if rest else last
 
 
-def _fingerprint(measures: tuple[Measure, ...]) -> str:
+def fingerprint(measures: tuple[Measure, ...]) -> str:
+    """Hash of the declarations and sources of measures."""
     declared = [(m.name, m.declaration(), m.results, m.any_order) for m in measures]
     return fingerprint_of(repr(declared), [f for m in measures for f in (m.add, m.merge, m.result)])
 

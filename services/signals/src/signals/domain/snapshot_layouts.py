@@ -7,6 +7,7 @@
    and the windows of the showcase are said.
 3. Sliding windows: ``slide_*``. A trade in the log says who was the aggressor.
 4. Market alerts. Of the books, who is named in the running second.
+5. Measures of quotes, where there are any: ``quoted``.
 """
 
 from collections.abc import Callable, Mapping
@@ -69,7 +70,17 @@ def _to_4(arrays: Arrays, declared: Declared) -> tuple[Arrays, Declared]:
     return arrays | grown, {**declared, "alerts": 0}
 
 
-MIGRATIONS: Final[Mapping[int, Callable[[Arrays, Declared], tuple[Arrays, Declared]]]] = {2: _to_2, 3: _to_3, 4: _to_4}
+def _to_5(arrays: Arrays, declared: Declared) -> tuple[Arrays, Declared]:
+    """No measure was made of quotes: any begins with the quotes as they stand."""
+    return arrays, {**declared, "quoted": {}}
+
+
+MIGRATIONS: Final[Mapping[int, Callable[[Arrays, Declared], tuple[Arrays, Declared]]]] = {
+    2: _to_2,
+    3: _to_3,
+    4: _to_4,
+    5: _to_5,
+}
 """Version → what makes a snapshot of the version before into one of it. The newest is what is written."""
 LAYOUT_VERSION: Final = max(MIGRATIONS)
 

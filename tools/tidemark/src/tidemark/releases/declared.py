@@ -8,7 +8,7 @@ from auditor.truth import TOPICS as AUDITED
 from common.contracts import schemas
 from common.contracts.schemas import VIEWS, Contract
 from common.contracts.topic_documentation import layouts_of
-from common.contracts.topics import REF_INSTRUMENTS, TOPICS, Topic
+from common.contracts.topics import MD_ALERTS, REF_INSTRUMENTS, TOPICS, Topic
 from common.contracts.views import VIEW_WRITERS
 from common.fleet_app import TidemarkApp
 from ingest.app import build as build_ingest
@@ -25,8 +25,13 @@ from tidemark import row_layouts
 from tidemark.releases.manifest import Manifest, folder_of, made
 
 SERVICES: Final = ("ingest", "signals", "risk", "orders", "push", "auditor")
-ALSO_READS: Final[Mapping[str, tuple[Topic, ...]]] = {"ingest": (REF_INSTRUMENTS,), "auditor": AUDITED}
-"""Topics that are read by no stage, tail or projection: the instruments' ids before a source begins, and the audit."""
+ALSO_READS: Final[Mapping[str, tuple[Topic, ...]]] = {
+    "ingest": (REF_INSTRUMENTS,),
+    "risk": (MD_ALERTS,),
+    "auditor": AUDITED,
+}
+"""Topics that are read by no stage, tail or projection by default: the instruments' ids before a source begins, market
+alerts where they request halts, and the audit."""
 EVERYBODY_WRITES: Final = ("view-envelope", "view-health")
 """Views of every process."""
 READS_STATE: Final[Mapping[str, Mapping[str, tuple[int, ...]]]] = {
