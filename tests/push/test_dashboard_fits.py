@@ -135,6 +135,11 @@ async def test_dialogs_verdicts_and_refusals_are_accessible(
                 await page.screenshot(Path(PICTURES) / f"{name}-{theme}.png")
             found[name] = await findings(page)
 
+        await page.click(".heatmap-toggle")
+        await page.until("document.querySelector('.heatmap .chart-legend').textContent.includes('strongest')")
+        await look("depth")
+        await page.click(".heatmap-toggle")
+        await page.until("document.querySelector('.heatmap').hidden")
         await page.click(".settings-open")
         await look("settings")
         await page.press("Escape")

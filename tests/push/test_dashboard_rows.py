@@ -3,7 +3,9 @@
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from common.contracts.events import ExecType, ExecutionReport, OrderState
@@ -245,11 +247,14 @@ async def test_alert_when_its_moment_is_asked_for_then_the_chart_shows_that_bar_
     await page.until("document.querySelectorAll('.alert-row').length == 1")
     await page.click(".alert-row .alert-moment")
     await page.until("!document.querySelector('dialog[open]') && location.hash.includes('symbol=MSFT')")
-    await page.until("document.querySelector('.chart-legend').textContent.includes('Trades 101 ')")
+    shown = f"{datetime.fromtimestamp(begin_ns // 10**9, ZoneInfo('America/New_York')):%H:%M:%S}"
+    await page.until(f"document.querySelector('.chart').dataset.moment == '{shown}'")
     legend = await page.text(".chart-legend")
-    closes = [47 + number / 100 for number in range(101)]
+    trades = int(legend.split("Trades ")[1].split()[0])
+    closes = [47 + number / 100 for number in range(trades)]
     assert f"SMA 20 {sum(closes[-20:]) / 20:.2f}" in legend, legend
     assert "EMA 50 " in legend, legend
+
 
 
 EMPTY = "[...document.querySelectorAll(':is(.orders, .fills, .account) .table-empty')].map((note) => note.textContent)"

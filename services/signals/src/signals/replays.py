@@ -181,10 +181,12 @@ async def _answered(settings: SignalsSettings, question: PastQuestion) -> str:
 
 
 def main() -> None:
-    """Reads what is asked as its parent wrote it, and writes the answer as JSON."""
-    os.nice(NICE)
-    settings, question = pickle.load(sys.stdin.buffer)
-    sys.stdout.write(asyncio.run(_answered(settings, question)))
+    """Reads what is asked as its parent wrote it, and writes the answer as JSON; all else is said on stderr."""
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answers:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        os.nice(NICE)
+        settings, question = pickle.load(sys.stdin.buffer)
+        answers.write(asyncio.run(_answered(settings, question)))
 
 
 if __name__ == "__main__":

@@ -193,8 +193,7 @@ class App(faust.App):  # type: ignore[misc]
             self._stages.append(stage)
             self.reads += [*stage.inputs, *(table.topic for table in stage.globals())]
             service = StageService(stage, self.settings, self._views_publisher() if self.settings.redis_url else None)
-            self.add_dependency(service)
-            self._services[name] = service
+            self._services[name] = self.add_dependency(service)
             self.health.add(f"stage {name}", service.ready)
             return handler
 

@@ -159,7 +159,7 @@ export class ChartView implements View {
     if (!bar) return;
     this.markers.setMarkers([{ time: seconds(bar), position: "aboveBar", shape: "arrowDown", color: colour("--accent"), text }]);
     this.chart.timeScale().setVisibleLogicalRange({ from: at - IN_SIGHT / 2, to: at + IN_SIGHT / 2 });
-    this.hovered = at; // its numbers stand in the legend until the pointer moves
+    this.root.dataset["moment"] = timeOfDay(bar.window_start_ns);
     this.moment = undefined;
   }
 
@@ -192,6 +192,7 @@ export class ChartView implements View {
     this.bars = [...this.store.bars.values()].sort((a, b) => a.window_start_ns - b.window_start_ns);
     this.hovered = undefined;
     this.markers.setMarkers([]);
+    delete this.root.dataset["moment"];
     this.redraw();
     const end = this.bars.length + 4;
     this.chart.timeScale().setVisibleLogicalRange({ from: end - IN_SIGHT, to: end });
