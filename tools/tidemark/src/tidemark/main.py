@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "controls": ("controls", "Limits and trading states while the gate works: propose, approve, halt, resume."),
     "explain": ("explain", "What the gate decided an order by; and the same decision made again, byte for byte."),
     "calibrate": ("calibrate", "A day's orders under other limits: the verdicts that change."),
+    "report": ("report", "Positions, profit and loss of a day as CSV: realised, unrealised, by account and symbol."),
     "topics": ("topics", "What the topics should be: create what is missing, show what differs, set what can be set."),
     "schemas": ("schemas", "Avro schemas of the topics: list them, check them against every release, push them."),
     "projection": ("projection", "Show how far the rows in PostgreSQL are, or have them made anew from the log."),
