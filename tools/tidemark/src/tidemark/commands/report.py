@@ -51,7 +51,7 @@ def report(
 ) -> None:
     """Write a day's positions and profit: realised by first in first out and by average cost, and unrealised.
 
-    Everything is the fold of the committed ledger: what a position was at the start of the day, what was bought and sold
+    Everything is the fold of the committed ledger: what was held at the start of the day, what was bought and sold
     in it, and what is left. The exit code is 1 where, of any account, realised and unrealised are not cash and marked
     positions less what came from outside.
     """
