@@ -17,6 +17,7 @@ from common.contracts.topics import (
     ORDERS_EXECUTIONS,
     ORDERS_INTENTS,
     REF_INSTRUMENTS,
+    RISK_BASIS,
     RISK_BREAKS,
     RISK_COMMANDS,
     RISK_CONTROL_COMMANDS,
@@ -101,6 +102,9 @@ EXAMPLES: Mapping[str, bytes] = {
     b'"last_qty":1,"last_price_e4":2,"cum_qty":1,"leaves_qty":0,"venue_ns":1,"text":""},"opened_ns":5}',
     RISK_WARNINGS.name: b'{"account_id":"a","order_id":"a.o","symbol":"CEFI","crossed":[{"limit":"position_qty_max",'
     b'"percent":75,"used":8,"most":10}],"firm_limits_version":1,"account_limits_version":0,"warned_ns":2}',
+    RISK_BASIS.name: b'{"account_id":"_firm","intent_offset":7,"said_ns":2,"gate":{"release":"1","checks":'
+    b'{"account_known":"0f"},"limits":{"order_qty_max":5},"of_symbols":[{"symbol":"CEFI","limits":{"restricted":1}}]},'
+    b'"controls_seq":3}',
     VENUE_ORDERS.name: b'{"type":"cancel","order_id":"a.o","account_id":"a","symbol":"CEFI","instrument_id":1,'
     b'"side":"B","sent_ns":1}',
     ORDERS_EXECUTIONS.name: b'{"execution_id":"x","exec_type":"TRADE_CANCEL","order_id":"a.o","account_id":"a",'

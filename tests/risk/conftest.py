@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from common.contracts.basis import Basis
 from common.contracts.breaks import BreakResolution, ExecutionBreak
 from common.contracts.controls import ControlCommand, ControlResult, ProposeLimits, ResolveLimits, SetTradingState
 from common.contracts.events import (
@@ -19,6 +20,7 @@ from common.contracts.market import mark_clock_key
 from common.contracts.topics import (
     ORDERS_EXECUTIONS,
     ORDERS_INTENTS,
+    RISK_BASIS,
     RISK_BREAKS,
     RISK_COMMANDS,
     RISK_CONTROL_COMMANDS,
@@ -30,7 +32,8 @@ from common.contracts.topics import (
 )
 from common.contracts.what_ifs import WhatIf, WhatIfAnswer
 from common.testing.orders import ACCOUNT, NOW_NS, clock_row, fund, instrument, mark_row, set_account
-from risk.domain.gate import Limits
+from risk.basis import BasisWriter
+from risk.domain.gate import GATE, Limits
 from risk.stages import SHOWS, Gate
 from risk.tables import DAY_NS, TABLES
 from streams.model.message import Output, View
@@ -62,9 +65,15 @@ class Desk:
         self.controls: list[ControlResult] = []
         self.warnings: list[LimitWarning] = []
         self.views: list[View] = []
+        self.keeps_views = True
+        """A long history looks at every row with every message."""
         self.now_ns = NOW_NS
         self.offsets: dict[str, int] = {}
-        self._handle = Gate(limits or Limits(), retention_ns).handle
+        self.basis: list[Basis] = []
+        self.answered: list[Decision | CommandResult] = []
+        """Records of ``risk.decisions`` in their order."""
+        self.limits = limits or Limits()
+        self._handle = Gate(self.limits, retention_ns, basis=BasisWriter("1.0", GATE, self.limits)).handle
         self.list_instrument("ACME", 3)
         self.tick()
 
@@ -98,9 +107,13 @@ class Desk:
             topic, body.account_id.encode() if key is None else key, body, partition=PARTITION, offset=offset
         )
         seen: list[Any] = []
-        before = self.tables.rows()
+        before = self.tables.rows() if self.keeps_views else {}
         for item in self._handle(record, self.tables, self.now_ns):
             assert isinstance(item, Output)
+            if item.topic is RISK_BASIS:
+                assert item.partition == PARTITION
+                self.basis.append(written(item))
+                continue
             assert item.key == body.account_id.encode()
             if item.partition != PARTITION:
                 assert item.topic is RISK_CONTROLS
@@ -108,6 +121,7 @@ class Desk:
             seen.append(written(item))
             if item.topic is RISK_DECISIONS:
                 (self.decisions if isinstance(seen[-1], Decision) else self.results).append(seen[-1])
+                self.answered.append(seen[-1])
             elif item.topic is RISK_BREAKS:
                 self.breaks.append(seen[-1])
             elif item.topic is RISK_CONTROLS:
@@ -118,7 +132,7 @@ class Desk:
                 continue
             else:
                 self.ledger.append(seen[-1])
-        for (table, row_key), raw in self.tables.rows().items():
+        for (table, row_key), raw in self.tables.rows().items() if self.keeps_views else ():
             if table in SHOWS and before.get((table, row_key)) != raw:
                 self.views.append(shown(SHOWS[table](row_key), self.tables))
         return seen

@@ -109,4 +109,4 @@ def test_run_under_limits_that_people_set_then_answered_as_one_by_one(
     said: Sequence[Any], some: list[list[OrderIntent]], counted: Limits
 ) -> None:
     runs = [intents_of(map(value_of, orders), 100 * number + 101) for number, orders in enumerate(some)]
-    same_both_ways(controls_of(said), *runs, limits=counted, every_ns=SECOND_NS)
+    same_both_ways(controls_of(said), *runs, limits=counted, every_ns=SECOND_NS, says_basis=True)

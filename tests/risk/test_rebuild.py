@@ -38,6 +38,7 @@ from streams.testing.tables import MemoryTables
 
 PARTITION = 2
 MS = 1_000_000
+APART = ("sweep", "basis")
 INPUTS: dict[type[Any], Topic] = {OrderIntent: ORDERS_INTENTS, ExecutionReport: ORDERS_EXECUTIONS}
 OUTPUTS: dict[type[Any], Topic] = {
     Decision: RISK_DECISIONS,
@@ -90,10 +91,11 @@ class Recorder:
 
 
 def rows(tables: MemoryTables) -> dict[Any, Any]:
-    """All rows but where the sweep is, which begins anew. How many entries an account had when a report moved nothing
-    is said nowhere, and asked by nobody.
+    """All rows but where the sweep is, and what was said of what decisions stand on, which begin anew.
+
+    How many entries an account had when a report moved nothing is said nowhere, and asked by nobody.
     """
-    found: dict[Any, Any] = {place: raw for place, raw in tables.rows().items() if place[0] != "sweep"}
+    found: dict[Any, Any] = {place: raw for place, raw in tables.rows().items() if place[0] not in APART}
     for name in ("executions", "orders"):
         for key, row in tables.changelogged(name).prefix(b""):
             if name == "executions" or row.reason is ReasonCode.DUPLICATE_ID:

@@ -13,7 +13,8 @@ from common.testing.orders import NOW_NS, clock_row, fund, instrument, intent, m
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from risk import stages
-from risk.domain.gate import Limits
+from risk.basis import BasisWriter
+from risk.domain.gate import GATE, Limits
 from risk.domain.intent_kernel import read_intents
 from risk.domain.open_orders import LEVELS_MAX
 from risk.runs import with_more
@@ -72,7 +73,7 @@ records = st.one_of(
 LISTED = ("ACME", "LOTS", "DEAR", "HALTED", "STALE", "UNSEEN", "ONE.SIDED", "OTHER.SIDE", "NO.PRICE")
 
 
-def world(limits: Limits = LIMITS) -> tuple[Gate, MemoryTables]:
+def world(limits: Limits = LIMITS, says_basis: bool = False) -> tuple[Gate, MemoryTables]:
     """Accounts and a market of every kind."""
     tables = MemoryTables(TABLES, PARTITION)
     instruments, marks = tables.globals("instruments"), tables.globals("marks")
@@ -91,7 +92,7 @@ def world(limits: Limits = LIMITS) -> tuple[Gate, MemoryTables]:
     ):
         marks.put(symbol.encode(), row, 0)
     marks.put(b"STALE", mark_row("STALE"), 1)
-    gate = Gate(limits, 7 * DAY_NS)
+    gate = Gate(limits, 7 * DAY_NS, basis=BasisWriter("1", GATE, limits) if says_basis else None)
     opening: tuple[SetAccount | Fund, ...] = (
         set_account("rich"),
         fund("rich", command_id="cash", cash_e4=10**14),
@@ -133,10 +134,12 @@ def answers(handled: Iterable[Said]) -> tuple[list[Said], str]:
     return said, ""
 
 
-def same_both_ways(*batches: Sequence[Message], limits: Limits = LIMITS, every_ns: int = 0) -> list[Any]:
+def same_both_ways(
+    *batches: Sequence[Message], limits: Limits = LIMITS, every_ns: int = 0, says_basis: bool = False
+) -> list[Any]:
     """Holds the two ways to each other over batches one after the other; returns what was answered to the last one."""
-    one, one_tables = world(limits)
-    many, many_tables = world(limits)
+    one, one_tables = world(limits, says_basis)
+    many, many_tables = world(limits, says_basis)
     said: list[Any] = []
     for number, batch in enumerate(batches):
         now_ns = NOW_NS + number * every_ns

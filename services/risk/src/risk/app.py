@@ -6,9 +6,11 @@ from typing import Final
 from common.checks.installed import gate_of
 from common.contracts.topics import AUDITOR_FENCES, ORDERS_INTENTS, RISK_GATE_CHANGELOG, RISK_LEDGER
 from common.fleet_app import TidemarkApp
+from streams.process.build_info import version_of
 
 from risk import alert_halts
 from risk.alert_halts import AlertHalts
+from risk.basis import BasisWriter
 from risk.booking import continues_ledger
 from risk.framed import file_of
 from risk.framed_answers import FramedAnswers
@@ -23,7 +25,9 @@ def build(settings: RiskSettings) -> TidemarkApp:
     """The service: one stage, the gate; and who requests halts of it where market alerts ask for them."""
     app = TidemarkApp("risk", settings)
     framed = FramedAnswers() if settings.log_format == "avro" else None
-    gate = Gate(settings.limits(), settings.id_retention_ns(), gate_of(settings.checks), framed)
+    limits, chain = settings.limits(), gate_of(settings.checks)
+    basis = BasisWriter(version_of("risk"), chain, limits)
+    gate = Gate(limits, settings.id_retention_ns(), chain, framed, basis)
     app.stage(
         name="gate",
         inputs=INPUTS,

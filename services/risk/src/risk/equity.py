@@ -18,6 +18,11 @@ class Measured(NamedTuple):
 
     losses: Losses
     row: EquityRow | None = None
+    is_asked: bool = True
+    """Whether a limit asks for the losses."""
+
+
+NOT_ASKED: Final = Measured(Losses(), is_asked=False)
 
 
 def measure(

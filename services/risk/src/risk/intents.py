@@ -12,15 +12,16 @@ from streams.model.tables import Tables
 
 from risk import metrics
 from risk.activity import keep_activity, with_activity
+from risk.basis import BasisWriter, outputs_of
 from risk.booking import answer, book, keep
 from risk.domain.account import AccountRow, OrderRow, PositionRow, intent_conflict
-from risk.domain.equity import Losses
 from risk.domain.gate import AccountState, Denial, Limits, Listed, Market, Verdict, case_of, decide
+from risk.domain.in_force import InForce
 from risk.domain.intent import Intent, Order
 from risk.domain.ledger import reserve
 from risk.domain.limit_use import is_watched
 from risk.domain.open_orders import open_in
-from risk.equity import Measured, keep_measure, measure
+from risk.equity import NOT_ASKED, Measured, keep_measure, measure
 from risk.limit_warnings import warning_of
 from risk.market import MarketReader
 from risk.tables import order_key, position_key
@@ -36,6 +37,8 @@ class Met(NamedTuple):
     symbol: Listed
     counted: Limits | None
     measured: Measured
+    firm: InForce
+    own: InForce
 
 
 def meet(account_key: bytes, order: Order, tables: Tables, markets: MarketReader, now_ns: int) -> Met:
@@ -49,19 +52,25 @@ def meet(account_key: bytes, order: Order, tables: Tables, markets: MarketReader
     counted = limits.counted(firm, own)
     if counted is not None:
         state = with_activity(state, order, tables, account_key, counted, now_ns)
-    measured = Measured(Losses())
+    measured = NOT_ASKED
     if limits.is_measured(firm, own):
         measured = measure(tables, account_key, account, markets, now_ns)
         lost = measured.losses
         activity = replace(state.activity, loss_e4=lost.loss_e4, drawdown_e4=lost.drawdown_e4)
         state = replace(state, activity=activity)
-    return Met(state, symbol, counted, measured)
+    return Met(state, symbol, counted, measured, firm, own)
 
 
 def on_intent(
-    message: Message, intent: Intent, tables: Tables, markets: MarketReader, gate: CheckChain, now_ns: int
+    message: Message,
+    intent: Intent,
+    tables: Tables,
+    markets: MarketReader,
+    gate: CheckChain,
+    now_ns: int,
+    basis: BasisWriter | None = None,
 ) -> list[Output]:
-    """One intent by the readable gate."""
+    """One intent by the readable gate. ``basis``: says what it stands on."""
     account_key = message.key
     assert account_key is not None
     order_id = f"{intent.account_id}.{intent.client_order_id}"
@@ -70,8 +79,13 @@ def on_intent(
     seen: OrderRow | None = tables.changelogged("orders").get(row_key)
     if seen is not None:
         return [answer(message, on_repeat(message, intent, seen, account.seq if account else 0, now_ns))]
-    state, symbol, counted, measured = meet(account_key, intent, tables, markets, now_ns)
+    met = meet(account_key, intent, tables, markets, now_ns)
+    state, symbol, counted, measured = met.state, met.symbol, met.counted, met.measured
     position = state.position
+    stands_on: list[Output] = []
+    if basis is not None:
+        said = basis.of_intent(tables, account_key, met.own, met.firm, symbol, measured, message.offset, now_ns)
+        stands_on = outputs_of(said, message.partition)
     keep_measure(tables, account_key, measured)
     verdict = decide(intent, state, symbol, now_ns, gate)
     if counted is not None and account is not None and symbol.market.instrument is not None:
@@ -80,7 +94,7 @@ def on_intent(
         account_seq = account.seq if account else 0
         metrics.DENIALS.labels(verdict.denial.check, verdict.denial.reason).inc()
         denied = deny(message, intent, row_key, tables, verdict.denial, symbol.market, account_seq, now_ns)
-        return [answer(message, denied)]
+        return [answer(message, denied), *stands_on]
     assert account is not None
     booked = reserve(
         intent.account_id,
@@ -100,7 +114,7 @@ def on_intent(
     if is_watched(symbol.limits):
         warning = warning_of(intent, case_of(intent, state, symbol, now_ns), now_ns)
         outputs += [] if warning is None else [Output(RISK_WARNINGS, account_key, warning, message.partition)]
-    return outputs
+    return outputs + stands_on
 
 
 def on_repeat(message: Message, intent: Intent, seen: OrderRow, account_seq: int, now_ns: int) -> bytes:
@@ -125,6 +139,13 @@ def deny(
     row = _order_row(intent, Verdict(denial), market, account_seq, now_ns)
     tables.changelogged("orders").put(row_key, row)
     return _decision(message, intent, row)
+
+
+def decision_of(
+    message: Message, intent: Intent, verdict: Verdict, market: Market, account_seq: int, now_ns: int
+) -> bytes:
+    """The decision on an intent, whose id nobody has used, by its verdict. ``account_seq``: of the account after it."""
+    return _decision(message, intent, _order_row(intent, verdict, market, account_seq, now_ns))
 
 
 def _order_row(intent: Intent, verdict: Verdict, market: Market, account_seq: int, now_ns: int) -> OrderRow:

@@ -17,6 +17,7 @@ from streams.model.tables import Tables
 
 from risk import metrics
 from risk.activity import RunActivity
+from risk.basis import BasisWriter, columns_of, is_unusual
 from risk.booking import last_link
 from risk.domain.answer_kernel import LINK_CHARS, write_links
 from risk.domain.chain import ChainRow, link_all
@@ -35,7 +36,7 @@ from risk.domain.intent import Intent
 from risk.domain.intent_kernel import ACCOUNT_AT, Intents
 from risk.domain.limit_use import is_watched
 from risk.domain.text_kernel import Array
-from risk.equity import Measured, keep_measure, measure
+from risk.equity import NOT_ASKED, Measured, keep_measure, measure
 from risk.framed_answers import FramedAnswers, Run
 from risk.intents import deny, on_repeat
 from risk.limit_warnings import warning_of
@@ -72,6 +73,7 @@ def answer_run(
     decider: Decider,
     now_ns: int,
     framed: FramedAnswers | None = None,
+    basis: BasisWriter | None = None,
 ) -> Answers:
     """One answer for each message, all of them plain intents; ``framed`` writes the answers, else they are text."""
     keys, partition = [message.key or b"" for message in messages], tables.partition
@@ -95,7 +97,6 @@ def answer_run(
     accounts.keep(positions.keep())
     _keep_lately(activity, measured, decided, accounts, markets, tables)
     _keep_orders(decided, intents.row_keys, by_slot, tables)
-
     cases = _Cases(markets, decided, now_ns)
 
     def deny_or_repeat(
@@ -107,12 +108,11 @@ def answer_run(
             seen: Any = tables.changelogged("orders").get(row_key)
             return on_repeat(message, intent, seen, account_seq, now_ns)
         denial = denial_of(decider.chain, failed, cases.at(index, intent, account, position))
-        market = markets.listed[markets.of[index]].market
-        return deny(message, intent, row_key, tables, denial, market, account_seq, now_ns)
+        listed = markets.listed[markets.of[index]]
+        return deny(message, intent, row_key, tables, denial, listed.market, account_seq, now_ns)
 
     _count_denials(decided, decider)
-    accepted = decided.orders["accepted"]
-    which, others = np.flatnonzero(accepted), np.flatnonzero(~accepted)
+    which, others = np.flatnonzero(decided.orders["accepted"]), np.flatnonzero(~decided.orders["accepted"])
     stood = (decided.orders["failed"], decided.orders["account_seq"], decided.accounts, decided.positions)
     answers = [*map(deny_or_repeat, others.tolist(), *(column[others].tolist() for column in stood))]
     entries, heads = _linked(decided, tables, last)
@@ -123,7 +123,8 @@ def answer_run(
         said = framed.answers(asked, decided, answers, heads)
     outputs = _outputs(partition, intents, which, *said, framed=framed is not None)
     warnings = _warnings(partition, intents, which[watched[markets.of[which]]], cases)
-    return Answers(len(messages), (*outputs, *warnings))
+    stands_on = () if basis is None else _basis(basis, tables, accounts, markets, measured, decided, run, offsets)
+    return Answers(len(messages), (*outputs, *warnings, *stands_on))
 
 
 def _lately(
@@ -180,6 +181,34 @@ def _warnings(partition: int, intents: Intents, which: Array, cases: _Cases) -> 
     text = np.frombuffer(b"".join(found.values()), np.uint8)
     of, values = np.fromiter(found, np.int64, len(found)), Column(text, np.concatenate(([0], ends[:-1])), ends)
     return (OutputColumns(RISK_WARNINGS, partition, of, _accounts_of(intents, of), values),)
+
+
+def _basis(
+    writer: BasisWriter,
+    tables: Tables,
+    accounts: Accounts,
+    markets: Markets,
+    measured: dict[int, Measured],
+    decided: Decided,
+    run: Array,
+    offsets: Array,
+) -> tuple[OutputColumns, ...]:
+    """What the intents stand on, each said by the first that was decided on it."""
+    were_decided = np.flatnonzero(decided.orders["failed"] != ANSWERED)
+    if not were_decided.size:
+        return ()
+    now_ns, first = int(run["now_ns"][0]), int(were_decided[0])
+    said = [(first, 0, each) for each in writer.of_firm(tables, markets.firm, int(offsets[first]), now_ns)]
+    for number in [number for number, each in enumerate(markets.listed) if is_unusual(each)]:
+        for at in were_decided[markets.of[were_decided] == number][:1].tolist():
+            said += [(at, 1, each) for each in writer.of_mark(tables, markets.listed[number], int(offsets[at]), now_ns)]
+    for number in sorted(markets.own.keys() | measured.keys()):
+        own, lost = markets.own.get(number, NOTHING_SAID), measured.get(number, NOT_ASKED)
+        for at in were_decided[accounts.of[were_decided] == number][:1].tolist():
+            records = writer.of_account(tables, accounts.keys[number], own, lost, int(offsets[at]), now_ns)
+            said += [(at, 2, each) for each in records]
+    said.sort(key=lambda each: each[:2])
+    return columns_of([(at, each) for at, _, each in said], tables.partition)
 
 
 def _keep_lately(

@@ -15,6 +15,7 @@ from common.contracts.events import AccountStatus, CommandResult, Fund, ReasonCo
 from common.contracts.topics import (
     ORDERS_EXECUTIONS,
     ORDERS_INTENTS,
+    RISK_BASIS,
     RISK_BREAKS,
     RISK_COMMANDS,
     RISK_CONTROL_COMMANDS,
@@ -30,6 +31,7 @@ from streams.model.message import Message, Output, View
 from streams.model.tables import Tables, Verify
 
 from risk import metrics
+from risk.basis import BasisWriter
 from risk.booking import answer, book, keep
 from risk.breaks import break_view, break_views, resolve_break
 from risk.controls import on_control_command, on_controls
@@ -73,6 +75,7 @@ OUTPUTS: Final[tuple[Topic, ...]] = (
     RISK_LEDGER,
     RISK_BREAKS,
     RISK_WARNINGS,
+    RISK_BASIS,
 )
 
 
@@ -88,13 +91,20 @@ class Gate:
     """The stage's handlers. Raise ValueError (poison) for what is no intent, command or report of the key's account."""
 
     def __init__(
-        self, limits: Limits, id_retention_ns: int, gate: CheckChain = GATE, framed: FramedAnswers | None = None
+        self,
+        limits: Limits,
+        id_retention_ns: int,
+        gate: CheckChain = GATE,
+        framed: FramedAnswers | None = None,
+        basis: BasisWriter | None = None,
     ) -> None:
+        """``basis`` says what decisions stand on; without it, nobody does."""
         self._id_retention_ns = id_retention_ns
         self._markets = MarketReader(limits)
         self._gate = gate
         self._decider = Decider(gate)
         self._framed = framed
+        self._basis = basis
         for check in gate.checks:
             metrics.DENIALS.labels(check.name, check.reason)  # so that each is there before it has denied anything
 
@@ -105,7 +115,7 @@ class Gate:
             _check_key(message, intent.account_id)
             if not message.offset % SWEEP_EVERY_INTENTS:
                 sweep(tables, now_ns, self._id_retention_ns)
-            return on_intent(message, intent, tables, self._markets, self._gate, now_ns)
+            return on_intent(message, intent, tables, self._markets, self._gate, now_ns, self._basis)
         body = message.body
         _check_key(message, body.account_id)
         if message.topic is RISK_COMMANDS:
@@ -140,7 +150,8 @@ class Gate:
             for message in run:
                 if not message.offset % SWEEP_EVERY_INTENTS:
                     sweep(tables, now_ns, self._id_retention_ns)
-            yield answer_run(run, intents.part(begin, end), tables, self._markets, self._decider, now_ns, self._framed)
+            columns = intents.part(begin, end)
+            yield answer_run(run, columns, tables, self._markets, self._decider, now_ns, self._framed, self._basis)
 
 
 def _check_key(message: Message, account_id: str) -> None:

@@ -18,6 +18,8 @@ controls   account_id, ``_firm``,       Controls: limits and trading states that
            ``@firm``                    they are decided, and a copy in each partition
 controlled ``accounts``                 Controlled: how many accounts have some of their own; absent where none has
 control_commands slot, account, command SeenControl: seen id and answer
+basis      account_id, ``_firm``,       SaidBasis: what was said last of what decisions stand on
+           ``_firm``/symbol
 sweep      ``cursor``                   Sweep: day and next slot
 chain      ``risk.ledger``              ChainRow: number and hash of the partition's last ledger entry
 ========== ============================ =========================================================================
@@ -89,6 +91,12 @@ class SeenControl(msgspec.Struct, frozen=True, array_like=True, gc=False):
     touched_ns: int
 
 
+class SaidBasis(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Numbers of what was said last of the firm, of an account, or of a mark, the day first."""
+
+    numbers: tuple[int, ...]
+
+
 CONTROLS_CODEC: Final = Codec(
     lambda row: row.model_dump_json().encode(), Controls.model_validate_json, Controls.model_json_schema
 )
@@ -116,6 +124,7 @@ TABLES: Final[tuple[TableDeclaration, ...]] = (
     Changelogged("controls", CONTROLS_CODEC),
     Changelogged("controlled", row_codec(Controlled)),
     Changelogged("control_commands", row_codec(SeenControl), cached=False),
+    Changelogged("basis", row_codec(SaidBasis)),
     Changelogged("sweep", row_codec(Sweep)),
     Changelogged("chain", row_codec(ChainRow)),
     Global("instruments", REF_INSTRUMENTS),

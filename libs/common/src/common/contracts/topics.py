@@ -22,6 +22,7 @@ from streams.model.topics import Topic as Topic
 from common.avro.codec import AvroFraming
 from common.contracts import (
     alerts,
+    basis,
     breaks,
     cancels,
     controls,
@@ -42,6 +43,8 @@ MARKET: Final = CoPartitionGroup("market")
 ACCOUNTS: Final = CoPartitionGroup("accounts")
 """By account id."""
 GROUPS: Final = (MARKET, ACCOUNTS)
+AUDIT_MS: Final = 31 * DAY_MS
+"""Of what a decision is executed again from, and of what led to it: 30 whole days at least."""
 READ_BY_STRANGERS: Final[Compatibility] = "BACKWARD_TRANSITIVE"
 """Of topics that no stage lives on: who reads them takes the newest schema, and reads all that was ever written. What
 stages read of each other is read by the release before, too, in every rolling upgrade: FULL_TRANSITIVE.
@@ -190,6 +193,7 @@ RISK_COMMANDS: Final = Topic(
     _json("risk-command", events.RiskCommand, version=2),
     "orders",
     ACCOUNTS,
+    retention_ms=AUDIT_MS,
     purpose="accounts and funding",
 )
 RISK_CONTROL_COMMANDS: Final = Topic(
@@ -227,6 +231,7 @@ RISK_DECISIONS: Final = Topic(
     _json("risk-decision", events.RiskDecision, version=2),
     "risk",
     ACCOUNTS,
+    retention_ms=AUDIT_MS,
     purpose="one answer per intent and per command",
 )
 RISK_LEDGER: Final = Topic(
@@ -253,7 +258,17 @@ RISK_WARNINGS: Final = Topic(
     _json("limit-warning", limit_warnings.LimitWarning),
     "risk",
     ACCOUNTS,
+    retention_ms=AUDIT_MS,
     purpose="accounts that have used up 50, 75, 85, 90 or 95 per cent of a limit, and the order that did it",
+)
+RISK_BASIS: Final = Topic(
+    "risk.basis",
+    "account_id, or _firm",
+    _json("basis", basis.Basis),
+    "risk",
+    ACCOUNTS,
+    retention_ms=AUDIT_MS,
+    purpose="what decisions stand on and nothing else says: code, limits of the deployment, controls in force, losses",
 )
 VENUE_ORDERS: Final = Topic(
     "venue.orders",
@@ -269,6 +284,7 @@ ORDERS_EXECUTIONS: Final = Topic(
     _json("execution-report", events.ExecutionReport, version=2),
     "orders",
     ACCOUNTS,
+    retention_ms=AUDIT_MS,
     purpose="what the venue says",
 )
 ORDERS_EVENTS: Final = Topic(
@@ -338,6 +354,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     RISK_LEDGER,
     RISK_BREAKS,
     RISK_WARNINGS,
+    RISK_BASIS,
     VENUE_ORDERS,
     ORDERS_EXECUTIONS,
     ORDERS_EVENTS,

@@ -38,6 +38,8 @@ class InForce(NamedTuple):
     """Whether one asks what it has lost."""
     from_ns: int
     until_ns: int
+    seq: int = 0
+    """Number of the ``Controls``; 0: nothing was ever said."""
 
     def state(self, symbol: str) -> TradingState:
         """The more severe of what is said of all and of the symbol."""
@@ -71,6 +73,7 @@ def in_force(controls: Controls | None, now_ns: int) -> InForce:
         any(values.get(name) for values in whole for name in OF_EQUITY),
         max((at_ns for at_ns in changes if at_ns <= now_ns), default=0),
         min((at_ns for at_ns in changes if at_ns > now_ns), default=INT64_MAX),
+        controls.seq,
     )
 
 
