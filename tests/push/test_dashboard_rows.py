@@ -256,7 +256,6 @@ async def test_alert_when_its_moment_is_asked_for_then_the_chart_shows_that_bar_
     assert "EMA 50 " in legend, legend
 
 
-
 EMPTY = "[...document.querySelectorAll(':is(.orders, .fills, .account) .table-empty')].map((note) => note.textContent)"
 
 
