@@ -44,6 +44,9 @@ any_limits = st.builds(
     window_notional_max_e4=at_most(10_000 * E4),
     throttle_intents_max=at_most(4),
     duplicate_ns=st.sampled_from((0, 1, SECOND_NS // 2, SECOND_NS)),
+    duplicates_max=st.sampled_from((1, 1, 2, 3)),
+    halt_on_repeats=st.sampled_from((False, False, True)),
+    halt_at_limits=st.sampled_from((False, False, True)),
     open_orders_max=at_most(4),
     open_notional_max_e4=at_most(20_000 * E4),
     exposure_max_e4=at_most(200_000 * E4),
@@ -144,6 +147,20 @@ def test_body_when_denied_then_sent_again_under_another_id_then_no_duplicate(sen
     send = sending(duplicate_ns=SECOND_NS, window_orders_max=1, window_ns=SECOND_NS // 2)
     assert [send("o1", qty=3), send("o2")] == [None, "WINDOW_LIMIT_EXCEEDED"]
     assert send("o3", SECOND_NS // 2) is None
+
+
+def test_body_when_sent_as_often_as_it_may_be_then_denied_until_the_first_is_as_old_as_the_period(
+    sending: Callable[..., Sending],
+) -> None:
+    """Three within a second: at the limit, one over it, and one nanosecond on either side of the period."""
+    send = sending(duplicate_ns=SECOND_NS, duplicates_max=3)
+    assert [send("o1"), send("o2", 10), send("o3", 10)] == [None, None, None]
+    assert send("o4", SECOND_NS - 21) == "DUPLICATE_ORDER"
+    assert send.desk.decisions[-1].compared["duplicates_max"] == 3
+    assert send("other", qty=2) is None
+    assert send("o5", 1) is None
+    assert send("o6", 9) == "DUPLICATE_ORDER"
+    assert send("o7", 1) is None
 
 
 def test_bodies_when_as_many_as_are_remembered_then_denied_and_not_forgotten(sending: Callable[..., Sending]) -> None:

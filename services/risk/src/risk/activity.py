@@ -19,7 +19,7 @@ from risk.domain.activity import (
     recent_intents,
     recent_orders,
     remembers_bodies,
-    twin_ns,
+    twins_ns,
     with_done,
 )
 from risk.domain.equity import Losses
@@ -94,7 +94,7 @@ class RunActivity:
         ]
         placed["open_orders"] = [orders_in(each.buys) + orders_in(each.sells) for each in places]
         self._bodies, body_of = self._numbered(orders)
-        twins = [twin_ns(self._rows[account], body, self._limits, self._now_ns) for account, body in self._bodies]
+        twins = [twins_ns(self._rows[account], body, self._limits, self._now_ns) for account, body in self._bodies]
         self._orders, self._body_of = orders, body_of
         return Lately(recents, placed, body_of, np.array(twins, np.int64))
 

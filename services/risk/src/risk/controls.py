@@ -7,7 +7,7 @@ of them keeps its own copy, so that a restart finds it, and every order is decid
 from typing import Final
 
 import msgspec
-from common.contracts.controls import FIRM, ControlCommand, ControlResult, Controls
+from common.contracts.controls import FIRM, ControlCommand, ControlResult, Controls, SetTradingState, TradingState
 from common.contracts.events import ReasonCode
 from common.contracts.topics import RISK_CONTROLS
 from streams.model.message import Message, Output
@@ -19,7 +19,10 @@ from risk.domain.gate import Denial, Limits
 from risk.domain.in_force import NOTHING_SAID, InForce, in_force, limits_of
 from risk.tables import CONTROLLED_KEY, FIRM_COPY_KEY, Controlled, SeenControl, command_key
 
-__all__ = ["LimitReader", "on_control_command", "on_controls"]
+__all__ = ["LimitReader", "on_control_command", "on_controls", "on_halting_denial"]
+
+GATE_ITSELF: Final = "gate"
+"""Who halts, in the place of a person."""
 
 _encode: Final = Codec(lambda row: row.model_dump_json().encode(), ControlResult.model_validate_json)
 
@@ -49,6 +52,27 @@ def on_control_command(message: Message, command: ControlCommand, tables: Tables
     is_everywhere = result.controls is not None and command.account_id == FIRM
     partitions = range(RISK_CONTROLS.partitions) if is_everywhere else (message.partition,)
     return [_output(message, result, partition) for partition in partitions]
+
+
+def on_halting_denial(message: Message, account_id: str, why: str, tables: Tables, now_ns: int) -> list[Output]:
+    """Halts the account of an intent in the transaction of its denial; a person resumes it.
+
+    It answers no command, which ``command_offset`` says.
+    """
+    command = SetTradingState(
+        command_id=f"halt-{message.partition}-{message.offset}",
+        account_id=account_id,
+        state=TradingState.HALTED,
+        automatic=True,
+        by=GATE_ITSELF,
+        note=why,
+        sent_ns=now_ns,
+    )
+    result = _result(message, command, _carried_out(command, tables, now_ns), now_ns)
+    if result.controls is not None:
+        _keep(tables, account_id.encode(), result.controls)
+    nowhere = result.model_copy(update={"command_partition": -1, "command_offset": -1})
+    return [_output(message, nowhere, message.partition)]
 
 
 def _carried_out(command: ControlCommand, tables: Tables, now_ns: int) -> Controls | Denial:

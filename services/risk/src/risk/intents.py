@@ -14,6 +14,7 @@ from risk import metrics
 from risk.activity import keep_activity, with_activity
 from risk.basis import BasisWriter, outputs_of
 from risk.booking import answer, book, keep
+from risk.controls import on_halting_denial
 from risk.domain.account import AccountRow, OrderRow, PositionRow, intent_conflict
 from risk.domain.gate import AccountState, Denial, Limits, Listed, Market, Verdict, case_of, decide
 from risk.domain.in_force import InForce
@@ -21,6 +22,7 @@ from risk.domain.intent import Intent, Order
 from risk.domain.ledger import reserve
 from risk.domain.limit_use import is_watched
 from risk.domain.open_orders import open_in
+from risk.domain.stops import halts
 from risk.equity import NOT_ASKED, Measured, keep_measure, measure
 from risk.limit_warnings import warning_of
 from risk.market import MarketReader
@@ -94,7 +96,11 @@ def on_intent(
         account_seq = account.seq if account else 0
         metrics.DENIALS.labels(verdict.denial.check, verdict.denial.reason).inc()
         denied = deny(message, intent, row_key, tables, verdict.denial, symbol.market, account_seq, now_ns)
-        return [answer(message, denied), *stands_on]
+        halted: list[Output] = []
+        if halts(symbol.limits, verdict.denial.check):
+            why = f"{verdict.denial.reason}: order {order_id}"
+            halted = on_halting_denial(message, intent.account_id, why, tables, now_ns)
+        return [answer(message, denied), *stands_on, *halted]
     assert account is not None
     booked = reserve(
         intent.account_id,

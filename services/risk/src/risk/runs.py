@@ -35,6 +35,7 @@ from risk.domain.in_force import NOTHING_SAID
 from risk.domain.intent import Intent
 from risk.domain.intent_kernel import ACCOUNT_AT, Intents
 from risk.domain.limit_use import is_watched
+from risk.domain.stops import halts, may_halt
 from risk.domain.text_kernel import Array
 from risk.equity import NOT_ASKED, Measured, keep_measure, measure
 from risk.framed_answers import FramedAnswers, Run
@@ -74,8 +75,11 @@ def answer_run(
     now_ns: int,
     framed: FramedAnswers | None = None,
     basis: BasisWriter | None = None,
-) -> Answers:
-    """One answer for each message, all of them plain intents; ``framed`` writes the answers, else they are text."""
+) -> Answers | None:
+    """One answer for each message, all of them plain intents; ``framed`` writes the answers, else they are text.
+
+    None, and nothing is written, where one of them halts its account: what stands behind it is denied for that.
+    """
     keys, partition = [message.key or b"" for message in messages], tables.partition
     by_slot = np.argsort(intents.slots, kind="stable")
     answered = _answered(intents.row_keys, by_slot, tables)
@@ -87,13 +91,10 @@ def answer_run(
     offsets = np.array([message.offset for message in messages], np.int64)
     activity, lately, measured = _lately(accounts, positions, markets, intents, tables, reader, now_ns)
     watched = np.fromiter((is_watched(each.limits) for each in markets.listed), np.bool_, len(markets.listed))
-    decided = decider.decide_all(
-        Inputs(
-            intents.text, intents.rows, answered, accounts.of, accounts.columns, positions.of, positions.columns,
-            positions.sides, positions.levels, markets.of, markets.columns, markets.limits, markets.texts,
-            markets.marks, run, offsets, lately, bool(watched.any()),
-        )
-    )  # fmt: skip
+    asked = _asked(intents, answered, accounts, positions, markets)
+    decided = decider.decide_all(Inputs(*asked, run, offsets, lately, bool(watched.any())))
+    if _halts_some(decided, markets, decider):
+        return None
     accounts.keep(positions.keep())
     _keep_lately(activity, measured, decided, accounts, markets, tables)
     _keep_orders(decided, intents.row_keys, by_slot, tables)
@@ -125,6 +126,27 @@ def answer_run(
     warnings = _warnings(partition, intents, which[watched[markets.of[which]]], cases)
     stands_on = () if basis is None else _basis(basis, tables, accounts, markets, measured, decided, run, offsets)
     return Answers(len(messages), (*outputs, *warnings, *stands_on))
+
+
+def _asked(
+    intents: Intents, answered: Array, accounts: Accounts, positions: Positions, markets: Markets
+) -> tuple[Array, ...]:
+    """The first columns of ``Inputs``."""
+    return (
+        intents.text, intents.rows, answered, accounts.of, accounts.columns, positions.of, positions.columns,
+        positions.sides, positions.levels, markets.of, markets.columns, markets.limits, markets.texts, markets.marks,
+    )  # fmt: skip
+
+
+def _halts_some(decided: Decided, markets: Markets, decider: Decider) -> bool:
+    """Whether a denial halts an account, see ``domain.stops``."""
+    if not any(may_halt(each.limits) for each in markets.listed):
+        return False
+    failed, checks = decided.orders["failed"], decider.chain.checks
+    return any(
+        halts(markets.listed[markets.of[at]].limits, checks[failed[at]].name)
+        for at in np.flatnonzero((failed != ANSWERED) & ~decided.orders["accepted"]).tolist()
+    )
 
 
 def _lately(

@@ -89,6 +89,13 @@ class RiskSettings(Settings):
     duplicate_ms: int = Field(
         default=0, ge=0, le=DAY_MS, description="deny a body that was accepted so soon before under another id; 0: off"
     )
+    duplicates_max: int = Field(default=1, ge=1, le=64, description="orders of one body within `duplicate_ms` at most")
+    halt_on_repeats: bool = Field(
+        default=False, description="halt an account that sends one body more often, until a person resumes it"
+    )
+    halt_at_limits: bool = Field(
+        default=False, description="halt an account that comes to all of a limit, and cancel what it has open"
+    )
     symbol_limits: dict[Symbol, SymbolLimits] = Field(
         default={},
         description="JSON: symbol to the limits that are other for it, and its `restricted` and `average_volume_qty`",
@@ -119,6 +126,7 @@ class RiskSettings(Settings):
             window_ns=self.window_ms * NS_PER_MS,
             throttle_ns=self.throttle_ms * NS_PER_MS,
             duplicate_ns=self.duplicate_ms * NS_PER_MS,
+            duplicates_max=self.duplicates_max,
             **same,
         )
         own = {

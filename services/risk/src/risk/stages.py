@@ -151,7 +151,8 @@ class Gate:
                 if not message.offset % SWEEP_EVERY_INTENTS:
                     sweep(tables, now_ns, self._id_retention_ns)
             columns = intents.part(begin, end)
-            yield answer_run(run, columns, tables, self._markets, self._decider, now_ns, self._framed, self._basis)
+            said = answer_run(run, columns, tables, self._markets, self._decider, now_ns, self._framed, self._basis)
+            yield end - begin if said is None else said
 
 
 def _check_key(message: Message, account_id: str) -> None:

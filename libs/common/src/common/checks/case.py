@@ -124,7 +124,12 @@ class LimitFields(msgspec.Struct, frozen=True, gc=False):
     throttle_intents_max: int = 0
     """Intents of an account in the symbol within ``throttle_ns``, denied ones too."""
     duplicate_ns: int = 0
-    """Period after an accepted order in which the account may not send the same body under another id."""
+    """Period in which an account may send the same body ``duplicates_max`` times, under other ids."""
+    duplicates_max: int = 1
+    halt_on_repeats: bool = False
+    """Whether an account that sends it once more is halted, until a person resumes it."""
+    halt_at_limits: bool = False
+    """Whether one that comes to all of a limit is, see ``stops``."""
     position_qty_max: int = 0
     """Shares of the symbol that an account may hold, with all of its open BUY orders filled and no SELL."""
     position_notional_max_e4: int = 0
@@ -159,7 +164,7 @@ class ActivityFields(msgspec.Struct, frozen=True, gc=False):
     open_orders: int = 0
     """Open orders of the account in the symbol."""
     twin_ns: int = 0
-    """When an order of the same body was last accepted from the account; 0 where none is remembered."""
+    """When the last order but ``duplicates_max`` - 1 of the same body was accepted; 0: never, or long ago."""
     loss_e4: int = 0
     """What the account is worth less than when its day began; INT64_MAX where that is not known."""
     drawdown_e4: int = 0

@@ -222,9 +222,11 @@ def window_notional_bounded(case: Case) -> bool:
 
 @check(
     "DUPLICATE_ORDER",
-    "an order of the same body was accepted from the account a moment ago, under another id",
+    "an order of the same body was accepted from the account a moment ago, under another id, or as many of them as it "
+    "may send",
     since_ns=lambda case: case.now_ns - case.activity.twin_ns,
     duplicate_ns=lambda case: case.limits.duplicate_ns,
+    duplicates_max=lambda case: case.limits.duplicates_max if case.limits.duplicates_max > 1 else None,
 )
 def no_recent_twin(case: Case) -> bool:
     twin_ns = case.activity.twin_ns

@@ -45,7 +45,9 @@ class ActivityRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sent: dict[str, tuple[Sent, ...]] = {}
     """By symbol, in their order."""
     bodies: dict[int, int] = {}
-    """Body of an accepted order (``body_of_order``) → when, in the order of the bodies."""
+    """Body of an accepted order (``body_of_order``) → when it was the last time, in the order of the bodies."""
+    earlier: dict[int, tuple[int, ...]] = {}
+    """Body → the times before that, the newest first, where more than one is asked for."""
 
 
 NO_ROW: Final = ActivityRow()
@@ -125,7 +127,7 @@ def recent_orders(row: ActivityRow, limits: LimitFields, now_ns: int) -> tuple[i
         if span.last_ns > now_ns - limits.window_ns:
             orders += span.orders
             qty, notional_e4 = capped(qty, span.qty), capped(notional_e4, span.notional_e4)
-    remembered = sum(now_ns - at_ns < limits.duplicate_ns for at_ns in row.bodies.values())
+    remembered = sum(len(times_of(row, body, limits, now_ns)) for body in row.bodies)
     return orders, qty, notional_e4, remembered
 
 
@@ -135,10 +137,19 @@ def recent_intents(row: ActivityRow, symbol: str, limits: LimitFields, now_ns: i
     return sum(span.intents for span in spans if span.last_ns > now_ns - limits.throttle_ns)
 
 
-def twin_ns(row: ActivityRow, body: int, limits: LimitFields, now_ns: int) -> int:
-    """When an order of this body was accepted; 0 where none was, or long ago."""
-    at_ns = row.bodies.get(body, 0)
-    return at_ns if now_ns - at_ns < limits.duplicate_ns else 0
+def times_of(row: ActivityRow, body: int, limits: LimitFields, now_ns: int) -> tuple[int, ...]:
+    """When orders of this body were accepted within the period, the newest first; so many as one may be at most."""
+    if body not in row.bodies:
+        return ()
+    return tuple(
+        [at_ns for at_ns in (row.bodies[body], *row.earlier.get(body, ())) if now_ns - at_ns < limits.duplicate_ns]
+    )[: limits.duplicates_max]
+
+
+def twins_ns(row: ActivityRow, body: int, limits: LimitFields, now_ns: int) -> tuple[int, ...]:
+    """The same, and 0 in the place of each that there was not: ``duplicates_max`` times."""
+    times = times_of(row, body, limits, now_ns)
+    return (*times, *(0,) * (limits.duplicates_max - len(times)))
 
 
 def activity_of(row: ActivityRow, order: Order, open_count: int, limits: LimitFields, now_ns: int) -> ActivityFields:
@@ -147,7 +158,7 @@ def activity_of(row: ActivityRow, order: Order, open_count: int, limits: LimitFi
         *recent_orders(row, limits, now_ns),
         recent_intents(row, order.symbol, limits, now_ns),
         open_count,
-        twin_ns(row, body_of_order(order), limits, now_ns) if remembers_bodies(limits) else 0,
+        twins_ns(row, body_of_order(order), limits, now_ns)[-1] if remembers_bodies(limits) else 0,
     )
 
 
@@ -169,9 +180,18 @@ def with_done(row: ActivityRow, done: Done, limits: LimitFields, now_ns: int) ->
     }
     for symbol, intents in done.intents.items():
         sent[symbol] = _with_intents(sent.get(symbol, ()), intents, limits.throttle_ns // SPANS, now_ns)
-    bodies = {body: at_ns for body, at_ns in row.bodies.items() if now_ns - at_ns < limits.duplicate_ns}
-    bodies.update(dict.fromkeys(done.bodies, now_ns))
-    return ActivityRow(spans, dict(sorted(sent.items())), dict(sorted(bodies.items())))
+    bodies, earlier = _with_bodies(row, done.bodies, limits, now_ns)
+    return ActivityRow(spans, dict(sorted(sent.items())), bodies, earlier)
+
+
+def _with_bodies(
+    row: ActivityRow, more: Iterable[int], limits: LimitFields, now_ns: int
+) -> tuple[dict[int, int], dict[int, tuple[int, ...]]]:
+    times = {body: young for body in row.bodies if (young := times_of(row, body, limits, now_ns))}
+    for body in more:
+        times[body] = (now_ns, *times.get(body, ()))[: limits.duplicates_max]
+    ordered = sorted(times.items())
+    return {body: each[0] for body, each in ordered}, {body: each[1:] for body, each in ordered if each[1:]}
 
 
 def _with_orders(spans: tuple[Span, ...], done: Done, width_ns: int, now_ns: int) -> tuple[Span, ...]:

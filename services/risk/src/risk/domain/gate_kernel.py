@@ -126,6 +126,14 @@ def _meet(activity, recent, placed, twin_ns):
 
 
 @part
+def _count_body(times, now_ns):
+    """Puts it before the times that orders of the body were accepted at, and forgets the oldest."""
+    for after in range(times.size - 1, 0, -1):
+        times[after] = times[after - 1]
+    times[0] = now_ns
+
+
+@part
 def _count(intent, order, recent, placed):
     """Counts an intent that was decided, as ``activity.with_done``."""
     placed.intents += 1
@@ -152,7 +160,7 @@ def _decide(
         intent, order = intents[i], orders[i]
         account, position = accounts[account_of[i]], positions[position_of[i]]
         if counted:
-            _meet(activity, recents[account_of[i]], places[position_of[i]], twins[body_of[i]])
+            _meet(activity, recents[account_of[i]], places[position_of[i]], twins[body_of[i], -1])
         case = Case(intent, account, position, markets[market_of[i]], limits[market_of[i]], now_ns, activity)
         order.account_seq = account.seq
         order.failed = ANSWERED if answered[i] else first_failing(case)
@@ -168,7 +176,7 @@ def _decide(
         if counted and not answered[i]:
             _count(intent, order, recents[account_of[i]], places[position_of[i]])
             if order.accepted:
-                twins[body_of[i]] = now_ns
+                _count_body(twins[body_of[i]], now_ns)
 
 
 @kernel
@@ -233,10 +241,12 @@ class Lately(NamedTuple):
     """PLACED of the positions; changed by each intent that is not answered yet."""
     body_of: Array
     twins: Array
-    """int64 of the bodies: when an order of it was accepted; changed by what is accepted."""
+    """int64[bodies, ``duplicates_max``]: when orders of each were accepted, the newest first; changed likewise."""
 
 
-NOTHING_LATELY: Final = Lately(np.zeros(0, RECENT), np.zeros(0, PLACED), np.zeros(0, np.int64), np.zeros(0, np.int64))
+NOTHING_LATELY: Final = Lately(
+    np.zeros(0, RECENT), np.zeros(0, PLACED), np.zeros(0, np.int64), np.zeros((0, 1), np.int64)
+)
 
 
 class Decided(NamedTuple):

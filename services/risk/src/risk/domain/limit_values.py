@@ -35,6 +35,8 @@ class SymbolLimits(BaseModel):
     window_qty_max: int | None = Field(default=None, ge=0, le=INT64_MAX)
     window_notional_max_e4: int | None = Field(default=None, ge=0, le=INT64_MAX)
     throttle_intents_max: int | None = Field(default=None, ge=0, le=INT64_MAX)
+    halt_on_repeats: bool | None = None
+    halt_at_limits: bool | None = None
 
 
 _DEFAULTS: Final = {field.name: field.default for field in fields(LimitFields)}
