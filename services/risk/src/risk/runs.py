@@ -17,7 +17,8 @@ from streams.model.tables import Tables
 
 from risk import metrics
 from risk.activity import RunActivity
-from risk.basis import BasisWriter, columns_of, is_unusual
+from risk.basis import BasisWriter, is_unusual
+from risk.basis_columns import columns_of
 from risk.booking import last_link
 from risk.domain.answer_kernel import LINK_CHARS, write_links
 from risk.domain.chain import ChainRow, link_all
