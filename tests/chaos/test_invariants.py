@@ -17,8 +17,18 @@ from common.contracts.events import (
     OrderState,
     Posting,
 )
-from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, ORDERS_INTENTS, RISK_DECISIONS, RISK_LEDGER, Topic
+from common.contracts.topics import (
+    DEAD_LETTERS,
+    ORDERS_EVENTS,
+    ORDERS_EXECUTIONS,
+    ORDERS_INTENTS,
+    RISK_DECISIONS,
+    RISK_LEDGER,
+    Topic,
+)
 from common.contracts.values import OrderType, Side, TimeInForce, order_id_of
+from streams.model.dead_letters import DeadLetter, letter_record
+from streams.model.framing import Framing
 from streams.model.message import Message
 from tidemark.chaos.invariants import INTENTS_DEAD, Invariants
 
@@ -196,10 +206,14 @@ def test_history_when_a_step_is_missing_then_the_order_is_lost(
     assert lost(invariants) == [ORDER]
 
 
-def test_poison_when_set_aside_then_answered_and_when_set_aside_twice_then_counted() -> None:
+@pytest.mark.parametrize("framing", [DEAD_LETTERS.framing, None], ids=["avro", "text"])
+def test_poison_when_set_aside_then_answered_and_when_set_aside_twice_then_counted(framing: Framing | None) -> None:
     poison = Message(ORDERS_INTENTS, 0, 9, b"a", b"not json", 0)
-    place = (("dlq.partition", b"0"), ("dlq.offset", b"9"))
-    dead = [Message(INTENTS_DEAD, 0, offset, b"a", b"not json", 0, place) for offset in (0, 1)]
+    letter = DeadLetter(
+        stage="risk.gate", topic=ORDERS_INTENTS.name, partition=0, offset=9, error="", value=b"not json"
+    )
+    record = letter_record(letter, b"a", 0, (), framing)
+    dead = [Message(INTENTS_DEAD, 0, offset, b"a", record.value, 0, record.headers) for offset in (0, 1)]
     assert not watched([poison]).is_quiet()
     invariants = watched([poison, dead[0]])
     assert invariants.is_quiet()

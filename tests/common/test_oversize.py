@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from common.contracts.topics import RAW_SCHEMA, Topic
+from common.contracts.topics import DEAD_LETTERS, RAW_SCHEMA, Topic
+from streams.model.dead_letters import DeadLetter, letter_of
 from streams.model.declaration import Stage
 from streams.model.errors import Refused
+from streams.model.framing import LogFormat
 from streams.model.log import Partition, Record
 from streams.model.message import Message, Output
 from streams.model.tables import Changelogged, Codec, Tables
@@ -17,7 +20,7 @@ from streams.state.store import positions_of
 from streams.testing.memory_log import MemoryLog
 from streams.testing.memory_store import MemoryStore
 
-INPUT = Topic("test.input", "account", RAW_SCHEMA, "test", partitions=1)
+INPUT = Topic("test.input", "account", replace(RAW_SCHEMA, letters=DEAD_LETTERS), "test", partitions=1)
 OUTPUT = Topic("test.output", "account", RAW_SCHEMA, "test", partitions=1)
 CHANGELOG = Topic("test.keep.changelog", "table/key", RAW_SCHEMA, "test", partitions=1)
 TAKES_BYTES = 400
@@ -40,9 +43,16 @@ def fed(*bodies: bytes) -> MemoryLog:
     return log
 
 
-async def serve(log: MemoryLog, store: MemoryStore, path: Path) -> Task:
+async def serve(log: MemoryLog, store: MemoryStore, path: Path, log_format: LogFormat = "json") -> Task:
     """Until all that was fed is handled. Raises what ends the task."""
-    task = Task(STAGE, 0, log, Settings(data_dir=path, batch_messages_max=8), {}, open_store=lambda _path: store)
+    task = Task(
+        STAGE,
+        0,
+        log,
+        Settings(data_dir=path, batch_messages_max=8, log_format=log_format),
+        {},
+        open_store=lambda _path: store,
+    )
     running = asyncio.create_task(task.run())
     async with asyncio.timeout(10):
         while positions_of(store).get(INPUT.name, 0) < log.end_offset(Partition(INPUT.name, 0)):
@@ -67,15 +77,20 @@ async def test_row_when_the_changelog_does_not_take_it_then_its_message_alone_is
     assert values(log, INPUT.dead_letters) == [FAT]
 
 
-async def test_dead_letter_when_its_topic_does_not_take_it_then_it_goes_without_the_value(tmp_path: Path) -> None:
+@pytest.mark.parametrize("log_format", ["json", "avro"])
+async def test_dead_letter_when_its_topic_does_not_take_it_then_it_goes_without_the_value(
+    tmp_path: Path, log_format: LogFormat
+) -> None:
     log, store = fed(b"1", FAT, b"2"), MemoryStore()
     log.takes_bytes = {CHANGELOG.name: TAKES_BYTES, INPUT.dead_letters: TAKES_BYTES + 50}
-    await serve(log, store, tmp_path)
+    await serve(log, store, tmp_path, log_format)
     assert values(log, OUTPUT.name) == [b"1", b"2"]
     (dead,) = log.committed_in(INPUT.dead_letters, 0)
-    assert dead.value is None
-    headers = dict(dead.headers)
-    assert headers["dlq.offset"] == b"1" and headers["dlq.value"] == b"left out: 400 bytes"
+    letter = letter_of(Message(INPUT.dead_letter_topic, 0, 0, dead.key, dead.value, 0, dead.headers))
+    assert letter == DeadLetter(
+        stage="test.keep", topic=INPUT.name, partition=0, offset=1, error=letter.error, left_out_bytes=400
+    )
+    assert "which takes none of" in letter.error
 
 
 async def test_changelog_when_it_does_not_take_what_every_commit_writes_then_refused(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from streams.model.message import Output
 from streams.model.topics import CoPartitionGroup, changelog_topic
 from streams.testing.memory_log import MemoryLog
 from tidemark.chaos.recovery import lanes_of_service
-from tidemark.chaos.storm import traders
+from tidemark.chaos.storm import symbols_of, traders
 from tidemark.topic_names import topic_named
 
 COUNTS = st.integers(1, 64)
@@ -100,6 +100,13 @@ def test_storm_then_somebody_trades_on_every_partition(count: int) -> None:
     ACCOUNTS.partitions = count
     assert {partition_of(each.encode(), count) for each in traders()} == set(range(count))
     assert {lane.partition for lane in lanes_of_service("risk")} == set(range(count))
+
+
+@pytest.mark.parametrize("count", [1, 4, 48, 64])
+def test_storm_then_a_symbol_is_quoted_on_every_partition(count: int) -> None:
+    MARKET.partitions = count
+    quoted = {market_partition(instrument_id) for instrument_id in range(symbols_of({"market": count}))}
+    assert quoted == {lane.partition for lane in lanes_of_service("signals")}
 
 
 def test_topic_table_then_every_topic_has_its_group_or_one_partition() -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from common.contracts.topics import RUNTIME_OPERATIONS, STAGES, Topic
+from common.contracts.topics import DEAD_LETTERS, RUNTIME_OPERATIONS, STAGES, Topic
 from common.fleet_topics import create_topics
 from common.testing import accidents, counting_worker
 from parts import Stack
 from streams.kafka.kafka_log import KafkaLog
+from streams.model.dead_letters import DeadLetter, letter_record
 from streams.model.errors import Refused
+from streams.model.framing import Framing
 from streams.model.log import Partition, Record
 from streams.model.message import Message
 from streams.process.settings import Settings
@@ -23,7 +25,7 @@ from streams.testing.memory_log import MemoryLog
 from tidemark.beginnings import begin_anew, plan_beginning
 from tidemark.commands.stage import in_words, said_of_partitions
 from tidemark.console import CommandError
-from tidemark.dead_letters import Letter, letter_of, send
+from tidemark.dead_letters import KeptLetter, kept_letter, send
 from tidemark.operations import done_before
 from tidemark.stages import StageName, discard_store, gathered, plan, seek, verify
 
@@ -68,8 +70,9 @@ class World:
     async def said(self) -> list[bytes | None]:
         return [message.value for message in await self.committed(self.topics["output"])]
 
-    async def letters(self) -> list[Letter]:
-        return [letter_of(message) for message in await self.committed(self.topics["dead"])]
+    async def letters(self) -> list[KeptLetter]:
+        queue = replace(self.topics["dead"], schema=DEAD_LETTERS)
+        return [kept_letter(message) for message in await self.committed(queue)]
 
     async def committed(self, topic: Topic) -> Sequence[Message]:
         where = Partition(topic.name, 0)
@@ -200,14 +203,17 @@ async def test_begin_when_the_changelog_was_created_anew_then_the_inputs_ends_ar
     assert await world.said() == [b"1 1", b"3 1"]
 
 
-async def test_dead_letter_when_sent_then_once_to_its_partition_and_a_second_time_is_refused(world: World) -> None:
+@pytest.mark.parametrize("framing", [DEAD_LETTERS.framing, None], ids=["avro", "text"])
+async def test_dead_letter_when_sent_then_once_to_its_partition_and_a_second_time_is_refused(
+    world: World, framing: Framing | None
+) -> None:
     await world.feed(b"1")
     await world.serve(1)
     producer = await world.log.fence("stage.that.failed")
-    headers = {"dlq.stage": "s", "dlq.topic": world.topics["input"].name, "dlq.partition": "0", "dlq.offset": "0"}
-    own = [("traceparent", b"kept"), *((name, text.encode()) for name, text in {**headers, "dlq.error": "e"}.items())]
+    said = DeadLetter(stage="s", topic=world.topics["input"].name, partition=0, offset=0, error="e", value=b"again")
+    record = letter_record(said, b"key", 0, [("traceparent", b"kept")], framing)
     await producer.begin()
-    await producer.append(Partition(world.topics["dead"].name, 0), [Record(b"key", b"again", 0, own)])
+    await producer.append(Partition(world.topics["dead"].name, 0), [record])
     await producer.commit()
     await producer.close()
     (letter,) = await world.letters()

@@ -14,7 +14,7 @@ from common.avro.codec import AvroFraming
 from common.avro.on_file import by_id, read_index, subject_of
 from common.avro.registry import CACHE, Schemas
 from common.contracts.events import OrderIntent
-from common.contracts.topics import MD_BARS, MD_BOOKS, ORDERS_INTENTS, TOPICS
+from common.contracts.topics import DEAD_LETTERS, MD_BARS, MD_BOOKS, ORDERS_INTENTS, TOPICS
 from common.contracts.values import OrderType, Side
 from common.fleet_topics import create_topics
 from fastavro.schema import to_parsing_canonical_form
@@ -23,7 +23,7 @@ from prometheus_client import REGISTRY
 from streams.edges.reader import CommittedReader
 from streams.edges.sender import Sender
 from streams.model.declaration import Stage
-from streams.model.framing import as_written, frame, schema_id_of
+from streams.model.framing import frame, schema_id_of
 from streams.model.message import Message, Output
 from streams.model.tables import Tables
 from streams.model.topics import RAW_SCHEMA, Schema, Topic, changelog_topic
@@ -388,6 +388,10 @@ async def test_damaged_avro_then_it_is_set_aside_as_it_was_and_its_neighbours_ar
     async with copying.stage():
         await copying.send(intent(1), damaged, intent(2))
         written = await copying.raw(copying.target, 2)
-        dead = await copying.raw(copying.source.dead_letter_topic, 1)
+        (dead,) = await copying.raw(copying.source.dead_letter_topic, 1)
     assert [ORDERS_INTENTS.schema.decode(value).qty for value in written] == [1, 2]
-    assert [as_written(value) for value in dead] == [damaged]
+    assert DEAD_LETTERS.decode(dead).value == damaged
+    queue = copying.source.dead_letters
+    found = await asyncio.to_thread(read_by_another_client, copying.both, [queue], 1)
+    ((key, read),) = found[queue]
+    assert (key, read["topic"], read["value"]) == (b"roll-1", copying.source.name, damaged)

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from common.avro.on_file import by_name, read_index, subject_of
-from common.contracts.topics import MD_EVENTS, ORDERS_INTENTS, TOPICS
+from common.contracts.topics import MD_EVENTS, ORDERS_INTENTS, TOPICS, with_dead_letters
 from parts import LocalStack
 from tidemark.schema_registry import JSON, Registry
 
@@ -39,7 +39,7 @@ def with_symbol(schema: Any, field: str, symbol: str) -> Any:
 
 def test_subjects_when_pushed_then_each_is_held_to_the_rule_of_the_topic_table(registry: Registry) -> None:
     held = {file.subject: registry.compatibility(file.subject) for file in read_index()}
-    table = {subject_of(topic.name): topic.compatibility for topic in TOPICS}
+    table = {subject_of(topic.name): topic.compatibility for topic in with_dead_letters(TOPICS)}
     assert held == {subject: table[subject] for subject in held}
     assert set(held.values()) == {"FULL_TRANSITIVE", "BACKWARD_TRANSITIVE"}
 

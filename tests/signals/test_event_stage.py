@@ -1,8 +1,12 @@
 """Events of others become ticks, and those become books, bars and marks; what ingest wrote is left alone."""
 
-from collections.abc import Sequence
+import io
+import json
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
+import fastavro
 import numpy as np
 import pytest
 from common.contracts.market_events import MarketEvent, MarketEventKind
@@ -11,13 +15,24 @@ from common.contracts.ticks import decode_frame
 from common.contracts.topics import MD_BARS, MD_EVENTS, MD_MARKS, MD_TICKS
 from common.contracts.values import Side
 from common.contracts.windows import NS
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from signals import stages as market
 from signals.domain.event_ticks import LEVELS_MAX
-from signals.event_stage import AHEAD_MAX_NS, BEAT_NS, FEED, NoInstrument, handle, handle_batch
+from signals.event_stage import (
+    AHEAD_MAX_NS,
+    BEAT_NS,
+    FEED,
+    TICKS_MAX,
+    NoInstrument,
+    file_of_events,
+    handle,
+    handle_batch,
+)
 from signals.event_tables import TABLES
-from streams.model.framing import Framing
+from streams.model.framing import Framing, Unframed, frame
 from streams.model.message import Message, Output
-from streams.testing.tables import MemoryTables, said_at_once, said_one_by_one
+from streams.testing.tables import MemoryTables
 
 NOW_NS = 1_700_000_000 * NS
 INSTRUMENT = 6
@@ -64,11 +79,11 @@ class Market:
         self.said: list[Output] = []
 
     def take(self, frames: Sequence[Output]) -> None:
-        for frame in frames:
-            assert (frame.topic, frame.key) == (MD_TICKS, str(frame.partition).encode())
-            if frame.partition == PARTITION:
-                record = Message(MD_TICKS, PARTITION, 0, frame.key, frame.body, 0)
-                self.said += [each for each in market.handle(record, self._tables, 0) if isinstance(each, Output)]
+        for each in frames:
+            assert (each.topic, each.key) == (MD_TICKS, str(each.partition).encode())
+            if each.partition == PARTITION:
+                told = Message(MD_TICKS, PARTITION, 0, each.key, each.body, 0)
+                self.said += [said for said in market.handle(told, self._tables, 0) if isinstance(said, Output)]
 
     def rows(self, topic: Any) -> Any:
         """Those of the instrument."""
@@ -162,19 +177,140 @@ def test_event_when_it_says_too_little_for_its_kind_then_refused(said: dict[str,
         MarketEvent.model_validate({"symbol": "A", "venue": "XNAS", "event_ns": 1} | said)
 
 
-def test_events_of_ingest_when_among_others_then_no_answer_in_bulk_as_one_by_one(tables: MemoryTables) -> None:
-    bodies = [trade(100 + at, 1, at, from_ticks=at % 3 > 0) for at in range(30)]
-    batch = [message(body, at, framed=at % 5 > 0) for at, body in enumerate(bodies)]
-    beside = MemoryTables(TABLES, 1)
-    beside.globals("instruments").put(b"BTCUSD", Instrument(instrument_id=INSTRUMENT, symbol="BTCUSD"))
-    one_by_one = list(said_one_by_one(handle, batch, beside, NOW_NS))
-    at_once = list(said_at_once(handle_batch, handle, batch, tables, NOW_NS))
-    assert at_once == one_by_one
-    assert [bool(said) for said in at_once] == [not body.from_ticks for body in bodies]
-    answered = [said for said in handle_batch(batch, tables, NOW_NS) if not isinstance(said, int)]
-    assert sum(said.messages for said in answered) == sum(
-        body.from_ticks and at % 5 > 0 for at, body in enumerate(bodies)
-    )
+# --- many at once -----------------------------------------------------------------------------------------------------
+
+SYMBOLS = {"BTCUSD": INSTRUMENT, "ETHUSD": INSTRUMENT + 1, "XRPUSD": INSTRUMENT + MD_TICKS.partitions}
+TIMES = st.integers(-2, 20).map(lambda step: step * BEAT_NS // 4) | st.sampled_from([86_400 * NS, AHEAD_MAX_NS + 1])
+AMOUNTS = st.integers(0, 3)
+MAYBE = st.none() | AMOUNTS
+SAID = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from([kind.value for kind in MarketEventKind]),
+        "symbol": st.sampled_from([*SYMBOLS, "NOBODY", "lower", ""]) | st.sampled_from([*SYMBOLS]),
+        "venue": st.sampled_from(["KRKN", "XX", "no venue"]) | st.just("KRKN"),
+        "event_ns": TIMES.map(lambda at: NOW_NS - 10 * NS + at),
+        "price_e4": MAYBE | AMOUNTS,
+        "qty": MAYBE | AMOUNTS,
+        "side": st.sampled_from([None, "B", "S"]),
+        "trade_id": MAYBE,
+        "bid_e4": MAYBE | AMOUNTS,
+        "bid_size": MAYBE | AMOUNTS,
+        "ask_e4": MAYBE | AMOUNTS,
+        "ask_size": AMOUNTS | st.just(-1),
+        "sequence": MAYBE,
+    }
+)
+OWN = st.builds(lambda at: trade(1, 1, at, from_ticks=True).model_dump(mode="json"), st.integers(0, NS))
+"""What ingest wrote: it is passed over as it is."""
+FORMS = st.sampled_from(["framed", "framed", "framed", "text", "newer", "torn"])
+
+
+def fresh() -> MemoryTables:
+    made = MemoryTables(TABLES, 1)
+    for symbol, instrument_id in SYMBOLS.items():
+        made.globals("instruments").put(symbol.encode(), Instrument(instrument_id=instrument_id, symbol=symbol))
+    return made
+
+
+def record(said: dict[str, Any], form: str, offset: int) -> Message:
+    """Whatever somebody may write, as the runtime gives it: what is framed by another schema is text by then."""
+    said = {"from_ticks": False} | said
+    text = json.dumps({name: value for name, value in said.items() if value is not None}).encode()
+    if form in ("framed", "torn"):
+        value = frame(file_of_events().id, avro_body(said))
+        return Message(MD_EVENTS, 1, offset, b"", value if form == "framed" else value[:-1], 0)
+    return Message(MD_EVENTS, 1, offset, b"", Unframed.of(text, b"") if form == "newer" else text, 0)
+
+
+def avro_body(said: dict[str, Any]) -> bytes:
+    body = io.BytesIO()
+    fastavro.schemaless_writer(body, fastavro.parse_schema(file_of_events().schema()), said)
+    return body.getvalue()
+
+
+class Written:
+    """Ticks of each partition in their order with feed and session, and what was refused."""
+
+    def __init__(self) -> None:
+        self.ticks: dict[int, list[Any]] = {}
+        self.refused: list[int] = []
+
+    def take(self, said: Iterable[Output] | Iterable[tuple[int, bytes]]) -> None:
+        for each in said:
+            number, body = (each.partition, each.body) if isinstance(each, Output) else each
+            taken = decode_frame(body)
+            assert len(taken.ticks) <= TICKS_MAX
+            told = [(taken.feed, taken.session_ns, taken.ingest_ns, tick) for tick in taken.ticks.tolist()]
+            self.ticks.setdefault(number or 0, []).extend(told)
+
+    def one_by_one(self, batch: Sequence[Message], tables: Any) -> "Written":
+        for each in batch:
+            try:
+                self.take(handle(each, tables, NOW_NS))
+            except ValueError:
+                self.refused.append(each.offset)
+        return self
+
+    def at_once(self, batch: Sequence[Message], tables: Any) -> "Written":
+        begin = 0
+        for said in handle_batch(batch, tables, NOW_NS):
+            if isinstance(said, int):
+                self.one_by_one(batch[begin : begin + said], tables)
+                begin += said
+                continue
+            for block in said.outputs:
+                self.take((block.partition, value or b"") for _, value, _, _ in block.records(0, {}))
+            begin += said.messages
+        assert begin == len(batch)
+        return self
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    said=st.lists(st.tuples(SAID | SAID | OWN, FORMS), max_size=30),
+    cuts=st.lists(st.integers(0, 30), max_size=2).map(sorted),
+)
+def test_events_when_many_at_once_then_ticks_rows_and_refusals_are_those_of_one_by_one(
+    said: list[tuple[dict[str, Any], str]], cuts: list[int]
+) -> None:
+    batch = [record(each, form, at) for at, (each, form) in enumerate(said)]
+    alone, together = fresh(), fresh()
+    one_by_one = Written().one_by_one(batch, alone)
+    at_once = Written()
+    for begin, end in pairwise([0, *cuts, len(batch)]):
+        at_once.at_once(batch[begin : max(begin, end)], together)
+    assert at_once.ticks == one_by_one.ticks
+    assert at_once.refused == one_by_one.refused
+    for name in ("shown", "beats"):
+        assert together.changelogged(name).rows == alone.changelogged(name).rows
+
+
+def test_events_when_all_are_sound_then_none_is_left_to_the_handler_and_a_partition_has_one_frame() -> None:
+    batch = [message(trade(100, 1, at, trade_id=at, from_ticks=at % 3 == 0), at) for at in range(30)]
+    (answers,) = handle_batch(batch, fresh(), NOW_NS)
+    assert not isinstance(answers, int)
+    ((key, value, _, _),) = [each for block in answers.outputs for each in block.records(0, {})]
+    assert (answers.messages, key) == (30, b"%d" % PARTITION)
+    assert len(decode_frame(value or b"").ticks) == 20 + 1
+
+
+def test_events_when_more_than_a_frame_holds_or_of_two_days_then_frames_follow_each_other() -> None:
+    many = [message(trade(100, 1, trade_id=at), at) for at in range(TICKS_MAX + 5)]
+    many.append(message(trade(100, 1, -86_400 * NS), len(many)))
+    (answers,) = handle_batch(many, fresh(), NOW_NS)
+    assert not isinstance(answers, int)
+    frames = [decode_frame(value or b"") for block in answers.outputs for _, value, _, _ in block.records(0, {})]
+    assert [len(frame.ticks) for frame in frames] == [TICKS_MAX, 6, 1]
+    assert frames[2].session_ns == frames[1].session_ns - 86_400 * NS
+
+
+def test_trace_of_an_event_among_many_then_its_frame_carries_it() -> None:
+    batch = [message(trade(100, 1, at), at) for at in range(9)]
+    batch[5].headers = (("traceparent", b"00-1-2-01"),)
+    (answers,) = handle_batch(batch, fresh(), NOW_NS)
+    assert not isinstance(answers, int)
+    headers = {5: batch[5].headers}
+    assert [more for block in answers.outputs for _, _, _, more in block.records(0, headers)] == [batch[5].headers]
 
 
 def test_event_framed_or_as_text_then_the_same(tables: MemoryTables) -> None:

@@ -4,22 +4,38 @@ They are put where ticks are, and not into the books themselves: so what signals
 alone, and whoever writes events needs to know neither ids nor partitions.
 """
 
-from collections.abc import Iterator, Sequence
-from functools import cache
-from itertools import groupby
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from itertools import groupby, pairwise
+from typing import Any, Final
 
 import numpy as np
 from common.avro.codec import AvroFraming
-from common.avro.compiled import Number, Reader, Verdict, reader
+from common.avro.compiled import Reader, Verdict, reader
 from common.avro.on_file import SchemaFile, by_name
-from common.contracts.market_events import MarketEvent, MarketEventKind
+from common.columns.records import Column, OutputColumns
+from common.contracts.market_events import MarketEvent, MarketEventKind, Venue
 from common.contracts.ticks import Ticks, encode_frame, heartbeat
 from common.contracts.topics import MD_EVENTS, MD_TICKS, market_partition
+from common.contracts.values import Symbol
+from pydantic import TypeAdapter, ValidationError
 from streams.model.blocks import Answers
 from streams.model.message import Message, Output
-from streams.model.tables import Tables
+from streams.model.tables import Table, Tables
 
+from signals.domain.event_batch import (
+    COLUMNS,
+    NO_SYMBOL,
+    UNANNOUNCED,
+    Clock,
+    Events,
+    Instruments,
+    Placed,
+    Venues,
+    events_of,
+    sound,
+    ticks_of_many,
+)
 from signals.domain.event_ticks import VenueBook, ticks_of
 from signals.event_tables import Beat, beat_key, shown_key
 
@@ -33,6 +49,12 @@ AHEAD_MAX_NS: Final = 60_000_000_000
 """An event that is further ahead of the clock has its time in another unit, or a wrong day: it would end every window
 there is."""
 DAY_NS: Final = 86_400_000_000_000
+TICKS_MAX: Final = 4_096
+"""Ticks of a frame; 56 bytes each."""
+TOGETHER_MIN: Final = 4
+"""Fewer events of others in a batch are handled faster one by one."""
+SYMBOL: Final[TypeAdapter[str]] = TypeAdapter(Symbol)
+VENUE: Final[TypeAdapter[str]] = TypeAdapter(Venue)
 
 
 class NoInstrument(ValueError):
@@ -78,26 +100,134 @@ def _beats(tables: Tables, number: int, event_ns: int, apart_ns: int = 1) -> boo
 
 
 def _frame(number: int, ticks: Ticks, event_ns: int, now_ns: int) -> Output:
-    body = encode_frame(ticks, feed=FEED, ingest_ns=now_ns, session_ns=event_ns - event_ns % DAY_NS)
+    body = encode_frame(ticks, feed=FEED, ingest_ns=now_ns, session_ns=_session_ns(event_ns))
     return Output(MD_TICKS, b"%d" % number, body, number)
 
 
-# --- what ingest wrote ------------------------------------------------------------------------------------------------
+def _session_ns(event_ns: int) -> int:
+    return event_ns - event_ns % DAY_NS
+
+
+# --- many at once -----------------------------------------------------------------------------------------------------
 
 
 def handle_batch(batch: Sequence[Message], tables: Tables, now_ns: int) -> Iterator[Answers | int]:
-    """Events that were made of ticks need no answer, and are found many at once; the others are ``handle``'s."""
-    read = event_reader().read([message.value or b"" for message in batch], file_of_events().id)
-    from_ticks = (read.verdicts == int(Verdict.SOUND)) & read.rows["from_ticks"]
-    for is_known, group in groupby(from_ticks.tolist()):
-        count = len(list(group))
-        yield Answers(count, ()) if is_known else count
+    """Sound events of this release's schema become ticks together, those of a partition in one frame; what was
+    made of ticks needs no answer. What is left, the few and the unsound, is ``handle``'s, which says what is wrong.
+    """
+    values = [message.value or b"" for message in batch]
+    read = event_reader().read(values, file_of_events().id)
+    is_read = read.verdicts == int(Verdict.SOUND)
+    is_ours = is_read & read.rows["from_ticks"]
+    (others,) = np.nonzero(is_read & ~is_ours)
+    if len(others) < TOGETHER_MIN:
+        yield from _stretches(is_ours, lambda begin, end: Answers(end - begin, ()))
+        return
+    ids = Instruments(lambda symbol: _instrument_of(symbol, tables))
+    events = events_of(read.rows[others], b"".join(values), ids, Venues(partial(_is, VENUE)))
+    is_sound = np.zeros(len(batch), bool)
+    is_sound[others] = sound(events, now_ns + AHEAD_MAX_NS)
+
+    def answers(begin: int, end: int) -> Answers:
+        first, last = np.searchsorted(others, (begin, end)).tolist()
+        of = others[first:last] - begin
+        return Answers(end - begin, _frames(events.part(first, last), of, batch[begin:end], tables, now_ns))
+
+    yield from _stretches(is_ours | is_sound, answers)
+
+
+def _stretches(good: Any, answers: Callable[[int, int], Answers]) -> Iterator[Answers | int]:
+    """The answers to stretches of good messages, and the lengths of the others."""
+    begin = 0
+    for is_good, group in groupby(good.tolist()):
+        end = begin + len(list(group))
+        yield answers(begin, end) if is_good else end - begin
+        begin = end
+
+
+def _frames(events: Events, of: Any, batch: Sequence[Message], tables: Tables, now_ns: int) -> list[OutputColumns]:
+    """Ticks of sound events. ``of``: the number of each in the batch."""
+    books, beats = tables.changelogged("shown"), tables.changelogged("beats")
+    before = [beats.get(beat_key(number)) for number in range(MD_TICKS.partitions)]
+    clock = Clock([-1 if beat is None else beat.event_ns for beat in before], BEAT_NS)
+    shown = _Books(books)
+    placed = ticks_of_many(events, shown, clock, events.instruments % MD_TICKS.partitions)
+    shown.keep()
+    for number, (beat, last_ns) in enumerate(zip(before, clock.last_ns, strict=True)):
+        if last_ns != (-1 if beat is None else beat.event_ns):
+            beats.put(beat_key(number), Beat(last_ns))
+    traced = np.array([bool(batch[at].headers) for at in of], bool)
+    frames: dict[int, list[tuple[int, bytes]]] = {}
+    for begin, end in pairwise(_cuts(placed)):
+        number, event_ns = int(placed.partitions[begin]), int(placed.ticks["event_ns"][begin])
+        told = placed.of[begin:end]
+        answered = told[int(np.argmax(traced[told]))]  # whose trace goes on: the first that has one
+        frame = encode_frame(placed.ticks[begin:end], feed=FEED, ingest_ns=now_ns, session_ns=_session_ns(event_ns))
+        frames.setdefault(number, []).append((int(of[answered]), frame))
+    return [_block(number, answered) for number, answered in frames.items()]
+
+
+def _cuts(placed: Placed) -> list[int]:
+    """Where frames begin, and the end: of one partition, one day, and TICKS_MAX ticks."""
+    count = len(placed.ticks)
+    if not count:
+        return []
+    days = placed.ticks["event_ns"] // DAY_NS
+    (changes,) = np.nonzero((np.diff(placed.partitions) != 0) | (np.diff(days) != 0))
+    bounds = [0, *(changes + 1).tolist(), count]
+    return [at for begin, end in pairwise(bounds) for at in range(begin, end, TICKS_MAX)] + [count]
+
+
+def _block(number: int, frames: Sequence[tuple[int, bytes]]) -> OutputColumns:
+    """Frames of a partition, each with the number of the message that it answers."""
+    key = b"%d" % number
+    ends = np.cumsum([len(frame) for _, frame in frames])
+    text = np.frombuffer(b"".join(frame for _, frame in frames), np.uint8)
+    same = np.zeros(len(frames), np.int64)
+    keys = Column(np.frombuffer(key, np.uint8), same, same + len(key))
+    values = Column(text, np.concatenate((same[:1], ends[:-1])), ends)
+    return OutputColumns(MD_TICKS, number, np.array([of for of, _ in frames], np.int64), keys, values)
+
+
+class _Books(dict[tuple[int, bytes], VenueBook]):
+    """What venues show, read once from the table and written back once."""
+
+    def __init__(self, table: Table) -> None:
+        super().__init__()
+        self._table = table
+        self._before: dict[tuple[int, bytes], VenueBook] = {}
+
+    def __missing__(self, key: tuple[int, bytes]) -> VenueBook:
+        instrument_id, venue = key
+        found = self[key] = self._before[key] = self._table.get(shown_key(instrument_id, venue.decode())) or VenueBook()
+        return found
+
+    def keep(self) -> None:
+        """Writes those that are not as they were."""
+        for key, book in self.items():
+            if book != self._before[key]:
+                self._table.put(shown_key(key[0], key[1].decode()), book)
+
+
+def _instrument_of(symbol: str, tables: Tables) -> int:
+    if not _is(SYMBOL, symbol):
+        return NO_SYMBOL
+    row = tables.globals("instruments").get(symbol.encode())
+    return UNANNOUNCED if row is None else int(row.value.instrument_id)
+
+
+def _is(kind: TypeAdapter[str], text: str) -> bool:
+    try:
+        kind.validate_python(text)
+    except ValidationError:
+        return False
+    return True
 
 
 @cache
 def event_reader() -> Reader:
-    """Reads of an event whether it was made of ticks."""
-    return reader(file_of_events().schema(), [Number("from_ticks", "from_ticks")])
+    """Reads what an event says."""
+    return reader(file_of_events().schema(), COLUMNS)
 
 
 @cache

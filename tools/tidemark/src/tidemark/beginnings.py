@@ -32,6 +32,7 @@ from risk.rebuild import CannotRebuildError, History, rebuild
 from risk.tables import TABLES
 from signals import event_stage
 from signals import stages as market
+from streams.model.dead_letters import letter_of
 from streams.model.log import Log, Partition, Record
 from streams.model.message import Message
 from streams.model.tables import Changelogged, Global
@@ -158,10 +159,7 @@ async def gathered_history(log: Log, number: int) -> History:
     set_aside: dict[str, frozenset[int]] = {}
     for topic in gate.INPUTS:
         letters = await _committed(log, topic.dead_letter_topic, number, whole=False)
-        headers = (dict(letter.headers) for letter in letters)
-        set_aside[topic.name] = frozenset(
-            int(h["dlq.offset"] or b"0") for h in headers if h.get("dlq.stage") == GATE.encode() and "dlq.offset" in h
-        )
+        set_aside[topic.name] = frozenset(said.offset for said in map(letter_of, letters) if said.stage == GATE)
     ledger, answers, breaks, commands, reports = (found[topic] for topic in SAID)
     aside = set_aside[RISK_COMMANDS.name]
     return History(answers, ledger, breaks, [m for m in commands if m.offset not in aside], reports, set_aside)

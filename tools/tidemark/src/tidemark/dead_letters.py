@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from common.contracts.topics import RUNTIME_OPERATIONS, STAGE_INPUTS, Topic
-from streams.commit.transaction import DLQ_VALUE
+from streams.model.dead_letters import DeadLetter, letter_of
+from streams.model.framing import SchemaUnknown
 from streams.model.log import Log, Partition, Record
 from streams.model.message import Headers, Message
 from streams.process.settings import Settings
@@ -23,46 +24,39 @@ POLL_MS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """``place`` is where the message stood that was set aside."""
+class KeptLetter:
+    """A letter, and what its record has beside it. ``name`` is ``topic/partition/offset`` of the record."""
 
     name: str
     key: bytes | None
-    value: bytes | None
     headers: Headers
-    place: Partition
-    offset: int
-    stage: str
-    error: str
+    letter: DeadLetter
 
     @property
-    def value_left_out(self) -> bool:
-        """Whether its topic was too small for the value."""
-        return any(name == DLQ_VALUE for name, _ in self.headers)
+    def place(self) -> Partition:
+        """Where the message stood that was set aside."""
+        return Partition(self.letter.topic, self.letter.partition)
 
 
-def letter_of(message: Message) -> Letter:
+def kept_letter(message: Message) -> KeptLetter:
     """Raises CommandError for a record that no stage has written."""
     name = f"{message.topic.name}/{message.partition}/{message.offset}"
-    headers = {name: (value or b"").decode("utf-8", "replace") for name, value in message.headers}
     try:
-        place = Partition(headers["dlq.topic"], int(headers["dlq.partition"]))
-        offset, stage, error = int(headers["dlq.offset"]), headers["dlq.stage"], headers["dlq.error"]
-    except (KeyError, ValueError) as missing:
-        raise CommandError(f"{name} is no dead letter of a stage: {missing}") from missing
-    return Letter(name, message.key, message.value, message.headers, place, offset, stage, error)
+        return KeptLetter(name, message.key, message.headers, letter_of(message))
+    except (ValueError, SchemaUnknown) as error:
+        raise CommandError(f"{name} is no dead letter of a stage: {error}") from error
 
 
-async def letters(settings: Settings, topics: Sequence[Topic] = STAGE_INPUTS) -> list[Letter]:
+async def letters(settings: Settings, topics: Sequence[Topic] = STAGE_INPUTS) -> list[KeptLetter]:
     """All that are kept, oldest first within a topic's partition."""
     found = []
     queues = [topic_named(topic.dead_letters) for topic in topics]
     async for messages in read_committed(settings, queues):
-        found += [letter_of(message) for message in messages]
+        found += [kept_letter(message) for message in messages]
     return found
 
 
-async def letter_named(settings: Settings, name: str) -> Letter:
+async def letter_named(settings: Settings, name: str) -> KeptLetter:
     """By ``topic/partition/offset`` of the letter. Raises CommandError."""
     topic = name.split("/")[0].removesuffix(".dlq")
     for letter in await letters(settings, [topic_named(topic)]):
@@ -71,30 +65,32 @@ async def letter_named(settings: Settings, name: str) -> Letter:
     raise CommandError(f"there is no dead letter {name}; `tidemark dlq list` shows those there are")
 
 
-def operation_of(letter: Letter, reason: str = "") -> Operation:
+def operation_of(letter: KeptLetter, reason: str = "") -> Operation:
     """The record of sending this dead letter back."""
-    details = {"to": f"{letter.place.topic}/{letter.place.number}", "was_at": letter.offset}
+    details = {"to": f"{letter.place.topic}/{letter.place.number}", "was_at": letter.letter.offset}
     return Operation(f"dlq/{letter.name}", "sent", reason, details)
 
 
-async def send(log: Log, letter: Letter, reason: str, topic: Topic = RUNTIME_OPERATIONS) -> int:
+async def send(log: Log, letter: KeptLetter, reason: str, topic: Topic = RUNTIME_OPERATIONS) -> int:
     """Writes the message to the end of its partition; returns its offset. Raises CommandError where it was before."""
-    if letter.value_left_out:
-        letter = replace(letter, value=await _original_value(log, letter))
+    value = letter.letter.value
+    if letter.letter.left_out_bytes is not None:
+        value = await _original_value(log, letter)
     own = [(name, value) for name, value in letter.headers if not name.startswith(OURS)]
     headers = [*own, (SENT_FROM, letter.name.encode())]
-    record = Record(letter.key, letter.value, time.time_ns() // 1_000_000, headers)
+    record = Record(letter.key, value, time.time_ns() // 1_000_000, headers)
     ends = await carry_out(log, operation_of(letter, reason), {letter.place: [record]}, once=True, topic=topic)
     return ends[letter.place] - 1
 
 
-async def _original_value(log: Log, letter: Letter) -> bytes | None:
-    reader = await log.read(letter.place, letter.offset)
+async def _original_value(log: Log, letter: KeptLetter) -> bytes | None:
+    offset = letter.letter.offset
+    reader = await log.read(letter.place, offset)
     try:
-        found = await reader.poll(POLL_MS) if await log.low_watermark(letter.place) <= letter.offset else []
+        found = await reader.poll(POLL_MS) if await log.low_watermark(letter.place) <= offset else []
     finally:
         await reader.close()
     for record in found:
-        if record.offset == letter.offset:
+        if record.offset == offset:
             return record.value
-    raise CommandError(f"{letter.name} has no value, and {letter.place} does not keep {letter.offset} any more")
+    raise CommandError(f"{letter.name} has no value, and {letter.place} does not keep {offset} any more")

@@ -21,9 +21,10 @@ from urllib.parse import urlencode
 
 from common.avro.on_file import read_index
 from common.contracts.rights import COMMAND_LINE, Role
-from common.contracts.topics import TOPICS
+from common.contracts.topics import GROUPS, TOPICS
 from common.fleet_topics import create_topics
 from parts import PARTS, Jvm, LocalStack, PartsError, Stack
+from streams.model.topics import DEFAULT_PARTITIONS
 
 from tidemark.control import ControlError, ControlServer
 from tidemark.fleet import BACKOFF_MAX_S, Fleet, FleetError
@@ -37,10 +38,17 @@ from tidemark.state import Addresses, StateDir, record_of_this_process
 
 READY_TIMEOUT_S: Final = 180.0
 """The first start of a machine compiles the kernels of ingest and signals."""
+OPENING_EACH_S: Final = 3.0
+"""More time for each partition: stores, claims and first commits are one a task, and all share a machine's cores."""
 
 ISSUER: Final = "issuer"
 ISSUER_VARIABLE: Final = "TIDEMARK_ACCESS_ISSUER"
 Report = Callable[[str], None]
+
+
+def opening_s(timeout_s: float) -> float:
+    """The time within which a fleet of four partitions a group opens, as long as it takes for those there are."""
+    return timeout_s + OPENING_EACH_S * sum(max(group.partitions - DEFAULT_PARTITIONS, 0) for group in GROUPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +200,9 @@ class Deployment:
         record = replace(record, traces=self.jaeger_url, registry=self.registry_url, issuer=issuer_url)
         state.write(record)
         await self._stack.enter_async_context(fleet)
-        await fleet.wait_ready(timeout_s=READY_TIMEOUT_S, on_ready=lambda name: self._report(f"{name} is ready"))
+        await fleet.wait_ready(
+            timeout_s=opening_s(READY_TIMEOUT_S), on_ready=lambda name: self._report(f"{name} is ready")
+        )
         state.write(replace(record, ready=True))
 
     async def _start_issuer(self, ports: Mapping[str, int]) -> dict[str, str]:

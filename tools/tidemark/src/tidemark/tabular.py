@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from common.contracts import alerts, market, ticks
-from common.contracts.topics import FRAME_SCHEMA, Schema, Topic
+from common.contracts.topics import DEAD_LETTERS, FRAME_SCHEMA, Schema, Topic
 from pydantic import BaseModel, TypeAdapter
+from streams.model.dead_letters import letter_of
 from streams.model.message import Message
 
 PLACE: Final = (("partition", pa.int32()), ("offset", pa.int64()), ("timestamp_ms", pa.int64()))
@@ -161,7 +162,12 @@ class ArrayDecoder:
         return pa.table(arrays, schema=self.columns)
 
 
-# --- JSON messages ------------------------------------------------------------------------------------------------
+# --- messages -----------------------------------------------------------------------------------------------------
+
+
+def body_of(message: Message) -> Any:
+    """The record's body; of a dead letter, whatever its form, the letter. Raises ValueError."""
+    return letter_of(message) if message.topic.schema is DEAD_LETTERS else message.body
 
 
 def _models(adapter: TypeAdapter[Any]) -> list[type[BaseModel]]:
@@ -195,7 +201,7 @@ def _column(field_name: str) -> str:
 
 
 class ModelDecoder:
-    """Rows out of JSON messages; a topic with several kinds of message has the columns of all of them."""
+    """Rows out of messages; a topic with several kinds of message has the columns of all of them."""
 
     def __init__(self, schema: Schema) -> None:
         if schema.model is None:
@@ -208,7 +214,7 @@ class ModelDecoder:
     def rows(self, messages: Sequence[Message]) -> Iterator[Row]:
         for message in messages:
             key = (message.key or b"").decode("utf-8", "replace")
-            body = message.body.model_dump(mode="json", exclude_none=True)
+            body = body_of(message).model_dump(mode="json", exclude_none=True)
             yield {**place(message), "key": key, **{_column(name): value for name, value in body.items()}}
 
     def table(self, messages: Sequence[Message]) -> pa.Table:
@@ -220,7 +226,7 @@ class ModelDecoder:
 
 
 class RawDecoder:
-    """Changelogs, dead letters and what the topic table does not know: bytes as text, or base64 where they are none."""
+    """Changelogs and what the topic table does not know: bytes as text, or base64 where they are none."""
 
     columns = pa.schema([*PLACE, ("key", pa.string()), ("value", pa.string()), ("headers", pa.string())])
 

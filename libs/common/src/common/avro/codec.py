@@ -6,6 +6,7 @@ topic's own schema would write it: fields in their order, absent ones left out.
 """
 
 import io
+from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -146,9 +147,9 @@ def _codec_of(message: Any, schema: Any, schema_id: int) -> _Codec:
     if isinstance(message, np.dtype):
         to_datum, layout = datum_of(message), message
         return _Codec(schema_id, schema, parsed, row_of(layout), lambda text: to_datum(np.frombuffer(text, layout)[0]))
-    shape, branch = _shape_of(schema, {}), _branches_of(schema)
+    shape, branch, binary = _shape_of(schema, {}), _branches_of(schema), _binary_of(schema)
     return _Codec(
-        schema_id, schema, parsed, lambda datum: _to_json(shape(datum)), lambda text: branch(_from_json(text))
+        schema_id, schema, parsed, lambda datum: _to_json(shape(datum)), lambda text: binary(branch(_from_json(text)))
     )
 
 
@@ -213,6 +214,19 @@ def _branches_of(schema: Any) -> Shape:
         raise ValueError(f"no record of the union: {names}")
 
     return branch
+
+
+def _binary_of(schema: Any) -> Shape:
+    """Makes bytes of what JSON has in base64: fields of the outermost record."""
+    fields = schema["fields"] if isinstance(schema, dict) else ()
+    names = [field["name"] for field in fields if field["type"] in ("bytes", ["null", "bytes"])]
+    if not names:
+        return _same
+
+    def datum(value: dict[str, Any]) -> dict[str, Any]:
+        return value | {name: b64decode(value[name], validate=True) for name in names if name in value}
+
+    return datum
 
 
 def _constants(record: Mapping[str, Any]) -> dict[str, str]:

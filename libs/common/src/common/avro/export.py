@@ -22,14 +22,14 @@ from common.avro.derive import schema_of, without_texts
 from common.avro.on_file import DIRECTORY, FIRST_ID, INDEX, LAST_ID, SchemaFile, read_index, subject_of
 from common.avro.rows import schema_of_rows
 from common.contracts.readings import READINGS
-from common.contracts.topics import TOPICS
+from common.contracts.topics import TOPICS, with_dead_letters
 
 
 class ChangedSchemaError(ValueError):
     """A message changed, and its version did not."""
 
 
-def derived(topics: Iterable[Topic] = TOPICS) -> dict[str, tuple[AvroFraming, Any]]:
+def derived(topics: Iterable[Topic] = with_dead_letters(TOPICS)) -> dict[str, tuple[AvroFraming, Any]]:
     """Topic → its framing, and the schema that its message class has now."""
     framings = {topic.name: topic.schema.framing for topic in topics}
     return {

@@ -15,6 +15,8 @@ DIRECTORY: Final = Path(__file__).with_name("schemas")
 INDEX: Final = "ids.json"
 FIRST_ID: Final = 0x544D0001
 LAST_ID: Final = 0x544DFFFF
+DEAD_LETTERS: Final = "tidemark.DeadLetter"
+"""Subject of dead letters of every topic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,5 +58,7 @@ def by_name() -> Mapping[str, SchemaFile]:
 
 
 def subject_of(topic: str) -> str:
-    """The subject of a topic's values, by Confluent's TopicNameStrategy."""
-    return f"{topic}-value"
+    """The subject of a topic's values, by Confluent's TopicNameStrategy; of dead letters, which are one message on many
+    topics, by its RecordNameStrategy.
+    """
+    return DEAD_LETTERS if topic.endswith(".dlq") else f"{topic}-value"

@@ -20,7 +20,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from common.contracts import alerts, market, ticks, views
 from common.contracts.compatibility import breaks, layout_changes, row_changes
-from common.contracts.topics import TOPICS
+from common.contracts.topics import TOPICS, with_dead_letters
 
 DIRECTORY: Final = Path(__file__).parents[3] / "schemas"
 
@@ -84,7 +84,7 @@ def describe_layout(dtype: np.dtype[Any]) -> dict[str, Any]:
 def contracts() -> tuple[Contract, ...]:
     """Every contract as the code has it now: JSON messages of the topic table, views, binary layouts."""
     found: dict[str, Contract] = {}
-    for topic in TOPICS:
+    for topic in with_dead_letters(TOPICS):
         schema = topic.schema
         if schema.model is not None:
             found[schema.name] = Contract(schema.name, schema.version, "json", schema.model.json_schema())

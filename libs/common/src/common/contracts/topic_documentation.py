@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from common.avro.codec import AvroFraming
-from common.contracts.topics import DAY_MS, READ_BY_STRANGERS, STAGE_INPUTS, TOPICS, Schema, Topic
+from common.contracts.topics import DAY_MS, DEAD_LETTERS, READ_BY_STRANGERS, STAGE_INPUTS, TOPICS, Schema, Topic
 
 FILE: Final = Path(__file__).parents[5] / "docs" / "topics.md"
 
@@ -83,7 +83,9 @@ def render() -> str:
         "\n## Changelogs\n\nRows and input positions of a stage; written in the same transaction as its outputs.\n",
         *_table(changelogs),
         "\n## Dead letters\n",
-        "What a stage cannot handle is set aside, with topic, partition, offset, error and traceparent as headers:\n",
+        "What a stage cannot handle is set aside with its own key and headers, and with where it stood and why. In the "
+        f"format `avro` a letter is one record with value and context, {_schema(DEAD_LETTERS)}; in the format `json` "
+        "it is the value as it was, with stage, topic, partition, offset and error in headers `dlq.*` (ADR 0053):\n",
         *dead,
     ]
     return "\n".join(sections) + "\n"

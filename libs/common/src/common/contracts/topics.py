@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, get_args, get_origin
 
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
+from streams.model.dead_letters import LETTER, DeadLetter, encode_letter
 from streams.model.framing import is_framed
 from streams.model.topics import CHANGELOG_SCHEMA as CHANGELOG_SCHEMA
 from streams.model.topics import DAY_MS as DAY_MS
@@ -51,6 +52,19 @@ stages read of each other is read by the release before, too, in every rolling u
 """
 
 
+def _letters() -> Schema:
+    framing = AvroFraming("dead-letter", 1, DeadLetter)
+
+    def decode(value: bytes) -> DeadLetter:
+        return LETTER.validate_json(framing.text(value) if is_framed(value) else value)
+
+    return Schema("dead-letter", decode, encode_letter, LETTER, framing=framing)
+
+
+DEAD_LETTERS: Final = _letters()
+"""The context of what a stage sets aside, with the value: how letters of every topic look that are framed (ADR 53)."""
+
+
 def _json(name: str, of: Any, version: int = 1, *, avro: int | None = None) -> Schema:
     """``avro``: the version that the message has in Avro, where what JSON says more of it, like a pattern, has changed
     since: one content has one id.
@@ -65,7 +79,9 @@ def _json(name: str, of: Any, version: int = 1, *, avro: int | None = None) -> S
         return value if isinstance(value, bytes) else value.model_dump_json(exclude_none=True).encode()
 
     fields = {field for member in get_args(_plain(of)) or (of,) for field in member.model_fields}
-    return Schema(name, decode, encode, adapter, version, ids_of, partial(is_newer, adapter, fields), framing)
+    return Schema(
+        name, decode, encode, adapter, version, ids_of, partial(is_newer, adapter, fields), framing, DEAD_LETTERS
+    )
 
 
 def _plain(of: Any) -> Any:
@@ -80,14 +96,14 @@ def _rows(name: str, dtype: np.dtype[Any], record: str, *, packed: bool = True) 
     def decode(value: bytes) -> market.Bars:
         return market.decode_rows(dtype, framing.text(value) if is_framed(value) else value)
 
-    return Schema(name, decode, market.encode_rows, framing=framing)
+    return Schema(name, decode, market.encode_rows, framing=framing, letters=DEAD_LETTERS)
 
 
 def _bytes(value: bytes) -> bytes:
     return value
 
 
-FRAME_SCHEMA: Final = Schema("tick-frame-1", ticks.decode_frame, _bytes)
+FRAME_SCHEMA: Final = Schema("tick-frame-1", ticks.decode_frame, _bytes, letters=DEAD_LETTERS)
 """Decodes to ``ticks.Frame``; encodes what ``ticks.encode_frame`` made."""
 
 MD_TICKS: Final = Topic(

@@ -10,6 +10,7 @@ from typing import Final
 
 from streams.commit.handling import NS_PER_MS, Handling, PoisonError
 from streams.kafka.record_batches import size_alone
+from streams.model.dead_letters import ERROR_CHARS_MAX, DeadLetter, letter_record
 from streams.model.declaration import BatchHandler, Handler
 from streams.model.errors import LogError, Refused, TooLarge
 from streams.model.framing import TEXT, Framed, as_written
@@ -22,14 +23,11 @@ from streams.state.overlay import TaskTables
 from streams.state.store import Rows, Store, position_key
 
 _log = get_logger(__name__)
-DLQ_ERROR_CHARS_MAX: Final = 4_000
-DLQ_VALUE: Final = "dlq.value"
-"""Header of a dead letter that has not got its message's value."""
 NOTHING_REFUSED: Final[Mapping[str, int]] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
+class SetAside:
     """A message that was refused, and why."""
 
     message: Message
@@ -84,7 +82,7 @@ class TaskParts:
     clock_ns: Callable[[], int] = time.time_ns
     batch_handler: BatchHandler | None = None
     framed: Framed = field(default_factory=lambda: TEXT)
-    """Outputs that are not written as text."""
+    """Outputs, and topics of dead letters, that are not written as text."""
     next_offset: int = 0
     complete: int = 0
     seen: int = 0
@@ -131,7 +129,7 @@ class Work:
 
     parts: TaskParts
     batch: Sequence[Message]
-    dead: DeadLetter | None = None
+    dead: SetAside | None = None
     sizes_refused: Mapping[str, int] = field(default_factory=lambda: NOTHING_REFUSED)
     """Topic → size of a record, alone in its batch, that was refused when this was handled before; see ``oversize``."""
 
@@ -342,25 +340,26 @@ def _handled(parts: TaskParts, batch: Sequence[Message], sizes_refused: Mapping[
     return handling
 
 
-def add_dead_letter(effects: Effects, dead: DeadLetter, parts: TaskParts, sizes_refused: Mapping[str, int]) -> None:
+def add_dead_letter(effects: Effects, dead: SetAside, parts: TaskParts, sizes_refused: Mapping[str, int]) -> None:
     """Sets the message aside with where it stood and why; its own headers, the trace context among them, go along.
 
     A message that its topic takes may be too large with all that: then it goes without value and headers, which are
     where it stood.
     """
-    message = dead.message
-    context = {
-        "dlq.stage": parts.name,
-        "dlq.topic": message.topic.name,
-        "dlq.partition": str(message.partition),
-        "dlq.offset": str(message.offset),
-        "dlq.error": dead.error[:DLQ_ERROR_CHARS_MAX],
-    }
-    headers = [*message.headers, *((name, text.encode()) for name, text in context.items())]
-    record = Record(message.key, as_written(message.value), parts.clock_ns() // NS_PER_MS, headers)
+    message, value = dead.message, as_written(dead.message.value)
+    letter = DeadLetter(
+        stage=parts.name,
+        topic=message.topic.name,
+        partition=message.partition,
+        offset=message.offset,
+        error=dead.error[:ERROR_CHARS_MAX].encode("utf-8", "replace").decode(),
+        value=value,
+    )
+    framing = parts.framed.get(message.topic.dead_letters)
+    at_ms = parts.clock_ns() // NS_PER_MS
+    record = letter_record(letter, message.key, at_ms, message.headers, framing)
     refused = sizes_refused.get(message.topic.dead_letters)
     if refused is not None and size_alone(record) >= refused:
-        context[DLQ_VALUE] = f"left out: {len(message.value or b'')} bytes"
-        own = [(name, text.encode()) for name, text in context.items()]
-        record = record._replace(value=None, headers=own)
+        small = letter.model_copy(update={"value": None, "left_out_bytes": len(value or b"")})
+        record = letter_record(small, message.key, at_ms, (), framing)
     effects.outputs.append((Partition(message.topic.dead_letters, message.partition), [record]))

@@ -68,6 +68,11 @@ class Stage:
     def full_name(self) -> str:
         return f"{self.app}.{self.name}"
 
+    @property
+    def written(self) -> list[Topic]:
+        """Topics of its outputs and of its dead letters."""
+        return [*self.outputs, *(topic.dead_letter_topic for topic in self.inputs)]
+
     def writes(self, partition: int) -> list[Partition]:
         """Everywhere a task's transaction may write."""
         outputs = [Partition(topic.name, number) for topic in self.outputs for number in range(topic.partitions)]

@@ -47,6 +47,8 @@ class Schema:
     """Whether a value that ``decode`` refuses is sound, and of a newer release: it is not set aside."""
     framing: Framing | None = None
     """The form of values that name their writer's schema; without one they are read as they are."""
+    letters: "Schema | None" = None
+    """The schema of dead letters of such values, where they can be framed; see ``model.dead_letters``."""
 
 
 def _bytes(value: bytes) -> bytes:
@@ -148,7 +150,7 @@ class Topic:
         return Topic(
             self.dead_letters,
             self.key,
-            RAW_SCHEMA,
+            self.schema.letters or RAW_SCHEMA,
             self.owner,
             self.partitioning,
             retention_ms=DEAD_LETTER_RETENTION_MS,

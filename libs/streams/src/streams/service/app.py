@@ -27,8 +27,10 @@ from streams.kafka.broker_watch import is_broker_away, watch_brokers
 from streams.kafka.kafka_log import KafkaLog
 from streams.kafka.partition_counts import settle
 from streams.kafka.security import password, tls_context
+from streams.model.dead_letters import letter_of
 from streams.model.declaration import BatchHandler, Continues, Handler, Stage
-from streams.model.message import View
+from streams.model.framing import SchemaUnknown
+from streams.model.message import Message, View
 from streams.model.tables import FIRST_VERSION, Migration, Snapshotted, TableDeclaration, Tables, Verify
 from streams.model.topics import Topic, changelog_topic, register_topic
 from streams.process import metrics
@@ -288,13 +290,19 @@ class App(faust.App):  # type: ignore[misc]
 
     def watch_dead_letters(self, topics: Sequence[Topic]) -> None:
         """Runs a Faust agent that reports every dead letter of these topics."""
-        channel = self.topic(*[topic.dead_letters for topic in topics], key_serializer="raw", value_serializer="raw")
+        queues = {topic.dead_letters: topic.dead_letter_topic for topic in topics}
+        channel = self.topic(*queues, key_serializer="raw", value_serializer="raw")
 
         async def dead_letters(stream: Any) -> None:
             async for event in stream.events():
-                headers = {key: (value or b"").decode("utf-8", "replace") for key, value in dict(event.headers).items()}
-                metrics.DEAD_LETTERS_SEEN.labels(self.service_name, headers.get("dlq.topic", "")).inc()
-                _log.error("dead_letter_seen", **{name.replace(".", "_"): text for name, text in headers.items()})
+                raw, headers = event.message, [*dict(event.headers).items()]
+                message = Message(queues[raw.topic], raw.partition, raw.offset, raw.key, raw.value, 0, headers)
+                metrics.DEAD_LETTERS_SEEN.labels(self.service_name, raw.topic.removesuffix(".dlq")).inc()
+                try:
+                    said = letter_of(message).model_dump(exclude={"value"}, exclude_none=True)
+                except (ValueError, SchemaUnknown) as error:  # no stage has written it, or one of a newer release
+                    said = {"topic": raw.topic, "offset": raw.offset, "error": f"unreadable: {error}"}
+                _log.error("dead_letter_seen", **said, traceparent=message.traceparent)
 
         self.agent(channel, name=f"{self.service_name}.dead_letters")(dead_letters)
 

@@ -13,7 +13,7 @@ from typing import Any
 from streams.commit.handling import PoisonError
 from streams.commit.lane import Lane, Session
 from streams.commit.oversize import handled_again
-from streams.commit.transaction import NOTHING_REFUSED, Committed, DeadLetter, Outcome, TaskParts, Work
+from streams.commit.transaction import NOTHING_REFUSED, Committed, Outcome, SetAside, TaskParts, Work
 from streams.model.declaration import Stage
 from streams.model.errors import LogError, Newer, Refused, Retriable, TooLarge
 from streams.model.framing import framed_topics
@@ -141,7 +141,7 @@ class Task:
             self.stage.shows,
             self.clock_ns,
             self.stage.batch_handler,
-            framed_topics(self.stage.outputs, self.settings.log_format),
+            framed_topics(self.stage.written, self.settings.log_format),
         )
         taking = await self._restore(lane, session)
         self._inbox = await self._open_inbox(session.filled)
@@ -314,7 +314,7 @@ class Task:
     def _set_aside(self, message: Message, error: str, sizes_refused: Mapping[str, int] = NOTHING_REFUSED) -> Work:
         where = {"topic": message.topic.name, "partition": message.partition, "offset": message.offset}
         _log.error("dead_letter", stage=self._parts.name, error=error, **where)
-        return Work(self._parts, [], DeadLetter(message, error), sizes_refused)
+        return Work(self._parts, [], SetAside(message, error), sizes_refused)
 
     def done(self, work: Work, outcome: Outcome) -> None:
         """Takes note of a commit, or plans what is to be done instead. Raises what ends the task."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from streams.model.dead_letters import is_text_letter
 from streams.model.framing import HEADER_BYTES, Framing, NewerSchema, SchemaUnknown, Unframed, frame, is_framed
 from streams.model.log import Reader, StoredRecord
 from streams.model.message import Headers
@@ -39,10 +40,10 @@ def reader_of(topic: Topic, reader: Reader, settings: Settings, known: int | Non
 async def text_record(record: StoredRecord, framing: Framing, settings: Settings) -> StoredRecord:
     """The record with its value as text. Raises SchemaUnknown.
 
-    A damaged value stays as it is: the topic's schema refuses it, and says why.
+    A damaged value stays as it is: the topic's schema refuses it, and says why. So does what a stage has set aside.
     """
     value = record.value
-    if value is None or not is_framed(value):
+    if value is None or not is_framed(value) or is_text_letter(record.headers):
         return record
     for is_learnt in (False, True):
         try:

@@ -12,12 +12,10 @@ from common.contracts.topics import (
     ORDERS_EVENTS,
     ORDERS_EXECUTIONS,
     ORDERS_INTENTS,
-    RAW_SCHEMA,
     RISK_BREAKS,
     RISK_COMMANDS,
     RISK_DECISIONS,
     RISK_LEDGER,
-    Topic,
 )
 from common.ledger.chain import ChainVerifier
 from common.ledger.digests import RowSums, digest_of
@@ -26,6 +24,7 @@ from common.ledger.gate_rows import gate_stores
 from common.ledger.rows import BreakFold, ExecutionFold, OrderFold
 from redis.exceptions import RedisError
 from streams.edges.reader import CommittedReader
+from streams.model.dead_letters import letter_of
 from streams.model.message import Message
 from streams.process.settings import Settings
 
@@ -46,7 +45,7 @@ from tidemark.state import Addresses
 ROUND_S = 0.5
 APPLIED_AT_ONCE = 500
 REQUESTS = (ORDERS_INTENTS, RISK_COMMANDS)
-DEAD = tuple(Topic(t.dead_letters, t.key, RAW_SCHEMA, t.owner, partitions=t.partitioning) for t in REQUESTS)
+DEAD = tuple(topic.dead_letter_topic for topic in REQUESTS)
 TOPICS = (*REQUESTS, *DEAD, RISK_DECISIONS, RISK_LEDGER, RISK_BREAKS, ORDERS_EXECUTIONS, ORDERS_EVENTS)
 
 Progress = Callable[[str, int, int], None]
@@ -90,9 +89,7 @@ class Folds:
         if topic in REQUESTS:
             self._request(message)
         elif topic in DEAD:
-            headers = dict(message.headers)
-            place = (int(headers["dlq.partition"] or b""), int(headers["dlq.offset"] or b""))
-            (self.intents if topic is DEAD[0] else self.commands).dead(place)
+            (self.intents if topic is DEAD[0] else self.commands).dead(letter_of(message).place)
         else:
             try:
                 body = message.body

@@ -9,20 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.contracts.events import CASH, Book, Decision, EntryKind, ExecutionReport, LedgerEntry, OrderEvent
-from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, ORDERS_INTENTS, RAW_SCHEMA, RISK_LEDGER, Topic
+from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, ORDERS_INTENTS, RISK_LEDGER
 from common.contracts.values import order_id_of
 from common.ledger.fold import Findings, LedgerFold
+from streams.model.dead_letters import letter_of
 from streams.model.message import Message
 
 from tidemark.audit.checks import Place
 
-INTENTS_DEAD = Topic(
-    ORDERS_INTENTS.dead_letters,
-    ORDERS_INTENTS.key,
-    RAW_SCHEMA,
-    ORDERS_INTENTS.owner,
-    partitions=ORDERS_INTENTS.partitioning,
-)
+INTENTS_DEAD = ORDERS_INTENTS.dead_letter_topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +50,7 @@ class Invariants:
         """Takes one committed record of intents, their dead letters, decisions, ledger, executions or order events."""
         place = (message.partition, message.offset)
         if message.topic is INTENTS_DEAD:
-            headers = dict(message.headers)
-            self._answer((int(headers["dlq.partition"] or b""), int(headers["dlq.offset"] or b"")), "a dead letter")
+            self._answer(letter_of(message).place, "a dead letter")
             return
         try:
             body = message.body

@@ -80,10 +80,10 @@ class Scene:
             self.fleet.add(spec)
         return [*self.gate_workers[1:], *GUESTS]
 
-    async def start_gate_workers(self) -> None:
+    async def start_gate_workers(self, timeout_s: float) -> None:
         """Starts the gate's other workers and waits until they serve."""
         await self.fleet.start(self.gate_workers[1:])
-        await self.fleet.wait_ready(self.gate_workers[1:])
+        await self.fleet.wait_ready(self.gate_workers[1:], timeout_s)
 
     def _more_gate_workers(self) -> Sequence[ServiceSpec]:
         base = self.fleet.spec(FIRST)

@@ -10,10 +10,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from common.contracts.topics import ACCOUNTS, GROUPS
+from common.contracts.topics import ACCOUNTS, GROUPS, MARKET
 from parts import Jvm, PartsError
 from streams.kafka.partitioner import partition_of
 from streams.model.errors import LogError
+from streams.model.topics import DEFAULT_PARTITIONS
 
 from tidemark.audit.run import Audit, Report
 from tidemark.chaos.clocks import Clocks
@@ -26,7 +27,7 @@ from tidemark.chaos.recovery import Incident, Lane, table
 from tidemark.chaos.scene import GUESTS, SECOND, SESSION_TIMEOUT_S, WORKER_IDS, Scene
 from tidemark.chaos.schedule import Schedule
 from tidemark.chaos.traffic import Traffic
-from tidemark.deployment import Deployment, DeploymentOptions
+from tidemark.deployment import Deployment, DeploymentOptions, opening_s
 from tidemark.feeds import synthetic_feed
 from tidemark.fleet import FleetError
 from tidemark.load.clients import open_accounts
@@ -38,6 +39,7 @@ from tidemark.state import StateDir
 
 MARKET_RATE: Final = 500.0
 MARKET_SYMBOLS: Final = 20
+"""At least; see ``symbols_of``."""
 SLOW_FEED: Final = {"TIDEMARK_FEED_STEP_MS": "400", "TIDEMARK_FEED_HEARTBEAT_INTERVAL_MS": "400"}
 """Every step and every heartbeat is a transaction per partition, on three brokers: the cores are for the recoveries."""
 IMPATIENT: Final = {
@@ -69,6 +71,13 @@ def traders() -> tuple[str, ...]:
             heard.add(_partition_of(account))
             chosen.append(account)
     return tuple(chosen)
+
+
+def symbols_of(partitions: Mapping[str, int]) -> int:
+    """How many symbols the market has, so that each of its partitions has one: ids are given in turn, and a partition
+    without a symbol is silent, whatever befalls it. ``partitions``: as ``StormOptions`` has them.
+    """
+    return max(MARKET_SYMBOLS, partitions.get(MARKET.name, DEFAULT_PARTITIONS))
 
 
 def _partition_of(account: str) -> int:
@@ -163,7 +172,7 @@ class Storm:
             await asyncio.to_thread(clocks.prepare, WORKER_IDS)
             deploying = DeploymentOptions(
                 any_free_ports=True,
-                feed=synthetic_feed(options.seed, MARKET_RATE, MARKET_SYMBOLS) | SLOW_FEED,
+                feed=synthetic_feed(options.seed, MARKET_RATE, symbols_of(options.partitions)) | SLOW_FEED,
                 environment={**clocks.environment(), **IMPATIENT},
                 keep=False,
                 fresh=True,
@@ -188,10 +197,11 @@ class Storm:
         url = scene.deployment.url("orders")
         async with QuoteBoard(where.redis_url) as quotes:
             try:
-                market = quotes.wait_for_market(SYMBOLS_TRADED, MARKET_TIMEOUT_S)
-                _, symbols = await asyncio.gather(scene.start_gate_workers(), market)
+                within_s = opening_s(MARKET_TIMEOUT_S)
+                market = quotes.wait_for_market(SYMBOLS_TRADED, within_s)
+                _, symbols = await asyncio.gather(scene.start_gate_workers(within_s), market)
             except TimeoutError:
-                raise FleetError(f"no symbol has a quote after {MARKET_TIMEOUT_S:g} s") from None
+                raise FleetError(f"no symbol has a quote after {within_s:g} s") from None
             await quotes.watch(symbols)
             accounts = traders()
             self._report(f"the market is open with {len(symbols)} symbols; opening {len(accounts)} accounts")
@@ -222,7 +232,7 @@ class Storm:
     @staticmethod
     async def _all_lanes_alive(eyes: Eyes) -> None:
         """Every lane has shown an output: what is silent from the start would not be missed when it stops."""
-        deadline = time.monotonic() + MARKET_TIMEOUT_S
+        deadline = time.monotonic() + opening_s(MARKET_TIMEOUT_S)
         while silent := (COPIES | log_lanes()) - eyes.pulses.lanes:
             if time.monotonic() > deadline:
                 raise FleetError(

@@ -11,7 +11,7 @@ from rich.table import Table
 from streams.process.settings import Settings
 
 from tidemark import console
-from tidemark.dead_letters import Letter, letter_named, letters, operation_of, send
+from tidemark.dead_letters import KeptLetter, letter_named, letters, operation_of, send
 from tidemark.operations import Operation, done_before, operators_log
 from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
 from tidemark.state import StateDir
@@ -43,7 +43,8 @@ def list_letters(
         if as_json:
             sys.stdout.write(json.dumps(_as_dict(letter, done)) + "\n")
         sent = done.get(operation_of(letter).key)
-        cells = (letter.name, letter.stage, f"{letter.place.topic}/{letter.place.number}/{letter.offset}", letter.error)
+        said = letter.letter
+        cells = (letter.name, said.stage, f"{said.topic}/{said.partition}/{said.offset}", said.error)
         table.add_row(*map(escape, cells), escape(sent.by) if sent else "")
     if not as_json:
         console.out.print(table)
@@ -88,7 +89,7 @@ def send_letter(
         where = f"{letter.place.topic}/{letter.place.number}"
         if not yes:
             console.err.print(
-                escape(f"nothing was done; --yes writes it to {where}, where it stood at {letter.offset}")
+                escape(f"nothing was done; --yes writes it to {where}, where it stood at {letter.letter.offset}")
             )
             return
         async with operators_log(settings) as log:
@@ -103,25 +104,22 @@ async def _done(settings: Settings) -> dict[str, Operation]:
         return await done_before(log)
 
 
-async def _found(settings: Settings, topic: str) -> tuple[list[Letter], dict[str, Operation]]:
+async def _found(settings: Settings, topic: str) -> tuple[list[KeptLetter], dict[str, Operation]]:
     topics = [topic_named(topic)] if topic else STAGE_INPUTS
     return await letters(settings, topics), await _done(settings)
 
 
-def _as_dict(letter: Letter, done: dict[str, Operation]) -> dict[str, Any]:
+def _as_dict(letter: KeptLetter, done: dict[str, Operation]) -> dict[str, Any]:
     def text(value: bytes | None) -> str | None:
         return None if value is None else value.decode("utf-8", "backslashreplace")
 
     sent = done.get(operation_of(letter).key)
+    said = letter.letter
     return {
         "letter": letter.name,
-        "stage": letter.stage,
-        "topic": letter.place.topic,
-        "partition": letter.place.number,
-        "offset": letter.offset,
-        "error": letter.error,
+        **said.model_dump(exclude={"value"}, exclude_none=True),
         "key": text(letter.key),
-        "value": text(letter.value),
+        "value": text(said.value),
         "headers": {name: text(value) for name, value in letter.headers},
         "sent_by": sent.by if sent else None,
     }

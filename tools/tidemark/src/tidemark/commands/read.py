@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Annotated
 
 import typer
-from common.contracts.topics import Topic
+from common.contracts.topics import DEAD_LETTERS, Topic
 from common.sinks import SinkKind, SinkUnavailable
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from streams.edges.reader import CommittedReader
@@ -19,7 +19,7 @@ from tidemark import console
 from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
 from tidemark.sinks import SinkWriter, chosen_sink
 from tidemark.state import StateDir
-from tidemark.tabular import Format, decoder_of
+from tidemark.tabular import Format, body_of, decoder_of
 from tidemark.topic_names import topic_named
 from tidemark.writers import Writer, writer_for
 
@@ -131,13 +131,14 @@ async def _read(
 def _write(writer: Writer, topic: Topic, messages: list[Message]) -> int:
     """Writes what can be decoded; what cannot is named on standard error and left out."""
     sound = []
+    is_letter = topic.schema is DEAD_LETTERS  # the context of one in the text form is in its headers
     for message in messages:
         try:
-            _ = message.body if message.value is not None else None
+            _ = body_of(message) if message.value is not None or is_letter else None
         except ValueError as error:
             where = f"{topic.name} partition {message.partition} offset {message.offset}"
             console.err.print(f"[yellow]not decodable:[/] {where}: {str(error).splitlines()[0]}")
         else:
-            if message.value is not None or topic.schema.model is None:
+            if message.value is not None or is_letter or topic.schema.model is None:
                 sound.append(message)
     return writer.write(sound)

@@ -66,7 +66,7 @@ def check(directory: DirectoryOption = HERE) -> None:
     Exit code 1, and a line for each, where a change is incompatible or is not on file.
     """
     with console.reported():
-        problems = list(_problems(directory))
+        problems = list(dict.fromkeys(_problems(directory)))  # one of dead letters would come for each topic
     for problem in problems:
         console.err.print(escape(problem), soft_wrap=True)
     if problems:
