@@ -164,6 +164,22 @@ async def test_blocked_by_when_transactions_are_open_then_their_ids_are_named_un
         await producer.close()
 
 
+async def test_known_ids_when_producers_have_ended_then_they_are_named_by_their_prefix_all_the_same(
+    log: Log, topic: str
+) -> None:
+    assert set(await log.known_ids(f"{topic}.")) == set()
+    idle, done = await log.fence(f"{topic}.idle"), await log.fence(f"{topic}.done")
+    await log.fence(f"{topic}-other.id")
+    await done.begin()
+    await done.append(Partition(topic, 0), records(b"said"))
+    await done.commit()
+    for producer in (idle, done):
+        await producer.close()
+    async with asyncio.timeout(20):
+        while set(await log.known_ids(f"{topic}.")) != {f"{topic}.idle", f"{topic}.done"}:
+            await asyncio.sleep(0.01)
+
+
 async def test_append_when_fenced_before_then_the_owner_is_told(log: Log, topic: str) -> None:
     zombie = await log.fence(f"{topic}.id")
     owner = await log.fence(f"{topic}.id")

@@ -1,14 +1,17 @@
 """Whether one pattern allows all that another does, with Python's own patterns as the referee."""
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
+from typing import Any
 
 import pytest
 from common.contracts.patterns import refused
-from common.contracts.values import ListedSymbol, Symbol
+from common.contracts.schemas import contracts
+from common.contracts.values import SYMBOL_PATTERN
+from common.testing.listed_symbols import LISTED
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
 
 ELEMENTS = st.tuples(
     st.sampled_from(["a", "b", "[ab]", "[a-c]", r"\."]), st.sampled_from(["", "?", "{1,2}", "{0,3}", "{2}"])
@@ -36,7 +39,28 @@ def test_pattern_when_it_is_not_understood_then_it_says_so(pattern: str) -> None
         refused(pattern, "^a$")
 
 
-def test_symbols_when_of_orders_then_a_feed_may_list_them_and_partly_paid_issues_too() -> None:
-    listed, ordered = (str(TypeAdapter(of).json_schema()["pattern"]) for of in (ListedSymbol, Symbol))
-    assert refused(ordered, listed) is None
-    assert refused(listed, ordered) == "0@"
+def symbol_patterns(schema: Any) -> Iterator[str]:
+    """Patterns of every field of a JSON Schema that is called ``symbol``."""
+    if isinstance(schema, Mapping):
+        for name, field in schema.get("properties", {}).items():
+            if name == "symbol":
+                yield from (one["pattern"] for one in (field, *field.get("anyOf", ())) if "pattern" in one)
+        for inner in schema.values():
+            yield from symbol_patterns(inner)
+    elif isinstance(schema, Sequence) and not isinstance(schema, str):
+        for inner in schema:
+            yield from symbol_patterns(inner)
+
+
+def test_symbols_when_a_message_has_one_then_any_that_a_feed_may_list() -> None:
+    found = {contract.name: set(symbol_patterns(contract.document)) for contract in contracts()}
+    with_symbol = {name: patterns for name, patterns in found.items() if patterns}
+    assert {"instrument", "order-intent", "risk-decision", "execution-report", "order-event"} <= with_symbol.keys()
+    assert all(patterns == {f"^{SYMBOL_PATTERN}$"} for patterns in with_symbol.values()), with_symbol
+    assert all(re.fullmatch(SYMBOL_PATTERN, symbol) for symbol in LISTED)
+
+
+def test_symbols_when_a_release_of_before_reads_them_then_only_the_sign_of_partly_paid_issues_is_new() -> None:
+    before = r"^[A-Z0-9][A-Z0-9.+=^#*/$!~%-]{0,15}$"
+    assert refused(before, f"^{SYMBOL_PATTERN}$") is None
+    assert refused(f"^{SYMBOL_PATTERN}$", before) == "0@"

@@ -1,6 +1,7 @@
 """The alerts of the feed on the real Prometheus: a real line that is quiet, has strays, loses packets."""
 
 import asyncio
+import itertools
 import socket
 from collections.abc import AsyncIterator
 from datetime import date
@@ -25,7 +26,8 @@ def line_feed() -> Feed:
     async def known() -> list[object]:
         return []
 
-    settings = IngestSettings(feed="udp", feed_date=date(2024, 1, 2), feed_linger=False)
+    other = f"127.0.0.1:{free_port()}"
+    settings = IngestSettings(feed="udp", feed_date=date(2024, 1, 2), feed_linger=False, feed_udp_b=other)
     return Feed(settings, known=known)  # type: ignore[arg-type]
 
 
@@ -46,6 +48,41 @@ async def alerts(tmp_path: Path) -> AsyncIterator[Alerts]:
     await asyncio.to_thread(prometheus.stop)
     server.shutdown()
     thread.join()
+
+
+async def test_side_that_falls_silent_while_the_other_goes_on_then_it_rings_and_the_line_stays_ready(
+    alerts: Alerts, line_feed: Feed
+) -> None:
+    async def take() -> None:
+        async for _ in line_feed.run(None):
+            pass
+
+    async def beat(sides: list[tuple[str, int]]) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for number in itertools.count(1):
+                for side in sides:
+                    sender.sendto(heartbeat_packet(SESSION, 1), side)
+                await asyncio.sleep(0.2)
+                assert number < 1_000
+
+    life = asyncio.create_task(take())
+    while line_feed.queue is None:
+        await asyncio.sleep(0.01)
+    first = ("127.0.0.1", line_feed.queue.port)
+    host, _, port = line_feed.settings.feed_udp_b.rpartition(":")
+    both = [first, (host, int(port))]
+    beating = asyncio.create_task(beat(both))
+    await alerts.scraped("tidemark_ingest_side_silent")
+    beating.cancel()
+    beating = asyncio.create_task(beat(both[:1]))
+    await alerts.fires("FeedSideSilent", 30, side="B")
+    assert line_feed.ready()[0]
+    beating.cancel()
+    beating = asyncio.create_task(beat(both))
+    await alerts.ends("FeedSideSilent")
+    for task in (beating, life):
+        task.cancel()
+    await asyncio.gather(beating, life, return_exceptions=True)
 
 
 async def test_line_that_is_quiet_has_strays_and_loses_packets_then_each_rings(alerts: Alerts, line_feed: Feed) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from common.contracts.reference import Instrument
 from common.contracts.ticks import NO_INSTRUMENT, TICK, TickFlag, TickKind, ref_to_symbol
+from common.testing.listed_symbols import LISTED
 from hypothesis import given
 from hypothesis import strategies as st
 from ingest.domain.anomalies import AnomalyKind, Report
@@ -146,46 +147,17 @@ def test_directory_when_it_comes_then_its_tick_carries_the_symbol(message: Any, 
     assert decoder.take_announcements() == []
 
 
-SUFFIXES = (
-    *(
-        "",
-        "-",
-        "-A",
-        "-Z",
-        ".A",
-        ".Z",
-        "-$",
-        "$",
-        "+",
-        "+A",
-        "*",
-        ".A*",
-        "-*",
-        "-A*",
-        "-A#",
-        "!",
-        "@",
-        "%",
-        "%*",
-        ".A%",
-    ),
-    *("-A%", "-A$", "^", "=", "#", "^#", "-#", ".A#", "+#", "~"),
-)
-"""Every suffix of Nasdaq's integrated platform (nasdaqtrader.com, "Ticker Symbol Convention"); A stands for A to Z."""
-
-
 def test_directory_when_symbols_have_any_published_suffix_then_each_is_its_instruments_name(
     message: Any, framed: Any, decode: Decode
 ) -> None:
-    symbols = [f"{root}{suffix}" for root in ("X", "ABCD") for suffix in SUFFIXES]
-    padded = [name.encode().ljust(8, b" \0"[at % 2 : at % 2 + 1]) for at, name in enumerate(symbols)]
+    padded = [name.encode().ljust(8, b" \0"[at % 2 : at % 2 + 1]) for at, name in enumerate(LISTED)]
     stream = framed([_directory(message, locate, name) for locate, name in enumerate(padded, 1)])
     ticks, report, decoder = decode(stream)
     announced = decoder.take_announcements()
     assert not report.counts
-    assert [ref_to_symbol(int(ref)) for ref in ticks["order_ref"]] == symbols
-    assert [(one.instrument_id, one.symbol) for one in announced] == list(enumerate(symbols))
-    assert ticks["instrument_id"].tolist() == list(range(len(symbols)))
+    assert [ref_to_symbol(int(ref)) for ref in ticks["order_ref"]] == list(LISTED)
+    assert [(one.instrument_id, one.symbol) for one in announced] == list(enumerate(LISTED))
+    assert ticks["instrument_id"].tolist() == list(range(len(LISTED)))
 
 
 def test_instrument_ids_when_a_later_day_gives_other_locates_then_they_stay(message: Any, framed: Any) -> None:

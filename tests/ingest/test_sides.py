@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ingest.domain.anomalies import AnomalyKind
 from ingest.domain.packet import Packet
-from ingest.domain.sides import GAPS_MAX, Side
+from ingest.domain.sides import GAPS_MAX, Side, silent_sides
 from ingest.metrics import SIDE_LOST, SIDE_MESSAGES
 from ingest.settings import IngestSettings
 from prometheus_client import REGISTRY
 from pydantic import ValidationError
 
-from tests.ingest.line_sender import end_packet, packets, send_packets
+from tests.ingest.line_sender import end_packet, heartbeat_packet, packets, send_packets
 
 OWN = "DAY1"
 HERE = ("127.0.0.1", "127.0.0.1")
@@ -121,10 +121,10 @@ async def test_sides_when_one_is_dead_then_the_line_is_ready_and_says_which(
     async with asyncio.timeout(60):
         life = asyncio.create_task(fleet.run(feed))
         await send_both(feed, day[:half], dead, HERE, ports)
-        await asyncio.sleep(0.2)
-        ready, detail = feed.ready()
-        assert ready
-        sides = detail["sides"]
+        async with asyncio.timeout(10):
+            while (sides := feed.ready()[1]["sides"])["B"]["messages"] < sum(map(count, day[:half])):
+                await asyncio.sleep(0.01)
+        assert feed.ready()[0]
         assert (sides["A"]["messages"], sides["B"]["messages"]) == (0, sum(map(count, day[:half])))
         name = "tidemark_ingest_side_quiet_seconds"
         quiet_s = [REGISTRY.get_sample_value(name, {"side": side}) or 0.0 for side in "AB"]
@@ -132,6 +132,57 @@ async def test_sides_when_one_is_dead_then_the_line_is_ready_and_says_which(
         await send_both(feed, [*day[half:], end], dead, HERE, ports)
         await life
     fleet.assert_committed_once(expected)
+
+
+def is_silent(side: str) -> bool:
+    return REGISTRY.get_sample_value("tidemark_ingest_side_silent", {"side": side}) == 1
+
+
+async def test_side_when_it_falls_silent_while_the_other_goes_on_then_it_alarms_and_the_line_stays_ready(
+    make_fleet: Any, stream: bytes, expected: Any
+) -> None:
+    ports = free_port(), free_port()
+    settings = line_settings(feed_udp_port=ports[0], feed_udp_b=f"127.0.0.1:{ports[1]}", feed_udp_silent_ms=500)
+    fleet = make_fleet(real_clock=True)
+    feed = fleet.feed(settings)
+    day, end = list(packets(OWN, stream, 1)), end_packet(OWN, len(expected))
+    everything = set(range(len(day)))
+
+    async def until(warning: str, beating: Sequence[int]) -> None:
+        """Until health and metrics say so. Sides that beat say that they are there."""
+        async with asyncio.timeout(20):
+            while feed.ready()[1].get("warning", "")[:6] != warning or [is_silent(name) for name in "AB"] != [
+                warning == f"side {name}" for name in "AB"
+            ]:
+                for side in beating:
+                    await send_packets([heartbeat_packet(OWN, 1)], HERE[side], ports[side])
+                await asyncio.sleep(0.02)
+
+    async with asyncio.timeout(60):
+        life = asyncio.create_task(fleet.run(feed))
+        await send_both(feed, day[:2], (set(), set()), HERE, ports)
+        await until("", (0, 1))
+        await until("side A", (1,))
+        await send_both(feed, day[2:4], (everything, set()), HERE, ports)
+        async with asyncio.timeout(10):
+            while not (feed.ready()[0] and feed.silent_sides() == ("A",)):
+                await asyncio.sleep(0.01)
+        await until("", (0, 1))
+        await until("side B", (0,))
+        await send_both(feed, [*day[4:], end], (set(), set()), HERE, ports)
+        await life
+    fleet.assert_committed_once(expected)
+    assert feed.silent_sides() == ()
+
+
+@pytest.mark.parametrize(
+    ("quiet_s", "silent"),
+    [((0.0, 0.0), ()), ((3.1, 0.0), ("A",)), ((0.0, 9.0), ("B",)), ((3.1, 9.0), ()), ((3.0, 0.0), ())],
+)
+def test_sides_when_all_are_silent_then_none_is_by_itself(
+    quiet_s: tuple[float, float], silent: tuple[str, ...]
+) -> None:
+    assert silent_sides(dict(zip("AB", quiet_s, strict=True)), 3.0) == silent
 
 
 async def test_sides_when_a_hostile_datagram_is_on_one_then_it_counts_for_neither(

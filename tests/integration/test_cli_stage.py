@@ -13,10 +13,11 @@ from common.testing import accidents, counting_worker
 from parts import Stack
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.dead_letters import DeadLetter, letter_record
-from streams.model.errors import Refused
+from streams.model.errors import LogError, Refused
 from streams.model.framing import Framing
 from streams.model.log import Partition, Record
 from streams.model.message import Message
+from streams.opening.beginning import shut_out
 from streams.process.settings import Settings
 from streams.stage.runner import StageRunner
 from streams.stage.task import Task
@@ -181,6 +182,31 @@ async def test_begin_when_the_changelog_lost_rows_then_it_goes_on_where_it_was_a
     assert (await world.said())[-1] == b"4 2", "another empty disk is filled from there, too"
     (done,) = (await done_before(world.log, world.operations)).values()
     assert (done.what, done.reason) == ("begun anew", "trimmed by mistake")
+
+
+async def test_begin_when_a_worker_has_written_since_it_was_planned_then_nothing_is_done(world: World) -> None:
+    """A worker that stood still, out of its group, may wake up; shut out, it cannot write, whoever the log names."""
+    changelog = Partition(world.topics["changelog"].name, 0)
+    inputs = {world.name.full: (world.topics["input"],)}
+    await world.feed(b"1", b"2")
+    await world.serve(2)
+    destroy(world.name.store_path(world.data, 0))
+    zombie = await world.log.fence(f"{world.name.full}.worker.asleep", [changelog])
+    await accidents.trim(world.bootstrap, world.log, world.topics["changelog"], 0, 1)
+    before = await plan_beginning(world.log, world.name, 0, world.data, inputs)
+    await zombie.begin()
+    await zombie.append(changelog, [Record(b"@position/none", b"1", 0)])
+    await zombie.commit()
+    with pytest.raises(CommandError, match=r"has grown from .* a worker writes to it\. Nothing was changed"):
+        await begin_anew(world.log, before, "", world.operations, world.register)
+    assert await done_before(world.log, world.operations) == {}
+    await shut_out(world.log, world.name.full, changelog)
+    after = await plan_beginning(world.log, world.name, 0, world.data, inputs)
+    await zombie.begin()
+    with pytest.raises(LogError):
+        await zombie.append(changelog, [Record(b"@position/none", b"2", 0)])
+        await zombie.commit()
+    await begin_anew(world.log, after, "", world.operations, world.register)
 
 
 async def test_begin_when_the_changelog_was_created_anew_then_the_inputs_ends_are_said_and_read_from(

@@ -124,7 +124,7 @@ def test_current_manifests_name_what_services_really_exchange() -> None:
     now = {one.service: one for one in current()}
     assert misfits(now.values(), []) == ()
     assert {"order-intent", "risk-command", "execution-report", "layout-mark", "instrument"} <= now["risk"].reads.keys()
-    assert now["orders"].reads["risk-decision"] == (1, 2)
+    assert now["orders"].reads["risk-decision"] == (1, 2, 3)
     assert "view-account" in now["risk"].writes
     assert "view-account" in now["push"].reads
     assert "snapshot-signals.market" in now["signals"].writes

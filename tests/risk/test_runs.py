@@ -354,7 +354,7 @@ words = st.text('abzAZ09_-.+ "\\é', min_size=0, max_size=70)
 @given(
     account=words,
     client=words,
-    symbol=st.text('AZ09.+=^#*/$!~%-a"', max_size=18),
+    symbol=st.text('AZ09.+=^#*/$!~%@-a"', max_size=18),
     qty=st.text("0123456789-+.e", max_size=21),
 )
 def test_reader_when_text_is_anything_then_plain_only_if_it_is_its_own_encoding(

@@ -25,7 +25,7 @@ from ingest.domain.feed_date import EXCHANGE_TIME, session_midnight_ns
 from ingest.domain.framing import FramingError
 from ingest.domain.pace import Pace, parse_speed
 from ingest.domain.position import Position, decode_position
-from ingest.domain.sides import Side
+from ingest.domain.sides import Side, silent_sides
 from ingest.events import EventWriter, committed_ticks
 from ingest.feeds.session import ReaderSession
 from ingest.files import RecordedFile
@@ -165,6 +165,8 @@ class Feed:
             detail["failure"] = f"nothing useful has arrived on the line for {quiet_s:.1f} s"
         if self.sides:
             detail["sides"] = {side.name: side.said(self._side_quiet_s(side)) for side in self.sides}
+        if silent := self.silent_sides():
+            detail["warning"] = f"side {silent[0]} is silent while the other goes on: no packet may be lost there now"
         if losses := self.losses():
             detail["losses"] = losses
             detail["first_loss"] = next((str(one) for one in self.report.examples if one.kind in LOSSES), "")
@@ -184,6 +186,14 @@ class Feed:
     def _side_quiet_s(self, side: Side) -> float:
         """For how long a side has said nothing of the line's session; 0 where the line is over."""
         return self._line.side_quiet_ns(side) / 1e9 if self._line else 0.0
+
+    def _is_silent(self, side: str) -> bool:
+        return side in self.silent_sides()
+
+    def silent_sides(self) -> tuple[str, ...]:
+        """Sides that are silent while the other goes on. The line is whole, and has no second source any more."""
+        quiet_s = {side.name: self._side_quiet_s(side) for side in self.sides}
+        return silent_sides(quiet_s, self.settings.feed_udp_silent_ms / 1_000)
 
     def line_quiet_s(self) -> float:
         """For how long nothing useful has arrived on the packet line; 0 where there is none, or it is over."""
@@ -207,6 +217,7 @@ class Feed:
                 self.sides = self._line.sides
                 for side in self.sides:
                     metrics.SIDE_QUIET.labels(side.name).set_function(partial(self._side_quiet_s, side))
+                    metrics.SIDE_SILENT.labels(side.name).set_function(partial(self._is_silent, side.name))
                 self.queue = queues[0]
                 async for batch in self._line.batches():
                     yield batch

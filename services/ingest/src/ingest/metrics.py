@@ -13,6 +13,9 @@ ANOMALIES = Counter("tidemark_ingest_anomalies_total", "What the feed got wrong;
 DROPPED = Counter("tidemark_ingest_dropped_datagrams_total", "Datagrams that found the queue full; each shows as a gap")
 LINE_QUIET = Gauge("tidemark_ingest_line_quiet_seconds", "Since something useful arrived on the packet line; 0 without")
 SIDE_QUIET = Gauge("tidemark_ingest_side_quiet_seconds", "Since a side of the packet line said anything", ("side",))
+SIDE_SILENT = Gauge(
+    "tidemark_ingest_side_silent", "1 where a side of the packet line is silent while the other goes on", ("side",)
+)
 SIDE_MESSAGES = Gauge(
     "tidemark_ingest_side_messages", "Messages that a side of the packet line has delivered", ("side",)
 )

@@ -22,7 +22,7 @@ from orders import projection, stages
 from orders.api.web import create_api
 from orders.database import Database
 from orders.desk import Desk
-from orders.lifecycle_rows import LAYOUT_VERSION
+from orders.lifecycle_rows import LAYOUT_VERSION, MIGRATIONS
 from orders.projected import ProjectedLog
 from orders.queries import Queries
 from orders.reads import Reads
@@ -67,6 +67,7 @@ def declare_stages(app: TidemarkApp, settings: OrdersSettings) -> None:
         tables=stages.TABLES,
         views=stages.views,
         version=LAYOUT_VERSION,
+        migrations=MIGRATIONS,
         rest=settings.stages_rest,
     )(stages.handle)
     app.stage(
@@ -76,6 +77,7 @@ def declare_stages(app: TidemarkApp, settings: OrdersSettings) -> None:
         changelog=ORDERS_VENUE_CHANGELOG,
         tables=venue_rows.TABLES,
         version=venue_rows.LAYOUT_VERSION,
+        migrations=venue_rows.MIGRATIONS,
         rest=settings.stages_rest,
     )(venue_stage.Venue(load_calendar(settings.venue_calendar)).handle)
     app.watch_dead_letters((*stages.INPUTS, *venue_stage.INPUTS))

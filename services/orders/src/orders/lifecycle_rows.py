@@ -14,6 +14,7 @@ decided   ``intents``             Decided: how far the gate's decisions have com
 halts     account_id, ``_firm``   HaltsRow: symbols in which trading is halted
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -23,7 +24,7 @@ from common.contracts.topics import ORDERS_EVENTS, VENUE_ORDERS, market_partitio
 from common.contracts.views import CLOSED_ORDERS_RETAINED
 from common.reported import Progress
 from streams.model.message import Handled, Output, View
-from streams.model.tables import Changelogged, Tables
+from streams.model.tables import Changelogged, Migration, Tables
 
 from orders.domain.cancels import PendingCancel
 from orders.domain.lifecycle import Step
@@ -70,8 +71,10 @@ class HaltsRow:
     symbols: tuple[str, ...] = ()
 
 
-LAYOUT_VERSION: Final = 1
-"""Version of the rows of all tables. Whoever raises it adds a migration (``streams.opening.layout``) to the stage."""
+LAYOUT_VERSION: Final = 2
+"""Version of the rows of all tables. Whoever raises it adds a migration (``streams.opening.layout``)."""
+MIGRATIONS: Final[Mapping[int, Migration]] = {1: {}}
+"""Since 2 a symbol may hold ``@``: every row of 1 is a row of 2, and a release that knows 1 is refused."""
 TABLES: Final = (
     Changelogged("orders", json_codec(OrderEvent)),
     Changelogged("reports", EXECUTION_CODEC),

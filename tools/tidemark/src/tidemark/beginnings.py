@@ -33,23 +33,23 @@ from risk.tables import TABLES
 from signals import event_stage
 from signals import stages as market
 from streams.model.dead_letters import letter_of
-from streams.model.log import Log, Partition, Record
+from streams.model.errors import Refused
+from streams.model.log import Log, Partition
 from streams.model.message import Message
 from streams.model.tables import Changelogged, Global
+from streams.opening.beginning import beginning
 from streams.opening.claims import is_ownership
 from streams.opening.layout import Kept
-from streams.opening.log_identity import begun
 from streams.process.settings import Settings
 from streams.state.framed_reader import reader_of
 from streams.state.globals import GlobalView
-from streams.state.log_rows import log_key, meant_for
 from streams.state.overlay import TaskTables
-from streams.state.store import LAYOUT_KEY, POSITION_PREFIX, RocksStore, position_key, read_store
+from streams.state.store import LAYOUT_KEY, POSITION_PREFIX, RocksStore, read_store
 
 from tidemark.console import CommandError
 from tidemark.operations import carry_out
 from tidemark.row_layouts import STAGES as WITH_ROWS
-from tidemark.stages import POLL_MS, Fold, StageName, fold, shut_out
+from tidemark.stages import POLL_MS, Fold, StageName, fold
 
 GATE: Final = "risk.gate"
 INPUTS: Final[Mapping[str, Sequence[Topic]]] = {
@@ -74,6 +74,8 @@ class Beginning:
     inputs: tuple[str, ...]
     gone: frozenset[bytes]
     """Keys of rows that the changelog still has, and that are none any more."""
+    end: int
+    """End of the changelog when this was decided."""
     meaning: tuple[str, ...]
 
 
@@ -100,7 +102,7 @@ async def plan_beginning(
             meaning.append(f"{source} is read from its end, {end}: what was not handled before is never handled")
         else:
             meaning.append(f"{source} is read on from {positions[name]}, where it was")
-    return Beginning(stage, number, {}, positions, names, _gone(left, {}), tuple(meaning))
+    return Beginning(stage, number, {}, positions, names, _gone(left, {}), left.end, tuple(meaning))
 
 
 def _check_no_store(stage: StageName, number: int, data_dir: Path | None) -> None:
@@ -150,7 +152,7 @@ async def _rebuilt(log: Log, stage: StageName, number: int, left: Fold) -> Begin
         *(f"{topic}/{number} is read on from {offset}" for topic, offset in sorted(found.positions.items())),
     ]
     names = tuple(topic.name for topic in gate.INPUTS)
-    return Beginning(stage, number, rows, found.positions, names, _gone(left, rows), tuple(meaning))
+    return Beginning(stage, number, rows, found.positions, names, _gone(left, rows), left.end, tuple(meaning))
 
 
 async def gathered_history(log: Log, number: int) -> History:
@@ -196,23 +198,26 @@ async def begin_anew(
     operations: Topic = RUNTIME_OPERATIONS,
     register: Topic = STAGES,
 ) -> None:
-    """Writes it, after shutting out who owned the partition; the stage must not run (see ``stages.seek``)."""
+    """Writes it; the stage must not run, and who wrote for it is shut out before this is planned.
+
+    Raises CommandError where somebody has written to the changelog since.
+    """
     stage, number = plan.stage, plan.number
-    changelog = Partition(stage.changelog.name, number)
-    await shut_out(log, stage, number)
-    end, now_ms = await log.high_watermark(changelog), time.time_ns() // 1_000_000
-    identity = await log.identity(changelog.topic)
-    rows: list[tuple[bytes, bytes | None]] = [meant_for(identity, end)]
-    rows += [(key, None) for key in sorted(plan.gone)]
-    if layout := dict(WITH_ROWS).get(stage.full):
-        rows.append((LAYOUT_KEY, msgspec.json.encode(Kept(layout.LAYOUT_VERSION))))
-    rows += plan.rows.items()
-    for name in plan.inputs:
-        rows.append((log_key(name), (await log.identity(name)).encode()))
-        position = plan.positions.get(name)
-        rows.append((position_key(name), None if position is None else b"%d" % position))
-    details = {"rows": len(plan.rows), "positions": dict(plan.positions), "gone": len(plan.gone), "from": end}
-    operation = stage.operation("begun anew", number, reason, **details)
-    said = Record(f"{stage.full}.{number}".encode(), begun(identity, end), now_ms)
-    writes = {changelog: [Record(key, value, now_ms) for key, value in rows], Partition(register.name, 0): [said]}
-    await carry_out(log, operation, writes, topic=operations)
+    layout = dict(WITH_ROWS).get(stage.full)
+    known = {LAYOUT_KEY: msgspec.json.encode(Kept(layout.LAYOUT_VERSION))} if layout else {}
+    try:
+        writes = await beginning(
+            log,
+            Partition(stage.changelog.name, number),
+            (Partition(register.name, 0), f"{stage.full}.{number}".encode()),
+            plan.end,
+            rows=known | dict(plan.rows),
+            gone=plan.gone,
+            inputs=plan.inputs,
+            positions=plan.positions,
+            now_ms=time.time_ns() // 1_000_000,
+        )
+    except Refused as error:
+        raise CommandError(f"{error}. Nothing was changed") from error
+    details = {"rows": len(plan.rows), "positions": dict(plan.positions), "gone": len(plan.gone), "from": plan.end}
+    await carry_out(log, stage.operation("begun anew", number, reason, **details), writes, topic=operations)

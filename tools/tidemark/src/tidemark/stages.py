@@ -14,6 +14,7 @@ import msgspec
 from common.contracts.topics import RUNTIME_OPERATIONS, TOPICS, Topic
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.log import Log, Partition, Record
+from streams.opening.beginning import shut_out
 from streams.opening.claims import Claims, is_ownership
 from streams.opening.layout import Kept
 from streams.state.log_rows import LOG_KEY, log_key, meant_for
@@ -289,7 +290,7 @@ async def seek(log: Log, stage: StageName, move: Move, reason: str, topic: Topic
     """
     number = move.partition
     changelog = Partition(stage.changelog.name, number)
-    await shut_out(log, stage, number)
+    await shut_out(log, stage.full, changelog)
     end, now_ms = await log.high_watermark(changelog), time.time_ns() // 1_000_000
     rows = [
         meant_for(await log.identity(changelog.topic), end),
@@ -299,14 +300,6 @@ async def seek(log: Log, stage: StageName, move: Move, reason: str, topic: Topic
     details = {"topic": move.topic, "from": move.before, "to": move.to}
     operation = stage.operation("position moved", number, reason, **details)
     await carry_out(log, operation, {changelog: [Record(key, value, now_ms) for key, value in rows]}, topic=topic)
-
-
-async def shut_out(log: Log, stage: StageName, number: int) -> None:
-    """Whoever owned the partition can write to it no more."""
-    changelog = Partition(stage.changelog.name, number)
-    owner = (await fold(log, changelog)).rows.get(b"@owner", b"").decode()
-    for transactional_id in {f"{stage.full}.{number}", owner} - {""}:
-        await (await log.fence(transactional_id, [changelog])).close()
 
 
 async def count_partitions(log: KafkaLog, stage: StageName) -> list[int]:

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.contracts.values import InstrumentId, ListedSymbol
+from common.contracts.values import InstrumentId, Symbol
 
 
 class Instrument(BaseModel):
@@ -11,7 +11,7 @@ class Instrument(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     instrument_id: InstrumentId
-    symbol: ListedSymbol
+    symbol: Symbol
     lot_size: int = Field(default=1, ge=1, description="order quantities are multiples of this")
     round_lot_size: int = Field(default=100, ge=1)
     tick_e4: int = Field(default=100, ge=1, description="price increment at or above one currency unit")

@@ -5,7 +5,8 @@
 A file is the contract of that version for good. What may change without a version step is what no reader notices, in
 either direction: texts. Everything else needs ``version`` raised in the topic table (or in ``LAYOUTS``, ``VIEWS``); the
 older file stays beside the new one. A JSON message of a newer version must still read what stands in the log, so a step
-may stop old readers (deploy readers first) but never the reading of old records: that takes a new topic.
+may stop old readers (deploy readers first) but never the reading of old records: that takes a new topic. Only a version
+that no release has written may be exported anew, without a step: remove its file first.
 """
 
 import json

@@ -193,12 +193,17 @@ MD_MARKS: Final = Topic(
     purpose="best bid and offer, last price and trading state of symbols that changed, per heartbeat",
 )
 ORDERS_INTENTS: Final = Topic(
-    "orders.intents", "account_id", _json("order-intent", events.OrderIntent), "orders", ACCOUNTS, purpose="new orders"
+    "orders.intents",
+    "account_id",
+    _json("order-intent", events.OrderIntent, 2, avro=1),
+    "orders",
+    ACCOUNTS,
+    purpose="new orders",
 )
 ORDERS_CANCELS: Final = Topic(
     "orders.cancels",
     "account_id",
-    _json("order-cancel", cancels.CancelRequest, version=2),
+    _json("order-cancel", cancels.CancelRequest, 3, avro=2),
     "orders",
     ACCOUNTS,
     purpose="cancel requests",
@@ -206,7 +211,7 @@ ORDERS_CANCELS: Final = Topic(
 RISK_COMMANDS: Final = Topic(
     "risk.commands",
     "account_id",
-    _json("risk-command", events.RiskCommand, version=2),
+    _json("risk-command", events.RiskCommand, 3, avro=2),
     "orders",
     ACCOUNTS,
     retention_ms=AUDIT_MS,
@@ -244,7 +249,7 @@ RISK_WHAT_IFS: Final = Topic(
 RISK_DECISIONS: Final = Topic(
     "risk.decisions",
     "account_id",
-    _json("risk-decision", events.RiskDecision, version=2),
+    _json("risk-decision", events.RiskDecision, 3, avro=2),
     "risk",
     ACCOUNTS,
     retention_ms=AUDIT_MS,
@@ -262,7 +267,7 @@ RISK_LEDGER: Final = Topic(
 RISK_BREAKS: Final = Topic(
     "risk.breaks",
     "account_id",
-    _json("risk-break", breaks.RiskBreak),
+    _json("risk-break", breaks.RiskBreak, 2, avro=1),
     "risk",
     ACCOUNTS,
     retention_ms=-1,
@@ -289,7 +294,7 @@ RISK_BASIS: Final = Topic(
 VENUE_ORDERS: Final = Topic(
     "venue.orders",
     "symbol, on the partition of its instrument",
-    _json("venue-message", events.VenueMessage),
+    _json("venue-message", events.VenueMessage, 2, avro=1),
     "orders",
     MARKET,
     purpose="accepted orders and cancels on their way to the venue",
@@ -297,7 +302,7 @@ VENUE_ORDERS: Final = Topic(
 ORDERS_EXECUTIONS: Final = Topic(
     "orders.executions",
     "account_id",
-    _json("execution-report", events.ExecutionReport, version=2),
+    _json("execution-report", events.ExecutionReport, 3, avro=2),
     "orders",
     ACCOUNTS,
     retention_ms=AUDIT_MS,
@@ -306,7 +311,7 @@ ORDERS_EXECUTIONS: Final = Topic(
 ORDERS_EVENTS: Final = Topic(
     "orders.events",
     "account_id",
-    _json("order-event", events.OrderEvent, version=2),
+    _json("order-event", events.OrderEvent, 3, avro=2),
     "orders",
     ACCOUNTS,
     purpose="every transition of every order",

@@ -19,14 +19,20 @@ CashE4 = Annotated[int, Field(strict=True, ge=-INT64_MAX, le=INT64_MAX)]
 Quantity = Annotated[int, Field(strict=True, ge=-INT64_MAX, le=INT64_MAX)]
 TimestampNs = Annotated[int, Field(strict=True, ge=0, le=INT64_MAX)]
 InstrumentId = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
-Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9][A-Z0-9.+=^#*/$!~%-]{0,15}$")]
-ListedSymbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9][A-Z0-9.+=^#*/$!~%@-]{0,15}$")]
-"""A symbol that a feed may list: root and suffix as Nasdaq's platform and ITCH write them (nasdaqtrader.com, "Ticker
-Symbol Convention"). Messages of orders have a ``Symbol``: partly paid issues (``@``) are seen, and not traded."""
-AccountId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
-ClientOrderId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+SYMBOL_CHARS_MAX: Final = 16
+SYMBOL_SIGNS: Final = ".+=^#*/$!~%@-"
+"""Signs of a symbol's suffix beside letters and digits; in this order they may stand in a class of a pattern."""
+SYMBOL_PATTERN: Final = rf"[A-Z0-9][A-Z0-9{SYMBOL_SIGNS}]{{0,{SYMBOL_CHARS_MAX - 1}}}"
+"""Root and suffix as Nasdaq's platform and ITCH write them (nasdaqtrader.com, "Ticker Symbol Convention")."""
+ACCOUNT_ID_PATTERN: Final = r"[A-Za-z0-9_-]{1,32}"
+CLIENT_ORDER_ID_PATTERN: Final = r"[A-Za-z0-9_-]{1,64}"
+
+Symbol = Annotated[str, StringConstraints(pattern=f"^{SYMBOL_PATTERN}$")]
+AccountId = Annotated[str, StringConstraints(pattern=f"^{ACCOUNT_ID_PATTERN}$")]
+ClientOrderId = Annotated[str, StringConstraints(pattern=f"^{CLIENT_ORDER_ID_PATTERN}$")]
 """The client's own id of an order (FIX ClOrdID, tag 11), unique within the account."""
-OrderId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,32}\.[A-Za-z0-9_-]{1,64}$")]
+OrderId = Annotated[str, StringConstraints(pattern=rf"^{ACCOUNT_ID_PATTERN}\.{CLIENT_ORDER_ID_PATTERN}$")]
 """``{account_id}.{client_order_id}``: made before sending, so that a retry is the same order."""
 
 BreakId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,10}-[0-9]{1,19}$")]

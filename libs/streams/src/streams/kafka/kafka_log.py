@@ -341,18 +341,26 @@ class KafkaLog:
         client = self._connected()
         ids: dict[int, tuple[str, Transaction]] = {}
         with translated(f"transactions that are open in {partition}"):
-            for broker in (await client.fetch_all_metadata()).brokers():
-                wanted = [producer.producer_id for producer in found.producers]
-                listed: Listed = await client.send(broker.nodeId, ListTransactions(wanted))
-                if listed.error:
-                    raise refusal(f"ListTransactions of broker {broker.nodeId}", listed.error)
-                for producer_id, transactional_id in listed.transactional_ids.items():
-                    ids[producer_id] = (
-                        transactional_id,
-                        await client.send(broker.nodeId, DescribeTransactions(transactional_id)),
-                    )
+            for broker, producer_id, transactional_id in await self._listed(
+                [producer.producer_id for producer in found.producers]
+            ):
+                ids[producer_id] = transactional_id, await client.send(broker, DescribeTransactions(transactional_id))
         unknown = ("", Transaction(0, ""))
         return [Blocker.of(producer, *ids.get(producer.producer_id, unknown)) for producer in found.producers]
+
+    async def known_ids(self, prefix: str) -> Collection[str]:
+        with translated("transactional ids"):
+            return {found for *_, found in await self._listed([]) if found.startswith(prefix)}
+
+    async def _listed(self, producer_ids: Sequence[int]) -> list[tuple[int, int, str]]:
+        """(coordinating broker, producer id, transactional id) of these producers; of all where none is given."""
+        client, found = self._connected(), []
+        for broker in (await client.fetch_all_metadata()).brokers():
+            listed: Listed = await client.send(broker.nodeId, ListTransactions(producer_ids))
+            if listed.error:
+                raise refusal(f"ListTransactions of broker {broker.nodeId}", listed.error)
+            found += [(broker.nodeId, *each) for each in listed.transactional_ids.items()]
+        return found
 
     def held_back(self) -> dict[Partition, HeldBack]:
         """Partitions whose readers have arrived at the last stable offset while the log goes on behind it."""

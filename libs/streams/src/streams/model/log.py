@@ -144,6 +144,10 @@ class Log(Protocol):
         """Transactional ids whose transactions hold the last stable offset back: open, or ended without a marker."""
         ...
 
+    async def known_ids(self, prefix: str) -> Collection[str]:
+        """Transactional ids that begin so, of every producer that a broker has not forgotten yet (KIP-664)."""
+        ...
+
     async def read(self, partition: Partition, start: int) -> Reader:
         """Committed records from ``start`` on."""
         ...

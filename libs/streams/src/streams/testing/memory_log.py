@@ -325,5 +325,8 @@ class MemoryLog:
     async def blocked_by(self, partition: Partition) -> Collection[str]:
         return self.unmarked_in(partition)
 
+    async def known_ids(self, prefix: str) -> Collection[str]:
+        return [name for name in self.transactional_ids() if name.startswith(prefix)]
+
     async def read(self, partition: Partition, start: int) -> MemoryReader:
         return MemoryReader(self, partition, start)

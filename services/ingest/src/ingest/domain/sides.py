@@ -4,6 +4,7 @@ A line whose other side delivers everything is whole, and nobody would see that 
 the other one fails, too. So each side has an account of its own of what it did not deliver.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,6 +12,15 @@ from ingest.domain.packet import Packet
 
 GAPS_MAX: Final = 256
 """Ranges of a side's missing messages that may still come; of older ones it stays counted that they are lost."""
+
+
+def silent_sides(quiet_s: Mapping[str, float], silent_s: float) -> tuple[str, ...]:
+    """Sides that have said nothing for longer than ``silent_s`` while another goes on; ``quiet_s`` by side, in seconds.
+
+    A line of which all sides are silent is quiet as a whole, which is another alarm.
+    """
+    silent = tuple(name for name, seconds in quiet_s.items() if seconds > silent_s)
+    return silent if len(silent) < len(quiet_s) else ()
 
 
 @dataclass(slots=True)

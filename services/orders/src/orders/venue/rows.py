@@ -10,10 +10,11 @@ counts   ``closed``                          how many orders the partition has c
 session  ``now``                             TradingSession that the exchange's clock was last seen in
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from common.contracts.topics import MD_MARKS
-from streams.model.tables import Changelogged, Codec, Global
+from streams.model.tables import Changelogged, Codec, Global, Migration
 
 from orders.domain.sessions import TradingSession
 from orders.domain.venue import SymbolBook, Working
@@ -24,8 +25,10 @@ CLOSED_REMEMBERED: Final = 50_000
 
 SESSION_KEY: Final = b"now"
 
-LAYOUT_VERSION: Final = 1
-"""Version of the rows of all tables. Whoever raises it adds a migration (``streams.opening.layout``) to the stage."""
+LAYOUT_VERSION: Final = 2
+"""Version of the rows of all tables. Whoever raises it adds a migration (``streams.opening.layout``)."""
+MIGRATIONS: Final[Mapping[int, Migration]] = {1: {}}
+"""Since 2 a symbol may hold ``@``: every row of 1 is a row of 2, and a release that knows 1 is refused."""
 TABLES: Final = (
     Changelogged("orders", json_codec(Working)),
     Changelogged("books", json_codec(SymbolBook)),

@@ -3,23 +3,21 @@
 import re
 from typing import Final, NamedTuple, Self
 
+from common.contracts.values import ACCOUNT_ID_PATTERN, SYMBOL_PATTERN
 from common.contracts.views import CONFLATED_VIEWS
 
 from push.domain.rows import Scope
 
-SYMBOL: Final = r"[A-Z0-9][A-Z0-9.+=^#*/$!~%@-]{0,15}"
-"""``ListedSymbol`` of the contracts."""
-ACCOUNT: Final = r"[A-Za-z0-9_-]{1,32}"
 WHOLE_VIEWS: Final = frozenset({"quote", "alert", "health"})
 """Views whose scopes are a matter of their writers (partitions, services): clients get all of them as one topic."""
 
 SCOPES: Final = {
-    "book": re.compile(SYMBOL),
-    "bar": re.compile(rf"{SYMBOL}:[1-9][0-9]{{0,18}}"),
-    "account": re.compile(ACCOUNT),
-    "order": re.compile(ACCOUNT),
-    "fill": re.compile(ACCOUNT),
-    "break": re.compile(ACCOUNT),
+    "book": re.compile(SYMBOL_PATTERN),
+    "bar": re.compile(rf"{SYMBOL_PATTERN}:[1-9][0-9]{{0,18}}"),
+    "account": re.compile(ACCOUNT_ID_PATTERN),
+    "order": re.compile(ACCOUNT_ID_PATTERN),
+    "fill": re.compile(ACCOUNT_ID_PATTERN),
+    "break": re.compile(ACCOUNT_ID_PATTERN),
 }
 PATHS: Final = {
     "quote": "market",

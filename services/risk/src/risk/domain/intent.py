@@ -9,12 +9,20 @@ from typing import Annotated, Final
 
 import msgspec
 from common.contracts.events import OrderIntent
-from common.contracts.values import INT64_MAX, OrderType, Side, TimeInForce
+from common.contracts.values import (
+    ACCOUNT_ID_PATTERN,
+    CLIENT_ORDER_ID_PATTERN,
+    INT64_MAX,
+    SYMBOL_PATTERN,
+    OrderType,
+    Side,
+    TimeInForce,
+)
 from msgspec import Meta
 
 DAY: Final = TimeInForce.DAY
-NAMES: Final = re.compile(r"[A-Za-z0-9_-]{1,32}\n[A-Za-z0-9_-]{1,64}\n[A-Z0-9][A-Z0-9.+=^#*/$!~%-]{0,15}")
-"""Account id, client order id and symbol as ``contracts.values`` has them. No part can hold a line feed, so one match
+NAMES: Final = re.compile(rf"{ACCOUNT_ID_PATTERN}\n{CLIENT_ORDER_ID_PATTERN}\n{SYMBOL_PATTERN}")
+"""Account id, client order id and symbol. No part can hold a line feed, so one match
 over the three is as strict as three, and cheaper."""
 Quantity = Annotated[int, Meta(ge=-INT64_MAX, le=INT64_MAX)]
 TimestampNs = Annotated[int, Meta(ge=0, le=INT64_MAX)]

@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 from common.avro.compiled import Chosen, Given, Number, Text, Verdict
 from common.checks.case import OrderFields, row_of
-from common.contracts.values import INT64_MAX
+from common.contracts.values import INT64_MAX, SYMBOL_CHARS_MAX, SYMBOL_SIGNS
 from common.kernels import write_piece
 
 from risk.domain.text_kernel import (
@@ -42,7 +42,7 @@ INTENT: Final = row_of(
     ("plain", "?"),
     ("ioc", "?"),
 )
-SYMBOL_CHARS: Final = 16
+SYMBOL_CHARS: Final = SYMBOL_CHARS_MAX
 ACCOUNT_CHARS: Final = 32
 CLIENT_CHARS: Final = 64
 SLOT_BYTES: Final = 2
@@ -53,7 +53,7 @@ POSITION_KEY_CHARS: Final = ACCOUNT_CHARS + 1 + SYMBOL_CHARS
 """See ``risk.tables.position_key``."""
 
 _WORD: Final = characters(string.ascii_letters + string.digits + "_-")
-_SYMBOL: Final = characters(string.ascii_uppercase + string.digits + ".+=^#*/$!~%-")
+_SYMBOL: Final = characters(string.ascii_uppercase + string.digits + SYMBOL_SIGNS)
 _SYMBOL_FIRST: Final = characters(string.ascii_uppercase + string.digits)
 _CRC32: Final = np.array([crc32(bytes([byte ^ 0xFF])) ^ 0xFF00_0000 for byte in range(256)], np.uint32)
 """By byte; taken from the library's answers, so that no polynomial stands here."""

@@ -12,6 +12,8 @@ from common.contracts.topics import RUNTIME_OPERATIONS
 from rich.markup import escape
 from rich.table import Table
 from streams.group.members import group_members
+from streams.model.log import Partition
+from streams.opening.beginning import shut_out
 from streams.process.settings import Settings
 
 from tidemark import console
@@ -189,6 +191,8 @@ def begin(
         named = stage_named(name)
         async with operators_log(settings) as log:
             await _stopped(settings, named)
+            if yes:  # before the rows are made: nobody may change afterwards what they are made from
+                await shut_out(log, named.full, Partition(named.changelog.name, partition))
             plan = await plan_beginning(log, named, partition, data)
             for line in plan.meaning:
                 console.err.print(escape(line))

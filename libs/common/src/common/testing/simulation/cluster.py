@@ -233,6 +233,8 @@ class Cluster:
         self.group = Group(rng, self.strangers)
         self.struck: set[int] = set()
         """Partitions with a topic that an operator has touched."""
+        self.begun: set[int] = set()
+        """Partitions of these that an operator has let begin anew since: they are to work."""
         self.workers = [
             Worker(
                 f"worker-{n}",

@@ -18,6 +18,7 @@ from streams.testing.memory_log import MemoryLog
 from streams.testing.memory_store import MemoryStore
 
 from common.testing.simulation import (
+    beginning_faults,
     log_faults,
     opening_faults,
     ownership_faults,
@@ -359,18 +360,9 @@ OPERATOR: Final[tuple[Fault, ...]] = (
     log_faults.lost_end_is_read_over,
     log_faults.refusal_ends_the_process,
 )
-STRANGERS: Final[tuple[Fault, ...]] = (
-    stranger_faults.stranger_is_shut_out,
-    stranger_faults.open_input_is_read,
-    stranger_faults.stranger_is_dealt_a_share,
-)
-DISK: Final[tuple[Fault, ...]] = (
-    store_faults.damaged_store_is_kept,
-    store_faults.undecodable_row_is_poison,
-    store_faults.store_trouble_ends_the_session,
-    store_faults.sick_worker_keeps_its_partitions,
-    store_faults.damaged_position_ends_the_process,
-)
+STRANGERS: Final[tuple[Fault, ...]] = stranger_faults.FAULTS
+DISK: Final[tuple[Fault, ...]] = store_faults.FAULTS
+BEGINNING: Final[tuple[Fault, ...]] = beginning_faults.FAULTS
 
 
 def _name(fault: Fault) -> str:
@@ -378,7 +370,8 @@ def _name(fault: Fault) -> str:
 
 
 FAULTS: Final[dict[str, Fault]] = {
-    _name(fault): fault for fault in (*GENERAL, *OWNERSHIP, *LAGGARD, *MIXED, *STANDBY, *OPERATOR, *STRANGERS, *DISK)
+    _name(fault): fault
+    for fault in (*GENERAL, *OWNERSHIP, *LAGGARD, *MIXED, *STANDBY, *OPERATOR, *STRANGERS, *DISK, *BEGINNING)
 }
 MODES_OF: Final[dict[str, tuple[str, ...]]] = {
     **{_name(fault): ("task", "process") for fault in GENERAL},
@@ -392,6 +385,7 @@ MODES_OF: Final[dict[str, tuple[str, ...]]] = {
     **{_name(fault): ("operator",) for fault in OPERATOR},
     **{_name(fault): ("strangers",) for fault in STRANGERS},
     **{_name(fault): ("disk",) for fault in DISK},
+    **{_name(fault): ("beginning",) for fault in BEGINNING},
 }
 """Modes in which each fault must be found: with a producer per task, one per process, workers of both kinds, with one
 per process in a race for the partitions, in a race with laggards, or where workers keep standbys."""

@@ -15,6 +15,7 @@ from streams.testing.memory_log import MemoryLog
 from streams.testing.memory_store import MemoryStore
 
 from common.testing.simulation import clock, work
+from common.testing.simulation.beginnings import begin_anew
 from common.testing.simulation.cluster import Cluster, Producers
 from common.testing.simulation.harms import HARMS
 from common.testing.simulation.work import INTENTS, PARTITIONS, REPORTS, Wrong
@@ -43,6 +44,7 @@ MODES: Final[dict[str, tuple[Producers, ...]]] = {
     "operator": ("process", "task", "process"),
     "strangers": ("process", "task", "process"),
     "disk": ("process", "process", "task"),
+    "beginning": ("process", "task", "process"),
 }
 """How each worker's producers are set. In a race they take partitions from each other all the time, in small steps.
 With standbys each worker follows the partitions that it does not serve. A step of a laggard takes as long as the others
@@ -61,6 +63,8 @@ nobody. Nor does anybody write a stranger's again."""
 OPERATIONS: Final = ("trim changelog", "truncate changelog", "recreate changelog", "trim input", "recreate input")
 """Mistakes of an operator: one or two in a history of that mode, which are to be refused or harmless."""
 DISKS: Final = ("new disk", "new disk", "kill", "start", "start", "rebalance")
+BEGINNING: Final = "beginning"
+BEGINNING_KINDS: Final = (*(kind for kind in KINDS if kind != "forget marker"), "stop", "stop", "resume")
 STRANGERS: Final = "strangers"
 STRANGER_KINDS: Final = (*OPERATOR_KINDS, *["stranger writes"] * 6, *["stranger joins"] * 3, "stranger leaves")
 DISK: Final = "disk"
@@ -100,7 +104,7 @@ def plan(seed: int, mode: str = "task", keep: Collection[int] | None = None) -> 
     workers = 3 if mode in RACES else rng.choice((1, 2, 3, 3))
     kinds, count = {
         RACE: (RACE_KINDS, RACE_EVENTS), LAGGARD: (LAGGARD_KINDS, LAGGARD_EVENTS), OPERATOR: (OPERATOR_KINDS, EVENTS),
-        STRANGERS: (STRANGER_KINDS, EVENTS),
+        STRANGERS: (STRANGER_KINDS, EVENTS), BEGINNING: (BEGINNING_KINDS, EVENTS),
     }.get(mode, (KINDS, EVENTS))  # fmt: skip
     events = [
         Event(round(rng.random() * STORM_S, 3), rng.choice(kinds), rng.randrange(6)) for _ in range(rng.randint(*count))
@@ -110,6 +114,13 @@ def plan(seed: int, mode: str = "task", keep: Collection[int] | None = None) -> 
         events += [
             Event(round(rng.random() * STORM_S, 3), rng.choice(kinds), rng.randrange(6))
             for kinds, count in once_or_twice
+            for _ in range(rng.randint(*count))
+        ]
+    if mode == BEGINNING:
+        once_or_more = (("begin anew",), (1, 3)), (("start",), (2, 5))
+        events += [
+            Event(round(rng.random() * STORM_S, 3), rng.choice(kinds), rng.randrange(6))
+            for kinds, count in once_or_more
             for _ in range(rng.randint(*count))
         ]
     if mode == DISK:
@@ -215,10 +226,15 @@ async def _time_out_transactions(broker: MemoryLog) -> None:
 async def _storm(cluster: Cluster, history: Plan) -> None:
     loop = asyncio.get_running_loop()
     began = loop.time()
+    begun = []
     for event in history.events:
         await asyncio.sleep(max(0.0, began + event.at_s - loop.time()))
-        await _strike(cluster, event)
+        if event.kind == "begin anew":
+            begun.append(asyncio.create_task(begin_anew(cluster, event.target)))
+        else:
+            await _strike(cluster, event)
     await asyncio.sleep(max(0.0, began + STORM_S - loop.time()))
+    await asyncio.gather(*begun)
 
 
 async def _strike(cluster: Cluster, event: Event) -> None:
@@ -337,7 +353,7 @@ def _stale(cluster: Cluster, standby: Standby, store: MemoryStore) -> list[Wrong
 
 def _rests(cluster: Cluster, partition: int) -> bool:
     """Whether the partition is refused, and with reason."""
-    return partition in cluster.struck and cluster.refused(partition)
+    return partition in cluster.struck - cluster.begun and cluster.refused(partition)
 
 
 def _handled(cluster: Cluster, partition: int) -> bool:

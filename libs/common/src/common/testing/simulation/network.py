@@ -115,6 +115,10 @@ class ProcessLog:
     async def blocked_by(self, partition: Partition) -> Collection[str]:
         return await self.call("blocked by", lambda: self.broker.unmarked_in(partition))
 
+    async def known_ids(self, prefix: str) -> Collection[str]:
+        await self.present()
+        return await self.broker.known_ids(prefix)
+
     async def read(self, partition: Partition, start: int) -> "ProcessReader":
         await self.present()
         return ProcessReader(self, MemoryReader(self.broker, partition, start))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Final
 
 from streams.commit import lane, transaction
 from streams.opening import layout
@@ -59,3 +59,12 @@ def damaged_position_ends_the_process() -> AbstractContextManager[None]:
         return int(value)
 
     return together(replaced(store, "number_in", wrong), replaced(memory_store, "number_in", wrong))
+
+
+FAULTS: Final = (
+    damaged_store_is_kept,
+    undecodable_row_is_poison,
+    store_trouble_ends_the_session,
+    sick_worker_keeps_its_partitions,
+    damaged_position_ends_the_process,
+)

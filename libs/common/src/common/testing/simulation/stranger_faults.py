@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Final
 
 from streams.group import assignment
 from streams.model.log import StoredRecord
@@ -52,3 +52,10 @@ def stranger_is_dealt_a_share() -> AbstractContextManager[None]:
         return True
 
     return replaced(assignment, "is_worker", wrong)
+
+
+FAULTS: Final = (
+    stranger_is_shut_out,
+    open_input_is_read,
+    stranger_is_dealt_a_share,
+)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from streams.model.declaration import Stage
-from streams.model.log import StoredRecord
+from streams.model.log import Partition, StoredRecord
 from streams.model.message import Message, Output
 from streams.model.tables import Changelogged, Codec, Tables
 from streams.opening.claims import is_ownership
@@ -112,15 +112,45 @@ class Wrong:
 def fold(log: MemoryLog, partition: int) -> dict[bytes, bytes]:
     """The changelog's rows: newest value per key, tombstones gone. Who owns the partition is no state of the stage."""
     rows: dict[bytes, bytes] = {}
+    begin = log.lineage.begin(Partition(CHANGELOG.name, partition))
     for record in log.committed_in(CHANGELOG.name, partition):
         assert record.key is not None
-        if is_ownership(record.key):
+        if is_ownership(record.key) or record.offset < begin:
             continue
         if record.value is None:
             rows.pop(record.key, None)
         else:
             rows[record.key] = record.value
     return rows
+
+
+def fresh_tables(partition: int) -> TaskTables:
+    """The stage's tables without a row."""
+    tables, nothing = TaskTables(partition), MemoryStore()
+    for table in TABLES:
+        tables.add(table, nothing)
+    return tables
+
+
+def rows_of(tables: TaskTables) -> dict[bytes, bytes]:
+    """Changelog keys and rows of tables that began as ``fresh_tables``."""
+    return {key: value for table in tables.overlays.values() for key, value in table.changes() if value is not None}
+
+
+def rebuilt(log: MemoryLog, partition: int) -> tuple[dict[bytes, bytes], dict[str, int]]:
+    """Rows and input positions, made again from what the stage has said: a sequential run of what it has answered."""
+    tables, positions = fresh_tables(partition), dict.fromkeys((topic.name for topic in INPUTS), 0)
+    inputs = {(t.name, r.offset): (t, r) for t in INPUTS for r in log.committed_in(t.name, partition)}
+    for record in log.committed_in(LEDGER.name, partition):
+        entry = json.loads(record.value or b"")
+        topic, source = inputs[entry["topic"], entry["offset"]]
+        list(book(Message(topic, partition, source.offset, source.key, source.value, 0), tables, 0))
+        positions[topic.name] = max(positions[topic.name], source.offset + 1)
+    for topic in INPUTS:
+        for letter in log.committed_in(topic.dead_letters, partition):
+            offset = int(dict(letter.headers)["dlq.offset"] or b"")
+            positions[topic.name] = max(positions[topic.name], offset + 1)
+    return rows_of(tables), positions
 
 
 def check_ledger(log: MemoryLog, partition: int) -> Iterator[Wrong]:
@@ -150,10 +180,7 @@ def check_ledger(log: MemoryLog, partition: int) -> Iterator[Wrong]:
 
 def check_end(log: MemoryLog, partition: int, store: MemoryStore | None) -> Iterator[Wrong]:
     """Invariants once all input is handled: everything answered, equal to one sequential run, store = log."""
-    answered, reference = [], MemoryStore()
-    tables = TaskTables(partition)
-    for table in TABLES:
-        tables.add(table, reference)
+    answered, tables = [], fresh_tables(partition)
     inputs = {(t.name, r.offset): (t, r) for t in INPUTS for r in log.committed_in(t.name, partition)}
     for record in log.committed_in(LEDGER.name, partition):
         entry = json.loads(record.value or b"")
@@ -168,7 +195,7 @@ def check_end(log: MemoryLog, partition: int, store: MemoryStore | None) -> Iter
             yield Wrong("reference", f"{message.topic.name}/{message.offset}: {record.value!r}, not {output.body!r}")
     for topic in INPUTS:
         yield from _check_complete(log, partition, topic, [at for name, at in answered if name == topic.name])
-    expected = {key: value for table in tables.overlays.values() for key, value in table.changes() if value is not None}
+    expected = rows_of(tables)
     rows = {key: value for key, value in fold(log, partition).items() if not key.startswith(b"@")}
     if rows != expected:
         yield Wrong("changelog", f"{_difference(rows, expected)}")
