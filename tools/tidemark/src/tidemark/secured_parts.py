@@ -52,8 +52,8 @@ async def reload_redis(url: str) -> None:
     """Has Redis read its users and its certificate again; ``url`` is the administrator's. Raises CommandError."""
     try:
         async with redis_client(url, socket_connect_timeout=TIMEOUT_S, socket_timeout=TIMEOUT_S) as redis:
-            where = await redis.config_get("tls-cert-file")
-            await redis.config_set("tls-cert-file", where["tls-cert-file"])
+            certificate = str((await redis.config_get("tls-cert-file"))["tls-cert-file"])
+            await redis.config_set("tls-cert-file", certificate)
             await redis.acl_load()  # last: Redis then ends every connection, this one, too
     except (RedisError, OSError) as error:
         raise CommandError(f"Redis did not read its users again: {error}") from error
