@@ -21,6 +21,7 @@ from streams.process.backoff import Backoff
 from streams.state.overlay import TaskTables
 from streams.views.checks import CHECKED_SCOPES_MAX
 from streams.views.publisher import ViewPublisher
+from streams.views.redis_client import redis_client
 from streams.views.task import REFILL_ROWS_MAX, ViewClock, ViewWriter
 
 TASK = ("gate", "2")
@@ -63,7 +64,13 @@ class Books:
 
 @asynccontextmanager
 async def books_at(redis_url: str) -> AsyncIterator[Books]:
-    publisher = ViewPublisher("test", redis_url, 10_000, Backoff(0.05, 0.1), CONFLATED_VIEWS)
+    publisher = ViewPublisher(
+        "test",
+        redis_client(redis_url),
+        10_000,
+        Backoff(0.05, 0.1),
+        CONFLATED_VIEWS,
+    )
     publisher.start()
     books = Books(publisher)
     for number in range(3):

@@ -16,6 +16,7 @@ from streams.state.overlay import TaskTables
 from streams.state.store_errors import CorruptStore, StoreError
 from streams.testing.memory_store import MemoryStore
 from streams.views.publisher import ViewPublisher
+from streams.views.redis_client import redis_client
 from streams.views.task import REFILL_ROWS_MAX
 
 TASK = ("gate", "0")
@@ -45,7 +46,13 @@ async def until_is(redis: Redis, scope: str, key: str, value: int) -> None:
 
 @pytest.fixture
 async def publisher(redis_url: str) -> AsyncIterator[ViewPublisher]:
-    publisher = ViewPublisher("test", redis_url, WAITING_MAX, Backoff(0.05, 0.1), CONFLATED_VIEWS)
+    publisher = ViewPublisher(
+        "test",
+        redis_client(redis_url),
+        WAITING_MAX,
+        Backoff(0.05, 0.1),
+        CONFLATED_VIEWS,
+    )
     publisher.start()
     async with asyncio.timeout(20):
         while not publisher.connected:  # what is published before is left to the refill

@@ -41,8 +41,11 @@ async def running_pids(state: StateDir, pids: dict[int, int]) -> bool:
     return len(pids) == len(rows)
 
 
-async def test_demo_when_headless_then_ends_by_itself_with_a_sound_summary(tmp_path: Path) -> None:
-    process = await start("demo", "--headless", "--seconds", "10", *SMALL, "--state-dir", str(tmp_path))
+@pytest.mark.parametrize("secure", [(), ("--secure",)], ids=["open", "secure"])
+async def test_demo_when_headless_then_ends_by_itself_with_a_sound_summary(
+    tmp_path: Path, secure: tuple[str, ...]
+) -> None:
+    process = await start("demo", "--headless", "--seconds", "10", *SMALL, *secure, "--state-dir", str(tmp_path))
     lines = await output(process)
     summary = json.loads(lines[-1])
     assert process.returncode == 0

@@ -13,11 +13,15 @@ from common.contracts.rights import (
     READERS,
     ROLES,
     SERVICES,
+    SQL_IDENTITIES,
+    SQL_RIGHTS,
     TOPIC_RIGHTS,
+    VIEW_RIGHTS,
     VIEWS,
     WORKERS,
     Reach,
     Role,
+    SqlRole,
 )
 from common.contracts.topics import (
     AUDITOR_FENCES,
@@ -27,7 +31,9 @@ from common.contracts.topics import (
     STAGES,
     TOPICS,
 )
+from common.contracts.views import VIEW_WRITERS, WRITER_VIEW, view_channel
 from fastapi import FastAPI
+from orders.rebuild import MIGRATED, tables
 from push.domain.topic import SCOPES, WHOLE_VIEWS
 from push.service import PushService
 from push.settings import PushSettings
@@ -153,6 +159,24 @@ def test_push_then_it_has_no_right_to_the_log() -> None:
 
 def test_execution_reports_then_orders_and_operators_alone_write_them() -> None:
     assert set(TOPIC_RIGHTS[ORDERS_EXECUTIONS.name].writers) == {"orders", rights.COMMAND_LINE}
+
+
+def test_views_at_redis_then_their_writers_are_those_that_the_contract_names() -> None:
+    for view, writer in VIEW_WRITERS.items():
+        assert VIEW_RIGHTS[view_channel(view, "*")].writers == (writer.partition(".")[0],)
+        assert VIEW_RIGHTS[view_channel(WRITER_VIEW, writer)].writers == (writer.partition(".")[0],)
+    assert {service for rights in VIEW_RIGHTS.values() for service in rights.readers} == {"push", "auditor"}
+    assert not [name for name, rights in VIEW_RIGHTS.items() if "push" in rights.writers and name != "tm:health:push"]
+
+
+def test_tables_then_each_that_the_migrations_make_has_a_row_and_no_row_is_stale() -> None:
+    assert set(SQL_RIGHTS) == {*tables(), MIGRATED}
+
+
+def test_roles_at_postgresql_then_the_owner_is_no_service_s() -> None:
+    holders = {role: holder for holder, roles in SQL_IDENTITIES.items() for role in roles}
+    assert set(holders) == set(SqlRole)
+    assert holders[SqlRole.OWNER] not in SERVICES
 
 
 def test_documentation_is_current() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator
@@ -21,12 +22,13 @@ from common.contracts.rights import COMMAND_LINE, TOPIC_RIGHTS, WORKERS
 from common.contracts.topics import ORDERS_INTENTS, TOPICS
 from common.fleet_topics import create_topics
 from common.log_acls import acls
+from common.redis_users import ADMIN
 from parts.native_kafka import NativeKafka
 from parts.ports import free_port
 from streams.kafka.acls import create_acls
 from streams.kafka.security import client_security
 from streams.process.settings import Settings
-from tidemark.authority import ADMIN, NAMES, Authority
+from tidemark.authority import NAMES, SETTINGS, Authority
 from tidemark.fleet import Fleet, ServiceSpec
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
@@ -99,7 +101,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="module")
 def broker(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    kafka = NativeKafka(tmp_path_factory.mktemp("kafka"), certificates=authority.directory)
+    kafka = NativeKafka(tmp_path_factory.mktemp("kafka"), certificates=authority.file("kafka", ""))
     kafka.start()
     try:
         yield kafka.address
@@ -147,7 +149,7 @@ async def test_strangers_then_neither_the_clear_nor_another_authority_gets_a_wor
     other.issue(["127.0.0.1"])
     theirs = secured.settings("risk", other)
     nobody = secured.settings("risk").model_copy(update={"kafka_certificate_file": None, "kafka_key_file": None})
-    forged = theirs.model_copy(update={"kafka_ca_file": secured.authority.directory / "ca.pem"})
+    forged = theirs.model_copy(update={"kafka_ca_file": secured.authority.file("risk", "ca.pem")})
     for options in ({}, *map(client_security, (nobody, forged, theirs))):
         producer = AIOKafkaProducer(bootstrap_servers=secured.bootstrap, request_timeout_ms=3_000, **options)
         with pytest.raises((KafkaError, OSError)):
@@ -166,9 +168,17 @@ async def test_certificates_when_issued_anew_then_the_next_connection_takes_them
 
 
 async def test_files_then_their_owner_alone_reads_them(authority: Authority) -> None:
-    assert stat.S_IMODE(authority.directory.stat().st_mode) == 0o700
-    assert {stat.S_IMODE(path.stat().st_mode) for path in authority.directory.iterdir()} == {0o600}
-    assert {path.stem for path in authority.directory.glob("*.env")} == set(NAMES)
+    directories = [authority.directory, *authority.directory.iterdir()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in directories} == {0o700}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in authority.directory.glob("*/*")} == {0o600}
+    assert {path.parent.name for path in authority.directory.glob(f"*/{SETTINGS}")} == set(NAMES)
+
+
+async def test_files_of_a_service_then_no_other_s_are_among_its_settings(authority: Authority) -> None:
+    """Its directory is all that it needs, so that it can be given to it alone."""
+    for name in NAMES:
+        text = authority.file(name, SETTINGS).read_text()
+        assert set(re.findall(rf"{re.escape(str(authority.directory))}/([a-z]+)", text)) == {name}
 
 
 @pytest.mark.slow

@@ -29,13 +29,13 @@ from common.testing.orders import clock_row, fund, instrument, intent, mark_row,
 from parts import LocalStack
 from parts.ports import free_port
 from parts.processes import Process
-from redis.asyncio import Redis
 from risk.tables import TABLES
 from streams.edges.reader import CommittedReader
 from streams.edges.sender import Sender
 from streams.model.tables import Changelogged
 from streams.process.settings import Settings
 from streams.state.store import POSITION_PREFIX, read_store, row_key
+from streams.views.redis_client import redis_client
 
 pytestmark = pytest.mark.slow
 ACCOUNTS = [f"acct-{number}" for number in range(20)]
@@ -252,7 +252,7 @@ async def _rows_equal(fleet: Fleet, balances: dict[str, Balances]) -> None:
 
 
 async def _views_equal(fleet: Fleet, balances: dict[str, Balances]) -> None:
-    async with Redis.from_url(fleet.settings.redis_url) as redis:
+    async with redis_client(fleet.settings.redis_url) as redis:
         for account_id, folded in balances.items():
 
             async def shown(account_id: str = account_id, folded: Balances = folded) -> bool:

@@ -22,7 +22,7 @@ from parts.containers import (
 from parts.errors import PartsError
 from parts.homes import Home
 from parts.kafka_config import Jvm
-from parts.native import NativePostgres, NativeRedis
+from parts.native import NativePostgres, NativeRedis, Secured
 from parts.native_jaeger import NativeJaeger
 from parts.native_kafka import NativeKafka
 from parts.native_registry import NativeRegistry
@@ -60,7 +60,10 @@ class LocalStack:
     are removed by ``stop`` unless ``keep``. ``provider`` is native, docker or auto, by default what the environment
     variable TIDEMARK_PARTS says. All methods are synchronous and may be called from any thread, one at a time.
     ``second_host`` is an address of this machine where Kafka and Redis answer as well, for clients in another network
-    namespace; with it, with ``keep`` and with more than one broker the parts are processes.
+    namespace; with it, with ``keep``, with ``secure`` and with more than one broker the parts are processes.
+
+    ``secure``: directory with the files of ``kafka``, ``redis`` and ``postgres`` (``native.Secured``), each in one of
+    its own, and of ``admin``, who looks whether they are ready. They then speak TLS alone, and know their clients.
     """
 
     def __init__(
@@ -74,12 +77,14 @@ class LocalStack:
         jvm: Jvm = Jvm.START,
         provider: str | None = None,
         second_host: str = "",
+        secure: Path | None = None,
     ) -> None:
         self._names = frozenset(parts)
         if unknown := self._names - PARTS - OPTIONAL:
             raise PartsError(f"no such part: {', '.join(sorted(unknown))}")
         self._data_dir, self._keep, self._brokers, self._ports, self._jvm = data_dir, keep, brokers, ports or {}, jvm
         self._second_host = second_host
+        self._secure = secure
         self._wanted_provider = provider or os.environ.get("TIDEMARK_PARTS") or "auto"
         self._parts: dict[str, Part] = {}
         self._home_path: Path | None = None
@@ -89,7 +94,7 @@ class LocalStack:
         """Starts the parts side by side; returns when each answers its own protocol. Raises PartsError."""
         if self._parts:
             raise PartsError("the stack is running already")
-        only_native = self._keep or self._brokers > 1 or bool(self._second_host)
+        only_native = self._keep or self._brokers > 1 or bool(self._second_host) or self._secure is not None
         provider = choose_provider(self._wanted_provider, self._names, only_native=only_native)
         with contextlib.ExitStack() as undo:
             if provider == "docker":
@@ -110,10 +115,15 @@ class LocalStack:
         second = self._second_host
         makers: dict[str, Callable[[Path], Part]] = {
             "kafka": lambda at: NativeKafka(
-                at, brokers=self._brokers, port=self._ports.get("kafka"), jvm=self._jvm, second_host=second
+                at,
+                brokers=self._brokers,
+                port=self._ports.get("kafka"),
+                jvm=self._jvm,
+                second_host=second,
+                certificates=self._secure / "kafka" if self._secure else None,
             ),
-            "redis": lambda at: NativeRedis(at, self._ports.get("redis"), second),
-            "postgres": lambda at: NativePostgres(at, self._ports.get("postgres")),
+            "redis": lambda at: NativeRedis(at, self._ports.get("redis"), second, self._secured("redis")),
+            "postgres": lambda at: NativePostgres(at, self._ports.get("postgres"), self._secured("postgres")),
             "jaeger": lambda at: NativeJaeger(at, self._ports.get("jaeger")),
             "registry": lambda at: NativeRegistry(at, self._ports.get("registry")),
         }
@@ -122,6 +132,9 @@ class LocalStack:
             self._parts[name] = makers[name](directory)
             if not self._keep:
                 undo.callback(shutil.rmtree, directory, ignore_errors=True)
+
+    def _secured(self, part: str) -> Secured | None:
+        return Secured(self._secure / part, self._secure / "admin") if self._secure else None
 
     def _make_containers(self, undo: contextlib.ExitStack) -> None:
         guard = Guard()

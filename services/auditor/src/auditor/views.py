@@ -63,10 +63,10 @@ class Calm:
 
 
 class ViewRows:
-    """Keeps a connection, and how far the walk through the names is."""
+    """Keeps the client, which it closes, and how far the walk through the names is."""
 
-    def __init__(self, url: str, calm_s: float, excuse_max_s: float, grace_s: float) -> None:
-        self._redis: Redis = Redis.from_url(url, socket_connect_timeout=2, socket_timeout=5)
+    def __init__(self, redis: Redis, calm_s: float, excuse_max_s: float, grace_s: float) -> None:
+        self._redis = redis
         self._calm = {kind: Calm(calm_s, excuse_max_s) for kind in WRITER}
         self._statuses = StatusWatch(grace_s)
         self._cursor = 0

@@ -10,6 +10,7 @@ from typing import Final
 
 from streams.process.logs import get_logger
 from streams.state.store import live_tables
+from streams.views.redis_client import redis_client
 
 from auditor import gate, metrics, projection, views
 from auditor.domain.compare import (
@@ -104,9 +105,8 @@ class Watch:
         self._projection = ProjectionRows(
             settings.postgres_dsn.get_secret_value(), truth, settings.audit_written_bytes_max
         )
-        self._views = ViewRows(
-            settings.redis_url, settings.audit_calm_s, settings.audit_excuse_max_s, settings.audit_grace_s
-        )
+        redis = redis_client(settings.redis_url, socket_connect_timeout=2, socket_timeout=5)
+        self._views = ViewRows(redis, settings.audit_calm_s, settings.audit_excuse_max_s, settings.audit_grace_s)
         self._account_sweep, self._order_sweep, self._execution_sweep = Sweep(), Sweep(), Sweep()
         self._said: frozenset[str] = frozenset()
         self._began_s: float | None = None

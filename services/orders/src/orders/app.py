@@ -99,7 +99,7 @@ def declare_api(app: TidemarkApp, settings: OrdersSettings) -> None:
         (RISK_DECISIONS, RISK_CONTROLS, RISK_WHAT_IFS, ORDERS_EVENTS, ORDERS_CANCEL_REPORTS), on_tail, recent.on_started
     )
     reading = Database(settings, settings.postgres_pool_max, settings.reads_timeout_ms)
-    projecting = Database(settings, PROJECTION_CONNECTIONS)
+    projecting = Database(settings, PROJECTION_CONNECTIONS, role=settings.postgres_writer)
     sink = ProjectionSink(projecting, recent.on_projected)
     follower = app.projection(projection.TOPICS, sink, settings.projection_backoff_max_s)
     projected = ProjectedLog(sink, follower, reading)

@@ -13,6 +13,8 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncpg
+from common.contracts.rights import SqlRole
+from common.sql_roles import grants
 from streams.process.backoff import Backoff
 from streams.process.logs import get_logger
 
@@ -77,8 +79,12 @@ class _Breaker:
 class Database:
     """At most ``connections_max`` connections. Making it touches no network."""
 
-    def __init__(self, settings: OrdersSettings, connections_max: int, timeout_ms: int | None = None) -> None:
+    def __init__(
+        self, settings: OrdersSettings, connections_max: int, timeout_ms: int | None = None, role: str = ""
+    ) -> None:
+        """``role``: who comes, where it is another than the URL says."""
         self._dsn = settings.postgres_dsn
+        self._role = role
         self._timeout_s = (timeout_ms or settings.postgres_timeout_ms) / 1000
         self._connections_max = connections_max
         self._slots = asyncio.Semaphore(connections_max)
@@ -211,7 +217,11 @@ class Database:
         # The server ends what nobody waits for any more: a lock that an abandoned transaction held would stay.
         limits = {"statement_timeout": limit_ms, "idle_in_transaction_session_timeout": limit_ms}
         return await asyncpg.connect(
-            self._dsn.get_secret_value(), timeout=self._timeout_s, command_timeout=None, server_settings=limits
+            self._dsn.get_secret_value(),
+            user=self._role or None,
+            timeout=self._timeout_s,
+            command_timeout=None,
+            server_settings=limits,
         )
 
     def _cut_idle(self) -> None:
@@ -269,6 +279,11 @@ async def apply_migrations(connection: Connection) -> list[int]:
     for version, name, statements in missing:
         await connection.execute(statements)
         await connection.execute("INSERT INTO schema_migrations (version, name) VALUES ($1, $2)", version, name)
+    if missing and not set(SqlRole) - {
+        row["rolname"] for row in await connection.fetch("SELECT rolname FROM pg_roles")
+    }:
+        for statement in grants():  # a table that was made is nobody's but its owner's
+            await connection.execute(statement)
     return [version for version, _, _ in missing]
 
 

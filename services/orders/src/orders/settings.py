@@ -19,6 +19,9 @@ class OrdersSettings(AccessSettings):
     postgres_dsn: SecretStr = Field(
         default=SecretStr("postgresql://tidemark@127.0.0.1:5432/tidemark"), description="libpq URL of the projection"
     )
+    postgres_writer: str = Field(
+        default="", description="role by which the projection is written; empty: that of the URL, which reads"
+    )
     postgres_pool_max: int = Field(default=8, ge=2, description="connections of this process at most")
     postgres_timeout_ms: int = Field(
         default=5_000, ge=100, description="connecting, or one transaction of the projection"

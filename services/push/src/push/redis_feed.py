@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from streams.process.backoff import Backoff
 from streams.process.cancellation import end
 from streams.process.logs import get_logger
+from streams.views.redis_client import redis_client
 from streams.views.redis_state import UNKNOWN_FACTS, RedisFacts, read_facts
 
 from push import metrics
@@ -132,7 +133,7 @@ class RedisFeed:
         tasks that use one connection then read from it at the same time.
         """
         timeout_s = self._settings.redis_timeout_s
-        return Redis.from_url(
+        return redis_client(
             self._settings.redis_url,
             socket_connect_timeout=timeout_s,
             socket_timeout=timeout_s,

@@ -33,6 +33,7 @@ from tidemark.issuer.store import OWNER, AccessStore
 from tidemark.issuer.web import issuer_server
 from tidemark.ports import choose_ports
 from tidemark.schema_registry import Registry
+from tidemark.secured_fleet import SecuredFleet, command_line_settings
 from tidemark.services import HOST, SERVICES, FleetOptions, service_specs
 from tidemark.state import Addresses, StateDir, record_of_this_process
 
@@ -81,6 +82,8 @@ class DeploymentOptions:
     """An address of this machine on which Kafka and Redis answer a second host (a network namespace)."""
     access: bool = False
     """Ask everybody who he is: start an issuer, unless the environment names one (``TIDEMARK_ACCESS_ISSUER``)."""
+    secure: bool = False
+    """Have Kafka, Redis and PostgreSQL speak TLS alone and know each service, with certificates made here."""
     restart_wait_max_s: float = BACKOFF_MAX_S
     """A service that died is started again after so many seconds at most."""
 
@@ -168,9 +171,12 @@ class Deployment:
         if options.external is None:
             if options.traces:
                 self._report("starting Jaeger; the first time on a machine it is compiled, which takes minutes")
+            secured = self._stack.enter_context(SecuredFleet(state.secure)) if options.secure else None
             self._report("starting Kafka, Redis and PostgreSQL")
             stack = await self._stack.enter_async_context(self._local_parts())
             self.addresses = Addresses(stack.kafka_bootstrap, stack.redis_url, stack.postgres_dsn)
+            if secured is not None:
+                self.addresses = await secured.settle(self.addresses)
             self.jaeger_url = stack.jaeger_url
             if options.traces:
                 traced = {"TIDEMARK_OTLP_ENDPOINT": stack.otlp_endpoint, "TIDEMARK_TRACE_RATIO": "1"}
@@ -187,7 +193,8 @@ class Deployment:
         ports = choose_ports(dict.fromkeys((*SERVICES, *options.services, ISSUER)), any_free=options.any_free_ports)
         if options.access and not os.environ.get(ISSUER_VARIABLE):
             environment = {**await self._start_issuer(ports), **environment}
-        chosen = FleetOptions(ports, options.feed, environment, options.services)
+        identities = state.secure if options.secure else None
+        chosen = FleetOptions(ports, options.feed, environment, options.services, identities)
         fleet = Fleet(service_specs(self.addresses, state, chosen), self._report, options.restart_wait_max_s)
         self._report(f"starting {', '.join(fleet.names)}")
         # Entered before the services start, so that `down` and `status` work while they do.
@@ -197,7 +204,10 @@ class Deployment:
             self.addresses, {name: fleet.spec(name).url for name in fleet.names}, str(control.path)
         )
         issuer_url = self.issuer.url if self.issuer else ""
-        record = replace(record, traces=self.jaeger_url, registry=self.registry_url, issuer=issuer_url)
+        identity = str(command_line_settings(state.secure)) if options.secure else ""
+        record = replace(
+            record, traces=self.jaeger_url, registry=self.registry_url, issuer=issuer_url, identity=identity
+        )
         state.write(record)
         await self._stack.enter_async_context(fleet)
         await fleet.wait_ready(
@@ -232,6 +242,7 @@ class Deployment:
             provider=options.provider,
             brokers=options.brokers,
             second_host=options.second_host,
+            secure=self.state.secure if options.secure else None,
         )
         starting = asyncio.get_running_loop().run_in_executor(None, stack.start)
         try:

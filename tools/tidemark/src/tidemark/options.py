@@ -45,12 +45,24 @@ def addresses(
     postgres_dsn: str | None = None,
 ) -> Addresses:
     """Addresses of the parts, by the order of precedence above."""
-    record = state.running()
+    record = _running(state)
     found = record.addresses if record is not None else Addresses()
-    environment = {name: os.environ[variable] for name, variable in ENVIRONMENT.items() if os.environ.get(variable)}
+    from streams.process.settings import Settings, file_source
+
+    file = file_source(Settings)
+    said = {**(file.env_vars if file is not None and record is None else {}), **os.environ}
+    environment = {name: value for name, variable in ENVIRONMENT.items() if (value := said.get(variable))}
     given = {"kafka_bootstrap": kafka_bootstrap, "redis_url": redis_url, "postgres_dsn": postgres_dsn}
     chosen = environment | {name: value for name, value in given.items() if value}
     return replace(found, **chosen)
+
+
+def _running(state: StateDir) -> FleetRecord | None:
+    """The fleet that runs here. Where it knows its clients, this process is the command line to it from now on."""
+    record = state.running()
+    if record is not None and record.identity:
+        os.environ.setdefault("TIDEMARK_SETTINGS_FILE", record.identity)
+    return record
 
 
 def reader_settings(where: Addresses) -> "Settings":
@@ -62,7 +74,7 @@ def reader_settings(where: Addresses) -> "Settings":
 
 def running_fleet(state: StateDir) -> FleetRecord:
     """The fleet of this state directory. Raises CommandError where none runs."""
-    record = state.running()
+    record = _running(state)
     if record is None:
         raise CommandError(f"no fleet runs in {state.root}; start one with `tidemark up`")
     return record

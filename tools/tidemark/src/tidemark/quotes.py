@@ -7,9 +7,9 @@ from typing import Final, Self
 
 from common.contracts.topics import MARKET
 from common.contracts.views import Envelope, QuoteData, view_channel
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from streams.process.cancellation import end
+from streams.views.redis_client import redis_client
 
 from tidemark.load.plan import Quote
 
@@ -32,7 +32,7 @@ class QuoteBoard:
     """Keeps the quotes of a few symbols fresh; ``__call__`` gives the newest of one, None before there is any."""
 
     def __init__(self, redis_url: str) -> None:
-        self._redis: Redis = Redis.from_url(redis_url, socket_connect_timeout=2, socket_timeout=5)
+        self._redis = redis_client(redis_url, socket_connect_timeout=2, socket_timeout=5)
         self._quotes: dict[str, Quote] = {}
         self._watched: list[str] = []
         self._refreshing: asyncio.Task[None] | None = None

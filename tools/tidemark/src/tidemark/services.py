@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from streams.process.settings import FILE_VARIABLE
+
+from tidemark.authority import SETTINGS
 from tidemark.fleet import ServiceSpec
 from tidemark.state import Addresses, StateDir
 
@@ -31,14 +34,17 @@ class FleetOptions:
     environment: Mapping[str, str] = field(default_factory=dict)
     """Laid over every service's environment."""
     services: tuple[str, ...] = SERVICES
+    identities: Path | None = None
+    """Directory of an authority (``tidemark.authority``): each service takes the settings of its own there."""
 
 
 def service_specs(where: Addresses, state: StateDir, options: FleetOptions) -> list[ServiceSpec]:
     """The specs of all services. What the caller's environment says of ``TIDEMARK_*`` holds where nothing is chosen."""
+    is_open = options.identities is None
     shared = {
         **os.environ,
         "TIDEMARK_KAFKA_BOOTSTRAP": where.kafka_bootstrap,
-        "TIDEMARK_REDIS_URL": where.redis_url,
+        **({"TIDEMARK_REDIS_URL": where.redis_url} if is_open else {}),
         "TIDEMARK_DATA_DIR": str(state.data),
         "TIDEMARK_HTTP_HOST": HOST,
         # Workers do one thing each on few cores; a thread pool per library only makes them wait for each other.
@@ -47,10 +53,11 @@ def service_specs(where: Addresses, state: StateDir, options: FleetOptions) -> l
         "PYTHONUNBUFFERED": "1",
         **options.environment,
     }
+    projection = {"TIDEMARK_POSTGRES_DSN": where.postgres_dsn} if is_open else {}
     own: dict[str, dict[str, str]] = {
         "ingest": dict(options.feed),
-        "orders": {"TIDEMARK_POSTGRES_DSN": where.postgres_dsn, "TIDEMARK_CORS_ORIGIN_REGEX": _dashboards(options)},
-        "auditor": {"TIDEMARK_POSTGRES_DSN": where.postgres_dsn},
+        "orders": {**projection, "TIDEMARK_CORS_ORIGIN_REGEX": _dashboards(options)},
+        "auditor": projection,
         "push": {"TIDEMARK_ORDERS_URL": f"http://{HOST}:{options.ports['orders']}", **_dashboard()},
     }
     return [
@@ -63,6 +70,7 @@ def service_specs(where: Addresses, state: StateDir, options: FleetOptions) -> l
                 **shared,
                 "TIDEMARK_HTTP_PORT": str(options.ports[name]),
                 "TIDEMARK_WORKER_ID": f"{name}-1",
+                **_identity(options, name),
                 **own.get(name, {}),
             },
             port=options.ports[name],
@@ -70,6 +78,10 @@ def service_specs(where: Addresses, state: StateDir, options: FleetOptions) -> l
         )
         for name in options.services
     ]
+
+
+def _identity(options: FleetOptions, name: str) -> dict[str, str]:
+    return {} if options.identities is None else {FILE_VARIABLE: str(options.identities / name / SETTINGS)}
 
 
 def _dashboards(options: FleetOptions) -> str:

@@ -5,6 +5,7 @@
   logs/        one file per service
   data/        stores and snapshots of the services
   parts/       data of the local Kafka, Redis and PostgreSQL
+  secure/      certificates and passwords of everybody, with the authority: readable to the directory's owner only
   access/      keys that sign tokens, people, keys of programs: readable to the directory's owner only
 """
 
@@ -55,6 +56,8 @@ class FleetRecord:
     """URL of the schema registry's API; empty: it was not asked for."""
     issuer: str = ""
     """URL of the fleet's own issuer; empty: nobody is asked who he is, or an issuer elsewhere is believed."""
+    identity: str = ""
+    """Settings file by which the command line is known to Kafka, Redis and PostgreSQL; empty: they ask nobody."""
 
     @property
     def alive(self) -> bool:
@@ -87,6 +90,10 @@ class StateDir:
     @property
     def access(self) -> Path:
         return self.root / "access"
+
+    @property
+    def secure(self) -> Path:
+        return self.root / "secure"
 
     def prepare(self) -> None:
         """Makes the directory, readable to its owner only, and ignored by git wherever it lies."""

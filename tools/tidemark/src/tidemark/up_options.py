@@ -43,6 +43,14 @@ AccessOption = Annotated[
         help="Ask everybody who he is, by an issuer of the fleet's own or TIDEMARK_ACCESS_ISSUER; or nobody.",
     ),
 ]
+SecureOption = Annotated[
+    bool,
+    typer.Option(
+        "--secure",
+        help="Have Kafka, Redis and PostgreSQL speak TLS alone and know every service; --access, too. Data of an open "
+        "fleet are not taken over: begin with --fresh.",
+    ),
+]
 TracesOption = Annotated[bool, typer.Option("--traces", help="Start Jaeger, too, and record every trace there.")]
 RegistryOption = Annotated[
     bool, typer.Option("--registry", help="Start a schema registry, too, and write the log as Avro.")

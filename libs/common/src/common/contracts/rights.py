@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from common.contracts import topics
 from common.contracts.topics import Topic
+from common.contracts.views import VIEW_WRITERS, WRITER_VIEW, view_channel
 
 
 class Role(StrEnum):
@@ -231,3 +232,86 @@ TOPIC_RIGHTS: Final[Mapping[str, TopicRights]] = {
     **{topic.dead_letters: _dead_letter_rights(topic) for topic in topics.STAGE_INPUTS},
 }
 """Topic → services. A topic that is not here is written and read by nobody."""
+
+
+# --- views in Redis -----------------------------------------------------------------------------------------------
+
+
+_AUDITED_VIEWS: Final = ("account", "order", "fill")
+_HEALTH: Final = "health"
+
+
+class ViewRights(NamedTuple):
+    """Services that write the hashes and channels of a pattern, and those that read them or listen.
+
+    ``COMMAND_LINE`` reads all of them and is not named.
+    """
+
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+
+
+VIEW_RIGHTS: Final[Mapping[str, ViewRights]] = {
+    **{
+        view_channel(view, "*"): ViewRights(
+            (writer.partition(".")[0],), ("push", "auditor") if view in _AUDITED_VIEWS else ("push",)
+        )
+        for view, writer in VIEW_WRITERS.items()
+    },
+    view_channel(WRITER_VIEW, "*"): ViewRights((), ("push",)),
+    **{
+        view_channel(WRITER_VIEW, writer): ViewRights((writer.partition(".")[0],), ())
+        for writer in dict.fromkeys(VIEW_WRITERS.values())
+    },
+    view_channel(_HEALTH, "*"): ViewRights((), ("push", "auditor")),
+    **{view_channel(_HEALTH, service): ViewRights((service,), ()) for service in SERVICES},
+}
+"""Pattern of Redis names, of hashes and of channels alike → services. A name that fits none is nobody's."""
+
+
+# --- tables of the projection -------------------------------------------------------------------------------------
+
+
+class SqlRole(StrEnum):
+    """Role at PostgreSQL. None but the owner makes, alters or empties a table."""
+
+    OWNER = "tidemark_owner"
+    """Owns the schema: migrations and rebuilds are its."""
+    PROJECTION = "tidemark_projection"
+    """Writes rows as orders reads them from the log."""
+    API = "tidemark_api"
+    """Answers of the orders API."""
+    AUDITOR = "tidemark_auditor"
+    OPERATOR = "tidemark_operator"
+    """The command line: it looks."""
+
+
+SQL_IDENTITIES: Final[Mapping[str, tuple[SqlRole, ...]]] = {
+    "orders": (SqlRole.PROJECTION, SqlRole.API),
+    "auditor": (SqlRole.AUDITOR,),
+    COMMAND_LINE: (SqlRole.OPERATOR,),
+    "admin": (SqlRole.OWNER,),
+}
+"""Holder of a certificate → roles that it may take."""
+
+_LOOK: Final = frozenset({"SELECT"})
+_APPEND: Final = _LOOK | {"INSERT"}
+_WRITE: Final = _APPEND | {"UPDATE"}
+_EVERY_READER: Final = dict.fromkeys((SqlRole.API, SqlRole.AUDITOR, SqlRole.OPERATOR), _LOOK)
+_WATCHERS: Final = dict.fromkeys((SqlRole.AUDITOR, SqlRole.OPERATOR), _LOOK)
+
+SQL_RIGHTS: Final[Mapping[str, Mapping[SqlRole, frozenset[str]]]] = {
+    "projection_positions": _EVERY_READER | {SqlRole.PROJECTION: _WRITE},
+    "orders": _EVERY_READER | {SqlRole.PROJECTION: _WRITE},
+    "order_events": _EVERY_READER | {SqlRole.PROJECTION: _APPEND},
+    "executions": _EVERY_READER | {SqlRole.PROJECTION: _WRITE},
+    "decisions": _EVERY_READER | {SqlRole.PROJECTION: _APPEND},
+    "command_results": _WATCHERS | {SqlRole.PROJECTION: _APPEND},
+    "accounts": _EVERY_READER | {SqlRole.PROJECTION: _WRITE},
+    "ledger_entries": _EVERY_READER | {SqlRole.PROJECTION: _APPEND},
+    "balances": _EVERY_READER | {SqlRole.PROJECTION: _WRITE},
+    "projection_holes": {SqlRole.OPERATOR: _LOOK, SqlRole.PROJECTION: _APPEND},
+    "projection_rebuilds": {SqlRole.OPERATOR: _LOOK},
+    "schema_migrations": {SqlRole.OPERATOR: _LOOK, SqlRole.PROJECTION: _LOOK},
+}
+"""Table of the projection → what each role may do with its rows; all of it is the owner's."""

@@ -14,11 +14,15 @@ from common.contracts.rights import (
     ENDPOINTS,
     ROLES,
     SERVICES,
+    SQL_IDENTITIES,
+    SQL_RIGHTS,
     TOPIC_RIGHTS,
+    VIEW_RIGHTS,
     VIEWS,
     Endpoint,
     Grants,
     Role,
+    SqlRole,
 )
 
 FILE: Final = Path(__file__).parents[5] / "docs" / "rights.md"
@@ -71,6 +75,22 @@ def _topics() -> Iterator[str]:
         yield f"| `{name}` | {', '.join(rights.writers)} | {', '.join(rights.readers)} |"
 
 
+def _views() -> Iterator[str]:
+    yield "| name | written by | read by |"
+    yield "|---|---|---|"
+    for pattern, rights in VIEW_RIGHTS.items():
+        yield f"| `{pattern}` | {', '.join(rights.writers)} | {', '.join(rights.readers)} |"
+
+
+def _tables() -> Iterator[str]:
+    roles = [role for role in SqlRole if role is not SqlRole.OWNER]
+    yield f"| table |{''.join(f' {role} |' for role in roles)}"
+    yield f"|---|{'---|' * len(roles)}"
+    for table, rights in SQL_RIGHTS.items():
+        cells = (", ".join(sorted(rights[role])).lower() if role in rights else "·" for role in roles)
+        yield f"| `{table}` | {' | '.join(cells)} |"
+
+
 def render() -> str:
     """The whole page."""
     lines = [
@@ -92,6 +112,13 @@ def render() -> str:
         *(f"| `{name}` |{_cells(grants)}" for name, grants in VIEWS.items()),
         f"\n## Topics\n\nServices at the log; `{COMMAND_LINE}`, the operators' command, reads every topic.\n",
         *_topics(),
+        "\n## Redis\n\nServices at hashes and channels, which have the same names. Of commands each has what it uses.\n"
+        f"`{COMMAND_LINE}` reads all of them, and removes fields of `tm:writer:*` to have views written anew.\n",
+        *_views(),
+        "\n## PostgreSQL\n\nRoles at the tables of the projection. Certificates are the identities: "
+        + "; ".join(f"`{holder}` may come as {', '.join(roles)}" for holder, roles in SQL_IDENTITIES.items())
+        + f".\n`{SqlRole.OWNER}` owns all of it, and nobody else makes, alters or empties a table.\n",
+        *_tables(),
     ]
     return "\n".join(lines) + "\n"
 

@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -55,7 +55,11 @@ class Settings(BaseSettings):
     )
     kafka_sasl_username: str = Field(default="", description="that name")
     kafka_sasl_password_file: Path | None = Field(default=None, description="file of that password, in one line")
-    redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="where views are shown; empty: nowhere")
+    redis_url: SecretStr = Field(
+        default=SecretStr("redis://127.0.0.1:6379/0"),
+        description="where views are shown; empty: nowhere. `rediss://` with ssl_ca_certs, ssl_certfile, ssl_keyfile "
+        "and password_file (lines user:password), which may change while it runs",
+    )
     data_dir: Path = Field(default_factory=default_data_dir, description="stores and snapshots, one directory per task")
     worker_id: str = Field(default_factory=socket.gethostname, description="stable name of this worker in its group")
     replicas_share_data: bool = Field(

@@ -45,6 +45,7 @@ from streams.service.web import NO_REQUEST_SPANS
 from streams.stage.runner import StageService
 from streams.stage.task import Task
 from streams.views.publisher import ViewPublisher
+from streams.views.redis_client import redis_client
 
 _log = get_logger(__name__)
 GC_THRESHOLD = 300_000
@@ -280,8 +281,9 @@ class App(faust.App):  # type: ignore[misc]
     def _views_publisher(self) -> ViewPublisher:
         if self._publisher is None:
             backoff = Backoff(self.settings.views_retry_min_s, self.settings.views_retry_max_s)
+            redis = redis_client(self.settings.redis_url, socket_connect_timeout=2, socket_timeout=5)
             self._publisher = ViewPublisher(
-                self.service_name, self.settings.redis_url, self.settings.views_queue_max, backoff, self._conflated
+                self.service_name, redis, self.settings.views_queue_max, backoff, self._conflated
             )
             self.health.add("views", self._publisher.ready)
         return self._publisher

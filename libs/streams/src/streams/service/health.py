@@ -4,7 +4,6 @@ import asyncio
 import time
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from streams.model.message import View
@@ -13,6 +12,7 @@ from streams.process.settings import Settings
 from streams.service.operations import Health
 from streams.views.protocol import HealthData, view_channel
 from streams.views.publisher import encode_envelope
+from streams.views.redis_client import redis_client
 
 INTERVAL_S = 1.0
 FACT_CHARS_MAX = 64
@@ -25,7 +25,7 @@ class HealthReporter:
         self._service = service
         self._worker = settings.worker_id
         self._health = health
-        self._redis: Redis = Redis.from_url(settings.redis_url, socket_connect_timeout=2, socket_timeout=2)
+        self._redis = redis_client(settings.redis_url, "health", socket_connect_timeout=2, socket_timeout=2)
         self._task: asyncio.Task[None] | None = None
         self.extra: dict[str, Any] = {}
 

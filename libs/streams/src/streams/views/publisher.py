@@ -130,11 +130,14 @@ class ViewPublisher:
     """Writes the views of every task of this process to Redis."""
 
     def __init__(
-        self, app: str, redis_url: str, queue_max: int, backoff: Backoff, conflated: frozenset[str] = frozenset()
+        self, app: str, redis: Redis, queue_max: int, backoff: Backoff, conflated: frozenset[str] = frozenset()
     ) -> None:
-        """``conflated``: names of views of which a row that nobody has seen yet may be left out for a newer one."""
+        """``conflated``: names of views of which a row that nobody has seen yet may be left out for a newer one.
+
+        The client becomes the publisher's, which closes it.
+        """
         self._app = app
-        self._redis: Redis = Redis.from_url(redis_url, socket_connect_timeout=2, socket_timeout=5)
+        self._redis = redis
         self._show = self._redis.register_script(SHOW)
         self._queue_max = queue_max
         self._conflated = conflated

@@ -16,9 +16,9 @@ from common.ledger.fold import Balance, nonzero
 from common.ledger.gate_rows import CHAIN, gate_accounts, head_of
 from common.ledger.rows import ExecutionRow, OrderRow, execution_row, order_row, stored_order
 from common.postgres import POSTGRES_AWAY
-from redis.asyncio import Redis
 from streams.process.settings import Settings
 from streams.state.store import read_row, read_store
+from streams.views.redis_client import redis_client
 
 from tidemark.audit.checks import Copies
 from tidemark.console import CommandError
@@ -170,7 +170,7 @@ class RedisCopies:
     """The views, one hash at a time."""
 
     def __init__(self, url: str) -> None:
-        self._redis: Redis = Redis.from_url(url, socket_connect_timeout=5, socket_timeout=30)
+        self._redis = redis_client(url, socket_connect_timeout=5, socket_timeout=30)
         self.accounts: Copies = {}
         self.orders: Copies = {}
         self.fills: Copies = {}

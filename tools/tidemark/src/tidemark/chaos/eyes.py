@@ -21,12 +21,12 @@ from common.contracts.topics import (
 )
 from common.contracts.views import Envelope
 from common.postgres import POSTGRES_AWAY
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from streams.edges.reader import CommittedReader
 from streams.model.errors import LogError
 from streams.model.message import Message
 from streams.process.cancellation import end
+from streams.views.redis_client import redis_client
 
 from tidemark.chaos.invariants import INTENTS_DEAD, Invariants
 from tidemark.chaos.recovery import Lane, Pulses
@@ -142,7 +142,7 @@ class Eyes:
         """The newest quote."""
         newest_ns = last_ns or 0
         try:
-            async with Redis.from_url(
+            async with redis_client(
                 self._where.redis_url, socket_connect_timeout=CLIENT_TIMEOUT_S, socket_timeout=CLIENT_TIMEOUT_S
             ) as redis:
                 values: list[bytes | str] = await redis.hvals(quote_channels()[0])

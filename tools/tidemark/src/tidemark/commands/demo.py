@@ -23,7 +23,7 @@ from tidemark.feeds import file_feed, refusal, synthetic_feed
 from tidemark.options import DEFAULT_STATE, StateDirOption
 from tidemark.services import FLEET
 from tidemark.state import DEMO_STATE, StateDir
-from tidemark.up_options import AccessOption
+from tidemark.up_options import AccessOption, SecureOption
 from tidemark.watcher import CLOCKS
 
 HEADLESS_SECONDS = 30.0
@@ -54,6 +54,7 @@ def demo(
     ] = None,
     any_ports: Annotated[bool, typer.Option("--any-ports", help="Any free ports instead of the usual ones.")] = False,
     access: AccessOption = False,
+    secure: SecureOption = False,
     state_dir: StateDirOption = DEFAULT_STATE / DEMO_STATE,
 ) -> None:
     """Run everything on this machine: parts, the services, the auditor, a market and a few hundred clients that trade.
@@ -70,7 +71,13 @@ def demo(
     looked_at = browser if browser is not None else headless and is_at_hand()
     options = DemoOptions(seed=seed, accounts=accounts, orders_per_s=orders_per_s, seconds=wanted, browser=looked_at)
     deployment = DeploymentOptions(
-        feed=environment, fresh=True, keep=False, any_free_ports=any_ports, services=FLEET, access=access
+        feed=environment,
+        fresh=True,
+        keep=False,
+        any_free_ports=any_ports,
+        services=FLEET,
+        access=access or secure,
+        secure=secure,
     )
     summary, audit = console.run(_demo(StateDir(state_dir), deployment, options, headless))
     if headless:

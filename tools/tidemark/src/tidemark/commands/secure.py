@@ -1,4 +1,4 @@
-"""``tidemark secure``: identities of services at the log, and what each may do there."""
+"""``tidemark secure``: identities of services at Kafka, Redis and PostgreSQL, and what each may do there."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,12 +8,21 @@ from common.log_acls import acls
 from streams.kafka.acls import create_acls
 
 from tidemark import console
-from tidemark.authority import Authority
-from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
+from tidemark.authority import Authority, Servers
+from tidemark.options import (
+    DEFAULT_STATE,
+    BootstrapOption,
+    PostgresOption,
+    RedisOption,
+    StateDirOption,
+    addresses,
+    reader_settings,
+)
+from tidemark.secured_parts import make_roles, reload_postgres, reload_redis
 from tidemark.state import StateDir
 
 secure = typer.Typer(
-    help="Identities of services at the log: a development authority, certificates, access control lists.",
+    help="Identities of services at Kafka, Redis and PostgreSQL: a development authority, and what each may do.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -25,16 +34,21 @@ secure = typer.Typer(
 def init(
     directory: Annotated[Path, typer.Argument(help="Made, readable to its owner only; what it has is issued anew.")],
     host: Annotated[
-        list[str] | None, typer.Option("--host", help="Name or address of the broker; may be repeated.")
+        list[str] | None, typer.Option("--host", help="Name or address of the parts; may be repeated.")
     ] = None,
+    redis: Annotated[str, typer.Option("--redis", help="Where services reach Redis, host:port.")] = Servers().redis,
+    postgres: Annotated[
+        str, typer.Option("--postgres", help="Where they reach PostgreSQL, host:port/database.")
+    ] = Servers().postgres,
 ) -> None:
-    """Make a development authority, a certificate for the broker and for every service, and a settings file of each.
+    """Make a development authority, and certificates, passwords and settings for everybody, each in a directory.
 
-    Run again, it issues new certificates by the same authority: services take theirs with their next connections.
+    Run again, it issues new ones by the same authority: services take theirs with their next connections, Redis and
+    PostgreSQL by `tidemark secure reload`, Kafka when it is started again.
     """
     with console.reported():
-        Authority(directory.resolve()).issue(host or ["localhost", "127.0.0.1"])
-    console.err.print(f"{directory} has ca.pem, broker.pem, and for every service a certificate, a key and settings")
+        Authority(directory.resolve()).issue(host or ["localhost", "127.0.0.1"], Servers(redis, postgres))
+    console.err.print(f"{directory} has a directory for Kafka, Redis, PostgreSQL, and for everyone who speaks to them")
 
 
 @secure.command("acls")
@@ -43,3 +57,26 @@ def apply(bootstrap: BootstrapOption = None, state_dir: StateDirOption = DEFAULT
     settings = reader_settings(addresses(StateDir(state_dir), kafka_bootstrap=bootstrap))
     count = console.run(create_acls(settings, acls()))
     console.err.print(f"{count} access control lists")
+
+
+@secure.command("roles")
+def roles(postgres: PostgresOption = None, state_dir: StateDirOption = DEFAULT_STATE) -> None:
+    """Make PostgreSQL's roles and the projection's tables, and grant what the table says; run it as `admin`."""
+    where = addresses(StateDir(state_dir), postgres_dsn=postgres)
+    applied = console.run(make_roles(where.postgres_dsn))
+    console.err.print(f"roles and rights are as the table says; migrations applied: {applied or 'none'}")
+
+
+@secure.command("reload")
+def reload(
+    redis: RedisOption = None, postgres: PostgresOption = None, state_dir: StateDirOption = DEFAULT_STATE
+) -> None:
+    """Have Redis and PostgreSQL read their users and certificates again; run it as `admin`."""
+    where = addresses(StateDir(state_dir), redis_url=redis, postgres_dsn=postgres)
+
+    async def both() -> None:
+        await reload_redis(where.redis_url)
+        await reload_postgres(where.postgres_dsn)
+
+    console.run(both())
+    console.err.print("Redis and PostgreSQL have read their users and certificates again")

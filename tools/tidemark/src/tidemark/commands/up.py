@@ -42,6 +42,7 @@ from tidemark.up_options import (
     ReaderOption,
     RegistryOption,
     ReplicationOption,
+    SecureOption,
     SeedOption,
     SourceOption,
     SymbolsOption,
@@ -88,6 +89,7 @@ def up(
     fresh: FreshOption = False,
     any_ports: AnyPortsOption = False,
     access: AccessOption = False,
+    secure: SecureOption = False,
     traces: TracesOption = False,
     registry: RegistryOption = False,
     partitions: PartitionsOption = None,
@@ -97,7 +99,8 @@ def up(
 ) -> None:
     """Start Kafka, Redis, PostgreSQL, the five services and the auditor on this machine; Ctrl-C stops all of it.
 
-    With --access everybody is asked who he is; the dashboard's address signs in whoever opens it first.
+    With --access everybody is asked who he is; the dashboard's address signs in whoever opens it first. With --secure
+    the services are, too: by Kafka, Redis and PostgreSQL.
     What is not installed is downloaded on the first start. A service that dies is started again after 1, 2, 4 … 60 s.
     Data stay for the next start.
     """
@@ -116,7 +119,7 @@ def up(
             environment = reader_choice(reader, source or (), option or ()).environment()
     options = DeploymentOptions(
         feed=environment, fresh=fresh, any_free_ports=any_ports, services=FLEET, traces=traces, registry=registry,
-        brokers=brokers, replication=replication, partitions=asked, access=access,
+        brokers=brokers, replication=replication, partitions=asked, access=access or secure, secure=secure,
     )  # fmt: skip
     if detach:
         console.run(_detached(state, options.more_parts()))

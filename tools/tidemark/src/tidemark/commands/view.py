@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 from common.contracts.views import VIEW_WRITERS, WRITER_VIEW, view_channel
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from streams.views.redis_client import redis_client
 
 from tidemark import console
 from tidemark.options import DEFAULT_STATE, RedisOption, StateDirOption, addresses
@@ -45,7 +45,7 @@ def refill(
             raise console.CommandError(f"{stage!r} writes no views; {', '.join(sorted(set(VIEW_WRITERS.values())))} do")
         key = view_channel(WRITER_VIEW, stage)
         try:
-            async with Redis.from_url(where.redis_url) as client:
+            async with redis_client(where.redis_url, "refill") as client:
                 known = sorted(int(number) for number in await client.hkeys(key))
                 chosen = [number for number in known if partition in (None, number)]
                 if not yes:

@@ -1,0 +1,63 @@
+"""Identities of a fleet on this machine: made at its start, known to the parts, and this process's own meanwhile."""
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+from common.contracts.rights import COMMAND_LINE, SqlRole
+from common.log_acls import acls
+from common.redis_users import ADMIN
+from streams.kafka.acls import create_acls
+from streams.process.settings import FILE_VARIABLE, Settings
+
+from tidemark.authority import SETTINGS, SUPERUSER, Authority, Servers
+from tidemark.secured_parts import make_roles
+from tidemark.state import Addresses
+
+HOSTS: Final = ("127.0.0.1", "localhost")
+
+
+def command_line_settings(directory: Path) -> Path:
+    """Settings file of the command line, in the directory of an authority."""
+    return directory / COMMAND_LINE / SETTINGS
+
+
+class SecuredFleet:
+    """A context: while it is open, this process is the command line to Kafka, Redis and PostgreSQL."""
+
+    def __init__(self, directory: Path) -> None:
+        self._authority = Authority(directory)
+        self._before: str | None = None
+
+    def __enter__(self) -> Self:
+        self._authority.issue(HOSTS)
+        self._before = os.environ.get(FILE_VARIABLE)
+        os.environ[FILE_VARIABLE] = str(command_line_settings(self._authority.directory))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.environ.pop(FILE_VARIABLE)
+        if self._before is not None:
+            os.environ[FILE_VARIABLE] = self._before
+
+    async def settle(self, found: Addresses) -> Addresses:
+        """Tells everybody where the parts are, and the parts what each may do; returns the command line's addresses.
+
+        Raises CommandError, and what the log says, where a part does not take it.
+        """
+        postgres = urlsplit(found.postgres_dsn)
+        servers = Servers(urlsplit(found.redis_url).netloc, f"{postgres.hostname}:{postgres.port}{postgres.path}")
+        authority = self._authority
+        authority.settle(servers)
+        files = {name.removeprefix("TIDEMARK_").lower(): path for name, path in authority.environment(ADMIN).items()}
+        await create_acls(Settings(kafka_bootstrap=found.kafka_bootstrap, **files), acls())  # type: ignore[arg-type]
+        await make_roles(authority.postgres_dsn(ADMIN, SUPERUSER, servers.postgres))
+        return Addresses(
+            found.kafka_bootstrap,
+            authority.redis_url(COMMAND_LINE, servers.redis),
+            authority.postgres_dsn(COMMAND_LINE, SqlRole.OPERATOR, servers.postgres),
+        )
