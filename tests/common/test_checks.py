@@ -18,7 +18,7 @@ from common.checks.case import (
     PositionFields,
     row_of,
 )
-from common.checks.check import Check, CheckChain, check
+from common.checks.check import LIMITS_MAX, Check, CheckChain, check
 from common.checks.gate import CHECKS
 from common.checks.installed import CheckUnavailable, gate_of, installed
 from common.checks.reasons import OF_CONTROLS, denials, meanings
@@ -138,6 +138,36 @@ def test_case_at_the_limit_of_a_check_then_passed_and_one_beyond_denied_by_it_on
             both = [but(at), but(beyond)]
             assert [CHAIN.first_failing(case) for case in both] == [CHAIN.passed, number], (name, at, beyond)
             assert on_rows(both) == [CHAIN.passed, number], (name, at, beyond)
+
+
+@pytest.mark.parametrize("denying", [each for each in CHECKS if each.limit], ids=lambda each: each.name)
+def test_check_when_its_limit_is_off_then_it_denies_nothing_on_either_path(denying: Check, on_rows: Any) -> None:
+    number = CHECKS.index(denying)
+    beyond = [but(pair[1]) for pair in AT_THE_LIMIT[denying.name]]
+    off = {denying.limit: type(getattr(LimitFields(), denying.limit))(0)}
+    unlimited = [case._replace(limits=msgspec.structs.replace(case.limits, **off)) for case in beyond]
+    assert all(found == number for found in on_rows(beyond))
+    assert number not in on_rows(unlimited)
+    assert [CHAIN.first_failing(case) for case in unlimited] == on_rows(unlimited)
+
+
+def test_check_when_its_limit_is_off_then_it_is_not_even_asked() -> None:
+    asked = []
+
+    @check("LIMIT_REACHED", "of a test", limit="window_orders_max")
+    def counts(case: Case) -> bool:
+        asked.append(case.limits.window_orders_max)
+        return False
+
+    chain = CheckChain((counts,))
+    answers = [chain.first_failing(but({"limits.window_orders_max": n % 2})) for n in range(3 * LIMITS_MAX)]
+    assert answers == [chain.passed, 0] * (len(answers) // 2), "limits that are gone leave their place to others"
+    assert set(asked) == {1}
+
+
+def test_check_when_there_is_no_such_limit_then_refused() -> None:
+    with pytest.raises(ValueError, match="no such limit"):
+        check("LIMIT_REACHED", "of a test", limit="order_qty_most")
 
 
 def test_checks_when_a_product_comes_before_its_bound_then_the_overflow_is_found() -> None:

@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 from aiokafka.record.memory_records import MemoryRecords
-from common.columns import Column, OutputColumns, RecordColumns
+from common.columns import Column, OutputColumns, RecordColumns, rows_in_columns
+from common.columns.records import ROWS_MIN
 from common.contracts.topics import RAW_SCHEMA, Topic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from streams.kafka.fetch import verify_record_batches
 from streams.kafka.record_batches import SEQUENCES, RecordBatches, halves, record_count
 from streams.kafka.transaction_requests import ProducerId
+from streams.model.declaration import rows_one_by_one
 from streams.model.log import RecordFields
 from streams.model.message import Headers
 
@@ -132,6 +134,27 @@ def test_block_when_laid_out_then_no_part_is_longer_than_it_may_be_unless_it_is_
     parts = list(block_of(records, {}).laid_out(bytes_max))
     assert sum(count for count, _ in parts) == len(records)
     assert all(len(part) <= bytes_max or count == 1 for count, part in parts)
+
+
+rows = st.lists(st.tuples(st.binary(max_size=20), st.none() | st.binary(max_size=20)), max_size=2 * ROWS_MIN)
+
+
+@settings(deadline=None)
+@given(rows=rows, kept=st.booleans())
+def test_rows_when_laid_out_then_the_bytes_are_those_of_each_written_by_itself(
+    rows: list[tuple[bytes, bytes | None]], kept: bool
+) -> None:
+    if kept:
+        rows = [(key, value or b"") for key, value in rows]
+    records = rows_in_columns(rows, NOW_MS)
+    assert isinstance(records, RecordColumns) is (len(rows) >= ROWS_MIN and None not in [value for _, value in rows])
+    laid_out, built = RecordBatches(PRODUCER, 0), RecordBatches(PRODUCER, 0)
+    if isinstance(records, RecordColumns):
+        laid_out.extend_block(records)
+    else:
+        laid_out.extend(records)
+    built.extend(rows_one_by_one(rows, NOW_MS))
+    assert laid_out.encoded() == built.encoded()
 
 
 @pytest.mark.parametrize("size", [63, 64, 8_191, 8_192, 1_048_575, 1_048_576])

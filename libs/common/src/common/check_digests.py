@@ -16,7 +16,7 @@ DIGEST_CHARS: Final = 16
 def check_digest(check: Check) -> str:
     """Another for any change of the check, of what it calls, or of a number that these hold; in hexadecimal."""
     assert isinstance(check.passes, FunctionType)
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(check.limit.encode())
     for function in sorted(functions_of(check.passes), key=lambda each: (each.__module__, each.__qualname__)):
         digest.update(f"{function.__module__}.{function.__qualname__}\n{_text_of(function)}".encode())
         held = inspect.getclosurevars(function).globals.items()

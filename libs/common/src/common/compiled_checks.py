@@ -42,7 +42,7 @@ def compiled(chain: CheckChain) -> Any:
     the end of its stack with some forty checks one inside the other.
     """
     end = chain.passed
-    links = [part(_link(_compiled(check), number)) for number, check in enumerate(chain.checks)]
+    links = [part(_link(_asked(check), number)) for number, check in enumerate(chain.checks)]
     while len(links) > 1:
         pairs = zip(links[::2], links[1::2], strict=False)
         links = [part(_both(*pair)) for pair in pairs] + links[len(links) // 2 * 2 :]
@@ -62,6 +62,18 @@ def _compiled(check: Check) -> Any:
             register_jitable(forceinline=True, _nrt=False)(function)
             _registered.add(function)
     return part(check.passes)
+
+
+def _asked(check: Check) -> Any:
+    """The check, which lets every case pass while its limit is off."""
+    passes, limit = _compiled(check), check.limit
+    if not limit:
+        return passes
+
+    def passes_or_is_off(case):
+        return not case.limits[limit] or passes(case)
+
+    return part(passes_or_is_off)
 
 
 def _link(passes: Any, number: int) -> Any:
@@ -91,7 +103,7 @@ def fingerprint(chain: CheckChain) -> str | None:
             source = Path(function.__code__.co_filename)
             if "<" in function.__qualname__ or not source.is_file():
                 return None
-            digest.update(f"{check.name} {function.__module__}.{function.__qualname__}".encode())
+            digest.update(f"{check.name} {check.limit} {function.__module__}.{function.__qualname__}".encode())
             digest.update(source.read_bytes())
             constants = inspect.getclosurevars(function).globals.items()
             digest.update(repr(sorted((k, v) for k, v in constants if isinstance(v, int | float | str))).encode())

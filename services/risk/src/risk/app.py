@@ -4,6 +4,7 @@ import time
 from typing import Final
 
 from common.checks.installed import gate_of
+from common.columns import rows_in_columns
 from common.contracts.topics import AUDITOR_FENCES, ORDERS_INTENTS, RISK_GATE_CHANGELOG, RISK_LEDGER
 from common.fleet_app import TidemarkApp
 from streams.process.build_info import version_of
@@ -42,6 +43,7 @@ def build(settings: RiskSettings) -> TidemarkApp:
         version=LAYOUT_VERSION,
         fences=AUDITOR_FENCES,
         reads_framed={ORDERS_INTENTS: file_of(ORDERS_INTENTS).id},
+        row_records=rows_in_columns,
     )(gate.handle)
     if settings.halt_on_alerts:
         halts = AlertHalts(app.sender, round(settings.halt_alert_age_max_s * NS_PER_S), time.time_ns)

@@ -7,19 +7,18 @@ it is, and who reads one by one has to say what it is.
 
 from collections.abc import Sequence
 from functools import cache
-from operator import methodcaller
-from typing import Final
 
 import numpy as np
 from common.avro.codec import AvroFraming
 from common.avro.compiled import Reader, SchemaUnsupported, reader
 from common.avro.on_file import SchemaFile, by_name
+from common.columns import Column
 from common.contracts.topics import ORDERS_INTENTS, Topic
 from streams.model.framing import MAGIC
 
-from risk.domain.intent_kernel import FRAMED_COLUMNS, INTENT_CHARS, Intents, read_intents, read_texts, write_intents
+from risk.domain.intent_kernel import FRAMED_COLUMNS, INTENT_CHARS, Intents, read_texts, write_intents
 
-_is_framed: Final = methodcaller("startswith", MAGIC)
+(_MAGIC,) = MAGIC
 
 
 def framing_of(topic: Topic) -> AvroFraming:
@@ -46,11 +45,9 @@ def intent_reader() -> Reader:
 
 def read_either(values: Sequence[bytes], keys: Sequence[bytes]) -> Intents:
     """``read_intents`` of values in both forms."""
-    if not any(map(_is_framed, values)):
-        return read_intents(values, keys)
-    data = np.frombuffer(b"".join(values), np.uint8)
-    ends = np.cumsum(np.fromiter(map(len, values), np.int64, len(values)))
-    begins = np.concatenate((np.zeros(1, np.int64), ends[:-1]))
+    data, begins, ends = Column.of(values)
+    if not (data[begins[begins < ends]] == _MAGIC).any():
+        return read_texts(data, ends, keys)
     of = intent_reader()
     rows, verdicts = np.zeros(len(values), of.row), np.empty(len(values), np.uint8)
     of.read_into(data, begins, ends, file_of(ORDERS_INTENTS).id, rows, verdicts)

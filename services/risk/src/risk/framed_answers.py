@@ -27,7 +27,7 @@ _NO_MARK: Final = (0,) * len(Mark._fields)
 _CASH: Final = np.frombuffer(CASH.encode(), np.uint8)
 
 
-class Run(NamedTuple):
+class FramedRun(NamedTuple):
     """What was asked; see ``gate_kernel.Inputs``."""
 
     intents: Intents
@@ -49,7 +49,7 @@ class FramedAnswers:
         self._decisions = decision_writer(decisions.schema())
         self._entries = entry_writer(entries.schema())
 
-    def answers(self, of: Run, decided: Decided, others: Sequence[bytes], heads: bytes) -> tuple[Column, Column]:
+    def answers(self, of: FramedRun, decided: Decided, others: Sequence[bytes], heads: bytes) -> tuple[Column, Column]:
         """The decision on each intent, in the places of what was not accepted the ``others``, and the entries.
 
         ``others`` are text, ``heads`` the hashes of the entries.

@@ -20,7 +20,6 @@ from risk.domain.gate import AccountState, Denial, Limits, Listed, Market, Verdi
 from risk.domain.in_force import InForce
 from risk.domain.intent import Intent, Order
 from risk.domain.ledger import reserve
-from risk.domain.limit_use import is_watched
 from risk.domain.open_orders import open_in
 from risk.domain.stops import halts
 from risk.equity import NOT_ASKED, Measured, keep_measure, measure
@@ -117,7 +116,7 @@ def on_intent(
     tables.changelogged("orders").put(row_key, row)
     keep(tables, account_key, booked.account, intent.symbol, position, booked.position)
     outputs = [answer(message, _decision(message, intent, row)), book(message, tables, booked.entry)]
-    if is_watched(symbol.limits):
+    if symbol.is_watched:
         warning = warning_of(intent, case_of(intent, state, symbol, now_ns), now_ns)
         outputs += [] if warning is None else [Output(RISK_WARNINGS, account_key, warning, message.partition)]
     return outputs + stands_on

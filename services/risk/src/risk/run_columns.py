@@ -195,7 +195,7 @@ class Markets:
         marks: list[bytes] = []
         texts = []
         at = 0
-        for market, _, _ in self.listed:
+        for market, *_ in self.listed:
             json, packed = bytes(encode_mark(market.mark) or b""), _pack(market.mark)
             instrument_id = 0 if market.instrument is None else market.instrument.instrument_id
             middle, end = at + len(json), at + len(json) + len(packed)

@@ -4,7 +4,7 @@ A kernel says of what it denies which check it fails. What the check compared is
 that intent, and repeats of an id are answered from what was answered before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from risk.basis_columns import columns_of
 from risk.booking import last_link
 from risk.domain.answer_kernel import LINK_CHARS, write_links
 from risk.domain.chain import ChainRow, link_all
-from risk.domain.gate import denial_of, order_fields
+from risk.domain.gate import Listed, denial_of, order_fields
 from risk.domain.gate_kernel import (
     ANSWERED,
     NOTHING_LATELY,
@@ -35,11 +35,11 @@ from risk.domain.gate_kernel import (
 from risk.domain.in_force import NOTHING_SAID
 from risk.domain.intent import Intent
 from risk.domain.intent_kernel import ACCOUNT_AT, Intents
-from risk.domain.limit_use import is_watched
 from risk.domain.stops import halts, may_halt
 from risk.domain.text_kernel import Array
 from risk.equity import NOT_ASKED, Measured, keep_measure, measure
-from risk.framed_answers import FramedAnswers, Run
+from risk.framed import read_either
+from risk.framed_answers import FramedAnswers, FramedRun
 from risk.intents import deny, on_repeat
 from risk.limit_warnings import warning_of
 from risk.market import MarketReader
@@ -50,6 +50,33 @@ from risk.wire import decode_intent
 EVERY: Final = slice(None)
 
 
+class Run(NamedTuple):
+    """Intents that are read together."""
+
+    messages: Sequence[Message]
+    keys: Sequence[bytes]
+    """Of the messages."""
+    offsets: Array
+    """int64[n]: likewise."""
+    intents: Intents
+
+    def part(self, begin: int, end: int) -> "Run":
+        """Some of them."""
+        some = slice(begin, end)
+        return Run(self.messages[some], self.keys[some], self.offsets[some], self.intents.part(begin, end))
+
+    def offsets_that_are_multiples(self, of: int) -> int:
+        """How many there are."""
+        return np.count_nonzero(self.offsets % of == 0)
+
+
+def read_run(messages: Sequence[Message]) -> Run:
+    """Intents, plain or not."""
+    keys, offsets = [message.key or b"" for message in messages], [message.offset for message in messages]
+    intents = read_either([message.value or b"" for message in messages], keys)
+    return Run(messages, keys, np.array(offsets, np.int64), intents)
+
+
 class _Cases(NamedTuple):
     """Cases of a run, each as it stood at its intent."""
 
@@ -57,19 +84,25 @@ class _Cases(NamedTuple):
     decided: Decided
     now_ns: int
 
-    def at(self, index: int, intent: Intent, account: tuple[Any, ...], position: tuple[Any, ...]) -> Case:
+    def at(
+        self, index: int, intent: Intent, symbol: Listed, account: tuple[Any, ...], position: tuple[Any, ...]
+    ) -> Case:
         """The case of one intent, of its row of ``decided.accounts`` and ``decided.positions``."""
-        symbol = self.markets.listed[self.markets.of[index]]
         *fields, _ = account  # behind them stands ``seq``
         stood = AccountFields(*fields), PositionFields(*position)
         counted = self.decided.activities
         did = ActivityFields(*counted[index].item()) if counted.size else NO_ACTIVITY
         return Case(order_fields(intent), *stood, symbol.fields, symbol.limits, self.now_ns, did)
 
+    def of(self, intents: Intents, which: Array) -> Iterator[tuple[Any, ...]]:
+        """Of some intents the number, the text, the symbol, and the rows of account and position."""
+        symbols = map(self.markets.listed.__getitem__, self.markets.of[which].tolist())
+        stood = self.decided.accounts[which].tolist(), self.decided.positions[which].tolist()
+        return zip(which.tolist(), intents.values(which), symbols, *stood, strict=True)
+
 
 def answer_run(
-    messages: Sequence[Message],
-    intents: Intents,
+    asked: Run,
     tables: Tables,
     reader: MarketReader,
     decider: Decider,
@@ -81,7 +114,8 @@ def answer_run(
 
     None, and nothing is written, where one of them halts its account: what stands behind it is denied for that.
     """
-    keys, partition = [message.key or b"" for message in messages], tables.partition
+    messages, keys, offsets, intents = asked
+    partition = tables.partition
     by_slot = np.argsort(intents.slots, kind="stable")
     answered = _answered(intents.row_keys, by_slot, tables)
     accounts = Accounts(keys, tables.changelogged("accounts"))
@@ -89,11 +123,10 @@ def answer_run(
     positions = Positions(accounts, markets, intents, tables.changelogged("positions"))
     last = last_link(tables, partition)
     run = np.array([(now_ns, partition, last.seq)], RUN)
-    offsets = np.array([message.offset for message in messages], np.int64)
     activity, lately, measured = _lately(accounts, positions, markets, intents, tables, reader, now_ns)
-    watched = np.fromiter((is_watched(each.limits) for each in markets.listed), np.bool_, len(markets.listed))
-    asked = _asked(intents, answered, accounts, positions, markets)
-    decided = decider.decide_all(Inputs(*asked, run, offsets, lately, bool(watched.any())))
+    watched = np.array([each.is_watched for each in markets.listed], np.bool_)
+    columns = _columns(intents, answered, accounts, positions, markets)
+    decided = decider.decide_all(Inputs(*columns, run, offsets, lately, bool(watched.any())))
     if _halts_some(decided, markets, decider):
         return None
     accounts.keep(positions.keep())
@@ -101,35 +134,33 @@ def answer_run(
     _keep_orders(decided, intents.row_keys, by_slot, tables)
     cases = _Cases(markets, decided, now_ns)
 
-    def deny_or_repeat(
-        index: int, failed: int, account_seq: int, account: tuple[Any, ...], position: tuple[Any, ...]
-    ) -> bytes:
-        message, row_key = messages[index], intents.row_keys[index]
-        intent = decode_intent(intents.value(index))
+    def deny_or_repeat(stood: tuple[Any, ...], failed: int, account_seq: int) -> bytes:
+        index, text, symbol, account, position = stood
+        message, row_key, intent = messages[index], intents.row_keys[index], decode_intent(text)
         if failed == ANSWERED:
             seen: Any = tables.changelogged("orders").get(row_key)
             return on_repeat(message, intent, seen, account_seq, now_ns)
-        denial = denial_of(decider.chain, failed, cases.at(index, intent, account, position))
-        listed = markets.listed[markets.of[index]]
-        return deny(message, intent, row_key, tables, denial, listed.market, account_seq, now_ns)
+        denial = denial_of(decider.chain, failed, cases.at(index, intent, symbol, account, position))
+        return deny(message, intent, row_key, tables, denial, symbol.market, account_seq, now_ns)
 
     _count_denials(decided, decider)
     which, others = np.flatnonzero(decided.orders["accepted"]), np.flatnonzero(~decided.orders["accepted"])
-    stood = (decided.orders["failed"], decided.orders["account_seq"], decided.accounts, decided.positions)
-    answers = [*map(deny_or_repeat, others.tolist(), *(column[others].tolist() for column in stood))]
+    failed, account_seqs = (decided.orders[name][others].tolist() for name in ("failed", "account_seq"))
+    answers = [*map(deny_or_repeat, cases.of(intents, others), failed, account_seqs)]
     entries, heads = _linked(decided, tables, last)
     if framed is None:
         said = _decisions(decided, answers), entries
     else:
-        asked = Run(intents, markets.of, markets.texts, [each.market.mark for each in markets.listed], run, offsets)
-        said = framed.answers(asked, decided, answers, heads)
+        marks = [each.market.mark for each in markets.listed]
+        of = FramedRun(intents, markets.of, markets.texts, marks, run, offsets)
+        said = framed.answers(of, decided, answers, heads)
     outputs = _outputs(partition, intents, which, *said, framed=framed is not None)
     warnings = _warnings(partition, intents, which[watched[markets.of[which]]], cases)
     stands_on = () if basis is None else _basis(basis, tables, accounts, markets, measured, decided, run, offsets)
     return Answers(len(messages), (*outputs, *warnings, *stands_on))
 
 
-def _asked(
+def _columns(
     intents: Intents, answered: Array, accounts: Accounts, positions: Positions, markets: Markets
 ) -> tuple[Array, ...]:
     """The first columns of ``Inputs``."""
@@ -168,7 +199,7 @@ def _lately(
     counted = np.full(len(accounts.keys), everybody is not None)
     counted[[at for at, limits in zip(markets.own, of, strict=True) if limits is not None]] = True
     activity = RunActivity(accounts.keys, accounts.of, tables.changelogged("activity"), periods, now_ns, counted)
-    orders = [decode_intent(intents.value(at)) for at in range(len(intents.rows))]
+    orders = list(map(decode_intent, intents.values(EVERY)))
     measured = {
         number: measure(tables, accounts.keys[number], accounts.rows[number], reader, now_ns)
         for number in range(len(accounts.keys))
@@ -191,19 +222,16 @@ def _outputs(
 
 def _warnings(partition: int, intents: Intents, which: Array, cases: _Cases) -> tuple[OutputColumns, ...]:
     """Warnings of those accepted orders, of ``which``, that have come near to a limit."""
-    stood = cases.decided.accounts[which].tolist(), cases.decided.positions[which].tolist()
     found: dict[int, bytes] = {}
-    for index, account, position in zip(which.tolist(), *stood, strict=True):
-        intent = decode_intent(intents.value(index))
-        warning = warning_of(intent, cases.at(index, intent, account, position), cases.now_ns)
+    for index, text, *stood in cases.of(intents, which):
+        intent = decode_intent(text)
+        warning = warning_of(intent, cases.at(index, intent, *stood), cases.now_ns)
         if warning is not None:
             found[index] = RISK_WARNINGS.schema.encode(warning)
     if not found:
         return ()
-    ends = np.cumsum(np.fromiter(map(len, found.values()), np.int64, len(found)))
-    text = np.frombuffer(b"".join(found.values()), np.uint8)
-    of, values = np.fromiter(found, np.int64, len(found)), Column(text, np.concatenate(([0], ends[:-1])), ends)
-    return (OutputColumns(RISK_WARNINGS, partition, of, _accounts_of(intents, of), values),)
+    of = np.fromiter(found, np.int64, len(found))
+    return (OutputColumns(RISK_WARNINGS, partition, of, _accounts_of(intents, of), Column.of(list(found.values()))),)
 
 
 def _basis(

@@ -50,12 +50,11 @@ from risk.domain.gate_kernel import Decider
 from risk.domain.intent_kernel import runs_of
 from risk.domain.ledger import LedgerError
 from risk.equity import keep_flow
-from risk.framed import read_either
 from risk.framed_answers import FramedAnswers
 from risk.intents import on_intent
 from risk.market import MarketReader
 from risk.reports import on_execution
-from risk.runs import answer_run
+from risk.runs import answer_run, read_run
 from risk.tables import SWEEP_EVERY_INTENTS, command_key, position_key, sweep
 from risk.what_ifs import on_what_if
 from risk.wire import AccountTwin, PositionTwin, decode_intent
@@ -141,17 +140,15 @@ class Gate:
                 yield len(messages)
 
     def _intents(self, messages: Sequence[Message], tables: Tables, now_ns: int) -> Iterator[Answers | int]:
-        intents = read_either([m.value or b"" for m in messages], [m.key or b"" for m in messages])
-        for begin, end, plain in runs_of(intents.rows["plain"]):
+        whole = read_run(messages)
+        for begin, end, plain in runs_of(whole.intents.rows["plain"]):
             if not plain or end - begin < RUN_MIN:
                 yield end - begin
                 continue
-            run = messages[begin:end]
-            for message in run:
-                if not message.offset % SWEEP_EVERY_INTENTS:
-                    sweep(tables, now_ns, self._id_retention_ns)
-            columns = intents.part(begin, end)
-            said = answer_run(run, columns, tables, self._markets, self._decider, now_ns, self._framed, self._basis)
+            run = whole.part(begin, end)
+            for _ in range(run.offsets_that_are_multiples(SWEEP_EVERY_INTENTS)):
+                sweep(tables, now_ns, self._id_retention_ns)
+            said = answer_run(run, tables, self._markets, self._decider, now_ns, self._framed, self._basis)
             yield end - begin if said is None else said
 
 

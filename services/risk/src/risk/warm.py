@@ -26,7 +26,7 @@ from risk.domain.gate_kernel import (
 )
 from risk.domain.intent_kernel import Intents, read_intents
 from risk.framed import file_of, read_either
-from risk.framed_answers import FramedAnswers, Run
+from risk.framed_answers import FramedAnswers, FramedRun
 
 
 def warm(gate: CheckChain, framed: bool = False) -> None:
@@ -71,5 +71,5 @@ def warm(gate: CheckChain, framed: bool = False) -> None:
 
 def _warm_writers(inputs: Inputs, intents: Intents, decided: Decided) -> None:
     none = slice(0, 0)
-    run = Run(intents.part(0, 0), inputs.market_of[none], inputs.texts, [None], inputs.run, inputs.offsets[none])
+    run = FramedRun(intents.part(0, 0), inputs.market_of[none], inputs.texts, [None], inputs.run, inputs.offsets[none])
     FramedAnswers().answers(run, decided._replace(orders=decided.orders[none]), [], b"")

@@ -24,14 +24,18 @@ BODIES_MAX: Final = 1_024
 # --- what may be traded -------------------------------------------------------------------------------------------
 
 
-@check("TRADING_HALTED", "trading of the firm, the account or the symbol is stopped, until a person resumes it")
+@check(
+    "TRADING_HALTED",
+    "trading of the firm, the account or the symbol is stopped, until a person resumes it",
+    limit="trading_halted",
+)
 def trading_not_halted(case: Case) -> bool:
-    return not case.limits.trading_halted
+    return False
 
 
-@check("SYMBOL_RESTRICTED", "the operator lets nobody trade the symbol")
+@check("SYMBOL_RESTRICTED", "the operator lets nobody trade the symbol", limit="restricted")
 def symbol_unrestricted(case: Case) -> bool:
-    return not case.limits.restricted
+    return False
 
 
 @check(
@@ -39,9 +43,10 @@ def symbol_unrestricted(case: Case) -> bool:
     "a BUY where orders may only make positions smaller",
     qty=lambda case: case.order.qty,
     held_qty=lambda case: case.position.qty,
+    limit="reduce_only",
 )
 def reduces_only(case: Case) -> bool:
-    return case.order.sell or not case.limits.reduce_only
+    return case.order.sell
 
 
 @check(
@@ -50,9 +55,10 @@ def reduces_only(case: Case) -> bool:
     qty=lambda case: case.order.qty,
     qty_max=lambda case: case.market.volume_qty_max,
     average_volume_qty=lambda case: case.limits.average_volume_qty,
+    limit="volume_share_bps",
 )
 def volume_share_bounded(case: Case) -> bool:
-    return case.limits.volume_share_bps == 0 or case.order.qty <= case.market.volume_qty_max
+    return case.order.qty <= case.market.volume_qty_max
 
 
 @check(
@@ -62,10 +68,9 @@ def volume_share_bounded(case: Case) -> bool:
     last_e4=lambda case: case.market.last_e4,
     price_max_e4=lambda case: None if case.order.sell else case.market.band_high_e4,
     price_min_e4=lambda case: case.market.band_low_e4 if case.order.sell else None,
+    limit="price_band_bps",
 )
 def price_in_band(case: Case) -> bool:
-    if case.limits.price_band_bps == 0:
-        return True
     if case.market.last_e4 <= 0:
         return False
     if case.order.sell:
@@ -78,10 +83,10 @@ def price_in_band(case: Case) -> bool:
     "no price of the symbol has changed for longer than the operator lets it, by the clock of the exchange",
     reference_age_ns=lambda case: case.market.reference_age_ns,
     reference_age_max_ns=lambda case: case.limits.reference_age_max_ns,
+    limit="reference_age_max_ns",
 )
 def reference_fresh(case: Case) -> bool:
-    age_max_ns = case.limits.reference_age_max_ns
-    return age_max_ns == 0 or case.market.reference_age_ns <= age_max_ns
+    return case.market.reference_age_ns <= case.limits.reference_age_max_ns
 
 
 # --- how much, and how often --------------------------------------------------------------------------------------
@@ -93,9 +98,10 @@ def reference_fresh(case: Case) -> bool:
     recent_intents=lambda case: case.activity.intents,
     throttle_intents_max=lambda case: case.limits.throttle_intents_max,
     throttle_ns=lambda case: case.limits.throttle_ns,
+    limit="throttle_intents_max",
 )
 def intents_not_throttled(case: Case) -> bool:
-    return case.limits.throttle_intents_max == 0 or case.activity.intents < case.limits.throttle_intents_max
+    return case.activity.intents < case.limits.throttle_intents_max
 
 
 @check(
@@ -106,9 +112,10 @@ def intents_not_throttled(case: Case) -> bool:
     held_qty=lambda case: case.position.qty,
     reserved_cash_e4=lambda case: case.account.reserved_cash_e4,
     exposure_max_e4=lambda case: case.limits.exposure_max_e4,
+    limit="exposure_max_e4",
 )
 def exposure_bounded(case: Case) -> bool:
-    return case.limits.exposure_max_e4 == 0 or case.order.sell or case.order.qty <= exposure_room_qty(case)
+    return case.order.sell or case.order.qty <= exposure_room_qty(case)
 
 
 @check(
@@ -119,9 +126,10 @@ def exposure_bounded(case: Case) -> bool:
     held_qty=lambda case: case.position.qty,
     open_buy_qty=lambda case: case.position.open_buy_qty,
     position_qty_max=lambda case: case.limits.position_qty_max,
+    limit="position_qty_max",
 )
 def position_bounded(case: Case) -> bool:
-    return case.limits.position_qty_max == 0 or case.order.sell or case.order.qty <= position_room_qty(case)
+    return case.order.sell or case.order.qty <= position_room_qty(case)
 
 
 @check(
@@ -132,11 +140,10 @@ def position_bounded(case: Case) -> bool:
     open_buy_qty=lambda case: case.position.open_buy_qty,
     price_e4=worst_price_e4,
     position_notional_max_e4=lambda case: case.limits.position_notional_max_e4,
+    limit="position_notional_max_e4",
 )
 def position_notional_bounded(case: Case) -> bool:
-    if case.limits.position_notional_max_e4 == 0 or case.order.sell:
-        return True
-    return case.order.qty <= position_notional_room_qty(case)
+    return case.order.sell or case.order.qty <= position_notional_room_qty(case)
 
 
 @check(
@@ -145,10 +152,10 @@ def position_notional_bounded(case: Case) -> bool:
     "something is held of which no price is known",
     loss_e4=lambda case: case.activity.loss_e4,
     daily_loss_max_e4=lambda case: case.limits.daily_loss_max_e4,
+    limit="daily_loss_max_e4",
 )
 def daily_loss_bounded(case: Case) -> bool:
-    most_e4 = case.limits.daily_loss_max_e4
-    return most_e4 == 0 or case.order.sell or case.activity.loss_e4 < most_e4
+    return case.order.sell or case.activity.loss_e4 < case.limits.daily_loss_max_e4
 
 
 @check(
@@ -156,10 +163,10 @@ def daily_loss_bounded(case: Case) -> bool:
     "the same from the highest that the account was worth since the limit was set",
     drawdown_e4=lambda case: case.activity.drawdown_e4,
     drawdown_max_e4=lambda case: case.limits.drawdown_max_e4,
+    limit="drawdown_max_e4",
 )
 def drawdown_bounded(case: Case) -> bool:
-    most_e4 = case.limits.drawdown_max_e4
-    return most_e4 == 0 or case.order.sell or case.activity.drawdown_e4 < most_e4
+    return case.order.sell or case.activity.drawdown_e4 < case.limits.drawdown_max_e4
 
 
 @check(
@@ -167,9 +174,10 @@ def drawdown_bounded(case: Case) -> bool:
     "the account has as many open orders in the symbol as the operator lets it",
     open_orders=lambda case: case.activity.open_orders,
     open_orders_max=lambda case: case.limits.open_orders_max,
+    limit="open_orders_max",
 )
 def open_orders_bounded(case: Case) -> bool:
-    return case.limits.open_orders_max == 0 or case.activity.open_orders < case.limits.open_orders_max
+    return case.activity.open_orders < case.limits.open_orders_max
 
 
 @check(
@@ -179,9 +187,10 @@ def open_orders_bounded(case: Case) -> bool:
     reserved_cash_e4=lambda case: case.account.reserved_cash_e4,
     open_sell_notional_e4=lambda case: case.account.pending_cash_e4 // PROCEEDS_FACTOR,
     open_notional_max_e4=lambda case: case.limits.open_notional_max_e4,
+    limit="open_notional_max_e4",
 )
 def open_notional_bounded(case: Case) -> bool:
-    return case.limits.open_notional_max_e4 == 0 or notional_e4(case) <= open_notional_room_e4(case)
+    return notional_e4(case) <= open_notional_room_e4(case)
 
 
 @check(
@@ -190,9 +199,10 @@ def open_notional_bounded(case: Case) -> bool:
     recent_orders=lambda case: case.activity.orders,
     window_orders_max=lambda case: case.limits.window_orders_max,
     window_ns=lambda case: case.limits.window_ns,
+    limit="window_orders_max",
 )
 def window_orders_bounded(case: Case) -> bool:
-    return case.limits.window_orders_max == 0 or case.activity.orders < case.limits.window_orders_max
+    return case.activity.orders < case.limits.window_orders_max
 
 
 @check(
@@ -202,9 +212,10 @@ def window_orders_bounded(case: Case) -> bool:
     recent_qty=lambda case: case.activity.qty,
     window_qty_max=lambda case: case.limits.window_qty_max,
     window_ns=lambda case: case.limits.window_ns,
+    limit="window_qty_max",
 )
 def window_qty_bounded(case: Case) -> bool:
-    return case.limits.window_qty_max == 0 or case.order.qty <= case.limits.window_qty_max - case.activity.qty
+    return case.order.qty <= case.limits.window_qty_max - case.activity.qty
 
 
 @check(
@@ -214,10 +225,10 @@ def window_qty_bounded(case: Case) -> bool:
     recent_notional_e4=lambda case: case.activity.notional_e4,
     window_notional_max_e4=lambda case: case.limits.window_notional_max_e4,
     window_ns=lambda case: case.limits.window_ns,
+    limit="window_notional_max_e4",
 )
 def window_notional_bounded(case: Case) -> bool:
-    bound_e4 = case.limits.window_notional_max_e4
-    return bound_e4 == 0 or notional_e4(case) <= bound_e4 - case.activity.notional_e4
+    return notional_e4(case) <= case.limits.window_notional_max_e4 - case.activity.notional_e4
 
 
 @check(
@@ -227,10 +238,11 @@ def window_notional_bounded(case: Case) -> bool:
     since_ns=lambda case: case.now_ns - case.activity.twin_ns,
     duplicate_ns=lambda case: case.limits.duplicate_ns,
     duplicates_max=lambda case: case.limits.duplicates_max if case.limits.duplicates_max > 1 else None,
+    limit="duplicate_ns",
 )
 def no_recent_twin(case: Case) -> bool:
     twin_ns = case.activity.twin_ns
-    return case.limits.duplicate_ns == 0 or twin_ns == 0 or case.now_ns - twin_ns >= case.limits.duplicate_ns
+    return twin_ns == 0 or case.now_ns - twin_ns >= case.limits.duplicate_ns
 
 
 @check(
@@ -239,6 +251,7 @@ def no_recent_twin(case: Case) -> bool:
     recent_orders=lambda case: case.activity.bodies,
     remembered_orders_max=lambda case: BODIES_MAX,
     duplicate_ns=lambda case: case.limits.duplicate_ns,
+    limit="duplicate_ns",
 )
 def twins_can_be_found(case: Case) -> bool:
-    return case.limits.duplicate_ns == 0 or case.activity.bodies < BODIES_MAX
+    return case.activity.bodies < BODIES_MAX

@@ -241,10 +241,11 @@ def shares_sufficient(case: Case) -> bool:
     "its worst price meets an open order of the same account on the other side (FIX SelfMatchPreventionID, tag 2362)",
     price_e4=worst_price_e4,
     crossed_price_e4=crossed_price_e4,
+    limit="self_cross_denied",
 )
 def crosses_nothing_own(case: Case) -> bool:
     own_e4 = crossed_price_e4(case)
-    if own_e4 == 0 or not case.limits.self_cross_denied:
+    if own_e4 == 0:
         return True
     return worst_price_e4(case) > own_e4 if case.order.sell else worst_price_e4(case) < own_e4
 

@@ -1,8 +1,10 @@
 """Asks a stage's handlers about a batch, and gathers what they say."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import compress
+from operator import attrgetter
 from typing import Final
 
 from opentelemetry.trace import SpanKind
@@ -100,11 +102,11 @@ class Handling:
         if end != len(batch):
             raise ValueError(f"the batch handler of {self._stage} spoke of {end} messages, there are {len(batch)}")
 
-    def _collect(self, said: Answers, messages: Iterable[Message], began_ns: int) -> None:
+    def _collect(self, said: Answers, messages: Sequence[Message], began_ns: int) -> None:
         headers = {
             number: _context(self._span(message, traceparent, began_ns))
-            for number, message in enumerate(messages)
-            if message.headers and (traceparent := message.traceparent)
+            for number, message in compress(enumerate(messages), map(attrgetter("headers"), messages))
+            if (traceparent := message.traceparent)
         }
         for block in said.outputs:
             self.outbox.add_block(block, self._now_ns // NS_PER_MS, headers)

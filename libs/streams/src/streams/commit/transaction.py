@@ -6,12 +6,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final
 
 from streams.commit.handling import NS_PER_MS, Handling, PoisonError
 from streams.kafka.record_batches import size_alone
 from streams.model.dead_letters import ERROR_CHARS_MAX, DeadLetter, letter_record
-from streams.model.declaration import BatchHandler, Handler
+from streams.model.declaration import BatchHandler, Handler, RowRecords, rows_one_by_one
 from streams.model.errors import LogError, Refused, TooLarge
 from streams.model.framing import TEXT, Framed, as_written
 from streams.model.log import Partition, Producer, Record, Records
@@ -83,6 +84,7 @@ class TaskParts:
     batch_handler: BatchHandler | None = None
     framed: Framed = field(default_factory=lambda: TEXT)
     """Outputs, and topics of dead letters, that are not written as text."""
+    row_records: RowRecords = rows_one_by_one
     next_offset: int = 0
     complete: int = 0
     seen: int = 0
@@ -270,7 +272,7 @@ async def _append(
             await producer.append(*effects.outputs.popleft())
     passing("commit.3.outputs-appended")
     for work, effects in sound:
-        await producer.append(work.parts.changelog, [(key, value, now_ms, ()) for key, value in effects.rows])
+        await producer.append(work.parts.changelog, work.parts.row_records(effects.rows, now_ms))
     for note in notes:
         await producer.append(note.changelog, [Record(key, value, now_ms) for key, value in note.rows])
     passing("commit.3.changelog-appended")
@@ -302,9 +304,10 @@ def discard(parts: TaskParts) -> None:
         table.discard()
 
 
-def positions_after(messages: Iterable[Message]) -> dict[str, int]:
+def positions_after(messages: Sequence[Message]) -> dict[str, int]:
     """Topic → the offset after its last message; messages of one topic are in order."""
-    return {message.topic.name: message.offset + 1 for message in messages}
+    topics, offsets = map(attrgetter("topic.name"), messages), map(attrgetter("offset"), messages)
+    return {topic: offset + 1 for topic, offset in dict(zip(topics, offsets, strict=True)).items()}
 
 
 def apply(parts: TaskParts, batch: Sequence[Message], sizes_refused: Mapping[str, int] = NOTHING_REFUSED) -> Effects:

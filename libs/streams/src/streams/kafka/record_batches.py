@@ -12,7 +12,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
 from streams.kafka.transaction_requests import ProducerId
-from streams.model.blocks import RecordBlock
+from streams.model.blocks import Buffer, RecordBlock
 from streams.model.log import RecordFields
 
 BATCH_BYTES_MAX: Final = 900_000
@@ -98,7 +98,7 @@ class RecordBatches:
             self.count += count
         self._open()
 
-    def _framed(self, count: int, timestamp_ms: int, laid_out: bytes) -> bytes:
+    def _framed(self, count: int, timestamp_ms: int, laid_out: Buffer) -> bytes:
         _, producer_id, epoch = self._producer
         times = (timestamp_ms, timestamp_ms)
         first = (self._sequence + self.count) % SEQUENCES

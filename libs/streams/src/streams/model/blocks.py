@@ -5,11 +5,14 @@ Nothing here knows how a block keeps its records; ``common.columns`` has those t
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from streams.model.log import RecordFields
 from streams.model.message import Headers
 from streams.model.topics import Topic
+
+Buffer = Any
+"""``bytes``, or an array of bytes: what has the buffer protocol, which the type system of Python 3.11 cannot name."""
 
 
 class RecordBlock(ABC):
@@ -25,7 +28,7 @@ class RecordBlock(ABC):
     def __iter__(self) -> Iterator[RecordFields]: ...
 
     @abstractmethod
-    def laid_out(self, bytes_max: int) -> Iterator[tuple[int, bytes]]:
+    def laid_out(self, bytes_max: int) -> Iterator[tuple[int, Buffer]]:
         """How many records, and those as a record batch (format 2) has them behind its header, until all are.
 
         At most ``bytes_max`` each, except for a record that is longer by itself.

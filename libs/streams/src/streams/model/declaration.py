@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from streams.model.blocks import Answers
-from streams.model.log import Partition, StoredRecord
+from streams.model.log import Partition, Records, StoredRecord
 from streams.model.message import Handled, Message, View
 from streams.model.row_check import RowCheck
 from streams.model.tables import (
@@ -28,9 +28,16 @@ BatchHandler = Callable[[Sequence[Message], Tables, int], Iterator[Answers | int
 
 Where it raises, the whole batch is the handler's: it finds the message that is to be refused, if there is one.
 """
+RowRecords = Callable[[Sequence[tuple[bytes, bytes | None]], int], Records]
+"""The records, with a timestamp in ms, that changelog rows are written as."""
 Continues = Callable[[Tables, StoredRecord | None], None]
 """Holds a stage's state to the last committed record of an output, of the task's own partition number (None: there is
 none). Raises ValueError where what the stage would write next does not continue it."""
+
+
+def rows_one_by_one(rows: Sequence[tuple[bytes, bytes | None]], timestamp_ms: int) -> Records:
+    """A record for each row."""
+    return [(key, value, timestamp_ms, ()) for key, value in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,9 @@ class Stage:
     """Dead-letter topics that were not created."""
     reads_framed: Mapping[Topic, int] = field(default_factory=dict)
     """Input → the schema whose framed values its handlers read themselves; of another schema they get the text."""
+
+    row_records: RowRecords = rows_one_by_one
+    """How its changelog rows are written: a stage that has numba lays them out in columns."""
 
     @property
     def full_name(self) -> str:

@@ -28,7 +28,7 @@ from streams.kafka.kafka_log import KafkaLog
 from streams.kafka.partition_counts import settle
 from streams.kafka.security import password, tls_context
 from streams.model.dead_letters import letter_of
-from streams.model.declaration import BatchHandler, Continues, Handler, Stage
+from streams.model.declaration import BatchHandler, Continues, Handler, RowRecords, Stage, rows_one_by_one
 from streams.model.framing import SchemaUnknown
 from streams.model.message import Message, View
 from streams.model.tables import FIRST_VERSION, Migration, Snapshotted, TableDeclaration, Tables, Verify
@@ -159,6 +159,7 @@ class App(faust.App):  # type: ignore[misc]
         fences: Topic | None = None,
         reads_framed: Mapping[Topic, int] | None = None,
         rest: float = 0.0,
+        row_records: RowRecords = rows_one_by_one,
     ) -> Callable[[Handler], Handler]:
         """Registers an exactly-once stage on ``handler(message, tables, now_ns) -> outputs and views``.
 
@@ -167,7 +168,8 @@ class App(faust.App):  # type: ignore[misc]
         has a view, whatever the handler returned; ``verify`` holds restored rows to invariants; ``batch_handler`` says
         to a batch what the handler would say, maybe twice: not beside bulk state. ``continues`` holds the state to the
         end of an output before anything is written. ``version`` is that of the tables' rows, ``migrations`` lead from
-        older ones; fences of the topic ``fences`` stop partitions. ``reads_framed``, ``rest``: see ``Stage``.
+        older ones; fences of the topic ``fences`` stop partitions. ``reads_framed``, ``rest``, ``row_records``: see
+        ``Stage``.
         """
         if batch_handler is not None and any(isinstance(table, Snapshotted) for table in tables):
             raise ValueError(f"stage {name}: bulk state cannot be taken back, so it may have no batch handler")
@@ -192,15 +194,19 @@ class App(faust.App):  # type: ignore[misc]
                 fences,
                 reads_framed=reads_framed or {},
                 rest=rest,
+                row_records=row_records,
             )
-            self._stages.append(stage)
-            self.reads += [*stage.inputs, *(table.topic for table in stage.globals())]
-            service = StageService(stage, self.settings, self._views_publisher() if self.settings.redis_url else None)
-            self._services[name] = self.add_dependency(service)
-            self.health.add(f"stage {name}", service.ready)
+            self._add_stage(stage)
             return handler
 
         return register
+
+    def _add_stage(self, stage: Stage) -> None:
+        self._stages.append(stage)
+        self.reads += [*stage.inputs, *(table.topic for table in stage.globals())]
+        service = StageService(stage, self.settings, self._views_publisher() if self.settings.redis_url else None)
+        self._services[stage.name] = self.add_dependency(service)
+        self.health.add(f"stage {stage.name}", service.ready)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

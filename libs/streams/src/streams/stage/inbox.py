@@ -30,6 +30,15 @@ class _Queue:
         self._received += len(messages)
         self._fetches.append((self._received, weight))
 
+    def take(self, records_max: int) -> list[Message]:
+        """The next records, at most so many."""
+        if records_max >= len(self.records):
+            taken = list(self.records)
+            self.records.clear()
+            return taken
+        take = self.records.popleft
+        return [take() for _ in range(records_max)]
+
     def settle(self) -> None:
         """Forgets the weight of fetches that were taken whole."""
         taken = self._received - len(self.records)
@@ -128,9 +137,7 @@ class Inbox:
         share = max(1, messages_max // len(self._queues))
         for limit in (share, messages_max):
             for queue in queues:
-                take = queue.records.popleft
-                for _ in range(min(len(queue.records), limit, messages_max - len(batch))):
-                    batch.append(take())  # noqa: PERF401
+                batch += queue.take(min(limit, messages_max - len(batch)))
         for queue in queues:
             queue.settle()
         self._drained.set()

@@ -142,6 +142,7 @@ class Task:
             self.clock_ns,
             self.stage.batch_handler,
             framed_topics(self.stage.written, self.settings.log_format),
+            row_records=self.stage.row_records,
         )
         taking = await self._restore(lane, session)
         self._inbox = await self._open_inbox(session.filled)

@@ -79,6 +79,8 @@ class OverlayTable:
     def _stored(self, keys: Sequence[bytes]) -> list[Any | None]:
         decoded = self._decoded
         found = self._store.get_many(list(map(self._prefix.__add__, keys)))
+        if found.count(None) == len(found):
+            return found
         return [None if raw is None else decoded(raw) for raw in found]
 
     def _decoded(self, raw: bytes | None) -> Any | None:

@@ -24,6 +24,7 @@ from common.contracts.values import OrderType, Side
 
 from risk.domain.account import NO_POSITION, AccountRow, Mark, PositionRow
 from risk.domain.intent import Order
+from risk.domain.limit_use import is_watched
 
 GATE: Final = CheckChain(CHECKS)
 """The gate without checks from outside the services."""
@@ -95,11 +96,13 @@ class Listed(NamedTuple):
     market: Market
     fields: MarketFields
     limits: Limits
+    is_watched: bool
+    """Whether an account may come near to one of the limits, see ``limit_use``."""
 
 
 def listed(market: Market, limits: Limits) -> Listed:
     """``limits`` are those of the symbol."""
-    return Listed(market, _with_prices(_market_fields(market), limits), limits)
+    return Listed(market, _with_prices(_market_fields(market), limits), limits, is_watched(limits))
 
 
 def _market_fields(market: Market) -> MarketFields:

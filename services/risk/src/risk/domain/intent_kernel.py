@@ -301,10 +301,10 @@ class Intents(NamedTuple):
     slots: Array
     """uint16[n]: what the row keys begin with."""
 
-    def value(self, at: int) -> bytes:
-        """The text of one of them."""
-        row = self.rows[at]
-        return bytes(self.text[row["begin"] : row["end"]])
+    def values(self, which: Array | slice) -> Iterator[bytes]:
+        """The texts of some of them."""
+        begins, ends = (self.rows[name][which].tolist() for name in ("begin", "end"))
+        return map(bytes, map(self.text.data.__getitem__, map(slice, begins, ends)))
 
     def part(self, begin: int, end: int) -> "Intents":
         """Some of them."""
