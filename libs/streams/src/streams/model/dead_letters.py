@@ -94,7 +94,7 @@ def letter_of(message: Message) -> DeadLetter:
             raise ValueError(f"no header {TOPIC_HEADER}")
         return letter
     said = {name.removeprefix("dlq."): (text or b"").decode("utf-8", "replace") for name, text in message.headers}
-    context = {name: said[name] for name in CONTEXT if name in said}
+    context: dict[str, str] = {name: said[name] for name in CONTEXT if name in said}
     left_out = dict(message.headers).get(LEFT_OUT_HEADER)
     if left_out is not None:
         context["left_out_bytes"] = left_out.decode().removeprefix("left out: ").removesuffix(" bytes")
