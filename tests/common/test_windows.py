@@ -14,10 +14,6 @@ from common.contracts.windows import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-NAMES = st.builds(
-    lambda number, unit: Window(f"{number}{unit}"), st.integers(1, 90), st.sampled_from(["ms", "s", "m", "h", "d"])
-)
-
 
 def test_exports_when_the_table_is_as_it_is_then_current() -> None:
     """``make schemas`` writes them."""
@@ -45,20 +41,17 @@ def test_window_when_its_name_is_no_length_then_refused(name: str) -> None:
         Window(name)
 
 
-@given(st.lists(NAMES, min_size=1, max_size=8), st.integers(0, 2_000_000_000 * NS))
-def test_closing_time_when_any_windows_then_past_the_end_of_each_by_a_whole_window(
-    windows: list[Window], last_ns: int
-) -> None:
-    closing_ns = closing_time_ns(last_ns, windows)
-    for length in lengths_ns(windows):
-        end = (last_ns // length + 1) * length
-        assert closing_ns >= end + length
-    assert closing_ns <= last_ns + 2 * max(lengths_ns(windows))
-
-
 @given(st.integers(0, 2_000_000_000 * NS))
-def test_closing_time_when_the_windows_are_a_second_and_a_minute_then_the_end_of_the_next_minute(last_ns: int) -> None:
-    assert closing_time_ns(last_ns, (Window("1s"), Window("1m"))) == (last_ns // (60 * NS) + 2) * 60 * NS
+def test_closing_time_when_any_last_event_then_past_its_second_by_a_whole_one_and_no_more(last_ns: int) -> None:
+    closing_ns = closing_time_ns(last_ns)
+    assert closing_ns % NS == 0
+    assert NS < closing_ns - last_ns <= 2 * NS
+
+
+def test_table_when_default_then_each_window_but_the_first_is_merged_from_the_one_before() -> None:
+    assert [window.name for window in WINDOWS] == ["1s", "1m", "5m", "1h", "1d"]
+    lengths = lengths_ns()
+    assert [feeder_of(length, lengths) for length in lengths] == [None, *lengths[:-1]]
 
 
 @given(st.lists(st.integers(1, 5_000), min_size=1, max_size=8, unique=True))
@@ -69,7 +62,7 @@ def test_feeder_when_any_lengths_then_the_longest_shorter_one_that_divides(lengt
 
 
 def test_documentation_when_a_window_is_added_then_page_and_chart_have_it_at_its_place() -> None:
-    more = (*WINDOWS, Window("5m"))
-    assert "| `5m` | 300,000,000,000 ns | `1m` | `3` |" in page(more).splitlines()
-    assert '  { label: "5 min", ns: 300000000000 },' in chart(more).splitlines()
-    assert chart(more).index('"1 min"') < chart(more).index('"5 min"')
+    more = (*WINDOWS, Window("10m"))
+    assert "| `10m` | 600,000,000,000 ns | `5m` | `4` |" in page(more).splitlines()
+    assert '  { label: "10 min", ns: 600000000000 },' in chart(more).splitlines()
+    assert chart(more).index('"5 min"') < chart(more).index('"10 min"') < chart(more).index('"1 h"')

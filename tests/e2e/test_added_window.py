@@ -17,6 +17,7 @@ import httpx
 import pytest
 from common.contracts.market import BAR, MEASURED, decode_rows, vwap_e4
 from common.contracts.topics import MD_BARS, MD_MEASURES
+from common.contracts.windows import NS
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from streams.process.settings import Settings
 from tidemark.deployment import Deployment, DeploymentOptions
@@ -26,8 +27,8 @@ from tidemark.state import StateDir
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 DAY = "2024-03-15"
-LINE = '    Window("5m"),\n'
-AFTER = '    Window("1m"),\n'
+LINE = '    Window("10m"),\n'
+AFTER = '    Window("5m"),\n'
 KILLS = ("signals", "ingest", "signals")
 SPEED = "8"
 """Twelve minutes of the session in ninety seconds: longer than a slow machine needs for the kills and restarts."""
@@ -119,7 +120,7 @@ async def test_bars_when_a_window_is_one_line_and_a_measure_one_name_more_then_o
 ) -> None:
     expected = offline(feed_file, tmp_path / "offline", with_line)
     lengths = {row[2] for row in expected}
-    assert lengths == {"1000000000", "60000000000", "300000000000"}
+    assert lengths == {str(length * NS) for length in (1, 60, 300, 600, 3_600, 86_400)}
     options = DeploymentOptions(
         any_free_ports=True,
         feed=file_feed(feed_file, SPEED, DAY, feed_id="online") | {"TIDEMARK_FEED_LINGER": "false"},
@@ -137,6 +138,6 @@ async def test_bars_when_a_window_is_one_line_and_a_measure_one_name_more_then_o
     found = [(*bar, *(measured[(*bar[:3], bar[-1], name)] for name in ("upticks", "downticks"))) for bar in bars]
     assert sorted(found) == sorted(expected)
     assert len(measured) == 2 * len(expected)
-    five = [row for row in expected if row[2] == "300000000000"]
-    assert any(row[-3] != "0" for row in five), "no bar of the added window was restated"
-    assert any(row[-1] != "0" and row[-2] != "0" for row in five)
+    added = [row for row in expected if row[2] == str(600 * NS)]
+    assert any(row[-3] != "0" for row in added), "no bar of the added window was restated"
+    assert any(row[-1] != "0" and row[-2] != "0" for row in added)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from common.contracts.ticks import TickKind
+from common.contracts.ticks import TickFlag, TickKind
 from common.contracts.windows import closing_time_ns
 from hypothesis import given
 from hypothesis import strategies as st
@@ -228,17 +228,11 @@ def test_offline_when_file_is_read_then_ticks_end_with_the_closing_heartbeat(tmp
     assert len(parts[-1]) == 1
     assert ticks[-1]["kind"] == TickKind.HEARTBEAT
     assert ticks[-1]["event_ns"] == closing_time_ns(last)
+    assert ticks[-1]["flags"] == TickFlag.SESSION_END
     assert seen[-1] == (len(recorded), len(recorded))
     assert seen == sorted(seen)
     opened = datetime(2024, 1, 2, 14, 29, 58, tzinfo=UTC)  # 09:29:58 in New York, in winter
     assert int(ticks["event_ns"][0]) == int(opened.timestamp()) * 1_000_000_000
-
-
-@pytest.mark.parametrize("last", [0, 1, 59_999_999_999, 60_000_000_000, 1_340_308_799_999_999_999])
-def test_closing_time_when_windows_are_open_then_past_the_end_of_each(last: int) -> None:
-    minute = 60_000_000_000
-    assert closing_time_ns(last) % minute == 0
-    assert closing_time_ns(last) >= (last // minute + 1) * minute + minute
 
 
 @pytest.mark.parametrize(

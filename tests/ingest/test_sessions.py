@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from common.contracts.ticks import TickKind
+from common.contracts.ticks import TickFlag, TickKind
 from common.contracts.topics import MD_TICKS, market_partition
 from common.contracts.windows import closing_time_ns
 from hypothesis import given
@@ -54,9 +54,9 @@ async def test_file_when_replayed_then_the_log_equals_the_offline_decode(
     for partition in PARTITIONS:
         ticks = fleet.ticks(partition)
         assert ticks[-1]["kind"] == TickKind.HEARTBEAT
-        assert (
-            ticks[-1]["event_ns"] == closing_time_ns(int(expected["event_ns"][:-1].max())) == expected[-1]["event_ns"]
-        )
+        assert ticks[-1].tobytes() == expected[-1].tobytes()
+        assert ticks[-1]["event_ns"] == closing_time_ns(int(expected["event_ns"][:-1].max()))
+        assert np.flatnonzero(ticks["flags"] == TickFlag.SESSION_END).tolist() == [len(ticks) - 1]
         frames = fleet.frames(partition)
         assert max(len(frame.ticks) for frame in frames) == 100
         assert {frame.feed for frame in frames} == {recorded.name[:16]}

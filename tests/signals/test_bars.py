@@ -1,6 +1,5 @@
 """The bars against a reference that folds the whole list of trades for every answer."""
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -8,103 +7,22 @@ import numpy as np
 from common.books import Books
 from common.books.layout import PRINT
 from common.contracts.ticks import TickKind, Ticks
-from common.contracts.windows import ALLOWED_LATENESS_NS
 from common.testing.market_flow import SESSION_NS, directory, flows, price, row, tick_array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from signals.domain.bars import TumblingBars
 from signals.domain.market import MarketState
 
+from tests.signals.bar_referee import BarRow, ReferenceBars, plain
+
 S = 1_000_000_000
 WINDOWS = (S, 60 * S)
-BarRow = tuple[int, ...]
-"""(window length, window start, instrument, open, high, low, close, volume, trades, notional, revision)"""
-
-
-@dataclass
-class Trade:
-    match: int
-    instrument: int
-    event_ns: int
-    price_e4: int
-    qty: int
-    broken: bool = False
-
-
-class ReferenceBars:
-    """Nothing is kept but trades, the clock, and how often each bar was issued."""
-
-    def __init__(self) -> None:
-        self.trades: list[Trade] = []
-        self.revisions: dict[tuple[int, int, int], int] = {}
-        self.clock_ns = 0
-        self.issued: list[BarRow] = []
-
-    def _fold(self, window_ns: int, start: int, instrument: int) -> BarRow:
-        inside = [t for t in self.trades if t.instrument == instrument and start <= t.event_ns < start + window_ns]
-        stand = sorted((t for t in inside if not t.broken), key=lambda t: t.event_ns)
-        prices = [t.price_e4 for t in stand] or [0]
-        notional = sum(t.price_e4 * t.qty for t in stand)
-        volume = sum(t.qty for t in stand)
-        return (prices[0], max(prices), min(prices), prices[-1], volume, len(stand), notional)
-
-    def _issue(self, window_ns: int, start: int, instrument: int) -> None:
-        key = (window_ns, start, instrument)
-        revision = self.revisions[key] = self.revisions.get(key, -1) + 1
-        self.issued.append((*key, *self._fold(*key), revision))
-
-    def advance(self, clock_ns: int) -> None:
-        due = {
-            (t.event_ns // w * w + w, w, t.instrument)
-            for t in self.trades
-            for w in WINDOWS
-            if self.clock_ns < t.event_ns // w * w + w <= clock_ns and not t.broken
-        }
-        self.clock_ns = max(self.clock_ns, clock_ns)
-        for end, window_ns, instrument in sorted(due):
-            self._issue(window_ns, end - window_ns, instrument)
-
-    def book(self, trade: Trade) -> None:
-        if trade.event_ns < self.clock_ns - ALLOWED_LATENESS_NS:
-            return
-        self.trades.append(trade)
-        self._restate(trade)
-
-    def break_trade(self, match: int) -> None:
-        trade = next((t for t in reversed(self.trades) if t.match == match), None)
-        if trade and not trade.broken:
-            trade.broken = True
-            self._restate(trade)
-
-    def _restate(self, trade: Trade) -> None:
-        for w in WINDOWS:
-            start = trade.event_ns // w * w
-            if start + w <= self.clock_ns:
-                self._issue(w, start, trade.instrument)
-
-
-def plain(rows: Any) -> list[BarRow]:
-    """Bar rows as tuples in the order of BarRow."""
-    columns = (
-        *("window_ns", "window_start_ns", "instrument_id", "open_e4", "high_e4", "low_e4", "close_e4"),
-        *("volume", "trades", "notional_e4", "revision"),
-    )
-    return [tuple(values) for values in zip(*(rows[name].tolist() for name in columns), strict=True)]
 
 
 def expected_bars(ticks: Ticks) -> list[BarRow]:
-    """What the reference issues for the prints of the ticks; which ticks print is the books' business."""
-    books, reference = Books(), ReferenceBars()
-    books.admit(ticks)
-    for i in range(len(ticks)):
-        books.apply(ticks[i : i + 1])
-        reference.advance(books.clock_ns)
-        for p in books.prints.tolist():
-            event_ns, _, match, price_e4, qty, _, instrument, _ = p
-            if qty:
-                reference.book(Trade(match, instrument, event_ns, price_e4, qty))
-            else:
-                reference.break_trade(match)
+    """What the reference issues for the prints of the ticks."""
+    reference = ReferenceBars(tuple((length, length) for length in WINDOWS))
+    reference.take(ticks)
     return reference.issued
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from common.contracts.reference import Instrument
-from common.contracts.ticks import Ticks, encode_frame, heartbeat
+from common.contracts.ticks import Ticks, encode_frame
 from common.contracts.topics import MD_TICKS, REF_INSTRUMENTS
 from streams.model.message import Output
 
@@ -18,13 +18,12 @@ class FrameWriter:
     session_ns: int
     frame_ticks_max: int
 
-    def frames(self, parts: Sequence[Ticks], heartbeat_ns: int | None, ingest_ns: int) -> list[Output]:
+    def frames(self, parts: Sequence[Ticks], beat: Ticks | None, ingest_ns: int) -> list[Output]:
         """Frames of every partition that has something to say; with a heartbeat that is all of them, at their ends.
 
         ``parts``: the ticks of each partition, or nothing.
         """
-        if heartbeat_ns is not None:
-            beat = heartbeat(heartbeat_ns)
+        if beat is not None:
             parts = [np.concatenate((part, beat)) for part in parts] or [beat] * MD_TICKS.partitions
         return [
             self._frame(partition, part[at : at + self.frame_ticks_max], ingest_ns)

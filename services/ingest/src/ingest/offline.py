@@ -100,7 +100,7 @@ def tick_chunks(
                 yield ticks
     decoder.finish(reading.offset, reading.sequence)
     if last_event_ns:
-        yield heartbeat(closing_time_ns(last_event_ns))
+        yield heartbeat(closing_time_ns(last_event_ns), ends_session=True)
 
 
 def feed_dates(paths: Sequence[Path], day: date | Sequence[date] | None) -> list[date]:

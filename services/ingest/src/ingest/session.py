@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from common.contracts.reference import Instrument
-from common.contracts.ticks import Ticks
+from common.contracts.ticks import Ticks, heartbeat
 from common.contracts.topics import MD_TICKS
 from common.contracts.windows import closing_time_ns
 from streams.edges.source import SourceBatch
@@ -102,18 +102,20 @@ class Session:
         """
         if ticks is not None and len(ticks):
             self.last_event_ns = max(self.last_event_ns, int(ticks["event_ns"].max()))
-        beat_ns = None
+        beat = None
         if not self.until_beat_ns() and self.last_event_ns:
-            beat_ns = max(self.last_event_ns, feed_time_ns)
+            beat = heartbeat(max(self.last_event_ns, feed_time_ns))
             self._next_beat_ns = self.clock.steady_ns() + self._beat_interval_ns
-        return self._committed(ticks, beat_ns)
+        return self._committed(ticks, beat)
 
     def close(self) -> SourceBatch:
         """The session is over: the heartbeat after which no window of it stays open."""
-        beat_ns = closing_time_ns(self.last_event_ns) if self.last_event_ns else None
-        self.last_event_ns = beat_ns or 0
+        beat = None
+        if self.last_event_ns:
+            self.last_event_ns = closing_time_ns(self.last_event_ns)
+            beat = heartbeat(self.last_event_ns, ends_session=True)
         self.position = replace(self.position, closed=True)
-        return self._committed(None, beat_ns)
+        return self._committed(None, beat)
 
     async def linger(self) -> AsyncGenerator[SourceBatch, None]:
         """Nothing happens any more, but the feed's clock is alive: heartbeats at the session's closing time."""
@@ -121,7 +123,7 @@ class Session:
             await self.clock.sleep_ns(self.until_beat_ns())
             yield self.batch(None)
 
-    def _committed(self, ticks: Ticks | None, beat_ns: int | None) -> SourceBatch:
+    def _committed(self, ticks: Ticks | None, beat: Ticks | None) -> SourceBatch:
         outputs: Sequence[Output] = announcements([*self.announced, *self.decoder.take_announcements()])
         self.announced.clear()
         decoder, settings = self.decoder, self.settings
@@ -133,7 +135,7 @@ class Session:
         )
         parts = deal(ticks, MD_TICKS.partitions) if ticks is not None and len(ticks) else ()
         writer = FrameWriter(settings.feed_name(), self.position.session_ns, settings.frame_ticks_max)
-        frames = writer.frames(parts, beat_ns, self.clock.now_ns())
+        frames = writer.frames(parts, beat, self.clock.now_ns())
         events = self.events.records(parts) if self.events and parts else ()
         return SourceBatch([*outputs, *frames, *events], self.position.encode())
 

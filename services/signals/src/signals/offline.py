@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 from common.books import Books
-from common.books.layout import CHANGED_DEPTH, STOP_SESSION, Array
+from common.books.layout import CHANGED_DEPTH, STOP_SESSION, STOP_SESSION_END, Array
 from common.contracts.alerts import AlertLimits
 from common.contracts.ticks import NO_INSTRUMENT, TickKind, Ticks, symbol_to_ref
 from common.contracts.windows import lengths_ns, slides_ns
@@ -30,7 +30,7 @@ from streams.model.topics import DEFAULT_PARTITIONS
 from signals.domain.bars import TumblingBars
 from signals.domain.market import accounts
 from signals.domain.measure_set import measure_set
-from signals.domain.partitioned_bars import BLOCK_BITS, PartitionedBars
+from signals.domain.partitioned_bars import BLOCK_BITS, PartitionedBars, blocks_of
 from signals.offline_alerts import ALERT_COLUMNS, ALERT_WORDS, OfflineAlerts
 from signals.offline_quotes import OfflineQuotes
 from signals.tables import CsvTables, FinalBars, Table, Tables
@@ -152,10 +152,8 @@ class OfflineMarket:
             ticks.flags.writeable = False
         self.books.admit(ticks)
         self.bars.admit(len(self.books.listings))
-        at_once = (
-            len(self.bars.parts) == 1
-        )  # then its clock is that of the ticks, and no order of partitions is to keep
-        for part in _blocks(ticks):
+        at_once = len(self.bars.parts) == 1  # its clock is that of the ticks, and no order of partitions is to keep
+        for part in blocks_of(ticks):
             if not at_once and int(part["sequence"][0]) >> BLOCK_BITS != self._block:
                 self._block = int(part["sequence"][0]) >> BLOCK_BITS
                 yield self._booked(), self.books.changes[:0]
@@ -171,6 +169,8 @@ class OfflineMarket:
                 self.prints = self.books.prints
                 yield self._booked() if at_once else self._no_rows, self._changes()
                 self.prints = self.prints[:0]
+                if self.books.stop == STOP_SESSION_END:
+                    yield self._end_session(), self.books.changes[:0]
                 if self.books.stop == STOP_SESSION:
                     yield self._begin_session(int(part[at - 1]["event_ns"])), self.books.changes[:0]
 
@@ -186,6 +186,12 @@ class OfflineMarket:
         if self.quotes:
             self.quotes.book(self.books.clocks_ns, len(self.books.listings), self._shift_ns)
         return self._placed(self.bars.book(self.books.clocks_ns - self._shift_ns, self.books.listings))
+
+    def _end_session(self) -> Array:
+        booked, clocks_ns = self._booked(), self.books.clocks_ns
+        if self.quotes:
+            self.quotes.end_session(clocks_ns, self._shift_ns)
+        return np.concatenate((booked, self._placed(self.bars.end_session(clocks_ns - self._shift_ns))))
 
     def _begin_session(self, clock_ns: int) -> Array:
         rows = [self._booked()]
@@ -224,16 +230,6 @@ class OfflineMarket:
         if self._shift_ns and len(rows):
             rows["window_start_ns"] += self._shift_ns
         return rows
-
-
-def _blocks(ticks: Ticks) -> Iterator[Ticks]:
-    """Ticks of one block of messages at a time."""
-    numbers = ticks["sequence"] >> np.uint64(BLOCK_BITS)
-    at = 0
-    while at < len(ticks):
-        end = at + int(np.searchsorted(numbers[at:], numbers[at], side="right"))
-        yield ticks[at:end]
-        at = end
 
 
 def write_csv(

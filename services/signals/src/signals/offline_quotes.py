@@ -39,6 +39,11 @@ class OfflineQuotes:
             changes = part.no_changes if held is None else held[owners == number]
             self._issue(part.apply(changes, clock_ns - shift_ns), shift_ns)
 
+    def end_session(self, clocks_ns: Array, shift_ns: int) -> None:
+        """A session has ended in every partition. Nothing may be held, and clocks have come to theirs."""
+        for part, clock_ns in zip(self._parts, clocks_ns.tolist(), strict=True):
+            self._issue(part.end_session(clock_ns - shift_ns), shift_ns)
+
     def begin_session(self, clock_ns: int, before_ns: Array, shift_ns: int, was_shifted_ns: int) -> None:
         """A session begins, whose windows are shifted by ``shift_ns``. Nothing may be held."""
         for part, before in zip(self._parts, before_ns.tolist(), strict=True):

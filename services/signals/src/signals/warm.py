@@ -20,13 +20,12 @@ def warm(measures: Sequence[Measure] = ()) -> None:
     ticks["side"] = ord("B")
     ticks["qty"] = ticks["price_e4"] = ticks["order_ref"] = ticks["aux_ref"] = 1
     market = MarketState(slides_ns=((2 * NS, NS),), trades_max=1, measures=measures)
-    for frame in (ticks, ticks, heartbeat(2 * NS)):
+    for frame in (ticks, ticks, heartbeat(2 * NS), heartbeat(4 * NS, ends_session=True)):
         frame.flags.writeable = False
         market.apply(frame, 0)
-    market.alerts.begin_session(2 * NS, market.books.symbols)
     market.restore(market.arrays(), {"measures": {}, "alerts": ALERTS_VERSION, "quoted": {}})
     if market.quoted is not None:
-        market.quoted.begin_session(3 * NS, 2 * NS)
+        market.quoted.begin_session(6 * NS, 5 * NS)
     for table in (market.books.state.orders, market.bars.state.matches):
         rehash(table, np.zeros(2 * len(table), table.dtype))
     event_reader().read([b""], 0)

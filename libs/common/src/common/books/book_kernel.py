@@ -19,6 +19,7 @@ from common.books.layout import (
     STOP_END,
     STOP_HEARTBEAT,
     STOP_SESSION,
+    STOP_SESSION_END,
     Array,
     BookState,
     Row,
@@ -47,6 +48,7 @@ _ACTION: Final = int(TickKind.TRADING_ACTION)
 _SYSTEM: Final = int(TickKind.SYSTEM_EVENT)
 _CLEAR: Final = int(TickKind.BOOK_CLEAR)
 _PRINTABLE: Final = int(TickFlag.PRINTABLE)
+_ENDS: Final = int(TickFlag.SESSION_END)
 _BUY: Final = ord("B")
 _SELL: Final = ord("S")
 _SESSION_START: Final = ord("O")
@@ -292,6 +294,14 @@ def _tell_clocks(tick: Row, clocks: Array) -> None:
 
 
 @part
+def _end_session(counters: Array, clocks: Array) -> None:
+    """Every clock passes what was before the end, if by a nanosecond: what comes after is told by its clock."""
+    counters[count.CLOCK_NS] += 1
+    for each in range(len(clocks)):
+        clocks[each] += 1
+
+
+@part
 def _stamp(row: Row, event_ns: int, clocks: Array) -> None:
     """A print, and a change of a best price, has the clock of its order's stock, whatever stock the message names."""
     own = np.uint32(max(0, row.instrument_id)) % np.uint32(len(clocks))
@@ -319,6 +329,9 @@ def apply_ticks(
             counters[count.TICKS] += 1
             counters[count.STOP] = STOP_SESSION
             return i + 1
+        is_end = kind == _HEARTBEAT and tick.flags & _ENDS != 0
+        if is_end:
+            _end_session(counters, clocks)
         counters[count.CLOCK_NS] = max(counters[count.CLOCK_NS], tick.event_ns)
         printed, changed = counters[count.PRINTS], counters[count.CHANGES]
         if partitions:
@@ -327,7 +340,7 @@ def apply_ticks(
             note(tick, book, quotes)
         stop = STOP_END
         if kind == _HEARTBEAT:
-            stop = STOP_HEARTBEAT
+            stop = STOP_SESSION_END if is_end else STOP_HEARTBEAT
         elif kind in (_ADD, _ADD_MPID):
             if tick.instrument_id < 0:
                 counters[count.NO_INSTRUMENT] += 1
@@ -351,10 +364,10 @@ def apply_ticks(
             _stamp(prints[printed], tick.event_ns, clocks)
         if partitions and counters[count.CHANGES] > changed:
             _stamp(changes[changed], tick.event_ns, clocks)
-        if stop in (STOP_END, STOP_HEARTBEAT):
-            counters[count.TICKS] += 1
+        is_applied = stop <= STOP_SESSION_END
+        counters[count.TICKS] += is_applied
         if stop != STOP_END:
             counters[count.STOP] = stop
-            return i + (stop == STOP_HEARTBEAT)
+            return i + is_applied
     counters[count.STOP] = STOP_END
     return len(ticks)

@@ -124,7 +124,7 @@ class Books:
 
     @property
     def stop(self) -> int:
-        """Why ``apply`` came back: STOP_END, STOP_HEARTBEAT or STOP_SESSION."""
+        """Why ``apply`` came back: STOP_END, STOP_HEARTBEAT, STOP_SESSION_END or STOP_SESSION."""
         return int(self.counters[count.STOP])
 
     @property

@@ -135,7 +135,9 @@ STOP_HEARTBEAT: Final = 1
 """A heartbeat was handled; what changed since the one before is to be told."""
 STOP_SESSION: Final = 2
 """S with event code O: a new session begins, and everything of the old one is void."""
-STOP_ORDERS: Final = 3
+STOP_SESSION_END: Final = 3
+"""A heartbeat was handled that ends the session, and with it every window that has begun."""
+STOP_ORDERS: Final = 4
 """The hash table of orders is full; the tick at the returned index is not yet applied."""
-STOP_LEVELS: Final = 4
+STOP_LEVELS: Final = 5
 """The arena of levels is full; likewise."""

@@ -87,6 +87,7 @@ class TickFlag(IntEnum):
 
     PRINTABLE = 1  # the execution counts for volume and bars (E, P always; C by its own field; Q where shares > 0)
     ROUND_LOTS_ONLY = 2  # R only
+    SESSION_END = 4  # heartbeats only: the feed's session is over, and with it every window that has begun
 
 
 class FrameError(ValueError):
@@ -141,9 +142,12 @@ def decode_frame(value: bytes) -> Frame:
     return Frame(feed.decode("ascii"), ingest_ns, session_ns, np.frombuffer(value, TICK, offset=FRAME_HEADER.itemsize))
 
 
-def heartbeat(event_ns: int) -> Ticks:
-    """One tick that says: it is ``event_ns`` now, and nothing earlier is still to come."""
+def heartbeat(event_ns: int, *, ends_session: bool = False) -> Ticks:
+    """One tick that says: it is ``event_ns`` now, and nothing earlier is still to come. ``ends_session``: nor anything
+    later, of this session.
+    """
     ticks = np.zeros(1, TICK)
+    ticks[0]["flags"] = TickFlag.SESSION_END if ends_session else 0
     ticks[0]["event_ns"] = event_ns
     ticks[0]["instrument_id"] = NO_INSTRUMENT
     ticks[0]["kind"] = TickKind.HEARTBEAT

@@ -1,5 +1,5 @@
-"""The one table of windows. Whatever depends on which windows there are is made from it: when a session's last window
-closes, what a snapshot of the bars holds, the chart's choice of bars and ``docs/windows.md``.
+"""The one table of windows. Whatever depends on which windows there are is made from it: what a snapshot of the bars
+holds, the chart's choice of bars and ``docs/windows.md``.
 
 A window is named by its length, like ``5m``, and aligned to the epoch; a sliding one by its length and step, like
 ``5m/30s``, and one ends at each multiple of the step. Another window is one line in ``WINDOWS``;
@@ -73,6 +73,9 @@ class Window:
 WINDOWS: Final = (
     Window("1s"),
     Window("1m"),
+    Window("5m"),
+    Window("1h"),
+    Window("1d"),
 )
 """Every window that bars are made of, shortest first."""
 
@@ -99,11 +102,10 @@ def feeder_of(length_ns: int, lengths: Sequence[int]) -> int | None:
     return max((shorter for shorter in lengths if shorter < length_ns and length_ns % shorter == 0), default=None)
 
 
-def closing_time_ns(last_event_ns: int, windows: Sequence[Window] = WINDOWS) -> int:
-    """Event time of the heartbeat that ends a session, so that every window closes that its last event left open.
+def closing_time_ns(last_event_ns: int) -> int:
+    """Event time of the heartbeat that ends a session: the end of the second after that of its last event.
 
-    It is the end of the window after the last event's, of the window for which that is latest: past the end of every
-    window even for a reader that allows events to be some seconds late. Online and offline replay share this rule, and
-    so close the same bars.
+    Windows end with the session that they have begun in (ADR 59), so it need not be past the end of any. Online and
+    offline replay share this rule, and so close the same bars.
     """
-    return max((last_event_ns // window.length_ns + 2) * window.length_ns for window in windows)
+    return (last_event_ns // NS + 2) * NS

@@ -42,4 +42,4 @@ def _closed(reading: Reading) -> Iterator[Ticks]:
             last_event_ns = max(last_event_ns, int(ticks["event_ns"].max()))
             yield ticks
     if last_event_ns:
-        yield heartbeat(closing_time_ns(last_event_ns))
+        yield heartbeat(closing_time_ns(last_event_ns), ends_session=True)

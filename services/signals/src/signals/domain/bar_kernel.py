@@ -1,9 +1,9 @@
 """The kernel of the bars: books trades into tumbling windows, closes windows by the partition's clock, restates bars.
 
-Of each window length exactly one window is open: the one that holds the clock. A trade is added once, to the shortest
-window of each chain of lengths that divide each other; when a window ends, its tally is merged into that of the next
-longer one (general stream slicing: Traub et al., EDBT 2019). So the tally of a longer window holds what happened before
-the open window of its feeder began.
+Of each window length exactly one window is open: the one that holds the clock, or, where a session has ended in that
+one, the next (``session_ends``). A trade is added once, to the shortest window of each chain of lengths that divide
+each other; when a window ends, its tally is merged into that of the next longer one (general stream slicing: Traub et
+al., EDBT 2019). So the tally of a longer window holds what happened before the open window of its feeder began.
 
 A trade whose window has ended, and a broken trade, restate a bar that was issued: it is folded anew from the log of
 trades, in which the trades of one instrument are chained by event time. The log also tells the revision: every late
@@ -32,7 +32,8 @@ from signals.domain.bar_state import (
 from signals.domain.fold_kernel import covered_until, fold_trades, issue_bar, newest_before, write_bar
 from signals.domain.layout import Array, Row
 from signals.domain.measure_set import Compiled, MeasureSet
-from signals.domain.slide_kernel import next_start, rebuild_panes, restate_slides, slide_all
+from signals.domain.session_ends import is_held_by_ended_slide, next_to_end
+from signals.domain.slide_kernel import end_slides, next_start, rebuild_panes, restate_slides, slide_all
 from signals.domain.trade_chain import chain, is_remembered, memory_of, place_of, remember
 from signals.kernels import kernel, kernel_of, outlined, part
 
@@ -72,10 +73,17 @@ def _close(bars: BarState, w: int, measures: Any) -> None:
             if bars.sliced[w]:
                 _hand_out(bars, w, instrument, tally)
             for fed in range(w + 1, len(bars.windows)):
-                if bars.feeders[fed] == w:
+                if bars.feeders[fed] == w and bars.starts[w] >= bars.starts[fed]:  # else the fed one has ended before
                     _pour(bars, fed, instrument, tally, trades, measures)
             bars.tallies[w, instrument] = bars.scratch[1]
             bars.counts[w, instrument] = 0
+
+
+@part
+def _see_what_is_due(bars: BarState) -> None:
+    """Notes when the next open window ends."""
+    due = next_to_end(bars.windows, bars.starts)
+    bars.counters[count.DUE_NS] = bars.starts[due] + bars.windows[due]
 
 
 @part
@@ -84,22 +92,30 @@ def _advance(clock_ns: int, bars: BarState, room: int, measures: Any) -> bool:
 
     False: ``room`` of the buffer of issued bars is in use, or that of slices, and there is more to close.
     """
-    windows, starts, counters = bars.windows, bars.starts, bars.counters
+    counters = bars.counters
     while clock_ns >= counters[count.DUE_NS]:
         if counters[count.ISSUED] > room:
             return False
         if len(bars.slices) and counters[count.SLICES] > len(bars.slices) - bars.counts.shape[1]:
             return False
-        due = 0
-        for w in range(1, len(windows)):
-            if starts[w] + windows[w] < starts[due] + windows[due]:
-                due = w
+        due = next_to_end(bars.windows, bars.starts)
         _close(bars, due, measures)
-        starts[due] = next_start(bars, due, clock_ns)
-        counters[count.DUE_NS] = starts[0] + windows[0]
-        for w in range(1, len(windows)):
-            counters[count.DUE_NS] = min(counters[count.DUE_NS], starts[w] + windows[w])
+        bars.starts[due] = next_start(bars, due, clock_ns)
+        _see_what_is_due(bars)
     return True
+
+
+@part
+def _end_session(bars: BarState, end_ns: int, measures: Any) -> None:
+    """Ends every window that has begun before ``end_ns``, to which the clock has come: shorter ones first."""
+    for w in range(len(bars.windows)):
+        if bars.starts[w] < end_ns:
+            _close(bars, w, measures)
+            bars.starts[w] += bars.windows[w]
+    end_slides(bars, end_ns, measures)
+    _see_what_is_due(bars)
+    bars.ends[bars.counters[count.ENDS]] = end_ns
+    bars.counters[count.ENDS] += 1
 
 
 @outlined
@@ -203,7 +219,8 @@ def _book(event: Row, bars: BarState, measures: Any) -> int:
                 measures.add(bars.tallies[w, trade.instrument_id], trade)
                 bars.counts[w, trade.instrument_id] += 1
             held = True
-    if late:
+    if late or is_held_by_ended_slide(bars, event.event_ns):
+        late = 1
         held = restate_slides(bars, number, measures) or held
     counters[count.LATE_TRADE] += late
     return WINDOWED if held else LEFT_LOG
@@ -288,7 +305,7 @@ def _show(ids: Array, bars: BarState, rows: Array, measures: Any) -> int:
             trades = 0
             part_of = w
             while part_of != NONE:  # from the longest to the shortest is also from the oldest trades to the newest
-                if bars.counts[part_of, instrument]:
+                if bars.counts[part_of, instrument] and bars.starts[part_of] >= bars.starts[w]:
                     if trades:
                         measures.merge(bars.scratch[0], bars.tallies[part_of, instrument])
                     else:
@@ -306,6 +323,7 @@ class BarKernels(NamedTuple):
     """The entry points, compiled for a set of measures."""
 
     apply_prints: Any
+    end_session: Any
     rebuild: Any
     rebuild_slide: Any
     show: Any
@@ -346,6 +364,10 @@ def _kernels(measures: Compiled, fingerprint: str) -> BarKernels:
         return at, STOP_DONE if _advance(clock_ns, bars, room, measures) else STOP_ISSUED
 
     @entry_point
+    def end_session(bars: BarState, end_ns: int) -> None:
+        _end_session(bars, end_ns, measures)
+
+    @entry_point
     def rebuild(bars: BarState, w: int) -> Any:
         return _rebuild(bars, w, measures)
 
@@ -357,7 +379,7 @@ def _kernels(measures: Compiled, fingerprint: str) -> BarKernels:
     def show(ids: Array, bars: BarState, rows: Array) -> Any:
         return _show(ids, bars, rows, measures)
 
-    return BarKernels(apply_prints, rebuild, rebuild_slide, show)
+    return BarKernels(apply_prints, end_session, rebuild, rebuild_slide, show)
 
 
 @kernel

@@ -57,7 +57,9 @@ class BarState(NamedTuple):
     """Whether its ended tallies are handed out as slices."""
     slides: SlideState
     starts: Array
-    """Start of the open window of each length."""
+    """Start of the open window of each length; of the next one, where a session's end has ended that of the clock."""
+    ends: Array
+    """Clocks of the ends of sessions, in rising order."""
     since_ns: Array
     """Windows that start before are not known as a whole, and are not issued when they end."""
     tallies: Array

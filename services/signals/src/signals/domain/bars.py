@@ -21,6 +21,7 @@ from signals.domain.bar_state import BEYOND_LATENESS, LEFT_LOG, NONE, STOP_DONE,
 from signals.domain.layout import MATCH, RESTATED, SLICE, TRADE, Array
 from signals.domain.measure_set import MeasureSet, measure_set
 from signals.domain.ohlcv import OHLCV
+from signals.domain.session_ends import ENDS_MAX, LONG_AGO_NS
 
 TRADES_MAX: Final = 1 << 20
 """Trades that a partition's log holds at most, 72 bytes each. Beyond it the oldest eighth goes."""
@@ -30,10 +31,9 @@ _TRADES_AT_FIRST: Final = 1 << 10
 _GROWTH: Final = 4
 _KEPT: Final = (
     *("windows", "feeders", "starts", "since_ns", "tallies", "counts"),
-    *("heads", "log", "matches", "counters"),
+    *("heads", "log", "matches", "counters", "ends"),
 )
 _SLIDES_KEPT: Final = ("windows", "steps", "first", "last_ns", "since_ns", "panes", "counts")
-LONG_AGO_NS: Final = -(1 << 62)
 _NO_LATES: Final[Lates] = np.zeros(0, LATE)
 _NO_SLICES: Final[Array] = np.zeros(0, SLICE)
 _REASONS: Final = {BEYOND_LATENESS: LateReason.BEYOND_LATENESS, LEFT_LOG: LateReason.LEFT_LOG}
@@ -79,6 +79,7 @@ class TumblingBars:
             sliced=np.array([length == slice_ns for length in lengths], np.int8),
             slides=_slides(lengths, windows_ns, sorted(slides_ns), self.measures),
             starts=np.zeros(len(lengths), np.int64),
+            ends=np.zeros(ENDS_MAX, np.int64),
             since_ns=np.zeros(len(lengths), np.int64),
             tallies=np.zeros((len(lengths), 0), self.measures.tally),
             counts=np.zeros((len(lengths), 0), np.int32),
@@ -182,6 +183,34 @@ class TumblingBars:
         ends = [state.starts + state.windows, state.starts[state.slides.steps] + state.slides.windows]
         return self.apply(self.no_prints, int(np.concatenate(ends).max()), listings)
 
+    def end_session(self, clock_ns: int) -> Array:
+        """A session has ended, to which ``apply`` has brought the clock; it is later than every clock before. Returns
+        the rows of every window that has begun: whatever comes of them from now on restates them.
+        """
+        state, instruments = self.state, len(self.state.heads)
+        self._forget_ends()
+        most = instruments * (len(state.windows) + len(state.slides.panes))
+        if len(state.issued) < most:
+            state = self.state = state._replace(issued=np.zeros(most, self.measures.row))
+        if state.sliced.any() and len(state.slices) < instruments:
+            state = self.state = state._replace(slices=np.zeros(2 * instruments, SLICE))
+        self._kernels.end_session(state, clock_ns)
+        self.slices = self._drain_slices()
+        return self._drain()
+
+    def _forget_ends(self) -> None:
+        """Makes room for one end of a session more. Trades of sessions whose end is not known leave the log with it."""
+        state = self.state
+        if state.counters[count.ENDS] < len(state.ends):
+            return
+        first, after = state.counters[[count.TRADES_FIRST, count.TRADES_NEXT]].tolist()
+        clocks = state.log["clock_ns"][np.arange(first, after) & (len(state.log) - 1)]
+        gone = int(np.searchsorted(clocks, state.ends[0]))
+        forget_trades(state.log, state.matches, state.counters, gone)
+        self._forget_restated()
+        state.ends[:-1] = state.ends[1:].copy()
+        state.counters[count.ENDS] -= 1
+
     def _forget_restated(self) -> None:
         """The log no longer tells what is remembered: whoever restates must find that out, as after a restart."""
         self.state.restated["place"] = 0
@@ -197,11 +226,17 @@ class TumblingBars:
             rows = self.close_all(listings)
         else:
             rows = self.apply(self.no_prints, clock_ns, listings)
-            if self.state.counts.any() or self.state.slides.counts.any():
+            if self._goes_on(clock_ns):
                 self.state.matches[:] = np.zeros(1, MATCH)
                 return rows
         self._forget(clock_ns)
         return rows
+
+    def _goes_on(self, clock_ns: int) -> bool:
+        """Whether a window that holds a trade has not ended, or would not have, but for a session that has."""
+        state = self.state
+        held = state.counts.any() or state.slides.counts.any()
+        return bool(held or state.starts.max() > clock_ns)
 
     def _forget(self, clock_ns: int) -> None:
         """Forgets all trades and sets the clock. No window may be open."""
@@ -215,7 +250,7 @@ class TumblingBars:
         state.slides.last_ns[:] = LONG_AGO_NS
         state.slides.since_ns[:] = state.slides.counts[:] = 0
         state.matches[:] = np.zeros(1, MATCH)
-        state.counters[[count.TRADES_FIRST, count.TRADES_NEXT]] = 0
+        state.counters[[count.TRADES_FIRST, count.TRADES_NEXT, count.ENDS]] = 0
         state.counters[count.DUE_NS] = (state.starts + state.windows).min()
 
     def open_bars(self, ids: Array) -> Array:
@@ -272,10 +307,12 @@ class TumblingBars:
         self.admit(arrays["counts"].shape[1])
         self._forget_restated()
         self.state = self.state._replace(
-            heads=arrays["heads"], log=arrays["log"], matches=arrays["matches"], counters=arrays["counters"]
+            **{name: arrays[name] for name in ("heads", "log", "matches", "counters", "ends")}
         )
         state, mine = self.state, self.measures.declaration()
         state.starts[:] = clock_ns // state.windows * state.windows
+        if state.counters[count.ENDS]:
+            state.starts[:] += np.where(state.starts < state.ends[state.counters[count.ENDS] - 1], state.windows, 0)
         state.counters[count.DUE_NS] = (state.starts + state.windows).min()
         same = [name for name in mine if declared.get(name) == mine[name]]
         for w in range(len(state.windows)):

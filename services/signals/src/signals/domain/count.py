@@ -18,6 +18,7 @@ DUPLICATE_TRADE: Final = 11
 LATE_ROWS: Final = 12  # rows of the buffer of late trades in use
 SUM_AT_LIMIT: Final = 13  # rows issued whose volume or notional is beyond 64 bits
 SLICES: Final = 14  # rows of the buffer of slices in use
+ENDS: Final = 15  # ends of sessions that are remembered
 BARS_SIZE: Final = 16
 
 BAR_ANOMALIES: Final = {

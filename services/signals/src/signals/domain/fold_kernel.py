@@ -6,6 +6,7 @@ from signals.domain import count
 from signals.domain.bar_state import NONE, BarState
 from signals.domain.layout import Array, Row
 from signals.domain.ohlcv import SUM_MAX
+from signals.domain.session_ends import closed_at
 from signals.kernels import part
 
 
@@ -64,7 +65,7 @@ def fold_trades(bars: BarState, newest: int, start: int, end: int, measures: Any
     mask = len(log) - 1
     tally = bars.scratch[0]
     bars.scratch[0] = bars.scratch[1]
-    restatements, was_issued = 0, 0
+    restatements, was_issued, closed_ns = 0, 0, closed_at(bars, start, end)
     number, oldest = newest, NONE
     while number != NONE:
         if number < first:
@@ -74,8 +75,8 @@ def fold_trades(bars: BarState, newest: int, start: int, end: int, measures: Any
         trade = log[number & mask]
         if trade.event_ns < start:
             break
-        restatements += (trade.clock_ns >= end) + (trade.broken_ns >= end)
-        was_issued |= trade.clock_ns < end and (trade.broken_ns == 0 or trade.broken_ns >= end)
+        restatements += (trade.clock_ns >= closed_ns) + (trade.broken_ns >= closed_ns)
+        was_issued |= trade.clock_ns < closed_ns and (trade.broken_ns == 0 or trade.broken_ns >= closed_ns)
         oldest = number
         number = trade.older
     trades = 0

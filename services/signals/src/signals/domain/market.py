@@ -15,7 +15,15 @@ from typing import Any, Final
 import numpy as np
 from common.books import Books
 from common.books import count as book_count
-from common.books.layout import CHANGED_DEPTH, CHANGED_QUOTE, CHANGED_TRADE, STOP_HEARTBEAT, STOP_SESSION, Array
+from common.books.layout import (
+    CHANGED_DEPTH,
+    CHANGED_QUOTE,
+    CHANGED_TRADE,
+    STOP_HEARTBEAT,
+    STOP_SESSION,
+    STOP_SESSION_END,
+    Array,
+)
 from common.contracts.alerts import ALERTS_VERSION, SLICE_NS, AlertLimits, Alerts
 from common.contracts.market import BAR, DEPTH, LATE, MARK, MEASURED, Bars, Depths, Lates, Marks, Measured
 from common.contracts.ticks import NO_INSTRUMENT, Ticks
@@ -151,7 +159,9 @@ class MarketState:
             self._judge(alerts)
             if self.quoted is not None:
                 quoted.append(self.quoted.apply(self.books.changes, self.books.clock_ns))
-            if self.books.stop == STOP_HEARTBEAT:
+            if self.books.stop == STOP_SESSION_END:
+                self._end_session(issued, alerts, quoted)
+            if self.books.stop in (STOP_HEARTBEAT, STOP_SESSION_END):
                 beats.append(self._beat(ingest_ns))
             elif self.books.stop == STOP_SESSION:
                 self._begin_session(int(ticks[at - 1]["event_ns"]), issued, alerts, quoted)
@@ -184,6 +194,15 @@ class MarketState:
         rows["symbol"] = self.books.symbols[rows["instrument_id"]]
         issued.append(rows)
         self.showcase.issued(self.bars.measures.bars_of(rows[self.bars.are_tumbling(rows)]))
+
+    def _end_session(self, issued: list[Array], alerts: list[Alerts], quoted: list[Array]) -> None:
+        """Nothing goes on: every window that has begun has ended, and every alert. Books and marks stand."""
+        self._issue(self.bars.end_session(self.books.clock_ns), issued)
+        if self.quoted is not None:
+            quoted.append(self.quoted.end_session(self.books.clock_ns))
+        rows = self.alerts.begin_session(self.books.clock_ns, self.books.symbols)
+        alerts.append(rows)
+        self.board.issued(rows)
 
     def _begin_session(self, clock_ns: int, issued: list[Array], alerts: list[Alerts], quoted: list[Array]) -> None:
         alerts.append(self.alerts.begin_session(self.books.clock_ns, self.books.symbols))

@@ -5,10 +5,11 @@ another. A market in one state therefore keeps the bars of each partition apart.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from common.books.ref_table import held_by
+from common.contracts.ticks import Ticks
 
 from signals.domain import count
 from signals.domain.bars import TumblingBars
@@ -64,6 +65,11 @@ class PartitionedBars:
         ]
         return np.concatenate(rows)
 
+    def end_session(self, clocks_ns: Array) -> Array:
+        """A session has ended in every partition. Nothing may be held, and clocks have come to theirs."""
+        rows = [part.end_session(int(clock_ns)) for part, clock_ns in zip(self.parts, clocks_ns, strict=True)]
+        return np.concatenate(rows)
+
     def accounts(self) -> Array:
         """Sums of the partitions' counters; those of places in the log mean nothing."""
         total: Array = np.sum([part.counters for part in self.parts], axis=0)
@@ -103,3 +109,13 @@ class PartitionedBars:
             lanes[row] = found
             earlier = before["clock_ns"][lanes[:row] == found]
             prints["clock_ns"][row] = earlier[-1] if len(earlier) else 0
+
+
+def blocks_of(ticks: Ticks) -> Iterator[Ticks]:
+    """Ticks of one block of messages at a time."""
+    numbers = ticks["sequence"] >> np.uint64(BLOCK_BITS)
+    at = 0
+    while at < len(ticks):
+        end = at + int(np.searchsorted(numbers[at:], numbers[at], side="right"))
+        yield ticks[at:end]
+        at = end

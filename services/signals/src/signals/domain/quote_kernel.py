@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from signals.domain.bar_state import NONE, STOP_DONE, STOP_ISSUED
 from signals.domain.layout import Array, Row
 from signals.domain.measure_set import Compiled
+from signals.domain.session_ends import next_to_end
 from signals.kernels import kernel_of, outlined, part
 
 ISSUED: Final = 0
@@ -65,7 +66,7 @@ def _stand(state: QuoteState, instrument: int, until_ns: int, measures: Any) -> 
             feeder = state.feeders[w]
             begin_ns = max(since_ns, state.starts[w])
             end_ns = until_ns if feeder == NONE else min(until_ns, state.starts[feeder])
-            is_new = changed if feeder == NONE else 0
+            is_new = changed if feeder == NONE and since_ns >= state.starts[w] else 0
             if end_ns > begin_ns or (is_new and end_ns == begin_ns):
                 _add(state, w, instrument, begin_ns, end_ns, is_new, measures)
     span.begin_ns, span.changed = until_ns, 0
@@ -81,7 +82,7 @@ def _change(state: QuoteState, change: Row, measures: Any) -> None:
     span.ask_e4, span.ask_size = change.ask_e4, change.ask_size
     span.changed = 1
     for w in range(len(state.windows)):
-        if state.feeders[w] == NONE:
+        if state.feeders[w] == NONE and state.starts[w] <= change.clock_ns:
             state.changes[w, change.instrument_id] += 1
 
 
@@ -97,12 +98,12 @@ def _pour(state: QuoteState, w: int, instrument: int, fed: int, measures: Any) -
 
 
 @outlined
-def _close(state: QuoteState, w: int, measures: Any) -> None:
-    """Issues and empties the open window of one length, instrument by instrument."""
-    start, end = state.starts[w], state.starts[w] + state.windows[w]
+def _close(state: QuoteState, w: int, end_ns: int, measures: Any) -> None:
+    """Issues and empties the open window of one length, which ends at ``end_ns``, instrument by instrument."""
+    start = state.starts[w]
     for instrument in range(state.spans.shape[1]):
         if state.changes[w, instrument]:
-            _stand(state, instrument, end, measures)
+            _stand(state, instrument, end_ns, measures)
             if start >= state.since_ns[w]:
                 row = state.issued[state.counters[ISSUED]]
                 state.counters[ISSUED] += 1
@@ -113,11 +114,18 @@ def _close(state: QuoteState, w: int, measures: Any) -> None:
                 measures.result(state.tallies[w, instrument], row)
         if state.spans[w, instrument]:
             for fed in range(w + 1, len(state.windows)):
-                if state.feeders[fed] == w:
+                if state.feeders[fed] == w and start >= state.starts[fed]:  # else the fed one has ended before
                     _pour(state, w, instrument, fed, measures)
             state.tallies[w, instrument] = state.scratch[0]
             state.spans[w, instrument] = 0
             state.changes[w, instrument] = 0
+
+
+@part
+def _see_what_is_due(state: QuoteState) -> None:
+    """Notes when the next open window ends."""
+    due = next_to_end(state.windows, state.starts)
+    state.counters[DUE_NS] = state.starts[due] + state.windows[due]
 
 
 @part
@@ -127,22 +135,26 @@ def _advance(state: QuoteState, clock_ns: int, measures: Any) -> bool:
     while clock_ns >= state.counters[DUE_NS]:
         if state.counters[ISSUED] > len(state.issued) - state.spans.shape[1]:
             return False
-        due = 0
-        for w in range(1, len(windows)):
-            if starts[w] + windows[w] < starts[due] + windows[due]:
-                due = w
-        _close(state, due, measures)
+        due = next_to_end(windows, starts)
+        _close(state, due, starts[due] + windows[due], measures)
         starts[due] = clock_ns // windows[due] * windows[due]
-        state.counters[DUE_NS] = starts[0] + windows[0]
-        for w in range(1, len(windows)):
-            state.counters[DUE_NS] = min(state.counters[DUE_NS], starts[w] + windows[w])
+        _see_what_is_due(state)
     return True
+
+
+@part
+def _end_window(state: QuoteState, w: int, end_ns: int, measures: Any) -> None:
+    if state.starts[w] < end_ns:
+        _close(state, w, end_ns, measures)
+        state.starts[w] += state.windows[w]
+        _see_what_is_due(state)
 
 
 class QuoteKernels(NamedTuple):
     """The entry points, compiled for a set of measures."""
 
     apply_changes: Any
+    end_window: Any
     stand_all: Any
 
 
@@ -165,9 +177,14 @@ def quote_kernels(measures: Compiled, fingerprint: str) -> QuoteKernels:
         return at, STOP_DONE if _advance(state, clock_ns, measures) else STOP_ISSUED
 
     @entry_point
+    def end_window(w: int, end_ns: int, state: QuoteState) -> None:
+        """Ends the open window of one length with the session, which ends at ``end_ns``, if it has begun."""
+        _end_window(state, w, end_ns, measures)
+
+    @entry_point
     def stand_all(until_ns: int, state: QuoteState) -> None:
         """Adds every quote that stands to its open windows, up to ``until_ns``."""
         for instrument in range(len(state.standing)):
             _stand(state, instrument, until_ns, measures)
 
-    return QuoteKernels(apply_changes, stand_all)
+    return QuoteKernels(apply_changes, end_window, stand_all)

@@ -97,6 +97,17 @@ class QuoteWindows:
         """Issues every window that is open, as if the clock had passed all of them."""
         return self.apply(self.no_changes, int((self.state.starts + self.state.windows).max()))
 
+    def end_session(self, clock_ns: int) -> Array:
+        """A session has ended, to which ``apply`` has brought the clock. Returns the rows of every window that has
+        begun; what changes in it from now on is in none.
+        """
+        parts: list[Array] = []
+        for w in range(len(self.state.windows)):
+            self.state.counters[ISSUED] = 0
+            self._kernels.end_window(w, clock_ns, self.state)
+            parts.append(self.state.issued[: self.state.counters[ISSUED]].copy())
+        return np.concatenate(parts)
+
     def begin_session(self, clock_ns: int, before_ns: int) -> Array:
         """A session begins: books are empty, and the clock is set, forth or back from ``before_ns``. Returns the rows
         that this issues. A window that has not ended yet goes on, as that of a bar does.

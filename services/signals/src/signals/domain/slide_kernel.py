@@ -9,6 +9,7 @@ from typing import Any
 from signals.domain import count
 from signals.domain.bar_state import NONE, BarState
 from signals.domain.fold_kernel import fold_trades, issue_bar, newest_before
+from signals.domain.session_ends import last_end
 from signals.kernels import outlined, part
 
 
@@ -35,7 +36,7 @@ def _slide(bars: BarState, s: int, measures: Any) -> None:
     panes = slides.first[s + 1] - slides.first[s]
     newest = _slot(bars, s, pane_start)
     start = pane_start + step - slides.windows[s]
-    issued = start >= slides.since_ns[s] and _is_issued_here(bars, s, start)
+    issued = start >= slides.since_ns[s] and start >= last_end(bars) and _is_issued_here(bars, s, start)
     for instrument in range(bars.counts.shape[1]):
         slides.counts[newest, instrument] = bars.counts[w, instrument]
         if bars.counts[w, instrument]:
@@ -61,6 +62,37 @@ def slide_all(bars: BarState, w: int, measures: Any) -> None:
     for s in range(len(bars.slides.windows)):
         if bars.slides.steps[s] == w:
             _slide(bars, s, measures)
+
+
+@part
+def _end_with_session(bars: BarState, s: int, start: int, measures: Any) -> None:
+    """Issues the window that begins at ``start`` from the panes that it has, up to the last one that was closed."""
+    slides = bars.slides
+    step = bars.windows[slides.steps[s]]
+    for instrument in range(bars.counts.shape[1]):
+        trades = 0
+        for pane_start in range(start, bars.starts[slides.steps[s]], step):
+            slot = _slot(bars, s, pane_start)
+            held = slides.counts[slot, instrument]
+            if held:
+                if trades:
+                    measures.merge(bars.scratch[0], slides.panes[slot, instrument])
+                else:
+                    bars.scratch[0] = slides.panes[slot, instrument]
+                trades += held
+        if trades:
+            issue_bar(bars, slides.windows[s], instrument, start, bars.scratch[0], trades, 0, measures)
+
+
+@outlined
+def end_slides(bars: BarState, end_ns: int, measures: Any) -> None:
+    """A session ends, and the panes that have begun in it are closed: issues the windows that have begun in it, too."""
+    slides = bars.slides
+    for s in range(len(slides.windows)):
+        w = slides.steps[s]
+        for start in range(bars.starts[w] + bars.windows[w] - slides.windows[s], end_ns, bars.windows[w]):
+            if start >= slides.since_ns[s] and start >= last_end(bars) and _is_issued_here(bars, s, start):
+                _end_with_session(bars, s, start, measures)
 
 
 @part
@@ -105,15 +137,17 @@ def restate_slides(bars: BarState, number: int, measures: Any) -> bool:
         w = slides.steps[s]
         length, step, open_start = slides.windows[s], bars.windows[w], bars.starts[w]
         pane_start = trade.event_ns // step * step
-        if pane_start >= open_start:
+        ended_ns = last_end(bars)
+        if pane_start >= open_start and pane_start + step - length >= ended_ns:
             continue
-        if pane_start > open_start - length:  # windows that are still to end hold it
+        if open_start > pane_start > open_start - length:  # windows that are still to end hold it
             if _fold_pane(bars, s, instrument, pane_start, measures):
                 held = True
             else:
                 slides.since_ns[s] = max(slides.since_ns[s], pane_start + step)
         for start in range(pane_start + step - length, pane_start + step, step):
-            if start + length > open_start or not _is_issued_here(bars, s, start):
+            is_open = start + length > open_start and start >= ended_ns
+            if is_open or not _is_issued_here(bars, s, start):
                 continue
             newest = newest_before(number, start + length, bars.log, first)
             trades, revision = NONE, 0

@@ -8,6 +8,7 @@
 3. Sliding windows: ``slide_*``. A trade in the log says who was the aggressor.
 4. Market alerts. Of the books, who is named in the running second.
 5. Measures of quotes, where there are any: ``quoted``.
+6. ``ends``: windows end with sessions.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from signals.domain.bar_state import NONE
 from signals.domain.layout import TRADE, Array
 from signals.domain.measure_set import measure_set
 from signals.domain.ohlcv import OHLCV
+from signals.domain.session_ends import ENDS_MAX
 
 Arrays = dict[str, Array]
 Declared = Mapping[str, Any]
@@ -75,11 +77,17 @@ def _to_5(arrays: Arrays, declared: Declared) -> tuple[Arrays, Declared]:
     return arrays, {**declared, "quoted": {}}
 
 
+def _to_6(arrays: Arrays, declared: Declared) -> tuple[Arrays, Declared]:
+    """No session had ended: the clock went to the ends of its windows."""
+    return arrays | {"bars.ends": np.zeros(ENDS_MAX, np.int64)}, declared
+
+
 MIGRATIONS: Final[Mapping[int, Callable[[Arrays, Declared], tuple[Arrays, Declared]]]] = {
     2: _to_2,
     3: _to_3,
     4: _to_4,
     5: _to_5,
+    6: _to_6,
 }
 """Version → what makes a snapshot of the version before into one of it. The newest is what is written."""
 LAYOUT_VERSION: Final = max(MIGRATIONS)
