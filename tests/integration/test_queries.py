@@ -5,6 +5,7 @@ command line. The referee folds the same frames by itself.
 import asyncio
 import json
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import date
 from pathlib import Path
@@ -23,8 +24,6 @@ from ingest.offline import tick_chunks
 from parts import LocalStack
 from streams.edges.sender import Sender
 from streams.process.settings import Settings
-from tidemark.main import app
-from typer.testing import CliRunner
 
 from tests.integration.test_market_recovery import Worker
 
@@ -182,7 +181,10 @@ async def test_questions_when_asked_of_now_of_a_record_and_of_a_time_then_as_the
         answer = await worker.ask(path, **asked)
         assert (answer.status_code, answer.json()["type"]) == (status, problem_type(problem)), answer.text
 
-    arguments = ("query", "depth", symbol, "--json", "--api", worker.url, "--at-offset", str(len(own) - 1))
-    shown = await asyncio.to_thread(CliRunner().invoke, app, arguments)
-    assert shown.exit_code == 0, shown.output
-    assert levels(json.loads(shown.stdout)) == whole.depth(instrument)
+    asked_by = ("query", "depth", symbol, "--json", "--api", worker.url, "--at-offset", str(len(own) - 1))
+    command = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tidemark.main", *asked_by), stdout=asyncio.subprocess.PIPE
+    )
+    shown, _ = await command.communicate()
+    assert command.returncode == 0
+    assert levels(json.loads(shown)) == whole.depth(instrument)

@@ -27,7 +27,7 @@ from streams.process.settings import Settings
 
 S = 1_000_000_000
 NOW_NS = 1_800_000_000 * S
-DEADLINE_S = 120
+DEADLINE_S = 300
 
 
 def row(severity: Severity, phase: Phase, symbol: str = "GME", revision: int = 0) -> Any:

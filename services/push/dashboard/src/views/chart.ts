@@ -39,8 +39,8 @@ interface Curve {
 }
 
 const CURVES: readonly Curve[] = [
-  { name: "SMA 20", make: () => new Simple(20), colour: "--up" },
-  { name: "EMA 50", make: () => new Exponential(50), colour: "--down" },
+  { name: "SMA 20", make: () => new Simple(20), colour: "--info" },
+  { name: "EMA 50", make: () => new Exponential(50), colour: "--dim" },
 ];
 
 /** A moving average as it is drawn. */

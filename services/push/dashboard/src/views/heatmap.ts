@@ -1,12 +1,14 @@
-import { DepthHistory } from "../depth_history";
+import { DepthHistory, type Scale } from "../depth_history";
 import { button, el, Text } from "../dom";
 import { price, timeOfDay, whole } from "../format";
 import type { View } from "../painter";
 import type { Store } from "../store";
 import { colour } from "../theme";
 
+const LABEL_HEIGHT = 26; // CSS pixels
 const SCALE_WIDTH = 64; // CSS pixels of the prices on the right
 const FAINTEST = 0.06;
+const COLUMNS_MIN = 120; // half a minute: fewer leave room on their left
 
 /** Depth over time, in place of the chart: the more shares stand at a price, the stronger its colour. */
 export class HeatmapView implements View {
@@ -70,29 +72,30 @@ export class HeatmapView implements View {
       this.legend.set("Waiting for a book");
       return;
     }
-    const columnWidth = (width - SCALE_WIDTH) / columns.length;
+    const columnWidth = (width - SCALE_WIDTH) / Math.max(COLUMNS_MIN, columns.length);
+    const left = width - SCALE_WIDTH - columns.length * columnWidth;
     const rowHeight = height / ((scale.high - scale.low) / scale.step);
     columns.forEach(({ levels }, at) => {
       for (const { priceE4, size, isBid } of levels) {
         const row = Math.floor((priceE4 - scale.low) / scale.step);
         context.globalAlpha = FAINTEST + (1 - FAINTEST) * Math.sqrt(size / scale.most);
         context.fillStyle = isBid ? this.colours.bid : this.colours.ask;
-        context.fillRect(at * columnWidth, height - (row + 1) * rowHeight, Math.ceil(columnWidth), Math.ceil(rowHeight));
+        context.fillRect(left + at * columnWidth, height - (row + 1) * rowHeight, Math.ceil(columnWidth), Math.ceil(rowHeight));
       }
     });
-    this.prices(context, scale.low, scale.high, width, height);
+    this.prices(context, scale, width, height);
     this.legend.set(`${timeOfDay(first.ns)} – ${timeOfDay(last.ns)} ET   strongest ${whole(scale.most)} shares`);
   }
 
-  private prices(context: CanvasRenderingContext2D, low: number, high: number, width: number, height: number): void {
+  private prices(context: CanvasRenderingContext2D, { low, high, step }: Scale, width: number, height: number): void {
     context.globalAlpha = 1;
     context.fillStyle = this.colours.text;
     context.font = "11px 'Inter Variable', system-ui, sans-serif";
     context.textBaseline = "middle";
-    const labels = Math.max(2, Math.floor(height / 48));
-    for (let n = 1; n < labels; n++) {
-      const share = n / labels;
-      context.fillText(price(Math.round(low + share * (high - low))), width - SCALE_WIDTH + 8, height * (1 - share));
+    const rows = (high - low) / step;
+    const every = Math.max(1, Math.ceil((LABEL_HEIGHT * rows) / height));
+    for (let row = 0; row < rows; row += every) {
+      context.fillText(price(low + row * step), width - SCALE_WIDTH + 8, height * (1 - (row + 0.5) / rows));
     }
   }
 }
