@@ -7,11 +7,13 @@ import mode
 from common.contracts.topics import (
     ORDERS_CANCEL_REPORTS,
     ORDERS_EVENTS,
+    ORDERS_EXECUTIONS,
     ORDERS_LIFECYCLE_CHANGELOG,
     ORDERS_VENUE_CHANGELOG,
     RISK_CONTROLS,
     RISK_DECISIONS,
     RISK_WHAT_IFS,
+    VENUE_ORDERS,
 )
 from common.fleet_app import TidemarkApp
 from streams.edges.ends import LogEnds
@@ -23,6 +25,7 @@ from orders.api.web import create_api
 from orders.database import Database
 from orders.desk import Desk
 from orders.lifecycle_rows import LAYOUT_VERSION, MIGRATIONS
+from orders.lifecycle_runs import LifecycleRuns
 from orders.projected import ProjectedLog
 from orders.queries import Queries
 from orders.reads import Reads
@@ -32,7 +35,9 @@ from orders.sink import ProjectionSink
 from orders.venue import rows as venue_rows
 from orders.venue import stage as venue_stage
 from orders.venue.calendar_file import load_calendar
+from orders.venue.runs import VenueRuns
 from orders.verdicts import Verdicts
+from orders.wire import reads_framed
 
 PROJECTION_CONNECTIONS = 2
 """Connections that only the projection uses, so that readers cannot hold it up."""
@@ -59,6 +64,7 @@ def build(settings: OrdersSettings) -> TidemarkApp:
 
 def declare_stages(app: TidemarkApp, settings: OrdersSettings) -> None:
     """The lifecycle of orders and the venue."""
+    framed = settings.log_format == "avro"
     app.stage(
         name="lifecycle",
         inputs=stages.INPUTS,
@@ -69,7 +75,10 @@ def declare_stages(app: TidemarkApp, settings: OrdersSettings) -> None:
         version=LAYOUT_VERSION,
         migrations=MIGRATIONS,
         rest=settings.stages_rest,
+        batch_handler=LifecycleRuns(framed=framed).handle_batch,
+        reads_framed=reads_framed(RISK_DECISIONS, ORDERS_EXECUTIONS),
     )(stages.handle)
+    venue = venue_stage.Venue(load_calendar(settings.venue_calendar))
     app.stage(
         name="venue",
         inputs=venue_stage.INPUTS,
@@ -79,7 +88,9 @@ def declare_stages(app: TidemarkApp, settings: OrdersSettings) -> None:
         version=venue_rows.LAYOUT_VERSION,
         migrations=venue_rows.MIGRATIONS,
         rest=settings.stages_rest,
-    )(venue_stage.Venue(load_calendar(settings.venue_calendar)).handle)
+        batch_handler=VenueRuns(venue, framed=framed).handle_batch,
+        reads_framed=reads_framed(VENUE_ORDERS),
+    )(venue.handle)
     app.watch_dead_letters((*stages.INPUTS, *venue_stage.INPUTS))
 
 

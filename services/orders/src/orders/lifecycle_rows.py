@@ -14,13 +14,14 @@ decided   ``intents``             Decided: how far the gate's decisions have com
 halts     account_id, ``_firm``   HaltsRow: symbols in which trading is halted
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from common.contracts.breaks import BreakResolution
 from common.contracts.events import ExecutionReport, OrderEvent, VenueCancel, VenueOrder
 from common.contracts.topics import ORDERS_EVENTS, VENUE_ORDERS, market_partition
+from common.contracts.twins import written
 from common.contracts.views import CLOSED_ORDERS_RETAINED
 from common.reported import Progress
 from streams.model.message import Handled, Output, View
@@ -28,7 +29,8 @@ from streams.model.tables import Changelogged, Migration, Tables
 
 from orders.domain.cancels import PendingCancel
 from orders.domain.lifecycle import Step
-from orders.rows import EXECUTION_CODEC, TEXT_CODEC, json_codec, ring_key
+from orders.rows import EXECUTION_CODEC, TEXT_CODEC, json_codec, ring_key, twin_codec
+from orders.wire import ORDER_TWIN, REPORT_TWIN, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +78,13 @@ LAYOUT_VERSION: Final = 2
 MIGRATIONS: Final[Mapping[int, Migration]] = {1: {}}
 """Since 2 a symbol may hold ``@``: every row of 1 is a row of 2, and a release that knows 1 is refused."""
 TABLES: Final = (
-    Changelogged("orders", json_codec(OrderEvent)),
+    Changelogged("orders", twin_codec(OrderEvent, ORDER_TWIN)),
     Changelogged("reports", EXECUTION_CODEC),
     Changelogged("progress", json_codec(ProgressRow)),
     Changelogged("early", json_codec(EarlyRow)),
     Changelogged("accounts", json_codec(AccountRow)),
     Changelogged("closed", TEXT_CODEC),
-    Changelogged("fills", json_codec(ExecutionReport)),
+    Changelogged("fills", twin_codec(ExecutionReport, REPORT_TWIN)),
     Changelogged("waits", TEXT_CODEC),
     Changelogged("decided", json_codec(Decided)),
     Changelogged("halts", json_codec(HaltsRow)),
@@ -93,26 +95,28 @@ def applied(tables: Tables, step: Step, *, origin_ns: int, just_closed: bool) ->
     """Keeps the order after a step, and says so to whoever follows it. ``origin_ns``: see ``View``."""
     order = step.order
     tables.changelogged("orders").put(order.order_id.encode(), order)
-    yield Output(ORDERS_EVENTS, order.account_id.encode(), order)
+    yield Output(ORDERS_EVENTS, order.account_id.encode(), written(order))
     if step.to_venue is not None:
         yield _venue_output(step.to_venue)
-    yield View("order", order.account_id, order.order_id, order, origin_ns)
+    yield View("order", order.account_id, order.order_id, shown(order), origin_ns)
     if just_closed:
-        yield from _retain_closed(tables, order)
+        yield from retain_closed(tables, order)
 
 
 def _venue_output(message: VenueOrder | VenueCancel) -> Output:
-    return Output(VENUE_ORDERS, message.symbol.encode(), message, partition=market_partition(message.instrument_id))
+    return Output(
+        VENUE_ORDERS, message.symbol.encode(), written(message), partition=market_partition(message.instrument_id)
+    )
 
 
-def _retain_closed(tables: Tables, order: OrderEvent) -> Handled:
+def retain_closed(tables: Tables, order: OrderEvent) -> Iterator[View]:
     """The closed order takes a slot of its account's ring; the order that had it is forgotten, reports and all."""
     row = account_row(tables, order.account_id)
     slot = ring_key(order.account_id, row.closed, CLOSED_ORDERS_RETAINED)
     closed = tables.changelogged("closed")
     forgotten: str | None = closed.get(slot)
     closed.put(slot, order.order_id)
-    keep_account(tables, order.account_id, replace(row, closed=row.closed + 1))
+    keep_account(tables, order.account_id, AccountRow(row.closed + 1, row.fills, row.pending))
     if forgotten is None:
         return
     tables.changelogged("orders").delete(forgotten.encode())

@@ -34,6 +34,7 @@ from common.contracts.topics import (
     RISK_DECISIONS,
     VENUE_ORDERS,
 )
+from common.contracts.twins import as_model
 from common.contracts.values import INT64_MAX, Side
 from common.contracts.views import FILLS_RETAINED
 from common.executions import Accept, Repeat, judge
@@ -45,9 +46,10 @@ from streams.model.tables import Tables
 from orders import cancels, halts
 from orders.domain.lifecycle import CLOSED, concerns_no_order, on_decision, on_report, on_resolution, refused_by
 from orders.lifecycle_rows import TABLES as TABLES
+from orders.lifecycle_rows import AccountRow, ProgressRow, account_row, applied, keep_account
 from orders.lifecycle_rows import EarlyRow as EarlyRow
-from orders.lifecycle_rows import ProgressRow, account_row, applied, keep_account
 from orders.rows import ring_key
+from orders.wire import DECISION_TWIN, REPORT_TWIN, read, shown
 
 EARLY_REPORTS = Counter(
     "tidemark_orders_early_reports_total",
@@ -62,9 +64,10 @@ OUTPUTS: Final = (ORDERS_EVENTS, ORDERS_CANCEL_REPORTS, VENUE_ORDERS)
 
 def handle(message: Message, tables: Tables, now_ns: int) -> Handled:
     """Raises ValueError for what cannot be: an illegal transition, a cancel request for another account's order."""
-    body = message.body
+    twin = read(message)
+    body = message.body if twin is None else twin
     match body:
-        case Decision():
+        case Decision() | DECISION_TWIN():
             return _decision(body, tables, now_ns)
         case CommandResult():
             return cancels.on_command_result(body, tables, now_ns)
@@ -74,7 +77,7 @@ def handle(message: Message, tables: Tables, now_ns: int) -> Handled:
             return cancels.on_order_cancel(body, message.offset, tables, now_ns)
         case MassCancel():
             return cancels.on_mass_cancel(body, message.offset, tables, now_ns)
-        case ExecutionReport():
+        case ExecutionReport() | REPORT_TWIN():
             return _report(body, tables, now_ns)
         case ExecutionBreak():
             return _break(body, tables)
@@ -112,21 +115,20 @@ def _report(report: ExecutionReport, tables: Tables, now_ns: int) -> Handled:
         # A refused cancel of an order that is not known: it had ended before the venue was asked, and is forgotten.
         is_own = report.order_id.startswith(f"{report.account_id}.")
         if is_own and report.exec_type is not ExecType.CANCEL_REJECTED:
-            _wait(tables, report.account_id, report)
+            _wait(tables, report.account_id, as_model(report, ExecutionReport))
         return
     reports = tables.changelogged("reports")
     row = _progress_row(tables, order)
-    progress = row.progress or _progress_shown_by(order)
+    progress = row.progress or progress_shown_by(order)
     key = report.order_id.encode() + b"\0"
     if report.exec_type is ExecType.CANCEL_REJECTED and _was_refused_before(tables, report):
         return
-    facts = _facts(order, row)
-    verdict = judge(facts, progress, lambda execution_id: reports.get(key + execution_id.encode()), report)
+    verdict = judge(facts(order, row), progress, lambda execution_id: reports.get(key + execution_id.encode()), report)
     if isinstance(verdict, Repeat):
         return
     for execution_id, seen in verdict.executions.items():
         reports.put(key + execution_id.encode(), seen)
-    after = replace(row, progress=verdict.progress)
+    after = ProgressRow(row.worst_price_e4, verdict.progress, row.refused_qty)
     if verdict.executions and after != row:
         tables.changelogged("progress").put(report.order_id.encode(), after)
     if not isinstance(verdict, Accept):
@@ -135,7 +137,7 @@ def _report(report: ExecutionReport, tables: Tables, now_ns: int) -> Handled:
     closes = order.state not in CLOSED and step.order.state in CLOSED
     yield from applied(tables, step, origin_ns=0, just_closed=closes)
     if report.exec_type is ExecType.TRADE:
-        yield from _fill(tables, report)
+        yield from fill(tables, report)
 
 
 def _was_refused_before(tables: Tables, report: ExecutionReport) -> bool:
@@ -152,7 +154,7 @@ def _progress_row(tables: Tables, order: OrderEvent) -> ProgressRow:
     return tables.changelogged("progress").get(order.order_id.encode()) or ProgressRow()
 
 
-def _progress_shown_by(order: OrderEvent) -> Progress:
+def progress_shown_by(order: OrderEvent) -> Progress:
     """Progress of an order by its own events alone: of an older version's order, or before the first report."""
     ended = None
     if order.state in CLOSED:
@@ -160,7 +162,8 @@ def _progress_shown_by(order: OrderEvent) -> Progress:
     return Progress(acknowledged=order.cum_qty > 0, cum_qty=order.cum_qty, ended=ended)
 
 
-def _facts(order: OrderEvent, row: ProgressRow) -> OrderFacts:
+def facts(order: OrderEvent, row: ProgressRow) -> OrderFacts:
+    """Facts of an order, as the judge is told them."""
     worst_price_e4 = row.worst_price_e4 if row.worst_price_e4 is not None else order.limit_price_e4
     if worst_price_e4 is None:
         worst_price_e4 = INT64_MAX if order.side is Side.BUY else 0
@@ -192,13 +195,13 @@ def _resolution(resolution: BreakResolution, tables: Tables, now_ns: int) -> Han
     if step is None:
         return
     # From now on the order shows what was booked by hand, and no longer what the venue alone has said.
-    after = replace(row, progress=row.progress or _progress_shown_by(order), refused_qty=refused_qty)
+    after = replace(row, progress=row.progress or progress_shown_by(order), refused_qty=refused_qty)
     if after != row:
         tables.changelogged("progress").put(order.order_id.encode(), after)
     closes = order.state not in CLOSED and step.order.state in CLOSED
     yield from applied(tables, step, origin_ns=0, just_closed=closes)
     if resolution.action is BreakAction.BOOK and opened.report.exec_type is ExecType.TRADE:
-        yield from _fill(tables, opened.report)
+        yield from fill(tables, opened.report)
 
 
 def _wait(tables: Tables, account_id: str, message: ExecutionReport | BreakResolution) -> None:
@@ -234,21 +237,22 @@ def _order_named_by(message: ExecutionReport | BreakResolution) -> str:
     return message.order_id if isinstance(message, ExecutionReport) else message.resolved.order_id
 
 
-def _fill(tables: Tables, report: ExecutionReport) -> Handled:
+def fill(tables: Tables, report: ExecutionReport) -> Iterator[View]:
+    """Keeps and shows a trade; it takes a slot of its account's ring."""
     account = account_row(tables, report.account_id)
     slot = ring_key(report.account_id, account.fills, FILLS_RETAINED)
     fills = tables.changelogged("fills")
     oldest: ExecutionReport | None = fills.get(slot)
     fills.put(slot, report)
-    keep_account(tables, report.account_id, replace(account, fills=account.fills + 1))
+    keep_account(tables, report.account_id, AccountRow(account.closed, account.fills + 1, account.pending))
     if oldest is not None:
         yield View("fill", oldest.account_id, oldest.execution_id, None)
-    yield View("fill", report.account_id, report.execution_id, report)
+    yield View("fill", report.account_id, report.execution_id, shown(report))
 
 
 def views(tables: Tables) -> Iterator[View]:
     """Every view row of a partition, for refilling Redis."""
     for _, order in tables.changelogged("orders").prefix(b""):
-        yield View("order", order.account_id, order.order_id, order)
+        yield View("order", order.account_id, order.order_id, shown(order))
     for _, report in tables.changelogged("fills").prefix(b""):
-        yield View("fill", report.account_id, report.execution_id, report)
+        yield View("fill", report.account_id, report.execution_id, shown(report))

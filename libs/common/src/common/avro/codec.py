@@ -50,8 +50,13 @@ class AvroFraming:
         self.name, self.version, self.message, self.packed = name, version, message, packed
         self._schemas = schemas
         self._given = given
-        self._codec: _Codec | None = None
+        self._codec: Codec | None = None
         self._writers: dict[int, Any] = {}
+
+    @property
+    def codec(self) -> "Codec":
+        """How this release writes. Raises ValueError where its schema is not on file."""
+        return self._codec or self._load()
 
     @property
     def file(self) -> str:
@@ -64,7 +69,7 @@ class AvroFraming:
         writer = self._writers.get(schema_id)
         if writer is None:
             writer = self._writer(schema_id)
-        codec = self._codec or self._load()
+        codec = self.codec
         body = io.BytesIO(value)
         body.seek(HEADER_BYTES)
         try:
@@ -79,7 +84,7 @@ class AvroFraming:
 
     def framed(self, text: bytes) -> bytes:
         """JSON of the topic as this release writes it. Raises ValueError where it is none."""
-        codec = self._codec or self._load()
+        codec = self.codec
         body = io.BytesIO()
         try:
             fastavro.schemaless_writer(body, codec.parsed, codec.datum(text))
@@ -98,7 +103,7 @@ class AvroFraming:
         """Raises SchemaUnknown where neither the cache nor the registry have it."""
         await self._schemas.learn(schema_id, settings)
 
-    def _load(self) -> "_Codec":
+    def _load(self) -> "Codec":
         if self._given is None:
             file = by_name().get(self.file)
             if file is None:
@@ -124,13 +129,13 @@ class AvroFraming:
 
     def _unreadable(self, schema_id: int, writer: Any, error: Exception) -> Exception:
         """A newer version of what this topic holds is waited for; of anything else the record is none."""
-        ours, theirs = records_of((self._codec or self._load()).schema), records_of(writer)
+        ours, theirs = records_of(self.codec.schema), records_of(writer)
         if not ours & theirs:
             return ValueError(f"schema {schema_id} is of {', '.join(sorted(theirs)) or 'no record'}: {error}")
         return NewerSchema(schema_id, f"says what this release cannot read: {error}")
 
 
-class _Codec(NamedTuple):
+class Codec(NamedTuple):
     """A reader's schema, and what is made of it once."""
 
     id: int
@@ -140,16 +145,24 @@ class _Codec(NamedTuple):
     """A resolved datum → text."""
     datum: Callable[[bytes], Any]
     """Text → what fastavro writes. Raises ValueError."""
+    branch: Shape
+    """A JSON object → the same, with the name of its record where it may be several. Raises ValueError."""
 
 
-def _codec_of(message: Any, schema: Any, schema_id: int) -> _Codec:
+def _codec_of(message: Any, schema: Any, schema_id: int) -> Codec:
     parsed = fastavro.parse_schema(schema)
     if isinstance(message, np.dtype):
         to_datum, layout = datum_of(message), message
-        return _Codec(schema_id, schema, parsed, row_of(layout), lambda text: to_datum(np.frombuffer(text, layout)[0]))
+        return Codec(
+            schema_id, schema, parsed, row_of(layout), lambda text: to_datum(np.frombuffer(text, layout)[0]), _same
+        )
     shape, branch, binary = _shape_of(schema, {}), _branches_of(schema), _binary_of(schema)
-    return _Codec(
-        schema_id, schema, parsed, lambda datum: _to_json(shape(datum)), lambda text: binary(branch(_from_json(text)))
+
+    def named(datum: Any) -> Any:
+        return binary(branch(datum))
+
+    return Codec(
+        schema_id, schema, parsed, lambda datum: _to_json(shape(datum)), lambda text: named(_from_json(text)), named
     )
 
 

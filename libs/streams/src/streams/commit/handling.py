@@ -103,13 +103,15 @@ class Handling:
             raise ValueError(f"the batch handler of {self._stage} spoke of {end} messages, there are {len(batch)}")
 
     def _collect(self, said: Answers, messages: Sequence[Message], began_ns: int) -> None:
-        headers = {
-            number: _context(self._span(message, traceparent, began_ns))
+        traced = {
+            number: self._span(message, traceparent, began_ns)
             for number, message in compress(enumerate(messages), map(attrgetter("headers"), messages))
             if (traceparent := message.traceparent)
         }
+        headers = {number: _context(traceparent) for number, traceparent in traced.items()}
         for block in said.outputs:
             self.outbox.add_block(block, self._now_ns // NS_PER_MS, headers)
+        self.views += [(view, traced.get(number, "")) for number, view in said.views]
 
     def _span(self, message: Message, traceparent: str, began_ns: int) -> str:
         """The trace context of a span that began when the messages were first looked at and ends now."""

@@ -5,10 +5,11 @@ Nothing here knows how a block keeps its records; ``common.columns`` has those t
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from streams.model.log import RecordFields
-from streams.model.message import Headers
+from streams.model.log import RecordFields, Records
+from streams.model.message import Headers, View
 from streams.model.topics import Topic
 
 Buffer = Any
@@ -44,8 +45,25 @@ class OutputBlock(ABC):
     """Its values are in the topic's framed form already."""
 
     @abstractmethod
-    def records(self, timestamp_ms: int, headers: Mapping[int, Headers]) -> RecordBlock:
+    def records(self, timestamp_ms: int, headers: Mapping[int, Headers]) -> Records:
         """The records. ``headers`` are those of the answers to the message with this number in the stretch."""
+
+
+@dataclass(slots=True)
+class OutputList(OutputBlock):
+    """Outputs that were encoded one by one."""
+
+    topic: Topic
+    partition: int
+    framed: bool = False
+    encoded: list[tuple[int, bytes, bytes]] = field(default_factory=list)
+    """Number of the message that is answered, key and value."""
+
+    def records(self, timestamp_ms: int, headers: Mapping[int, Headers]) -> Records:
+        """See ``OutputBlock``."""
+        if not headers:
+            return [(key, value, timestamp_ms, ()) for _, key, value in self.encoded]
+        return [(key, value, timestamp_ms, headers.get(number, ())) for number, key, value in self.encoded]
 
 
 class Answers(NamedTuple):
@@ -53,3 +71,5 @@ class Answers(NamedTuple):
 
     messages: int
     outputs: Sequence[OutputBlock]
+    views: Sequence[tuple[int, View]] = ()
+    """Rows to show, each with the number of the message that it answers."""

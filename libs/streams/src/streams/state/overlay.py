@@ -1,9 +1,10 @@
 """Tables as a handler sees them during one batch: reads fall through to the store, writes wait for the commit."""
 
 import heapq
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import islice, repeat
 from operator import itemgetter
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ class OverlayTable:
         self._store = store
         self._cached = declaration.cached
         self._changed: dict[bytes, Any] = {}
+        self._sorted: list[bytes] = []
+        """Keys of ``_changed``, as many as there were when rows by prefix were last asked for."""
         self._encoded: dict[bytes, bytes] = {}
         """Encoded rows of the batch; a key is in one of the two."""
         self._hot: dict[bytes, Any] = {}
@@ -108,6 +111,7 @@ class OverlayTable:
         self._encoded.update(rows)
         for key in self._changed.keys() & rows.keys():
             del self._changed[key]
+            self._sorted.clear()
 
     def delete(self, key: bytes) -> None:
         self.put(key, None)
@@ -115,13 +119,24 @@ class OverlayTable:
     def prefix(self, prefix: bytes) -> Iterator[tuple[bytes, Any]]:
         """Lazily, so that who needs the first rows does not pay for the rest."""
         decode = self._codec.decode
-        changed = {key: value for key, value in self._changed.items() if key.startswith(prefix)}
+        changed = {key: self._changed[key] for key in self._changed_keys(prefix)}
         changed |= {key: decode(raw) for key, raw in self._encoded.items() if key.startswith(prefix)}
         for key, value in heapq.merge(
             self._unchanged(prefix, changed), sorted(changed.items(), key=itemgetter(0)), key=itemgetter(0)
         ):
             if value is not None:
                 yield key, value
+
+    def _changed_keys(self, prefix: bytes) -> Iterator[bytes]:
+        """In key order. A batch that asks for each of its messages does not look at all its rows each time."""
+        keys, known = self._sorted, len(self._sorted)
+        if known != len(self._changed):
+            keys += islice(self._changed, known, None)  # a dictionary has new keys behind the others
+            keys.sort()
+        for at in range(bisect_left(keys, prefix), len(keys)):
+            if not keys[at].startswith(prefix):
+                return
+            yield keys[at]
 
     def _unchanged(self, prefix: bytes, changed: Mapping[bytes, Any]) -> Iterator[tuple[bytes, Any]]:
         cut, decode = len(self._prefix), self._codec.decode
@@ -162,6 +177,7 @@ class OverlayTable:
     def discard(self) -> None:
         """The batch did not happen, or is in the store."""
         self._changed.clear()
+        self._sorted.clear()
         self._encoded.clear()
 
 

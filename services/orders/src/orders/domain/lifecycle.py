@@ -22,10 +22,13 @@ from common.contracts.events import (
     VenueCancel,
     VenueOrder,
 )
+from common.contracts.twins import alike, replaced, twin_of
 from common.contracts.values import INT64_MAX
 from common.reported import NO_EFFECT, OF_NO_ORDER, Effect, effect_of, leaves_qty
 
 _S = OrderState
+ORDER_TWIN: Final = twin_of(OrderEvent)
+VENUE_ORDER_TWIN: Final = twin_of(VenueOrder)
 
 
 class Trigger(StrEnum):
@@ -147,9 +150,10 @@ def on_decision(order: OrderEvent | None, decision: Decision, now_ns: int) -> St
 
 
 def begun(decision: Decision, now_ns: int) -> OrderEvent:
-    """The order as its decision begins it: ACCEPTED or DENIED, revision 1."""
+    """The order as its decision begins it: ACCEPTED or DENIED, revision 1. A twin where the decision is one."""
     intent = decision.intent
-    return OrderEvent(
+    make = alike(decision, OrderEvent, ORDER_TWIN)
+    return make(
         order_id=decision.order_id,
         account_id=decision.account_id,
         client_order_id=decision.client_order_id,
@@ -161,8 +165,11 @@ def begun(decision: Decision, now_ns: int) -> OrderEvent:
         qty=intent.qty,
         limit_price_e4=intent.limit_price_e4,
         state=next_state(None, _trigger_of_decision(decision)),
+        cum_qty=0,
         leaves_qty=intent.qty if decision.accepted else 0,
+        notional_e4=0,
         reason=decision.reason,
+        text="",
         revision=1,
         sent_ns=intent.sent_ns,
         updated_ns=now_ns,
@@ -178,7 +185,9 @@ def _trigger_of_decision(decision: Decision) -> Trigger:
 def _venue_order(order: OrderEvent, decision: Decision) -> VenueOrder:
     if order.instrument_id is None or order.qty <= 0 or not decision.protection_price_e4:
         raise ValueError(f"accepted order {order.order_id} without an instrument, a quantity or a protection price")
-    return VenueOrder(
+    make = alike(decision, VenueOrder, VENUE_ORDER_TWIN)
+    return make(
+        type="new",
         order_id=order.order_id,
         account_id=order.account_id,
         symbol=order.symbol,
@@ -307,7 +316,7 @@ def _trigger(exec_type: ExecType, cum_qty: int, *, ends: bool) -> Trigger:
 
 
 def _revised(order: OrderEvent, now_ns: int, **changes: object) -> OrderEvent:
-    return order.model_copy(update={"revision": order.revision + 1, "updated_ns": now_ns, **changes})
+    return replaced(order, revision=order.revision + 1, updated_ns=now_ns, **changes)
 
 
 def diagram() -> str:

@@ -10,8 +10,10 @@ from typing import Final, NamedTuple
 
 from common.contracts.events import ExecType, ExecutionReport, VenueCancel, VenueOrder
 from common.contracts.market import MARK, Marks
+from common.contracts.twins import alike, twin_of
 from common.contracts.values import INT64_MAX, OrderType, Side, TimeInForce
 
+REPORT_TWIN: Final = twin_of(ExecutionReport)
 DAY_NS: Final = 86_400_000_000_000
 TRADING_STATES: Final = frozenset({0, ord("T")})
 """Trading, or never told otherwise."""
@@ -79,8 +81,8 @@ class Market:
     def less(self, side: Side, qty: int) -> "Market":
         """The market after an order of ``side`` took ``qty`` shares."""
         if side is Side.BUY:
-            return replace(self, taken_ask=self.taken_ask + qty)
-        return replace(self, taken_bid=self.taken_bid + qty)
+            return Market(self.mark, self.taken_bid, self.taken_ask + qty)
+        return Market(self.mark, self.taken_bid + qty, self.taken_ask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,35 @@ def refuse_unknown(request: VenueCancel, place: str, now_ns: int) -> ExecutionRe
     )
 
 
+class Arrival(NamedTuple):
+    """The order after its arrival, the book of its symbol then, and what was said of it, in order."""
+
+    working: Working
+    book: SymbolBook
+    reports: tuple[ExecutionReport, ...]
+
+    @property
+    def rests(self) -> bool:
+        return self.working.open
+
+
+def arrive(order: VenueOrder, book: SymbolBook, now_ns: int, close_ns: int) -> Arrival:
+    """The order is accepted, trades, and what is left of it rests in the book or ends.
+
+    Whoever rests has been served by the book's mark. Raises ValueError as ``accept``.
+    """
+    accepted, acknowledged = accept(order, book.next_sequence, now_ns, close_ns)
+    working, market, traded = trade(accepted, book.market, now_ns)
+    reports = (acknowledged,) if traded is None else (acknowledged, traded)
+    after = SymbolBook(market, book.next_sequence + 1, book.resting, book.best_buy_e4, book.best_sell_e4)
+    if working.open and working.rests:
+        return Arrival(working, after.joined_by(order.side, order.limit_price_e4), reports)
+    if working.open:
+        working, canceled = cancel(working, now_ns, why_not_filled(market))
+        reports = (*reports, canceled)
+    return Arrival(working, after, reports)
+
+
 def why_not_filled(market: Market) -> str:
     """The text of a cancel by the venue itself."""
     return "symbol is not trading" if not market.trading else "no more liquidity within the limit"
@@ -231,9 +262,19 @@ def _reported(
     last_price_e4: int = 0,
     text: str = "",
 ) -> tuple[Working, ExecutionReport]:
-    said = replace(working, reports=working.reports + 1)
-    order = said.order
-    report = ExecutionReport(
+    """A twin where the order is one."""
+    order = working.order
+    said = Working(
+        order,
+        working.sequence,
+        working.cum_qty,
+        working.reports + 1,
+        working.open,
+        working.close_ns,
+        working.accepted_ns,
+    )
+    make = alike(order, ExecutionReport, REPORT_TWIN)
+    report = make(
         execution_id=f"{order.order_id}.{said.reports}",
         exec_type=exec_type,
         order_id=order.order_id,

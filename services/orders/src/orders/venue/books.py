@@ -2,6 +2,7 @@
 
 from common.contracts.events import ExecutionReport
 from common.contracts.topics import ORDERS_EXECUTIONS
+from common.contracts.twins import written
 from common.contracts.values import Side
 from streams.model.message import Output
 from streams.model.tables import Tables
@@ -39,4 +40,5 @@ def keep(tables: Tables, working: Working) -> None:
 
 
 def report_output(report: ExecutionReport) -> Output:
-    return Output(ORDERS_EXECUTIONS, report.account_id.encode(), report)
+    """The record of a report, or of its twin."""
+    return Output(ORDERS_EXECUTIONS, report.account_id.encode(), written(report))

@@ -13,12 +13,14 @@ session  ``now``                             TradingSession that the exchange's 
 from collections.abc import Mapping
 from typing import Final
 
+from common.contracts.events import VenueOrder
 from common.contracts.topics import MD_MARKS
 from streams.model.tables import Changelogged, Codec, Global, Migration
 
 from orders.domain.sessions import TradingSession
 from orders.domain.venue import SymbolBook, Working
-from orders.rows import TEXT_CODEC, json_codec
+from orders.rows import TEXT_CODEC, dense_codec, json_codec
+from orders.wire import VENUE_ORDER_TWIN
 
 CLOSED_REMEMBERED: Final = 50_000
 """Closed orders per partition whose ids are remembered, so that a repeated order is not taken for a new one."""
@@ -30,8 +32,8 @@ LAYOUT_VERSION: Final = 2
 MIGRATIONS: Final[Mapping[int, Migration]] = {1: {}}
 """Since 2 a symbol may hold ``@``: every row of 1 is a row of 2, and a release that knows 1 is refused."""
 TABLES: Final = (
-    Changelogged("orders", json_codec(Working)),
-    Changelogged("books", json_codec(SymbolBook)),
+    Changelogged("orders", dense_codec(Working, {VenueOrder: VENUE_ORDER_TWIN})),
+    Changelogged("books", dense_codec(SymbolBook)),
     Changelogged("resting", TEXT_CODEC),
     Changelogged("closed", TEXT_CODEC),
     Changelogged("counts", Codec(lambda value: b"%d" % value, int, lambda: {"type": "integer"})),

@@ -24,10 +24,12 @@ from streams.model.tables import GlobalRow, Tables
 from orders.domain.sessions import Calendar, TradingSession
 from orders.domain.venue import (
     NO_MARK,
+    Arrival,
     Mark,
     SymbolBook,
     Working,
     accept,
+    arrive,
     cancel,
     expire,
     limit_of,
@@ -37,11 +39,11 @@ from orders.domain.venue import (
     refuse_cancel,
     refuse_unknown,
     trade,
-    why_not_filled,
 )
 from orders.venue import sessions
 from orders.venue.books import book_of, keep, report_output, with_best
 from orders.venue.rows import SESSION_KEY
+from orders.wire import read
 
 INPUTS: Final = (VENUE_ORDERS, MD_MARKS)
 OUTPUTS: Final = (ORDERS_EXECUTIONS,)
@@ -57,13 +59,13 @@ class Venue:
         """Raises ValueError for an order that is not this partition's, or bytes that are no mark."""
         if message.topic is MD_MARKS:
             return self._on_mark(message, tables, now_ns)
-        request: VenueOrder | VenueCancel = message.body
+        request = _request(message)
         if market_partition(request.instrument_id) != tables.partition:
             raise ValueError(f"instrument {request.instrument_id} does not belong on partition {tables.partition}")
         if isinstance(request, VenueCancel):
             return _on_cancel(request, f"{message.partition}-{message.offset}", tables, now_ns)
-        mark = _shown_mark(tables, request.symbol.encode())
-        return _on_order(request, mark, self._close_ns(tables, mark), tables, now_ns)
+        mark = shown_mark(tables, request.symbol.encode())
+        return _on_order(request, mark, self.close_ns(tables, mark), tables, now_ns)
 
     def _on_mark(self, message: Message, tables: Tables, now_ns: int) -> Handled:
         """Thousands a second arrive, few matter: without a book it costs one look-up; only a trade writes rows."""
@@ -91,7 +93,7 @@ class Venue:
             return ()
         return sessions.on_session(session, self._calendar.session_at(event_ns), tables, now_ns)
 
-    def _close_ns(self, tables: Tables, mark: Mark) -> int:
+    def close_ns(self, tables: Tables, mark: Mark) -> int:
         """The close at which an order that comes now ends; 0 where the exchange's time was never heard."""
         clock: GlobalRow | None = tables.globals("marks").get(mark_clock_key(tables.partition))
         # The first marks of a day come before its first clock row.
@@ -100,6 +102,13 @@ class Venue:
         if session is not None and session.contains(event_ns):
             return session.close_ns
         return self._calendar.session_at(event_ns).close_ns if event_ns else 0
+
+
+def _request(message: Message) -> VenueOrder | VenueCancel:
+    """An order's twin, where it can be read as that."""
+    twin: VenueOrder | None = read(message)
+    request: VenueOrder | VenueCancel = message.body if twin is None else twin
+    return request
 
 
 def _forget_if_overtaken(tables: Tables, key: bytes, book: SymbolBook) -> None:
@@ -149,37 +158,37 @@ def _serve(
 
 
 def _on_order(order: VenueOrder, mark: Mark, close_ns: int, tables: Tables, now_ns: int) -> Handled:
-    orders, books = tables.changelogged("orders"), tables.changelogged("books")
-    if orders.get(order.order_id.encode()) is not None:
+    if tables.changelogged("orders").get(order.order_id.encode()) is not None:
         return
     symbol_key = order.symbol.encode()
     book = book_of(tables, symbol_key)
-    working, acknowledged = accept(order, book.next_sequence, now_ns, close_ns)
     moved = replace(book, market=book.market.moved_to(mark))
     if book.resting and moved.market is not book.market:
         # The arriving order is the first to meet this mark; who rests comes before it.
+        accept(order, book.next_sequence, now_ns, close_ns)  # one that is refused moves nothing
         yield from _matched(tables, order.symbol, moved, now_ns)
         moved = book_of(tables, symbol_key)
-    yield report_output(acknowledged)
-    working, market, traded = trade(working, moved.market, now_ns)
-    if traded is not None:
-        yield report_output(traded)
-    book = replace(moved, market=market, next_sequence=book.next_sequence + 1)
-    if working.open and working.rests:
+    arrival = arrive(order, moved, now_ns, close_ns)
+    yield from map(report_output, arrival.reports)
+    keep_arrival(tables, arrival)
+
+
+def keep_arrival(tables: Tables, arrival: Arrival) -> None:
+    """Writes the order and the book of its symbol."""
+    working, book = arrival.working, arrival.book
+    order, books = working.order, tables.changelogged("books")
+    if arrival.rests:
         key = priority_key(order.symbol, order.side, order.limit_price_e4, working.sequence)
         tables.changelogged("resting").put(key, order.order_id)
-        book = book.joined_by(order.side, order.limit_price_e4)
-    elif working.open:
-        working, canceled = cancel(working, now_ns, why_not_filled(market))
-        yield report_output(canceled)
     keep(tables, working)
     if book.resting or not book.market.untouched:
-        books.put(symbol_key, book)
+        books.put(order.symbol.encode(), book)
     else:
-        books.delete(symbol_key)
+        books.delete(order.symbol.encode())
 
 
-def _shown_mark(tables: Tables, symbol_key: bytes) -> Mark:
+def shown_mark(tables: Tables, symbol_key: bytes) -> Mark:
+    """The mark that an arriving order finds."""
     row: GlobalRow | None = tables.globals("marks").get(symbol_key)
     return mark_of(row.value, row.offset) if row is not None else NO_MARK
 
