@@ -67,7 +67,7 @@ class Run(NamedTuple):
 
     def offsets_that_are_multiples(self, of: int) -> int:
         """How many there are."""
-        return np.count_nonzero(self.offsets % of == 0)
+        return int(np.count_nonzero(self.offsets % of == 0))
 
 
 def read_run(messages: Sequence[Message]) -> Run:
@@ -125,8 +125,8 @@ def answer_run(
     run = np.array([(now_ns, partition, last.seq)], RUN)
     activity, lately, measured = _lately(accounts, positions, markets, intents, tables, reader, now_ns)
     watched = np.array([each.is_watched for each in markets.listed], np.bool_)
-    columns = _columns(intents, answered, accounts, positions, markets)
-    decided = decider.decide_all(Inputs(*columns, run, offsets, lately, bool(watched.any())))
+    more = (run, offsets, lately, bool(watched.any()))
+    decided = decider.decide_all(_inputs(intents, answered, accounts, positions, markets, *more))
     if _halts_some(decided, markets, decider):
         return None
     accounts.keep(positions.keep())
@@ -160,13 +160,14 @@ def answer_run(
     return Answers(len(messages), (*outputs, *warnings, *stands_on))
 
 
-def _columns(
-    intents: Intents, answered: Array, accounts: Accounts, positions: Positions, markets: Markets
-) -> tuple[Array, ...]:
-    """The first columns of ``Inputs``."""
-    return (
+def _inputs(
+    intents: Intents, answered: Array, accounts: Accounts, positions: Positions, markets: Markets, *more: Any
+) -> Inputs:
+    """``more``: the fields of ``Inputs`` behind the marks."""
+    return Inputs(
         intents.text, intents.rows, answered, accounts.of, accounts.columns, positions.of, positions.columns,
         positions.sides, positions.levels, markets.of, markets.columns, markets.limits, markets.texts, markets.marks,
+        *more,
     )  # fmt: skip
 
 

@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Final
 
 from streams.commit.handling import NS_PER_MS, Handling, PoisonError
@@ -304,10 +303,9 @@ def discard(parts: TaskParts) -> None:
         table.discard()
 
 
-def positions_after(messages: Sequence[Message]) -> dict[str, int]:
+def positions_after(messages: Iterable[Message]) -> dict[str, int]:
     """Topic → the offset after its last message; messages of one topic are in order."""
-    topics, offsets = map(attrgetter("topic.name"), messages), map(attrgetter("offset"), messages)
-    return {topic: offset + 1 for topic, offset in dict(zip(topics, offsets, strict=True)).items()}
+    return {message.topic.name: message.offset + 1 for message in messages}
 
 
 def apply(parts: TaskParts, batch: Sequence[Message], sizes_refused: Mapping[str, int] = NOTHING_REFUSED) -> Effects:
