@@ -78,7 +78,7 @@ class WrittenRows:
             return [row[0] for row in await connection.fetch(statement, transaction, self.bytes_max, most)]
 
         async def blocks(table: str) -> tuple[Block, ...]:
-            """Of rows that the projection had made before: new ones are met by the walk."""
+            """Blocks with rows that the projection had made before; new rows are met by the walk."""
             rows = await connection.fetch(_answers(table), transaction, self.bytes_max)
             known = [Block(row[0], row[1]) for row in rows if row[2] < before.get((RISK_DECISIONS.name, row[0]), 0)]
             return tuple(known[:1])
