@@ -196,6 +196,12 @@ EDITS = {
     "execution forged": "INSERT INTO executions (execution_id, exec_type, order_id, account_id, symbol, side, last_qty,"
     " last_price_e4, cum_qty, leaves_qty, venue_ns, text)"
     " VALUES ('forged', 'TRADE', 'A.o1', 'A', 'ACME', 'B', 1, 1, 1, 1, 1, '')",
+    "event deleted": "DELETE FROM order_events WHERE order_id = 'A.o3' AND revision = 1",
+    "last event deleted": "DELETE FROM order_events WHERE order_id = 'A.o3' AND revision = 2",
+    "every event deleted": "DELETE FROM order_events",
+    "event forged": "INSERT INTO order_events SELECT order_id, 3, state, cum_qty, leaves_qty, notional_e4, reason,"
+    " text, updated_ns FROM order_events WHERE order_id = 'A.o3' AND revision = 2",
+    "event's revision": "UPDATE order_events SET revision = 7 WHERE order_id = 'A.o3' AND revision = 1",
     "decision deleted": "DELETE FROM decisions WHERE order_id = 'A.o2'",
     "every decision deleted": "DELETE FROM decisions",
     "command result deleted": "DELETE FROM command_results WHERE command_id = 'c4'",
@@ -209,6 +215,7 @@ EDITS = {
 }
 COLUMNS = {
     "orders": ("order_id = 'A.o3'", ["number", "order_id", "revision"]),
+    "order_events": ("order_id IN ('A.o3') AND revision = 1", ["order_id", "revision"]),
     "executions": ("execution_id = 'x2'", ["number", "execution_id"]),
     "decisions": ("order_id = 'A.o3'", ["partition", "record_offset", "compared"]),
     "command_results": ("command_id = 'c4'", ["partition", "record_offset", "compared"]),
@@ -251,6 +258,7 @@ async def test_any_column_edited_by_hand_then_seen_and_gone_once_it_is_as_it_was
 
 WRITTEN = {
     "orders": "UPDATE orders SET text = 'paid' WHERE order_id = 'A.o2'",
+    "order_events": "UPDATE order_events SET text = 'paid' WHERE order_id = 'A.o3' AND revision = 1",
     "executions": "UPDATE executions SET last_price_e4 = 1 WHERE execution_id = 'x2'",
     "decisions": "UPDATE decisions SET reason = 'X' WHERE order_id = 'A.o2'",
     "command_results": "UPDATE command_results SET account_seq = account_seq + 1 WHERE command_id = 'c4'",

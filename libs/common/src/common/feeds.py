@@ -102,7 +102,7 @@ class FeedContext(Protocol):
 
     @property
     def next_sequence(self) -> int:
-        """Where a live feed numbers on."""
+        """Number of the next record of a live feed."""
         ...
 
     def chunks(self, source: str) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import asyncpg
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER
+from common.ledger.digests import ORDER_EVENTS, Rows, digest_sql
 from common.ledger.fold import Balance, nonzero
 from common.ledger.rows import ExecutionRow, OrderRow, stored_order
 from common.postgres import POSTGRES_AWAY
@@ -16,6 +17,7 @@ from auditor.domain.compare import (
     ENTRIES,
     ENTRY_ROWS,
     EXECUTION,
+    HISTORY,
     ORDER,
     RESULTS,
     STATUS,
@@ -35,6 +37,7 @@ TOPIC_OF = {
     ENTRIES: RISK_LEDGER.name,
     ENTRY_ROWS: RISK_LEDGER.name,
     ORDER: ORDERS_EVENTS.name,
+    HISTORY: ORDERS_EVENTS.name,
     EXECUTION: ORDERS_EXECUTIONS.name,
     DECISIONS: RISK_DECISIONS.name,
     RESULTS: RISK_DECISIONS.name,
@@ -43,6 +46,10 @@ TOPIC_OF = {
 _ACCOUNTS = "SELECT account_id, ledger_seq, status FROM accounts WHERE account_id = ANY($1)"
 _BALANCES = "SELECT account_id, book, asset, amount FROM balances WHERE account_id = ANY($1)"
 _ORDERS = f"SELECT order_id, revision, {', '.join(OrderRow._fields)} FROM orders WHERE order_id = ANY($1)"
+_HISTORIES = f"""
+    SELECT order_id, count(*)::int, sum({digest_sql(ORDER_EVENTS)}) FROM order_events
+    WHERE order_id = ANY($1) GROUP BY order_id
+"""
 _EXECUTIONS = f"SELECT execution_id, {', '.join(ExecutionRow._fields)} FROM executions WHERE execution_id = ANY($1)"
 _EXECUTION_PAGE = "SELECT execution_id FROM executions WHERE execution_id > $1 ORDER BY execution_id LIMIT $2"
 _ACCOUNT_PAGE = "SELECT account_id FROM accounts WHERE account_id > $1 ORDER BY account_id LIMIT $2"
@@ -127,11 +134,17 @@ class ProjectionRows:
         return seen
 
     async def _orders(self, connection: Connection, keys: set[str]) -> list[Seen]:
-        rows = {row[0]: row for row in await connection.fetch(_ORDERS, keys)} if keys else {}
-        return [
+        """Each order's newest state, and all columns of all of its events."""
+        if not keys:
+            return []
+        rows = {row[0]: row for row in await connection.fetch(_ORDERS, keys)}
+        seen = [
             Seen(ORDER, key, rows[key][1], stored_order(rows[key][2:])) if key in rows else Seen(ORDER, key, 0, None)
             for key in keys
         ]
+        events = {row[0]: Rows.of(row[1], int(row[2])) for row in await connection.fetch(_HISTORIES, keys)}
+        seen += [Seen(HISTORY, key, events[key].number if key in events else 0, events.get(key)) for key in keys]
+        return seen
 
     async def _executions(self, connection: Connection, asked: set[str], rows_max: int) -> list[Seen]:
         """The rows of the keys, and of those among the next ones that the log does not know."""

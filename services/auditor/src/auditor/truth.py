@@ -18,7 +18,7 @@ from common.ledger.fold import Findings, LedgerFold
 from common.ledger.rows import OrderFold
 from streams.model.message import Message
 
-from auditor.domain.compare import DECISIONS, EXECUTION, ORDER, RESULTS
+from auditor.domain.compare import DECISIONS, EXECUTION, HISTORY, ORDER, RESULTS
 from auditor.domain.fills import ExecutionTruth, FillMatch
 from auditor.domain.place import Place, Positions
 from auditor.domain.statuses import StatusTruth
@@ -50,6 +50,23 @@ class AccountTruth(LedgerFold):
                 del self._wanted[key]
 
 
+class Histories(RowSums):
+    """Every column of each event of an order; the version is the revision, which counts them. Of an order whose
+    beginning is not known, or of which no copy can hold an event, nothing is said.
+    """
+
+    is_complete: Final = False  # type: ignore[misc]
+
+    def take(self, message: Message, event: OrderEvent) -> None:
+        """An order's next event; one that was seen before changes nothing."""
+        if event.revision != self.newest(event.order_id) + 1:
+            return
+        if _has_nul(message):
+            self.drop(event.order_id)
+        else:
+            self.add(event.order_id, digest_of(event))
+
+
 class OrderTruth(OrderFold):
     """Orders by id: all that are open, and the newest that ended."""
 
@@ -58,6 +75,7 @@ class OrderTruth(OrderFold):
 
     def __init__(self, ended_max: int) -> None:
         super().__init__()
+        self.histories = Histories()
         self.places: dict[str, Place] = {}
         self._ended: deque[str] = deque()
         self._ended_max = ended_max
@@ -70,6 +88,7 @@ class OrderTruth(OrderFold):
                 gone = self._ended.popleft()
                 self._newest.pop(gone, None)
                 self.places.pop(gone, None)
+                self.histories.drop(gone)
 
     def forget(self, key: str, version: int) -> None:
         """The row at this revision is not wanted any more."""
@@ -145,6 +164,7 @@ class LogTruth:
         """Place of the newest record of a key that a row of this kind (``compare``) is made of."""
         places = {
             ORDER: self.orders.places,
+            HISTORY: self.orders.places,
             EXECUTION: self.executions.places,
             DECISIONS: self.decisions.places,
             RESULTS: self.results.places,
@@ -201,6 +221,7 @@ class LogTruth:
             self._take_entry(message, body, now_s)
         elif isinstance(body, OrderEvent):
             self.orders.places[body.order_id] = Place(message.partition, message.offset)
+            self.orders.histories.take(message, body)
             self.orders.apply(body)
             self.changed_orders.add(body.order_id)
         elif isinstance(body, ExecutionReport):

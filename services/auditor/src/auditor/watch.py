@@ -19,6 +19,7 @@ from auditor.domain.compare import (
     ENTRIES,
     ENTRY_ROWS,
     EXECUTION,
+    HISTORY,
     ORDER,
     RESULTS,
     STATUS,
@@ -81,6 +82,7 @@ def folds(truth: LogTruth) -> Mapping[str, Fold]:
         ENTRIES: truth.accounts,
         ENTRY_ROWS: truth.entries,
         ORDER: truth.orders,
+        HISTORY: truth.orders.histories,
         EXECUTION: truth.executions,
         DECISIONS: truth.decisions,
         RESULTS: truth.results,
@@ -153,7 +155,7 @@ class Watch:
             projection.STORE: self._projection.look(
                 Asked(
                     wanted(projection.STORE, ACCOUNT, accounts) | comparer.again(projection.STORE, STATUS),
-                    wanted(projection.STORE, ORDER, orders),
+                    wanted(projection.STORE, ORDER, orders) | comparer.again(projection.STORE, HISTORY),
                     wanted(projection.STORE, EXECUTION, executions),
                     most,
                     self._settings.audit_walk_rows_max,

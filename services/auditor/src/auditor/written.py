@@ -26,6 +26,7 @@ def _written_since(table: str) -> str:
 
 
 _ORDERS: Final = f"SELECT order_id FROM orders WHERE {_written_since('orders')} LIMIT $3"
+_EVENTS: Final = f"SELECT DISTINCT order_id FROM order_events WHERE {_written_since('order_events')} LIMIT $3"
 _EXECUTIONS: Final = f"SELECT execution_id FROM executions WHERE {_written_since('executions')} LIMIT $3"
 _ENTRIES: Final = f"""
     SELECT account_id FROM ledger_entries WHERE {_written_since("ledger_entries")}
@@ -77,13 +78,13 @@ class WrittenRows:
             return [row[0] for row in await connection.fetch(statement, transaction, self.bytes_max, most)]
 
         async def blocks(table: str) -> tuple[Block, ...]:
-            """Of rows that the projection had made before: new ones are met by the walk."""
+            """Blocks with rows that the projection had made before; new rows are met by the walk."""
             rows = await connection.fetch(_answers(table), transaction, self.bytes_max)
             known = [Block(row[0], row[1]) for row in rows if row[2] < before.get((RISK_DECISIONS.name, row[0]), 0)]
             return tuple(known[:1])
 
         return Written(
-            orders=frozenset(await keys(_ORDERS, rows_max)),
+            orders=frozenset([*await keys(_ORDERS, rows_max), *await keys(_EVENTS, rows_max)]),
             executions=frozenset(await keys(_EXECUTIONS, rows_max)),
             entry_accounts=tuple(await keys(_ENTRIES, ACCOUNTS_MAX)),
             decisions=await blocks("decisions"),

@@ -44,7 +44,7 @@ def resolved(host: str, port: int, family: int = socket.AF_UNSPEC) -> tuple[int,
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """Where a multicast group is joined: an interface's name, or an address of it."""
+    """Interface on which a multicast group is joined: its name, or an address of it."""
 
     index: int = 0
     address: str = ""

@@ -84,7 +84,7 @@ class ByteSource:
 
     def __init__(self, file: BinaryIO, chunk_bytes: int) -> None:
         self.offset = 0
-        """Of the next byte."""
+        """Offset of the next byte."""
         self._file = file
         self._chunk_bytes = chunk_bytes
         self._held = b""

@@ -104,10 +104,10 @@ class EventWriter:
 
 
 def event_writer(schema: Any) -> Writer:
-    """Of events that are made of ticks."""
+    """Writer of events that are made of ticks."""
     return writer(schema, constants={"from_ticks": True})
 
 
 def _begins(ends: Any) -> Any:
-    """Where each name begins: where the one before it ends."""
+    """Begin of each name, which is the end of the one before it."""
     return np.concatenate(([0], ends.reshape(-1)[:-1])).reshape(ends.shape)

@@ -79,7 +79,7 @@ class Session:
         self.announced: list[Instrument] = []
         """Instruments of a feed reader that the next batch announces."""
         self.events: EventWriter | None = None
-        """Where the feed's events are written, too."""
+        """Writer of the feed's events, where they are written, too."""
         self._beat_interval_ns = settings.feed_heartbeat_interval_ms * MILLISECOND_NS
         self._next_beat_ns = 0
 

@@ -32,7 +32,7 @@ class DatagramQueue:
 
     @property
     def family(self) -> int:
-        """Of the socket's addresses."""
+        """Family of the socket's addresses."""
         return self._socket.family if self._socket else socket.AF_INET
 
     def readable(self) -> None:

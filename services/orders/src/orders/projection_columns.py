@@ -13,7 +13,7 @@ from orders.database import migrations
 COLUMNS_VERSION: Final = 1
 """Raised where a column is taken away or means something else; columns that are added change nothing for a reader."""
 TABLES: Final = (
-    *("accounts", "balances", "command_results", "decisions", "executions", "ledger_entries", "orders"),
+    *("accounts", "balances", "command_results", "decisions", "executions", "ledger_entries", "order_events", "orders"),
     "projection_positions",
 )
 """Those that others read; how a rebuild goes on is the projection's own."""

@@ -46,7 +46,7 @@ _tracer = trace.get_tracer("tidemark")
 TRY_AGAIN_LATER: Final = 1013
 POLICY_VIOLATION: Final = 1008
 UNAUTHENTICATED: Final = 4401
-"""Of ours, as 401 is HTTP's: whoever comes back needs another credential."""
+"""Close code of our own, as 401 is HTTP's: whoever comes back needs another credential."""
 NO_RIGHT: Final = "no right to this topic"
 """The same words whether or not there is such an account."""
 ANSWERS_MAX: Final = 64

@@ -1,4 +1,4 @@
-"""Who is at the other end of a connection, and what he may see."""
+"""The person or program at the other end of a connection, and what may be shown to it."""
 
 from common.access.http import Admission, Refusal
 from common.access.identity import Identity

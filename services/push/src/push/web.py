@@ -103,7 +103,7 @@ def _add_answers(web: FastAPI, service: PushService) -> None:
 
     @web.get("/v1/me")
     async def me(request: Request) -> Me:
-        """Who the caller is, and what he may."""
+        """Name and rights of the caller."""
         return Me.of(identity_of(request.scope))
 
     @web.get("/v1/latency")

@@ -57,7 +57,7 @@ class AlertHalts:
             REQUESTED.labels(kind)
 
     async def positions(self) -> Positions:
-        """Where it was; at its start the beginning, since what is old requests nothing."""
+        """Positions to read on from; at its start the beginning, since old alerts request nothing."""
         return self._positions
 
     async def apply(self, messages: Sequence[Message], positions: Positions) -> None:

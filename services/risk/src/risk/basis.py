@@ -31,7 +31,7 @@ _NUMBER_BITS: Final = 60
 
 
 class BasisWriter:
-    """Of one gate: its code, and the limits of its deployment."""
+    """Writer of one gate's basis: its code, and the limits of its deployment."""
 
     def __init__(self, release: str, gate: CheckChain, limits: Limits) -> None:
         self._rules: Final = GateRules(

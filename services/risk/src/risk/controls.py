@@ -22,7 +22,7 @@ from risk.tables import CONTROLLED_KEY, FIRM_COPY_KEY, Controlled, SeenControl, 
 __all__ = ["LimitReader", "on_control_command", "on_controls", "on_halting_denial"]
 
 GATE_ITSELF: Final = "gate"
-"""Who halts, in the place of a person."""
+"""Name of the gate where it halts in the place of a person."""
 
 _encode: Final = Codec(lambda row: row.model_dump_json().encode(), ControlResult.model_validate_json)
 

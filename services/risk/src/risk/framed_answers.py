@@ -34,7 +34,7 @@ class FramedRun(NamedTuple):
     market_of: Array
     texts: Array
     marks: Sequence[Mark | None]
-    """Of the markets."""
+    """Marks of the markets, in their order."""
     run: Array
     offsets: Array
 
@@ -84,12 +84,12 @@ def placed(decisions: Encoded, accepted: Array, others: Sequence[bytes]) -> Colu
 
 
 def _begins(ends: Array) -> Array:
-    """Of texts that stand one behind the other."""
+    """Begins of texts that stand one behind the other, by their ends."""
     return np.concatenate((np.zeros(1, np.int64), ends))[:-1]
 
 
 def decision_writer(schema: Any) -> Writer:
-    """Of orders that are accepted."""
+    """Writer of decisions on orders that are accepted."""
     made = writer(
         schema,
         branch="Decision",
@@ -106,7 +106,7 @@ def decision_writer(schema: Any) -> Writer:
 
 
 def entry_writer(schema: Any) -> Writer:
-    """Of reservations."""
+    """Writer of the ledger's entries of reservations."""
     return writer(
         schema,
         constants={

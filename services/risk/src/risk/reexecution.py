@@ -153,7 +153,7 @@ class AccountFold:
         self.row: AccountRow | None = None
         self.positions: dict[str, PositionRow] = {}
         self._orders: dict[str, OrderRow] = {}
-        """Of those that were accepted, what is open of each."""
+        """Open part of each order that was accepted."""
         self.activity: ActivityRow = NO_ROW
 
     def told(self, result: CommandResult) -> None:

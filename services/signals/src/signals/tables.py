@@ -37,7 +37,7 @@ class Table(Protocol):
 
 
 class Tables(Protocol):
-    """Where tables are written."""
+    """A place where tables are written."""
 
     def open(self, name: str, columns: Sequence[str], words: Words = _NO_WORDS) -> Table: ...
 
@@ -71,7 +71,7 @@ class TableFiles(ABC):
         self._paths.clear()
 
     def new_path(self, name: str) -> Path:
-        """Where the table of that name is written for the time being."""
+        """Path at which the table of that name is written until it is whole."""
         path = self._directory / f"{name}{self._suffix}"
         self._paths.append(path)
         return self._partial(path)

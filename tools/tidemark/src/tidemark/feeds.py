@@ -47,7 +47,7 @@ def udp_feed(line: "UdpLine") -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class UdpLine:
-    """Where a packet line arrives, and of which day it is."""
+    """Addresses of a packet line, and its day."""
 
     port: int
     day: str

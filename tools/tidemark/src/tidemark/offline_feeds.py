@@ -36,7 +36,7 @@ class OfflineFeed(Protocol):
         ...
 
     def sessions(self, options: OfflineOptions) -> Sessions | None:
-        """Where its windows are aligned to, and its regular hours. Raises CommandError."""
+        """Alignment of its windows, and its regular hours. Raises CommandError."""
         ...
 
     def ticks(self, report: Report, registry: InstrumentRegistry, progress: Progress) -> Iterator[Ticks]:

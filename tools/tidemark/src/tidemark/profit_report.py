@@ -23,7 +23,7 @@ class PositionLine(NamedTuple):
     sold_qty: int
     end_qty: int
     price_e4: int | None
-    """Of the end; None: nobody said one."""
+    """Price at the end; None: nobody said one."""
     cost_fifo_e4: int
     cost_average_e4: int
     realised_fifo_e4: int

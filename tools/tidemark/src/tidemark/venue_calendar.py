@@ -20,8 +20,8 @@ _MARGIN = timedelta(days=7)
 def sessions(
     days: Sequence[date], anchor: str, hours: str, calendar: str, zone: str = EXCHANGE_TIME.key
 ) -> Sessions | None:
-    """Of the days of a feed; None where windows are aligned to the epoch and all hours are wanted. Raises CommandError.
-    ``zone``: whose midnight the exchange's is.
+    """Sessions on a feed's days; None where windows begin at the epoch and all hours are wanted. Raises CommandError.
+    ``zone``: the time zone whose midnight is the exchange's.
 
     The exchange's midnight needs no calendar; ``open`` and regular hours do, with its holidays and early closes.
     """

@@ -1,1 +1,1 @@
-"""Who asks, and whether he may: identities from tokens and keys, and the table of rights where a request enters."""
+"""Identities from tokens and keys, and the table of rights where a request enters."""

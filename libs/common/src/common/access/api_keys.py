@@ -42,7 +42,7 @@ def new_key() -> tuple[str, str, str]:
 
 
 def identity_of_key(text: str, keys: Mapping[str, ApiKey], now_s: float) -> Identity | None:
-    """Whose key it is; None where it is nobody's, or its time is over. As long for a wrong id as for a wrong secret."""
+    """Owner of a key; None where it is nobody's, or has expired. A wrong id takes as long as a wrong secret."""
     name, _, secret = text.removeprefix(PREFIX).partition("_")
     given = hashlib.sha256(secret.encode()).hexdigest()
     key = keys.get(name)

@@ -35,7 +35,7 @@ _CHALLENGE: Final = b'Bearer realm="tidemark"'
 
 
 def identity_of(scope: Any) -> Identity:
-    """Who asks. Raises KeyError where nobody has looked: preflights, public pages, handshakes without a credential."""
+    """Identity of a request. Raises KeyError where nobody has looked: preflights, public pages, open handshakes."""
     identity: Identity = scope[_IDENTITY]
     return identity
 

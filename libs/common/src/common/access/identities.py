@@ -38,7 +38,7 @@ class Identities(Protocol):
 
 
 class Everybody:
-    """Where no issuer is set: everybody is ``ANYONE``."""
+    """Identities without an issuer: everybody is ``ANYONE``."""
 
     is_open = True
 
@@ -114,7 +114,7 @@ class IssuedIdentities:
 
 
 def _digest(credential: str) -> bytes:
-    """What is kept of a token in memory."""
+    """A token as it is kept in memory."""
     return hashlib.sha256(credential.encode("utf-8", "replace")).digest()
 
 

@@ -58,4 +58,4 @@ class Identity:
 
 
 ANYONE: Final = Identity("anyone", frozenset(Role), OwnAccounts.of([EVERY_ACCOUNT]))
-"""Who is everybody where no issuer is set (``AccessSettings``)."""
+"""Identity of everybody where no issuer is set (``AccessSettings``)."""

@@ -9,7 +9,7 @@ from streams.process.settings import Settings
 
 
 class AccessSettings(Settings):
-    """Whose word on identities is believed. Without an issuer nobody is asked who he is, on this machine only."""
+    """Settings of who is believed about identities. Without an issuer nobody is asked, on this machine only."""
 
     access_issuer: str = Field(
         default="", description="`iss` of tokens that are believed; empty: nobody is asked who he is"

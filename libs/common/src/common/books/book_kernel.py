@@ -55,7 +55,7 @@ _SESSION_START: Final = ord("O")
 
 _DEPTH: Final = DEPTH_LEVELS
 INT64_MAX: Final = (1 << 63) - 1
-"""Where sums of shares stop: a row holds no more."""
+"""Sums of shares stop here: a row holds no more."""
 _FAR: Final = 24
 """How many ticks ahead an order's slot and its instrument are asked for; memory is slower than the whole rest."""
 _NEAR: Final = 12

@@ -156,6 +156,21 @@ class AlertLimits:
         return self.thresholds.get(rule.kind, rule.threshold)
 
 
+COMPARED: Final = tuple(
+    (name, "<i8")
+    for name in (
+        "price_e4",
+        "mean_price_e4",
+        "deviation_e4",
+        "volume",
+        "mean_volume",
+        "spread_e4",
+        "mean_spread_e4",
+        "silence_ns",
+        "mean_gap_ns",
+    )
+)
+"""Columns of what was compared, as it was at the peak; zeros where the kind does not compare it."""
 ALERT: Final = np.dtype(
     [
         ("symbol", "S16"),
@@ -168,16 +183,7 @@ ALERT: Final = np.dtype(
         ("clock_ns", "<i8"),  # second of the partition's clock that issued the row
         ("peak_ppm", "<i8"),  # the greatest number, in millionths
         ("threshold_ppm", "<i8"),
-        # What was compared at the peak; zeros where the kind does not compare it.
-        ("price_e4", "<i8"),
-        ("mean_price_e4", "<i8"),
-        ("deviation_e4", "<i8"),
-        ("volume", "<i8"),
-        ("mean_volume", "<i8"),
-        ("spread_e4", "<i8"),
-        ("mean_spread_e4", "<i8"),
-        ("silence_ns", "<i8"),
-        ("mean_gap_ns", "<i8"),
+        *COMPARED,
         ("instrument_id", "<i4"),
         ("samples", "<i4"),  # seconds that the baseline had
         ("revision", "<i4"),

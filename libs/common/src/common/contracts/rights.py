@@ -208,7 +208,7 @@ _WRITTEN_BY: Final[Mapping[Topic, tuple[str, ...]]] = {
     topics.RUNTIME_OPERATIONS: (COMMAND_LINE,),
     topics.AUDITOR_FENCES: ("auditor", COMMAND_LINE),
 }
-"""Where the topic table names no service, and where the command line has a part in it."""
+"""Writers of topics for which the topic table names no service, or which the command line writes, too."""
 
 
 def _is_operated(topic: Topic) -> bool:
@@ -223,7 +223,7 @@ def _rights(topic: Topic) -> TopicRights:
 
 
 def _dead_letter_rights(topic: Topic) -> TopicRights:
-    """Who reads a topic sets aside what it cannot handle, and watches that; the auditor counts."""
+    """Rights to dead letters: readers of a topic set aside what they cannot handle and watch it, the auditor counts."""
     readers = tuple(service for service in READERS.get(topic, ()) if service in WORKERS)
     return TopicRights(readers, (*readers, "auditor"))
 

@@ -41,9 +41,9 @@ ACCOUNTS: Final = CoPartitionGroup("accounts")
 """By account id."""
 GROUPS: Final = (MARKET, ACCOUNTS)
 AUDIT_MS: Final = 31 * DAY_MS
-"""Of what a decision is executed again from, and of what led to it: 30 whole days at least."""
+"""Retention of what a decision is executed again from, and of what led to it: 30 whole days at least."""
 READ_BY_STRANGERS: Final[Compatibility] = "BACKWARD_TRANSITIVE"
-"""Of topics that no stage lives on: who reads them takes the newest schema, and reads all that was ever written. What
+"""Rule for topics that no stage lives on: readers take the newest schema, and read all that was ever written. What
 stages read of each other is read by the release before, too, in every rolling upgrade: FULL_TRANSITIVE.
 """
 

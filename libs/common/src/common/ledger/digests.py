@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
-from common.contracts.events import CommandResult, Decision, ExecutionReport, LedgerEntry
+from common.contracts.events import CommandResult, Decision, ExecutionReport, LedgerEntry, OrderEvent
 
 NULL: Final = "\x02"
 SEPARATOR: Final = "\x1f"
@@ -35,11 +35,15 @@ COMMAND_RESULTS: Final = (
     *("account_id", "command_id", "accepted", "reason", "compared", "repeat", "status", "account_seq", "decided_ns"),
     "resting",
 )
+ORDER_EVENTS: Final = (
+    *("order_id", "revision", "state", "cum_qty", "leaves_qty", "notional_e4", "reason", "text", "updated_ns"),
+)
 COLUMNS: Final[Mapping[type[BaseModel], tuple[str, ...]]] = {
     ExecutionReport: EXECUTIONS,
     LedgerEntry: LEDGER_ENTRIES,
     Decision: DECISIONS,
     CommandResult: COMMAND_RESULTS,
+    OrderEvent: ORDER_EVENTS,
 }
 """The columns of the table that a record is copied to; a table has its own place in the log besides."""
 
@@ -128,6 +132,10 @@ class RowSums:
         count, total = self._sums.get(key, (0, 0))
         known = total if count == version else self._remembered.get((key, version))
         return Rows(version, known) if known is not None else None
+
+    def drop(self, key: str) -> None:
+        """The key is not known any more."""
+        self._sums.pop(key, None)
 
     def forget(self, key: str, version: int) -> None:
         """The sum at this number of rows is not wanted any more."""

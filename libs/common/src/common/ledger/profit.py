@@ -34,7 +34,7 @@ class Part(NamedTuple):
     cash_e4: int
 
     def split(self, qty: int) -> tuple["Part", "Part"]:
-        """So many shares of it, in its direction, and the rest. The two have its cash between them."""
+        """Splits off ``qty`` shares; the other part is the rest. Both have its direction, and share its cash."""
         cash_e4 = self.cash_e4 * qty // self.qty
         return Part(qty, cash_e4), Part(self.qty - qty, self.cash_e4 - cash_e4)
 

@@ -21,7 +21,7 @@ LOOK_EVERY_S: Final = 1.0
 
 
 class Readers(Protocol):
-    """Whose readers are looked at: ``kafka.KafkaLog``."""
+    """A log whose readers are looked at: ``kafka.KafkaLog``."""
 
     def held_back(self) -> Mapping[Partition, HeldBack]: ...
 

@@ -367,7 +367,7 @@ class KafkaLog:
         return {reader.partition: reader.held_back for reader in self._open_readers if reader.held_back is not None}
 
     def awaited(self) -> dict[Partition, str]:
-        """Where readers wait for a schema, and why it is not to be had."""
+        """Partitions whose readers wait for a schema, with the reason why it cannot be had."""
         return {reader.partition: reader.awaited for reader in self._open_readers if reader.awaited is not None}
 
     async def _ask_leader(self, partition: Partition, request: Request) -> Any:

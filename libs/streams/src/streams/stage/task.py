@@ -262,7 +262,7 @@ class Task:
 
     @property
     def snapshots_path(self) -> Path:
-        """Where the snapshots of its bulk state are."""
+        """Directory of the snapshots of its bulk state."""
         return self._path / "snapshots"
 
     async def _serve(self, lane: Lane, session: Session) -> None:

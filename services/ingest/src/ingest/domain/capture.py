@@ -162,7 +162,7 @@ class Segment:
     flow: tuple[bytes, int, bytes, int]
     payload: bytes
     sequence: int = 0
-    """Of the first byte, for TCP."""
+    """Sequence number of the first byte, for TCP."""
     is_start: bool = False
     """TCP SYN: the stream begins with the next sequence number."""
 

@@ -24,7 +24,7 @@ Packet = tuple[int, int, list[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Of a thousand packets, how many are lost, come twice, are overtaken by the next, or hold an impossible stamp."""
+    """How many of a thousand packets are lost, come twice, are overtaken by the next, or hold an impossible stamp."""
 
     gaps: int = 0
     duplicates: int = 0

@@ -250,7 +250,7 @@ def _found_again(
 
 
 def _last_message(framing: Framing, data: npt.NDArray[np.uint8]) -> int:
-    """Where a single whole message begins that ends with ``data``; the end of ``data`` if there is none."""
+    """Begin of a single whole message that ends with ``data``; the end of ``data`` if there is none."""
     for place in range(len(data) - PREFIX):
         ends = place + PREFIX + int(LENGTHS[data[place + PREFIX]]) == len(data)
         if ends and _found_again(framing, data, place, place + 1, 1)[1]:

@@ -24,7 +24,7 @@ class RatePlanError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """So many seconds, in which the rate goes from one to the other in a straight line."""
+    """A stretch of time in which the rate goes from one to the other in a straight line."""
 
     seconds: int
     first_rate: float

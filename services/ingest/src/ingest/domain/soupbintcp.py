@@ -158,4 +158,4 @@ def login_request(username: str, password: str, session: str = "", sequence: int
 
 
 HEARTBEAT: Final = packet(ord("R"))
-"""Of the client, once a second where it has nothing else to say."""
+"""Sent by the client once a second while it has nothing else to say."""

@@ -49,7 +49,7 @@ class Strays:
 
     @property
     def first_sequence(self) -> int:
-        """Of the messages in the packets; 0 where there are none."""
+        """Sequence number of the first message in the packets; 0 where there are none."""
         return min((packet.sequence for packet in self.packets), default=0)
 
     def add(self, packet: Packet) -> None:

@@ -31,7 +31,7 @@ _CONTROLS: Final = "/v1/controls/"
 """To stop trading is what an overload may ask for: it has the share of operations."""
 _OPERATIONS_PARTY: Final = "/operations"
 _NOBODY: Final = ""
-"""Whose requests those are that name no account, or one that is not known. No account has either name."""
+"""Party of requests that name no account, or one that is not known. No account has either name."""
 _PROBLEM: Final = "tidemark.problem"
 SETTLE_S: Final = 0.05
 WRITE_S: Final = 0.0015

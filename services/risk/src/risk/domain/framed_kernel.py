@@ -14,7 +14,7 @@ from risk.domain.intent_kernel import ACCOUNT_AT, SYMBOL_CHARS
 from risk.kernels import kernel
 
 ORDER_NAMES_CHARS: Final = NAME_CHARS + SYMBOL_CHARS
-"""Of one order at most."""
+"""Most characters of the names in one order."""
 MARK: Final = np.dtype(
     [
         ("partition", "<i8"),

@@ -81,7 +81,7 @@ _INTENT_PIECES: Final = (
     _ACCOUNT, _CLIENT, _SYMBOL_NAME, _SIDE, _TYPE, _MARKET, _TIME, _DAY, _QTY, _LIMIT_PRICE, _SENT,
 )  # fmt: skip
 INTENT_CHARS: Final = sum(map(len, _INTENT_PIECES)) + 1 + 3 * INTEGER_CHARS + 1
-"""Of an intent's text at most, without the names in it."""
+"""Most characters of an intent's text, without the names in it."""
 
 FRAMED_COLUMNS: Final = (
     Text("account_id", "account_begin", "account_end"),

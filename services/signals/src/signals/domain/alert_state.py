@@ -3,6 +3,7 @@
 from typing import Final, NamedTuple
 
 import numpy as np
+from common.contracts.alerts import COMPARED
 
 from signals.domain.layout import Array
 
@@ -44,15 +45,7 @@ EPISODE: Final = np.dtype(
         ("last_ns", "<i8"),  # end of the newest second above the exit
         ("peak_ppm", "<i8"),
         ("threshold_ppm", "<i8"),
-        ("price_e4", "<i8"),
-        ("mean_price_e4", "<i8"),
-        ("deviation_e4", "<i8"),
-        ("volume", "<i8"),
-        ("mean_volume", "<i8"),
-        ("spread_e4", "<i8"),
-        ("mean_spread_e4", "<i8"),
-        ("silence_ns", "<i8"),
-        ("mean_gap_ns", "<i8"),
+        *COMPARED,
         ("instrument_id", "<i4"),
         ("samples", "<i4"),
         ("revision", "<i4"),

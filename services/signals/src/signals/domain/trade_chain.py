@@ -14,7 +14,7 @@ _SPREAD_INSTRUMENT: Final = 0x85EBCA77
 
 @part
 def memory_of(bars: BarState, w: int, instrument: int, start: int) -> Any:
-    """Where a restated bar is remembered, if it is."""
+    """Place in which a restated bar is remembered, if it is."""
     number = start // bars.windows[w] * len(bars.windows) + w
     return (number * _SPREAD_TIME + instrument * _SPREAD_INSTRUMENT) & (len(bars.restated) - 1)
 

@@ -74,7 +74,7 @@ DOWNSTREAM: Final = {
     "orders": ("postgres",),
     "redis": ("push",),
 }
-"""Whose output stops, or thins out, when a service stands still: these are no neighbours."""
+"""Services whose output stops, or thins out, when another stands still: these are no neighbours of it."""
 
 
 def neighbours(lanes: Iterable[Lane], hit: Iterable[Lane]) -> set[Lane]:

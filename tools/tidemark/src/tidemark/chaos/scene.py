@@ -49,7 +49,7 @@ class Scene:
     chance: random.Random
     report: Callable[[str], None] = lambda _: None
     workers: int = 2
-    """Of the gate: the first, the one on the second host, and further ones."""
+    """Workers of the gate: the first, the one on the second host, and further ones."""
     _parts: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "parts"))
 
     @property

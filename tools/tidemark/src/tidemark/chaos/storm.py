@@ -93,9 +93,9 @@ class StormOptions:
     only: tuple[str, ...] = ()
     brokers: int = 3
     partitions: Mapping[str, int] = field(default_factory=dict)
-    """Of co-partition groups; 4 of what is left out."""
+    """Partitions by co-partition group; 4 of a group that is left out."""
     workers: int = 2
-    """Of the gate."""
+    """Workers of the gate."""
     http_per_s: float = 2.0
     topic_per_s: float = 60.0
 

@@ -115,7 +115,7 @@ async def _calibrate(
 
 
 def _span(day: datetime | None) -> tuple[float, float]:
-    """Of nanoseconds."""
+    """Begin and end in nanoseconds."""
     if day is None:
         return 0, float("inf")
     begin = day.replace(tzinfo=UTC)

@@ -4,8 +4,10 @@ import getpass
 import json
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from inspect import Parameter, Signature, signature
 from typing import Annotated, Any, Final
 
 import typer
@@ -34,6 +36,7 @@ controls = typer.Typer(
 AccountOption = Annotated[str, typer.Option("--account", help="Of this account; default: of the firm.")]
 SymbolOption = Annotated[str | None, typer.Option("--symbol", help="In this symbol; default: in all.")]
 NoteOption = Annotated[str, typer.Option("--note", help="Why, for the record.")]
+ProposalArgument = Annotated[str, typer.Argument(help="As `tidemark controls list` shows it.")]
 ByOption = Annotated[str | None, typer.Option("--by", help="Who says so; default: the user of this machine.")]
 
 
@@ -57,81 +60,87 @@ def list_controls(
     console.out.print(table)
 
 
-@controls.command("propose")
+@dataclass(frozen=True, slots=True)
+class Word:
+    """Options of every command that says something to the gate: of whom, why, by whom, and where it is asked."""
+
+    note: NoteOption
+    account: AccountOption = FIRM
+    by: ByOption = None
+    command_id: CommandIdOption = None
+    as_json: JsonOption = False
+    api: ApiOption = None
+    state_dir: StateDirOption = DEFAULT_STATE
+
+    def send(self, path: str, body: Mapping[str, Any], done: str) -> None:
+        """Asks once, and shows the answer; ``done``: what is printed where the gate agrees, ``{id}`` of the command."""
+        said = {name: value for name, value in body.items() if value is not None}
+        command_id, state = self.command_id or uuid.uuid4().hex, StateDir(self.state_dir)
+        whole = {"command_id": command_id, "by": self.by or getpass.getuser(), "note": self.note, **said}
+        answer = console.run(ask(state, api_of(state, self.api), f"/v1/controls/{self.account}/{path}", whole))
+        show(*answer, done.replace("{id}", command_id), as_json=self.as_json)
+
+
+def saying(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Registers a command with its own options and those of ``Word``, which it is handed first."""
+
+    def register(command: Callable[..., None]) -> Callable[..., None]:
+        own = list(signature(command).parameters.values())[1:]
+        shared = signature(Word).parameters
+
+        def run(**given: Any) -> None:
+            command(Word(**{option: given.pop(option) for option in shared}), **given)
+
+        options = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in (*own, *shared.values())]
+        run.__signature__ = Signature(options)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in options}
+        controls.command(name, help=command.__doc__)(run)
+        return command
+
+    return register
+
+
+@saying("propose")
 def propose(
-    note: NoteOption,
+    word: Word,
     values: Annotated[
         list[str] | None,
         typer.Argument(help="Limits, as NAME=VALUE; a flag is 0 or 1. None: what was said before is taken back."),
     ] = None,
-    account: AccountOption = FIRM,
     symbol: SymbolOption = None,
     effective: Annotated[
         datetime | None, typer.Option("--effective", formats=TIMES, help="When they begin; default: at once.")
     ] = None,
     order: Annotated[str | None, typer.Option("--order", help="An override for this client order id alone.")] = None,
     expires: Annotated[datetime | None, typer.Option("--expires", formats=TIMES, help="When an override ends.")] = None,
-    by: ByOption = None,
-    command_id: CommandIdOption = None,
-    as_json: JsonOption = False,
-    api: ApiOption = None,
-    state_dir: StateDirOption = DEFAULT_STATE,
 ) -> None:
     """Propose limits. They are in force once another person has approved them."""
     body: dict[str, Any] = {"symbol": symbol, "values": _values(values or []), "client_order_id": order}
     body |= {"effective_ns": _ns(effective) or 0, "expires_ns": _ns(expires)}
-    sent = _send("proposals", account, body, note, by, command_id, api, state_dir)
-    show(*sent[1:], f"proposed; tidemark controls approve {sent[0]} --account {account} --note …", as_json=as_json)
+    word.send("proposals", body, f"proposed; tidemark controls approve {{id}} --account {word.account} --note …")
 
 
-@controls.command("approve")
-def approve(
-    proposal: Annotated[str, typer.Argument(help="As `tidemark controls list` shows it.")],
-    note: NoteOption,
-    account: AccountOption = FIRM,
-    by: ByOption = None,
-    command_id: CommandIdOption = None,
-    as_json: JsonOption = False,
-    api: ApiOption = None,
-    state_dir: StateDirOption = DEFAULT_STATE,
-) -> None:
+@saying("approve")
+def approve(word: Word, proposal: ProposalArgument) -> None:
     """Approve what somebody else has proposed."""
-    sent = _send(f"proposals/{proposal}", account, {"verdict": "APPROVE"}, note, by, command_id, api, state_dir)
-    show(*sent[1:], f"{proposal} is approved", as_json=as_json)
+    word.send(f"proposals/{proposal}", {"verdict": "APPROVE"}, f"{proposal} is approved")
 
 
-@controls.command("reject")
-def reject(
-    proposal: Annotated[str, typer.Argument(help="As `tidemark controls list` shows it.")],
-    note: NoteOption,
-    account: AccountOption = FIRM,
-    by: ByOption = None,
-    command_id: CommandIdOption = None,
-    as_json: JsonOption = False,
-    api: ApiOption = None,
-    state_dir: StateDirOption = DEFAULT_STATE,
-) -> None:
+@saying("reject")
+def reject(word: Word, proposal: ProposalArgument) -> None:
     """Reject a proposal."""
-    sent = _send(f"proposals/{proposal}", account, {"verdict": "REJECT"}, note, by, command_id, api, state_dir)
-    show(*sent[1:], f"{proposal} is rejected", as_json=as_json)
+    word.send(f"proposals/{proposal}", {"verdict": "REJECT"}, f"{proposal} is rejected")
 
 
-@controls.command("state")
+@saying("state")
 def state(
+    word: Word,
     state: Annotated[TradingState, typer.Argument(help="HALTED: nothing; REDUCING: SELLs only; ACTIVE: all.")],
-    note: NoteOption,
-    account: AccountOption = FIRM,
     symbol: SymbolOption = None,
-    by: ByOption = None,
-    command_id: CommandIdOption = None,
-    as_json: JsonOption = False,
-    api: ApiOption = None,
-    state_dir: StateDirOption = DEFAULT_STATE,
 ) -> None:
     """Halt trading, let it only reduce positions, or resume it. What is open where it is halted is canceled."""
-    body = {"state": state.value, "symbol": symbol}
-    sent = _send("state", account, body, note, by, command_id, api, state_dir)
-    show(*sent[1:], f"{_of(account)}, {symbol or 'all symbols'}: {state.value}", as_json=as_json)
+    said = f"{_of(word.account)}, {symbol or 'all symbols'}: {state.value}"
+    word.send("state", {"state": state.value, "symbol": symbol}, said)
 
 
 async def read_controls(settings: Settings) -> dict[str, Controls]:
@@ -144,23 +153,6 @@ async def read_controls(settings: Settings) -> dict[str, Controls]:
             if result.controls is not None and (before is None or before.seq < result.controls.seq):
                 known[result.account_id] = result.controls
     return known
-
-
-def _send(
-    path: str,
-    account: str,
-    body: dict[str, Any],
-    note: str,
-    by: str | None,
-    command_id: str | None,
-    api: str | None,
-    state_dir: Any,
-) -> tuple[str, int, dict[str, Any]]:
-    """The command's id, and status and body of the answer."""
-    said = {name: value for name, value in body.items() if value is not None}
-    whole = {"command_id": command_id or uuid.uuid4().hex, "by": by or getpass.getuser(), "note": note, **said}
-    state = StateDir(state_dir)
-    return whole["command_id"], *console.run(ask(state, api_of(state, api), f"/v1/controls/{account}/{path}", whole))
 
 
 def _values(said: list[str]) -> dict[str, int]:

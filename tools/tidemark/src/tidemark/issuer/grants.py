@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 KEPT_MAX: Final = 10_000
-"""Of each kind; the oldest gives way."""
+"""Grants of each kind that are kept at most; the oldest gives way."""
 SECRET_BYTES: Final = 32
 
 

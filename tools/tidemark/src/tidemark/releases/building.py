@@ -17,7 +17,7 @@ ASSETS: Final[Mapping[str, tuple[str, str]]] = {
 """Member of the workspace → what is built before its wheel, and where in the package it goes."""
 REQUIREMENTS: Final = "requirements.txt"
 OWN_UV: Final = ".tidemark/uv/bin"
-"""Where `make` puts uv on a machine that has none."""
+"""Directory in which `make` puts uv on a machine that has none."""
 
 
 def members(root: Path, package: str) -> tuple[str, ...]:

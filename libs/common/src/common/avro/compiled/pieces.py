@@ -156,7 +156,7 @@ def is_utf8(data, begin, end):
 
 @part
 def find_bytes(data, at, end):
-    """Where bytes begin behind their length, and where they end."""
+    """Begin and end of bytes that stand behind their length."""
     size, at = read_long(data, at, end)
     if at < 0 or size < 0 or size > end - at:
         return at, np.int64(NOT_THERE)

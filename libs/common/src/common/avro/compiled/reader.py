@@ -57,7 +57,7 @@ Array = npt.NDArray[Any]
 
 
 class Verdict(IntEnum):
-    """What a record was found to be."""
+    """Result of reading a record."""
 
     SOUND = 0
     UNFRAMED = 1
@@ -84,7 +84,7 @@ class Number(NamedTuple):
 
 
 class Text(NamedTuple):
-    """Where a string, bytes or a fixed stand in the buffer; both zero where it is not given."""
+    """Place of a string, bytes or a fixed in the buffer; both ends are zero where it is not given."""
 
     path: str
     begin: str
@@ -151,7 +151,7 @@ class Reader:
     """``read_one(data, at, end, row)``, for kernels: reads the record without its header, and returns the position
     after it, or NOT_THERE. It is sound where that is ``end``."""
     fingerprint: str
-    """Of the schema and the columns: names the machine code of a kernel that encloses ``read_one``."""
+    """Fingerprint of schema and columns, which names the machine code of a kernel that encloses ``read_one``."""
     _read_all: Any
 
     def read_into(self, data: Array, begins: Array, ends: Array, schema_id: int, rows: Array, verdicts: Array) -> None:

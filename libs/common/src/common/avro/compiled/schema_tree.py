@@ -39,7 +39,7 @@ _PRIMITIVES: Final = frozenset(set(Kind) - {Kind.ENUM, Kind.FIXED})
 class Scalar:
     kind: Kind
     symbols: tuple[str, ...] = ()
-    """Of an enum."""
+    """Symbols of an enum, in the order of their numbers."""
     size: int = 0
     """Bytes of a fixed."""
 

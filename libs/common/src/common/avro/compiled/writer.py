@@ -75,7 +75,7 @@ class Writer:
     symbols: Mapping[str, tuple[str, ...]]
     """By the column of an enum: its symbols in the order of their numbers."""
     bytes_max: int
-    """Of a record without its texts and items."""
+    """Most bytes of a record, without its texts and items."""
     step: Step
     """For kernels that enclose it; ``fingerprint`` names their machine code."""
     fingerprint: str

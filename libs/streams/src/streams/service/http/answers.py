@@ -23,7 +23,7 @@ what a body is."""
 POLICY: Final = b"frame-ancestors 'none'; default-src 'none'; base-uri 'none'; form-action 'none'"
 """Content policy of an answer that says nothing of its own: it is data, and nothing in it runs or loads."""
 STRICT_TRANSPORT: Final = (b"strict-transport-security", b"max-age=31536000")
-"""Of answers over TLS: for a year a browser asks this name by TLS only (RFC 6797)."""
+"""Header of answers over TLS: for a year a browser asks this name by TLS only (RFC 6797)."""
 
 
 def problem_body(name: str, detail: str, **members: Any) -> bytes:
