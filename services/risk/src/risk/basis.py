@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
 
-import numpy as np
 from common.check_digests import digests_of
 from common.checks.case import TRADING
 from common.checks.check import CheckChain
-from common.columns import Column, OutputColumns
 from common.contracts.basis import Basis, GateRules, LimitsOfSymbol, Losses, MarkBasis
 from common.contracts.controls import FIRM
 from common.contracts.topics import RISK_BASIS
@@ -114,21 +112,6 @@ def is_unusual(listed: Listed) -> bool:
 def outputs_of(said: Sequence[Basis], partition: int) -> list[Output]:
     """Records of one intent."""
     return [Output(RISK_BASIS, each.account_id.encode(), each, partition) for each in said]
-
-
-def columns_of(said: Sequence[tuple[int, Basis]], partition: int) -> tuple[OutputColumns, ...]:
-    """Records of a run: each with the number of its intent, never falling."""
-    if not said:
-        return ()
-    of = np.array([number for number, _ in said], np.int64)
-    keys = _column([each.account_id.encode() for _, each in said])
-    values = _column([RISK_BASIS.schema.encode(each) for _, each in said])
-    return (OutputColumns(RISK_BASIS, partition, of, keys, values),)
-
-
-def _column(texts: Sequence[bytes]) -> Column:
-    ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
-    return Column(np.frombuffer(b"".join(texts), np.uint8), np.concatenate(([0], ends[:-1])), ends)
 
 
 def _is_new(tables: Tables, key: bytes, numbers: tuple[int, ...]) -> bool:

@@ -17,7 +17,8 @@ from streams.model.tables import Tables
 
 from risk import metrics
 from risk.activity import RunActivity
-from risk.basis import BasisWriter, columns_of, is_unusual
+from risk.basis import BasisWriter, is_unusual
+from risk.basis_columns import columns_of
 from risk.booking import last_link
 from risk.domain.answer_kernel import LINK_CHARS, write_links
 from risk.domain.chain import ChainRow, link_all
@@ -91,8 +92,8 @@ def answer_run(
     offsets = np.array([message.offset for message in messages], np.int64)
     activity, lately, measured = _lately(accounts, positions, markets, intents, tables, reader, now_ns)
     watched = np.fromiter((is_watched(each.limits) for each in markets.listed), np.bool_, len(markets.listed))
-    asked = _asked(intents, answered, accounts, positions, markets)
-    decided = decider.decide_all(Inputs(*asked, run, offsets, lately, bool(watched.any())))
+    inputs = _asked(intents, answered, accounts, positions, markets, run, offsets, lately, watched)
+    decided = decider.decide_all(inputs)
     if _halts_some(decided, markets, decider):
         return None
     accounts.keep(positions.keep())
@@ -129,12 +130,20 @@ def answer_run(
 
 
 def _asked(
-    intents: Intents, answered: Array, accounts: Accounts, positions: Positions, markets: Markets
-) -> tuple[Array, ...]:
-    """The first columns of ``Inputs``."""
-    return (
+    intents: Intents,
+    answered: Array,
+    accounts: Accounts,
+    positions: Positions,
+    markets: Markets,
+    run: Array,
+    offsets: Array,
+    lately: Lately,
+    watched: Array,
+) -> Inputs:
+    return Inputs(
         intents.text, intents.rows, answered, accounts.of, accounts.columns, positions.of, positions.columns,
         positions.sides, positions.levels, markets.of, markets.columns, markets.limits, markets.texts, markets.marks,
+        run, offsets, lately, bool(watched.any()),
     )  # fmt: skip
 
 
