@@ -18,7 +18,7 @@ from tests.risk.conftest import Desk
 from tests.risk.test_runs import intents_of, same_both_ways, value_of
 
 SECOND_NS = 1_000_000_000
-TWICE = {"duplicate_ns": SECOND_NS, "duplicates_max": 2, "halt_on_repeats": True}
+TWICE: dict[str, Any] = {"duplicate_ns": SECOND_NS, "duplicates_max": 2, "halt_on_repeats": True}
 
 
 def opened(new_desk: Callable[..., Any], **limits: Any) -> Desk:
@@ -46,6 +46,7 @@ def test_body_once_more_than_it_may_be_sent_then_the_account_is_halted_and_no_ot
     assert sent(desk, same(9, "other"), same(10, "other", side=Side.BUY, limit_price_e4=99 * E4)) == [None, None]
     (halted,) = desk.controls
     assert (halted.account_id, halted.accepted, halted.command_offset) == (ACCOUNT, True, -1)
+    assert halted.controls is not None
     (state,) = halted.controls.states
     assert (state.state, state.by, state.symbol) == (TradingState.HALTED, "gate", None)
     assert state.note == f"DUPLICATE_ORDER: order {ACCOUNT}.o2"
