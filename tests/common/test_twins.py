@@ -2,9 +2,10 @@
 the model's."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from common.avro.codec import AvroFraming
 from common.avro.twins import TwinFraming
 from common.contracts.events import (
     Decision,
@@ -133,7 +134,7 @@ def test_replaced_and_alike_take_either() -> None:
 
 
 FRAMINGS: dict[Any, Any] = {
-    topic: TwinFraming(topic.schema.framing, TWINS[model])
+    topic: TwinFraming(cast(AvroFraming, topic.schema.framing), TWINS[model])
     for topic, model in (
         (ORDERS_EVENTS, OrderEvent),
         (ORDERS_EXECUTIONS, ExecutionReport),

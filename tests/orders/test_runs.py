@@ -52,7 +52,7 @@ def small_rings() -> Iterator[None]:
 def stage(name: str, log_format: str) -> Stage:
     """As the service declares it."""
     if f"{log_format} {name}" not in STAGES:
-        declared = build(OrdersSettings(redis_url="", log_format=log_format)).stages  # type: ignore[arg-type]
+        declared = build(OrdersSettings(redis_url="", log_format=log_format)).stages
         STAGES.update({f"{log_format} {each.name}": each for each in declared})
     return STAGES[f"{log_format} {name}"]
 
@@ -169,7 +169,7 @@ def test_lifecycle_at_once_when_any_history_then_as_one_by_one(
 @pytest.mark.parametrize("log_format", FORMATS)
 def test_lifecycle_at_once_when_the_common_run_then_the_handler_is_not_asked(make_once: Any, log_format: str) -> None:
     declared = stage("lifecycle", log_format)
-    steps = [("decided", "A", n, "yes", OrderType.LIMIT, False) for n in range(5)]
+    steps: list[Any] = [("decided", "A", n, "yes", OrderType.LIMIT, False) for n in range(5)]
     steps += [("reported", "A", n, kind, 100, "") for n in range(5) for kind in (ExecType.NEW, ExecType.TRADE)]
     messages = lifecycle_history(make_once, steps, log_format)
     both = BothWays(declared, {}, log_format)
