@@ -166,7 +166,7 @@ def test_showcase_when_windows_grow_old_then_the_newest_600_stay_with_the_open_o
     starts = sorted(start for _, window_ns, start in shown if window_ns == S)
     assert starts == [SESSION_NS + s * S for s in range(BARS_RETAINED + 1, 2 * BARS_RETAINED)]
     assert len([key for key in shown if key[1] == 60 * S]) == 2 * BARS_RETAINED // 60
-    assert len(market.showcase.rows) == len(shown)
+    assert len(market.showcase.rows) + len(market.live_bars_shown()) == len(shown)
 
 
 def test_showcase_when_a_bar_was_seen_open_then_it_is_seen_closed_or_taken_down() -> None:

@@ -8,6 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from common.books import Books
+from common.books.layout import STOP_SESSION_END
 from common.contracts.alerts import AlertLimits
 from common.contracts.ticks import TickFlag, TickKind, Ticks
 from common.contracts.windows import closing_time_ns, lengths_ns
@@ -23,6 +25,8 @@ from signals.snapshots import load_market, save_market
 from streams.model.tables import SnapshotLayout
 
 from tests.signals.bar_referee import BarRow, ReferenceBars, plain
+from tests.signals.test_quote_measures import WINDOWS as QUOTED
+from tests.signals.test_quote_measures import numbers_of, of_window, offline
 
 S = 1_000_000_000
 DAY = 86_400 * S
@@ -120,6 +124,35 @@ def test_bars_when_made_without_kafka_then_those_of_the_stage(ticks: Ticks, cuts
     rows = [rows.copy() for begin, end in edges(ticks, cuts) for rows, _ in offline.apply(numbered[begin:end])]
     online = MarketState(TUMBLING, SLIDING, lateness_ns=1 << 62)
     assert plain(np.concatenate(rows)) == issued(online, numbered, [])
+
+
+def ends_of(ticks: Ticks) -> list[int]:
+    """Clocks of the ends of sessions."""
+    books = Books()
+    books.admit(ticks)
+    found, at = [], 0
+    while at < len(ticks):
+        at = books.apply(ticks, at)
+        if books.stop == STOP_SESSION_END:
+            found.append(books.clock_ns)
+    return found
+
+
+@settings(deadline=None, max_examples=30)
+@given(sessions(), CUTS)
+def test_measures_of_quotes_when_sessions_end_in_the_midst_then_equal_to_numpy(ticks: Ticks, cuts: list[int]) -> None:
+    rows, changes = offline(ticks, cuts)
+    ends, expected = ends_of(ticks), {}
+    for instrument in np.unique(changes["instrument_id"]).tolist():
+        own = changes[changes["instrument_id"] == instrument]
+        quotes = np.concatenate((np.zeros(1, own.dtype), own))
+        for length in QUOTED:
+            for clock_ns in own["clock_ns"].tolist():
+                start = clock_ns // length * length
+                closed_ns = min([start + length, *(end for end in ends if end > start)])
+                if clock_ns < closed_ns:
+                    expected[length, start, instrument] = of_window(quotes, start, closed_ns - start)
+    assert numbers_of(rows) == expected
 
 
 def trade(at_ns: int, match: int, instrument: int = 0) -> dict[str, int]:

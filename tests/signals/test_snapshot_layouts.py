@@ -70,7 +70,8 @@ def test_snapshot_when_written_by_a_layout_before_then_restored_and_every_record
     assert dict(found.positions) == {MD_TICKS.name: ticks}
     effects = found.state.apply(expected["rest"], 7)
     assert effects.bars.dtype == BAR
-    assert effects.bars.tobytes() == expected["bars"].tobytes()
+    known = effects.bars[np.isin(effects.bars["window_ns"], SHORT)]  # that code had two windows
+    assert known.tobytes() == expected["bars"].tobytes()
     assert np.concatenate([beat.marks for beat in effects.beats]).tobytes() == expected["marks"].tobytes()
     assert found.state.anomalies()["lost_restatement"] == 0
 

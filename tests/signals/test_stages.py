@@ -8,6 +8,7 @@ from common.contracts.market import BAR, DEPTH, MARK, mark_clock_key
 from common.contracts.ticks import FrameError, TickKind, encode_frame
 from common.contracts.topics import MD_ALERTS, MD_BARS, MD_BOOKS, MD_MARKS, MD_TICKS
 from common.contracts.views import AlertData, BarData, BookData, QuoteData
+from common.contracts.windows import lengths_ns
 from common.testing.market_flow import SESSION_NS, directory, price, row, tick_array
 from signals.domain.alert_board import SHOWN_MAX
 from signals.stages import MARKET, handle, market_views
@@ -82,11 +83,10 @@ def test_heartbeat_when_a_symbol_traded_then_quote_book_and_live_bars_are_shown(
     assert [(v.name, v.scope, v.key) for v in views] == [
         ("quote", "3", "AAPL"),
         ("book", "AAPL", "depth"),
-        ("bar", f"AAPL:{S}", str(SESSION_NS)),
-        ("bar", f"AAPL:{60 * S}", str(SESSION_NS)),
+        *(("bar", f"AAPL:{length}", str(SESSION_NS // length * length)) for length in lengths_ns()),
     ]
     assert {v.origin_ns for v in views} == {99}
-    quote, book, bar, _ = (v.data for v in views)
+    quote, book, bar, *_ = (v.data for v in views)
     assert quote == QuoteData(
         symbol="AAPL",
         bid_e4=price(0),
