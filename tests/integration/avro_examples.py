@@ -9,6 +9,7 @@ from common.avro.on_file import by_name
 from common.avro.registry import Schemas
 from common.contracts.events import OrderIntent
 from common.contracts.topics import (
+    AUDIT_COMMANDS,
     AUDITOR_FENCES,
     MD_EVENTS,
     ORDERS_CANCEL_REPORTS,
@@ -102,6 +103,9 @@ EXAMPLES: Mapping[str, bytes] = {
     b'"last_qty":1,"last_price_e4":2,"cum_qty":1,"leaves_qty":0,"venue_ns":1,"text":""},"opened_ns":5}',
     RISK_WARNINGS.name: b'{"account_id":"a","order_id":"a.o","symbol":"CEFI","crossed":[{"limit":"position_qty_max",'
     b'"percent":75,"used":8,"most":10}],"firm_limits_version":1,"account_limits_version":0,"warned_ns":2}',
+    AUDIT_COMMANDS.name: b'{"account_id":"a","type":"fund","command_id":"c","topic":"risk.commands",'
+    b'"command_partition":0,"command_offset":9,"command":"{}","who":{"subject":"ann","client":"","address":"::1"},"accepted":true,'
+    b'"repeat":false,"decided_ns":2,"chain_seq":1,"chain":"' + b"0" * 64 + b'"}',
     RISK_BASIS.name: b'{"account_id":"_firm","intent_offset":7,"said_ns":2,"gate":{"release":"1","checks":'
     b'{"account_known":"0f"},"limits":{"order_qty_max":5},"of_symbols":[{"symbol":"CEFI","limits":{"restricted":1}}]},'
     b'"controls_seq":3}',

@@ -35,7 +35,7 @@ def on_control_command(message: Message, command: ControlCommand, tables: Tables
     seen_commands = tables.changelogged("control_commands")
     row_key = command_key(command.account_id, command.command_id)
     seen: SeenControl | None = seen_commands.get(row_key)
-    body = command.model_dump(mode="json", exclude={"sent_ns"})
+    body = command.model_dump(mode="json", exclude={"sent_ns", "who"})
     if seen is not None:
         before = msgspec.json.decode(seen.command)
         conflict = next((name for name in (*body, *before) if body.get(name) != before.get(name)), None)

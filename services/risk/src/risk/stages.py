@@ -13,6 +13,7 @@ from typing import Final
 from common.checks.check import CheckChain
 from common.contracts.events import AccountStatus, CommandResult, Fund, ReasonCode, ResolveBreak, RiskCommand, Withdraw
 from common.contracts.topics import (
+    AUDIT_COMMANDS,
     ORDERS_EXECUTIONS,
     ORDERS_INTENTS,
     RISK_BASIS,
@@ -34,6 +35,7 @@ from risk import metrics
 from risk.basis import BasisWriter
 from risk.booking import answer, book, keep
 from risk.breaks import break_view, break_views, resolve_break
+from risk.command_records import with_record
 from risk.controls import on_control_command, on_controls
 from risk.domain.account import (
     AccountRow,
@@ -76,6 +78,7 @@ OUTPUTS: Final[tuple[Topic, ...]] = (
     RISK_BREAKS,
     RISK_WARNINGS,
     RISK_BASIS,
+    AUDIT_COMMANDS,
 )
 
 
@@ -122,9 +125,9 @@ class Gate:
             outputs = on_command(message, body, tables, now_ns)
             if isinstance(body, Fund | Withdraw) and len(outputs) > 1:  # an entry, too: it was done now
                 keep_flow(tables, body, self._markets, now_ns)
-            return outputs
+            return with_record(message, body, outputs, tables)
         if message.topic is RISK_CONTROL_COMMANDS:
-            return on_control_command(message, body, tables, now_ns)
+            return with_record(message, body, on_control_command(message, body, tables, now_ns), tables)
         if message.topic is RISK_CONTROLS:
             return on_controls(message, body, tables)
         if message.topic is RISK_WHAT_IFS:

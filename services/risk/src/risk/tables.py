@@ -21,7 +21,8 @@ control_commands slot, account, command SeenControl: seen id and answer
 basis      account_id, ``_firm``,       SaidBasis: what was said last of what decisions stand on
            ``_firm``/symbol
 sweep      ``cursor``                   Sweep: day and next slot
-chain      ``risk.ledger``              ChainRow: number and hash of the partition's last ledger entry
+chain      ``risk.ledger``,             ChainRow: number and hash of the partition's last ledger entry, and of its last
+           ``audit.commands``           record of a command
 ========== ============================ =========================================================================
 
 An intent changes one row of ``orders`` and, once per batch however many intents an account sends, its row of

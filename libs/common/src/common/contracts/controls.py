@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints
 
-from common.contracts.events import Event
+from common.contracts.events import Caller, Event
 from common.contracts.reason_codes import ReasonCode
 from common.contracts.values import AccountId, ClientOrderId, Quantity, Symbol, TimestampNs
 
@@ -56,6 +56,7 @@ class ProposeLimits(Event):
     by: Person
     note: Note
     sent_ns: TimestampNs
+    who: Caller | None = None
 
 
 class ResolveLimits(Event):
@@ -69,6 +70,7 @@ class ResolveLimits(Event):
     by: Person
     note: Note
     sent_ns: TimestampNs
+    who: Caller | None = None
 
 
 class SetTradingState(Event):
@@ -83,6 +85,7 @@ class SetTradingState(Event):
     by: Person
     note: Note
     sent_ns: TimestampNs
+    who: Caller | None = None
 
 
 ControlCommand = Annotated[ProposeLimits | ResolveLimits | SetTradingState, Field(discriminator="type")]

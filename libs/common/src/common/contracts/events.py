@@ -59,6 +59,14 @@ class OrderIntent(Event):
 # --- risk.commands ------------------------------------------------------------------------------------------------
 
 
+class Caller(Event):
+    """Who gives a command, as the request that brought it was verified."""
+
+    subject: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    client: Annotated[str, StringConstraints(max_length=256)] = Field(description="the program; empty: not said")
+    address: Annotated[str, StringConstraints(max_length=64)] = Field(description="of the other end of the connection")
+
+
 class AccountStatus(StrEnum):
     ACTIVE = "ACTIVE"
     SUSPENDED = "SUSPENDED"
@@ -73,6 +81,7 @@ class SetAccount(Event):
     status: AccountStatus | None = None
     resting: RestingOrders = RestingOrders.CANCEL
     sent_ns: TimestampNs
+    who: Caller | None = None
 
 
 class Fund(Event):
@@ -85,6 +94,7 @@ class Fund(Event):
     symbol: Symbol | None = None
     qty: Quantity = 0
     sent_ns: TimestampNs
+    who: Caller | None = None
 
 
 class Withdraw(Event):
@@ -95,6 +105,7 @@ class Withdraw(Event):
     account_id: AccountId
     cash_e4: CashE4
     sent_ns: TimestampNs
+    who: Caller | None = None
 
 
 class BreakAction(StrEnum):
@@ -114,6 +125,7 @@ class ResolveBreak(Event):
     action: BreakAction
     note: Annotated[str, StringConstraints(min_length=1, max_length=500)] = Field(description="why, for the record")
     sent_ns: TimestampNs
+    who: Caller | None = None
 
 
 RiskCommand = Annotated[SetAccount | Fund | Withdraw | ResolveBreak, Field(discriminator="type")]

@@ -192,6 +192,7 @@ READERS: Final[Mapping[Topic, tuple[str, ...]]] = {
     topics.RISK_BREAKS: ("orders", "auditor"),
     topics.RISK_WARNINGS: (),
     topics.RISK_BASIS: (),
+    topics.AUDIT_COMMANDS: (),
     topics.VENUE_ORDERS: ("orders",),
     topics.ORDERS_EXECUTIONS: ("risk", "orders", "auditor"),
     topics.ORDERS_EVENTS: ("orders", "auditor"),

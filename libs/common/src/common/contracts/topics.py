@@ -6,13 +6,8 @@ at each start, and frozen from then on: a stage refuses to start on another.
 """
 
 from collections.abc import Iterable
-from functools import partial
-from typing import Annotated, Any, Final, get_args, get_origin
+from typing import Final
 
-import numpy as np
-from pydantic import BaseModel, TypeAdapter
-from streams.model.dead_letters import LETTER, DeadLetter, encode_letter
-from streams.model.framing import is_framed
 from streams.model.topics import CHANGELOG_SCHEMA as CHANGELOG_SCHEMA
 from streams.model.topics import DAY_MS as DAY_MS
 from streams.model.topics import RAW_SCHEMA as RAW_SCHEMA
@@ -20,12 +15,12 @@ from streams.model.topics import Compatibility, CoPartitionGroup, changelog_topi
 from streams.model.topics import Schema as Schema
 from streams.model.topics import Topic as Topic
 
-from common.avro.codec import AvroFraming
 from common.contracts import (
     alerts,
     basis,
     breaks,
     cancels,
+    command_records,
     controls,
     events,
     fences,
@@ -36,8 +31,9 @@ from common.contracts import (
     ticks,
     what_ifs,
 )
-from common.contracts.newer import is_newer
-from common.contracts.span_ids import ids_of
+from common.contracts.message_schemas import DEAD_LETTERS as DEAD_LETTERS
+from common.contracts.message_schemas import json_schema as _json
+from common.contracts.message_schemas import rows_schema as _rows
 
 MARKET: Final = CoPartitionGroup("market")
 """By instrument."""
@@ -50,53 +46,6 @@ READ_BY_STRANGERS: Final[Compatibility] = "BACKWARD_TRANSITIVE"
 """Of topics that no stage lives on: who reads them takes the newest schema, and reads all that was ever written. What
 stages read of each other is read by the release before, too, in every rolling upgrade: FULL_TRANSITIVE.
 """
-
-
-def _letters() -> Schema:
-    framing = AvroFraming("dead-letter", 1, DeadLetter)
-
-    def decode(value: bytes) -> DeadLetter:
-        return LETTER.validate_json(framing.text(value) if is_framed(value) else value)
-
-    return Schema("dead-letter", decode, encode_letter, LETTER, framing=framing)
-
-
-DEAD_LETTERS: Final = _letters()
-"""The context of what a stage sets aside, with the value: how letters of every topic look that are framed (ADR 53)."""
-
-
-def _json(name: str, of: Any, version: int = 1, *, avro: int | None = None) -> Schema:
-    """``avro``: the version that the message has in Avro, where what JSON says more of it, like a pattern, has changed
-    since: one content has one id.
-    """
-    adapter: TypeAdapter[Any] = TypeAdapter(of)
-    framing = AvroFraming(name, version if avro is None else avro, of)
-
-    def decode(value: bytes) -> Any:
-        return adapter.validate_json(framing.text(value) if is_framed(value) else value)
-
-    def encode(value: BaseModel | bytes) -> bytes:
-        return value if isinstance(value, bytes) else value.model_dump_json(exclude_none=True).encode()
-
-    fields = {field for member in get_args(_plain(of)) or (of,) for field in member.model_fields}
-    return Schema(
-        name, decode, encode, adapter, version, ids_of, partial(is_newer, adapter, fields), framing, DEAD_LETTERS
-    )
-
-
-def _plain(of: Any) -> Any:
-    """A class or a union of classes, without what is annotated."""
-    return get_args(of)[0] if get_origin(of) is Annotated else of
-
-
-def _rows(name: str, dtype: np.dtype[Any], record: str, *, packed: bool = True) -> Schema:
-    """``record``: the name of a row in Avro, where each is a record; ``packed``: as text, several rows are one."""
-    framing = AvroFraming(record, 1, dtype, packed=packed)
-
-    def decode(value: bytes) -> market.Bars:
-        return market.decode_rows(dtype, framing.text(value) if is_framed(value) else value)
-
-    return Schema(name, decode, market.encode_rows, framing=framing, letters=DEAD_LETTERS)
 
 
 def _bytes(value: bytes) -> bytes:
@@ -211,7 +160,7 @@ ORDERS_CANCELS: Final = Topic(
 RISK_COMMANDS: Final = Topic(
     "risk.commands",
     "account_id",
-    _json("risk-command", events.RiskCommand, 3, avro=2),
+    _json("risk-command", events.RiskCommand, version=4),
     "orders",
     ACCOUNTS,
     retention_ms=AUDIT_MS,
@@ -220,7 +169,7 @@ RISK_COMMANDS: Final = Topic(
 RISK_CONTROL_COMMANDS: Final = Topic(
     "risk.control-commands",
     "account_id, or _firm",
-    _json("control-command", controls.ControlCommand),
+    _json("control-command", controls.ControlCommand, version=2),
     "orders",
     ACCOUNTS,
     retention_ms=-1,
@@ -290,6 +239,16 @@ RISK_BASIS: Final = Topic(
     ACCOUNTS,
     retention_ms=AUDIT_MS,
     purpose="what decisions stand on and nothing else says: code, limits of the deployment, controls in force, losses",
+)
+AUDIT_COMMANDS: Final = Topic(
+    "audit.commands",
+    "account_id, or _firm",
+    _json("command-record", command_records.CommandRecord),
+    "risk",
+    ACCOUNTS,
+    retention_ms=-1,
+    purpose="who gave which command, from where, and what became of it; chained like the ledger",
+    compatibility=READ_BY_STRANGERS,
 )
 VENUE_ORDERS: Final = Topic(
     "venue.orders",
@@ -376,6 +335,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     RISK_BREAKS,
     RISK_WARNINGS,
     RISK_BASIS,
+    AUDIT_COMMANDS,
     VENUE_ORDERS,
     ORDERS_EXECUTIONS,
     ORDERS_EVENTS,

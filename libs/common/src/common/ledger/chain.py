@@ -8,7 +8,7 @@ or cuts that end off, only a head that was kept elsewhere helps (``ChainVerifier
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import chain as concatenated
 from typing import Any, Final, NamedTuple, Protocol
@@ -80,15 +80,16 @@ class ChainFinding:
     account_id: str
     seq: int
     text: str
+    topic: str = RISK_LEDGER.name
 
     def __str__(self) -> str:
         entry = f" {self.account_id} entry {self.seq}" if self.account_id else ""
-        return f"{RISK_LEDGER.name} {self.partition}/{self.offset}{entry}: {self.fault}: {self.text}"
+        return f"{self.topic} {self.partition}/{self.offset}{entry}: {self.fault}: {self.text}"
 
 
-def genesis(partition: int) -> Head:
+def genesis(partition: int, topic: str = RISK_LEDGER.name) -> Head:
     """Head that the first entry of a partition is chained to."""
-    return Head(0, hashlib.sha256(f"{RISK_LEDGER.name}/{partition}".encode()).hexdigest())
+    return Head(0, hashlib.sha256(f"{topic}/{partition}".encode()).hexdigest())
 
 
 def chained(before: str, hashed: bytes) -> str:
@@ -227,15 +228,19 @@ def _numbers(first: int, last: int) -> str:
 
 
 class ChainVerifier:
-    """All partitions; links of one partition come in the order in which they are claimed to stand."""
+    """All partitions; links of one partition come in the order in which they are claimed to stand.
 
-    def __init__(self) -> None:
+    ``topic``: the ledger, or another one whose records are chained alike.
+    """
+
+    def __init__(self, topic: str = RISK_LEDGER.name) -> None:
+        self._topic = topic
         self._partitions: dict[int, _PartitionChain] = {}
         self._unreadable: list[ChainFinding] = []
 
     def _partition(self, number: int) -> _PartitionChain:
         if number not in self._partitions:
-            start = genesis(number)
+            start = genesis(number, self._topic)
             self._partitions[number] = _PartitionChain(number, start, start.chain)
         return self._partitions[number]
 
@@ -296,9 +301,8 @@ class ChainVerifier:
         return self._sorted(chain.conclude() for chain in self._partitions.values())
 
     def _sorted(self, found: Iterable[list[ChainFinding]]) -> list[ChainFinding]:
-        return sorted(
-            (*self._unreadable, *concatenated(*found)), key=lambda finding: (finding.partition, finding.offset)
-        )
+        every = (replace(finding, topic=self._topic) for finding in (*self._unreadable, *concatenated(*found)))
+        return sorted(every, key=lambda finding: (finding.partition, finding.offset))
 
 
 def parse_head(text: str) -> tuple[int, Head]:

@@ -15,7 +15,7 @@ from common.problems import Problem, problem_responses
 from fastapi import APIRouter, Path, Request, Response
 
 from orders.api.bodies import JsonRoute
-from orders.api.owned import require_command
+from orders.api.owned import given_by, require_command
 from orders.api.problems import denial
 from orders.api.requests import (
     AccountRequest,
@@ -50,7 +50,7 @@ def commands_router(desk: Desk) -> APIRouter:
         """The rights of the request are the middleware's; those of the command are looked at here."""
         changes_status = isinstance(command, SetAccount) and command.status is not None
         require_command(caller, f"{command.type}.status" if changes_status else command.type)
-        return await desk.command(command)
+        return await desk.command(command.model_copy(update={"who": given_by(caller)}))
 
     @router.post("/{account_id}", summary="Open an account, or change its status", **_COMMAND)
     async def set_account(

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from common.contracts.controls import ControlResult
+from common.contracts.controls import ControlCommand, ControlResult
 from common.contracts.events import ReasonCode
 from common.contracts.values import AccountId, ClientOrderId
 from common.problems import Problem, problem_responses
@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from orders.api.bodies import JsonRoute
 from orders.api.control_requests import ProposeRequest, ResolveRequest, StateRequest
-from orders.api.owned import require_speaker
+from orders.api.owned import given_by, require_speaker
 from orders.api.problems import denial
 from orders.api.requests import SentNs, sent_or_now
 from orders.desk import Desk
@@ -34,12 +34,15 @@ def controls_router(desk: Desk) -> APIRouter:
     """Routes of commands that change limits and trading states."""
     router = APIRouter(prefix="/v1/controls", tags=["controls"], route_class=JsonRoute)
 
+    async def answered(command: ControlCommand, caller: Request, response: Response) -> ControlResult:
+        require_speaker(caller, command.by)
+        return _answered(await desk.control(command.model_copy(update={"who": given_by(caller)})), response)
+
     @router.post("/{account_id}/proposals", summary="Propose limits, or an override for one order", **_CONTROL)
     async def propose_limits(
         account_id: Authority, request: ProposeRequest, caller: Request, response: Response, sent_ns: SentNs = None
     ) -> ControlResult:
-        require_speaker(caller, request.by)
-        return _answered(await desk.control(request.command(account_id, sent_or_now(sent_ns))), response)
+        return await answered(request.command(account_id, sent_or_now(sent_ns)), caller, response)
 
     @router.post("/{account_id}/proposals/{proposal_id}", summary="Approve or reject a proposal", **_CONTROL)
     async def resolve_limits(
@@ -50,16 +53,14 @@ def controls_router(desk: Desk) -> APIRouter:
         response: Response,
         sent_ns: SentNs = None,
     ) -> ControlResult:
-        require_speaker(caller, request.by)
         command = request.command(account_id, proposal_id, sent_or_now(sent_ns))
-        return _answered(await desk.control(command), response)
+        return await answered(command, caller, response)
 
     @router.post("/{account_id}/state", summary="Halt, reduce or resume trading", **_CONTROL)
     async def set_trading_state(
         account_id: Authority, request: StateRequest, caller: Request, response: Response, sent_ns: SentNs = None
     ) -> ControlResult:
-        require_speaker(caller, request.by)
-        return _answered(await desk.control(request.command(account_id, sent_or_now(sent_ns))), response)
+        return await answered(request.command(account_id, sent_or_now(sent_ns)), caller, response)
 
     return router
 

@@ -5,15 +5,18 @@ compared is what the route will be called with: its path, all of its query, its 
 """
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 from common.access.http import identity_of, is_foreign
 from common.access.identity import ANYONE
+from common.contracts.events import Caller
 from common.contracts.problems import PROBLEMS
 from common.contracts.rights import COMMANDS
 from common.problems import Problem
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+
+CALLER_CHARS_MAX: Final = 256
 
 
 def refuse_foreign(request: Request, account_id: str) -> None:
@@ -35,6 +38,16 @@ def require_speaker(request: Request, by: str) -> None:
     if identity is not ANYONE and identity.subject != by:
         kind = PROBLEMS["not-permitted"]
         raise Problem(kind.status, "not-permitted", kind.title, f"`by` says {by}, and {identity.subject} asks")
+
+
+def given_by(request: Request) -> Caller:
+    """Who gives the command of a request, for the record."""
+    identity = identity_of(request.scope)
+    return Caller(
+        subject=identity.subject[:CALLER_CHARS_MAX],
+        client=identity.client[:CALLER_CHARS_MAX],
+        address=request.client.host if request.client else "",
+    )
 
 
 class OwnedRoute(APIRoute):

@@ -22,9 +22,9 @@ class ChainRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 @cache
-def genesis(partition: int) -> ChainRow:
+def genesis(partition: int, topic: str = RISK_LEDGER.name) -> ChainRow:
     """Link that the first entry of a partition is chained to; each has its own, so that none can be exchanged."""
-    return ChainRow(0, sha256(f"{RISK_LEDGER.name}/{partition}".encode()).digest())
+    return ChainRow(0, sha256(f"{topic}/{partition}".encode()).digest())
 
 
 def link_all(last: ChainRow, entries: memoryview, begins: Sequence[int], ends: Sequence[int]) -> tuple[bytes, ChainRow]:

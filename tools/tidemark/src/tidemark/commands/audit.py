@@ -4,11 +4,12 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from common.ledger.chain import Head, head_text
+from common.ledger.chain import Head, as_dict, head_text
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -16,6 +17,7 @@ from rich.table import Table
 from tidemark import console
 from tidemark.audit.run import Audit, Report
 from tidemark.audit.verify import ChainReport, kept_heads, verify_files, verify_log
+from tidemark.audit.who import NS_PER_S, Recorded, read_records
 from tidemark.options import (
     DEFAULT_STATE,
     BootstrapOption,
@@ -44,6 +46,9 @@ def audit(
         typer.Option("--head", help="With --verify-chain: PARTITION=NUMBER:HASH, as an earlier run printed it."),
     ] = None,
     heads: Annotated[Path | None, typer.Option("--heads", help="With --verify-chain: a file of heads.")] = None,
+    who: Annotated[bool, typer.Option("--who", help="Only list who gave which command.")] = False,
+    since: Annotated[datetime | None, typer.Option("--since", help="With --who: decided from then on (UTC).")] = None,
+    subject: Annotated[str, typer.Option("--subject", help="With --who: given by this person or program.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
     timeout: Annotated[
         float, typer.Option("--timeout", min=0, help="Seconds that copies may take to catch up with the log.")
@@ -62,12 +67,21 @@ def audit(
     With --verify-chain it follows the hash chain of every partition instead, in an export or in the log, and names the
     first entry that was altered, dropped or moved. It prints each partition's head: kept elsewhere and given back with
     --head or --heads, it also shows whether the end was cut off or all of it was chained anew.
+
+    With --who it lists commands on accounts, limits and trading states: who gave them, by which program, from where,
+    and what became of them. Exits with 1 where a record was altered, dropped or moved.
     """
+    if not who and (since or subject):
+        raise typer.BadParameter("--since and --subject are for --who")
     if not verify_chain and (files or head or heads):
         raise typer.BadParameter("files and heads are for --verify-chain")
     where = addresses(StateDir(state_dir), kafka_bootstrap=bootstrap, redis_url=redis, postgres_dsn=postgres)
     if verify_chain:
         _verify_chain(files or [], head or [], heads, where, as_json)
+        return
+    if who:
+        began = since.replace(tzinfo=UTC) if since is not None and since.tzinfo is None else since
+        _who(console.run(read_records(reader_settings(where), began, subject)), as_json)
         return
     report = console.run(run_audit(where, timeout))
     if as_json:
@@ -75,6 +89,25 @@ def audit(
     else:
         show(report)
     if report.violations:
+        raise typer.Exit(1)
+
+
+def _who(recorded: Recorded, as_json: bool) -> None:
+    if as_json:
+        rows = [record.model_dump(mode="json", exclude_none=True) for record in recorded.records]
+        faults = [as_dict(finding) for finding in recorded.findings]
+        sys.stdout.write(json.dumps({"records": recorded.count, "commands": rows, "faults": faults}) + "\n")
+    else:
+        table = Table("decided (UTC)", "subject", "program", "from", "account", "command", "id", "answer")
+        for record in recorded.records:
+            at = datetime.fromtimestamp(record.decided_ns / NS_PER_S, UTC).isoformat(timespec="milliseconds")
+            answer = "accepted" if record.accepted else f"denied: {record.reason}"
+            said = (record.who.subject, record.who.client, record.who.address, record.account_id)
+            table.add_row(at, *map(escape, said), record.type, escape(record.command_id), answer)
+        console.out.print(table)
+        for finding in recorded.findings:
+            console.err.print(f"[bold red]{finding.fault}:[/] {escape(str(finding))}")
+    if recorded.findings:
         raise typer.Exit(1)
 
 
