@@ -24,7 +24,7 @@ SEEDS = {
     "operator": 300,
     "disk": 200,
     "strangers": 200,
-    "beginning": 200,
+    "beginning": 100,
 }
 CHUNKS = 10
 FAULT_SEEDS = 500

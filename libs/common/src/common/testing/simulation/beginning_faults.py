@@ -18,17 +18,6 @@ def owner_is_what_the_log_says() -> AbstractContextManager[None]:
     return replaced(beginning, "shut_out", wrong)
 
 
-def growth_is_not_looked_for() -> AbstractContextManager[None]:
-    """Rows are written although a worker has gone on since they were made."""
-    right = beginning.beginning
-
-    async def wrong(log: Log, changelog: Partition, registered: Any, end: int, **more: Any) -> Any:
-        del end
-        return await right(log, changelog, registered, await log.high_watermark(changelog), **more)
-
-    return replaced(beginning, "beginning", wrong)
-
-
 def beginning_is_not_registered() -> AbstractContextManager[None]:
     """The register does not say that the changelog has everything again."""
     right = beginning.beginning
@@ -51,7 +40,6 @@ def positions_are_left_out() -> AbstractContextManager[None]:
 
 FAULTS: Final = (
     owner_is_what_the_log_says,
-    growth_is_not_looked_for,
     beginning_is_not_registered,
     positions_are_left_out,
 )

@@ -21,20 +21,25 @@ LOOKS_S: Final = 4.0
 """How long making the rows takes at most. Workers may start meanwhile, and such as stood still go on."""
 
 
-async def begin_anew(cluster: Cluster, target: int) -> None:
-    """A changelog loses rows, and the workers their disks. Whoever still stands still, out of the group, is unheard of.
+async def lose_rows(cluster: Cluster, partition: int) -> bool:
+    """A changelog loses rows, and the workers their disks. A worker that stands still, out of the group, is unheard of.
 
-    The command gives up where a worker has written to the changelog meanwhile; then the partition stays as it is.
+    False where the changelog has nothing to lose.
     """
-    partition, broker = target % work.PARTITIONS, cluster.broker
     changelog = Partition(work.CHANGELOG.name, partition)
     for worker in cluster.members():
         await cluster.new_disk(cluster.workers.index(worker))
-    if not (end := broker.end_offset(changelog)):
-        return
-    broker.trim(changelog, cluster.rng.randint(1, end))
+    if not (end := cluster.broker.end_offset(changelog)):
+        return False
+    cluster.broker.trim(changelog, cluster.rng.randint(1, end))
     cluster.struck.add(partition)
     cluster.begun.discard(partition)
+    return True
+
+
+async def begin_anew(cluster: Cluster, partition: int) -> None:
+    """Gives up where a worker has written to the changelog meanwhile; then the partition stays as it is."""
+    broker, changelog = cluster.broker, Partition(work.CHANGELOG.name, partition)
     await beginning.shut_out(broker, STAGE.full_name, changelog)
     end = broker.end_offset(changelog)
     rows, positions = work.rebuilt(broker, partition)

@@ -15,7 +15,7 @@ from streams.testing.memory_log import MemoryLog
 from streams.testing.memory_store import MemoryStore
 
 from common.testing.simulation import clock, work
-from common.testing.simulation.beginnings import begin_anew
+from common.testing.simulation.beginnings import begin_anew, lose_rows
 from common.testing.simulation.cluster import Cluster, Producers
 from common.testing.simulation.harms import HARMS
 from common.testing.simulation.work import INTENTS, PARTITIONS, REPORTS, Wrong
@@ -229,10 +229,10 @@ async def _storm(cluster: Cluster, history: Plan) -> None:
     begun = []
     for event in history.events:
         await asyncio.sleep(max(0.0, began + event.at_s - loop.time()))
-        if event.kind == "begin anew":
-            begun.append(asyncio.create_task(begin_anew(cluster, event.target)))
-        else:
+        if event.kind != "begin anew":
             await _strike(cluster, event)
+        elif await lose_rows(cluster, partition := event.target % PARTITIONS):
+            begun.append(asyncio.create_task(begin_anew(cluster, partition)))
     await asyncio.sleep(max(0.0, began + STORM_S - loop.time()))
     await asyncio.gather(*begun)
 
