@@ -104,7 +104,7 @@ def test_read_when_bytes_are_anything_then_it_accepts_what_the_general_codec_doe
 
 def encoded_or_none(value: Any) -> bytes | None:
     try:
-        return GENERAL.encoded(value)
+        return GENERAL.encoded(value) if GENERAL.is_sound(value) else None
     except Exception:  # an int of 64 bits
         return None
 

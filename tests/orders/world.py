@@ -193,11 +193,12 @@ class World:
         for one in handled:
             if not isinstance(one, Output):
                 continue
+            body = one.topic.schema.decode(one.topic.schema.encode(one.body))
             if one.topic is VENUE_ORDERS:
-                self.at_venue.append(one.body)
+                self.at_venue.append(body)
             else:
                 assert one.topic in (ORDERS_EVENTS, ORDERS_CANCEL_REPORTS)
-                self._commit(one.topic, one.body)
+                self._commit(one.topic, body)
 
     def _commit(self, topic: Topic, body: Any) -> None:
         key = body.account_id.encode()
