@@ -1,6 +1,7 @@
 """Cases for the gate's checks, drawn so that every check is reached by some."""
 
 import random
+from typing import Any
 
 import msgspec
 from common.checks.case import (
@@ -76,6 +77,7 @@ class Draw:
         return msgspec.structs.replace(market, reference_age_ns=self._choice(AGES_NS))
 
     def limits(self) -> LimitFields:
+        maxima: dict[str, Any] = {name: self.seldom() for name in MAXIMA}
         return LimitFields(
             mark_age_max_ns=self._choice((10**6, 5 * 10**9, INT64_MAX)),
             order_notional_max_e4=max(1, self.amount()) if self.flag() else INT64_MAX,
@@ -87,7 +89,7 @@ class Draw:
             price_band_bps=self._choice((0, 0, 0, 500)),
             average_volume_qty=self.amount(),
             volume_share_bps=self._choice((0, 0, 0, 0, 0, 1, 9_999, 10_000)),
-            **{name: self.seldom() for name in MAXIMA},
+            **maxima,
             duplicate_ns=self._choice((0, 1, 10**9, INT64_MAX)),
             trading_halted=not self.often(),
             reference_age_max_ns=self._choice((0, 0, 0, 5 * 10**9, INT64_MAX)),

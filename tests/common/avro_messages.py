@@ -95,7 +95,9 @@ class General:
 
     def is_sound(self, value: Any) -> bool:
         """Whether each number is within its type: fastavro writes an ``int`` of more than 32 bits without a word."""
-        return fastavro.validate(value if self._branch is None else (self._branch, value), self._parsed, raise_errors=False)
+        return fastavro.validate(
+            value if self._branch is None else (self._branch, value), self._parsed, raise_errors=False
+        )
 
     def decoded(self, body: bytes) -> Any:
         """Raises what it likes where the bytes are no value, or more than one."""

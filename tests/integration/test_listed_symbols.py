@@ -85,6 +85,7 @@ async def test_order_when_its_symbol_has_any_published_suffix_then_the_gate_acce
         (201, symbol) for symbol in LISTED
     ], [answer.text for answer in answers if answer.status_code != 201][:1]
     account = gateway.tables.changelogged("accounts").get(ACCOUNT.encode())
+    assert account is not None
     assert sorted(account.buy_prices) == sorted(LISTED)
     assert account.reserved_cash_e4 == len(LISTED) * 100 * E4
 

@@ -212,7 +212,8 @@ def test_thousands_of_decisions_when_executed_again_then_each_the_same(busy: Any
 
 def other(of: Check) -> Check:
     """The same name and reason, and it lets everything pass."""
-    return check(of.reason, "changed", **of.numbers)(lambda case: True)
+    numbers: Any = of.numbers
+    return check(of.reason, "changed", **numbers)(lambda case: True)
 
 
 def changed(name: str) -> CheckChain:

@@ -306,9 +306,8 @@ class TumblingBars:
         """
         self.admit(arrays["counts"].shape[1])
         self._forget_restated()
-        self.state = self.state._replace(
-            **{name: arrays[name] for name in ("heads", "log", "matches", "counters", "ends")}
-        )
+        taken: dict[str, Any] = {name: arrays[name] for name in ("heads", "log", "matches", "counters", "ends")}
+        self.state = self.state._replace(**taken)
         state, mine = self.state, self.measures.declaration()
         state.starts[:] = clock_ns // state.windows * state.windows
         if state.counters[count.ENDS]:
