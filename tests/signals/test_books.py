@@ -112,12 +112,14 @@ def run(books: Books, ticks: Ticks) -> tuple[list[tuple[int, ...]], list[tuple[i
 def test_books_when_any_flow_then_bbo_prints_and_anomalies_equal_the_reference(ticks: Ticks) -> None:
     books, reference = Books(record_bbo=True), ReferenceBooks()
     expected, last = [], dict.fromkeys(range(3), (0, 0, 0, 0))
+    clock_ns = 0
     for tick in ticks:
         reference.apply(tick)
+        clock_ns = max(clock_ns, int(tick["event_ns"]))
         for instrument in range(3):
             bbo = reference.bbo(instrument)
             if bbo != last[instrument]:
-                expected.append((int(tick["sequence"]), instrument, *bbo, int(tick["event_ns"])))
+                expected.append((int(tick["sequence"]), instrument, *bbo, int(tick["event_ns"]), clock_ns))
                 last[instrument] = bbo
     changes, prints = run(books, ticks)
     assert changes == expected
