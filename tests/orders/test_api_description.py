@@ -104,10 +104,11 @@ def test_problems_that_the_service_makes_then_status_and_title_are_the_tables() 
     assert len(seen) > 8
 
 
-def test_readme_then_it_lists_every_kind_of_problem() -> None:
-    readme = (Path(__file__).parents[2] / "services/orders/README.md").read_text("utf-8")
+def test_every_kind_of_problem_is_in_the_readme_of_a_service_that_answers_with_it() -> None:
+    services = Path(__file__).parents[2] / "services"
+    readmes = "".join((services / name / "README.md").read_text("utf-8") for name in ("orders", "signals"))
     for name, kind in PROBLEMS.items():
-        assert f"| {kind.status} | `{name}` | {kind.meaning} |" in readme
+        assert f"| {kind.status} | `{name}` | {kind.meaning} |" in readmes
 
 
 @pytest.mark.parametrize(
