@@ -33,7 +33,7 @@ async def lose_rows(cluster: Cluster, partition: int) -> bool:
         return False
     cluster.broker.trim(changelog, cluster.rng.randint(1, end))
     cluster.struck.add(partition)
-    cluster.begun.discard(partition)
+    cluster.begun.pop(partition, None)
     return True
 
 
@@ -63,7 +63,7 @@ async def begin_anew(cluster: Cluster, partition: int) -> None:
     for where, records in writes.items():
         producer.append_now(where, records, producer.next_sequence(where))
     producer.commit_now()
-    cluster.begun.add(partition)
+    cluster.begun[partition] = broker.lineage.begin(changelog)
 
 
 def _gone(broker: MemoryLog, changelog: Partition, kept: set[bytes]) -> set[bytes]:

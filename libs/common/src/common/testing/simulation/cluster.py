@@ -233,8 +233,8 @@ class Cluster:
         self.group = Group(rng, self.strangers)
         self.struck: set[int] = set()
         """Partitions with a topic that an operator has touched."""
-        self.begun: set[int] = set()
-        """Partitions of these that an operator has let begin anew since: they are to work."""
+        self.begun: dict[int, int] = {}
+        """Partitions of these that an operator has let begin anew since, which are to work, and the offset where."""
         self.workers = [
             Worker(
                 f"worker-{n}",

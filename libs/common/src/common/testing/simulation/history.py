@@ -319,7 +319,7 @@ async def _calm(cluster: Cluster) -> list[Wrong]:
         wrong += work.check_ledger(cluster.broker, partition)
         if cluster.refused(partition):
             continue
-        wrong += work.check_end(cluster.broker, partition, cluster.store_of(partition))
+        wrong += work.check_end(cluster.broker, partition, cluster.store_of(partition), cluster.begun.get(partition, 0))
     return wrong + await _stale_standbys(cluster)
 
 
@@ -348,12 +348,13 @@ async def _stale_standbys(cluster: Cluster) -> list[Wrong]:
 def _stale(cluster: Cluster, standby: Standby, store: MemoryStore) -> list[Wrong]:
     if standby.partition in cluster.struck and "refused" in (standby.state, cluster.state_of(standby.partition)):
         return []
-    return list(work.check_store(cluster.broker, standby.partition, store, "standby"))
+    since = cluster.begun.get(standby.partition, 0)
+    return list(work.check_store(cluster.broker, standby.partition, store, "standby", since))
 
 
 def _rests(cluster: Cluster, partition: int) -> bool:
     """Whether the partition is refused, and with reason."""
-    return partition in cluster.struck - cluster.begun and cluster.refused(partition)
+    return partition in cluster.struck - cluster.begun.keys() and cluster.refused(partition)
 
 
 def _handled(cluster: Cluster, partition: int) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from streams.model.declaration import Stage
-from streams.model.log import Partition, StoredRecord
+from streams.model.log import StoredRecord
 from streams.model.message import Message, Output
 from streams.model.tables import Changelogged, Codec, Tables
 from streams.opening.claims import is_ownership
@@ -109,13 +109,16 @@ class Wrong:
         return f"{self.rule}: {self.seen}"
 
 
-def fold(log: MemoryLog, partition: int) -> dict[bytes, bytes]:
-    """The changelog's rows: newest value per key, tombstones gone. Who owns the partition is no state of the stage."""
+def fold(log: MemoryLog, partition: int, since: int = 0) -> dict[bytes, bytes]:
+    """The changelog's rows: newest value per key, tombstones gone. Who owns the partition is no state of the stage.
+
+    ``since``: the offset at which the partition began anew; what stood before it counts no more. What was merely
+    trimmed counts: whoever had read it may go on.
+    """
     rows: dict[bytes, bytes] = {}
-    begin = log.lineage.begin(Partition(CHANGELOG.name, partition))
     for record in log.committed_in(CHANGELOG.name, partition):
         assert record.key is not None
-        if is_ownership(record.key) or record.offset < begin:
+        if is_ownership(record.key) or record.offset < since:
             continue
         if record.value is None:
             rows.pop(record.key, None)
@@ -178,7 +181,7 @@ def check_ledger(log: MemoryLog, partition: int) -> Iterator[Wrong]:
     yield from (Wrong("answered and dead-lettered", str(place)) for place in places if place in answered)
 
 
-def check_end(log: MemoryLog, partition: int, store: MemoryStore | None) -> Iterator[Wrong]:
+def check_end(log: MemoryLog, partition: int, store: MemoryStore | None, since: int) -> Iterator[Wrong]:
     """Invariants once all input is handled: everything answered, equal to one sequential run, store = log."""
     answered, tables = [], fresh_tables(partition)
     inputs = {(t.name, r.offset): (t, r) for t in INPUTS for r in log.committed_in(t.name, partition)}
@@ -196,17 +199,17 @@ def check_end(log: MemoryLog, partition: int, store: MemoryStore | None) -> Iter
     for topic in INPUTS:
         yield from _check_complete(log, partition, topic, [at for name, at in answered if name == topic.name])
     expected = rows_of(tables)
-    rows = {key: value for key, value in fold(log, partition).items() if not key.startswith(b"@")}
+    rows = {key: value for key, value in fold(log, partition, since).items() if not key.startswith(b"@")}
     if rows != expected:
         yield Wrong("changelog", f"{_difference(rows, expected)}")
     if store:
-        yield from check_store(log, partition, store, "store")
+        yield from check_store(log, partition, store, "store", since)
 
 
-def check_store(log: MemoryLog, partition: int, store: MemoryStore, name: str) -> Iterator[Wrong]:
+def check_store(log: MemoryLog, partition: int, store: MemoryStore, name: str, since: int) -> Iterator[Wrong]:
     """Its rows are the changelog's, but for those that were spoiled and that nobody has needed since."""
     rows = {key: value for key, value in store.rows().items() if not is_ownership(key) and key not in store.spoiled}
-    wanted = {key: value for key, value in fold(log, partition).items() if key not in store.spoiled}
+    wanted = {key: value for key, value in fold(log, partition, since).items() if key not in store.spoiled}
     if rows != wanted:
         yield Wrong(name, _difference(rows, wanted))
 
