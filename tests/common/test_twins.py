@@ -169,7 +169,7 @@ def test_framed_twin_when_it_is_the_other_record_of_its_topic_then_refused() -> 
 
 
 class Odd(BaseModel):
-    price: float = Field(multiple_of=0.5)
+    weight: float = Field(multiple_of=0.5)
 
 
 class Mixed(BaseModel):

@@ -146,7 +146,7 @@ def test_clear_then_the_instrument_has_no_book_and_others_keep_theirs() -> None:
     rows.clear(NOON_NS, 200, 0)
     market = OfflineMarket([60_000_000_000])
     changes = [change for _, changed in market.apply(rows.take()) for change in changed.tolist()]
-    assert changes[-1] == (200, 0, 0, 0, 0, 0, NOON_NS)
+    assert changes[-1] == (200, 0, 0, 0, 0, 0, NOON_NS, NOON_NS)
     depth, counts = market.books.depth(np.array([0, 1]))
     assert counts[0].tolist() == [0, 0]
     assert depth[1, 0, 0].tolist() == list(books[1].best()[:2])

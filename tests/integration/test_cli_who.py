@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 
 import pytest
 from common.contracts.events import Caller
@@ -40,10 +40,10 @@ def written() -> list[tuple[bytes, bytes]]:
 
 
 @pytest.fixture
-async def bootstrap() -> AsyncIterator[str]:
+def bootstrap() -> Iterator[str]:
     with LocalStack({"kafka"}) as stack:
         address = stack.addresses.kafka_bootstrap
-        await create_topics(address, [AUDIT_COMMANDS], partitions={"accounts": 1})
+        asyncio.run(create_topics(address, [AUDIT_COMMANDS], partitions={"accounts": 1}))
         yield address
 
 
@@ -56,26 +56,27 @@ async def send(bootstrap: str, records: list[tuple[bytes, bytes]]) -> None:
 
 def who(bootstrap: str, *words: str) -> tuple[int, dict[str, object]]:
     done = CliRunner().invoke(app, ["audit", "--who", "--json", "--bootstrap", bootstrap, *words])
+    assert done.stdout, (done.exit_code, done.stderr, done.exception)
     return done.exit_code, json.loads(done.stdout)
 
 
-async def test_who_then_by_subject_and_time_and_a_dropped_record_is_found(bootstrap: str) -> None:
+def test_who_then_by_subject_and_time_and_a_dropped_record_is_found(bootstrap: str) -> None:
     records = written()
-    await send(bootstrap, records)
-    code, found = await asyncio.to_thread(who, bootstrap)
+    asyncio.run(send(bootstrap, records))
+    code, found = who(bootstrap)
     assert (code, found["records"], found["faults"]) == (0, 3, [])
     commands = found["commands"]
     assert isinstance(commands, list)
     assert [(each["who"]["subject"], each["command_id"]) for each in commands] == list(
         zip(SUBJECTS, ("c0", "c1", "c2"), strict=True)
     )
-    _, of_bob = await asyncio.to_thread(who, bootstrap, "--subject", "bob")
+    _, of_bob = who(bootstrap, "--subject", "bob")
     assert isinstance(of_bob["commands"], list)
     assert [each["command_id"] for each in of_bob["commands"]] == ["c1"]
-    _, later = await asyncio.to_thread(who, bootstrap, "--since", "2100-01-01")
+    _, later = who(bootstrap, "--since", "2100-01-01")
     assert later["commands"] == []
-    await send(bootstrap, records[1:2])  # once more, at another place
-    code, found = await asyncio.to_thread(who, bootstrap)
+    asyncio.run(send(bootstrap, records[1:2]))  # once more, at another place
+    code, found = who(bootstrap)
     assert code == 1
     assert isinstance(found["faults"], list)
     assert [each["fault"] for each in found["faults"]] == ["repeated"]

@@ -121,7 +121,8 @@ def generated(cases: Path, name: str, path: Path, *arguments: str) -> Path:
 
 
 def replay(path: Path, out: Path, *more: str) -> tuple[int, str]:
-    called = ["replay", "--offline", str(path), "--date", DAY.isoformat(), "--out", str(out), *more]
+    bars = ",".join(f"{window_ns // NS}s" for window_ns in WINDOWS)
+    called = ["replay", "--offline", str(path), "--date", DAY.isoformat(), "--out", str(out), "--bars", bars, *more]
     result = CliRunner(env={"COLUMNS": "400", "TERM": "dumb"}).invoke(app, called)
     assert "Traceback" not in result.stderr
     return result.exit_code, " ".join(result.stderr.split())

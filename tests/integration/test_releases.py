@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from common.contracts.schemas import Contract
-from common.contracts.topics import TOPICS
+from common.contracts.topics import RISK_CONTROL_COMMANDS, TOPICS
 from tidemark.releases.__main__ import refusals
 from tidemark.releases.building import members
 from tidemark.releases.declared import apps, current
@@ -113,11 +113,15 @@ def test_outputs_of_every_stage_are_its_service_s_by_the_topic_table() -> None:
         assert all(service in writers for writers in outputs.values()), outputs
 
 
+SENT_BESIDE_STAGES = {("risk", RISK_CONTROL_COMMANDS.name)}
+"""Requests of halts, which are commands like anybody's: whoever asks for one sends it, and the gate decides."""
+
+
 def test_service_that_the_table_lets_write_beside_an_owner_then_a_stage_of_it_does() -> None:
     stages = [(service, stage) for service, app in apps().items() for stage in app.stages]
     written = {(service, topic.name) for service, stage in stages for topic in stage.outputs}
     beside = {(service, topic.name) for topic in TOPICS for service in topic.also_written_by}
-    assert beside <= written
+    assert beside - SENT_BESIDE_STAGES <= written
 
 
 def test_current_manifests_name_what_services_really_exchange() -> None:
@@ -191,6 +195,9 @@ class Checkout:
         subprocess.run(["git", "clone", "--quiet", "--shared", str(ROOT), str(path)], check=True)
         listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
         names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
+        built = "services/push/dashboard/dist"
+        if (ROOT / built).is_dir():
+            shutil.copytree(ROOT / built, path / built)
         for name in filter(None, names):
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             if (ROOT / name).is_file():
@@ -222,7 +229,8 @@ class Checkout:
 @pytest.mark.slow
 def test_release_of_a_service_then_wheels_entry_manifest_and_page_and_a_changed_row_is_refused(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path / "checkout")
-    done = checkout.release("risk", "--version", "0.9.0")
+    # Each of them writes what the release before of another does not read: symbols with any published suffix.
+    done = checkout.release("risk", "orders", "push", "auditor", "--version", "0.9.0")
     assert done.returncode == 0, done.stderr
     assert "image skipped: docker is not installed" in done.stdout
     out = checkout.path / "dist" / "risk-0.9.0"

