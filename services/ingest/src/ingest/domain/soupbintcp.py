@@ -159,3 +159,4 @@ def login_request(username: str, password: str, session: str = "", sequence: int
 
 HEARTBEAT: Final = packet(ord("R"))
 """Sent by the client once a second while it has nothing else to say."""
+LOGOUT: Final = packet(ord("O"))
