@@ -7,9 +7,9 @@ environment does not say.
 import os
 import socket
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -173,6 +173,12 @@ class Settings(BaseSettings):
         """Order of precedence: the caller's values, the environment, the file; pydantic-settings calls this."""
         file = file_source(settings_cls)
         return (init_settings, env_settings) if file is None else (init_settings, env_settings, file)
+
+    @model_validator(mode="after")
+    def _known_to_the_broker(self) -> Self:
+        if self.kafka_sasl_mechanism and not (self.kafka_sasl_username and self.kafka_sasl_password_file):
+            raise ValueError("TIDEMARK_KAFKA_SASL_MECHANISM needs _USERNAME and _PASSWORD_FILE beside it")
+        return self
 
     def http_limits(self) -> HttpLimits:
         """Limits of this service's server on its clients."""
