@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import typer
-from tidemark.commands.query import moment_ns
 from tidemark.main import app
+from tidemark.options import moment_ns
 from typer.testing import CliRunner
 
 AS_OF = {"partition": 1, "next_offset": 7, "clock_ns": 5, "event_ns": 4}
