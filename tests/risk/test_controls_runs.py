@@ -39,6 +39,7 @@ values = st.fixed_dictionaries(
         "drawdown_max_e4": st.sampled_from((0, 1, 10**14)),
         "price_band_bps": st.sampled_from((0, 100)),
         "self_cross_denied": st.sampled_from((0, 1)),
+        "self_match_mode": st.sampled_from((1, 2, 3)),
         "restricted": st.sampled_from((0, 0, 1)),
     },
 )

@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
+from common.contracts.values import SELF_MATCH_DENIED
+
 STATE_UNSAID: Final = 0
 TRADING: Final = ord("T")
 
@@ -99,6 +101,9 @@ class LimitFields(msgspec.Struct, frozen=True, gc=False):
     """How far beyond the quote the price of a LIMIT order may be, in 1/10,000 of it."""
     order_qty_max: int = 1_000_000
     self_cross_denied: bool = True
+    """Whether orders of one account are kept from meeting each other."""
+    self_match_mode: int = SELF_MATCH_DENIED
+    """How: see ``contracts.values.SELF_MATCH_MODES``."""
     restricted: bool = False
     """Whether nobody may trade the symbol."""
     reduce_only: bool = False
