@@ -3,21 +3,31 @@
 import ssl
 from typing import Any
 
+from streams.process.certificates import RenewedContext
 from streams.process.settings import Settings
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """Made anew for each client, so that a certificate that was replaced counts from the next connection on.
+    """A certificate that was replaced counts from the next connection on, of clients that are there already, too.
 
     None where the settings name no authority. Raises OSError, ssl.SSLError where a file cannot be used.
     """
-    if settings.kafka_ca_file is None:
+    authority, certificate, key = (
+        settings.kafka_ca_file,
+        settings.kafka_certificate_file,
+        settings.kafka_key_file,
+    )
+    if authority is None:
         return None
-    context = ssl.create_default_context(cafile=str(settings.kafka_ca_file))
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.kafka_certificate_file is not None:
-        context.load_cert_chain(settings.kafka_certificate_file, settings.kafka_key_file)
-    return context
+
+    def make() -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=str(authority))
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if certificate is not None:
+            context.load_cert_chain(certificate, key)
+        return context
+
+    return RenewedContext.of([each for each in (authority, certificate, key) if each is not None], make)
 
 
 class NoPassword(ValueError):
