@@ -82,7 +82,7 @@ ARG WARM=
 RUN test -z "${WARM}" || python -m "${MODULE}" warm
 EXPOSE ${PORT}
 HEALTHCHECK --interval=5s --timeout=5s --retries=3 --start-period=90s --start-interval=1s \
-    CMD ["python", "-I", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"TIDEMARK_HTTP_PORT\"]}/health/ready', timeout=4)"]
+    CMD ["python", "-I", "-c", "import os, urllib.request as u; e = os.environ; u.urlopen(f'http://127.0.0.1:{e.get(\"TIDEMARK_OPERATIONS_PORT\") or e[\"TIDEMARK_HTTP_PORT\"]}/health/ready', timeout=4)"]
 # The shell gives way to Python, which gets the signals.
 ENTRYPOINT ["sh", "-c", "exec python -m \"$MODULE\" \"$@\"", "sh"]
 CMD ["worker"]

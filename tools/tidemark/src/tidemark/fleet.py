@@ -53,10 +53,16 @@ class ServiceSpec:
     host: str = "127.0.0.1"
     nice: int = 0
     """Niceness of the process (nice(1)): higher stands back further where processors are short."""
+    operations_port: int | None = None
+    """Port of its pages for operators; None: ``port``."""
 
     @property
     def url(self) -> str:
         return f"http://{self.host}:{self.port}"
+
+    @property
+    def operations_url(self) -> str:
+        return f"http://{self.host}:{self.operations_port or self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +270,7 @@ class Fleet:
         if service.pid is None:
             return False
         try:
-            answer = await self._http.get(f"{service.spec.url}/health/ready")
+            answer = await self._http.get(f"{service.spec.operations_url}/health/ready")
         except httpx.HTTPError:
             return False
         return answer.status_code == httpx.codes.OK

@@ -11,6 +11,7 @@ from streams.process.settings import FILE_VARIABLE
 
 from tidemark.authority import SETTINGS
 from tidemark.fleet import ServiceSpec
+from tidemark.ports import operations_of
 from tidemark.state import Addresses, StateDir
 
 SERVICES: Final = ("ingest", "signals", "risk", "orders", "push")
@@ -29,6 +30,7 @@ class FleetOptions:
     """Options of the fleet."""
 
     ports: Mapping[str, int]
+    """By service; and by ``operations_of(service)`` where its pages for operators have one of their own."""
     feed: Mapping[str, str] = field(default_factory=dict)
     """Environment of ingest: which feed, how fast."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -70,14 +72,21 @@ def service_specs(where: Addresses, state: StateDir, options: FleetOptions) -> l
                 **shared,
                 "TIDEMARK_HTTP_PORT": str(options.ports[name]),
                 "TIDEMARK_WORKER_ID": f"{name}-1",
+                **_operations(options, name),
                 **_identity(options, name),
                 **own.get(name, {}),
             },
             port=options.ports[name],
+            operations_port=options.ports.get(operations_of(name), options.ports[name]),
             log=state.logs / f"{name}.log",
         )
         for name in options.services
     ]
+
+
+def _operations(options: FleetOptions, name: str) -> dict[str, str]:
+    port = options.ports.get(operations_of(name))
+    return {} if port is None else {"TIDEMARK_OPERATIONS_PORT": str(port)}
 
 
 def _identity(options: FleetOptions, name: str) -> dict[str, str]:
