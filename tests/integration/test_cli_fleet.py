@@ -95,6 +95,17 @@ async def test_fleet_when_a_service_stands_back_then_its_session_does_and_so_doe
                 assert shares == {"one": "7", "two": "0"}
 
 
+async def test_fleet_when_the_machine_is_crowded_then_it_is_waited_for_and_no_longer_once_it_is_not(
+    tmp_path: Path,
+) -> None:
+    crowd = iter([1e9] * 15)
+    asleep = ServiceSpec("asleep", ("sleep", "60"), {**os.environ}, free_ports(1)[0], tmp_path / "asleep.log")
+    async with Fleet([asleep]) as fleet:
+        with pytest.raises(FleetError, match="was not ready within"):
+            await fleet.wait_ready(timeout_s=0.01, crowding=lambda: next(crowd, 1.0))
+    assert next(crowd, None) is None
+
+
 async def test_fleet_when_left_then_no_process_stays(tmp_path: Path) -> None:
     async with Fleet([server(tmp_path, "one"), server(tmp_path, "two")]) as fleet:
         pids = [(fleet.pid(name), start_ticks(fleet.pid(name))) for name in fleet.names]

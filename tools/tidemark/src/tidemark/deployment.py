@@ -27,7 +27,7 @@ from parts import PARTS, Jvm, LocalStack, PartsError, Stack
 from streams.model.topics import DEFAULT_PARTITIONS
 
 from tidemark.control import ControlError, ControlServer
-from tidemark.fleet import BACKOFF_MAX_S, Fleet, FleetError
+from tidemark.fleet import BACKOFF_MAX_S, Fleet, FleetError, crowding
 from tidemark.issuer.issuer import TOKEN_LIFE_S, Issuer
 from tidemark.issuer.store import OWNER, AccessStore
 from tidemark.issuer.web import issuer_server
@@ -38,7 +38,8 @@ from tidemark.services import HOST, SERVICES, FleetOptions, service_specs
 from tidemark.state import Addresses, StateDir, record_of_this_process
 
 READY_TIMEOUT_S: Final = 180.0
-"""The first start of a machine compiles the kernels of ingest and signals."""
+"""The first start of a machine compiles the kernels of ingest and signals, which stand back behind whatever else runs:
+on a machine that others use it takes as much longer as they are many, and is waited for."""
 OPENING_EACH_S: Final = 3.0
 """More time for each partition: stores, claims and first commits are one a task, and all share a machine's cores."""
 
@@ -227,7 +228,9 @@ class Deployment:
         state.write(record)
         await self._stack.enter_async_context(fleet)
         await fleet.wait_ready(
-            timeout_s=opening_s(READY_TIMEOUT_S), on_ready=lambda name: self._report(f"{name} is ready")
+            timeout_s=opening_s(READY_TIMEOUT_S),
+            on_ready=lambda name: self._report(f"{name} is ready"),
+            crowding=crowding,
         )
         state.write(replace(record, ready=True))
 
