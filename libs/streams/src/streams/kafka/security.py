@@ -3,28 +3,33 @@
 import ssl
 from typing import Any
 
+from streams.process.certificates import RenewedContext
 from streams.process.settings import Settings
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """Made anew for each client, so that a certificate that was replaced counts from the next connection on.
+    """A certificate that was replaced counts from the next connection on, of clients that are there already, too.
 
     None where the settings name no authority. Raises OSError where a file cannot be used, and names it.
     """
-    authority, certificate = settings.kafka_ca_file, settings.kafka_certificate_file
+    authority, certificate, key = settings.kafka_ca_file, settings.kafka_certificate_file, settings.kafka_key_file
     if authority is None:
         return None
-    try:
-        context = ssl.create_default_context(cafile=str(authority))
-    except OSError as error:
-        raise OSError(f"{authority}: {error.strerror or error}") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if certificate is not None:
+
+    def make() -> ssl.SSLContext:
         try:
-            context.load_cert_chain(certificate, settings.kafka_key_file)
+            context = ssl.create_default_context(cafile=str(authority))
         except OSError as error:
-            raise OSError(f"{certificate} and its key {settings.kafka_key_file}: {error.strerror or error}") from error
-    return context
+            raise OSError(f"{authority}: {error.strerror or error}") from error
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if certificate is not None:
+            try:
+                context.load_cert_chain(certificate, key)
+            except OSError as error:
+                raise OSError(f"{certificate} and its key {key}: {error.strerror or error}") from error
+        return context
+
+    return RenewedContext.of([each for each in (authority, certificate, key) if each is not None], make)
 
 
 def password(settings: Settings) -> str:

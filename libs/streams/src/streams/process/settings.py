@@ -68,6 +68,14 @@ class Settings(BaseSettings):
     )
     http_host: str = Field(default="127.0.0.1", description="address to listen on")
     http_port: int = Field(default=0, ge=0, le=65535, description="0: a free port, printed in the log")
+    operations_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="port of metrics, health and descriptions, which http_port then has not; 0: a free one; "
+        "unset: http_port",
+    )
+    operations_host: str = Field(default="", description="address of that port; empty: http_host")
     http_hosts: str = Field(
         default=DEFAULT_HOSTS,
         description="name[,name…] that `Host` may hold, beside the address connected to; else 421",
