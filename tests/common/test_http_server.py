@@ -66,7 +66,7 @@ ACKNOWLEDGED_LATE_S = 0.04
 
 
 def answer_times_s(port: int, count: int) -> list[float]:
-    """Of a client that acknowledges nothing at once."""
+    """Seconds that each answer takes to a client that acknowledges nothing at once."""
     times_s = []
     with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
         for _ in range(count):

@@ -1,4 +1,4 @@
-"""What an operator does to topics is refused, on a real broker: trimmed, created again, mirrored, written anew."""
+"""An operator's changes of topics are refused, on a real broker: trimmed, created again, mirrored, written anew."""
 
 import asyncio
 import uuid

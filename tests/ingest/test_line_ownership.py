@@ -1,4 +1,4 @@
-"""Whose line it is: packets of other sessions and wild sequence numbers, on a line and through real sockets."""
+"""Ownership of a line: packets of other sessions and wild sequence numbers, on a line and through real sockets."""
 
 import asyncio
 from collections.abc import Sequence

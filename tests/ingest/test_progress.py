@@ -89,7 +89,7 @@ def test_symbol_when_it_is_none_then_counted_and_the_neighbours_decoded(stock: b
 
 
 def test_kernel_when_a_message_is_registered_and_still_looks_new_then_passed() -> None:
-    """What the kernel and the registry read from a directory message may differ: the kernel goes on all the same."""
+    """Kernel and registry may read a directory message differently: the kernel goes on all the same."""
     block = packet_block(len(directory(b"A" * 8)).to_bytes(2, "big") + directory(b"A" * 8), 1, 1)
     decoder = Decoder(0, InstrumentRegistry(), Report())
     ticks = decoder.decode(block)

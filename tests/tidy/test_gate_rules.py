@@ -24,7 +24,7 @@ FIELDS: Final = frozenset(
     for field in msgspec.structs.fields(kind)
 )
 KIND_OF_ORDER: Final = frozenset({"sell", "is_market", "priced"})
-"""What is written and what is moved differs by these; that is no decision."""
+"""Kinds by which the writes and the moves of an order differ; that is no decision."""
 CHOOSING: Final = frozenset({"where", "minimum", "maximum", "clip", "select", "choose", "greater", "less", "equal"})
 GROWING: Final = (ast.Mult, ast.Pow, ast.LShift)
 PRODUCTS: Final[Mapping[str, Check]] = {prices.notional_e4.__name__: gate.notional_bounded}
