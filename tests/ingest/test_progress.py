@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from common.contracts.ticks import TickKind, ref_to_symbol
+from common.contracts.ticks import TickKind, offset_of, ref_to_symbol
 from hypothesis import example, given
 from hypothesis import strategies as st
 from ingest.domain.anomalies import AnomalyKind, Report
@@ -21,7 +21,7 @@ from tests.ingest.refused import undecoded
 WITHIN_S = 20.0
 """For what takes milliseconds, on a machine that is busy."""
 KINDS = [int(kind) for kind in TickKind if LENGTHS[int(kind)]]
-STOCK_AT = int(MESSAGES[TickKind.STOCK_DIRECTORY].fields["stock"][1])  # type: ignore[index]
+STOCK_AT = offset_of(MESSAGES[TickKind.STOCK_DIRECTORY], "stock")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from common.contracts.schemas import Contract
@@ -25,8 +26,8 @@ RISK = Manifest("risk", "0.2.0", {"order-intent": (1,), "rows-risk.gate": (1,)},
 ORDERS = Manifest("orders", "0.2.0", {"answer": (1, 2)}, {"order-intent": 1}, {})
 
 
-def later(manifest: Manifest, **differences: object) -> Manifest:
-    return replace(manifest, version="0.3.0", **differences)  # type: ignore[arg-type]
+def later(manifest: Manifest, **differences: Any) -> Manifest:
+    return replace(manifest, version="0.3.0", **differences)
 
 
 def test_writer_when_its_version_is_raised_then_readers_are_released_first() -> None:
