@@ -150,7 +150,7 @@ class Audited:
             await self.sink.apply(records, {(topic.name, 0): records[-1].offset + 2})
 
     async def look(self, count: int = LOOKS) -> list[str]:
-        """What is divergent after so many looks."""
+        """Divergences after so many looks."""
         for _ in range(count):
             known = Asked(
                 list(self.truth.accounts.known()),

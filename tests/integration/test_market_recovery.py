@@ -79,7 +79,7 @@ def frames(ticks: Ticks) -> list[tuple[int, bytes]]:
 
 @pytest.fixture(scope="module")
 def expected(frames: list[tuple[int, bytes]]) -> Records:
-    """What one pass of the handler makes of the frames."""
+    """Records that one pass of the handler makes of the frames."""
     tables = [MemoryTables([market_table(alert_limits=LIMITS)], partition) for partition in range(MD_TICKS.partitions)]
     records: Records = defaultdict(list)
     for partition, value in frames:

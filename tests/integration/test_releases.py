@@ -28,8 +28,8 @@ RISK = Manifest("risk", "0.2.0", {"order-intent": (1,), "rows-risk.gate": (1,)},
 ORDERS = Manifest("orders", "0.2.0", {"answer": (1, 2)}, {"order-intent": 1}, {})
 
 
-def later(manifest: Manifest, **differences: object) -> Manifest:
-    return replace(manifest, version="0.3.0", **differences)  # type: ignore[arg-type]
+def later(manifest: Manifest, **differences: Any) -> Manifest:
+    return replace(manifest, version="0.3.0", **differences)
 
 
 def test_writer_when_its_version_is_raised_then_readers_are_released_first() -> None:
@@ -110,7 +110,7 @@ def test_side_by_side_when_one_cannot_read_the_other_s_rows_or_the_fleet_s_messa
 
 
 def test_outputs_of_every_stage_are_its_service_s_by_the_topic_table() -> None:
-    """What a service writes is taken from the topic table, so the stages are held to it."""
+    """Holds the stages to the topic table, which a service's outputs are taken from."""
     for service, app in apps().items():
         outputs = {topic.name: topic.writers for stage in app.stages for topic in stage.outputs}
         assert all(service in writers for writers in outputs.values()), outputs

@@ -24,7 +24,7 @@ READY_S = 120.0
 
 
 class Broker:
-    """Where it is reached in the clear, and where by name and password."""
+    """A broker, by the addresses where it is reached in the clear, and where by name and password."""
 
     def __init__(self, open_to_all: str, login: str, words: Path) -> None:
         self.open_to_all = open_to_all

@@ -75,7 +75,7 @@ said_of = st.one_of(st.none(), st.tuples(limit_sets, overrides, states))
 
 
 def controls_of(said: Sequence[Any]) -> list[Message]:
-    """What partitions are told of the firm and of two accounts."""
+    """Messages that tell partitions of the firm and of two accounts."""
     messages = []
     for account_id, parts in zip((FIRM, "rich", "poor"), said, strict=True):
         if parts is None:

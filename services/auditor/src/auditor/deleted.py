@@ -9,7 +9,7 @@ from typing import Final
 from auditor.walks import Connection
 
 HASTE: Final = 8
-"""So many times the rows of other looks."""
+"""Rows of such a look, in multiples of those of other looks."""
 HASTE_LOOKS: Final = 8
 TABLES: Final = (
     *("accounts", "balances", "ledger_entries", "decisions"),

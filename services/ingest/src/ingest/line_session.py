@@ -49,7 +49,7 @@ class LineSession:
         self._scratch = Report(examples_max=0)
         self._server = _address(session.settings.feed_udp_request, queues[0].family)
         self.late_join: LateJoin | None = None
-        """Where there is a server that says how the books stand."""
+        """By a server that says how the books stand; None where there is none."""
         if session.settings.feed_udp_glimpse:
             self.late_join = LateJoin(session.settings, session.report, session.clock.steady_ns)
 
@@ -90,7 +90,7 @@ class LineSession:
             yield batch
 
     async def _join(self, late_join: LateJoin) -> AsyncGenerator[SourceBatch, None]:
-        """What the line said before the snapshot, so that no trade of it is missing; the snapshot; what came since."""
+        """The batches before the snapshot, so that no trade of it is missing; the snapshot; what came since."""
         snapshot = await late_join.ask()
         if snapshot is None:
             return

@@ -55,7 +55,7 @@ class Run(NamedTuple):
 
     messages: Sequence[Message]
     keys: Sequence[bytes]
-    """Of the messages."""
+    """Keys of the messages."""
     offsets: Array
     """int64[n]: likewise."""
     intents: Intents
@@ -95,7 +95,7 @@ class _Cases(NamedTuple):
         return Case(order_fields(intent), *stood, symbol.fields, symbol.limits, self.now_ns, did)
 
     def of(self, intents: Intents, which: Array) -> Iterator[tuple[Any, ...]]:
-        """Of some intents the number, the text, the symbol, and the rows of account and position."""
+        """Number, text, symbol, and the rows of account and position of some intents."""
         symbols = map(self.markets.listed.__getitem__, self.markets.of[which].tolist())
         stood = self.decided.accounts[which].tolist(), self.decided.positions[which].tolist()
         return zip(which.tolist(), intents.values(which), symbols, *stood, strict=True)
@@ -255,7 +255,7 @@ def _basis(
     run: Array,
     offsets: Array,
 ) -> tuple[OutputColumns, ...]:
-    """What the intents stand on, each said by the first that was decided on it."""
+    """The basis of the intents, each part said by the first that was decided on it."""
     were_decided = np.flatnonzero(decided.orders["failed"] != ANSWERED)
     if not were_decided.size:
         return ()

@@ -144,7 +144,7 @@ class LimitFields(msgspec.Struct, frozen=True, gc=False):
     trading_halted: bool = False
     """Whether a person or an alert has stopped firm, account or symbol."""
     daily_loss_max_e4: int = 0
-    """What an account may lose in a day, before it may only make positions smaller."""
+    """Loss that an account may make in a day, before it may only make positions smaller."""
     drawdown_max_e4: int = 0
     """The same from the highest that it was worth."""
     firm_limits_version: int = 0
@@ -171,9 +171,9 @@ class ActivityFields(msgspec.Struct, frozen=True, gc=False):
     twin_ns: int = 0
     """When the last order but ``duplicates_max`` - 1 of the same body was accepted; 0: never, or long ago."""
     loss_e4: int = 0
-    """What the account is worth less than when its day began; INT64_MAX where that is not known."""
+    """Worth that the account has lost since its day began; INT64_MAX where that is not known."""
     drawdown_e4: int = 0
-    """The same than at the highest."""
+    """Likewise since it was worth the most."""
 
 
 NO_ACTIVITY: Final = ActivityFields()

@@ -61,7 +61,7 @@ class OrderIntent(Event):
 
 
 class Caller(Event):
-    """Who gives a command, as the request that brought it was verified."""
+    """The giver of a command, as the request that brought it was verified."""
 
     subject: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     client: Annotated[str, StringConstraints(max_length=256)] = Field(description="the program; empty: not said")

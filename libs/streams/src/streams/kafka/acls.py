@@ -24,7 +24,7 @@ class Resource(IntEnum):
 
 
 class Operation(IntEnum):
-    """What may be done to a resource, by the protocol's number (``AclOperation``)."""
+    """An action on a resource that may be allowed, by the protocol's number (``AclOperation``)."""
 
     ALL = 2
     READ = 3

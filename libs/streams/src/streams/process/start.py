@@ -28,7 +28,7 @@ def starting(process: str) -> Iterator[None]:
 
 
 def said(refusal: ValidationError) -> str:
-    """What is wrong, by variable of the environment. Values are left out: one may be a secret."""
+    """Faults of the settings, by variable of the environment. Values are left out: one may be a secret."""
     errors = refusal.errors(include_input=False, include_url=False)
     return "; ".join(
         f"{variable(str(each['loc'][0])) if each['loc'] else refusal.title}: {each['msg'].removeprefix(_REASON)}"
