@@ -1,4 +1,4 @@
-"""What identities and TLS cost an order: an open fleet and one as `up --secure` makes it, side by side and in turns.
+"""The cost of identities and TLS to an order: an open fleet and one of `up --secure`, side by side and in turns.
 
     python -m bench secure [--rate 100] [--seconds 20] [--turns 3] [--accounts 50]
 

@@ -96,7 +96,7 @@ def asked(bootstrap: str, *arguments: str) -> tuple[int, str, str]:
 
 
 def id_of(said: Any) -> str:
-    """Of a record, or of its row."""
+    """Id of a record, or of its row."""
     row = said if isinstance(said, dict) else said.model_dump(exclude_none=True)
     return str(row.get("order_id") or f"{row['account_id']} {row['command_id']}")
 

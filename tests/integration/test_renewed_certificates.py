@@ -110,7 +110,7 @@ async def test_files_when_they_do_not_fit_together_then_the_ones_before_serve_un
 
 
 async def test_authority_when_it_is_another_then_who_is_of_the_one_before_is_refused(authority: Authority) -> None:
-    """What was believed is not believed for ever: the files say who is."""
+    """Nobody is believed for ever: the files say who is."""
     client = client_context(authority)
     other = Authority(authority.directory / "other")
     other.issue([HOST])

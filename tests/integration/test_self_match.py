@@ -129,7 +129,7 @@ class Fleet:
             assert bid is None or ask is None or bid < ask
 
     def money_is_right(self) -> None:
-        """Of each order at most one void, and what is reserved in the end is what is open in the end."""
+        """Each order has at most one void, and what is reserved in the end is what is open in the end."""
         voids = Counter(entry.order_id for entry in self.desk.ledger if entry.kind is EntryKind.VOID)
         assert set(voids.values()) <= {1}
         for account_id in ACCOUNTS:

@@ -1,4 +1,4 @@
-"""What services are installed with: under licences that we may hand on, and at no version with a fault known to us.
+"""Dependencies of the services: under licences that we may hand on, and at no version with a fault known to us.
 
 ``make audit`` asks a database of faults, where there is a network; this list is for where there is none.
 """

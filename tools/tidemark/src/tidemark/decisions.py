@@ -41,7 +41,7 @@ _NOWHERE: Final[CommandPlace] = (-1, -1)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked for. Empty, or None, stands for any. ``until_ns`` itself is not in it."""
+    """A question. Empty, or None, stands for any. ``until_ns`` itself is not in it."""
 
     account_id: str = ""
     order_id: str = ""
@@ -92,7 +92,7 @@ class Found:
 
 @dataclass(slots=True)
 class _Walk:
-    """What is left to read of each partition, [begin, end), and how far it has come."""
+    """The part of each partition that is left to read, [begin, end), and how far it has come."""
 
     begins: dict[Place, int]
     ends: dict[Place, int]
@@ -239,5 +239,5 @@ async def _with_givers(settings: Settings, messages: Sequence[Message]) -> list[
 
 
 def _command_of(said: Decision | CommandResult) -> CommandPlace | None:
-    """Where a command stands in its topic; None for an order."""
+    """Place of a command in its topic; None for an order."""
     return (said.command_partition, said.command_offset) if isinstance(said, CommandResult) else None

@@ -203,7 +203,10 @@ def _venue_order(order: OrderEvent, decision: Decision) -> VenueOrder:
 
 
 def self_match_of(decision: Decision) -> SelfMatch | None:
-    """What the gate leaves to the venue. Raises ValueError for a mode that this release does not know."""
+    """Rule for own orders that meet, where the gate leaves it to the venue.
+
+    Raises ValueError for a mode that this release does not know.
+    """
     mode = decision.compared.get(SELF_MATCH_MODE, SELF_MATCH_DENIED)
     if mode not in SELF_MATCH_MODES:
         raise ValueError(

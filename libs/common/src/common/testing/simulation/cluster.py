@@ -33,6 +33,10 @@ CONFUSION_S = 0.2
 LOST_WRITES_MAX = 4
 
 
+def _now_ns() -> int:
+    return int(asyncio.get_running_loop().time() * 1e9)
+
+
 class Seat:
     """A worker's place in the group: hands it assignments as the group's member does. See ``stage.Assignments``."""
 
@@ -59,13 +63,7 @@ class Worker:
     """One process and its disk. The disk stays when the process dies."""
 
     def __init__(
-        self,
-        name: str,
-        broker: MemoryLog,
-        weather: Weather,
-        settings: Settings,
-        stage: Stage,
-        struck: Collection[int] = (),
+        self, name: str, broker: MemoryLog, weather: Weather, settings: Settings, stage: Stage, struck: Collection[int]
     ) -> None:
         self.name = name
         self._stage = stage
@@ -103,12 +101,7 @@ class Worker:
         self.unable = frozenset()
         self.seat = Seat(self._hear)
         log = ProcessLog(self._broker, self._weather, self.process)
-        loop = asyncio.get_running_loop()
-
-        def clock() -> int:
-            return int(loop.time() * 1e9)
-
-        runner = StageRunner(self._stage, self._settings, log, {}, None, self._open_store, clock, self._discard)
+        runner = StageRunner(self._stage, self._settings, log, {}, None, self._open_store, _now_ns, self._discard)
         runner._refuse = self._noting(runner._refuse)  # type: ignore[method-assign,assignment]
         runner._reopens = self._watching(runner._reopens)  # type: ignore[method-assign]
         self.runner = runner
