@@ -5,13 +5,13 @@ import sys
 from streams.process.replica import as_replica
 
 from signals.app import build
-from signals.installed import installed_measures
+from signals.installed import installed_measures, installed_patterns
 from signals.settings import SignalsSettings
 from signals.warm import warm
 
 if __name__ == "__main__":
     settings = SignalsSettings()
     # Before the loop runs: compiling in it would cost the worker its place in the group.
-    warm(installed_measures(settings.measures))
+    warm(installed_measures(settings.measures), installed_patterns(settings.patterns))
     if sys.argv[1:] != ["warm"]:
         build(as_replica(settings, "signals")).main()
