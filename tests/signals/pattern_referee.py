@@ -5,10 +5,10 @@ At each action it is asked anew whether the actions of the key since its last ma
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
-from common.books.layout import CANCELLED, ENTERED, EXECUTED, MARKET_CLOSED, TRADED
+import numpy as np
+from common.books.layout import ACTION, CANCELLED, ENTERED, EXECUTED, MARKET_CLOSED, TRADED
 from common.contracts.ticks import TickKind, Ticks
 from common.order_patterns import Absent, Either, Ordered, Pattern, PatternKey, Step
 
@@ -19,7 +19,7 @@ State = tuple[int, int, tuple[Any, ...]]
 """Index of the first action that is taken, of the last one, and what must not have come since."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Told:
     """A row of a pattern's alert."""
 
@@ -34,7 +34,7 @@ class Told:
 
 @dataclass
 class Followed:
-    """What a key has done since its last match."""
+    """What a key has done since its last match, as far as the time of the pattern reaches."""
 
     instrument: int
     side: int
@@ -107,13 +107,14 @@ class PatternReferee:
         self.episodes: dict[tuple[int, str], Episode] = {}
 
     def apply(self, ticks: Ticks) -> list[Told]:
+        """Returns what has been told so far, in order; what is told at the same time, by instrument and kind."""
         for tick in ticks:
             self.clock_ns = max(self.clock_ns, int(tick["event_ns"]))
             self._end()
             for action in self._actions(tick):
                 for pattern in self.patterns:
                     self._see(pattern, action)
-        return self.told
+        return sorted(self.told)
 
     # --- orders ----------------------------------------------------------------------------------------------------
 
@@ -129,14 +130,14 @@ class PatternReferee:
 
     def _action(self, kind: int, instrument: int, side: int, **fields: int) -> Action:
         near, opposite = self._best(instrument, side or 1), self._best(instrument, -(side or 1))
-        found = SimpleNamespace(
-            kind=kind, instrument_id=instrument, side=side, clock_ns=self.clock_ns, order_ref=0, left=0
-        )
-        found.near_e4, found.near_size = near
-        found.opposite_e4, found.opposite_size = opposite
-        found.last_e4 = self.last[instrument]
-        found.__dict__.update(fields)
-        return found
+        action = np.zeros(1, ACTION).view(np.recarray)[0]
+        action.kind, action.instrument_id, action.side, action.clock_ns = kind, instrument, side, self.clock_ns
+        action.near_e4, action.near_size = near
+        action.opposite_e4, action.opposite_size = opposite
+        action.last_e4 = self.last[instrument]
+        for name, value in fields.items():
+            action[name] = value
+        return action
 
     def _actions(self, tick: Any) -> list[Action]:
         kind, instrument, ref, qty = (int(tick[name]) for name in ("kind", "instrument_id", "order_ref", "qty"))
@@ -216,7 +217,8 @@ class PatternReferee:
     def _take(self, pattern: Pattern, followed: Followed, action: Action) -> None:
         if not any(fits(action, followed.side) for fits in pattern.conditions):
             return
-        followed.actions.append(action)
+        oldest_ns = action.clock_ns - pattern.within_ns
+        followed.actions = [each for each in followed.actions if each.clock_ns >= oldest_ns] + [action]
         if matches(pattern, followed.actions, followed.side):
             self.followed = {name: each for name, each in self.followed.items() if each is not followed}
             self._match(pattern, followed.instrument)
@@ -237,7 +239,7 @@ class PatternReferee:
     def _end(self) -> None:
         """What has not matched for the hold ends, at the end of a second."""
         due = [(-(-(e.last_ns + HOLD_NS) // S) * S, *name) for name, e in self.episodes.items()]
-        for second_ns, instrument, kind in sorted(due, key=lambda row: (row[0], row[1])):
+        for second_ns, instrument, kind in sorted(due):
             if second_ns <= self.clock_ns:
                 self._tell(instrument, kind, "end", second_ns)
                 del self.episodes[instrument, kind]

@@ -125,23 +125,22 @@ def pattern_sets(draw: st.DrawFn) -> list[Pattern]:
 
 def issued(market: MarketState, ticks: Ticks, cuts: Sequence[int] = ()) -> Any:
     edges = [0, *sorted(cut % (len(ticks) + 1) for cut in cuts), len(ticks)]
-    return np.concatenate([market.apply(ticks[begin:end], 7).alerts for begin, end in pairwise(edges)])
+    rows = np.concatenate([market.apply(ticks[begin:end], 7).alerts for begin, end in pairwise(edges)])
+    assert (np.diff(rows["clock_ns"]) >= 0).all()
+    return rows
 
 
 def told_by(rows: Any, names: Sequence[str]) -> list[Told]:
-    return [
-        Told(
-            int(row["clock_ns"]),
-            int(row["instrument_id"]),
-            row["kind"].decode(),
-            row["phase"].decode(),
-            row["severity"].decode(),
-            int(row["begin_ns"]),
-            int(row["peak_ppm"]) // 1_000_000,
-        )
-        for row in rows
-        if row["kind"].decode() in names
-    ]
+    """As the referee tells it: at the same time by instrument and kind."""
+    told = []
+    for each in rows:
+        kind, phase, severity = (each[name].decode() for name in ("kind", "phase", "severity"))
+        clock_ns, begin_ns, peak_ppm = (int(each[name]) for name in ("clock_ns", "begin_ns", "peak_ppm"))
+        if kind in names:
+            told.append(
+                Told(clock_ns, int(each["instrument_id"]), kind, phase, severity, begin_ns, peak_ppm // 1_000_000)
+            )
+    return sorted(told)
 
 
 def with_close(ticks: Ticks) -> Ticks:
@@ -237,7 +236,8 @@ def test_matches_when_saved_and_loaded_in_the_middle_then_the_rest_is_the_same_b
 
 def test_snapshot_when_patterns_are_others_then_alerts_of_the_table_go_on_and_the_rest_begins_anew() -> None:
     ticks = random_ticks(3)
-    before = MarketState(patterns=FEW)
+    eager = AlertLimits({"SPREAD_WIDENING": 0.5, "PRICE_SPIKE": 0.5}, samples_min=2, hold_ns=3_600 * S)
+    before = MarketState(patterns=FEW, alert_limits=eager)
     issued(before, ticks[:-2])
     assert {name for name, times in before.alerts.open_by_kind().items() if times} & {pattern.name for pattern in FEW}
     judged = {name: times for name, times in before.alerts.open_by_kind().items() if name not in {p.name for p in FEW}}
@@ -246,7 +246,7 @@ def test_snapshot_when_patterns_are_others_then_alerts_of_the_table_go_on_and_th
     assert after.alerts.open_by_kind() == judged | {"SAME_ORDER": 0, "TURNED": 0}
     without = restored(before, ())
     assert without.alerts.open_by_kind() == judged
-    assert len(issued(without, ticks[-2:]))
+    assert told_by(issued(without, ticks[-2:]), [pattern.name for pattern in FEW]) == []
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -281,12 +281,16 @@ def test_shipped_patterns_when_an_episode_is_planted_then_it_and_nothing_else_is
     assert day.begin_ns <= begun[0].clock_ns <= day.end_ns
 
 
-@settings(deadline=None, max_examples=25)
-@given(st.integers(0, 10**9), st.sampled_from(sorted(SHIPPED)), st.sampled_from((1, -1)))
+REFEREED = {name: pattern for name, pattern in SHIPPED.items() if name != "QUOTE_STUFFING"}
+"""A step that is repeated 250 times takes the referee too long."""
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 10**9), st.sampled_from(sorted(REFEREED)), st.sampled_from((1, -1)))
 def test_shipped_patterns_when_any_day_then_those_of_the_referee(seed: int, name: str, side: int) -> None:
     ticks = AbusedDay(seed, name, side, seconds=4).ticks()
-    shipped = list(SHIPPED.values())
-    assert told_by(issued(MarketState(patterns=shipped), ticks), list(SHIPPED)) == PatternReferee(shipped).apply(ticks)
+    told = told_by(issued(MarketState(patterns=tuple(SHIPPED.values())), ticks), list(REFEREED))
+    assert told == PatternReferee(list(REFEREED.values())).apply(ticks)
 
 
 def test_offline_run_when_patterns_are_asked_for_then_its_alerts_are_those_of_the_partitions(tmp_path: Path) -> None:
