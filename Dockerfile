@@ -13,10 +13,12 @@ WORKDIR /src
 # a change anywhere else leaves their layers as they are.
 FROM tools AS chosen
 ARG PACKAGE
+ARG EXTRAS=
 COPY . ./
 RUN mkdir /manifests /sources && cp pyproject.toml uv.lock /manifests \
  && uv export --quiet --frozen --no-dev --all-extras --no-hashes --no-header --no-annotate --package "tidemark-${PACKAGE}" \
     | sed -n 's/^-e //p' > /members && test -s /members \
+ && uv export --quiet --frozen --no-dev --format cyclonedx1.5 --package "tidemark-${PACKAGE}" ${EXTRAS} > /bill.cdx.json \
  && while read -r member; do \
       mkdir -p "/manifests/$member" "/sources/$member" \
       && cp "$member/pyproject.toml" "/manifests/$member" && cp -r "$member/src" "/sources/$member" || exit 1; \
@@ -80,9 +82,11 @@ WORKDIR /var/lib/tidemark
 # Compiled here for the processor that builds; another kind of processor compiles once more at its first start.
 ARG WARM=
 RUN test -z "${WARM}" || python -m "${MODULE}" warm
+# What of others is in here. Last, since it is written anew with every build.
+COPY --from=chosen /bill.cdx.json /usr/share/doc/tidemark/bill.cdx.json
 EXPOSE ${PORT}
 HEALTHCHECK --interval=5s --timeout=5s --retries=3 --start-period=90s --start-interval=1s \
-    CMD ["python", "-I", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"TIDEMARK_HTTP_PORT\"]}/health/ready', timeout=4)"]
+    CMD ["python", "-I", "-c", "import os, urllib.request as u; e = os.environ; u.urlopen(f'http://127.0.0.1:{e.get(\"TIDEMARK_OPERATIONS_PORT\") or e[\"TIDEMARK_HTTP_PORT\"]}/health/ready', timeout=4)"]
 # The shell gives way to Python, which gets the signals.
 ENTRYPOINT ["sh", "-c", "exec python -m \"$MODULE\" \"$@\"", "sh"]
 CMD ["worker"]

@@ -13,6 +13,7 @@ DASHBOARD := services/push/dashboard
 DOCS := $(UV) run --isolated --frozen --only-group docs
 SITE := .tidemark/site
 SPECS := tests/docs/specs
+BILLS := .tidemark/sbom
 COMPOSE := docker compose -f compose/compose.yaml
 ARGS ?=
 # Benches and tests that make environments of their own find uv where it was put; last, since a Python is beside it.
@@ -81,6 +82,19 @@ schemas: sync ## Exports the contracts to libs/common/schemas, and what docs/ sh
 .PHONY: release
 release: web ## Releases a service alone: SERVICE=risk, and VERSION=0.4.0 to raise it; ARGS=--check only says if it fits
 	@$(RUN) python -m tidemark.releases $(SERVICE) $(if $(VERSION),--version $(VERSION)) $(ARGS)
+
+.PHONY: sbom
+sbom: sync ## Writes bills of materials (CycloneDX), of every service and of the dashboard, into .tidemark/sbom
+	@mkdir -p $(BILLS)
+	@for service in $(SERVICES); do \
+	  $(UV) export --quiet --frozen --no-dev --format cyclonedx1.5 --package "tidemark-$$service" > "$(BILLS)/$$service.cdx.json"; \
+	done
+	@$(NODE) npm sbom --silent --prefix $(DASHBOARD) --package-lock-only --omit dev --sbom-format cyclonedx > $(BILLS)/dashboard.cdx.json
+	@ls $(BILLS)/*.cdx.json
+
+.PHONY: audit
+audit: sync ## Asks OSV for known faults of the locked packages; without a network says so: tests/tidy has what is known
+	@.ci/audit
 
 .PHONY: docs
 docs: $(if $(filter uv,$(UV)),,$(UV)) ## Builds the documentation site into .tidemark/site/site, and fails on a warning

@@ -142,7 +142,7 @@ class Rows(NamedTuple):
     rows: Array
     text: Array
     end: int
-    """Of the names of the orders in the text."""
+    """End of the names of the orders in the text."""
 
 
 def decision_rows(case: Case, of: Writer) -> Rows:
@@ -158,7 +158,7 @@ def decision_rows(case: Case, of: Writer) -> Rows:
 
 
 def entry_rows(case: Case, of: Writer, decisions: Rows) -> Rows:
-    """Of the same orders as ``decisions``."""
+    """Rows of the ledger entries that the same orders as in ``decisions`` make."""
     which = np.arange(len(case.intents.rows))
     rows = np.empty(which.size, of.row)
     hashes = np.frombuffer(case.heads.tobytes().hex().encode(), np.uint8)
@@ -203,7 +203,7 @@ class Figure(NamedTuple):
 
 
 def figures(case: Case) -> list[Figure]:
-    """What is timed; raises SystemExit where two ways do not say the same."""
+    """Times every message both ways; raises SystemExit where two ways do not say the same."""
     decision_file, entry_file = file_of(RISK_DECISIONS), file_of(RISK_LEDGER)
     decisions, entries = decision_writer(decision_file.schema()), entry_writer(entry_file.schema())
     decided = decision_rows(case, decisions)

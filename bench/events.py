@@ -1,4 +1,4 @@
-"""What market events of others cost the stage that makes ticks of them: one by one, and many at once.
+"""Cost of market events of others in the stage that makes ticks of them: one by one, and many at once.
 
     python -m bench events [--events 2000] [--rounds 15]
 

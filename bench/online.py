@@ -32,7 +32,7 @@ DAY = "2024-03-15"
 
 async def through(deployment: Deployment, service: str, metric: str) -> float:
     """Messages that the service has handled, by its own metrics."""
-    pages = await metrics.scrape({service: deployment.url(service)})
+    pages = await metrics.scrape({service: deployment.operations_url(service)})
     return metrics.total(pages[service], metric)
 
 

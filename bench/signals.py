@@ -1,4 +1,4 @@
-"""What windows and measures cost: ns of processor time a tick, from one window to ten, on a generated day.
+"""Cost of windows and measures: ns of processor time a tick, from one window to ten, on a generated day.
 
     python -m bench signals [--messages 3000000] [--symbols 10,1000] [--rounds 3] [--json]
 

@@ -24,7 +24,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(autouse=True)
 def default_partitions() -> Iterator[None]:
-    """What a test's clusters say of the co-partition groups is not for the next test."""
+    """Forgets what a test's clusters said of the co-partition groups: it is not for the next test."""
     from common.contracts.topics import GROUPS
     from streams.model.topics import DEFAULT_PARTITIONS
 

@@ -124,7 +124,7 @@ class Backlog:
     """Records in the topics of an order's path that their stages have not handled yet."""
 
     def __init__(self, deployment: Deployment, log: KafkaLog) -> None:
-        self._urls = {service: deployment.url(service) for service in {service for service, _ in PATH}}
+        self._urls = {service: deployment.operations_url(service) for service in {service for service, _ in PATH}}
         self._log = log
         self.most = 0
 

@@ -48,7 +48,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """What a process knows of the log below ``end``: ownership rows as (key, value, offset), and data offsets."""
+    """The knowledge of a process of the log below ``end``: ownership rows as (key, value, offset), and data offsets."""
 
     end: int = 0
     rows: frozenset[tuple[tuple[object, ...], int, int]] = frozenset()
@@ -83,7 +83,7 @@ class World:
 
 
 def stable_end(log: tuple[Record, ...]) -> int:
-    """Where read_committed stops."""
+    """The offset at which read_committed stops."""
     return next((offset for offset, record in enumerate(log) if record.status == OPEN), len(log))
 
 
@@ -267,7 +267,7 @@ def steps(world: World, rule: str) -> Iterator[tuple[str, World]]:
 
 
 def compaction(world: World) -> Iterator[tuple[str, World]]:
-    """Of each key only the newest committed row stays below the last stable offset."""
+    """The broker compacts: below the last stable offset, only the newest committed row of each key stays."""
     seen: set[tuple[object, ...]] = set()
     log = list(world.log)
     for offset in reversed(range(stable_end(world.log))):

@@ -34,7 +34,7 @@ def trade(execution_id: str, order_id: str = "a.1", qty: int = 5) -> ExecutionRe
 
 
 def refused(report: ExecutionReport, offset: int) -> ExecutionBreak:
-    """What the match reads of a break."""
+    """A break with all that the match reads of one."""
     known: dict[str, Any] = {"break_id": f"0-{offset}", "account_id": "a", "report": report}
     return ExecutionBreak.model_construct(**known)
 

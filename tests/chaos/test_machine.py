@@ -1,4 +1,4 @@
-"""What a storm does to a machine, done to something small: a clock, a disk, a cable."""
+"""The harm of a storm to a machine, done to something small: a clock, a disk, a cable."""
 
 import asyncio
 import os

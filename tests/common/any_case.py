@@ -84,6 +84,7 @@ class Draw:
             order_qty_max=max(1, self.amount()) if self.flag() else INT64_MAX,
             unsaid_state_trades=self.flag(),
             self_cross_denied=self.flag(),
+            self_match_mode=self._choice((1, 1, 1, 1, 1, 1, 2, 3)),
             restricted=not self.often(),
             reduce_only=not self.often(),
             price_band_bps=self._choice((0, 0, 0, 500)),

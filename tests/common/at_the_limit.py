@@ -37,6 +37,7 @@ def steps(activity: str, limit: str, at: int, beyond: int, bound: int) -> tuple[
 
 
 SELL = {"order.sell": True}
+BUY_OPEN = {"position.open_buy_price_e4": 100 * E4}
 BAND = {"limits.price_band_bps": 1_000}
 SHARE = {"limits.volume_share_bps": 33}
 TWIN = {"limits.duplicate_ns": 10**9}
@@ -113,6 +114,8 @@ AT_THE_LIMIT: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
         ({"position.open_sell_price_e4": 100 * E4 + 1}, {"position.open_sell_price_e4": 100 * E4}),
         (SELL | {"position.open_buy_price_e4": 100 * E4 - 1}, SELL | {"position.open_buy_price_e4": 100 * E4}),
         ({"position.open_sell_price_e4": 1, "limits.self_cross_denied": False}, {"position.open_sell_price_e4": 1}),
+        ({"position.open_sell_price_e4": 1, "limits.self_match_mode": 2}, {"position.open_sell_price_e4": 1}),
+        (SELL | BUY_OPEN | {"limits.self_match_mode": 3}, SELL | BUY_OPEN),
     ],
     "shares_have_room": [({"position.qty": INT64_MAX - 10}, {"position.qty": INT64_MAX - 9})],
     "cash_has_room": [

@@ -1,4 +1,4 @@
-"""Who is believed to be whom by a token: good ones and every kind of bad one."""
+"""Identities by token: good tokens and every kind of bad one."""
 
 import base64
 import json

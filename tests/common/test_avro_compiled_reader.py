@@ -55,7 +55,7 @@ def value_of(data: bytes, row: Any) -> dict[str, Any]:
 
 
 def read_one(body: bytes) -> dict[str, Any] | None:
-    """What the compiled reader makes of a body; None: it does not accept it."""
+    """The value that the compiled reader makes of a body; None: it does not accept it."""
     data, rows, verdicts = READER.read([framed(ID, body)], ID)
     return value_of(data.tobytes(), rows[0]) if verdicts[0] == Verdict.SOUND else None
 

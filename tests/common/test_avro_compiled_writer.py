@@ -28,7 +28,7 @@ class Columns:
         self.items: dict[str, list[dict[str, Any]]] = {path: [] for path in of.items}
 
     def columns(self, value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-        """Of a record."""
+        """Columns of a record."""
         found: dict[str, Any] = {}
         for name, field in value.items():
             found |= self.field(f"{path}.{name}" if path else name, field)

@@ -1,4 +1,4 @@
-"""What is bounded stays bounded: the inbox in bytes, lines of libraries in the log, attempts to reach a lost broker."""
+"""Bounds hold: the inbox in bytes, lines of libraries in the log, attempts to reach a lost broker."""
 
 import asyncio
 import json

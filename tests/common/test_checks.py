@@ -122,7 +122,7 @@ def test_any_cases_then_both_paths_name_the_same_check_and_no_step_leaves_64_bit
 
 
 def test_cases_that_are_drawn_then_every_check_denies_some_and_some_pass(on_rows: Any) -> None:
-    """So the test above says something of each."""
+    """Shows that the test above says something of each check."""
     draw = Draw(1)
     assert set(on_rows([draw.case() for _ in range(20_000)])) == set(range(CHAIN.passed + 1))
 
@@ -171,7 +171,7 @@ def test_check_when_there_is_no_such_limit_then_refused() -> None:
 
 
 def test_checks_when_a_product_comes_before_its_bound_then_the_overflow_is_found() -> None:
-    """So the test above can fail: cash is asked for before the notional is known to fit."""
+    """Shows that the test above can fail: cash is asked for before the notional is known to fit."""
     early = CheckChain((gate.cash_sufficient, *(each for each in CHECKS if each is not gate.cash_sufficient)))
     huge = but({"order.qty": INT64_MAX, "order.limit_price_e4": 200})
     assert CHAIN.first_failing(as_int64(huge)) < CHAIN.passed

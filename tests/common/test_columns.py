@@ -46,7 +46,7 @@ def fields(records: Sequence[tuple[bytes, bytes]], headers: Mapping[int, Headers
 
 
 def read(batches: Sequence[bytes]) -> list[RecordFields]:
-    """What a reader gets."""
+    """Records as a reader gets them."""
     found: list[RecordFields] = []
     for each in batches:
         verify_record_batches(each)

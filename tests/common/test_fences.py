@@ -87,9 +87,10 @@ async def test_work_when_it_fails_or_is_cancelled_then_as_without_a_fence(view: 
 
     with pytest.raises(OSError, match="the disk"):
         await unless_fenced(view, STAGE, 2, fails)
-    ended = asyncio.Event()
+    begun, ended = asyncio.Event(), asyncio.Event()
 
     async def waits() -> None:
+        begun.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -97,7 +98,7 @@ async def test_work_when_it_fails_or_is_cancelled_then_as_without_a_fence(view: 
             ended.set()
 
     working = asyncio.create_task(unless_fenced(view, STAGE, 2, waits))
-    await asyncio.sleep(0.01)
+    await begun.wait()
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working

@@ -1,4 +1,4 @@
-"""What handlers say to a batch, at once and one by one."""
+"""Answers of handlers to a batch, at once and one by one."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

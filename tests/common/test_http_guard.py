@@ -1,4 +1,4 @@
-"""What every server of ours is wrapped in: names, headers of every answer, and faults as problems."""
+"""The wrapping of every server of ours: names, headers of every answer, and faults as problems."""
 
 from contextlib import AbstractAsyncContextManager
 from typing import Any

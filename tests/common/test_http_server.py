@@ -4,6 +4,7 @@ import asyncio
 import resource
 import socket
 import time
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from common.contracts.problems import problem_type
 from common.testing.raw_http import HOST, Answer, get, read, talk
 from common.testing.raw_http import serving as serving_any
 from fastapi import FastAPI, Request, Response
+from prometheus_client import REGISTRY
 from streams.process.http_limits import HttpLimits
 from streams.service.http.protocol import HOLD
 from streams.service.web import WebServer
@@ -23,6 +25,7 @@ KEY = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
 
 def application() -> FastAPI:
     web = FastAPI(docs_url=None, redoc_url=None)
+    web.state.begun = []
     web.state.ended = []
 
     @web.get("/ok")
@@ -31,6 +34,7 @@ def application() -> FastAPI:
 
     @web.post("/echo")
     async def echo(request: Request) -> int:
+        web.state.begun.append("echo")
         try:
             return len(await request.body())
         finally:
@@ -51,6 +55,16 @@ def application() -> FastAPI:
     return web
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def connections_open(count: int) -> Callable[[], bool]:
+    return lambda: REGISTRY.get_sample_value("tidemark_http_connections_count") == count
+
+
 def serving(limits: HttpLimits = LIMITS) -> AbstractAsyncContextManager[WebServer]:
     return serving_any(application(), limits)
 
@@ -66,7 +80,7 @@ ACKNOWLEDGED_LATE_S = 0.04
 
 
 def answer_times_s(port: int, count: int) -> list[float]:
-    """Of a client that acknowledges nothing at once."""
+    """Seconds that each answer takes to a client that acknowledges nothing at once."""
     times_s = []
     with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
         for _ in range(count):
@@ -245,8 +259,9 @@ async def test_body_that_cannot_be_read_then_400_and_the_application_is_not_left
 async def test_answer_that_is_not_read_then_the_connection_is_cut_off() -> None:
     async with serving() as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1_024)
+        await until(connections_open(1))
         writer.write(get(b"/large"))
-        await asyncio.sleep(2.0)
+        await until(connections_open(0))
         answer = await read(reader)
         assert answer.closed
         assert len(answer.raw) < LARGE
@@ -272,7 +287,7 @@ async def test_hold_then_the_next_request_waits_and_other_connections_do_not() -
 async def test_connections_when_there_is_no_room_then_the_longest_idle_goes_and_newcomers_are_served() -> None:
     async with serving(replace(LIMITS, connections_max=5, address_share=1, head_timeout_s=30)) as server:
         idle = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(5)]
-        await asyncio.sleep(0.1)
+        await until(connections_open(5))
         answer = await talk(server, get(b"/ok"), until=lambda a: a.statuses == [200])
         assert answer.statuses == [200]
         assert (await read(idle[0][0])).closed
@@ -283,7 +298,7 @@ async def test_connections_when_there_is_no_room_then_the_longest_idle_goes_and_
 async def test_connections_when_all_of_them_are_at_work_then_the_newcomer_is_told_to_come_back() -> None:
     async with serving(replace(LIMITS, connections_max=5, address_share=0.4, body_timeout_s=30)) as server:
         busy = [asyncio.create_task(talk(server, post(b"Content-Length: 5\r\n", b"ab"))) for _ in range(2)]
-        await asyncio.sleep(0.1)
+        await until(lambda: len(server.application.state.begun) == 2)
         answer = await talk(server)
         assert answer.statuses == [429]
         assert b"retry-after: 1" in answer.raw
@@ -295,7 +310,7 @@ async def test_connections_when_all_of_them_are_at_work_then_the_newcomer_is_tol
 async def test_connections_of_one_address_when_it_has_its_share_then_another_address_is_served() -> None:
     async with serving(replace(LIMITS, connections_max=5, address_share=0.6, body_timeout_s=30)) as server:
         busy = [asyncio.create_task(talk(server, post(b"Content-Length: 5\r\n", b"ab"))) for _ in range(9)]
-        await asyncio.sleep(0.1)
+        await until(lambda: len(server.application.state.begun) == 3 and sum(each.done() for each in busy) == 6)
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port, local_addr=("127.0.0.2", 0))
         writer.write(get(b"/ok"))
         assert (await read(reader, lambda answer: answer.statuses == [200])).statuses == [200]

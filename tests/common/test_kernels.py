@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept."""
+"""The place of compiled kernels on disk."""
 
 import os
 import subprocess

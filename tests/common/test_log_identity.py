@@ -1,4 +1,4 @@
-"""What an operator does to topics is refused, on a real broker: trimmed, created again, mirrored, written anew."""
+"""An operator's changes of topics are refused, on a real broker: trimmed, created again, mirrored, written anew."""
 
 import asyncio
 import uuid
@@ -226,7 +226,9 @@ async def test_changelog_when_it_lost_its_end_and_grew_past_it_then_an_older_sto
     rows = {key: value for key, value in store.prefix(b"") if not key.startswith(b"@")}
     position = store.changelog_offset()
     # What stands at the landmark now was another row when the store was written.
-    offset, epoch, _checksum, key = store.get(b"@landmark").split(b" ", 3)  # type: ignore[union-attr]
+    landmark = store.get(b"@landmark")
+    assert landmark is not None
+    offset, epoch, _checksum, key = landmark.split(b" ", 3)
     store.write([(b"@landmark", b"%b %b 1 %b" % (offset, epoch, key))], position)
     store.close()
     assert rows

@@ -1,4 +1,4 @@
-"""What a topic does not take, on a log in memory: rows, dead letters, and what the runtime itself must write."""
+"""Records that a topic does not take, on a log in memory: rows, dead letters, what the runtime itself must write."""
 
 import asyncio
 from collections.abc import Iterator

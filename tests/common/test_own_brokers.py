@@ -1,7 +1,7 @@
 """A counting stage on brokers that are restarted one by one, that forget their producers, and of an older Kafka."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -56,6 +56,9 @@ async def test_brokers_that_are_restarted_one_by_one_then_each_message_is_answer
                     fed += 4
                     await asyncio.sleep(0.05)
 
+            def fed_beyond(count: int) -> Callable[[], bool]:
+                return lambda: fed > count
+
             feeding = asyncio.create_task(feed())
             for number in (1, 2, 3):
                 node = own.part(f"kafka-{number}")
@@ -63,8 +66,7 @@ async def test_brokers_that_are_restarted_one_by_one_then_each_message_is_answer
                 assert await asyncio.to_thread(node.stop_in_order), "it is stopped as a rolling restart does it"
                 await asyncio.sleep(BETWEEN_S)
                 await asyncio.to_thread(node.start)
-                before = fed
-                await until(lambda before=before: fed > before + 8, "nothing can be written")  # type: ignore[misc]
+                await until(fed_beyond(fed + 8), "nothing can be written")
             enough.set()
             await feeding
             await beside.until_outputs(fed)

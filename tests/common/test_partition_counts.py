@@ -53,7 +53,7 @@ class Cluster(MemoryLog):
 
 
 def sent_to(topic: Topic, key: bytes) -> int:
-    """Where the HTTP gateway puts it."""
+    """The partition to which the HTTP gateway sends the key."""
     sent: list[int] = []
 
     async def send(*_: Any, partition: int, **__: Any) -> None:

@@ -81,7 +81,7 @@ def share_by_share(trades: Iterable[Trade]) -> tuple[int, list[int]]:
 
 
 def by_average(trades: Iterable[Trade]) -> Fraction:
-    """What is realised at the average cost, without rounding."""
+    """Profit realised at the average cost, without rounding."""
     held, average, realised = 0, Fraction(0), Fraction(0)
     for qty, price in trades:
         if held and (held > 0) != (qty > 0):

@@ -1,10 +1,12 @@
 """Readers of whole topics, against a real broker."""
 
 import asyncio
+import time
 import uuid
 from collections import defaultdict
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from common.contracts.topics import RAW_SCHEMA, Topic
 from parts import Stack
@@ -70,3 +72,18 @@ async def test_batches_when_nothing_comes_in_time_then_they_end(stack: Stack, to
     async with asyncio.timeout(20), CommittedReader(settings, [topic], from_beginning=True) as reader:
         values = {message.value async for batch in reader.batches(until_idle_s=1.0) for message in batch}
     assert values == {b"0", b"1", b"2"}
+
+
+async def test_offsets_at_a_time_then_the_first_record_of_it_or_later_and_the_end_where_there_is_none(
+    stack: Stack, topic: Topic
+) -> None:
+    settings, now_ms = Settings(kafka_bootstrap=stack.kafka_bootstrap), time.time_ns() // 1_000_000
+    async with AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap) as producer:
+        for after_ms in (0, 10, 5, 20):  # the third by a clock that is behind
+            await producer.send_and_wait(topic.name, b"", partition=0, timestamp_ms=now_ms + after_ms)
+    async with CommittedReader(settings, [topic], from_beginning=True) as reader:
+        found = {after_ms: await reader.offsets_at(now_ms + after_ms) for after_ms in (-1, 0, 1, 5, 10, 11, 20, 21)}
+    assert {after_ms: each[topic.name, 0] for after_ms, each in found.items()} == {
+        -1: 0, 0: 0, 1: 1, 5: 1, 10: 1, 11: 3, 20: 3, 21: 4,
+    }  # fmt: skip
+    assert {each[topic.name, 1] for each in found.values()} == {0}

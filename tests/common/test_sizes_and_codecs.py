@@ -1,4 +1,4 @@
-"""What brokers do to records, on a real one: small ``max.message.bytes``, compression, null headers, version limits."""
+"""Limits of brokers on records, on a real one: ``max.message.bytes``, compression, null headers, version limits."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence

@@ -37,7 +37,7 @@ def load_hundreds(path: Path, _layout: SnapshotLayout) -> list[int]:
 
 
 def load(path: Path, layout: SnapshotLayout) -> list[int]:
-    """What is declared scales the sum."""
+    """Loads the sum, scaled by the declaration."""
     state = int((path / "sum").read_text())
     return [state * (100 if layout.version == 1 else 1) * layout.declared.get("scale", 1)]
 

@@ -37,7 +37,7 @@ class JavaLike(RangePartitionAssignor):  # type: ignore[misc]
 
 @pytest.fixture(autouse=True)
 def logs_that_can_be_captured() -> Iterator[None]:
-    """What a stage says is looked at here, so nothing of it may be filtered away before."""
+    """Lets every line of a stage through: they are looked at here, so nothing may be filtered away before."""
     before = structlog.get_config()["wrapper_class"]
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     yield

@@ -1,4 +1,4 @@
-"""What a store's trouble is, made by real means on RocksDB, and what a running stage makes of it."""
+"""Troubles of a store, made by real means on RocksDB, and what a running stage makes of them."""
 
 import asyncio
 import os
@@ -127,7 +127,7 @@ def spoil(path: Path, key: bytes, value: bytes) -> None:
 
 
 def said_by(program: str, *arguments: Path) -> str:
-    """What a process of its own prints: the fault, or nothing."""
+    """The line that a process of its own prints: the fault, or nothing."""
     head = """
         import os, resource, sys
         from pathlib import Path

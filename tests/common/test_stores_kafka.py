@@ -58,7 +58,7 @@ async def feed(log: KafkaLog, prefix: str, accounts: int) -> None:
 
 
 async def values(log: KafkaLog, topic: str, number: int) -> list[bytes | None]:
-    """What can be read now."""
+    """Values that can be read now."""
     end = await log.last_stable_offset(Partition(topic, number))
     reader = await log.read(Partition(topic, number), 0)
     found: list[bytes | None] = []

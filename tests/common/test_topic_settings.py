@@ -1,4 +1,4 @@
-"""What a topic should be, how another is told from it, and which differences endanger money."""
+"""Settings that a topic should have, how others are told from them, and which differences endanger money."""
 
 from dataclasses import replace
 

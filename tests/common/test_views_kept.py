@@ -1,4 +1,4 @@
-"""What Redis loses without a word comes back, and what it refuses is said: on a real Redis, ill but not dead."""
+"""Views that Redis loses without a word come back, and what it refuses is said: on a real Redis, ill but not dead."""
 
 import asyncio
 import itertools
@@ -32,7 +32,7 @@ OTHER = view_channel("account", "A")
 
 
 class Books:
-    """What is true, as tables hold it: rows by hash and key, changed by commits that are published."""
+    """The truth as tables hold it: rows by hash and key, changed by commits that are published."""
 
     def __init__(self, publisher: ViewPublisher) -> None:
         self.publisher = publisher

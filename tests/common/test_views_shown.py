@@ -1,4 +1,4 @@
-"""What is shown, and when, on a real Redis: the newest row of what changed, and all of it after a loss."""
+"""The content and time of views, on a real Redis: the newest row of what changed, and all of it after a loss."""
 
 import asyncio
 import json

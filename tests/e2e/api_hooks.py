@@ -1,4 +1,4 @@
-"""What schemathesis is told beside its configuration; it imports this file by itself."""
+"""Hooks that schemathesis has beside its configuration; it imports this file by itself."""
 
 from typing import Any
 

@@ -1,31 +1,13 @@
-"""schemathesis against the running fleet: whatever it thinks of, the API does what its description says.
+"""The API of a fleet that asks nobody who he is, held to its description (``described``)."""
 
-It makes requests that fit the description and ones that do not, follows ids from answer to request, and checks status,
-media type, headers and body of what comes back.
-"""
-
-import asyncio
-import os
-import sys
 from pathlib import Path
 
 import pytest
 from tidemark.deployment import Deployment
 
-HERE = Path(__file__).parent
+from tests.e2e.described import check
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-async def check(deployment: Deployment, directory: Path, examples: int, seed: int) -> None:
-    command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(HERE / "schemathesis.toml")]
-    command += ["run", f"{deployment.url('orders')}/openapi.json", "--checks", "all", "--no-color"]
-    command += ["--max-examples", str(examples), "--seed", str(seed), "--continue-on-failure"]
-    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "api_hooks", "PYTHONPATH": str(HERE)}
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=directory, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    report, _ = await process.communicate()
-    assert process.returncode == 0, report.decode()[-8_000:]
 
 
 @pytest.mark.timeout(240)

@@ -1,4 +1,4 @@
-"""What a venue says and the books refuse, on a running fleet: seen, listed, resolved by hand, and audited."""
+"""Reports of a venue that the books refuse, on a running fleet: seen, listed, resolved by hand, and audited."""
 
 import asyncio
 import json

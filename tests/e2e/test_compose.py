@@ -310,7 +310,7 @@ def test_trace_of_an_order_then_it_goes_from_orders_to_risk_and_back(fleet: Flee
 
 
 ASK_READY = (
-    "import http.client; asked = http.client.HTTPConnection('127.0.0.1', 8000); asked.request('GET', '/health/ready');"
+    "import http.client; asked = http.client.HTTPConnection('127.0.0.1', 9000); asked.request('GET', '/health/ready');"
     "print(asked.getresponse().read().decode())"
 )
 

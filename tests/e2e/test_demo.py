@@ -13,7 +13,7 @@ from tidemark.control import ask
 from tidemark.process import is_running, start_ticks
 from tidemark.state import StateDir
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SMALL = ("--rate", "1000", "--symbols", "20", "--accounts", "20", "--orders", "20", "--any-ports", "--no-browser")
 READY_S = 240.0
 POLL_S = 0.2

@@ -45,7 +45,7 @@ which it reads version 1, and rows of today's gate hold reasons that it does not
 """
 WORKERS = ("risk-1", "risk-2")
 DECISIONS_EACH = 15
-"""Of every partition, in every mixture."""
+"""Decisions of every partition, in every mixture."""
 DEADLINE_S = 240.0
 TODAY = Path(sys.executable)
 

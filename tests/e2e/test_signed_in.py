@@ -18,6 +18,8 @@ from tidemark.load.http import HttpGateway
 from tidemark.state import StateDir
 from tidemark.watcher import bearer
 
+from tests.e2e.described import check
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 MINE, THEIRS = "DESK1", "OTHER1"
 WAIT_S = 60.0
@@ -162,3 +164,14 @@ async def test_dashboard_when_opened_by_its_address_then_signed_in_and_it_trades
             "[...document.querySelectorAll('button')].find((b) => b.textContent === 'Sign out').click()"
         )
         await page.until("document.querySelector('form[action=\"/sign-in\"]') !== null", WAIT_S)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("is_signed_in", [True, False], ids=["signed in", "stranger"])
+async def test_api_then_it_does_what_its_description_says(
+    closed: Deployment, tmp_path: Path, is_signed_in: bool
+) -> None:
+    """Last in this file: it opens whatever account it thinks of."""
+    credential = closed.token("schemathesis", tuple(Role)) if is_signed_in else ""
+    await check(closed, tmp_path, examples=8, seed=4, credential=credential)

@@ -281,6 +281,17 @@ def stream(recorded: Path) -> bytes:
 
 
 @pytest.fixture(scope="session")
+def messages(stream: bytes) -> list[bytes]:
+    """The same, message by message."""
+    found, at = [], 0
+    while at < len(stream):
+        size = int.from_bytes(stream[at : at + 2], "big")
+        found.append(stream[at + 2 : at + 2 + size])
+        at += 2 + size
+    return found
+
+
+@pytest.fixture(scope="session")
 def expected(recorded: Path) -> Any:
     """Its offline decode, closing heartbeat included."""
     return np.concatenate(list(tick_chunks(recorded)))

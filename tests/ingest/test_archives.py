@@ -1,4 +1,4 @@
-"""What recorded feeds are packed in, and what files turn out to be that are none."""
+"""Archives that recorded feeds are packed in, and the kinds of files that are none."""
 
 import bz2
 import gzip

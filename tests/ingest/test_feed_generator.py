@@ -80,7 +80,7 @@ def test_venues_when_written_then_the_same_stocks_and_first_prices_and_each_its_
 
 
 def _first_prices(day: Any) -> dict[int, int]:
-    """Of each instrument's first order."""
+    """Price of each instrument's first order."""
     orders = day[day["kind"] == TickKind.ADD][::-1]
     return dict(zip(orders["instrument_id"].tolist(), orders["price_e4"].tolist(), strict=True))
 

@@ -21,6 +21,7 @@ from ingest.domain.unframed import Unframed
 from ingest.feeds.offline import reader_ticks
 
 from tests.ingest.capture_files import mold, pcap, pcapng, soup
+from tests.ingest.glimpse_server import best_after, glimpse
 
 DAY = date(2024, 1, 2)
 NOON_NS = 1_704_214_800_000_000_000
@@ -30,17 +31,6 @@ MS = 1_000_000
 def read(name: str, *files: Path, **options: Any) -> tuple[Any, Report]:
     report = Report()
     return np.concatenate(list(reader_ticks(name, tuple(map(str, files)), report=report, **options))), report
-
-
-@pytest.fixture(scope="module")
-def messages(stream: bytes) -> list[bytes]:
-    """The synthetic day, message by message."""
-    found, at = [], 0
-    while at < len(stream):
-        size = int.from_bytes(stream[at : at + 2], "big")
-        found.append(stream[at + 2 : at + 2 + size])
-        at += 2 + size
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -237,10 +227,7 @@ def test_glimpse_when_joined_late_then_the_books_of_one_that_was_there_from_the_
     joined_at: int, messages: list[bytes], datagrams: list[tuple[int, bytes]], expected: Any, tmp_path: Path
 ) -> None:
     """The snapshot has the directory and the orders that were open before message ``joined_at``."""
-    before = expected[(expected["sequence"] > 0) & (expected["sequence"] < joined_at)]
-    held = open_orders(before, messages)
-    directory = [one for one in messages[: joined_at - 1] if one[:1] == b"R"]
-    snapshot = [*directory, *held, b"G%20d" % joined_at]
+    snapshot = glimpse(messages, expected, joined_at)
     (tmp_path / "snapshot.soup").write_bytes(soup(snapshot))
     (tmp_path / "line.pcap").write_bytes(pcap(datagrams[joined_at // 20 - 3 :]))
     ticks, report = read("glimpse", tmp_path / "snapshot.soup", tmp_path / "line.pcap", day=DAY)
@@ -249,41 +236,6 @@ def test_glimpse_when_joined_late_then_the_books_of_one_that_was_there_from_the_
     assert best_after(ticks) == best_after(expected)
     later = ticks[ticks["sequence"] >= joined_at]
     assert np.array_equal(later, expected[expected["sequence"] >= joined_at])
-
-
-def open_orders(ticks: Any, messages: list[bytes]) -> list[bytes]:
-    """Add messages of what is open after the ticks."""
-    orders = dict[int, list[Any]]()
-    for tick in ticks.tolist():
-        _, sequence, ref, aux, price, qty, _, kind, *_ = tick
-        if chr(kind) in "AF":
-            orders[ref] = [messages[sequence - 1], ref, price, qty]
-        elif chr(kind) in "ECX":
-            orders[ref][3] -= qty
-        elif chr(kind) == "D":
-            del orders[ref]
-        elif chr(kind) == "U":
-            orders[aux] = [orders.pop(ref)[0], aux, price, qty]
-        if chr(kind) in "ECX" and orders[ref][3] == 0:
-            del orders[ref]
-    return [
-        b"A"
-        + add[1:11]
-        + ref.to_bytes(8, "big")
-        + add[19:20]
-        + qty.to_bytes(4, "big")
-        + add[24:32]
-        + price.to_bytes(4, "big")
-        for add, ref, price, qty in orders.values()
-    ]
-
-
-def best_after(ticks: Any) -> Any:
-    market = pytest.importorskip("signals.offline", reason="books are made by signals").OfflineMarket([60_000_000_000])
-    for _ in market.apply(ticks):
-        pass
-    sides = market.books.sides.reshape(-1, 2)[:12]
-    return sides["best_e4"].tolist(), sides["best_size"].tolist()
 
 
 def test_glimpse_when_the_snapshot_has_no_end_then_refused(tmp_path: Path, messages: list[bytes]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from common.contracts.reference import Instrument
-from common.contracts.ticks import NO_INSTRUMENT, TICK, TickFlag, TickKind, ref_to_symbol
+from common.contracts.ticks import NO_INSTRUMENT, TICK, TickFlag, TickKind, offset_of, ref_to_symbol
 from common.testing.listed_symbols import LISTED
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,7 +58,7 @@ def _filled(kind: TickKind, seed: int) -> bytes:
     """A message with a different value in every field."""
     raw = bytearray(np.random.default_rng(seed).integers(0, 256, MESSAGES[kind].itemsize, np.uint8).tobytes())
     for name in MESSAGES[kind].names or ():
-        dtype, offset = MESSAGES[kind].fields[name][:2]  # type: ignore[index]
+        dtype, offset = MESSAGES[kind][name], offset_of(MESSAGES[kind], name)
         if dtype.kind == "S":
             letters = bytes(65 + (seed * 7 + offset + i) % 26 for i in range(dtype.itemsize))
             raw[offset : offset + dtype.itemsize] = letters
@@ -261,7 +261,7 @@ def test_count_due_when_times_differ_then_messages_up_to_the_time(message: Any, 
 
 def test_tick_layout_when_the_kernel_writes_words_then_they_are_the_fields() -> None:
     """The kernel writes seven 8-byte words per tick; this is the layout it takes for granted."""
-    offsets = {name: place[1] for name, place in TICK.fields.items()}  # type: ignore[union-attr]
+    offsets = {name: offset_of(TICK, name) for name in TICK.names or ()}
     words = ["event_ns", "sequence", "order_ref", "aux_ref", "price_e4", "qty", "instrument_id"]
     assert [offsets[name] for name in words] == [0, 8, 16, 24, 32, 40, 48]
     assert [offsets[name] for name in ("kind", "side", "flags", "detail")] == [52, 53, 54, 55]

@@ -1,4 +1,4 @@
-"""Whose line it is: packets of other sessions and wild sequence numbers, on a line and through real sockets."""
+"""Ownership of a line: packets of other sessions and wild sequence numbers, on a line and through real sockets."""
 
 import asyncio
 from collections.abc import Sequence
@@ -238,6 +238,12 @@ async def _open(feed: Any) -> int:
     return int(feed.queue.port)
 
 
+async def _ready(feed: Any) -> None:
+    async with asyncio.timeout(10):
+        while not feed.ready()[0]:
+            await asyncio.sleep(0.001)
+
+
 async def _send(port: int, datagrams: Sequence[bytes]) -> None:
     await send_packets(datagrams, "127.0.0.1", port, packets_per_s=20_000)
 
@@ -272,8 +278,7 @@ async def test_feed_when_nothing_useful_arrives_then_not_ready_until_something_d
         life = asyncio.create_task(fleet.run(feed))
         port = await _open(feed)
         await _send(port, day[:10])
-        await asyncio.sleep(0.1)
-        assert feed.ready()[0]
+        await _ready(feed)
         for _ in range(5):  # neither what was delivered before nor a session's end that is not the own one
             await _send(port, [*day[:10], end_packet(OTHER, 1)])
             await asyncio.sleep(0.1)
@@ -282,8 +287,7 @@ async def test_feed_when_nothing_useful_arrives_then_not_ready_until_something_d
         assert "nothing useful" in detail["failure"]
         assert feed.line_quiet_s() > 0.3
         await _send(port, day[10:20])
-        await asyncio.sleep(0.1)
-        assert feed.ready()[0]
+        await _ready(feed)
         await _send(port, [*day[20:], end_packet(OWN, len(expected))])
         await life
     assert feed.ready()[0]

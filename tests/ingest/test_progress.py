@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from common.contracts.ticks import TickKind, ref_to_symbol
+from common.contracts.ticks import TickKind, offset_of, ref_to_symbol
 from hypothesis import example, given
 from hypothesis import strategies as st
 from ingest.domain.anomalies import AnomalyKind, Report
@@ -21,7 +21,7 @@ from tests.ingest.refused import undecoded
 WITHIN_S = 20.0
 """For what takes milliseconds, on a machine that is busy."""
 KINDS = [int(kind) for kind in TickKind if LENGTHS[int(kind)]]
-STOCK_AT = int(MESSAGES[TickKind.STOCK_DIRECTORY].fields["stock"][1])  # type: ignore[index]
+STOCK_AT = offset_of(MESSAGES[TickKind.STOCK_DIRECTORY], "stock")
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def test_symbol_when_it_is_none_then_counted_and_the_neighbours_decoded(stock: b
 
 
 def test_kernel_when_a_message_is_registered_and_still_looks_new_then_passed() -> None:
-    """What the kernel and the registry read from a directory message may differ: the kernel goes on all the same."""
+    """Kernel and registry may read a directory message differently: the kernel goes on all the same."""
     block = packet_block(len(directory(b"A" * 8)).to_bytes(2, "big") + directory(b"A" * 8), 1, 1)
     decoder = Decoder(0, InstrumentRegistry(), Report())
     ticks = decoder.decode(block)

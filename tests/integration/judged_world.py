@@ -96,7 +96,7 @@ class World:
     # --- the gate --------------------------------------------------------------------------------------------------
 
     def tell_gate(self, topic: Topic, body: Any) -> list[Any]:
-        """What the gate writes; the ledger is folded as it comes, which checks every entry."""
+        """Hands the gate a message; returns its answers. The ledger is folded as it comes, which checks every entry."""
         offset = self.offsets[topic.name]
         self.offsets[topic.name] += 1
         if topic.name in self.written:

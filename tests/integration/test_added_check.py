@@ -23,7 +23,7 @@ def block(language: str, number: int = 0) -> str:
 
 
 def asked(*quantities: int, **environment: str) -> dict[str, Any]:
-    """What the gate of a new process answers, see ``asked_gate.py``."""
+    """The answers of a new process's gate, see ``asked_gate.py``."""
     command = [*ASK, *map(str, quantities)]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

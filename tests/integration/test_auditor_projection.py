@@ -1,5 +1,6 @@
 """Hand edits of the read side, on a real PostgreSQL that the real projection filled: each is seen, none is invented."""
 
+import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -7,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from auditor.deleted import HASTE_LOOKS
 from auditor.domain.compare import ACCOUNT, Comparer
 from auditor.projection import Asked, ProjectionRows
 from auditor.truth import LogTruth
@@ -148,7 +150,7 @@ class Audited:
             await self.sink.apply(records, {(topic.name, 0): records[-1].offset + 2})
 
     async def look(self, count: int = LOOKS) -> list[str]:
-        """What is divergent after so many looks."""
+        """Divergences after so many looks."""
         for _ in range(count):
             known = Asked(
                 list(self.truth.accounts.known()),
@@ -285,6 +287,31 @@ async def test_row_written_by_hand_then_seen_at_the_next_look_before_its_turn_co
     assert len(await look()) == is_seen
     assert len(await look()) == is_seen, "a row that nobody wrote again stays what it was found to be"
     await rows.close()
+
+
+DELETED = {
+    "orders": "DELETE FROM orders WHERE order_id = 'A.o2'",
+    "executions": "DELETE FROM executions WHERE execution_id = 'x2'",
+    "ledger_entries": "DELETE FROM ledger_entries WHERE seq = 10",
+    "decisions": "DELETE FROM decisions WHERE order_id = 'A.o2'",
+}
+
+
+@pytest.mark.parametrize("table", DELETED)
+async def test_row_deleted_by_hand_then_the_looks_that_follow_make_haste(
+    audited: Audited, postgres_dsn: str, table: str
+) -> None:
+    assert await audited.look() == []
+    assert audited.rows.haste == 1
+    connection = await asyncpg.connect(postgres_dsn)
+    assert await connection.execute(DELETED[table]) == "DELETE 1"
+    await connection.close()
+    async with asyncio.timeout(20):  # it is counted when the connection's statistics are written, soon after
+        while audited.rows.haste == 1:
+            await audited.look(1)
+    assert await audited.look() != []
+    await audited.look(HASTE_LOOKS + 1)
+    assert audited.rows.haste == 1, "and then they rest again"
 
 
 async def test_projection_that_is_behind_then_excused_and_right_once_it_came(audited: Audited) -> None:

@@ -1,4 +1,4 @@
-"""What proves the ledger broken, and what does not; which fences follow, and which were lifted for good."""
+"""Proofs that the ledger is broken, and what is none; which fences follow, and which were lifted for good."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -17,6 +15,8 @@ from common.fleet_topics import create_topics
 from parts import LocalStack
 from tidemark.commands.breaks import breaks
 from typer.testing import CliRunner
+
+from tests.integration.answering_api import Api
 
 RUNNER = CliRunner()
 
@@ -73,44 +73,6 @@ async def _fill(bootstrap: str) -> None:
         for record in records:
             value = RISK_BREAKS.schema.encode(record)
             await producer.send_and_wait(RISK_BREAKS.name, value, record.account_id.encode())
-
-
-class Api(HTTPServer):
-    """Answers every command alike, and keeps what was asked."""
-
-    answer: tuple[int, dict[str, Any]] = (201, {"accepted": True})
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, dict[str, Any]]] = []
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        server = self.server
-        assert isinstance(server, Api)
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        server.asked.append((self.path, json.loads(body)))
-        status, answer = server.answer
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(json.dumps(answer).encode())
-
-    def log_message(self, *_: Any) -> None:
-        """Nothing."""
-
-
-@pytest.fixture
-def api() -> Iterator[Api]:
-    with Api() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
 
 
 def listed(bootstrap: str, *options: str) -> list[dict[str, Any]]:

@@ -68,7 +68,7 @@ def records() -> tuple[Message, ...]:
 
 @cache
 def exported() -> bytes:
-    """What ``tidemark read risk.ledger --format jsonl`` prints."""
+    """The text that ``tidemark read risk.ledger --format jsonl`` prints."""
     out = io.BytesIO()
     writer = writer_for(Format.JSONL, decoder_of(RISK_LEDGER), out)
     writer.write(list(records()))

@@ -23,8 +23,7 @@ from parts import LocalStack
 from tidemark.commands.controls import controls
 from typer.testing import CliRunner
 
-from tests.integration.test_cli_breaks import Api
-from tests.integration.test_cli_breaks import api as api  # the fixture
+from tests.integration.answering_api import Api
 
 RUNNER = CliRunner()
 WHO: dict[str, Any] = {"proposed_by": "ann", "approved_by": "bob", "note": "why"}

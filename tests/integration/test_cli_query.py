@@ -1,67 +1,38 @@
 """``tidemark query`` against an API: what is asked, and how each answer is shown. ``test_queries.py`` asks signals."""
 
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
 
 import pytest
 import typer
-from tidemark.commands.query import moment_ns
 from tidemark.main import app
+from tidemark.options import moment_ns
 from typer.testing import CliRunner
+
+from tests.integration.answering_api import Api
 
 AS_OF = {"partition": 1, "next_offset": 7, "clock_ns": 5, "event_ns": 4}
 DEPTH = {"symbol": "AAPL", "as_of": AS_OF, "bids": [{"price_e4": 99, "size": 5}], "asks": []}
 PROBLEM = {"type": "urn:tidemark:problem:symbol-unknown", "title": "No such symbol here", "detail": "served: [1]"}
 
 
-class Api(HTTPServer):
-    """Answers every question alike, and keeps what was asked."""
-
-    answer: tuple[int, dict[str, Any]] = (200, DEPTH)
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        server = self.server
-        assert isinstance(server, Api)
-        server.asked.append(self.path)
-        status, answer = server.answer
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(json.dumps(answer).encode())
-
-    def log_message(self, *_: Any) -> None:
-        """Nothing."""
-
-
 @pytest.fixture
-def api() -> Iterator[Api]:
-    with Api() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
+def api(api: Api) -> Api:
+    api.answer = 200, DEPTH
+    return api
 
 
 def ask(api: Api, *arguments: str) -> tuple[int, str]:
-    given = ("query", *arguments, "--api", f"http://127.0.0.1:{api.server_port}")
+    given = ("query", *arguments, "--api", api.url)
     result = CliRunner(env={"COLUMNS": "120", "TERM": "dumb"}).invoke(app, given)
     return result.exit_code, result.output
 
 
 def test_query_then_the_question_and_its_moment_are_asked_and_shown(api: Api) -> None:
     code, shown = ask(api, "depth", "AAPL", "--levels", "3", "--at-offset", "6")
-    assert (code, api.asked) == (0, ["/v1/markets/AAPL/depth?levels=3&at_offset=6"])
+    assert (code, api.asked) == (0, [("/v1/markets/AAPL/depth?levels=3&at_offset=6", {})])
     assert all(word in shown for word in ("bid_e4", "99", "as of next_offset", "7")), shown
     code, shown = ask(api, "depth", "AAPL", "--at", "1970-01-01T00:00:02.5Z", "--json")
-    assert api.asked[-1] == "/v1/markets/AAPL/depth?levels=10&at_ns=2500000000"
+    assert api.asked[-1][0] == "/v1/markets/AAPL/depth?levels=10&at_ns=2500000000"
     assert (code, json.loads(shown)) == (0, DEPTH)
 
 

@@ -81,6 +81,10 @@ def test_compatible_change_when_compared_then_nothing_is_said(change: Change) ->
     assert incompatibilities(new, old) == ()
 
 
+def add_kind(of: dict[str, Any]) -> None:
+    of["kind"]["type"]["symbols"].append("AUCTION")
+
+
 def test_subject_of_strangers_when_readers_come_first_then_taken_and_refused_where_old_records_are_lost(
     tmp_path: Path,
 ) -> None:
@@ -96,8 +100,7 @@ def test_subject_of_strangers_when_readers_come_first_then_taken_and_refused_whe
         return call("check", "--directory", str(tmp_path))
 
     event, intent = ("md.events-value", "market-event.v1.avsc"), ("orders.intents-value", "order-intent.v1.avsc")
-    new_kind: Change = lambda of: of["kind"]["type"]["symbols"].append("AUCTION")  # noqa: E731
-    assert said_of(*event, new_kind)[0] == 0
+    assert said_of(*event, add_kind)[0] == 0
     assert said_of(*event, lambda of: of["@"].remove(of["venue"]))[0] == 0
     code, said = said_of(*event, lambda of: of["@"].append({"name": "desk", "type": "string"}))
     assert code == 1

@@ -43,7 +43,7 @@ def account_on(number: int) -> str:
 
 @pytest.fixture(scope="module")
 def parts() -> Iterator[LocalStack]:
-    """Of its own: the topics have their real names."""
+    """Parts of this module's own: the topics have their real names."""
     with LocalStack() as running:
         yield running
 

@@ -46,7 +46,7 @@ class Running:
         self.http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}")
 
     def services(self) -> IssuedIdentities:
-        """What a service believes that has the issuer's environment."""
+        """The identities that a service believes which has the issuer's environment."""
         environment = self.issuer.services_environment()
         fields = {name.removeprefix("TIDEMARK_").lower(): value for name, value in environment.items()}
         return IssuedIdentities(AccessSettings.model_validate(fields))

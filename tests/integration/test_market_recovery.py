@@ -82,7 +82,7 @@ def frames(ticks: Ticks) -> list[tuple[int, bytes]]:
 
 @pytest.fixture(scope="module")
 def expected(frames: list[tuple[int, bytes]]) -> Records:
-    """What one pass of the handler makes of the frames."""
+    """Records that one pass of the handler makes of the frames."""
     table = market_table(alert_limits=LIMITS, patterns=installed_patterns(PATTERNS))
     tables = [MemoryTables([table], partition) for partition in range(MD_TICKS.partitions)]
     records: Records = defaultdict(list)

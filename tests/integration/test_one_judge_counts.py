@@ -1,4 +1,4 @@
-"""What an operator books beside the venue: said once, counted on, and the same books in every order of arrival."""
+"""Bookings of an operator beside the venue: said once, counted on, and the same books in every order of arrival."""
 
 from typing import Any
 

@@ -1,18 +1,21 @@
 """Releases of single services: what is refused, what fits, and what a release writes and builds."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from common.contracts.schemas import Contract
 from common.contracts.topics import RISK_CONTROL_COMMANDS, TOPICS
 from tidemark.releases.__main__ import refusals
-from tidemark.releases.building import members
+from tidemark.releases.building import members, write_bill
 from tidemark.releases.declared import apps, current
 from tidemark.releases.files import raise_version, with_entry
 from tidemark.releases.manifest import Manifest, ReleaseError, blob_id, document_of, released
@@ -25,8 +28,8 @@ RISK = Manifest("risk", "0.2.0", {"order-intent": (1,), "rows-risk.gate": (1,)},
 ORDERS = Manifest("orders", "0.2.0", {"answer": (1, 2)}, {"order-intent": 1}, {})
 
 
-def later(manifest: Manifest, **differences: object) -> Manifest:
-    return replace(manifest, version="0.3.0", **differences)  # type: ignore[arg-type]
+def later(manifest: Manifest, **differences: Any) -> Manifest:
+    return replace(manifest, version="0.3.0", **differences)
 
 
 def test_writer_when_its_version_is_raised_then_readers_are_released_first() -> None:
@@ -107,7 +110,7 @@ def test_side_by_side_when_one_cannot_read_the_other_s_rows_or_the_fleet_s_messa
 
 
 def test_outputs_of_every_stage_are_its_service_s_by_the_topic_table() -> None:
-    """What a service writes is taken from the topic table, so the stages are held to it."""
+    """Holds the stages to the topic table, which a service's outputs are taken from."""
     for service, app in apps().items():
         outputs = {topic.name: topic.writers for stage in app.stages for topic in stage.outputs}
         assert all(service in writers for writers in outputs.values()), outputs
@@ -184,6 +187,36 @@ def test_version_when_raised_then_in_project_lock_and_compose_or_in_none(tmp_pat
     assert [(tmp_path / name).read_text() for name in files[:2]] == written[:2]
 
 
+# --- bills of materials -----------------------------------------------------------------------------------------------
+
+
+def installed_by(requirements: Path) -> set[str]:
+    """``name@version`` of each line."""
+    return {
+        f"{name}@{version}" for name, version in re.findall(r"^([\w.-]+)==([\w.]+)", requirements.read_text(), re.M)
+    }
+
+
+def parts_of(bill: Any) -> set[str]:
+    """The same of each component of others, each with its package URL and a digest to know it again by."""
+    found = [each for each in bill["components"] if not each["name"].startswith("tidemark-")]
+    for each in found:
+        assert each["purl"] == f"pkg:pypi/{each['name']}@{each['version']}"
+        assert all(file["hashes"] for file in each["externalReferences"])
+    return {f"{each['name']}@{each['version']}" for each in found}
+
+
+def test_bill_of_a_package_then_everything_that_is_installed_with_it_and_nothing_of_the_tests(tmp_path: Path) -> None:
+    write_bill(ROOT, "tidemark-push", tmp_path / "bill")
+    bill = json.loads((tmp_path / "bill").read_text())
+    lines = [*members(ROOT, "tidemark-push")]
+    ours = {each["name"] for each in bill["components"] if each["name"].startswith("tidemark-")}
+    assert ours | {"tidemark-push"} == {f"tidemark-{Path(line).name}" for line in lines}
+    parts = {each.partition("@")[0] for each in parts_of(bill)}
+    assert {"starlette", "redis", "cryptography"} <= parts
+    assert not {"pytest", "hypothesis", "mypy"} & parts
+
+
 # --- a whole release --------------------------------------------------------------------------------------------------
 
 
@@ -239,6 +272,10 @@ def test_release_of_a_service_then_wheels_entry_manifest_and_page_and_a_changed_
     (wheel,) = out.glob("tidemark_risk-0.9.0-*.whl")
     assert {"risk/py.typed", "risk/app.py"} <= set(zipfile.ZipFile(wheel).namelist())
     assert "numba==" in (out / "requirements.txt").read_text()
+    bill = json.loads((out / "risk-0.9.0.cdx.json").read_text())
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
+    assert bill["metadata"]["component"]["version"] == "0.9.0"
+    assert installed_by(out / "requirements.txt") <= parts_of(bill)
     assert "\n## [0.9.0] - " in (checkout.path / "services/risk/CHANGELOG.md").read_text()
     assert released("risk", checkout.path)[-1].version == "0.9.0"
     assert "risk 0.2.0, 0.9.0" in (checkout.path / "docs/releases.md").read_text()

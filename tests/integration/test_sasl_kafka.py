@@ -14,7 +14,7 @@ from common.contracts.topics import TOPICS
 from common.fleet_topics import create_topics
 from parts.native_kafka import Login, NativeKafka, java_command
 from parts.ports import free_port
-from streams.kafka.security import NoPassword, client_security
+from streams.kafka.security import client_security
 from streams.process.settings import Settings
 from tidemark.fleet import Fleet, ServiceSpec
 
@@ -24,7 +24,7 @@ READY_S = 120.0
 
 
 class Broker:
-    """Where it is reached in the clear, and where by name and password."""
+    """A broker, by the addresses where it is reached in the clear, and where by name and password."""
 
     def __init__(self, open_to_all: str, login: str, words: Path) -> None:
         self.open_to_all = open_to_all
@@ -75,14 +75,6 @@ async def is_taken(settings: Settings) -> bool:
 async def test_name_and_password_then_let_in_and_by_no_other_word(broker: Broker, mechanism: str) -> None:
     assert await is_taken(broker.settings(mechanism))
     assert not await is_taken(broker.settings(mechanism, "another word"))
-
-
-@pytest.mark.parametrize("missing", ["kafka_sasl_username", "kafka_sasl_password_file"])
-async def test_mechanism_without_name_or_password_then_said_at_once(broker: Broker, missing: str) -> None:
-    given = broker.settings("PLAIN").model_dump(include={"kafka_sasl_mechanism", "kafka_sasl_username"})
-    given["kafka_sasl_password_file"] = __file__
-    with pytest.raises(NoPassword, match="_USERNAME and _PASSWORD_FILE"):
-        client_security(Settings.model_validate({**given, missing: None if "file" in missing else ""}))
 
 
 async def test_worker_then_serves_there_and_one_without_a_name_is_told_what_may_be_wrong(

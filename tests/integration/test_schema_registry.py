@@ -117,7 +117,7 @@ class Copying:
         targets: tuple[Topic, ...] = (),
         **settings: str,
     ) -> AsyncIterator[StageService]:
-        """Of the release whose intents have this schema; with a handler it writes what that says, not copies."""
+        """Stage of the release whose intents have this schema; with a handler it writes what that says, not copies."""
         source, target = topic_of(self.source.name, schema), topic_of(self.target.name, schema)
 
         def copy(message: Message, tables: Tables, now_ns: int) -> Iterator[Output]:

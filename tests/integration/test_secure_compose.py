@@ -41,3 +41,14 @@ def test_files_then_each_container_has_its_own_and_cannot_change_them(services: 
 def test_push_then_it_reaches_redis_alone(services: dict[str, Any]) -> None:
     assert services["push"]["networks"] == ["views"]
     assert [name for name, service in services.items() if "views" in service.get("networks", ())] == ["redis", "push"]
+
+
+def test_pages_for_operators_then_prometheus_asks_for_them_at_their_port_and_nobody_publishes_it() -> None:
+    composed = yaml.safe_load((COMPOSE / "compose.yaml").read_text("utf-8"))["services"]
+    scraped = yaml.safe_load((COMPOSE / "prometheus.yml").read_text("utf-8"))["scrape_configs"][0]["static_configs"]
+    ports = {name: composed[name]["environment"]["TIDEMARK_OPERATIONS_PORT"] for name in SERVICES}
+    wanted = [([f"{name}:{port}"], name) for name, port in ports.items()]
+    assert [(each["targets"], each["labels"]["service"]) for each in scraped] == wanted
+    published = [port.rpartition(":")[2] for name in SERVICES for port in composed[name].get("ports", ())]
+    assert published
+    assert not set(published) & set(ports.values())

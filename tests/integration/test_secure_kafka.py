@@ -186,7 +186,7 @@ async def test_files_of_a_service_then_no_other_s_are_among_its_settings(authori
 async def test_service_when_it_has_its_own_rights_alone_then_it_serves_its_partitions(
     secured: Secured, service: str, tmp_path: Path
 ) -> None:
-    """What a stage asks of the broker (claims, changelogs, groups, transactions) is in its lists."""
+    """Lists hold all that a stage asks of the broker: claims, changelogs, groups, transactions."""
     port = free_port()
     environment = {
         **os.environ,

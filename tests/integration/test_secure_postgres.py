@@ -34,13 +34,6 @@ TRIED = {
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    made = Authority(tmp_path_factory.mktemp("secure"))
-    made.issue(HOSTS)
-    return made
-
-
-@pytest.fixture(scope="module")
 def server(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """host:port/database of a PostgreSQL that speaks TLS alone."""
     secured = Secured(authority.file("postgres", ""), authority.file("admin", ""))

@@ -29,13 +29,6 @@ TIMEOUTS: dict[str, Any] = {"socket_connect_timeout": 20, "socket_timeout": 20}
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    made = Authority(tmp_path_factory.mktemp("secure"))
-    made.issue(HOSTS)
-    return made
-
-
-@pytest.fixture(scope="module")
 def server(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """host:port of a Redis that speaks TLS alone."""
     secured = Secured(authority.file("redis", ""), authority.file(ADMIN, ""))

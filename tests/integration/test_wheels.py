@@ -21,7 +21,7 @@ PYTHONS = ("3.11", "3.12", "3.13")
 OF_SERVICES = tuple(service for service in SERVICES if folder_of(service).name == service)
 PACKAGES = (*OF_SERVICES, "cli")
 MODULES: Mapping[str, str] = {"cli": "tidemark"}
-"""Where what is imported is not called as its package."""
+"""Modules that are not called as their packages."""
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 package = importlib.import_module(sys.argv[1])

@@ -80,7 +80,7 @@ class Bench:
 
 
 def bodies(handled: Iterable[Output | View], topic: Topic) -> list[Any]:
-    """What was written to one topic, through its bytes."""
+    """Bodies that were written to one topic, through its bytes."""
     return [
         topic.schema.decode(topic.schema.encode(one.body))
         for one in handled

@@ -69,7 +69,7 @@ def order(account: str) -> bytes:
 
 @dataclass
 class Trader:
-    """Of one account: what its orders were answered, and how many of another's the gate denied from one to the next."""
+    """One account: the answers to its orders, and how many of another's the gate denied from one to the next."""
 
     account: str
     other: str

@@ -1,4 +1,4 @@
-"""What the API takes: one JSON text in UTF-8, cursors of 64 bits, and clocks only to measure with."""
+"""Strictness of the API: one JSON text in UTF-8, cursors of 64 bits, and clocks only to measure with."""
 
 import json
 import time

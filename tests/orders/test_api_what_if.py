@@ -1,4 +1,4 @@
-"""What the gate would say, over HTTP: asked on the log, answered from it, and never an order."""
+"""Verdicts on orders that nobody sends, over HTTP: asked on the log, answered from it, and never an order."""
 
 from collections.abc import Callable
 from typing import Any

@@ -278,7 +278,7 @@ STEP = st.one_of(
 
 
 class Log:
-    """What the API has written, and how far gate and lifecycle have come: the two topics have no common order."""
+    """The API's writes, and how far gate and lifecycle have come: the two topics have no common order."""
 
     def __init__(self, make: Any) -> None:
         self.room = Room(make)

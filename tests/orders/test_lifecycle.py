@@ -13,7 +13,7 @@ from common.contracts.events import (
     VenueCancel,
     VenueOrder,
 )
-from common.contracts.values import OrderType, Side
+from common.contracts.values import SELF_MATCH_MODE, OrderType, SelfMatch, Side
 from common.executions import Accept, judge
 from common.reported import NO_EFFECT, Execution, OrderFacts, Progress
 from hypothesis import given, settings
@@ -76,6 +76,20 @@ def test_decision_when_market_order_then_venue_gets_the_protection_price(make: A
     assert isinstance(step.to_venue, VenueOrder)
     assert step.to_venue.limit_price_e4 == 940_500
     assert step.order.limit_price_e4 is None
+
+
+@pytest.mark.parametrize(("mode", "said"), [(1, None), (2, SelfMatch.CANCEL_NEWEST), (3, SelfMatch.CANCEL_OLDEST)])
+def test_decision_when_it_leaves_own_orders_to_the_venue_then_the_venue_is_told(
+    make: Any, mode: int, said: SelfMatch | None
+) -> None:
+    decision = make.decision(make.intent(), compared={SELF_MATCH_MODE: mode})
+    to_venue = on_decision(None, decision, 700).to_venue
+    assert isinstance(to_venue, VenueOrder) and to_venue.self_match is said
+
+
+def test_decision_when_its_self_match_mode_is_of_a_newer_release_then_refused(make: Any) -> None:
+    with pytest.raises(ValueError, match="self-match mode 4"):
+        on_decision(None, make.decision(make.intent(), compared={SELF_MATCH_MODE: 4}), 700)
 
 
 def test_decision_when_denied_then_order_is_closed_with_the_reason(make: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the projection keeps of a venue's reports and of an order's steps: all of it, also from an older schema on."""
+"""The projection's keeping of a venue's reports and of an order's steps: all of it, also from an older schema on."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a client was told of is in what it reads next, or the answer says that it is not."""
+"""Reads after writes: all that a client was told is in what it reads next, or the answer says that it is not."""
 
 import asyncio
 import itertools

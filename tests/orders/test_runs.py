@@ -17,7 +17,7 @@ from common.contracts.topics import (
     VENUE_ORDERS,
     Topic,
 )
-from common.contracts.values import OrderType, Side, TimeInForce
+from common.contracts.values import SELF_MATCH_MODE, OrderType, SelfMatch, Side, TimeInForce
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from orders import lifecycle_rows, stages
@@ -102,7 +102,9 @@ def lifecycle_history(make: Any, steps: list[Any], log_format: str) -> list[Mess
                 limit = {} if order_type is OrderType.LIMIT else {"limit_price_e4": None}
                 intent = make.intent(str(number), account_id=account_id, order_type=order_type, **limit)
                 reason = ReasonCode.INSTRUMENT_HALTED if verdict == "no" else None
-                changes = {"repeat": verdict == "repeat"} | ({"instrument_id": None} if verdict == "odd" else {})
+                changes = {"repeat": verdict == "repeat", "compared": {SELF_MATCH_MODE: 1 + number % 3}} | (
+                    {"instrument_id": None} if verdict == "odd" else {}
+                )
                 decision = make.decision(intent, reason, **changes, intent_offset=history.place(RISK_DECISIONS))
                 history.add(RISK_DECISIONS, account_id, decision, traced=traced)
             case "reported", account_id, number, exec_type, qty, oddity:
@@ -184,6 +186,7 @@ def test_lifecycle_at_once_when_the_common_run_then_the_handler_is_not_asked(mak
 asked = st.tuples(
     st.just("order"), number, st.sampled_from(Side), st.sampled_from((980_000, 995_000, 1_000_000, 1_010_000)),
     st.integers(1, 8), st.sampled_from(TimeInForce), st.sampled_from(OrderType), st.sampled_from(("AAPL", "MSFT")),
+    st.sampled_from((None, None, *SelfMatch)),
 )  # fmt: skip
 shown = st.tuples(
     st.just("mark"), st.sampled_from(("AAPL", "MSFT")), st.integers(0, 9), st.booleans(), st.sampled_from("TTTH")
@@ -200,10 +203,10 @@ def venue_history(make: Any, steps: list[Any], log_format: str, marks: GlobalVie
     history = History(log_format)
     for step in steps:
         match step:
-            case "order", number, side, limit, qty, time_in_force, order_type, symbol:
+            case "order", number, side, limit, qty, time_in_force, order_type, symbol, self_match:
                 order = make.venue_order(
                     f"A.{number}", side=side, limit_price_e4=limit, qty=qty, time_in_force=time_in_force,
-                    order_type=order_type, symbol=symbol,
+                    order_type=order_type, symbol=symbol, self_match=self_match,
                 )  # fmt: skip
                 history.add(VENUE_ORDERS, symbol, order, traced=bool(number % 2))
             case "mark", symbol, size, to_table, state:

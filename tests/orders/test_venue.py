@@ -6,9 +6,10 @@ import pytest
 from common.contracts.events import ExecType, ExecutionReport
 from common.contracts.market import MARK, decode_rows, mark_clock_key
 from common.contracts.topics import MD_MARKS, ORDERS_EXECUTIONS, VENUE_ORDERS
-from common.contracts.values import OrderType, Side, TimeInForce
+from common.contracts.values import OrderType, SelfMatch, Side, TimeInForce
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orders.domain.venue import CANCELED_AS_NEWEST, CANCELED_AS_OLDEST, priority_key
 from orders.venue import books, rows, stage
 from orders.venue.calendar_file import load_calendar
 
@@ -80,6 +81,44 @@ def test_size_of_a_mark_is_sold_once(floor: Floor) -> None:
     assert _said(floor.send("A.2"))[1:] == [("A.2", TRADE, 50)]
     assert _said(floor.send("A.3"))[1:] == []
     assert _said(floor.show(ask=(1_000_000, 120))) == [("A.2", TRADE, 50), ("A.3", TRADE, 70)]
+
+
+def test_newest_is_canceled_then_it_trades_what_stands_before_its_own_and_no_more(floor: Floor) -> None:
+    floor.show(bid=(990_000, 9), ask=(1_000_000, 60))
+    floor.send("A.1", side=Side.SELL, limit_price_e4=1_010_000)
+    reports = floor.send("A.2", limit_price_e4=1_020_000, self_match=SelfMatch.CANCEL_NEWEST)
+    assert _said(reports) == [("A.2", NEW, 0), ("A.2", TRADE, 60), ("A.2", CANCELED, 0)]
+    assert (reports[-1].cum_qty, reports[-1].leaves_qty, reports[-1].text) == (60, 0, CANCELED_AS_NEWEST)
+    assert floor.bench.rows("resting").keys() == {priority_key("AAPL", Side.SELL, 1_010_000, 1)}
+
+
+def test_newest_is_canceled_when_its_own_stands_at_the_ask_then_it_trades_nothing(floor: Floor) -> None:
+    floor.send("A.1", side=Side.SELL, limit_price_e4=1_000_000)
+    floor.show(bid=(990_000, 9), ask=(1_000_000, 60))
+    reports = floor.send("A.2", limit_price_e4=1_000_000, self_match=SelfMatch.CANCEL_NEWEST)
+    assert _said(reports) == [("A.2", NEW, 0), ("A.2", CANCELED, 0)]
+
+
+def test_oldest_are_canceled_then_all_that_it_meets_end_before_it_trades(floor: Floor) -> None:
+    floor.show(bid=(980_000, 9), ask=(1_020_000, 60))
+    for order_id, limit_price_e4 in (("A.1", 1_010_000), ("A.2", 1_000_000), ("A.3", 1_020_100), ("B.1", 1_000_000)):
+        floor.send(order_id, side=Side.SELL, limit_price_e4=limit_price_e4)
+    reports = floor.send("A.4", limit_price_e4=1_020_000, self_match=SelfMatch.CANCEL_OLDEST)
+    ended = [("A.2", CANCELED, 0), ("A.1", CANCELED, 0)]
+    assert _said(reports) == [*ended, ("A.4", NEW, 0), ("A.4", TRADE, 60)]
+    assert {report.text for report in reports[:2]} == {CANCELED_AS_OLDEST}
+    assert [order_id for _, order_id in floor.bench.rows("resting").items()] == ["A.4", "B.1", "A.3"]
+    book = floor.bench.rows("books")[b"AAPL"]
+    assert (book.resting, book.best_sell_e4, book.best_buy_e4) == (3, 1_000_000, 1_020_000)
+    assert _said(floor.cancel("A.1")) == [("A.1", CANCEL_REJECTED, 0)]
+    assert floor.send("A.4", limit_price_e4=1_020_000, self_match=SelfMatch.CANCEL_OLDEST) == []
+
+
+@pytest.mark.parametrize("self_match", [None, *SelfMatch])
+def test_own_that_it_does_not_meet_then_it_rests_beside_it(floor: Floor, self_match: SelfMatch | None) -> None:
+    floor.send("A.1", side=Side.SELL, limit_price_e4=1_000_000)
+    floor.send("B.1", side=Side.SELL, limit_price_e4=900_000)
+    assert _said(floor.send("A.2", limit_price_e4=999_900, self_match=self_match)) == [("A.2", NEW, 0)]
 
 
 def test_resting_orders_are_served_by_price_then_time(floor: Floor) -> None:

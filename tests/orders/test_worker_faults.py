@@ -111,7 +111,7 @@ async def trading(fleet: Fleet, number: int = 0) -> AsyncIterator[Trader]:
 
 
 async def check(fleet: Fleet, name: str) -> dict[str, Any]:
-    """What the readiness page says of one check; the page says ready whatever PostgreSQL does."""
+    """The readiness page's detail of one check; the page says ready whatever PostgreSQL does."""
     response = await fleet.client.get("/health/ready")
     assert response.status_code == 200, response.text
     detail: dict[str, Any] = response.json()["checks"][name]["detail"]
@@ -202,7 +202,7 @@ async def _killed(fleet: Fleet, parts: LocalStack, _forwarder: Forwarder) -> Non
 
 
 async def _full(fleet: Fleet, parts: LocalStack, _forwarder: Forwarder) -> None:
-    """What PostgreSQL says where the disk is full, said by a trigger."""
+    """The error of PostgreSQL for a full disk, said by a trigger."""
     await psql(
         parts,
         "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS"

@@ -6,7 +6,7 @@ from common.contracts.values import Side
 
 
 def refused(account_id: str, now_ns: int) -> list[ExecutionBreak]:
-    """What a venue has said twice and the books refuse."""
+    """Reports that a venue has said twice and the books refuse."""
     order_id = f"{account_id}.c000003"
     report = ExecutionReport(
         execution_id="XV-20417",

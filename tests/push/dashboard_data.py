@@ -344,14 +344,14 @@ class Market:
         await self._writer.write("account", account.id, {"account": account.data()}, stamps=stamps)
 
     async def health(self) -> None:
-        """What the other services say of themselves."""
+        """Writes the health of the other services, as they would."""
         for service in ("ingest", "signals", "risk", "orders"):
             detail = {"kafka": True} | ({"feed session.next_message": self._ticks} if service == "ingest" else {})
             await self._say(service, detail)
         await self._say("auditor", {"audit.divergent": 0, "audit.looked_ns": time.time_ns()})
 
     async def beat(self) -> None:
-        """What the writers say of their views: they are current."""
+        """Says of all views, as their writers do, that they are current."""
         await self._writer.beat_all()
 
     async def _say(self, service: str, detail: dict[str, Any]) -> None:

@@ -64,7 +64,7 @@ class StandInOrders:
         self.canceled: list[str] = []
         self.read: list[str] = []
         self.known: dict[str, dict[str, Any]] = {}
-        """What GET of an order answers, by id."""
+        """Answers to GET of an order, by id."""
         self.accounts: set[str] = set()
         self.events: dict[str, list[dict[str, Any]]] = {}
         """Events of an order, by its id; two of them are a page."""

@@ -72,7 +72,7 @@ class World:
         self.seqs = dict.fromkeys(SCOPES, 0)
         self.publishers = 0
         self.truth: dict[Scope, Stored] = {}
-        """What writers know of hashes that Redis has lost."""
+        """The writers' copies of hashes that Redis has lost."""
         self.values = 0
         self.written: dict[Scope, list[bytes | None]] = {scope: [] for scope in SCOPES}
         self.hub = Hub(pending_max=3)

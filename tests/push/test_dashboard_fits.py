@@ -67,7 +67,7 @@ async def filled(page: Page) -> None:
 
 
 async def findings(page: Page) -> list[str]:
-    """What axe calls serious or critical, with the first element of each."""
+    """Violations that axe calls serious or critical, with the first element of each."""
     await page.evaluate(AXE.read_text(encoding="utf-8") + ";true")
     rules = json.dumps({"runOnly": TAGS, "resultTypes": ["violations"]})
     found = await page.evaluate(f"axe.run(document, {rules}).then((result) => result.violations)")

@@ -1,4 +1,4 @@
-"""What the dashboard's page may do: run its own script, and speak to push, the orders API and the issuer."""
+"""The dashboard's page may run its own script, and speak to push, the orders API and the issuer; nothing else."""
 
 import re
 from pathlib import Path

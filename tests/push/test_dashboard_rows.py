@@ -28,7 +28,7 @@ QTY_COLUMN = """
   .sort((a, b) => a.getAttribute('aria-rowindex') - b.getAttribute('aria-rowindex'))
   .map((row) => row.children[3].textContent)
 """
-"""What the orders table shows of its quantities, from above."""
+"""Quantities as the orders table shows them, from above."""
 EXPORT = """
 new Promise((done) => {
   const made = URL.createObjectURL;

@@ -1,4 +1,4 @@
-"""What is shown tells its age, on a real Redis that is ill but answers."""
+"""Views tell their age, on a real Redis that is ill but answers."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What push asks of Redis is bounded."""
+"""Bounds of what push asks of Redis."""
 
 import pytest
 from push.domain.hub import Hub, Open, Read

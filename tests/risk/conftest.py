@@ -99,7 +99,7 @@ class Desk:
         body: OrderIntent | RiskCommand | ExecutionReport | ControlCommand | ControlResult | WhatIf | WhatIfAnswer,
         key: bytes | None = None,
     ) -> list[Any]:
-        """What readers of the output topics get to see; it is also kept by kind."""
+        """Sends a message; returns what readers of the output topics get to see, which is also kept by kind."""
         topic = TOPICS.get(type(body), RISK_COMMANDS)
         offset = self.offsets.get(topic.name, 0)
         self.offsets[topic.name] = offset + 1

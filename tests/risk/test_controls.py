@@ -188,6 +188,8 @@ def test_limits_of_firm_symbol_account_and_both_then_the_most_special_counts() -
         ("market_collar_bps", 0, 500, 0),
         ("restricted", False, True, True),
         ("self_cross_denied", False, False, False),
+        ("self_match_mode", 1, 3, 1),
+        ("self_match_mode", 3, 2, 2),
     ],
 )
 def test_tighter_of_two(name: str, one: Any, other: Any, tight: Any) -> None:

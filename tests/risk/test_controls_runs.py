@@ -39,6 +39,7 @@ values = st.fixed_dictionaries(
         "drawdown_max_e4": st.sampled_from((0, 1, 10**14)),
         "price_band_bps": st.sampled_from((0, 100)),
         "self_cross_denied": st.sampled_from((0, 1)),
+        "self_match_mode": st.sampled_from((1, 2, 3)),
         "restricted": st.sampled_from((0, 0, 1)),
     },
 )
@@ -74,7 +75,7 @@ said_of = st.one_of(st.none(), st.tuples(limit_sets, overrides, states))
 
 
 def controls_of(said: Sequence[Any]) -> list[Message]:
-    """What partitions are told of the firm and of two accounts."""
+    """Messages that tell partitions of the firm and of two accounts."""
     messages = []
     for account_id, parts in zip((FIRM, "rich", "poor"), said, strict=True):
         if parts is None:

@@ -42,7 +42,7 @@ def values_of(orders: Sequence[tuple[OrderIntent, bool]], *, framed: bool) -> li
 
 
 def as_text(said: Said) -> Any:
-    """What was said to a message, whatever its form."""
+    """The answers to a message as text, whatever their form."""
     return [
         (topic, partition, key, FRAMINGS[topic].text(value) if value and is_framed(value) else value)
         for topic, partition, key, value in said

@@ -128,7 +128,7 @@ def test_people_when_they_set_it_for_one_account_then_only_that_is_halted(new_de
 
 
 def test_account_that_nobody_opened_then_denied_and_nothing_is_halted(new_desk: Any) -> None:
-    """Of an unknown account no limit is asked."""
+    """An unknown account is asked for no limit."""
     desk = opened(new_desk, throttle_intents_max=1, halt_at_limits=True)
     assert sent(desk, same(0, "nobody"), same(1, "nobody")) == ["ACCOUNT_UNKNOWN"] * 2
     assert desk.controls == []

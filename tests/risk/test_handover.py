@@ -84,7 +84,7 @@ class Worker:
             await asyncio.to_thread(self._process.stop, by=by, grace_s=20)
 
     async def stage(self) -> dict[str, Any]:
-        """What the ready page says of the stage; empty while nobody answers."""
+        """The stage as the ready page has it; empty while nobody answers."""
         async with httpx.AsyncClient() as client:
             try:
                 page = (await client.get(f"http://127.0.0.1:{self._port}/health/ready")).json()

@@ -40,7 +40,7 @@ quantities = st.integers(1, 9) | st.integers(-1, 0)
 
 
 def levels(prices: list[int], side: Side) -> bytes:
-    """What a row says of open orders at these prices, which are sorted."""
+    """The bytes in a row of open orders at these prices, which are sorted."""
     return b"".join(LEVEL.pack(rank_e4(price, side), len(list(same))) for price, same in groupby(prices))
 
 

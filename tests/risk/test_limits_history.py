@@ -59,7 +59,7 @@ class LimitsHistory(RuleBasedStateMachine):
         """As it was approved, by account or firm and symbol or all."""
         self.halted: dict[tuple[str, str | None], TradingState] = {}
         self.worst: Counter[Place] = Counter()
-        """Of each position before the step."""
+        """The worst of each position before the step."""
         self.came_in_e4 = self.numbers = self.entries = 0
         self.totals: Counter[tuple[Book, str]] = Counter()
 

@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 from common.checks.prices import PROCEEDS_FACTOR, UNKNOWN_QTY
+from common.contracts.controls import FIRM
 from common.contracts.events import AccountStatus, ExecType, ReasonCode
 from common.contracts.values import E4, INT64_MAX, OrderType, Side
+from common.testing.controls import propose, resolve
 from common.testing.orders import ACCOUNT, SYMBOL, fund, intent, report, trade
 from hypothesis import given
 from hypothesis import strategies as st
@@ -193,6 +195,30 @@ def test_operator_lets_a_symbol_cross_then_accepted_and_still_counted(new_desk: 
     assert desk.decide(SELL).accepted
     assert desk.decide(intent("b1", limit_price_e4=101 * E4)).accepted
     assert account(desk).buy_prices == {SYMBOL: with_total(LEVEL.pack(-101 * E4, 1), 10)}
+
+
+@pytest.mark.parametrize("mode", [2, 3])
+def test_venue_is_to_keep_own_orders_apart_then_the_decision_says_so_where_they_meet(
+    new_desk: Callable[..., Any], mode: int
+) -> None:
+    desk = new_desk(Limits(self_match_mode=mode))
+    desk.open(cash_e4=10_000 * E4, shares=10)
+    assert desk.decide(SELL).compared == {}
+    met = desk.decide(intent("b1", limit_price_e4=101 * E4))
+    assert (met.accepted, met.reserved_cash_e4) == (True, 1_010 * E4)
+    assert met.compared == {"crossed_price_e4": 101 * E4, "self_match_mode": mode}
+    assert desk.decide(intent("b1", limit_price_e4=101 * E4)).compared == met.compared  # asked again
+    assert desk.decide(intent("b2", limit_price_e4=101 * E4 - 100)).compared == {}
+    assert account(desk).buy_prices[SYMBOL][:16] == LEVEL.pack(-101 * E4, 1)
+
+
+def test_modes_of_account_and_symbol_then_the_one_that_lets_less_happen(desk: Any) -> None:
+    desk.open(cash_e4=10_000 * E4, shares=10)
+    desk.send(SELL)
+    for number, (of, mode, accepted) in enumerate((((FIRM, SYMBOL), 3, True), ((ACCOUNT, None), 1, False))):
+        desk.control(propose(f"p{number}", of[0], symbol=of[1], values={"self_match_mode": mode}))
+        desk.control(resolve(f"r{number}", f"p{number}", of[0]))
+        assert desk.decide(intent(f"b{number}", limit_price_e4=101 * E4)).accepted is accepted
 
 
 # --- headroom -----------------------------------------------------------------------------------------------------

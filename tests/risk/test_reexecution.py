@@ -38,7 +38,7 @@ BOUNDED = Limits(
 
 
 def evidence_of(desk: Any) -> Evidence:
-    """What the log has of the desk's partition."""
+    """The log's evidence of the desk's partition."""
     answers = [
         Message(RISK_DECISIONS, PARTITION, at, each.account_id.encode(), RISK_DECISIONS.schema.encode(each), 0)
         for at, each in enumerate(desk.answered)

@@ -124,7 +124,7 @@ def intents_of(values: Iterable[tuple[bytes | None, bytes | None]], begin: int =
 
 
 def answers(handled: Iterable[Said]) -> tuple[list[Said], str]:
-    """What each message was answered with, until one was refused, and why it was."""
+    """Answers to each message until one was refused, and why it was."""
     said: list[Said] = []
     try:
         for outputs in handled:

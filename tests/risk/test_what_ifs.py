@@ -1,4 +1,4 @@
-"""What the gate would say of an order: what it then says, to the share, and nothing of it is left behind."""
+"""Verdicts on orders that nobody sends: as the gate then says, to the share, and nothing of them is left behind."""
 
 from collections.abc import Callable
 from typing import Any

@@ -20,14 +20,14 @@ WINDOWS = (S, 60 * S)
 
 
 def expected_bars(ticks: Ticks) -> list[BarRow]:
-    """What the reference issues for the prints of the ticks."""
+    """Bars that the reference issues for the prints of the ticks."""
     reference = ReferenceBars(tuple((length, length) for length in WINDOWS))
     reference.take(ticks)
     return reference.issued
 
 
 def issued_bars(ticks: Ticks, cuts: list[int], **options: Any) -> list[BarRow]:
-    """What the market issues for the ticks, cut into frames at ``cuts``."""
+    """Bars that the market issues for the ticks, cut into frames at ``cuts``."""
     market = MarketState(WINDOWS, **options)
     edges = [0, *sorted(cut % (len(ticks) + 1) for cut in cuts), len(ticks)]
     return [bar for begin, end in pairwise(edges) for bar in plain(market.apply(ticks[begin:end], 0).bars)]

@@ -201,7 +201,7 @@ SAID = st.fixed_dictionaries(
     }
 )
 OWN = st.builds(lambda at: trade(1, 1, at, from_ticks=True).model_dump(mode="json"), st.integers(0, NS))
-"""What ingest wrote: it is passed over as it is."""
+"""Events that ingest wrote: they are passed over as they are."""
 FORMS = st.sampled_from(["framed", "framed", "framed", "text", "newer", "torn"])
 
 

@@ -144,7 +144,7 @@ def test_mark_when_quoted_traded_and_halted_then_says_so() -> None:
 
 
 def shown_after(*frames: list[dict[str, int]], limits: Limits) -> tuple[dict[tuple[bytes, int, int], int], MarketState]:
-    """What a store shows of bars: volume by (symbol, window length, start)."""
+    """Bars as a store shows them: volume by (symbol, window length, start)."""
     market = MarketState(limits=limits)
     shown: dict[tuple[bytes, int, int], int] = {}
     for frame in frames:

@@ -188,7 +188,7 @@ class Day:
         self.rows.append(row(TickKind.HEARTBEAT, self.at * S, instrument_id=-1))
 
     def told(self, **thresholds: float) -> list[tuple[Any, ...]]:
-        """What is issued until half a minute after the last second. Its silence is only told where it is asked for."""
+        """Alerts issued until half a minute after the last second. Its silence is only told where it is asked for."""
         self.silence(30)
         limits = AlertLimits({"STALE_FEED": 1e6} | thresholds)
         rows = issued(MarketState(alert_limits=limits), tick_array(self.rows))

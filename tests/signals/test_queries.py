@@ -1,4 +1,4 @@
-"""What a market answers, against sums over its depth; and where a replay up to a time ends."""
+"""Answers of a market, against sums over its depth; and where a replay up to a time ends."""
 
 import numpy as np
 import pytest

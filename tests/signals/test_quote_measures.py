@@ -77,7 +77,7 @@ def of_window(quotes: Array, start: int, length: int) -> Numbers:
 
 
 def expected_of(changes: Array, lengths: tuple[int, ...] = WINDOWS) -> dict[Place, Numbers]:
-    """What each window says in which a quote changed."""
+    """Numbers of each window in which a quote changed."""
     found: dict[Place, Numbers] = {}
     for instrument in np.unique(changes["instrument_id"]).tolist():
         own = changes[changes["instrument_id"] == instrument]

@@ -43,7 +43,7 @@ SHARES = Measure("shares", {"shares": "<i8"}, add_shares, merge_shares, lambda t
 
 
 def restored(market: MarketState, create: Callable[[], MarketState]) -> MarketState:
-    """What ``create`` makes, after a snapshot of ``market`` was restored into it."""
+    """A state from ``create``, after a snapshot of ``market`` was restored into it."""
     layout = SnapshotLayout("signals.market.market", LAYOUT_VERSION, market.declaration())
     with TemporaryDirectory() as path:
         save_market(market, Path(path))

@@ -27,7 +27,7 @@ def quiet_logs() -> None:
 
 @pytest.fixture(scope="session")
 def library() -> Path:
-    """Where the package is built from."""
+    """The folder that the package is built from."""
     return LIBRARY
 
 

@@ -1,4 +1,4 @@
-"""Who follows which partitions is whoever would inherit them, and every member is told beside its own share."""
+"""Followers of a partition are those who would inherit it, and every member is told beside its own share."""
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from streams.group.assignment import StandbyAssignor, avoiding, heirs
 
 
 def by_range(partitions: int) -> Callable[[Sequence[str]], dict[str, set[int]]]:
-    """What aiokafka's assignor deals."""
+    """The deal of aiokafka's assignor."""
     cluster: Any = SimpleNamespace(partitions_for_topic=lambda _topic: set(range(partitions)))
 
     def deal(members: Sequence[str]) -> dict[str, set[int]]:

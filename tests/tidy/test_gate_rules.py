@@ -24,7 +24,7 @@ FIELDS: Final = frozenset(
     for field in msgspec.structs.fields(kind)
 )
 KIND_OF_ORDER: Final = frozenset({"sell", "is_market", "priced"})
-"""What is written and what is moved differs by these; that is no decision."""
+"""Kinds by which the writes and the moves of an order differ; that is no decision."""
 CHOOSING: Final = frozenset({"where", "minimum", "maximum", "clip", "select", "choose", "greater", "less", "equal"})
 GROWING: Final = (ast.Mult, ast.Pow, ast.LShift)
 PRODUCTS: Final[Mapping[str, Check]] = {prices.notional_e4.__name__: gate.notional_bounded}
@@ -44,7 +44,7 @@ def fields_in(node: ast.AST, made_of_fields: frozenset[str] = frozenset()) -> se
     return found
 
 
-def decisions_in(function: ast.AST) -> Iterator[ast.AST]:
+def decisions_in(function: ast.AST) -> Iterator[ast.expr]:
     """Expressions whose outcome depends on a field of a case: comparisons, conditions, choices by element."""
     made = frozenset(
         target.id
@@ -60,11 +60,11 @@ def decisions_in(function: ast.AST) -> Iterator[ast.AST]:
             isinstance(each, ast.If | ast.IfExp | ast.While | ast.Assert) and fields_in(each.test, made) - KIND_OF_ORDER
         ):
             yield each.test
-        elif chooses(each) and fields_in(each, made) - KIND_OF_ORDER:
+        elif isinstance(each, ast.expr) and chooses(each) and fields_in(each, made) - KIND_OF_ORDER:
             yield each
 
 
-def chooses(node: ast.AST) -> bool:
+def chooses(node: ast.expr) -> bool:
     """Whether it is one of several values, or of arrays the one or the other element."""
     called = node.func if isinstance(node, ast.Call) else None
     return isinstance(node, ast.BoolOp) or (isinstance(called, ast.Attribute) and called.attr in CHOOSING)
@@ -76,7 +76,7 @@ def rules_outside_the_tuple(path: str, text: str) -> Iterator[str]:
     for function in ast.walk(ast.parse(text)):
         if isinstance(function, ast.FunctionDef):
             for decision in decisions_in(function):
-                yield f"{path}:{decision.lineno}: {ast.unparse(decision)!r} decides; that is a check's"  # type: ignore[attr-defined]
+                yield f"{path}:{decision.lineno}: {ast.unparse(decision)!r} decides; that is a check's"
 
 
 def products_before_their_bound(checks: Sequence[Check]) -> Iterator[str]:

@@ -17,6 +17,7 @@ OURS = frozenset({"common", "ingest", "signals", "risk", "orders", "push", "audi
 TOPIC_NAMES = frozenset(name for topic in TOPICS for name in (topic.name, topic.dead_letters))
 VAGUE_NAMES = frozenset({"utils.py", "util.py", "helpers.py", "misc.py", "utils.ts", "helpers.ts"})
 SOURCES = frozenset({".py", ".ts", ".tsx"})
+VAGUE_BEGINNINGS = frozenset({"What", "Who", "Whose", "Of", "Where", "So"})
 MONEY = re.compile(r"(^|_)(price|cash|notional|amount|balance|reserved|vwap|mark|bid|ask|fee|qty|e4)(_|$)")
 
 Rule = Callable[[str, str], Iterator[str]]
@@ -80,6 +81,17 @@ def float_money(path: str, text: str) -> Iterator[str]:
             yield f"{path}:{line}: {name} is a float; money and quantities are integers with the unit in the name"
 
 
+def vague_docstring(path: str, text: str) -> Iterator[str]:
+    """The first word of a docstring belongs to the thing: a noun that it is, or a verb that it does."""
+    if not path.endswith(".py"):
+        return
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            first = next(iter(node.value.value.split()), "")
+            if first.rstrip(",:;.") in VAGUE_BEGINNINGS:
+                yield f"{path}:{node.lineno}: begins with {first!r}; say first what the thing is or does"
+
+
 def _functions(path: str, text: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     if path.endswith(".py"):
         yield from (n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
@@ -104,6 +116,7 @@ RULES: tuple[Rule, ...] = (
     compiled_elsewhere,
     library_tests_alone,
     float_money,
+    vague_docstring,
 )
 
 
@@ -134,6 +147,9 @@ BROKEN: tuple[tuple[Rule, str, str], ...] = (
     (float_money, "a.py", "def f(cash: float | None): ..."),
     (float_money, "a.py", "def notional() -> float: ..."),
     (float_money, "a.py", "class C:\n    best_bid: dict[str, float]"),
+    (vague_docstring, "a.py", "'What a worker waits for.'"),
+    (vague_docstring, "a.py", "class C:\n    async def f():\n        'Of: the account.'"),
+    (vague_docstring, "a.py", "LATE = 1\n'Where a trade is late.'"),
 )
 SOUND: tuple[tuple[Rule, str, str], ...] = (
     (module_length, "a.py", "x = 1\n" * MODULE_LINES_MAX),
@@ -145,6 +161,8 @@ SOUND: tuple[tuple[Rule, str, str], ...] = (
     (compiled_elsewhere, "a.py", "from numba import types"),
     (library_tests_alone, f"{LIBRARY_TESTS}test_a.py", "from streams import Stage\nfrom parts import Stack"),
     (float_money, "a.py", "price_e4: int = 0\ndelay_s: float = 0.5\ndef marked() -> float: ..."),
+    (vague_docstring, "a.py", "'Whether it waits. What for: see f.'"),
+    (vague_docstring, "a.md", "What a worker waits for."),
 )
 
 

@@ -1,4 +1,4 @@
-"""What is written of releases in several places says the same everywhere, and the generated page is current."""
+"""Statements on releases that stand in several places agree everywhere, and the generated page is current."""
 
 import re
 import tomllib
@@ -59,7 +59,7 @@ def test_image_is_built_by_the_shared_recipe_with_what_the_package_says_of_itsel
 
 
 NO_SERVICES: Mapping[str, str] = {"topics": "contracts", "tidemark": "cli"}
-"""What else of ours compose runs → its image."""
+"""Other images of ours that compose runs → its image."""
 
 
 def test_every_service_has_a_tag_of_its_own_and_the_topics_job_is_no_service_s() -> None:

@@ -1,4 +1,4 @@
-"""What the repository as a whole keeps: portable paths, documents that tell the truth, images that can be built."""
+"""Rules of the repository as a whole: portable paths, documents that tell the truth, images that can be built."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""What a feed is: a source of market data whose records become ticks.
+"""Feeds: sources of market data whose records become ticks.
 
 A feed is declared once, by a name and a function ``read(context)``, and everything else is made from the declaration:
 replay with and without Kafka, pace, heartbeats, announcements of instruments, commits and recovery. ``read`` yields
@@ -31,7 +31,7 @@ NAME_CHARS_MAX: Final = 16
 
 
 class FeedAnomaly(StrEnum):
-    """What a source can get wrong. Closed; each is a kind of ingest's anomalies, too."""
+    """Faults of a source. Closed; each is a kind of ingest's anomalies, too."""
 
     BAD_RECORD = "bad_record"  # a record that cannot be read; passed over by its length or its line
     BAD_CHECKSUM = "bad_checksum"  # the book differs from the checksum that the exchange sent
@@ -59,7 +59,7 @@ class FeedUnavailable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a source says of an instrument. ``tick``, ``lot`` and ``round_lot`` are in units of the scale.
+    """A source's description of an instrument. ``tick``, ``lot`` and ``round_lot`` are in units of the scale.
 
     A price of 1.0 is 10 ** ``price_decimals`` units; one share, contract or coin is 10 ** ``qty_decimals``.
     """
@@ -83,7 +83,7 @@ class Listed:
 
 
 class FeedContext(Protocol):
-    """What a feed is given."""
+    """The surroundings that a feed is given."""
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ class FeedContext(Protocol):
         ...
 
     def listing(self, symbol: str) -> Listing | None:
-        """What the reference file says of the source's symbol, so that a feed need not guess a scale."""
+        """The reference file's listing of the source's symbol, so that a feed need not guess a scale."""
         ...
 
     def enlist(self, symbol: str, listing: Listing, *, offset: int = -1, sequence: int = 0) -> Listed | None:

@@ -42,7 +42,7 @@ _KINDS: Final = "iuf"
 
 
 class Source(StrEnum):
-    """What the windows of a measure are made of."""
+    """The events that the windows of a measure are made of."""
 
     TRADES = "trades"
     QUOTES = "quotes"

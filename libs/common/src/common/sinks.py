@@ -1,4 +1,4 @@
-"""What a sink is: a place outside the fleet for rows of a topic, which ``tidemark read TOPIC --sink NAME`` writes.
+"""Sinks: places outside the fleet for rows of a topic, which ``tidemark read TOPIC --sink NAME`` writes.
 
 A sink gets the committed records of one topic as rows, in the order of each partition. Every row has ``partition`` and
 ``offset`` of its record; a record that holds many rows (ticks, bars) gives several with the same offset, and all rows

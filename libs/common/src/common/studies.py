@@ -25,7 +25,7 @@ class StudyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What a study needs of a bar: prices in 1e-4, and shares."""
+    """The part of a bar that a study needs: prices in 1e-4, and shares."""
 
     high_e4: int
     low_e4: int

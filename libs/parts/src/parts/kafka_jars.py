@@ -84,7 +84,7 @@ def fetch(jars: Sequence[Jar], directory: Path, what: str = f"Apache Kafka {KAFK
         for finished in as_completed(running):
             try:
                 finished.result()
-            except Exception as error:
+            except Exception as error:  # the resolver has errors of many kinds, and each ends the download
                 pool.shutdown(cancel_futures=True)
                 raise PartsError(_explain(running[finished], error, what)) from error
             done_bytes += running[finished].size
@@ -129,7 +129,7 @@ def _download(jar: Jar, staging: Path, directory: Path) -> None:
         try:
             path = Path(artifact.resolve())
             break
-        except Exception:
+        except Exception:  # likewise; the last one is raised
             if attempt == TRIES - 1:
                 raise
     actual = _sha256(path)

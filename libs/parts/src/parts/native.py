@@ -243,6 +243,10 @@ class NativePostgres(NativePart):
 
     def prepare(self) -> None:
         self._initialise()
+        self.take_files()
+
+    def take_files(self) -> None:
+        """Copies the files of a secured part, readable to its user only; the server reads them when it is told."""
         if self._secured is not None:
             for file in self._secured.files.iterdir():
                 own = self.directory / file.name

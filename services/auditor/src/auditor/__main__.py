@@ -5,6 +5,7 @@ import argparse
 import uvloop
 from streams.kafka.broker_watch import watch_brokers
 from streams.process.logs import configure_logs
+from streams.process.start import starting
 
 from auditor.process import run
 from auditor.settings import AuditorSettings
@@ -15,7 +16,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="auditor", description="Compares every store with the log.")
     parser.add_argument("command", nargs="?", choices=["worker"], default="worker")
     parser.parse_args()
-    settings = AuditorSettings()
+    with starting("auditor"):
+        settings = AuditorSettings()
     configure_logs("auditor", settings.log_level)
     watch_brokers(settings.kafka_bootstrap, settings.restart_backoff_min_s, settings.restart_backoff_max_s)
     uvloop.run(run(settings))

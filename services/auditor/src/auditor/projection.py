@@ -11,6 +11,7 @@ from common.ledger.fold import Balance, nonzero
 from common.ledger.rows import ExecutionRow, OrderRow, stored_order
 from common.postgres import POSTGRES_AWAY
 
+from auditor.deleted import DeletedRows
 from auditor.domain.compare import (
     ACCOUNT,
     DECISIONS,
@@ -75,6 +76,7 @@ class ProjectionRows:
         self._connection: Connection | None = None
         self._account_cursor = self._execution_cursor = ""
         self._written = WrittenRows(written_bytes_max)
+        self._deleted = DeletedRows()
         self._entries = EntryWalk(truth.entries)
         self._answers = answer_walks(truth.decisions, truth.results)
 
@@ -82,6 +84,11 @@ class ProjectionRows:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
+
+    @property
+    def haste(self) -> int:
+        """How many times its usual rows the next look is to take, see ``deleted``."""
+        return self._deleted.haste
 
     async def look(self, asked: Asked) -> Look:
         """Raises OSError where PostgreSQL does not answer, or has no projection yet."""
@@ -96,6 +103,7 @@ class ProjectionRows:
                 def reached(kind: str, place: Place) -> bool:
                     return bool(positions.get((TOPIC_OF[kind], place.partition), 0) > place.offset)
 
+                await self._deleted.look(connection)
                 written = await self._written.look(connection, positions, asked.rows_max)
                 rows = await self._accounts(connection, list(asked.accounts), positions, asked.rows_max)
                 rows += await self._orders(connection, {*asked.orders, *written.orders})

@@ -113,7 +113,7 @@ class EntryWalk:
 
     @staticmethod
     async def of(connection: Connection, accounts: Sequence[str]) -> list[Seen]:
-        """What these accounts have now, wherever the walk is; without those that the bound leaves incomplete."""
+        """Sums of these accounts now, wherever the walk is; without those that the bound leaves incomplete."""
         page = await connection.fetch(_ENTRIES_OF, accounts, ENTRIES_OF_MAX) if accounts else []
         folds: dict[str, EntryFold] = {}
         for account_id, seq, postings, digest in page:
@@ -157,7 +157,7 @@ class AnswerWalk:
         return seen
 
     async def of(self, connection: Connection, blocks: Sequence[Block], starts: Positions) -> list[Seen]:
-        """What these blocks have now, wherever the walk is."""
+        """Sums of these blocks as they are now, wherever the walk is."""
         seen = []
         for partition, first in blocks:
             begin = max(first, starts.get((RISK_DECISIONS.name, partition), 0))

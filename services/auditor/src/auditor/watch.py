@@ -136,7 +136,8 @@ class Watch:
         metrics.LOOK_SECONDS.observe(time.monotonic() - began)
 
     async def _read(self) -> tuple[list[Look], dict[str, str]]:
-        truth, comparer, most = self._truth, self._comparer, self._settings.audit_rows_max
+        truth, comparer, haste = self._truth, self._comparer, self._projection.haste
+        most = haste * self._settings.audit_rows_max
         accounts = {*_take(truth.changed_accounts, most), *self._account_sweep.next(truth.accounts.known(), most)}
         orders = {*_take(truth.changed_orders, most), *self._order_sweep.next(truth.orders.known(), most)}
         executions = {*_take(truth.executions.changed, most)}
@@ -158,7 +159,7 @@ class Watch:
                     wanted(projection.STORE, ORDER, orders) | comparer.again(projection.STORE, HISTORY),
                     wanted(projection.STORE, EXECUTION, executions),
                     most,
-                    self._settings.audit_walk_rows_max,
+                    haste * self._settings.audit_walk_rows_max,
                 )
             ),
             views.STORE: self._views.look(

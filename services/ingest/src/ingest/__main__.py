@@ -1,7 +1,11 @@
 """``python -m ingest worker``."""
 
+from streams.process.start import starting
+
 from ingest.app import build
 from ingest.settings import IngestSettings
 
 if __name__ == "__main__":
-    build(IngestSettings()).main()
+    with starting("ingest"):
+        app = build(IngestSettings())
+    app.main()

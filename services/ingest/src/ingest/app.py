@@ -11,7 +11,7 @@ SOURCE = "feed"
 
 
 def outputs_of(settings: IngestSettings) -> tuple[Topic, ...]:
-    """What the feed is written to."""
+    """Topics that the feed is written to."""
     return (MD_TICKS, REF_INSTRUMENTS, MD_EVENTS) if settings.feed_events else (MD_TICKS, REF_INSTRUMENTS)
 
 

@@ -20,9 +20,9 @@ else:
     from backports.zstd import ZstdError
 
 FIRST_SLICE_BYTES: Final = 512
-"""What a member is given first: one of a few bytes then costs no copy of all that follows it."""
+"""Size of a member's first slice: one of a few bytes then costs no copy of all that follows it."""
 SLICE_BYTES: Final = 16 << 10
-"""What a member is given later. Out of a slice in which damage is met comes nothing, unless it is done again."""
+"""Size of its later slices. Out of a slice in which damage is met comes nothing, unless it is done again."""
 _SALVAGE_BYTES: Final = 64
 _DAMAGE: Final = (zlib.error, lzma.LZMAError, ZstdError, OSError, EOFError, ValueError)
 
@@ -177,7 +177,7 @@ def member(
 
 
 def _taken(unpacker: Any, data: bytes, chunk_bytes: int) -> Iterator[bytes]:
-    """What one slice of a member brings, in chunks of bounded size. Nothing is given if the first step fails."""
+    """Content of one slice of a member, in chunks of bounded size. Nothing is given if the first step fails."""
     while True:
         chunk = unpacker.decompress(data, chunk_bytes)
         if chunk:
@@ -192,7 +192,7 @@ def _copied(unpacker: Any) -> Any:
 
 
 def _salvaged(before: Any, data: bytes, chunk_bytes: int) -> Iterator[bytes]:
-    """What comes out before the damage: unpacking a slice at once would keep it back."""
+    """Content that comes out before the damage: unpacking a slice at once would keep it back."""
     if before is None:
         return
     for at in range(0, len(data), _SALVAGE_BYTES):

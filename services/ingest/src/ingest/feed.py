@@ -167,6 +167,8 @@ class Feed:
             detail["sides"] = {side.name: side.said(self._side_quiet_s(side)) for side in self.sides}
         if silent := self.silent_sides():
             detail["warning"] = f"side {silent[0]} is silent while the other goes on: no packet may be lost there now"
+        if self._line and self._line.late_join:
+            detail["snapshot"] = self._line.late_join.said()
         if losses := self.losses():
             detail["losses"] = losses
             detail["first_loss"] = next((str(one) for one in self.report.examples if one.kind in LOSSES), "")

@@ -6,14 +6,18 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
+from common.feed_ticks import TickRows
 from streams.edges.source import SourceBatch
 
 from ingest.addresses import endpoint, resolved
 from ingest.domain.anomalies import Report
 from ingest.domain.framing import packet_block
-from ingest.domain.moldudp64 import Line, Run, joined, parse_packet, request_packet
+from ingest.domain.moldudp64 import Line, Run, joined, parse_packet, request_packet, split
+from ingest.domain.position import unpack_locates
 from ingest.domain.sides import Side
 from ingest.domain.strays import Ownership
+from ingest.late_join import LateJoin, Snapshot
 from ingest.session import MILLISECOND_NS, Session
 from ingest.udp import DatagramQueue
 
@@ -44,6 +48,10 @@ class LineSession:
         self._requested = 0
         self._scratch = Report(examples_max=0)
         self._server = _address(session.settings.feed_udp_request, queues[0].family)
+        self.late_join: LateJoin | None = None
+        """By a server that says how the books stand; None where there is none."""
+        if session.settings.feed_udp_glimpse:
+            self.late_join = LateJoin(session.settings, session.report, session.clock.steady_ns)
 
     def quiet_ns(self) -> int:
         """For how long nothing useful has arrived; 0 once the session is over, which is the sender's last word."""
@@ -63,6 +71,9 @@ class LineSession:
         """Batches of what has arrived, without a timer; ends with the sender's end of session."""
         session = self._session
         while not (session.position.closed or self._line.ended):
+            if self.late_join and self.late_join.is_due():
+                async for batch in self._join(self.late_join):
+                    yield batch
             for run in self._receive():
                 yield self._decode(run)
             if session.last_event_ns and not session.until_beat_ns():
@@ -77,6 +88,43 @@ class LineSession:
             yield session.close()
         async for batch in session.linger():
             yield batch
+
+    async def _join(self, late_join: LateJoin) -> AsyncGenerator[SourceBatch, None]:
+        """The batches before the snapshot, so that no trade of it is missing; the snapshot; what came since."""
+        snapshot = await late_join.ask()
+        if snapshot is None:
+            return
+        first, line = snapshot.next_message, self._line
+        if line.has_session and line.session != snapshot.session:
+            late_join.postpone(f"it is of session {snapshot.session!r}; the line: {line.session!r}")
+            return
+        if line.next_sequence > first:
+            late_join.postpone(f"it ends before message {first}; the line has been read up to {line.next_sequence}")
+            return
+        runs = self._receive() if line.next_sequence > 1 else []
+        parts = [split(run, first) for run in runs + line.join(snapshot.session, first)]
+        for before in joined([before for before, _ in parts if before]):
+            yield self._decode(before)
+        yield self._take_over(snapshot)
+        late_join.joined(snapshot)
+        for after in joined([after for _, after in parts if after]):
+            yield self._decode(after)
+
+    def _take_over(self, snapshot: Snapshot) -> SourceBatch:
+        """One batch, whatever its size: books that are half a snapshot's would be wrong for as long as a crash takes.
+
+        Its ticks stand as of the message before the line goes on.
+        """
+        session = self._session
+        rows = TickRows()
+        if session.position.line:
+            for instrument in unpack_locates(session.decoder.packed_locates()).values():
+                rows.clear(session.last_event_ns, 0, instrument)
+        ticks = np.concatenate([rows.take(), *map(session.decoder.decode, snapshot.blocks)])
+        ticks["sequence"] = snapshot.next_message - 1
+        session.report.bytes_read += sum(int(block.lengths.sum()) for block in snapshot.blocks)
+        session.position = replace(session.position, line=snapshot.session, sequence=snapshot.next_message)
+        return session.batch(ticks)
 
     def _receive(self) -> list[Run]:
         clock = self._session.clock

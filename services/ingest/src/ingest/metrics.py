@@ -20,6 +20,7 @@ SIDE_MESSAGES = Gauge(
     "tidemark_ingest_side_messages", "Messages that a side of the packet line has delivered", ("side",)
 )
 SIDE_LOST = Gauge("tidemark_ingest_side_lost_messages", "Messages that a side has not delivered", ("side",))
+SNAPSHOTS = Counter("tidemark_ingest_snapshots_total", "Snapshots of the line asked for", ("outcome",))
 INSTRUMENTS = Gauge("tidemark_ingest_instruments", "Instruments known")
 SEQUENCE = Gauge("tidemark_ingest_position_messages", "Next message of the session")
 EVENT_TIME = Gauge("tidemark_ingest_event_time_seconds", "Event time of the newest tick, since the epoch")

@@ -4,7 +4,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from streams.process.settings import Settings
 
 from ingest.addresses import endpoint, multicast_group
@@ -57,6 +57,14 @@ class IngestSettings(Settings):
     )
     feed_udp_b_host: str = Field(default="", description="interface that B's group is joined on; empty: as for A")
     feed_udp_request: str = Field(default="", description="host:port of a re-request server; empty: none")
+    feed_udp_glimpse: str = Field(
+        default="", description="host:port of a GLIMPSE server, for a late join and after a loss; empty: none"
+    )
+    feed_udp_glimpse_user: str = Field(default="", max_length=6, description="user name at the GLIMPSE server")
+    feed_udp_glimpse_password: SecretStr = Field(default=SecretStr(""), description="password there, 10 characters")
+    feed_udp_glimpse_timeout_s: float = Field(
+        default=30.0, gt=0, description="a snapshot that is not whole by then is given up; the line waits for it"
+    )
     feed_udp_session: str = Field(
         default="", max_length=10, description="MoldUDP64 session to follow, and no other; empty: the first that speaks"
     )
@@ -79,7 +87,7 @@ class IngestSettings(Settings):
     frame_ticks_max: int = Field(default=4096, ge=1, le=16_000, description="ticks of one record; 56 bytes each")
     chunk_bytes: int = Field(default=4 << 20, ge=4096, description="bytes read, or made, at a time")
 
-    @field_validator("feed_udp_request", "feed_udp_b")
+    @field_validator("feed_udp_request", "feed_udp_b", "feed_udp_glimpse")
     @classmethod
     def _endpoint(cls, value: str) -> str:
         if value:

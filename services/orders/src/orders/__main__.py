@@ -1,9 +1,12 @@
 """``python -m orders worker``."""
 
 from streams.process.replica import as_replica
+from streams.process.start import starting
 
 from orders.app import build
 from orders.settings import OrdersSettings
 
 if __name__ == "__main__":
-    build(as_replica(OrdersSettings(), "orders")).main()
+    with starting("orders"):
+        app = build(as_replica(OrdersSettings(), "orders"))
+    app.main()

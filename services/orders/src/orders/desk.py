@@ -175,7 +175,7 @@ class Desk:
         return result
 
     async def what_if(self, order: OrderIntent) -> WhatIfAnswer:
-        """What the gate would say of the order. Raises NoVerdict, NotReady."""
+        """Asks for the gate's verdict on the order without sending it. Raises NoVerdict, NotReady."""
         question = WhatIf(account_id=order.account_id, question_id=uuid.uuid4().hex, order=order)
 
         def concerns(answer: Any) -> bool:

@@ -4,6 +4,7 @@ import argparse
 
 import uvloop
 from streams.process.logs import configure_logs
+from streams.process.start import starting
 from streams.process.telemetry import configure_telemetry
 
 from push.process import run
@@ -15,7 +16,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="push", description="Snapshots and deltas over WebSocket, and the dashboard.")
     parser.add_argument("command", nargs="?", choices=["worker"], default="worker")
     parser.parse_args()
-    settings = PushSettings()
+    with starting("push"):
+        settings = PushSettings()
     configure_logs("push", settings.log_level)
     configure_telemetry("push", settings)
     uvloop.run(run(settings))

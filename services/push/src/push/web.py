@@ -99,7 +99,7 @@ def build_web(service: PushService, settings: PushSettings, health: Health) -> F
 
 
 def _add_answers(web: FastAPI, service: PushService) -> None:
-    """What is asked for once, beside the WebSocket."""
+    """Adds the routes of all that is asked for once, beside the WebSocket."""
 
     @web.get("/v1/me")
     async def me(request: Request) -> Me:

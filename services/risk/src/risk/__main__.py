@@ -5,13 +5,15 @@ import sys
 from common.checks.installed import CheckUnavailable, gate_of
 from streams.process.allocator import keep_freed_memory
 from streams.process.replica import as_replica
+from streams.process.start import starting
 
 from risk.app import build
 from risk.settings import RiskSettings
 from risk.warm import warm
 
 if __name__ == "__main__":
-    settings = RiskSettings()
+    with starting("risk"):
+        settings = RiskSettings()
     try:
         warm(
             gate_of(settings.checks), settings.log_format == "avro"
@@ -20,4 +22,6 @@ if __name__ == "__main__":
         sys.exit(f"risk: {refusal}")
     if sys.argv[1:] != ["warm"]:
         keep_freed_memory()
-        build(as_replica(settings, "risk")).main()
+        with starting("risk"):
+            app = build(as_replica(settings, "risk"))
+        app.main()

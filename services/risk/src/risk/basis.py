@@ -80,7 +80,7 @@ class BasisWriter:
 
     @staticmethod
     def of_mark(tables: Tables, listed: Listed, offset: int, now_ns: int) -> list[Basis]:
-        """What a decision does not say of its mark, where that is another than of a symbol that trades."""
+        """Facts of its mark that a decision does not say, where the mark is another than of a symbol that trades."""
         if not is_unusual(listed):
             return []
         market, mark = listed.market, listed.market.mark

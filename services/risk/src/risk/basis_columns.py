@@ -1,4 +1,4 @@
-"""What the decisions of a run stand on, as columns beside the run's other outputs."""
+"""The basis of the decisions of a run, as columns beside the run's other outputs."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What other limits would have said of orders that were decided: each judged again as it stood, under each of them.
+"""Verdicts of other limits on orders that were decided: each judged again as it stood, under each of them.
 
 The account stays what it was: an order that other limits would have let pass has no fills to follow, since no venue
 ever saw it. So a verdict here is one more look at the same order, and not another history.

@@ -143,7 +143,7 @@ class LimitReader:
         """Under the firm's; as many as there are marks."""
 
     def firm(self, tables: Tables, now_ns: int) -> InForce:
-        """What is in force of the firm."""
+        """Controls in force of the firm."""
         controls: Controls | None = tables.changelogged("controls").get(FIRM_COPY_KEY)
         if controls is None:
             return NOTHING_SAID
@@ -159,7 +159,7 @@ class LimitReader:
         return tables.changelogged("controlled").get(CONTROLLED_KEY) is not None
 
     def own(self, tables: Tables, account_key: bytes, now_ns: int) -> InForce:
-        """What is in force of an account."""
+        """Controls in force of an account."""
         if not self.some_have_own(tables):
             return NOTHING_SAID
         return in_force(tables.changelogged("controls").get(account_key), now_ns)

@@ -28,7 +28,7 @@ NOT_ASKED: Final = Measured(Losses(), is_asked=False)
 def measure(
     tables: Tables, account_key: bytes, account: AccountRow | None, markets: MarketReader, now_ns: int
 ) -> Measured:
-    """What the account has lost, before an order of it is decided; writes nothing."""
+    """Measures the account's losses before an order of it is decided; writes nothing."""
     if account is None:
         return Measured(Losses())
     held: Holdings | None = tables.changelogged("holdings").get(account_key)
@@ -52,7 +52,7 @@ def keep_measure(tables: Tables, account_key: bytes, measured: Measured) -> None
 
 
 def bid_e4(tables: Tables, markets: MarketReader, symbol: str, now_ns: int) -> int:
-    """What a share would bring now; 0 where nobody bids, or the mark is as old as no order may be decided on."""
+    """Price that a share would bring now; 0 where nobody bids, or the mark is as old as no order may be decided on."""
     limits = markets.limits.settings.of(symbol)
     market = markets.read(tables, symbol, limits).fields
     is_fresh = market.marked and abs(now_ns - market.clock_ns) <= limits.mark_age_max_ns

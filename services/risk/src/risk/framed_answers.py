@@ -28,7 +28,7 @@ _CASH: Final = np.frombuffer(CASH.encode(), np.uint8)
 
 
 class FramedRun(NamedTuple):
-    """What was asked; see ``gate_kernel.Inputs``."""
+    """The orders of a run as they were asked; see ``gate_kernel.Inputs``."""
 
     intents: Intents
     market_of: Array

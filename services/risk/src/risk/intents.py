@@ -163,7 +163,7 @@ def _order_row(intent: Intent, verdict: Verdict, market: Market, account_seq: in
         intent.qty,
         intent.limit_price_e4,
         None if denial is None else denial.reason,
-        {} if denial is None else denial.compared,
+        verdict.leaves_to_venue if denial is None else denial.compared,
         None if market.instrument is None else market.instrument.instrument_id,
         verdict.price_e4,
         market.mark,

@@ -39,7 +39,7 @@ _OWN: Final = (Book.AVAILABLE, Book.RESERVED)
 
 
 class Settled(NamedTuple):
-    """What a decision stood on, beside the account."""
+    """The basis of a decision, beside the account."""
 
     rules: GateRules | None
     """None: the gate that decided said nothing, and the caller's limits stand in."""
@@ -308,7 +308,7 @@ def _execute(
 
 
 def done_of(said: Decision, intent: Intent, limits: Limits) -> Done:
-    """What an answered order counts for in the periods, as ``activity.keep_activity`` counts it."""
+    """An answered order's share in the periods, as ``activity.keep_activity`` counts it."""
     if not said.accepted:
         return Done({intent.symbol: 1})
     bodies = (body_of_order(intent),) if limits.duplicate_ns > 0 else ()

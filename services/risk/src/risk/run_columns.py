@@ -147,7 +147,7 @@ class Positions:
         self.sides["used"][2 * bought] += 1
 
     def _prices(self, levels: bytes, sides: Array) -> Iterator[bytes]:
-        """What is written of each of the sides."""
+        """Bytes of the levels of each of the sides, as they are written."""
         begins = self.sides["begin"][sides] * LEVEL.itemsize
         ends = begins + self.sides["used"][sides] * LEVEL.itemsize
         return map(levels.__getitem__, map(slice, begins.tolist(), ends.tolist()))

@@ -22,7 +22,7 @@ from risk.basis_columns import columns_of
 from risk.booking import last_link
 from risk.domain.answer_kernel import LINK_CHARS, write_links
 from risk.domain.chain import ChainRow, link_all
-from risk.domain.gate import Listed, denial_of, order_fields
+from risk.domain.gate import Listed, denial_of, left_to_venue, may_leave_to_venue, order_fields
 from risk.domain.gate_kernel import (
     ANSWERED,
     NOTHING_LATELY,
@@ -55,7 +55,7 @@ class Run(NamedTuple):
 
     messages: Sequence[Message]
     keys: Sequence[bytes]
-    """Of the messages."""
+    """Keys of the messages."""
     offsets: Array
     """int64[n]: likewise."""
     intents: Intents
@@ -95,7 +95,7 @@ class _Cases(NamedTuple):
         return Case(order_fields(intent), *stood, symbol.fields, symbol.limits, self.now_ns, did)
 
     def of(self, intents: Intents, which: Array) -> Iterator[tuple[Any, ...]]:
-        """Of some intents the number, the text, the symbol, and the rows of account and position."""
+        """Number, text, symbol, and the rows of account and position of some intents."""
         symbols = map(self.markets.listed.__getitem__, self.markets.of[which].tolist())
         stood = self.decided.accounts[which].tolist(), self.decided.positions[which].tolist()
         return zip(which.tolist(), intents.values(which), symbols, *stood, strict=True)
@@ -112,7 +112,8 @@ def answer_run(
 ) -> Answers | None:
     """One answer for each message, all of them plain intents; ``framed`` writes the answers, else they are text.
 
-    None, and nothing is written, where one of them halts its account: what stands behind it is denied for that.
+    None, and nothing is written, where one of them halts its account: what stands behind it is denied for that; and
+    where the venue is asked to keep one from an own order.
     """
     messages, keys, offsets, intents = asked
     partition = tables.partition
@@ -125,14 +126,15 @@ def answer_run(
     run = np.array([(now_ns, partition, last.seq)], RUN)
     activity, lately, measured = _lately(accounts, positions, markets, intents, tables, reader, now_ns)
     watched = np.array([each.is_watched for each in markets.listed], np.bool_)
-    more = (run, offsets, lately, bool(watched.any()))
+    left = np.array([may_leave_to_venue(each.limits) for each in markets.listed], np.bool_)
+    more = (run, offsets, lately, bool(watched.any() or left.any()))
     decided = decider.decide_all(_inputs(intents, answered, accounts, positions, markets, *more))
-    if _halts_some(decided, markets, decider):
+    cases = _Cases(markets, decided, now_ns)
+    if _halts_some(decided, markets, decider) or _leaves_some(decided, intents, cases, left[markets.of]):
         return None
     accounts.keep(positions.keep())
     _keep_lately(activity, measured, decided, accounts, markets, tables)
     _keep_orders(decided, intents.row_keys, by_slot, tables)
-    cases = _Cases(markets, decided, now_ns)
 
     def deny_or_repeat(stood: tuple[Any, ...], failed: int, account_seq: int) -> bytes:
         index, text, symbol, account, position = stood
@@ -179,6 +181,14 @@ def _halts_some(decided: Decided, markets: Markets, decider: Decider) -> bool:
     return any(
         halts(markets.listed[markets.of[at]].limits, checks[failed[at]].name)
         for at in np.flatnonzero((failed != ANSWERED) & ~decided.orders["accepted"]).tolist()
+    )
+
+
+def _leaves_some(decided: Decided, intents: Intents, cases: _Cases, may_leave: Array) -> bool:
+    """Whether it is left to the venue to keep an order from one of its own: the decision says so."""
+    which = np.flatnonzero(decided.orders["accepted"] & may_leave)
+    return any(
+        left_to_venue(cases.at(index, decode_intent(text), *stood)) for index, text, *stood in cases.of(intents, which)
     )
 
 
@@ -245,7 +255,7 @@ def _basis(
     run: Array,
     offsets: Array,
 ) -> tuple[OutputColumns, ...]:
-    """What the intents stand on, each said by the first that was decided on it."""
+    """The basis of the intents, each part said by the first that was decided on it."""
     were_decided = np.flatnonzero(decided.orders["failed"] != ANSWERED)
     if not were_decided.size:
         return ()

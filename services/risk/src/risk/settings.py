@@ -1,6 +1,6 @@
 """Settings of the risk service, read from ``TIDEMARK_*`` environment variables."""
 
-from common.contracts.values import INT64_MAX, Symbol
+from common.contracts.values import INT64_MAX, SELF_MATCH_DENIED, SELF_MATCH_MODES, Symbol
 from msgspec.structs import replace
 from pydantic import Field
 from streams.process.settings import Settings
@@ -43,7 +43,13 @@ class RiskSettings(Settings):
         default=1_000, ge=0, lt=10_000, description="how far beyond the quote a LIMIT price may be, in 1/10,000"
     )
     self_cross_denied: bool = Field(
-        default=True, description="deny an order that could trade with an open one of the same account"
+        default=True, description="keep an order from trading with an open one of the same account"
+    )
+    self_match_mode: int = Field(
+        default=SELF_MATCH_DENIED,
+        ge=SELF_MATCH_DENIED,
+        le=max(SELF_MATCH_MODES),
+        description="how: 1 deny it, 2 have the venue cancel the newest of the two, 3 the oldest",
     )
     reduce_only: bool = Field(default=False, description="deny every BUY: orders may only make positions smaller")
     price_band_bps: int = Field(

@@ -40,7 +40,7 @@ def on_what_if(
         question_id=question.question_id,
         accepted=denial is None,
         reason=None if denial is None else denial.reason,
-        compared={} if denial is None else denial.compared,
+        compared=verdict.leaves_to_venue if denial is None else denial.compared,
         reserved_cash_e4=verdict.reserved_cash_e4,
         reserved_qty=verdict.reserved_qty,
         protection_price_e4=verdict.price_e4 if denial is None else None,

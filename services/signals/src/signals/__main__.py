@@ -3,6 +3,7 @@
 import sys
 
 from streams.process.replica import as_replica
+from streams.process.start import starting
 
 from signals.app import build
 from signals.installed import installed_measures, installed_patterns
@@ -10,8 +11,11 @@ from signals.settings import SignalsSettings
 from signals.warm import warm
 
 if __name__ == "__main__":
-    settings = SignalsSettings()
+    with starting("signals"):
+        settings = SignalsSettings()
     # Before the loop runs: compiling in it would cost the worker its place in the group.
     warm(installed_measures(settings.measures), installed_patterns(settings.patterns))
     if sys.argv[1:] != ["warm"]:
-        build(as_replica(settings, "signals")).main()
+        with starting("signals"):
+            app = build(as_replica(settings, "signals"))
+        app.main()

@@ -168,7 +168,7 @@ def _frames(events: Events, of: Any, batch: Sequence[Message], tables: Tables, n
 
 
 def _cuts(placed: Placed) -> list[int]:
-    """Where frames begin, and the end: of one partition, one day, and TICKS_MAX ticks."""
+    """Numbers of the ticks at which frames begin, and the end: each of one partition, one day, TICKS_MAX ticks."""
     count = len(placed.ticks)
     if not count:
         return []
@@ -190,7 +190,7 @@ def _block(number: int, frames: Sequence[tuple[int, bytes]]) -> OutputColumns:
 
 
 class _Books(dict[tuple[int, bytes], VenueBook]):
-    """What venues show, read once from the table and written back once."""
+    """Books that venues show, read once from the table and written back once."""
 
     def __init__(self, table: Table) -> None:
         super().__init__()

@@ -55,7 +55,7 @@ _DAY_NS: Final = 86_400_000_000_000
 
 @dataclass
 class Summary:
-    """What came out. ``anomalies``: how often the input was damaged or out of order, by kind.
+    """Counts of the output. ``anomalies``: how often the input was damaged or out of order, by kind.
     ``accounts``: trades by what became of them, ``market.accounts``.
     """
 
@@ -97,7 +97,7 @@ class Sessions:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be written. ``symbols``: of these alone, if there are any. ``depth_levels``, of ten at most, every
+    """The output that is wanted. ``symbols``: of these alone, if there are any. ``depth_levels``, of ten at most, every
     ``every_ns`` of the exchange's clock; 0: none. Without ``sessions`` windows are aligned to the epoch. Without
     ``alert_limits`` nothing is judged, and no pattern is followed.
     """

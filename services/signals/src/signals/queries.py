@@ -1,4 +1,4 @@
-"""What a market says of one symbol when it is asked: depth, spread, imbalance, and every indicator that it has."""
+"""Answers of a market on one symbol: depth, spread, imbalance, and every indicator that it has."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -25,7 +25,7 @@ class AsOf(BaseModel):
 
 
 class OfSymbol(BaseModel):
-    """What every answer has."""
+    """The fields that every answer has."""
 
     symbol: str
     as_of: AsOf
@@ -118,7 +118,7 @@ def _windows(market: MarketState, instrument_id: int) -> list[OpenWindow]:
 def answer(
     question: str, market: MarketState, instrument_id: int, levels: int, partition: int, next_offset: int
 ) -> OfSymbol:
-    """What the market says to a question of ``QUESTIONS``. Costs some ten microseconds, and changes nothing."""
+    """Answers a question of ``QUESTIONS`` to the market. Costs some ten microseconds, and changes nothing."""
     listing = market.books.listings[instrument_id]
     depth, fields = _whole(market, instrument_id, levels)
     fields["symbol"] = market.books.symbols[instrument_id].decode()

@@ -14,7 +14,7 @@ CREDENTIAL_VARIABLE: Final = "TIDEMARK_CREDENTIAL"
 
 
 async def credential(record: FleetRecord | None, subject: str, roles: Iterable[Role]) -> str:
-    """What a command of ours says who it is with; empty where nobody is asked. Raises ControlError.
+    """The credential of a command of ours; empty where nobody is asked. Raises ControlError.
 
     Whoever can open the supervisor's socket owns the fleet, and gets a token for the asking.
     """

@@ -58,7 +58,7 @@ _SIGNS: Final = x509.KeyUsage(
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Where the fleet reaches its parts: host and port, and of PostgreSQL the database, too."""
+    """Addresses at which the fleet reaches its parts: host and port, and of PostgreSQL the database, too."""
 
     redis: str = "127.0.0.1:6379"
     postgres: str = "127.0.0.1:5432/tidemark"

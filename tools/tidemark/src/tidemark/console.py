@@ -6,12 +6,14 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final, TypeVar
 
 import typer
+from common.contracts.values import E4
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from streams.model.errors import LogError
 
 from tidemark.errors import CommandError as CommandError
@@ -73,3 +75,28 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     """Runs a command's coroutine under ``reported``."""
     with reported():
         return asyncio.run(_interruptible(main))
+
+
+def price_text(price_e4: int) -> str:
+    """As people write it."""
+    sign, whole = "-" if price_e4 < 0 else "", abs(price_e4)
+    return f"{sign}{whole // E4}.{whole % E4:04d}"
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on standard error, gone at the end. It is called with what is done, how much, and of how much (0: any)."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bars:
+        bar = bars.add_task("", total=None)
+
+        def show_progress(what: str, done: int, of: int) -> None:
+            bars.update(bar, description=what, completed=done, total=of or None)
+
+        yield show_progress

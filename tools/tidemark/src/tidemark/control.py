@@ -46,7 +46,7 @@ class ControlServer:
             request = json.loads(await reader.readline())
             try:
                 answer = {"ok": True, **await self._handler(request)}
-            except Exception as error:
+            except Exception as error:  # whoever asked hears of it; the supervisor goes on
                 answer = {"ok": False, "error": str(error)}
             writer.write(json.dumps(answer).encode() + b"\n")
             await writer.drain()

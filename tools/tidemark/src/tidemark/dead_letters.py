@@ -34,7 +34,7 @@ class KeptLetter:
 
     @property
     def place(self) -> Partition:
-        """Where the message stood that was set aside."""
+        """The partition in which the message stood that was set aside."""
         return Partition(self.letter.topic, self.letter.partition)
 
 

@@ -82,7 +82,7 @@ class Demo:
         self._deployment = deployment
         self._options = options
         self._report = report
-        self._urls = {name: deployment.url(name) for name in deployment.fleet.names}
+        self._pages = {name: deployment.operations_url(name) for name in deployment.fleet.names}
         self._trades = deployment.credential("load", (Role.TRADER, Role.OPERATOR))
         self._watches = deployment.credential("watcher", (Role.AUDITOR, Role.MARKET_RAW))
         self._ticks = Running()
@@ -168,8 +168,8 @@ class Demo:
             await asyncio.gather(sampling, return_exceptions=True)
 
     async def _take_sample(self) -> None:
-        pages = await metrics.scrape(self._urls)
-        recent = await latency(self._urls["push"], "recent", self._watches())
+        pages = await metrics.scrape(self._pages)
+        recent = await latency(self._deployment.url("push"), "recent", self._watches())
         now_s = time.monotonic()
         ticks = self._ticks.read(metrics.total(pages["ingest"], "tidemark_ingest_ticks_total"))
         elapsed_s = now_s - self.sample.at_s if self.sample.at_s else 0.0
@@ -190,7 +190,7 @@ class Demo:
         bars = 0
         async for messages in read_committed(settings, [MD_BARS]):
             bars += sum(len(message.value or b"") // BAR.itemsize for message in messages)
-        total = await latency(self._urls["push"], "total", self._watches())
+        total = await latency(self._deployment.url("push"), "total", self._watches())
         clocks = {path: path_clocks(total, path).as_dict() for path in ("orders", "market")}
         seconds = self.sample.at_s - self._began.at_s
         summary: dict[str, Any] = {

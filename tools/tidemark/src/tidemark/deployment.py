@@ -27,18 +27,19 @@ from parts import PARTS, Jvm, LocalStack, PartsError, Stack
 from streams.model.topics import DEFAULT_PARTITIONS
 
 from tidemark.control import ControlError, ControlServer
-from tidemark.fleet import BACKOFF_MAX_S, Fleet, FleetError
+from tidemark.fleet import BACKOFF_MAX_S, Fleet, FleetError, crowding
 from tidemark.issuer.issuer import TOKEN_LIFE_S, Issuer
 from tidemark.issuer.store import OWNER, AccessStore
 from tidemark.issuer.web import issuer_server
-from tidemark.ports import choose_ports
+from tidemark.ports import choose_ports, operations_of
 from tidemark.schema_registry import Registry
 from tidemark.secured_fleet import SecuredFleet, command_line_settings
 from tidemark.services import HOST, SERVICES, FleetOptions, service_specs
 from tidemark.state import Addresses, StateDir, record_of_this_process
 
 READY_TIMEOUT_S: Final = 180.0
-"""The first start of a machine compiles the kernels of ingest and signals."""
+"""The first start of a machine compiles the kernels of ingest and signals, which stand back behind whatever else runs:
+on a machine that others use it takes as much longer as they are many, and is waited for."""
 OPENING_EACH_S: Final = 3.0
 """More time for each partition: stores, claims and first commits are one a task, and all share a machine's cores."""
 
@@ -109,6 +110,7 @@ class Deployment:
         self.jaeger_url = ""
         self.registry_url = ""
         self.issuer: Issuer | None = None
+        self._secured: SecuredFleet | None = None
         self.stopped = asyncio.Event()
         """Set when somebody asked for the end (``tidemark down``)."""
         self._report = report
@@ -123,6 +125,10 @@ class Deployment:
     def url(self, service: str) -> str:
         """Base URL of a service."""
         return self.fleet.spec(service).url
+
+    def operations_url(self, service: str) -> str:
+        """Base URL of its metrics, health and description."""
+        return self.fleet.spec(service).operations_url
 
     def token(self, subject: str, roles: Iterable[Role], accounts: Iterable[str] = ("*",)) -> str:
         """A token for a program of ours; empty where nobody is asked who he is."""
@@ -145,6 +151,12 @@ class Deployment:
         if self.issuer is not None:
             choice["link"] = self.issuer.links.hand_out(OWNER, time.time())
         return f"{self.url('push')}/#{urlencode(choice)}" if choice else self.url("push")
+
+    async def renew(self) -> None:
+        """Certificates and passwords of services and parts anew, while they run. Raises ControlError, CommandError."""
+        if self._secured is None or self.stack is None:
+            raise ControlError("this fleet has no certificates of its own: it was not started with --secure")
+        await self._secured.renew(self.stack.take_files)
 
     async def __aenter__(self) -> Self:
         try:
@@ -171,12 +183,13 @@ class Deployment:
         if options.external is None:
             if options.traces:
                 self._report("starting Jaeger; the first time on a machine it is compiled, which takes minutes")
-            secured = self._stack.enter_context(SecuredFleet(state.secure)) if options.secure else None
+            if options.secure:
+                self._secured = self._stack.enter_context(SecuredFleet(state.secure))
             self._report("starting Kafka, Redis and PostgreSQL")
             stack = await self._stack.enter_async_context(self._local_parts())
             self.addresses = Addresses(stack.kafka_bootstrap, stack.redis_url, stack.postgres_dsn)
-            if secured is not None:
-                self.addresses = await secured.settle(self.addresses)
+            if self._secured is not None:
+                self.addresses = await self._secured.settle(self.addresses)
             self.jaeger_url = stack.jaeger_url
             if options.traces:
                 traced = {"TIDEMARK_OTLP_ENDPOINT": stack.otlp_endpoint, "TIDEMARK_TRACE_RATIO": "1"}
@@ -190,7 +203,7 @@ class Deployment:
         self.addresses = replace(self.addresses, data_dir=str(state.data))
         replication = options.replication or options.brokers
         await create_topics(self.addresses.kafka_bootstrap, TOPICS, replication, options.partitions)
-        ports = choose_ports(dict.fromkeys((*SERVICES, *options.services, ISSUER)), any_free=options.any_free_ports)
+        ports = self._choose_ports()
         if options.access and not os.environ.get(ISSUER_VARIABLE):
             environment = {**await self._start_issuer(ports), **environment}
         identities = state.secure if options.secure else None
@@ -205,15 +218,25 @@ class Deployment:
         )
         issuer_url = self.issuer.url if self.issuer else ""
         identity = str(command_line_settings(state.secure)) if options.secure else ""
+        operations = {name: self.operations_url(name) for name in fleet.names if options.secure}
         record = replace(
-            record, traces=self.jaeger_url, registry=self.registry_url, issuer=issuer_url, identity=identity
-        )
+            record, traces=self.jaeger_url, registry=self.registry_url, issuer=issuer_url, identity=identity,
+            operations=operations,
+        )  # fmt: skip
         state.write(record)
         await self._stack.enter_async_context(fleet)
         await fleet.wait_ready(
-            timeout_s=opening_s(READY_TIMEOUT_S), on_ready=lambda name: self._report(f"{name} is ready")
+            timeout_s=opening_s(READY_TIMEOUT_S),
+            on_ready=lambda name: self._report(f"{name} is ready"),
+            crowding=crowding,
         )
         state.write(replace(record, ready=True))
+
+    def _choose_ports(self) -> dict[str, int]:
+        """By service, by its pages for operators where those are apart, and of the issuer."""
+        served = dict.fromkeys((*SERVICES, *self.options.services))
+        apart = [operations_of(name) for name in served if self.options.secure]
+        return choose_ports((*served, *apart, ISSUER), any_free=self.options.any_free_ports)
 
     async def _start_issuer(self, ports: Mapping[str, int]) -> dict[str, str]:
         """Environment of services that believe it. Raises FleetError."""
@@ -273,6 +296,9 @@ class Deployment:
             return {"token": self.token(str(request["subject"]), roles, map(str, request["accounts"]))}
         if command == "dashboard":
             return {"url": self.dashboard()}
+        if command == "renew":
+            await self.renew()
+            return {}
         if command == "stop":
             self.stopped.set()
             return {}

@@ -11,6 +11,7 @@ minute. Children die with the process that holds the fleet, whatever ends it.
 """
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,11 @@ DEATHS_BEFORE_READY_MAX: Final = 3
 """A service that dies this often while one waits for it will not come up by waiting longer."""
 
 
+def crowding() -> float:
+    """Processes that want each core of this machine, on average over the last minute; 1 at least."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 class State(StrEnum):
     STOPPED = "stopped"
     RUNNING = "running"
@@ -53,10 +59,16 @@ class ServiceSpec:
     host: str = "127.0.0.1"
     nice: int = 0
     """Niceness of the process (nice(1)): higher stands back further where processors are short."""
+    operations_port: int | None = None
+    """Port of its pages for operators; None: ``port``."""
 
     @property
     def url(self) -> str:
         return f"http://{self.host}:{self.port}"
+
+    @property
+    def operations_url(self) -> str:
+        return f"http://{self.host}:{self.operations_port or self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +276,7 @@ class Fleet:
         if service.pid is None:
             return False
         try:
-            answer = await self._http.get(f"{service.spec.url}/health/ready")
+            answer = await self._http.get(f"{service.spec.operations_url}/health/ready")
         except httpx.HTTPError:
             return False
         return answer.status_code == httpx.codes.OK
@@ -274,15 +286,17 @@ class Fleet:
         names: Sequence[str] | None = None,
         timeout_s: float = 120.0,
         on_ready: Callable[[str], None] = lambda _: None,
+        crowding: Callable[[], float] = lambda: 1.0,
     ) -> None:
         """Waits until the named services, or all, are ready.
 
-        Raises FleetError with the end of the log when one dies again and again, or the time is over.
+        ``crowding``: by how much everything takes longer now than on a machine of one's own; a second counts for so
+        much less. Raises FleetError with the end of the log when one dies again and again, or the time is over.
         """
         waiting = dict.fromkeys(names or self.names, 0)
         for name in waiting:
             waiting[name] = self._service(name).deaths
-        deadline = asyncio.get_running_loop().time() + timeout_s
+        looked_s, spent_s = asyncio.get_running_loop().time(), 0.0
         while waiting:
             for name in list(waiting):
                 if await self.is_ready(name):
@@ -290,7 +304,9 @@ class Fleet:
                     on_ready(name)
                 elif self._service(name).deaths - waiting[name] >= DEATHS_BEFORE_READY_MAX:
                     raise FleetError(self._failure(name, "does not stay up"))
-            if waiting and asyncio.get_running_loop().time() > deadline:
+            before_s, looked_s = looked_s, asyncio.get_running_loop().time()
+            spent_s += (looked_s - before_s) / crowding()
+            if waiting and spent_s > timeout_s:
                 raise FleetError(self._failure(next(iter(waiting)), f"was not ready within {timeout_s:g} s"))
             if waiting:
                 await asyncio.sleep(READY_POLL_S)

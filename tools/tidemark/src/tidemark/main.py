@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "audit": ("audit", "Fold the committed ledger anew and compare it with RocksDB, PostgreSQL and Redis."),
     "breaks": ("breaks", "Execution reports that the books refuse: list them, book or refuse each."),
     "controls": ("controls", "Limits and trading states while the gate works: propose, approve, halt, resume."),
+    "decisions": ("decisions", "Who asked the gate for what, when, what it said, and why: by order, account, time."),
     "explain": ("explain", "What the gate decided an order by; and the same decision made again, byte for byte."),
     "calibrate": ("calibrate", "A day's orders under other limits: the verdicts that change."),
     "report": ("report", "Positions, profit and loss of a day as CSV: realised, unrealised, by account and symbol."),

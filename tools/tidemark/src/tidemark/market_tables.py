@@ -1,4 +1,4 @@
-"""What the log says of the market as Arrow tables: bars, alerts and marks, read to the committed end as it is now."""
+"""Arrow tables of the market from the log: bars, alerts and marks, read to the committed end as it is now."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ async def read_table(
 async def follow_table(
     settings: Settings, name: str, *, symbol: str = "", window: Window | None = None, revisions: bool = False
 ) -> AsyncGenerator[pa.Table, None]:
-    """What ``read_table`` says of the log as it is now, then for ever the rows of each commit that has some: no row
+    """Yields ``read_table`` of the log as it is now, then for ever the rows of each commit that has some: no row
     between the two is missing, and none is told twice. A later row of the same thing replaces the one before.
     """
     table = TABLES[name]

@@ -32,7 +32,7 @@ class OfflineFeed(Protocol):
 
     @property
     def nothing_usable(self) -> str:
-        """What it means that the feed has named no instrument."""
+        """Message where the feed has named no instrument."""
         ...
 
     def sessions(self, options: OfflineOptions) -> Sessions | None:

@@ -7,6 +7,7 @@ the state directory, else from the default of the compose files.
 import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -35,6 +36,20 @@ RedisOption = Annotated[str | None, typer.Option("--redis", help="Redis URL; def
 PostgresOption = Annotated[str | None, typer.Option("--postgres", help="PostgreSQL DSN; default: the running fleet's.")]
 
 DEFAULT_STATE: Final = DEFAULT_STATE_DIR
+NS_PER_S: Final = 1_000_000_000
+
+
+def moment_ns(text: str) -> int:
+    """A time as ns since the epoch: ISO 8601 with its offset from UTC, or the ns themselves. Raises BadParameter."""
+    if text.isdecimal():
+        return int(text)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither ISO 8601 nor ns since the epoch") from None
+    if at.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} says no offset from UTC: end it with Z or +01:00")
+    return int(at.replace(microsecond=0).timestamp()) * NS_PER_S + at.microsecond * 1_000
 
 
 def addresses(

@@ -5,13 +5,26 @@ import socket
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-USUAL_PORTS: Final[Mapping[str, int]] = {
+OPERATIONS_ABOVE: Final = 100
+"""Usual port of a service's pages for operators: so much above its own."""
+
+
+def operations_of(service: str) -> str:
+    """Name, among the ports, of that of a service's pages for operators."""
+    return f"{service} operations"
+
+
+_SERVICE_PORTS: Final[Mapping[str, int]] = {
     "push": 8400,
     "orders": 8401,
     "ingest": 8402,
     "signals": 8403,
     "risk": 8404,
     "auditor": 8405,
+}
+USUAL_PORTS: Final[Mapping[str, int]] = {
+    **_SERVICE_PORTS,
+    **{operations_of(service): port + OPERATIONS_ABOVE for service, port in _SERVICE_PORTS.items()},
     "issuer": 8406,
 }
 

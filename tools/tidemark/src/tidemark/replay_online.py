@@ -56,7 +56,7 @@ def is_whole(losses: str, *, strict: bool) -> bool:
 async def _replayed(
     feeds: Sequence[tuple[Path, date]], speed: str, where: Addresses, record: FleetRecord | None
 ) -> str:
-    """What is missing, in words. A fleet's own ingest is idle meanwhile, and keeps the clock alive after."""
+    """Replays; says what is missing. A fleet's own ingest is idle meanwhile, and keeps the clock alive after."""
     if record is not None:
         await ask(record.control, {"command": "restart", "service": "ingest", "env": IDLE_FEED})
     configure_logs("replay", "ERROR")

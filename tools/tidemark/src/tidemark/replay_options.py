@@ -1,4 +1,4 @@
-"""What ``tidemark replay --offline`` can be asked for, as the user writes it."""
+"""Options of ``tidemark replay --offline``, as the user writes them."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -38,7 +38,7 @@ def replay_reader_online(
 
 
 async def _replayed(choice: ReaderChoice, speed: str, where: Addresses, record: FleetRecord | None) -> str:
-    """What is missing, in words. A fleet's own ingest is idle meanwhile, and keeps the clock alive after."""
+    """Replays; says what is missing. A fleet's own ingest is idle meanwhile, and keeps the clock alive after."""
     feed_id = f"replay:{choice.name}:{time.time_ns()}"
     if record is not None:
         await ask(record.control, {"command": "restart", "service": "ingest", "env": IDLE_FEED})

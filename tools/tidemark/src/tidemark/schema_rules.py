@@ -36,7 +36,7 @@ class Incompatible(NamedTuple):
 
 
 def compatibility_of(subject: str) -> Compatibility:
-    """What the topic table holds the subject to; of topics that are no more, the strictest."""
+    """The rule that the topic table holds the subject to; of topics that are no more, the strictest."""
     return next((topic.compatibility for topic in TOPICS if subject_of(topic.name) == subject), FULL)
 
 

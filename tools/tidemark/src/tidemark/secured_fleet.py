@@ -1,6 +1,7 @@
 """Identities of a fleet on this machine: made at its start, known to the parts, and this process's own meanwhile."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -13,7 +14,7 @@ from streams.kafka.acls import create_acls
 from streams.process.settings import FILE_VARIABLE, Settings
 
 from tidemark.authority import SETTINGS, SUPERUSER, Authority, Servers
-from tidemark.secured_parts import make_roles
+from tidemark.secured_parts import make_roles, reload_postgres, reload_redis
 from tidemark.state import Addresses
 
 HOSTS: Final = ("127.0.0.1", "localhost")
@@ -30,6 +31,7 @@ class SecuredFleet:
     def __init__(self, directory: Path) -> None:
         self._authority = Authority(directory)
         self._before: str | None = None
+        self._servers: Servers | None = None
 
     def __enter__(self) -> Self:
         self._authority.issue(HOSTS)
@@ -51,6 +53,7 @@ class SecuredFleet:
         """
         postgres = urlsplit(found.postgres_dsn)
         servers = Servers(urlsplit(found.redis_url).netloc, f"{postgres.hostname}:{postgres.port}{postgres.path}")
+        self._servers = servers
         authority = self._authority
         authority.settle(servers)
         files = {name.removeprefix("TIDEMARK_").lower(): path for name, path in authority.environment(ADMIN).items()}
@@ -61,3 +64,16 @@ class SecuredFleet:
             authority.redis_url(COMMAND_LINE, servers.redis),
             authority.postgres_dsn(COMMAND_LINE, SqlRole.OPERATOR, servers.postgres),
         )
+
+    async def renew(self, hand_over: Callable[[], None]) -> None:
+        """Issues certificates and passwords anew while everything runs, and has Redis and PostgreSQL read theirs.
+
+        ``hand_over`` gives the parts their new files. Services take theirs with their next connections, of which Redis
+        has them make new ones at once; Kafka keeps its own certificate until it is started again. Raises CommandError.
+        """
+        assert self._servers is not None, "nothing is renewed before it is settled"
+        authority, servers = self._authority, self._servers
+        authority.issue(HOSTS, servers)
+        hand_over()
+        await reload_redis(authority.redis_url(ADMIN, servers.redis))
+        await reload_postgres(authority.postgres_dsn(ADMIN, SUPERUSER, servers.postgres))

@@ -1,4 +1,4 @@
-"""What the table of rights says, put on parts that run: lists of Kafka, roles of PostgreSQL, users of Redis.
+"""Rights of the table, put on parts that run: lists of Kafka, roles of PostgreSQL, users of Redis.
 
 All of it is the administrator's to do, who is none of the services.
 """

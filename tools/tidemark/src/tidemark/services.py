@@ -11,6 +11,7 @@ from streams.process.settings import FILE_VARIABLE
 
 from tidemark.authority import SETTINGS
 from tidemark.fleet import ServiceSpec
+from tidemark.ports import operations_of
 from tidemark.state import Addresses, StateDir
 
 SERVICES: Final = ("ingest", "signals", "risk", "orders", "push")
@@ -22,6 +23,7 @@ NICE: Final = {"ingest": 8, "signals": 5, "auditor": 10}
 Signals stands back less than ingest: it has to work off what ingest brings, for without fresh marks the gate denies.
 """
 HOST: Final = "127.0.0.1"
+OPERATIONS_PORT: Final = "TIDEMARK_OPERATIONS_PORT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class FleetOptions:
     """Options of the fleet."""
 
     ports: Mapping[str, int]
+    """By service; and by ``operations_of(service)`` where its pages for operators have one of their own."""
     feed: Mapping[str, str] = field(default_factory=dict)
     """Environment of ingest: which feed, how fast."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -42,7 +45,8 @@ def service_specs(where: Addresses, state: StateDir, options: FleetOptions) -> l
     """The specs of all services. What the caller's environment says of ``TIDEMARK_*`` holds where nothing is chosen."""
     is_open = options.identities is None
     shared = {
-        **os.environ,
+        # One port for all of them would be nobody's.
+        **{name: value for name, value in os.environ.items() if name != OPERATIONS_PORT},
         "TIDEMARK_KAFKA_BOOTSTRAP": where.kafka_bootstrap,
         **({"TIDEMARK_REDIS_URL": where.redis_url} if is_open else {}),
         "TIDEMARK_DATA_DIR": str(state.data),
@@ -70,14 +74,21 @@ def service_specs(where: Addresses, state: StateDir, options: FleetOptions) -> l
                 **shared,
                 "TIDEMARK_HTTP_PORT": str(options.ports[name]),
                 "TIDEMARK_WORKER_ID": f"{name}-1",
+                **_operations(options, name),
                 **_identity(options, name),
                 **own.get(name, {}),
             },
             port=options.ports[name],
+            operations_port=options.ports.get(operations_of(name)),
             log=state.logs / f"{name}.log",
         )
         for name in options.services
     ]
+
+
+def _operations(options: FleetOptions, name: str) -> dict[str, str]:
+    port = options.ports.get(operations_of(name))
+    return {} if port is None else {OPERATIONS_PORT: str(port)}
 
 
 def _identity(options: FleetOptions, name: str) -> dict[str, str]:

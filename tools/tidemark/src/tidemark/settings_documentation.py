@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from pydantic.fields import FieldInfo
+from streams.process.start import variable
 
-from tidemark.settings_table import CLASSES, OTHERS, SHARED, is_secret, own, variable
+from tidemark.settings_table import CLASSES, OTHERS, SHARED, is_secret, own
 
 FILE: Final = Path(__file__).parents[4] / "docs" / "settings.md"
 GROUP_MIN: Final = 3
@@ -63,7 +64,7 @@ def _tables(service: str) -> Iterator[str]:
         yield "|---|---|---|"
         for name in names:
             field = settings.model_fields[name]
-            yield f"| `{variable(settings, name)}` | {_default(field)} | {_cell(field.description or '')} |"
+            yield f"| `{variable(name)}` | {_default(field)} | {_cell(field.description or '')} |"
 
 
 def render() -> str:

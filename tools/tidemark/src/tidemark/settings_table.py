@@ -19,6 +19,7 @@ from pydantic_settings import EnvSettingsSource, SettingsError
 from risk.settings import RiskSettings
 from signals.settings import SignalsSettings
 from streams.process.settings import FILE_VARIABLE, Settings, file_source
+from streams.process.start import said, variable
 
 from tidemark.access import CREDENTIAL_VARIABLE
 from tidemark.console import CommandError
@@ -73,11 +74,6 @@ class Setting:
         return self.value if isinstance(self.value, str) else json.dumps(self.value)
 
 
-def variable(settings: type[Settings], name: str) -> str:
-    """The environment variable of a field."""
-    return f"{settings.model_config.get('env_prefix', '')}{name}".upper()
-
-
 def is_secret(field: FieldInfo) -> bool:
     return field.annotation is SecretStr
 
@@ -91,7 +87,7 @@ def settings_of(service: str) -> list[Setting]:
     try:
         values = settings()
     except ValidationError as refusal:
-        raise CommandError(f"{service} refuses its settings: {_said(settings, refusal)}") from None
+        raise CommandError(f"{service} refuses its settings: {said(refusal)}") from None
     except (SettingsError, FileNotFoundError) as refusal:  # a value that is no JSON; a file that is not there
         raise CommandError(f"{service} cannot read its settings: {refusal}") from None
     environment = EnvSettingsSource(settings)()
@@ -102,16 +98,8 @@ def settings_of(service: str) -> list[Setting]:
         origin = Origin.ENVIRONMENT if name in environment else Origin.FILE if name in in_file else Origin.DEFAULT
         value = HIDDEN if is_secret(field) else _without_passwords(values.model_dump(mode="json", include={name})[name])
         about = field.description or ""
-        found.append(Setting(service, name, variable(settings, name), value, origin, is_secret(field), about))
+        found.append(Setting(service, name, variable(name), value, origin, is_secret(field), about))
     return found
-
-
-def _said(settings: type[Settings], refusal: ValidationError) -> str:
-    errors = refusal.errors(include_input=False, include_url=False)
-    return "; ".join(
-        f"{variable(settings, str(error['loc'][0])) if error['loc'] else settings.__name__}: {error['msg']}"
-        for error in errors
-    )
 
 
 def _without_passwords(value: Any) -> Any:
@@ -133,5 +121,5 @@ def unknown() -> list[str]:
     """Variables of the environment and the file with the settings' prefix that nothing reads: mostly misspelt ones."""
     file = file_source(Settings)
     given = {name.upper() for name in (*os.environ, *(file.env_vars if file else ()))}
-    known = {variable(settings, name) for settings in CLASSES.values() for name in settings.model_fields} | set(OTHERS)
-    return sorted(name for name in given - known if name.startswith(variable(Settings, "")))
+    known = {variable(name) for settings in CLASSES.values() for name in settings.model_fields} | set(OTHERS)
+    return sorted(name for name in given - known if name.startswith(variable("")))

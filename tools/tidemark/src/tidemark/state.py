@@ -14,7 +14,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,6 +58,12 @@ class FleetRecord:
     """URL of the fleet's own issuer; empty: nobody is asked who he is, or an issuer elsewhere is believed."""
     identity: str = ""
     """Settings file by which the command line is known to Kafka, Redis and PostgreSQL; empty: they ask nobody."""
+    operations: dict[str, str] = field(default_factory=dict)
+    """Name → base URL of metrics, health and descriptions, of services where they have one of their own."""
+
+    def operations_url(self, service: str) -> str:
+        """Base URL of its pages for operators. Raises KeyError where it is no service of the fleet."""
+        return self.operations.get(service) or self.services[service]
 
     @property
     def alive(self) -> bool:

@@ -149,6 +149,8 @@ class RequireIdentity:
         if credential is None and method == "WEBSOCKET":
             return
         if credential is None:
+            if row is None and self._rows.is_public(scope["path"]):
+                raise self._no_row(scope["path"])
             REFUSED.labels(self._service, "no credential").inc()
             raise _unauthenticated("a bearer token is needed", invalid=False)
         identity = await self._admission.admit(credential, client_of(scope))
@@ -168,7 +170,7 @@ class RequireIdentity:
 
 
 def _unkept(send: Send) -> Send:
-    """What an identity was answered is kept by no cache."""
+    """Wraps ``send`` so that no cache keeps an answer that was given to an identity."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start" and all(name != _CACHE for name, _ in message.get("headers", [])):
@@ -191,7 +193,7 @@ async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class Me(BaseModel):
-    """What an identity is told of itself."""
+    """An identity as it is told of itself."""
 
     subject: str
     client: str = Field(description="the program through which the subject acts; may be empty")

@@ -88,7 +88,7 @@ QUOTE: Final = np.dtype(
         ("reserved", "u1", (2,)),
     ]
 )
-"""What the second of an instrument ends with."""
+"""The quote that the second of an instrument ends with."""
 
 BBO: Final = np.dtype(
     [

@@ -40,7 +40,7 @@ def slot_of(table: Array, ref: Any) -> Any:
 
 @kernel
 def held_by(table: Array, ref: Any) -> Any:
-    """What the table holds under ``ref``; 0: nothing."""
+    """The value that the table holds under ``ref``; 0: nothing."""
     return table[slot_of(table, ref)].held
 
 

@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
+from common.contracts.values import SELF_MATCH_DENIED
+
 STATE_UNSAID: Final = 0
 TRADING: Final = ord("T")
 
@@ -99,6 +101,9 @@ class LimitFields(msgspec.Struct, frozen=True, gc=False):
     """How far beyond the quote the price of a LIMIT order may be, in 1/10,000 of it."""
     order_qty_max: int = 1_000_000
     self_cross_denied: bool = True
+    """Whether orders of one account are kept from meeting each other."""
+    self_match_mode: int = SELF_MATCH_DENIED
+    """How: see ``contracts.values.SELF_MATCH_MODES``."""
     restricted: bool = False
     """Whether nobody may trade the symbol."""
     reduce_only: bool = False
@@ -139,7 +144,7 @@ class LimitFields(msgspec.Struct, frozen=True, gc=False):
     trading_halted: bool = False
     """Whether a person or an alert has stopped firm, account or symbol."""
     daily_loss_max_e4: int = 0
-    """What an account may lose in a day, before it may only make positions smaller."""
+    """Loss that an account may make in a day, before it may only make positions smaller."""
     drawdown_max_e4: int = 0
     """The same from the highest that it was worth."""
     firm_limits_version: int = 0
@@ -166,9 +171,9 @@ class ActivityFields(msgspec.Struct, frozen=True, gc=False):
     twin_ns: int = 0
     """When the last order but ``duplicates_max`` - 1 of the same body was accepted; 0: never, or long ago."""
     loss_e4: int = 0
-    """What the account is worth less than when its day began; INT64_MAX where that is not known."""
+    """Worth that the account has lost since its day began; INT64_MAX where that is not known."""
     drawdown_e4: int = 0
-    """The same than at the highest."""
+    """Likewise since it was worth the most."""
 
 
 NO_ACTIVITY: Final = ActivityFields()

@@ -36,6 +36,7 @@ from common.checks.prices import (
     bound_e4,
     cash_room_e4,
     crossed_price_e4,
+    meets_own,
     notional_e4,
     notional_qty_max,
     proceeds_max_e4,
@@ -45,7 +46,7 @@ from common.checks.prices import (
     worst_price_e4,
 )
 from common.contracts.events import ReasonCode
-from common.contracts.values import INT64_MAX
+from common.contracts.values import INT64_MAX, SELF_MATCH_DENIED
 
 # --- account ------------------------------------------------------------------------------------------------------
 
@@ -238,16 +239,14 @@ def shares_sufficient(case: Case) -> bool:
 
 @check(
     ReasonCode.SELF_CROSS,
-    "its worst price meets an open order of the same account on the other side (FIX SelfMatchPreventionID, tag 2362)",
+    "its worst price meets an open order of the same account on the other side, and the limits do not leave it to the "
+    "venue which of the two it cancels (FIX SelfMatchPreventionID, tag 2362)",
     price_e4=worst_price_e4,
     crossed_price_e4=crossed_price_e4,
     limit="self_cross_denied",
 )
 def crosses_nothing_own(case: Case) -> bool:
-    own_e4 = crossed_price_e4(case)
-    if own_e4 == 0:
-        return True
-    return worst_price_e4(case) > own_e4 if case.order.sell else worst_price_e4(case) < own_e4
+    return case.limits.self_match_mode != SELF_MATCH_DENIED or not meets_own(case)
 
 
 @check(

@@ -60,6 +60,14 @@ def crossed_price_e4(case: Case) -> int:
     return case.position.open_buy_price_e4 if case.order.sell else case.position.open_sell_price_e4
 
 
+def meets_own(case: Case) -> bool:
+    """Whether its worst price meets one of the account's own open orders."""
+    own_e4 = crossed_price_e4(case)
+    if own_e4 == 0:
+        return False
+    return worst_price_e4(case) <= own_e4 if case.order.sell else worst_price_e4(case) >= own_e4
+
+
 def available_cash_e4(case: Case) -> int:
     return case.account.cash_e4 - case.account.reserved_cash_e4
 

@@ -144,7 +144,7 @@ class AlertSettingError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class AlertLimits:
-    """What may be set. ``thresholds``: those that are not the table's. Raises AlertSettingError."""
+    """Limits that may be set. ``thresholds``: those that are not the table's. Raises AlertSettingError."""
 
     thresholds: Mapping[str, float] = field(default_factory=dict)
     samples_min: int = 30

@@ -1,4 +1,4 @@
-"""What decisions stand on and nothing else on the log says: ``risk.basis``, one partition beside that of the decisions.
+"""Facts that decisions stand on and nothing else on the log says: ``risk.basis``, a partition beside each of decisions.
 
 With it, the accounts as the ledger has them, and the marks that decisions carry, a decision can be executed again to
 the same bytes. Each record holds from the intent on that it names, until another one says otherwise.
@@ -32,14 +32,14 @@ class GateRules(Event):
 
 
 class Losses(Event):
-    """What an account had lost, where a limit asks; 2⁶³ - 1: not known."""
+    """An account's losses, where a limit asks for them; 2⁶³ - 1: not known."""
 
     loss_e4: CashE4
     drawdown_e4: CashE4
 
 
 class MarkBasis(Event):
-    """What a decision does not say of a mark that it carries, where a symbol does not trade, or an age is asked for."""
+    """Facts of a mark that its decision does not carry, where a symbol does not trade, or an age is asked for."""
 
     symbol: Symbol
     partition: int

@@ -1,4 +1,4 @@
-"""Who gave which command, and what became of it: ``audit.commands``, written with the decision and never changed."""
+"""Commands, who gave them, and what became of them: ``audit.commands``, written with the decision and never changed."""
 
 from pydantic import Field
 

@@ -22,6 +22,7 @@ from common.contracts.values import (
     PriceE4,
     Quantity,
     RestingOrders,
+    SelfMatch,
     Sha256,
     Side,
     Symbol,
@@ -60,7 +61,7 @@ class OrderIntent(Event):
 
 
 class Caller(Event):
-    """Who gives a command, as the request that brought it was verified."""
+    """The giver of a command, as the request that brought it was verified."""
 
     subject: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     client: Annotated[str, StringConstraints(max_length=256)] = Field(description="the program; empty: not said")
@@ -273,6 +274,9 @@ class VenueOrder(Event):
     qty: Quantity
     limit_price_e4: PriceE4 = Field(description="for MARKET orders the price that was reserved against: a protection")
     sent_ns: TimestampNs
+    self_match: SelfMatch | None = Field(
+        default=None, description="what the venue cancels where the order meets an own one; absent: it meets none"
+    )
 
 
 class VenueCancel(Event):

@@ -25,7 +25,7 @@ class MarketEventKind(StrEnum):
     TRADE_BREAK = "TRADE_BREAK"
     """The venue takes a trade back."""
     QUOTE = "QUOTE"
-    """What the venue shows at one price of one side."""
+    """The venue's level at one price of one side."""
     BBO = "BBO"
     """The venue's best bid and offer."""
     HEARTBEAT = "HEARTBEAT"

@@ -29,7 +29,7 @@ DEAD_LETTERS: Final = _letters()
 
 
 def json_schema(name: str, of: Any, version: int = 1, *, avro: int | None = None) -> Schema:
-    """Of messages of a class, or of a union of classes, as JSON or Avro.
+    """Schema of messages of a class, or of a union of classes, as JSON or Avro.
 
     ``avro``: the version that the message has in Avro, where what JSON says more of it, like a pattern, has changed
     since: one content has one id.
@@ -55,7 +55,7 @@ def _plain(of: Any) -> Any:
 
 
 def rows_schema(name: str, dtype: np.dtype[Any], record: str, *, packed: bool = True) -> Schema:
-    """Of rows of a structured array.
+    """Schema of rows of a structured array.
 
     ``record``: the name of a row in Avro, where each is a record; ``packed``: as text, several rows are one.
     """

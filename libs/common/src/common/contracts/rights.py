@@ -133,7 +133,7 @@ COMMANDS: Final[Mapping[str, Grants]] = {
     "withdraw": _all(Role.OPERATOR),
     "resolve_break": _all(Role.RISK_OFFICER),
 }
-"""What changes an account: types of ``risk.commands``. ``set_account`` without a status can only open an account."""
+"""Commands on accounts: types of ``risk.commands``. ``set_account`` without a status can only open an account."""
 
 
 # --- views --------------------------------------------------------------------------------------------------------

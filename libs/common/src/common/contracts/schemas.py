@@ -72,7 +72,7 @@ def describe_layout(dtype: np.dtype[Any]) -> dict[str, Any]:
     """Size in bytes and, for each field in order, its offset, its numpy type string and its repeat count."""
     fields = []
     for name in dtype.names or ():
-        of, offset = dtype[name], dtype.fields[name][1] if dtype.fields else 0
+        of, offset = dtype[name], ticks.offset_of(dtype, name)
         entry: dict[str, Any] = {"name": name, "offset": offset, "size": of.itemsize, "repeat": list(of.shape)}
         if of.base.names:
             entry["record"] = describe_layout(of.base)

@@ -47,6 +47,13 @@ FRAME_HEADER: Final = np.dtype(
     ]
 )
 
+
+def offset_of(row: np.dtype[Any], field: str) -> int:
+    """Bytes before a field of a structured row."""
+    assert row.fields is not None, f"{row} has no fields"
+    return int(row.fields[field][1])
+
+
 Ticks = npt.NDArray[Any]
 """One-dimensional array of ``TICK``."""
 

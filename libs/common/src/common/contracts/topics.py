@@ -253,7 +253,7 @@ AUDIT_COMMANDS: Final = Topic(
 VENUE_ORDERS: Final = Topic(
     "venue.orders",
     "symbol, on the partition of its instrument",
-    _json("venue-message", events.VenueMessage, 2, avro=1),
+    _json("venue-message", events.VenueMessage, 3, avro=2),
     "orders",
     MARKET,
     purpose="accepted orders and cancels on their way to the venue",

@@ -4,6 +4,7 @@ Prices are integers in 1e-4 currency units (``price_e4``), cash and notional lik
 quantities are whole shares or contracts, times are nanoseconds since the Unix epoch (``*_ns``).
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Final
 
@@ -60,6 +61,28 @@ class TimeInForce(StrEnum):
 
     DAY = "DAY"
     IOC = "IOC"
+
+
+class SelfMatch(StrEnum):
+    """Which of two orders of one account that would meet the venue cancels (FIX SelfMatchPreventionInstruction, tag
+    2964). Cancel the newest: what is left of the arriving order, once it would meet its own. Cancel the oldest: all of
+    the account's resting orders that the arriving one meets, before it trades.
+    """
+
+    CANCEL_NEWEST = "CANCEL_NEWEST"
+    CANCEL_OLDEST = "CANCEL_OLDEST"
+
+
+SELF_MATCH_MODE: Final = "self_match_mode"
+"""Name of the limit, and of its number in a decision that leaves it to the venue."""
+SELF_MATCH_DENIED: Final = 1
+"""Number of the mode in which no venue is asked: the gate denies the arriving order."""
+SELF_MATCH_MODES: Final[Mapping[int, SelfMatch | None]] = {
+    SELF_MATCH_DENIED: None,
+    2: SelfMatch.CANCEL_NEWEST,
+    3: SelfMatch.CANCEL_OLDEST,
+}
+"""By the numbers that limits have: of two modes the one with the smaller number lets less happen."""
 
 
 class RestingOrders(StrEnum):

@@ -99,7 +99,7 @@ class AlertData(ViewModel):
     peak_ppm: int
     threshold_ppm: int
     numbers: dict[str, int]
-    """What was compared at the peak, by the names of the columns."""
+    """Numbers compared at the peak, by the names of the columns."""
 
 
 class PositionData(ViewModel):

@@ -1,4 +1,4 @@
-"""What the gate would say of an order that nobody sends: ``risk.what-ifs``, questions and answers. Key: account_id."""
+"""Questions what the gate would say of an order that nobody sends, and answers: ``risk.what-ifs``. Key: account_id."""
 
 from typing import Annotated, Literal
 

@@ -52,11 +52,11 @@ class Matched:
 
     @property
     def cost_e4(self) -> int:
-        """What the open shares have cost; less than nothing where they were sold short."""
+        """Cash that the open shares have cost; less than nothing where they were sold short."""
         return -sum(part.cash_e4 for part in self.open)
 
     def unrealised_e4(self, price_e4: int) -> int:
-        """What closing all of it at this price would realise."""
+        """Profit that closing all of it at this price would realise."""
         return self.qty * price_e4 - self.cost_e4
 
     def take(self, move: Part, *, pooled: bool) -> None:

@@ -75,7 +75,7 @@ class Handling:
                         views.append((item, traceparent))
         except OSError:
             raise  # the store's fault, not the message's
-        except Exception as error:
+        except Exception as error:  # a handler may raise anything
             raise PoisonError(index, error) from error
 
     def _traced(self, message: Message, traceparent: str) -> tuple[Handled, str]:

@@ -190,7 +190,7 @@ class Session:
         for (seat, work), outcome in zip(works, outcomes, strict=True):
             try:
                 seat.member.done(work, outcome)
-            except Exception as error:
+            except Exception as error:  # ends its member alone: the others' work is committed or goes on
                 self._end(seat, error)
         self._observe(time.monotonic() - began)
         return True
@@ -227,7 +227,7 @@ class Session:
         for seat in list(self._seats):
             try:
                 work = seat.member.next_work()
-            except Exception as error:
+            except Exception as error:  # ends its member alone: the others' work is committed or goes on
                 self._end(seat, error)
             else:
                 if work is not None:

@@ -333,7 +333,7 @@ def _handled(parts: TaskParts, batch: Sequence[Message], sizes_refused: Mapping[
             return handling
         except (OSError, PoisonError):
             raise
-        except Exception:
+        except Exception:  # a handler may raise anything; which message it was is found one by one
             _log.exception("batch_handler_failed", stage=parts.name, messages=len(batch))
             discard(parts)
     handling = Handling(*stage, framed=parts.framed)

@@ -161,7 +161,7 @@ class Projection(_Follower):
         while not self.should_stop:
             try:
                 await self._read(self._backoff)
-            except Exception as error:
+            except Exception as error:  # a sink may raise anything, and is tried again
                 self._caught_up = False
                 self.trouble = error
                 delay = self._backoff.next()

@@ -98,6 +98,17 @@ class CommittedReader:
             for topic, number in self._readers
         }
 
+    async def offsets_at(self, at_ms: int) -> dict[tuple[str, int], int]:
+        """(topic, partition) → the first record of ``at_ms`` or later; the high watermark where there is none.
+
+        All records before it are older; where the clocks of a partition's writers differ, some behind it may be, too.
+        """
+        found = await self.ends()
+        for name, number in found:
+            if (offset := await self._log.offset_at(Partition(name, number), at_ms)) is not None:
+                found[name, number] = offset
+        return found
+
     async def batches(self, until_idle_s: float | None = None) -> AsyncIterator[Sequence[Message]]:
         """Yields what arrives. Ends when nothing came for ``until_idle_s``; never, if that is None."""
         while (messages := await self._next(until_idle_s)) is not None:

@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import for_code
-from aiokafka.protocol.admin import CreateAclsRequest
 
+from streams.kafka.acl_requests import AclsCreated, CreateAcls
 from streams.kafka.client_errors import translated
 from streams.kafka.security import client_security
 from streams.model.errors import Fatal
@@ -24,7 +24,7 @@ class Resource(IntEnum):
 
 
 class Operation(IntEnum):
-    """What may be done to a resource, by the protocol's number (``AclOperation``)."""
+    """An action on a resource that may be allowed, by the protocol's number (``AclOperation``)."""
 
     ALL = 2
     READ = 3
@@ -44,7 +44,6 @@ class Pattern(IntEnum):
 
 CLUSTER: Final = "kafka-cluster"
 EVERY: Final = "*"
-_ALLOW: Final = 3
 
 
 class Acl(NamedTuple):
@@ -62,23 +61,20 @@ async def create_acls(settings: Settings, acls: Iterable[Acl]) -> int:
 
     Raises Retriable where no broker answers, Fatal where it refuses.
     """
+    wanted = list(acls)
     client = AIOKafkaAdminClient(
         bootstrap_servers=settings.kafka_bootstrap, client_id="tidemark-admin", **client_security(settings)
     )
-    count = 0
     with translated(f"connect to {settings.kafka_bootstrap}"):
         await client.start()
     try:
-        for acl in acls:
-            request = CreateAclsRequest(
-                acl.resource, acl.name, acl.pattern, f"User:{acl.principal}", EVERY, acl.operation, _ALLOW
-            )
-            with translated("create acls"):
-                answer = await client._send_request(request)
-            for code, message in answer.creation_responses:
-                if code:
-                    raise Fatal(f"{acl}: {for_code(code).__name__} {message or ''}")
-            count += 1
+        # All in one request: the controller takes 30 ms for one, whether it makes a single list or all of them.
+        request = CreateAcls((a.resource, a.name, a.pattern, f"User:{a.principal}", a.operation) for a in wanted)
+        with translated("create acls"):
+            answer: AclsCreated = await client._send_request(request)
+        for acl, (code, message) in zip(wanted, answer.results, strict=True):
+            if code:
+                raise Fatal(f"{acl}: {for_code(code).__name__} {message}".rstrip())
     finally:
         await client.close()
-    return count
+    return len(wanted)

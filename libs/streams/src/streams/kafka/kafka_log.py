@@ -326,6 +326,11 @@ class KafkaLog:
     async def last_stable_offset(self, partition: Partition) -> int:
         return await self._offset(partition, LATEST, READ_COMMITTED)
 
+    async def offset_at(self, partition: Partition, at_ms: int) -> int | None:
+        """Offset of the first record, committed or not, whose time is ``at_ms`` or later; None where there is none."""
+        found = await self._offset(partition, at_ms, READ_UNCOMMITTED)
+        return None if found < 0 else found
+
     async def _offset(self, partition: Partition, at: int, isolation: int) -> int:
         answer: Offset = await self._ask_leader(partition, ListOffsets(*partition, at, isolation))
         return answer.offset

@@ -23,7 +23,7 @@ class Cluster(Log, Protocol):
 
 
 class Counts(NamedTuple):
-    """What a cluster says of topics and of their groups."""
+    """A cluster's answer on topics and on their groups."""
 
     missing: list[str]
     """Names of topics that are not there."""

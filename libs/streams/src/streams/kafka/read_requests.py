@@ -83,8 +83,8 @@ class Offset(NamedTuple):
 
 
 class ListOffsets(Request):
-    """Asks one partition ``at`` LATEST or EARLIEST. The latest is the high watermark, or the last stable offset to
-    READ_COMMITTED."""
+    """Asks one partition ``at`` LATEST or EARLIEST, or for the first record of a time in ms or later (offset -1 where
+    there is none). The latest is the high watermark, or the last stable offset to READ_COMMITTED."""
 
     API_KEY = 2
     RESPONSE_TYPE = Offset

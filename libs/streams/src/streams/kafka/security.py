@@ -3,41 +3,46 @@
 import ssl
 from typing import Any
 
+from streams.process.certificates import RenewedContext
 from streams.process.settings import Settings
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """Made anew for each client, so that a certificate that was replaced counts from the next connection on.
+    """A certificate that was replaced counts from the next connection on, of clients that are there already, too.
 
-    None where the settings name no authority. Raises OSError, ssl.SSLError where a file cannot be used.
+    None where the settings name no authority. Raises OSError where a file cannot be used, and names it.
     """
-    if settings.kafka_ca_file is None:
+    authority, certificate, key = settings.kafka_ca_file, settings.kafka_certificate_file, settings.kafka_key_file
+    if authority is None:
         return None
-    context = ssl.create_default_context(cafile=str(settings.kafka_ca_file))
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.kafka_certificate_file is not None:
-        context.load_cert_chain(settings.kafka_certificate_file, settings.kafka_key_file)
-    return context
 
+    def make() -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=str(authority))
+        except OSError as error:
+            raise OSError(f"{authority}: {error.strerror or error}") from error
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if certificate is not None:
+            try:
+                context.load_cert_chain(certificate, key)
+            except OSError as error:
+                raise OSError(f"{certificate} and its key {key}: {error.strerror or error}") from error
+        return context
 
-class NoPassword(ValueError):
-    """A SASL mechanism is set, and who asks, or his password, is not."""
+    return RenewedContext.of([each for each in (authority, certificate, key) if each is not None], make)
 
 
 def password(settings: Settings) -> str:
-    """Read anew for each client, so that one that was changed counts from the next connection on.
-
-    Raises NoPassword, OSError.
-    """
-    if not settings.kafka_sasl_username or settings.kafka_sasl_password_file is None:
-        raise NoPassword("TIDEMARK_KAFKA_SASL_MECHANISM needs _USERNAME and _PASSWORD_FILE beside it")
+    """Read anew for each client, so that one that was changed counts from the next connection on. Raises OSError."""
+    if settings.kafka_sasl_password_file is None:
+        return ""
     return settings.kafka_sasl_password_file.read_text(encoding="utf-8").rstrip("\n")
 
 
 def client_security(settings: Settings | None = None) -> dict[str, Any]:
     """Options of every client of aiokafka; without settings those of the environment.
 
-    Raises NoPassword, OSError, ssl.SSLError.
+    Raises OSError.
     """
     settings = settings or Settings()
     context = tls_context(settings)

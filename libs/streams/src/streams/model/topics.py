@@ -13,7 +13,7 @@ DAY_MS: Final = 86_400_000
 DEAD_LETTER_RETENTION_MS: Final = 30 * DAY_MS
 Cleanup = Literal["delete", "compact"]
 Compatibility = Literal["FULL_TRANSITIVE", "BACKWARD_TRANSITIVE"]
-"""What every version of a topic's schema is held to, by the names of Confluent's registry: all of them read each other,
+"""The rule for every version of a topic's schema, by the names of Confluent's registry: all of them read each other,
 or each reads what those before it have written.
 """
 

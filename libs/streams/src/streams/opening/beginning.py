@@ -17,9 +17,13 @@ from streams.state.store import position_key
 async def shut_out(log: Log, stage: str, changelog: Partition) -> None:
     """Every producer of a stage, by its full name, that a broker knows: a changelog that lost rows may have lost the
     one that names its owner, and a worker that stood still for long may still believe to be it.
+
+    When this returns, the changelog's end stands still: nobody's records come any more, nor markers.
     """
     for transactional_id in sorted(await log.known_ids(f"{stage}.")):
         await (await log.fence(transactional_id, [changelog])).close()
+        # Markers are written after they are promised; a second time the coordinator answers when they are there.
+        await (await log.fence(transactional_id)).close()
 
 
 async def beginning(

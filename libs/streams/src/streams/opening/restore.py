@@ -203,7 +203,7 @@ class Rebuild:
         try:
             for _ in parts.handler(message, parts.tables, parts.clock_ns()):
                 pass
-        except Exception as error:
+        except Exception as error:  # a handler may raise anything
             self._refused.add((message.topic.name, message.offset))
             raise PoisonError(0, error) from error
 

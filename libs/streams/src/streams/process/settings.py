@@ -7,9 +7,9 @@ environment does not say.
 import os
 import socket
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -68,6 +68,14 @@ class Settings(BaseSettings):
     )
     http_host: str = Field(default="127.0.0.1", description="address to listen on")
     http_port: int = Field(default=0, ge=0, le=65535, description="0: a free port, printed in the log")
+    operations_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="port of metrics, health and descriptions, which http_port then has not; 0: a free one; "
+        "unset: http_port",
+    )
+    operations_host: str = Field(default="", description="address of that port; empty: http_host")
     http_hosts: str = Field(
         default=DEFAULT_HOSTS,
         description="name[,name…] that `Host` may hold, beside the address connected to; else 421",
@@ -173,6 +181,12 @@ class Settings(BaseSettings):
         """Order of precedence: the caller's values, the environment, the file; pydantic-settings calls this."""
         file = file_source(settings_cls)
         return (init_settings, env_settings) if file is None else (init_settings, env_settings, file)
+
+    @model_validator(mode="after")
+    def _known_to_the_broker(self) -> Self:
+        if self.kafka_sasl_mechanism and not (self.kafka_sasl_username and self.kafka_sasl_password_file):
+            raise ValueError("TIDEMARK_KAFKA_SASL_MECHANISM needs _USERNAME and _PASSWORD_FILE beside it")
+        return self
 
     def http_limits(self) -> HttpLimits:
         """Limits of this service's server on its clients."""

@@ -1,4 +1,4 @@
-"""What a worker waits for before it does anything: that its topics are there, and how many partitions they have."""
+"""The wait of a worker before it does anything: until its topics are there, and their partitions' number is known."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
@@ -46,7 +46,7 @@ class AwaitedTopics:
             await sleep(backoff.next())
 
     async def _missing(self, topics: Iterable[Topic]) -> str:
-        """What is waited for; empty: nothing."""
+        """Names the topics that are still waited for; empty: none."""
         log = KafkaLog(self._settings, f"{self._app}-topics")
         try:
             await log.start()

@@ -1,29 +1,38 @@
-"""Frame of every process, with stages or none: its web server and its row in the health view."""
+"""Frame of every process, with stages or none: its web servers and its row in the health view."""
 
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
 
+from streams.process.certificates import RenewedContext
 from streams.process.logs import get_logger
 from streams.process.settings import Settings
 from streams.service.health import HealthReporter
-from streams.service.operations import Health
+from streams.service.http.door import Door
+from streams.service.operations import OPERATORS_PAGES, Health
 from streams.service.web import WebServer
 
 _log = get_logger(__name__)
 
 
 class Frame:
-    """Plain asyncio. Pages for operators are the application's to include; ``options`` are ``WebServer``'s."""
+    """Plain asyncio. Pages for operators are the application's to include; ``options`` are ``WebServer``'s.
+
+    With ``operations_port`` those pages are answered there and nowhere else, and nothing else is there: with limits of
+    its own, so that whoever takes all connections of the other port keeps nobody from looking how the service is.
+    """
 
     def __init__(self, service: str, settings: Settings, health: Health, web: FastAPI, **options: Any) -> None:
-        if settings.http_certificate_file is not None:
-            options = {
-                "ssl_certfile": settings.http_certificate_file,
-                "ssl_keyfile": settings.http_key_file or settings.http_certificate_file,
-                **options,
-            }
-        self._server = WebServer(web, settings.http_host, settings.http_port, settings.http_limits(), **options)
+        limits, tls = settings.http_limits(), _tls(settings)
+        self._operations: WebServer | None = None
+        if settings.operations_port is not None:
+            host = settings.operations_host or settings.http_host
+            # The application's life is the other server's to begin and to end.
+            only = partial(Door, paths=OPERATORS_PAGES, shut=False)
+            self._operations = WebServer(web, host, settings.operations_port, limits, only, lifespan="off", **tls)
+            options = {"door": partial(Door, paths=OPERATORS_PAGES, shut=True), **options}
+        self._server = WebServer(web, settings.http_host, settings.http_port, limits, **{**tls, **options})
         self._host = settings.http_host
         self._reporter = HealthReporter(service, settings, health) if settings.redis_url else None
 
@@ -32,10 +41,17 @@ class Frame:
         """Port that accepts requests: known once it has been started where any free one was asked for."""
         return self._server.port
 
+    @property
+    def operations_port(self) -> int:
+        """Port of the pages for operators; ``port`` where they have none of their own."""
+        return self._operations.port if self._operations else self.port
+
     async def start(self) -> None:
-        """Returns when requests are accepted. Raises OSError where the port is taken."""
+        """Returns when requests are accepted. Raises OSError where a port is taken."""
         await self._server.start()
-        _log.info("web_open", host=self._host, port=self.port)
+        if self._operations:
+            await self._operations.start()
+        _log.info("web_open", host=self._host, port=self.port, operations_port=self.operations_port)
         if self._reporter:
             self._reporter.start()
 
@@ -43,4 +59,19 @@ class Frame:
         """Finishes open requests, then closes."""
         if self._reporter:
             await self._reporter.stop()
+        if self._operations:
+            await self._operations.stop()
         await self._server.stop()
+
+
+def _tls(settings: Settings) -> dict[str, Any]:
+    """Options of a server that speaks TLS; none where no certificate is set."""
+    certificate = settings.http_certificate_file
+    if certificate is None:
+        return {}
+    files = (certificate, settings.http_key_file or certificate)
+    return {
+        "ssl_certfile": files[0],
+        "ssl_keyfile": files[1],
+        "ssl_context_factory": lambda _config, make: RenewedContext.of(files, make, server=True),
+    }

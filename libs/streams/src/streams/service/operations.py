@@ -1,9 +1,9 @@
-"""The pages every service serves for its operators: /metrics, /health/live, /health/ready."""
+"""The pages that every service serves for its operators: metrics, health, and what describes its API."""
 
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
@@ -14,6 +14,8 @@ from streams.process import metrics
 from streams.process.build_info import version_of
 
 Check = Callable[[], tuple[bool, Any]]
+OPERATORS_PAGES: Final = frozenset({"/metrics", "/health/live", "/health/ready", "/openapi.json", "/docs"})
+"""Answered to whoever asks; at a port of their own, where the settings name one."""
 
 
 class CheckReport(BaseModel):

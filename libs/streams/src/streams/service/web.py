@@ -3,16 +3,19 @@
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.telemetry import TelemetryConfig
+from starlette.types import ASGIApp
 
 from streams.process.http_limits import HttpLimits
 from streams.service.http.answers import MEDIA_TYPE, problem_body
 from streams.service.http.connections import Connections
+from streams.service.http.door import Door
 from streams.service.http.guard import Guard
 from streams.service.http.problems import SERVER_PROBLEMS
 from streams.service.http.protocol import BoundedHttpProtocol
@@ -53,14 +56,25 @@ class WebServer:
     """Binds first, so that a busy port is an error at start and port 0 is known before the first request.
 
     ``limits`` bound what clients may take. ``options`` go to ``uvicorn.Config``; ``ws`` names a WebSocket protocol
-    class where the application has WebSockets.
+    class where the application has WebSockets. ``door`` lets some requests through, where not all are to be answered.
     """
 
-    def __init__(self, app: FastAPI, host: str, port: int, limits: HttpLimits | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        host: str,
+        port: int,
+        limits: HttpLimits | None = None,
+        door: Callable[[ASGIApp], Door] | None = None,
+        **options: Any,
+    ) -> None:
         self._connections = Connections(limits or HttpLimits())
         app.add_exception_handler(Exception, _internal_error)
         self.application = app
-        self._guarded = Guard(app, self._connections.limits.hosts)
+        let_in: ASGIApp = app
+        if door is not None:
+            let_in = door(app)
+        self._guarded = Guard(let_in, self._connections.limits.hosts)
         ours = {
             "log_config": None,
             "access_log": False,

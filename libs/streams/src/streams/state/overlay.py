@@ -69,7 +69,7 @@ class OverlayTable:
         return rows
 
     def _in_memory(self, keys: Sequence[bytes]) -> list[Any]:
-        """What was written or is remembered of each; _ABSENT where the store has to be asked."""
+        """Rows of the keys as written or remembered; _ABSENT where the store has to be asked."""
         rows = list(map(self._hot.get, keys, repeat(_ABSENT)))
         if self._encoded:
             decode = self._codec.decode

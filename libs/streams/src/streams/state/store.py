@@ -285,5 +285,5 @@ class StoreFollower:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # rocksdict raises bare Exception
             raise OSError(f"cannot read the store {self._path}: {error}") from error

@@ -35,7 +35,7 @@ class Damage:
 
 @dataclass(slots=True)
 class Truth:
-    """What was written. ``lost``: (first message, count)."""
+    """The packets and messages as written. ``lost``: (first message, count)."""
 
     packets: int = 0
     messages: int = 0

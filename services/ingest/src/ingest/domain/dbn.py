@@ -39,7 +39,7 @@ _PRINTABLE: Final = int(TickFlag.PRINTABLE)
 END, FULL, NEW_INSTRUMENT, DEFINED, DAMAGED = range(5)
 """Why the kernel came back: the data are used up, the rows are, or the record there needs Python."""
 PASSED, UNKNOWN, BAD, OFF_SCALE = range(4)
-"""What is counted: passed over by its rule, of a type that is not read, not readable, finer than the scale."""
+"""Counted kinds of records: passed over by its rule, of a type that is not read, not readable, finer than the scale."""
 
 
 class DbnState(NamedTuple):

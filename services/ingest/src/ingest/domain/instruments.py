@@ -8,7 +8,7 @@ from common.feeds import Listing
 DEFAULT_ROUND_LOT = 100
 PRICE_DECIMALS = 4
 SYMBOL_CHARS_MAX = 8
-"""What a directory tick has room for."""
+"""Characters that a directory tick has room for."""
 
 
 class InstrumentRegistry:

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from common.contracts.reference import Instrument
-from common.contracts.ticks import NO_INSTRUMENT, TICK, TickFlag, TickKind, Ticks, symbol_to_ref
+from common.contracts.ticks import NO_INSTRUMENT, TICK, TickFlag, TickKind, Ticks, offset_of, symbol_to_ref
 
 from ingest.domain.anomalies import Anomaly, AnomalyKind, Report
 from ingest.domain.days import Days
@@ -69,7 +69,7 @@ _PADDING: Final = b"\0 "
 """The specification pads symbols with spaces on the right; senders that fill with NUL are read the same."""
 NONE_KNOWN: Final = -1
 """No directory message of the block was registered yet."""
-_ROUND_LOTS_ONLY_AT: Final = int(MESSAGES[TickKind.STOCK_DIRECTORY].fields["round_lots_only"][1])  # type: ignore[index]
+_ROUND_LOTS_ONLY_AT: Final = offset_of(MESSAGES[TickKind.STOCK_DIRECTORY], "round_lots_only")
 
 
 @inlined

@@ -130,6 +130,25 @@ class Line:
         is_own = bool(self._strays.packets) and self._strays.session == self.session
         return (self._follow(now_ns) if is_own else []) + self._release_all()
 
+    def join(self, session: str, first: int) -> list[Run]:
+        """A snapshot has what came before message ``first`` of a session: the line goes on there.
+
+        Returns what was held back, over gaps. What is missing before ``first`` is one, too, unless nothing of the
+        session was read yet.
+        """
+        is_same, runs = session == self.session, list[Run]()
+        if not is_same:
+            runs += self._begin_session(session)
+        elif self.next_sequence > 1:
+            while self._held and min(self._held) < first:
+                runs += self._skip_gap()
+            if self.next_sequence < first:
+                self._give_up(first)
+        self._strays.clear()
+        self._in_step = self._ownership.agreeing_packets
+        self.next_sequence = max(self.next_sequence, first)
+        return runs + self._release()
+
     @property
     def missing(self) -> tuple[int, int] | None:
         """(first sequence, count) of what is being waited for, or would be if packets from far ahead are believed."""
@@ -268,6 +287,20 @@ class Line:
     def _duplicate(self, packet: Packet, count: int) -> None:
         if count:
             self._report.add(Anomaly(AnomalyKind.DUPLICATE, -1, packet.sequence, f"{count} messages"), count)
+
+
+def split(run: Run, at: int) -> tuple[Run | None, Run | None]:
+    """Those messages of a run that come before message ``at``, and the others."""
+    before = at - run.first_sequence
+    if before <= 0:
+        return None, run
+    if before >= run.count:
+        return run, None
+    _, size = _blocks(run.payload, before)
+    return (
+        Run(run.session, run.first_sequence, before, run.payload[:size]),
+        Run(run.session, at, run.count - before, run.payload[size:]),
+    )
 
 
 def joined(runs: list[Run]) -> list[Run]:

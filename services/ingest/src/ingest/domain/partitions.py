@@ -3,12 +3,12 @@
 from typing import Any, Final
 
 import numpy as np
-from common.contracts.ticks import NO_INSTRUMENT, TICK, Ticks
+from common.contracts.ticks import NO_INSTRUMENT, TICK, Ticks, offset_of
 
 from ingest.kernels import kernel
 
 _WORDS: Final = TICK.itemsize // 8
-_INSTRUMENT_WORD: Final = TICK.fields["instrument_id"][1] // 8  # type: ignore[index]
+_INSTRUMENT_WORD: Final = offset_of(TICK, "instrument_id") // 8
 
 
 @kernel

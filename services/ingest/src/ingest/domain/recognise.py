@@ -1,4 +1,4 @@
-"""What a file is that is no ITCH 5.0 under either framing, by how it begins, and which feed reader takes it."""
+"""Names, by its beginning, a file that is no ITCH 5.0 under either framing, and the feed reader that takes it."""
 
 import re
 from typing import Final
@@ -45,7 +45,7 @@ _SAMPLE: Final = 3
 
 
 def recognised(head: bytes) -> str | None:
-    """What a file that begins with ``head`` is, in words; None where nothing is known."""
+    """Names in words the kind of a file that begins with ``head``; None where nothing is known."""
     for magic, what in _MAGIC:
         if head.startswith(magic):
             return what

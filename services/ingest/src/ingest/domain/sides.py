@@ -25,7 +25,7 @@ def silent_sides(quiet_s: Mapping[str, float], silent_s: float) -> tuple[str, ..
 
 @dataclass(slots=True)
 class Side:
-    """What one side has delivered of the line's session. ``next_sequence``: of the message from which it is watched."""
+    """Deliveries of one side in the line's session. ``next_sequence``: of the message from which it is watched."""
 
     name: str
     session: str = ""

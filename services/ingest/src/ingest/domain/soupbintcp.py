@@ -44,14 +44,14 @@ class SoupError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What an accepted login says: the session, and the number of the next sequenced message."""
+    """Content of an accepted login: the session, and the number of the next sequenced message."""
 
     session: str
     next_sequence: int
 
 
 class Control(StrEnum):
-    """What ends the messages."""
+    """The packets that end the messages."""
 
     END = "end of session"
     REJECTED = "login rejected"
@@ -159,3 +159,4 @@ def login_request(username: str, password: str, session: str = "", sequence: int
 
 HEARTBEAT: Final = packet(ord("R"))
 """Sent by the client once a second while it has nothing else to say."""
+LOGOUT: Final = packet(ord("O"))

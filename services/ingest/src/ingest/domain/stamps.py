@@ -1,4 +1,4 @@
-"""What time a message is of: its stamp, if those around it bear it out."""
+"""Time of a message: its stamp, if those around it bear it out."""
 
 from typing import Any, Final
 

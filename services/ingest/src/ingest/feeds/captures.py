@@ -79,7 +79,7 @@ class CapturedLine:
         self._line = Line(report, session=session, next_sequence=next_sequence) if next_sequence else None
 
     def receive(self, time_ns: int, place: Place, datagram: bytes) -> list[Run]:
-        """What can be decoded now."""
+        """Takes a datagram; returns the runs that can be decoded now."""
         if self._line is None:
             packet = parse_packet(datagram, Report())
             if packet is None:

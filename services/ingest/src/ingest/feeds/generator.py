@@ -26,7 +26,7 @@ _STAMP: Final = np.arange(5, 11)
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """What is to be written. ``plan`` as in ``domain.rate_plan``; empty: the exchange's own burst and rate."""
+    """A day to be generated. ``plan`` as in ``domain.rate_plan``; empty: the exchange's own burst and rate."""
 
     exchange: ExchangeOptions
     day: date

@@ -1,4 +1,4 @@
-"""What the feeds of ITCH 5.0 messages have in common: numbered runs of messages into ticks of one reading."""
+"""The common part of the feeds of ITCH 5.0 messages: numbered runs of messages into ticks of one reading."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -62,7 +62,7 @@ class KrakenBook:
             texts.clear()
 
     def checksum(self) -> int:
-        """What the exchange would say of this book."""
+        """The checksum that the exchange would send for this book."""
         bids, asks = self.texts
         best = [asks[price] for price in nsmallest(CHECKED_LEVELS, asks)]
         best += [bids[price] for price in nlargest(CHECKED_LEVELS, bids)]
@@ -186,7 +186,7 @@ class KrakenMarket:
         self, pair: str, book: KrakenBook, scale: tuple[int, int, int], bids: Any, asks: Any, at_ns: int,
         sequence: int, offset: int,
     ) -> None:  # fmt: skip
-        """What differs from the book as it was makes ticks; after a disconnect that is what happened meanwhile."""
+        """Makes ticks of what differs from the book as it was; after a disconnect that is what happened meanwhile."""
         book.is_valid = True
         self.broken.discard(pair)
         for side, levels in ((BUY, bids), (SELL, asks)):

@@ -15,7 +15,7 @@ delimiter = ","                  # csv
 import re
 import tomllib
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -97,7 +97,7 @@ def _iso_ns(text: str) -> int:
     if found is None:
         raise ValueError(f"time {text!r} is not ISO 8601")
     day, clock, fraction, zone = found.groups()
-    at = datetime.fromisoformat(f"{day}T{clock}").replace(tzinfo=timezone.utc)  # noqa: UP017
+    at = datetime.fromisoformat(f"{day}T{clock}+00:00")
     if zone and zone != "Z":
         minutes = int(zone[1:3]) * 60 + int(zone[-2:])
         at -= timedelta(minutes=-minutes if zone[0] == "-" else minutes)

@@ -125,7 +125,7 @@ class Reading:
             self._progress(done, of)
 
     def listing(self, symbol: str) -> Listing | None:
-        """What the reference file says of the source's symbol."""
+        """The reference file's listing of the source's symbol."""
         row = self.references.get(symbol)
         return row.listing if row else None
 

@@ -76,7 +76,7 @@ class ReaderSession:
             self._session.position = replace(self._session.position, session_ns=midnight_ns)
 
     def _arrived(self, ticks: Ticks) -> Iterator[SourceBatch]:
-        """What a live source brought. In a quiet moment its time goes on, a margin behind the clock."""
+        """Batches of the ticks of a live source. In a quiet moment its time goes on, a margin behind the clock."""
         session = self._session
         if len(ticks):
             self._advance(ticks)

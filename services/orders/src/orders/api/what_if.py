@@ -1,4 +1,4 @@
-"""What the gate would say of an order that nobody sends."""
+"""Route that asks the gate for its verdict on an order that nobody sends."""
 
 from http import HTTPStatus
 from typing import Final

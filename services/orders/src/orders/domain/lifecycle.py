@@ -23,7 +23,7 @@ from common.contracts.events import (
     VenueOrder,
 )
 from common.contracts.twins import alike, replaced, twin_of
-from common.contracts.values import INT64_MAX
+from common.contracts.values import INT64_MAX, SELF_MATCH_DENIED, SELF_MATCH_MODE, SELF_MATCH_MODES, SelfMatch
 from common.reported import NO_EFFECT, OF_NO_ORDER, Effect, effect_of, leaves_qty
 
 _S = OrderState
@@ -198,7 +198,18 @@ def _venue_order(order: OrderEvent, decision: Decision) -> VenueOrder:
         qty=order.qty,
         limit_price_e4=decision.protection_price_e4,
         sent_ns=order.sent_ns,
+        self_match=self_match_of(decision),
     )
+
+
+def self_match_of(decision: Decision) -> SelfMatch | None:
+    """What the gate leaves to the venue. Raises ValueError for a mode that this release does not know."""
+    mode = decision.compared.get(SELF_MATCH_MODE, SELF_MATCH_DENIED)
+    if mode not in SELF_MATCH_MODES:
+        raise ValueError(
+            f"order {decision.order_id} was accepted under a self-match mode {mode} that is not known here"
+        )
+    return SELF_MATCH_MODES[mode]
 
 
 def on_cancel(order: OrderEvent, sent_ns: int, now_ns: int, text: str = "cancel requested") -> Step:

@@ -15,6 +15,8 @@ from common.contracts.values import INT64_MAX, OrderType, Side, TimeInForce
 
 REPORT_TWIN: Final = twin_of(ExecutionReport)
 DAY_NS: Final = 86_400_000_000_000
+CANCELED_AS_NEWEST: Final = "self-match prevention: the newest order is canceled"
+CANCELED_AS_OLDEST: Final = "self-match prevention: the oldest order is canceled"
 TRADING_STATES: Final = frozenset({0, ord("T")})
 """Trading, or never told otherwise."""
 
@@ -229,6 +231,34 @@ def arrive(order: VenueOrder, book: SymbolBook, now_ns: int, close_ns: int) -> A
         working, canceled = cancel(working, now_ns, why_not_filled(market))
         reports = (*reports, canceled)
     return Arrival(working, after, reports)
+
+
+def stopped_by_own(order: VenueOrder, book: SymbolBook, own_e4: int, now_ns: int, close_ns: int) -> Arrival:
+    """An arriving order whose rest is canceled before it meets the account's own at ``own_e4``.
+
+    It trades what the market shows at a better price than that: its own order would be the next in line.
+    """
+    accepted, acknowledged = accept(order, book.next_sequence, now_ns, close_ns)
+    price_e4, _ = book.market.against(order.side)
+    working, market, traded = accepted, book.market, None
+    if price_e4 and (price_e4 < own_e4 if order.side is Side.BUY else price_e4 > own_e4):
+        working, market, traded = trade(accepted, book.market, now_ns)
+    reports = (acknowledged,) if traded is None else (acknowledged, traded)
+    if working.open:
+        working, canceled = cancel(working, now_ns, CANCELED_AS_NEWEST)
+        reports = (*reports, canceled)
+    return Arrival(working, replace(book, market=market, next_sequence=book.next_sequence + 1), reports)
+
+
+def meets(order: VenueOrder, limit_price_e4: int) -> bool:
+    """Whether an order of the other side at this limit would trade with it."""
+    if order.side is Side.BUY:
+        return limit_price_e4 <= order.limit_price_e4
+    return limit_price_e4 >= order.limit_price_e4
+
+
+def other_side(side: Side) -> Side:
+    return Side.SELL if side is Side.BUY else Side.BUY
 
 
 def why_not_filled(market: Market) -> str:

@@ -78,7 +78,7 @@ class _Arrivals:
     def take(self, number: int, order: VenueOrder) -> bool:
         if market_partition(order.instrument_id) != self._tables.partition:
             return False
-        if self._orders.get(order.order_id.encode()) is not None:
+        if order.self_match is not None or self._orders.get(order.order_id.encode()) is not None:
             return False
         symbol_key = order.symbol.encode()
         mark, close_ns = self._markets.get(order.symbol) or self._market(order.symbol, symbol_key)

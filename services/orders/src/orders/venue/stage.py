@@ -17,12 +17,13 @@ from typing import Any, Final
 from common.contracts.events import ExecutionReport, VenueCancel, VenueOrder
 from common.contracts.market import MARK, mark_clock_key
 from common.contracts.topics import MD_MARKS, ORDERS_EXECUTIONS, VENUE_ORDERS, market_partition
-from common.contracts.values import Side
+from common.contracts.values import SelfMatch, Side
 from streams.model.message import Handled, Message, Output
 from streams.model.tables import GlobalRow, Tables
 
 from orders.domain.sessions import Calendar, TradingSession
 from orders.domain.venue import (
+    CANCELED_AS_OLDEST,
     NO_MARK,
     Arrival,
     Mark,
@@ -34,10 +35,13 @@ from orders.domain.venue import (
     expire,
     limit_of,
     mark_of,
+    meets,
+    other_side,
     priority_key,
     priority_prefix,
     refuse_cancel,
     refuse_unknown,
+    stopped_by_own,
     trade,
 )
 from orders.venue import sessions
@@ -168,9 +172,33 @@ def _on_order(order: VenueOrder, mark: Mark, close_ns: int, tables: Tables, now_
         accept(order, book.next_sequence, now_ns, close_ns)  # one that is refused moves nothing
         yield from _matched(tables, order.symbol, moved, now_ns)
         moved = book_of(tables, symbol_key)
-    arrival = arrive(order, moved, now_ns, close_ns)
+    own = [] if order.self_match is None else own_met(order, moved, tables)
+    if own and order.self_match is SelfMatch.CANCEL_NEWEST:
+        arrival = stopped_by_own(order, moved, own[0].order.limit_price_e4, now_ns, close_ns)
+    else:
+        if own:
+            accept(order, moved.next_sequence, now_ns, close_ns)  # one that is refused cancels nothing
+        for resting in own:
+            yield from _end(resting, tables, now_ns, CANCELED_AS_OLDEST)
+        arrival = arrive(order, book_of(tables, symbol_key) if own else moved, now_ns, close_ns)
     yield from map(report_output, arrival.reports)
     keep_arrival(tables, arrival)
+
+
+def own_met(order: VenueOrder, book: SymbolBook, tables: Tables) -> list[Working]:
+    """Resting orders of the arriving order's account that it meets, the first in line first."""
+    side, found = other_side(order.side), list[Working]()
+    if not book.best(side):
+        return found
+    orders, own = tables.changelogged("orders"), f"{order.account_id}."
+    for key, order_id in tables.changelogged("resting").prefix(priority_prefix(order.symbol, side)):
+        if not meets(order, limit_of(key, side)):
+            break
+        if order_id.startswith(own):
+            working: Working | None = orders.get(order_id.encode())
+            assert working is not None, "who rests is known"
+            found.append(working)
+    return found
 
 
 def keep_arrival(tables: Tables, arrival: Arrival) -> None:
@@ -206,7 +234,13 @@ def _on_cancel(request: VenueCancel, place: str, tables: Tables, now_ns: int) ->
         tables.changelogged("orders").put(order.order_id.encode(), refused)
         yield report_output(report)
         return
-    ended, report = cancel(working, now_ns)
+    yield from _end(working, tables, now_ns)
+
+
+def _end(working: Working, tables: Tables, now_ns: int, text: str = "") -> Handled:
+    """Cancels an order that rests, and takes it out of its symbol's book."""
+    order = working.order
+    ended, report = cancel(working, now_ns, text)
     keep(tables, ended)
     key = priority_key(order.symbol, order.side, order.limit_price_e4, working.sequence)
     tables.changelogged("resting").delete(key)

@@ -16,7 +16,7 @@ UNKNOWN_E4: Final = INT64_MAX
 
 
 class EquityRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What one account is measured from. UNKNOWN_E4 where shares of an unknown price came in: until the next day."""
+    """The base an account is measured from. UNKNOWN_E4 where shares of an unknown price came in: until the next day."""
 
     day: int
     begin_e4: int

@@ -1,4 +1,4 @@
-"""What accepted orders make, as rows of the writers of framed records (``common.avro.compiled``).
+"""Outputs of accepted orders, as rows of the writers of framed records (``common.avro.compiled``).
 
 The names that those rows point into stand in one text: of each order its id, which its account and its client's id are
 parts of, and its symbol; behind all of them the hashes of the ledger's entries, and the name of cash.

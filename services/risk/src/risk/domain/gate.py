@@ -17,10 +17,19 @@ from common.checks.case import (
 )
 from common.checks.check import CheckChain
 from common.checks.gate import CHECKS
-from common.checks.prices import band_e4, limit_bound_e4, market_price_e4, notional_e4, volume_qty_max, worst_price_e4
+from common.checks.prices import (
+    band_e4,
+    crossed_price_e4,
+    limit_bound_e4,
+    market_price_e4,
+    meets_own,
+    notional_e4,
+    volume_qty_max,
+    worst_price_e4,
+)
 from common.contracts.events import AccountStatus, ReasonCode
 from common.contracts.reference import Instrument
-from common.contracts.values import OrderType, Side
+from common.contracts.values import SELF_MATCH_DENIED, SELF_MATCH_MODE, OrderType, Side
 
 from risk.domain.account import NO_POSITION, AccountRow, Mark, PositionRow
 from risk.domain.intent import Order
@@ -85,6 +94,8 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     price_e4: int = 0
     reserved_cash_e4: int = 0
     reserved_qty: int = 0
+    leaves_to_venue: dict[str, int] = {}
+    """Numbers of an accepted order that meets an own open one, and which of the two the venue is to cancel."""
 
 
 # --- the case -----------------------------------------------------------------------------------------------------
@@ -166,9 +177,22 @@ def decide(order: Order, account: AccountState, symbol: Listed, now_ns: int, gat
     number = gate.first_failing(case)
     if number != gate.passed:
         return Verdict(denial_of(gate, number, case))
+    left = left_to_venue(case)
     if case.order.sell:
-        return Verdict(None, worst_price_e4(case), reserved_qty=order.qty)
-    return Verdict(None, worst_price_e4(case), reserved_cash_e4=notional_e4(case))
+        return Verdict(None, worst_price_e4(case), reserved_qty=order.qty, leaves_to_venue=left)
+    return Verdict(None, worst_price_e4(case), reserved_cash_e4=notional_e4(case), leaves_to_venue=left)
+
+
+def may_leave_to_venue(limits: LimitFields) -> bool:
+    """Whether the venue, and not the gate, keeps orders of one account from meeting."""
+    return limits.self_cross_denied and limits.self_match_mode != SELF_MATCH_DENIED
+
+
+def left_to_venue(case: Case) -> dict[str, int]:
+    """See ``Verdict``. An own order that rests at the venue is open here, too, so none is missed."""
+    if not may_leave_to_venue(case.limits) or not meets_own(case):
+        return {}
+    return {"crossed_price_e4": crossed_price_e4(case), SELF_MATCH_MODE: case.limits.self_match_mode}
 
 
 def denial_of(gate: CheckChain, number: int, case: Case) -> Denial:

@@ -51,7 +51,7 @@ NOTHING_SAID: Final = InForce(0, _NOTHING, {}, {}, {}, False, False, 0, INT64_MA
 
 
 def in_force(controls: Controls | None, now_ns: int) -> InForce:
-    """What is in force at an instant."""
+    """Controls in force at an instant."""
     if controls is None:
         return NOTHING_SAID
     newest: dict[str | None, tuple[int, int, Said]] = {}

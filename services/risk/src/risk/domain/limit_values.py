@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from common.checks.case import LimitFields
-from common.contracts.values import INT64_MAX
+from common.contracts.values import INT64_MAX, SELF_MATCH_DENIED, SELF_MATCH_MODES
 from msgspec.structs import fields
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,6 +19,7 @@ class SymbolLimits(BaseModel):
     order_qty_max: int | None = Field(default=None, ge=1, le=INT64_MAX)
     order_notional_max_e4: int | None = Field(default=None, ge=1, le=INT64_MAX)
     self_cross_denied: bool | None = None
+    self_match_mode: int | None = Field(default=None, ge=SELF_MATCH_DENIED, le=max(SELF_MATCH_MODES))
     restricted: bool | None = None
     reduce_only: bool | None = None
     price_band_bps: int | None = Field(default=None, ge=0, lt=10_000)

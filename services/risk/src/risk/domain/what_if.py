@@ -23,7 +23,7 @@ Room = Callable[[Case], int]
 
 
 class Headroom(NamedTuple):
-    """What is left of a limit. ``limit``: the field of the limits that has to be set; "": always asked."""
+    """The rest of a limit. ``limit``: the field of the limits that has to be set; "": always asked."""
 
     limit: str
     room: Room
@@ -52,7 +52,7 @@ _HEADROOM: Final[dict[str, Headroom]] = {
 
 
 def headroom_of(case: Case) -> dict[str, int]:
-    """What is left of each limit that is set, before the order; never less than nothing.
+    """The rest of each limit that is set, before the order; never less than nothing.
 
     Limits in shares that are made of money need a price, and say nothing where there is none.
     """

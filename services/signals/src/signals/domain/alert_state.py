@@ -32,7 +32,7 @@ BASELINE: Final = np.dtype(
         ("reserved", "<i4"),
     ]
 )
-"""What an instrument is compared with."""
+"""Numbers that an instrument is compared with."""
 
 SPREAD: Final = np.dtype([("end_ns", "<i8"), ("spread_e4", "<i8"), ("instrument_id", "<i4"), ("reserved", "<i4")])
 

@@ -12,7 +12,7 @@ STOP_ISSUED: Final = 1
 STOP_TRADES: Final = 2
 """The log of trades is full."""
 WINDOWED: Final = 0
-"""What becomes of a trade: a window holds it, on time or restated."""
+"""Outcome of a trade: a window holds it, on time or restated."""
 BEYOND_LATENESS: Final = 1
 """It is earlier than the clock by more than the allowed lateness: no window sees it."""
 LEFT_LOG: Final = 2

@@ -29,7 +29,7 @@ COLUMNS: Final = (
     Chosen("side", Side.BUY.value, "is_buy"),
     Number("from_ticks", "from_ticks"),
 )
-"""What is read of an event."""
+"""Columns that are read of an event."""
 _TRADE, _BREAK, _QUOTE, _BBO, _BEAT = (f"is_{kind.value}" for kind in MarketEventKind)
 
 
@@ -179,7 +179,7 @@ def _matches(events: Events, which: Array, is_trade: Array) -> Array:
 
 
 def _levels(events: Events, books: Books) -> tuple[Ticks, Array]:
-    """What changes in venues' books, and the number of the event of each tick."""
+    """Changes in venues' books as ticks, and the number of the event of each tick."""
     (which,) = np.nonzero(events.rows[_QUOTE] | events.rows[_BBO])
     ticks, counts = TickRows(), []
     for at, row in zip(which.tolist(), _said(events.rows[which]), strict=True):

@@ -27,14 +27,14 @@ _SIDES: Final = {Side.BUY: BUY, Side.SELL: SELL}
 
 
 class VenueBook(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a venue shows of one instrument: price → quantity."""
+    """A venue's book of one instrument, as it is shown: price → quantity."""
 
     bids: dict[int, int] = {}
     asks: dict[int, int] = {}
 
 
 class Where(NamedTuple):
-    """Whose book changes, and when."""
+    """The book that changes, by venue and instrument, and when."""
 
     venue: str
     instrument_id: int
@@ -51,7 +51,7 @@ _level_name: Final = lru_cache(NAMES_MAX)(name_of)
 
 
 def ticks_of(event: MarketEvent, instrument_id: int, shown: VenueBook) -> tuple[Ticks, VenueBook]:
-    """What the event is in ticks, and what its venue shows of the instrument afterwards; ``shown``: what it showed."""
+    """The event as ticks, and its venue's book of the instrument afterwards; ``shown``: the book before."""
     rows, where = TickRows(), Where(event.venue, instrument_id, event.event_ns)
     match event.kind:
         case MarketEventKind.TRADE:

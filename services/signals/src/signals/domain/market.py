@@ -304,7 +304,7 @@ class MarketState:
         return self.books.anomalies() | self.bars.anomalies()
 
     def accounts(self) -> dict[str, int]:
-        """What became of the ticks that tell a trade, since the state began. Each is in exactly one of the numbers."""
+        """Ticks that tell a trade, counted by what became of them since the state began. Each is in one number."""
         return accounts(self.books, self.bars.counters)
 
     # --- snapshots -------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ class PartitionedBars:
         return {name: total[name] for name in count.BAR_ANOMALIES}
 
     def _dealt(self) -> list[Array]:
-        """What is held, by partition."""
+        """The prints that are held, by partition."""
         if not self._waiting:
             return [self.parts[0].no_prints] * len(self.parts)
         prints = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)

@@ -38,7 +38,7 @@ def imbalance_ppm(bid_size: Any, ask_size: Any) -> Any:
 
 @part
 def flow_of(span: Any) -> Any:
-    """What a change of quotes says of the flow of orders (Cont, Kukanov, Stoikov, "The price impact of order book
+    """Flow of orders that a change of quotes tells of (Cont, Kukanov, Stoikov, "The price impact of order book
     events", 2014, equation 4), in shares: what came to the bid or left the offer, less what left the bid or came to it.
     """
     flow = 0

@@ -94,7 +94,7 @@ async def must_refuse(scene: Scene, log: Log, expected: Expected) -> Seen:
 
 async def _counted(scene: Scene, expected: Expected) -> int:
     app, _, name = expected.stage.full.partition(".")
-    pages = await scrape({expected.worker: scene.fleet.spec(expected.worker).url})
+    pages = await scrape({expected.worker: scene.fleet.spec(expected.worker).operations_url})
     samples = pages[expected.worker]
     labels = [{"app": app, "stage": name, "partition": str(number)} for number in expected.numbers]
     return sum(int(total(samples, "tidemark_stage_refused", **each)) for each in labels)

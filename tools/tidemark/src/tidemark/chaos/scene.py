@@ -119,7 +119,7 @@ class Scene:
 
     async def ready_page(self, worker: str) -> dict[str, Any]:
         """The worker's own ready page, ready or not; empty where it does not answer."""
-        url = f"{self.fleet.spec(worker).url}/health/ready"
+        url = f"{self.fleet.spec(worker).operations_url}/health/ready"
         try:
             async with httpx.AsyncClient(timeout=HEALTH_TIMEOUT_S) as client:
                 report: dict[str, Any] = (await client.get(url)).json()

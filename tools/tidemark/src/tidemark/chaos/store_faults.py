@@ -71,7 +71,7 @@ class DamagedStore(Fault):
             await asyncio.to_thread(destroy, scene.store(worker, stage, number))
             return ""
         app, _, name = stage.full.partition(".")
-        samples = (await scrape({worker: scene.fleet.spec(worker).url}))[worker]
+        samples = (await scrape({worker: scene.fleet.spec(worker).operations_url}))[worker]
         labels = {"app": app, "stage": name, "partition": str(number)}
         if total(samples, "tidemark_stage_stores_discarded_total", **labels):
             return ""

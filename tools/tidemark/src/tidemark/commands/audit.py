@@ -1,9 +1,7 @@
 """``tidemark audit``."""
 
-import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +9,6 @@ from typing import Annotated
 import typer
 from common.ledger.chain import Head, as_dict, head_text
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tidemark import console
@@ -139,32 +136,14 @@ def show_chain(report: ChainReport) -> None:
 
 async def run_audit(where: Addresses, timeout_s: float) -> Report:
     """Runs an audit with a progress bar on standard error."""
-    with _progress() as show_progress:
+    with console.progress() as show_progress:
         return await Audit(reader_settings(where), where, show_progress).run(timeout_s)
 
 
 async def run_verify_log(where: Addresses, heads: list[tuple[int, Head]]) -> ChainReport:
     """Follows the chain of the log with a progress bar on standard error."""
-    with _progress() as show_progress:
+    with console.progress() as show_progress:
         return await verify_log(reader_settings(where), where, heads, show_progress)
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console.err, transient=True) as progress:
-        bar = progress.add_task("", total=None)
-
-        def show_progress(what: str, done: int, of: int) -> None:
-            progress.update(bar, description=what, completed=done, total=of or None)
-
-        yield show_progress
 
 
 def show(report: Report) -> None:

@@ -10,7 +10,6 @@ import typer
 from common.contracts.breaks import BreakResolution, ExecutionBreak
 from common.contracts.events import BreakAction
 from common.contracts.topics import RISK_BREAKS
-from common.contracts.values import E4
 from rich.markup import escape
 from rich.table import Table
 from streams.process.settings import Settings
@@ -134,9 +133,9 @@ def _cells(one: Known) -> tuple[str, ...]:
     opened, report, effect = one.opened, one.opened.report, one.opened.effect
     said = f"{report.exec_type.value} {report.execution_id}"
     if report.last_qty:
-        said += f": {report.side.name} {report.last_qty} {report.symbol} at {_price(report.last_price_e4)}"
+        said += f": {report.side.name} {report.last_qty} {report.symbol} at {console.price_text(report.last_price_e4)}"
     moves = [
-        f"{word} {qty} at {_price(price_e4)}"
+        f"{word} {qty} at {console.price_text(price_e4)}"
         for word, qty, price_e4 in (
             ("take back", effect.back_qty, effect.back_price_e4),
             ("fill", effect.fill_qty, effect.fill_price_e4),
@@ -158,9 +157,3 @@ def _cells(one: Known) -> tuple[str, ...]:
         ", ".join(moves) or "nothing",
         state,
     )
-
-
-def _price(price_e4: int) -> str:
-    """As people write it."""
-    sign, whole = "-" if price_e4 < 0 else "", abs(price_e4)
-    return f"{sign}{whole // E4}.{whole % E4:04d}"

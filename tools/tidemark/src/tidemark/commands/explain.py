@@ -91,7 +91,7 @@ def decided(evidence: Mapping[int, Evidence], gate: CheckChain) -> Iterator[Exec
 
 
 def facts_of(each: Executed, gate: CheckChain) -> dict[str, Any]:
-    """What a decision was made of, as numbers and words."""
+    """Facts that a decision was made of, as numbers and words."""
     said, settled = each.said, each.settled
     limits = each.symbol.limits
     row = each.account

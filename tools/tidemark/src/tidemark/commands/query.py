@@ -2,7 +2,6 @@
 
 import json
 import sys
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -14,12 +13,11 @@ from rich.table import Table
 
 from tidemark import console
 from tidemark.access import credential
-from tidemark.options import DEFAULT_STATE, StateDirOption, running_fleet
+from tidemark.options import DEFAULT_STATE, StateDirOption, moment_ns, running_fleet
 from tidemark.state import StateDir
 from tidemark.watcher import bearer
 
 ANSWER_TIMEOUT_S: Final = 60.0
-NS_PER_S: Final = 1_000_000_000
 
 
 class Question(StrEnum):
@@ -27,19 +25,6 @@ class Question(StrEnum):
     SPREAD = "spread"
     IMBALANCE = "imbalance"
     INDICATORS = "indicators"
-
-
-def moment_ns(text: str) -> int:
-    """A time as ns since the epoch: ISO 8601 with its offset from UTC, or the ns themselves. Raises BadParameter."""
-    if text.isdecimal():
-        return int(text)
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is neither ISO 8601 nor ns since the epoch") from None
-    if at.tzinfo is None:
-        raise typer.BadParameter(f"{text!r} says no offset from UTC: end it with Z or +01:00")
-    return int(at.replace(microsecond=0).timestamp()) * NS_PER_S + at.microsecond * 1_000
 
 
 def query(

@@ -9,6 +9,7 @@ from streams.kafka.acls import create_acls
 
 from tidemark import console
 from tidemark.authority import Authority, Servers
+from tidemark.control import ask
 from tidemark.options import (
     DEFAULT_STATE,
     BootstrapOption,
@@ -17,6 +18,7 @@ from tidemark.options import (
     StateDirOption,
     addresses,
     reader_settings,
+    running_fleet,
 )
 from tidemark.secured_parts import make_roles, reload_postgres, reload_redis
 from tidemark.state import StateDir
@@ -65,6 +67,18 @@ def roles(postgres: PostgresOption = None, state_dir: StateDirOption = DEFAULT_S
     where = addresses(StateDir(state_dir), postgres_dsn=postgres)
     applied = console.run(make_roles(where.postgres_dsn))
     console.err.print(f"roles and rights are as the table says; migrations applied: {applied or 'none'}")
+
+
+@secure.command("renew")
+def renew(state_dir: StateDirOption = DEFAULT_STATE) -> None:
+    """Issue certificates and passwords of a fleet of `tidemark up --secure` anew, while it runs; nothing is lost.
+
+    Kafka takes its own when it is started again. `tidemark access rotate` does the same to the key that signs tokens.
+    """
+    with console.reported():
+        record = running_fleet(StateDir(state_dir))
+    console.run(ask(record.control, {"command": "renew"}))
+    console.err.print("everybody has new certificates and passwords")
 
 
 @secure.command("reload")

@@ -232,7 +232,7 @@ async def _said(state: StateDir, named: StageName) -> dict[str, Any]:
         return {}
     try:
         async with httpx.AsyncClient(timeout=ANSWER_TIMEOUT_S) as client:
-            page = (await client.get(f"{record.services[app]}/health/ready")).json()
+            page = (await client.get(f"{record.operations_url(app)}/health/ready")).json()
     except (httpx.HTTPError, ValueError):
         return {}
     return said_of_partitions(page, f"stage {name}")

@@ -155,7 +155,7 @@ async def _up(state: StateDir, options: DeploymentOptions) -> None:
 
     async with Deployment(state, options, say) as deployment:
         console.out.print(f"dashboard  {deployment.dashboard()}", soft_wrap=True)
-        console.out.print(f"orders API {deployment.url('orders')}/docs")
+        console.out.print(f"orders API {deployment.operations_url('orders')}/docs")
         if deployment.jaeger_url:
             console.out.print(f"traces     {deployment.jaeger_url}")
         if deployment.registry_url:
@@ -183,7 +183,7 @@ async def _detached(state: StateDir, more_parts: frozenset[str]) -> None:
             record = state.running()
             if record is not None and record.ready:
                 console.out.print(f"dashboard  {await dashboard(record)}", soft_wrap=True)
-                console.out.print(f"orders API {record.services['orders']}/docs")
+                console.out.print(f"orders API {record.operations_url('orders')}/docs")
                 if record.traces:
                     console.out.print(f"traces     {record.traces}")
                 if record.registry:
@@ -248,7 +248,7 @@ async def stage_lags(record: FleetRecord) -> dict[str, int]:
 
     Transaction markers take offsets too, so the newest of each partition may count as one.
     """
-    pages = await metrics.scrape(record.services)
+    pages = await metrics.scrape({name: record.operations_url(name) for name in record.services})
     positions = {
         service: {
             (sample.labels["topic"], int(sample.labels["partition"])): int(sample.value)

@@ -1,4 +1,4 @@
-"""What an issuer has handed out and will take back once: links, sessions, codes, refresh tokens.
+"""Grants that an issuer has handed out and will take back once: links, sessions, codes, refresh tokens.
 
 In memory alone: whoever restarts the issuer signs everybody out. Names are random, and kept as their hashes.
 """

@@ -84,7 +84,7 @@ class Issuer:
         return json.loads(self.store.public.read_bytes())
 
     def services_environment(self) -> dict[str, str]:
-        """What services are told so that they believe this issuer."""
+        """Environment that services are given so that they believe this issuer."""
         return {
             "TIDEMARK_ACCESS_ISSUER": self.url,
             "TIDEMARK_ACCESS_AUDIENCE": AUDIENCE,

@@ -40,6 +40,10 @@ class LatencyClock:
         """Counts one observation. Below a microsecond counts as one; above two minutes as two minutes."""
         self._histogram.record_value(min(HIGHEST_US, max(1, latency_ns // MICROSECOND_NS)))
 
+    def merge(self, other: "LatencyClock") -> None:
+        """Counts the observations of another clock, too."""
+        self._histogram.add(other._histogram)
+
     def percentile_ms(self, percentile: float) -> float:
         """The value at a percentile (0 to 100), in milliseconds."""
         return float(self._histogram.get_value_at_percentile(percentile)) / 1_000 if self.n else 0.0

@@ -4,8 +4,9 @@
     make release SERVICE=risk VERSION=0.4.0
     make release SERVICE="risk orders" ARGS=--check
 
-First it is held to the releases on file; nothing is written where it is refused. Then come the wheels, the changelog's
-entry, the manifest, ``docs/releases.md``, and the image where there is an engine. All of it may be run again.
+First it is held to the releases on file; nothing is written where it is refused. Then come the wheels with their bill
+of materials, the changelog's entry, the manifest, ``docs/releases.md``, and the image where there is an engine. All of
+it may be run again.
 """
 
 import argparse
@@ -21,13 +22,15 @@ from common.contracts.schemas import Contract
 
 from tidemark import row_layouts
 from tidemark.releases import page
-from tidemark.releases.building import build_image, build_wheels, no_engine
+from tidemark.releases.building import build_image, build_wheels, no_engine, write_bill
 from tidemark.releases.declared import SERVICES, current
 from tidemark.releases.files import raise_version, with_entry
 from tidemark.releases.manifest import FOLDER, ROOT, Manifest, ReleaseError, document_of, folder_of, order_of, released
 from tidemark.releases.matrix import broken, changes, lost_state, misfits
 
 OUT: Final = ROOT / "dist"
+BILL: Final = ".cdx.json"
+"""End of a bill of materials' name, as CycloneDX recommends it."""
 
 
 def refusals(coming: Manifest, on_file: Sequence[Manifest], known: Mapping[str, Contract]) -> tuple[str, ...]:
@@ -76,6 +79,9 @@ def release(one: Manifest, day: str) -> None:
     out = OUT / f"{one.service}-{one.version}"
     for wheel in build_wheels(ROOT, f"tidemark-{folder.name}", out):
         _say(f"built {wheel.relative_to(ROOT)}")
+    bill = out / f"{out.name}{BILL}"
+    write_bill(ROOT, f"tidemark-{folder.name}", bill)
+    _say(f"wrote {bill.relative_to(ROOT)}")
     changelog.write_text(entered, "utf-8")
     (folder / FOLDER).mkdir(exist_ok=True)
     (folder / FOLDER / one.file_name).write_text(one.text(), "utf-8")

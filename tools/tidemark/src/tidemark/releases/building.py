@@ -1,4 +1,4 @@
-"""Builds what is handed out of a release: the wheels of a package and of those it needs, and the image."""
+"""Builds what is handed out of a release: wheels of a package and of those it needs, a bill of materials, the image."""
 
 import os
 import shutil
@@ -50,6 +50,15 @@ def build_wheels(root: Path, package: str, into: Path) -> list[Path]:
                 [find_uv(root), "build", "--quiet", "--wheel", "--no-sources", "--out-dir", str(into), str(copy)], root
             )
     return sorted(into.glob("*.whl"))
+
+
+def write_bill(root: Path, package: str, file: Path) -> None:
+    """Bill of materials (CycloneDX 1.5, JSON) of a package: what the lock has it installed with, and by which hashes.
+
+    Raises ReleaseError.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(_run([*_export(root, package), "--format", "cyclonedx1.5"], root), "utf-8")
 
 
 def no_engine() -> str:

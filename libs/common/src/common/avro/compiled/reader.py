@@ -146,7 +146,7 @@ class Reader:
     """See ``reader``."""
 
     row: np.dtype[Any]
-    """What the columns need at least; rows may have other columns beside them."""
+    """Fields that the columns need at least; rows may have other columns beside them."""
     read_one: Any
     """``read_one(data, at, end, row)``, for kernels: reads the record without its header, and returns the position
     after it, or NOT_THERE. It is sound where that is ``end``."""

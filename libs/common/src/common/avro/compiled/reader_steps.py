@@ -1,4 +1,4 @@
-"""What a reader is composed of: functions that read a value and put it into the columns of a row."""
+"""Steps that a reader is composed of: functions that read a value and put it into the columns of a row."""
 
 from typing import Any, NamedTuple
 

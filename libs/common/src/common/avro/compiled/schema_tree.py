@@ -174,7 +174,7 @@ def places(node: Node, path: str = "") -> Iterator[tuple[str, Node]]:
 
 
 def content_of(node: Node) -> Node:
-    """What stands at a place if it is given."""
+    """The node that stands at a place if it is given: a nullable one without its null."""
     return node.of if isinstance(node, Nullable) else node
 
 

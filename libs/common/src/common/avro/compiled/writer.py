@@ -183,7 +183,7 @@ def _write_all(write: Any) -> Callable[..., None]:
 
 @dataclass(slots=True)
 class _Plan:
-    """What the parts of a message are written from."""
+    """Sources of a message's parts: its constants, and the columns of the others."""
 
     constants: dict[str, Any]
     given: frozenset[str]
@@ -226,7 +226,7 @@ class _Plan:
         return column
 
     def _check(self, column: str) -> int:
-        """What the step answers where the column's value does not fit."""
+        """Registers a checked column; returns the answer of the step where the column's value does not fit."""
         self.checked.append(column)
         return -len(self.checked)
 

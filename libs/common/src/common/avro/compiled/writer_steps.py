@@ -1,4 +1,4 @@
-"""What a writer is composed of: one step for each value, compiled into one function."""
+"""Steps that a writer is composed of: one for each value, compiled into one function."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -21,7 +21,7 @@ class Step(NamedTuple):
     does not fit. None: it always takes no more, and fits."""
     bytes_max: int
     constant: bytes | None = None
-    """What it writes, if that is always the same."""
+    """The bytes it writes, if they are always the same."""
 
 
 def in_turn(steps: Sequence[Step]) -> Step:

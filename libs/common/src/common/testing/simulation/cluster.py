@@ -104,7 +104,10 @@ class Worker:
         self.seat = Seat(self._hear)
         log = ProcessLog(self._broker, self._weather, self.process)
         loop = asyncio.get_running_loop()
-        clock = lambda: int(loop.time() * 1e9)  # noqa: E731
+
+        def clock() -> int:
+            return int(loop.time() * 1e9)
+
         runner = StageRunner(self._stage, self._settings, log, {}, None, self._open_store, clock, self._discard)
         runner._refuse = self._noting(runner._refuse)  # type: ignore[method-assign,assignment]
         runner._reopens = self._watching(runner._reopens)  # type: ignore[method-assign]
