@@ -199,14 +199,16 @@ class PatternReferee:
 
     def _see(self, pattern: Pattern, action: Action) -> None:
         if action.instrument_id < 0:
-            for followed in [f for (name, *_), f in self.followed.items() if name == pattern.name]:
-                if action.clock_ns - followed.newest_ns() <= pattern.within_ns:
-                    self._take(pattern, followed, action)
+            for held in [f for (name, *_), f in self.followed.items() if name == pattern.name]:
+                if action.clock_ns - held.newest_ns() <= pattern.within_ns:
+                    self._take(pattern, held, action)
             return
         for side in (1, -1) if pattern.key is PatternKey.SIDE else (0,):
             number = int(action.order_ref) if pattern.key is PatternKey.ORDER else int(action.instrument_id)
+            if pattern.key is PatternKey.ORDER and not number:
+                continue
             name = (pattern.name, number, side)
-            followed = self.followed.get(name)
+            followed: Followed | None = self.followed.get(name)
             if followed is None or action.clock_ns - followed.newest_ns() > pattern.within_ns:
                 self.followed.pop(name, None)
                 if not any(line[0].step.fits(action, side) for line in pattern.lines):

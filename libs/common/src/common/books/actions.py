@@ -91,7 +91,8 @@ def act(tick: Row, book: BookState, actions: Array) -> int:
         _enter(tick, book, actions, 0, 2 * instrument + (tick.side == _SELL), tick.order_ref)
         return 1
     if kind in _EXECUTIONS or kind in _CANCELS:
-        return _modify(tick, book, actions)
+        written: int = _modify(tick, book, actions)
+        return written
     if kind == _TRADE and tick.qty > 0:
         traded = _write(book, actions, 0, TRADED, 2 * instrument, tick.price_e4, tick.qty)
         traded.order_ref = traded.left = traded.side = 0

@@ -21,6 +21,7 @@ SLOTS_FULL: Final = 1
 MATCHES_FULL: Final = 2
 """Likewise the buffer of matches may not hold what it brings."""
 _BY_INSTRUMENT: Final = KEYS[PatternKey.INSTRUMENT]
+_BY_ORDER: Final = KEYS[PatternKey.ORDER]
 _BY_SIDE: Final = KEYS[PatternKey.SIDE]
 _UNSIDED: Final = 2
 """Column of the bits of what has no side; 0 and 1 are those of a buyer and of a seller."""
@@ -162,8 +163,8 @@ def _key(ruling: Row, action: Row, column: int) -> Any:
 def _see(pattern: PatternState, action: Row, at: int, column: int, bits: int) -> bool:
     """An action of an instrument, by one side. False: there is no slot for it, and nothing is done."""
     ruling = pattern.ruling[0]
-    if bits & ruling.any == 0:
-        return True
+    if bits & ruling.any == 0 or (ruling.key == _BY_ORDER and action.order_ref == 0):
+        return True  # a trade against no order of the book is no order's
     key = _key(ruling, action, column)
     place = slot_of(pattern.table, key)
     slot = pattern.table[place].held - 1

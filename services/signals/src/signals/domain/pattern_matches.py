@@ -162,7 +162,7 @@ def _compiled(sided: Any, unsided: Any, fingerprint: str) -> Any:
 def _fitting(bits: Mapping[Condition, int]) -> Any:
     """A function that says which conditions an action fits."""
     fitting = _none
-    for condition, bit in reversed(bits.items()):
+    for condition, bit in reversed(list(bits.items())):
         fitting = _or(part(condition), bit, fitting)
     return fitting
 
@@ -175,6 +175,7 @@ def _none(_action: Row, _side: int) -> int:
 def _or(condition: Any, bit: int, rest: Any) -> Any:
     @part
     def fitting(action: Row, side: int) -> int:
-        return (bit if condition(action, side) else 0) | rest(action, side)
+        fits: int = (bit if condition(action, side) else 0) | rest(action, side)
+        return fits
 
     return fitting
