@@ -28,6 +28,7 @@ from parts import LocalStack
 from parts.ports import free_port
 from parts.processes import Process
 from redis.asyncio import Redis
+from signals.installed import installed_patterns
 from signals.offline import Wanted, write_tables
 from signals.offline_alerts import ALERT_COLUMNS
 from signals.stages import handle, market_table
@@ -43,6 +44,8 @@ DAY = date(2024, 3, 15)
 EXCHANGE = ExchangeOptions(symbols=24, seed=5, rate=2_000, messages=60_000, breaks_per_million=2_000)
 LIMITS = AlertLimits({"PRICE_SPIKE": 1.5, "VOLUME_SURGE": 1.5, "SPREAD_WIDENING": 1.2}, samples_min=3, hold_ns=10**9)
 """Half a minute raises alerts of these."""
+PATTERNS = ["FLEETING", "LAYERING"]
+"""One of another package, which the generated day matches, and one that is shipped."""
 FRAME_TICKS = 700
 DEADLINE_S = 120
 Records = dict[tuple[str, int], list[tuple[bytes, bytes]]]
@@ -80,7 +83,8 @@ def frames(ticks: Ticks) -> list[tuple[int, bytes]]:
 @pytest.fixture(scope="module")
 def expected(frames: list[tuple[int, bytes]]) -> Records:
     """Records that one pass of the handler makes of the frames."""
-    tables = [MemoryTables([market_table(alert_limits=LIMITS)], partition) for partition in range(MD_TICKS.partitions)]
+    table = market_table(alert_limits=LIMITS, patterns=installed_patterns(PATTERNS))
+    tables = [MemoryTables([table], partition) for partition in range(MD_TICKS.partitions)]
     records: Records = defaultdict(list)
     for partition, value in frames:
         for item in handle(Message(MD_TICKS, partition, 0, None, value, 0), tables[partition], 0):
@@ -106,6 +110,7 @@ class Worker:
             "TIDEMARK_SNAPSHOT_INTERVAL_S": "0.3",
             "TIDEMARK_BATCH_MESSAGES_MAX": "7",
             "TIDEMARK_ALERT_THRESHOLDS": json.dumps(LIMITS.thresholds),
+            "TIDEMARK_PATTERNS": json.dumps(PATTERNS),
             "TIDEMARK_ALERT_SAMPLES_MIN": str(LIMITS.samples_min),
             "TIDEMARK_ALERT_HOLD_S": str(LIMITS.hold_ns // 10**9),
         }
@@ -204,7 +209,7 @@ def compare_with_offline(records: Records, ticks: Ticks, tmp_path: Path) -> None
     of each symbol.
     """
     with CsvTables(tmp_path / "offline") as tables:
-        write_tables([ticks], tables, Wanted(alert_limits=LIMITS))
+        write_tables([ticks], tables, Wanted(alert_limits=LIMITS, patterns=installed_patterns(PATTERNS)))
         tables.keep()
     columns = (
         *("window_start_ns", "window_ns", "open_e4", "high_e4", "low_e4", "close_e4"),
@@ -240,6 +245,7 @@ def compare_with_offline(records: Records, ticks: Ticks, tmp_path: Path) -> None
         for row in csv.DictReader(file):
             written[row["symbol"]].append(list(row.values()))
     assert told == written
+    assert PATTERNS[0] in {row[1] for rows in told.values() for row in rows}
     assert {row[3] for rows in told.values() for row in rows} == {"begin", "end"}
 
 

@@ -10,8 +10,9 @@ from common.contracts.topics import MD_ALERTS, MD_BARS, MD_BOOKS, MD_MARKS, MD_T
 from common.contracts.views import AlertData, BarData, BookData, QuoteData
 from common.contracts.windows import lengths_ns
 from common.testing.market_flow import SESSION_NS, directory, price, row, tick_array
+from signals.domain.abuse_patterns import SHIPPED
 from signals.domain.alert_board import SHOWN_MAX
-from signals.stages import MARKET, handle, market_views
+from signals.stages import MARKET, handle, market_table, market_views
 from streams.model.message import Message, Output, View
 from streams.testing.tables import MemoryTables
 
@@ -154,6 +155,28 @@ def test_alert_when_a_price_jumps_then_a_row_under_its_symbol_at_once_and_shown_
     assert refilled == {key: shown_view.data for key, shown_view in shown.items()}
     _, views = split(handle(frame(beat(60 * S)), tables, 0))
     assert {(v.key, v.data.phase) for v in views if isinstance(v.data, AlertData)} == {(key, "end") for key in shown}
+
+
+def test_pattern_when_it_matches_then_a_row_of_its_name_at_once_and_its_numbers_shown_at_the_heartbeat() -> None:
+    tables = MemoryTables([market_table(patterns=list(SHIPPED.values()))], PARTITION)
+    rows = directory(["AAPL"])
+    for ref in range(1, 251):
+        rows.append(order(ref, "B", 0, 10))
+        rows.append(row(TickKind.DELETE, 1, instrument_id=0, order_ref=ref))
+    records, views = split(handle(frame(*rows, beat(2)), tables, 0))
+    (alert,) = [record for record in records if record.topic is MD_ALERTS]
+    told = alert.body[0]
+    assert (alert.key, told["kind"], told["severity"], told["phase"]) == (
+        b"AAPL",
+        b"QUOTE_STUFFING",
+        b"MEDIUM",
+        b"begin",
+    )
+    assert (told["begin_ns"], told["samples"], told["peak_ppm"]) == (SESSION_NS + 1, 250, 1_000_000)
+    assert told["version"] == SHIPPED["QUOTE_STUFFING"].version
+    (shown,) = [view.data for view in views if view.name == "alert"]
+    assert isinstance(shown, AlertData)
+    assert shown.numbers == {"price_e4": price(0), "volume": 10, "mean_gap_ns": 0}
 
 
 def test_alerts_when_there_are_more_than_are_shown_then_those_that_began_first_are_taken_down(

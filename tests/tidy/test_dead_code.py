@@ -24,6 +24,8 @@ EXPECTED: Mapping[str, str] = {
     "_missing_": "Enum calls it",
     "tidemark_examples.checks": "an entry point",
     "tidemark_examples.measures": "an entry point",
+    "tidemark_examples.patterns": "an entry point",
+    "FLEETING": "an entry point",
     "tidemark_examples.feeds": "an entry point",
     "tidemark_examples.sinks": "an entry point",
     "TRADES_JSONL": "an entry point",

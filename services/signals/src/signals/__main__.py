@@ -6,7 +6,7 @@ from streams.process.replica import as_replica
 from streams.process.start import starting
 
 from signals.app import build
-from signals.installed import installed_measures
+from signals.installed import installed_measures, installed_patterns
 from signals.settings import SignalsSettings
 from signals.warm import warm
 
@@ -14,7 +14,7 @@ if __name__ == "__main__":
     with starting("signals"):
         settings = SignalsSettings()
     # Before the loop runs: compiling in it would cost the worker its place in the group.
-    warm(installed_measures(settings.measures))
+    warm(installed_measures(settings.measures), installed_patterns(settings.patterns))
     if sys.argv[1:] != ["warm"]:
         with starting("signals"):
             app = build(as_replica(settings, "signals"))

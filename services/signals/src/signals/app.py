@@ -5,7 +5,7 @@ from common.contracts.windows import NS
 from common.fleet_app import TidemarkApp
 
 from signals import event_stage, event_tables
-from signals.installed import installed_measures
+from signals.installed import installed_measures, installed_patterns
 from signals.query_api import STAGE, create_query_api
 from signals.settings import SignalsSettings
 from signals.stages import INPUTS, OUTPUTS, handle, market_table, market_views
@@ -20,7 +20,15 @@ def build(settings: SignalsSettings) -> TidemarkApp:
         inputs=INPUTS,
         outputs=OUTPUTS,
         changelog=SIGNALS_MARKET_CHANGELOG,
-        tables=(market_table(measures, settings.snapshot_interval_s, lateness_ns, settings.alert_limits),),
+        tables=(
+            market_table(
+                measures,
+                settings.snapshot_interval_s,
+                lateness_ns,
+                settings.alert_limits,
+                installed_patterns(settings.patterns),
+            ),
+        ),
         views=market_views,
     )(handle)
     if settings.market_events:

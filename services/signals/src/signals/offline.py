@@ -25,13 +25,14 @@ from common.contracts.alerts import AlertLimits
 from common.contracts.ticks import NO_INSTRUMENT, TickKind, Ticks, symbol_to_ref
 from common.contracts.windows import lengths_ns, slides_ns
 from common.measures import Measure, Source
+from common.order_patterns import Pattern
 from streams.model.topics import DEFAULT_PARTITIONS
 
 from signals.domain.bars import TumblingBars
 from signals.domain.market import accounts
 from signals.domain.measure_set import measure_set
 from signals.domain.partitioned_bars import BLOCK_BITS, PartitionedBars, blocks_of
-from signals.offline_alerts import ALERT_COLUMNS, ALERT_WORDS, OfflineAlerts
+from signals.offline_alerts import ALERT_COLUMNS, OfflineAlerts
 from signals.offline_quotes import OfflineQuotes
 from signals.tables import CsvTables, FinalBars, Table, Tables
 
@@ -98,7 +99,7 @@ class Sessions:
 class Wanted:
     """The output that is wanted. ``symbols``: of these alone, if there are any. ``depth_levels``, of ten at most, every
     ``every_ns`` of the exchange's clock; 0: none. Without ``sessions`` windows are aligned to the epoch. Without
-    ``alert_limits`` nothing is judged.
+    ``alert_limits`` nothing is judged, and no pattern is followed.
     """
 
     windows_ns: Sequence[int] | None = None
@@ -112,6 +113,7 @@ class Wanted:
     sessions: Sessions | None = None
     partitions: int = DEFAULT_PARTITIONS
     alert_limits: AlertLimits | None = None
+    patterns: Sequence[Pattern] = ()
 
 
 class OfflineMarket:
@@ -285,8 +287,8 @@ class _Writer:
         self._trades = tables.open(TRADES, TRADE_COLUMNS) if wanted.trades else None
         self._depth = tables.open(DEPTH, DEPTH_COLUMNS) if wanted.depth_levels else None
         limits = wanted.alert_limits
-        self._judged = OfflineAlerts(wanted.partitions, limits) if limits else None
-        self._alerts = tables.open(ALERTS, ALERT_COLUMNS, ALERT_WORDS) if limits else None
+        self._judged = OfflineAlerts(wanted.partitions, limits, wanted.patterns) if limits else None
+        self._alerts = tables.open(ALERTS, ALERT_COLUMNS, self._judged.words) if self._judged else None
         self._quotes = tables.open(QUOTES, quotes.columns) if (quotes := self._market.quotes) else None
         self._refs = np.array([symbol_to_ref(symbol) for symbol in sorted(wanted.symbols)], np.uint64)
         self._ids: Array = np.zeros(0, bool)

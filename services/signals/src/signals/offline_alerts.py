@@ -1,14 +1,16 @@
 """Market alerts without Kafka: each partition's market judges its own ticks, as the fleet's stage does."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from common.contracts.alerts import ALERT, SLICE_NS, AlertLimits
 from common.contracts.ticks import Ticks
+from common.order_patterns import Pattern
 
 from signals.domain.layout import Array
 from signals.domain.market import MarketState
-from signals.domain.market_alerts import ALERT_WORDS as ALERT_WORDS
+from signals.domain.market_alerts import alert_words
 from signals.tables import Table
 
 ALERT_COLUMNS: Final = tuple(name for name in ALERT.names or () if name != "instrument_id")
@@ -17,8 +19,10 @@ ALERT_COLUMNS: Final = tuple(name for name in ALERT.names or () if name != "inst
 class OfflineAlerts:
     """Markets of so many partitions, which issue nothing but alerts."""
 
-    def __init__(self, partitions: int, limits: AlertLimits) -> None:
-        self._markets = [MarketState((SLICE_NS,), alert_limits=limits) for _ in range(partitions)]
+    def __init__(self, partitions: int, limits: AlertLimits, patterns: Sequence[Pattern] = ()) -> None:
+        self.words = alert_words(patterns)
+        """Every word that a column may have, in order: a cell is the place of one."""
+        self._markets = [MarketState((SLICE_NS,), alert_limits=limits, patterns=patterns) for _ in range(partitions)]
 
     def write(self, ticks: Ticks, table: Table, symbols: Array) -> int:
         """Judges ticks of the whole market, and writes what is issued, by partition. Returns how many rows.
@@ -31,7 +35,7 @@ class OfflineAlerts:
         for partition, market in enumerate(self._markets):
             rows = market.apply(ticks[is_market_wide | (owners == partition)], 0).alerts
             if len(rows):
-                codes = {name: np.searchsorted(words, rows[name]) for name, words in ALERT_WORDS.items()}
+                codes = {name: np.searchsorted(words, rows[name]) for name, words in self.words.items()}
                 codes["symbol"] = rows["instrument_id"]
                 listed = [codes.get(name, rows[name]).astype(np.int64) for name in ALERT_COLUMNS]
                 table.write(np.stack(listed, axis=1), symbols)

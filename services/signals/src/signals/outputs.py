@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from common.contracts.alerts import ALERT_RULES, Alerts
+from common.contracts.alerts import ALERT_RULES, PATTERN_NUMBERS, Alerts
 from common.contracts.market import Bars, Depths, Marks, mark_clock_key, vwap_e4
 from common.contracts.topics import MD_ALERTS, MD_BARS, MD_BOOKS, MD_LATE, MD_MARKS, MD_MEASURES
 from common.contracts.views import AlertData, BarData, BookData, QuoteData
@@ -133,7 +133,7 @@ def alert_views(rows: Alerts, partition: int, origin_ns: int = 0) -> Iterator[Vi
             severity=row["severity"].decode(),
             phase=row["phase"].decode(),
             **{name: int(row[name]) for name in ("begin_ns", "peak_ns", "end_ns", "peak_ppm", "threshold_ppm")},
-            numbers={name: int(row[name]) for name in _NUMBERS[kind]},
+            numbers={name: int(row[name]) for name in _NUMBERS.get(kind, PATTERN_NUMBERS)},
         )
         yield View("alert", str(partition), key, data, origin_ns)
 

@@ -15,6 +15,11 @@ class SignalsSettings(AccessSettings):
         default=[], description="JSON: names of shipped or installed measures, computed of every window beside the bars"
     )
 
+    patterns: list[str] = Field(
+        default=[],
+        description="JSON: names of shipped or installed patterns of orders, whose matches are market alerts",
+    )
+
     market_events: bool = Field(default=True, description="take the trades and quotes that others write to md.events")
 
     allowed_lateness_s: float = Field(

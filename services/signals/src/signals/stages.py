@@ -8,6 +8,7 @@ from common.contracts.ticks import Frame
 from common.contracts.topics import MD_ALERTS, MD_BARS, MD_BOOKS, MD_LATE, MD_MARKS, MD_MEASURES, MD_TICKS
 from common.contracts.windows import ALLOWED_LATENESS_NS, slides_ns
 from common.measures import Measure
+from common.order_patterns import Pattern
 from streams.model.message import Handled, Message, View
 from streams.model.tables import Snapshotted, Tables
 
@@ -26,14 +27,22 @@ def market_table(
     interval_s: float = 30.0,
     lateness_ns: int = ALLOWED_LATENESS_NS,
     alert_limits: AlertLimits | None = None,
+    patterns: Sequence[Pattern] = (),
 ) -> Snapshotted[MarketState]:
     """The market of a partition, with ``measures`` beside the bars, saved every ``interval_s``. ``lateness_ns``: trades
     that are earlier than the clock by more are in no window. ``alert_limits``: where they are not the table's.
+    ``patterns``: of orders, whose matches are alerts.
     """
     limits = alert_limits or AlertLimits()
 
     def create() -> MarketState:
-        return MarketState(slides_ns=slides_ns(), measures=measures, lateness_ns=lateness_ns, alert_limits=limits)
+        return MarketState(
+            slides_ns=slides_ns(),
+            measures=measures,
+            lateness_ns=lateness_ns,
+            alert_limits=limits,
+            patterns=patterns,
+        )
 
     return Snapshotted(
         "market",

@@ -2,17 +2,17 @@
 
 import time
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
-from common.contracts.alerts import AlertLimits
 from common.contracts.ticks import Ticks
 from common.measures import Measure, MeasureError
+from common.order_patterns import PatternError
 from ingest.domain.anomalies import Report
 from ingest.domain.instruments import InstrumentRegistry
 from pydantic import ValidationError
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from signals.installed import installed_measures
+from signals.installed import installed_measures, installed_patterns
 from signals.kernels import is_compiled
 from signals.offline import Sessions, Summary, Wanted, write_tables
 from signals.settings import SignalsSettings
@@ -75,16 +75,19 @@ def _wanted(options: OfflineOptions, days: Sessions | None) -> Wanted:
         symbols=frozenset(name.strip() for name in options.symbols.split(",") if name.strip()),
         sessions=days,
         partitions=options.partitions,
-        alert_limits=_alert_limits() if options.alerts else None,
+        **(_judging() if options.alerts else {}),
     )
 
 
-def _alert_limits() -> AlertLimits:
-    """The limits that signals would have in this environment. Raises CommandError."""
+def _judging() -> dict[str, Any]:
+    """The limits and the patterns that signals would have in this environment. Raises CommandError."""
     try:
-        return SignalsSettings().alert_limits
+        settings = SignalsSettings()
+        return {"alert_limits": settings.alert_limits, "patterns": installed_patterns(settings.patterns)}
     except ValidationError as error:
         raise console.CommandError(f"--alerts: {error.errors()[0]['msg']}") from error
+    except PatternError as error:
+        raise console.CommandError(f"--alerts: {error}") from error
 
 
 def _tables(options: OfflineOptions) -> TableFiles:

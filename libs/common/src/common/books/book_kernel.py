@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from common.books import count
+from common.books.actions import act
 from common.books.kernels import kernel
 from common.books.layout import (
     CHANGED_DEPTH,
@@ -23,6 +24,7 @@ from common.books.layout import (
     Array,
     BookState,
     Row,
+    Written,
 )
 from common.books.level_arena import deepen, missing, thin
 from common.books.prefetch import prefetch
@@ -310,13 +312,11 @@ def _stamp(row: Row, event_ns: int, clocks: Array) -> None:
 
 
 @kernel
-def apply_ticks(
-    ticks: Array, start: int, book: BookState, prints: Array, changes: Array, quotes: Array, clocks: Array
-) -> int:
-    """Applies ticks from ``start`` on; returns the index of the first one that is not applied, and says in
-    ``counters[count.STOP]`` why it came back. ``changes`` of length 0: best bid and offer are not recorded; ``quotes``:
-    what seconds end with is not. ``clocks``: of each partition, where the books are of several; prints have its.
+def apply_ticks(ticks: Array, start: int, book: BookState, written: Written, clocks: Array) -> int:
+    """Applies ticks from ``start`` on; returns the index of the first that is not applied, and says in
+    ``counters[count.STOP]`` why. ``clocks``: of each partition, where the books are of several; prints have its.
     """
+    prints, changes, quotes, actions = written.prints, written.changes, written.quotes, written.actions
     counters = book.counters
     partitions = np.uint32(len(clocks))
     for i in range(start, len(ticks)):
@@ -337,6 +337,7 @@ def apply_ticks(
             _tell_clocks(tick, clocks)
         if len(quotes):
             note(tick, book, quotes)
+        acted = act(tick, book, actions) if len(actions) else 0
         stop = STOP_END
         if kind == _HEARTBEAT:
             stop = STOP_SESSION_END if is_end else STOP_HEARTBEAT
@@ -364,6 +365,7 @@ def apply_ticks(
             _stamp(changes[changed], tick.event_ns, clocks)
         is_applied = stop <= STOP_SESSION_END
         counters[count.TICKS] += is_applied
+        counters[count.ACTIONS] += acted * is_applied
         if stop != STOP_END:
             counters[count.STOP] = stop
             return i + is_applied

@@ -9,6 +9,7 @@ import numpy as np
 from common.books import count
 from common.books.book_kernel import apply_ticks
 from common.books.layout import (
+    ACTION,
     BBO,
     CHANGED_DEPTH,
     CHANGED_QUOTE,
@@ -22,6 +23,7 @@ from common.books.layout import (
     STOP_ORDERS,
     Array,
     BookState,
+    Written,
     zeros,
 )
 from common.books.level_arena import NONE, SIZE_CLASSES
@@ -40,8 +42,17 @@ class Books:
     from its arrays is valid until the next ``apply``.
     """
 
-    def __init__(self, *, record_bbo: bool = False, record_quotes: bool = False, partitions: int = 0) -> None:
-        """``record_bbo``: every change of a best price or size; ``record_quotes``: what each second ends with."""
+    def __init__(
+        self,
+        *,
+        record_bbo: bool = False,
+        record_quotes: bool = False,
+        record_actions: bool = False,
+        partitions: int = 0,
+    ) -> None:
+        """``record_bbo``: every change of a best price or size; ``record_quotes``: what each second ends with;
+        ``record_actions``: what messages do to orders.
+        """
         self.state = BookState(
             orders=zeros(_ORDERS_AT_FIRST, ORDER),
             sides=zeros(0, SIDE),
@@ -61,6 +72,8 @@ class Books:
         self._changes: Array = np.zeros(0, BBO)
         self._record_quotes = record_quotes
         self._quotes: Array = np.zeros(0, QUOTE)
+        self._record_actions = record_actions
+        self._actions: Array = np.zeros(0, ACTION)
 
     def admit(self, ticks: Ticks) -> None:
         """Makes room for the instruments of ``ticks``. Raises ValueError, before any change, for a bad id."""
@@ -81,8 +94,8 @@ class Books:
     def apply(self, ticks: Ticks, start: int = 0) -> int:
         """Applies admitted ticks from ``start`` up to and including the next heartbeat or session start, or all.
 
-        Returns the index of the next tick; ``stop`` says why. ``prints``, ``changes`` and ``quotes`` are those of this
-        call.
+        Returns the index of the next tick; ``stop`` says why. ``prints``, ``changes``, ``quotes`` and ``actions`` are
+        those of this call.
         """
         wanted = len(ticks) - start
         if wanted > len(self._prints):
@@ -91,11 +104,12 @@ class Books:
             self._changes = np.zeros(wanted, BBO)
         if self._record_quotes and (most := wanted + int(self.counters[count.NOTED])) > len(self._quotes):
             self._quotes = np.zeros(most, QUOTE)
-        self.counters[[count.PRINTS, count.CHANGES, count.QUOTES]] = 0
+        if self._record_actions and 2 * wanted > len(self._actions):
+            self._actions = np.zeros(2 * wanted, ACTION)
+        self.counters[[count.PRINTS, count.CHANGES, count.QUOTES, count.ACTIONS]] = 0
+        written = Written(self._prints, self._changes, self._quotes, self._actions)
         while True:
-            start = int(
-                apply_ticks(ticks, start, self.state, self._prints, self._changes, self._quotes, self.clocks_ns)
-            )
+            start = int(apply_ticks(ticks, start, self.state, written, self.clocks_ns))
             if self.stop == STOP_ORDERS:
                 self._grow_orders()
             elif self.stop == STOP_LEVELS:
@@ -146,6 +160,11 @@ class Books:
     def quotes(self) -> Array:
         """QUOTE rows of the last ``apply``, by time: what each second that ended in it ends with."""
         return self._quotes[: self.counters[count.QUOTES]]
+
+    @property
+    def actions(self) -> Array:
+        """ACTION rows of the last ``apply``: what its messages did to orders."""
+        return self._actions[: self.counters[count.ACTIONS]]
 
     @property
     def symbols(self) -> Array:

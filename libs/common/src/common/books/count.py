@@ -28,6 +28,7 @@ QUOTES: Final = 22  # rows of the buffer of quotes in use
 NOTED: Final = 23  # instruments in the third row of ``waiting``
 SECOND_ENDS_NS: Final = 24  # end of the running second
 IS_CLOSED: Final = 25  # the market's hours have ended
+ACTIONS: Final = 26  # rows of the buffer of actions in use
 SIZE: Final = 32
 
 ANOMALIES: Final = {

@@ -103,6 +103,37 @@ BBO: Final = np.dtype(
     ]
 )
 
+ENTERED: Final = 1
+"""Kinds of an action: an order rests in the book (A, F, and the new order of U)."""
+CANCELLED: Final = 2
+"""Shares of a resting order leave the book, not executed (X, D, and the old order of U)."""
+EXECUTED: Final = 3
+"""Shares of a resting order are executed (E, C); ``side`` is the resting order's."""
+TRADED: Final = 4
+"""Shares of an order that is not shown are executed (P)."""
+MARKET_CLOSED: Final = 5
+"""The market's hours have ended (S with M); of no instrument."""
+
+ACTION: Final = np.dtype(
+    [
+        ("clock_ns", "<i8"),  # the partition's clock after the message
+        ("order_ref", "<u8"),  # 0 where no order is named
+        ("price_e4", "<i8"),  # of the order, or of the trade
+        ("qty", "<i8"),  # shares that enter, leave or are executed
+        ("left", "<i8"),  # shares of the order that rest then
+        ("near_e4", "<i8"),  # before the message: the best price of the order's own side (of no side: the best bid)
+        ("near_size", "<i8"),
+        ("opposite_e4", "<i8"),  # and of the other side (of no side: the best offer); 0 where there is none
+        ("opposite_size", "<i8"),
+        ("last_e4", "<i8"),  # price of the trade before
+        ("instrument_id", "<i4"),  # -1: of the whole market
+        ("kind", "i1"),
+        ("side", "i1"),  # 1: the order buys; -1: it sells; 0: not known
+        ("reserved", "u1", (2,)),
+    ]
+)
+"""What a message does to an order, or what a trade does; a replacement is two: one order leaves, one enters."""
+
 
 class BookState(NamedTuple):
     """The books of a partition."""
@@ -120,6 +151,19 @@ class BookState(NamedTuple):
     waiting: Array
     """Instruments whose changes are to be told: on the log, and in views; and those named in the running second."""
     counters: Array
+
+
+class Written(NamedTuple):
+    """Buffers that a call writes into; one of length 0 is not written."""
+
+    prints: Array
+    """PRINT rows: trades that count, and broken ones; always written."""
+    changes: Array
+    """BBO rows: changes of best prices and sizes."""
+    quotes: Array
+    """QUOTE rows: what seconds end with."""
+    actions: Array
+    """ACTION rows: what is done to orders."""
 
 
 CHANGED_QUOTE: Final = 1

@@ -12,6 +12,7 @@ from common.contracts.alerts import (
     ALERTS_VERSION,
     BASELINE_NS,
     DEVIATION_SHARE_MIN,
+    PATTERN_NUMBERS,
     AlertLimits,
     AlertRule,
 )
@@ -50,6 +51,15 @@ A standard deviation of less than {share:g} of the mean counts as that. Silence 
 stale. It is told of symbols that had messages in more seconds than a baseline needs, while they trade: not halted,
 paused or in quotation only, and not after the market's hours (S with M, E or C). The mean time between seconds with a
 message follows the newest 32 or so. An empty side has no spread. A logarithmic return counts as at most 1.
+
+## Patterns
+
+Beside these kinds, `md.alerts` has those of the patterns of orders that `TIDEMARK_PATTERNS` names to signals: shipped
+ones, which the README of the service lists, or those of other packages ([guide](guides/add-a-pattern.md)). A pattern is
+judged at each action of an order. Its alert begins when it has matched, and ends when it has not for the hold;
+`peak_ppm` is how often it has matched in between. Its rows have the numbers {numbers}:
+price and shares of the newest action, and the mean time between the actions of the newest match; `samples` is how many
+actions it takes, `version` the pattern's own.
 """
 
 
@@ -75,7 +85,8 @@ def page() -> str:
         samples=limits.samples_min,
         hold=f"{limits.hold_ns / NS:g}",
     )
-    foot = _FOOT.format(share=DEVIATION_SHARE_MIN, silence=f"{limits.silence_min_ns / NS:g}")
+    numbers = ", ".join(f"`{name}`" for name in PATTERN_NUMBERS)
+    foot = _FOOT.format(share=DEVIATION_SHARE_MIN, silence=f"{limits.silence_min_ns / NS:g}", numbers=numbers)
     return head + "".join(_row(rule) for rule in ALERT_RULES) + foot
 
 

@@ -2,8 +2,10 @@
 
 Alerts are judged at the end of each second of the partition's clock, from what is known by then. The topic
 ``md.alerts`` (key: the symbol) has one ``ALERT`` row a record. An alert is one episode: it begins where the number is
-above its threshold, and ends where it has not been above the exit, 4/5 of the threshold, for the hold. ``kind`` and
-``begin_ns`` name it within its symbol; ``revision`` counts its rows: the beginning, each rise of its severity, the end.
+above its threshold, and ends where it has not been above the exit, 4/5 of the threshold, for the hold. A pattern of
+orders that matches is an alert, too, judged at once: it begins with a match, and ends where there has been none for the
+hold. ``kind`` and ``begin_ns`` name it within its symbol; ``revision`` counts its rows: the beginning, each rise of its
+severity, the end.
 """
 
 from collections.abc import Mapping
@@ -46,7 +48,9 @@ class Phase(StrEnum):
 
 
 class AlertKind(StrEnum):
-    """Closed: a reader knows all of a version."""
+    """Kinds that are judged by the second: a reader knows all of a version. Other kinds are names of patterns, of which
+    a deployment may have any (``common.order_patterns``); ``version`` is the pattern's own then.
+    """
 
     PRICE_SPIKE = "PRICE_SPIKE"
     VOLUME_SURGE = "VOLUME_SURGE"
@@ -125,7 +129,13 @@ ALERT_RULES: Final = (
         ("spread_e4",),
     ),
 )
-"""Every kind. Its place here is its code in the kernels and in snapshots: new ones come last."""
+"""Every kind that is judged by the second. Its place here is its code in the kernels and in snapshots: new ones come
+last.
+"""
+PATTERN_NUMBERS: Final = ("price_e4", "volume", "mean_gap_ns")
+"""Columns of a pattern's alert that say what matched: price and shares of the newest action, and the mean time between
+its actions; ``samples`` says how many they are at least, ``peak_ppm`` how often the pattern has matched in the episode.
+"""
 
 
 class AlertSettingError(ValueError):
@@ -174,10 +184,10 @@ COMPARED: Final = tuple(
 ALERT: Final = np.dtype(
     [
         ("symbol", "S16"),
-        ("kind", "S16"),  # an AlertKind
+        ("kind", "S16"),  # an AlertKind, or the name of a pattern
         ("severity", "S8"),  # a Severity's name: the gravest of the episode so far
         ("phase", "S8"),  # a Phase
-        ("begin_ns", "<i8"),  # end of the first second above the threshold
+        ("begin_ns", "<i8"),  # end of the first second above the threshold; of a pattern, its first match
         ("peak_ns", "<i8"),  # end of the second with the greatest number so far
         ("end_ns", "<i8"),  # end of the last second above the exit; 0: the episode goes on
         ("clock_ns", "<i8"),  # second of the partition's clock that issued the row
@@ -185,9 +195,9 @@ ALERT: Final = np.dtype(
         ("threshold_ppm", "<i8"),
         *COMPARED,
         ("instrument_id", "<i4"),
-        ("samples", "<i4"),  # seconds that the baseline had
+        ("samples", "<i4"),  # seconds that the baseline had; actions that the pattern takes
         ("revision", "<i4"),
-        ("version", "<i4"),  # ALERTS_VERSION
+        ("version", "<i4"),  # ALERTS_VERSION, or the pattern's own
     ]
 )
 Alerts = npt.NDArray[Any]

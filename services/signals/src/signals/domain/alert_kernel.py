@@ -281,14 +281,29 @@ def _end_held(alerts: AlertState, clock_ns: int) -> bool:
 
 
 @part
+def _judge_match(alerts: AlertState, match: Row) -> None:
+    """A pattern has matched: the number of its episode is how often it has."""
+    kind, instrument = match.kind, match.instrument_id
+    place = alerts.places[instrument, kind] - 1
+    before = 0 if place < 0 else alerts.episodes[place].peak_ppm
+    place = see(alerts, kind, instrument, match.clock_ns, before + PPM, match.actions, 0)
+    episode = alerts.episodes[place]
+    episode.price_e4 = match.price_e4
+    episode.volume = match.qty
+    episode.mean_gap_ns = (match.clock_ns - match.start_ns) // max(1, match.actions - 1)
+    tell(alerts, place, match.clock_ns)
+
+
+@part
 def _second_of(time_ns: int) -> Any:
     """End of the second that a time is in, or the time itself where a second ends."""
     return NEVER_NS if time_ns == NEVER_NS else -(-time_ns // SLICE_NS) * SLICE_NS
 
 
 @kernel
-def judge(quotes: Array, slices: Array, at: Array, clock_ns: int, alerts: AlertState) -> int:
-    """Judges every second that ended by ``clock_ns``. ``at``: index of the next quote and slice, which it moves.
+def judge(quotes: Array, slices: Array, matches: Array, at: Array, clock_ns: int, alerts: AlertState) -> int:
+    """Judges every second that ended by ``clock_ns``, and what patterns have matched until then, which comes behind the
+    second that ends at the same time. ``at``: index of the next quote, slice and match, which it moves.
 
     Returns DONE, or ROWS_FULL or EPISODES_FULL: it goes on where it came back once there is room.
     """
@@ -299,6 +314,8 @@ def judge(quotes: Array, slices: Array, at: Array, clock_ns: int, alerts: AlertS
             now = min(now, quotes[at[0]].end_ns)
         if at[1] < len(slices):
             now = min(now, slices[at[1]].end_ns)
+        if at[2] < len(matches):
+            now = min(now, matches[at[2]].clock_ns)
         if now > clock_ns:
             return DONE
         _forget_before(alerts, now - BASELINE_NS)
@@ -309,10 +326,15 @@ def judge(quotes: Array, slices: Array, at: Array, clock_ns: int, alerts: AlertS
             _judge_slice(alerts, slices[at[1]])
             at[1] += 1
         is_done = has_room(alerts)
-        if is_done and counters[count.STALE_NEXT_NS] <= now:
+        if is_done and _second_of(counters[count.STALE_NEXT_NS]) <= now:
             is_done = _judge_silence(alerts, now)
-        if is_done and counters[count.END_NEXT_NS] <= now:
+        if is_done and _second_of(counters[count.END_NEXT_NS]) <= now:
             is_done = _end_held(alerts, now)
+        while is_done and at[2] < len(matches) and matches[at[2]].clock_ns == now:
+            is_done = has_room(alerts)
+            if is_done:
+                _judge_match(alerts, matches[at[2]])
+                at[2] += 1
         if not is_done:
             is_full = len(alerts.rows) - counters[count.ROWS] < ROWS_AT_ONCE
             return ROWS_FULL if is_full else EPISODES_FULL

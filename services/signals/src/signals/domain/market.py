@@ -29,12 +29,14 @@ from common.contracts.market import BAR, DEPTH, LATE, MARK, MEASURED, Bars, Dept
 from common.contracts.ticks import NO_INSTRUMENT, Ticks
 from common.contracts.windows import ALLOWED_LATENESS_NS, lengths_ns
 from common.measures import Measure, Source
+from common.order_patterns import Pattern
 
 from signals.domain import count
 from signals.domain.alert_board import AlertBoard, AlertTurn
 from signals.domain.bars import TRADES_MAX, TumblingBars
-from signals.domain.market_alerts import NO_ALERTS, MarketAlerts
+from signals.domain.market_alerts import NO_ALERTS, PATTERNS_FIRST, MarketAlerts
 from signals.domain.measure_set import measure_set, measured_rows
+from signals.domain.pattern_matches import NO_MATCHES, PatternMatches
 from signals.domain.quote_windows import QuoteWindows
 from signals.domain.showcase import Showcase, Turn
 
@@ -117,12 +119,14 @@ class MarketState:
     """Beside the bars."""
     lateness_ns: int = ALLOWED_LATENESS_NS
     alert_limits: AlertLimits = field(default_factory=AlertLimits)
+    patterns: Sequence[Pattern] = ()
+    """Of orders, whose matches are alerts."""
     next_offset: int = 0
     """Offset behind the last frame that was applied, for whoever reads the state; not part of a snapshot."""
 
     def __post_init__(self) -> None:
         of_quotes = [measure for measure in self.measures if measure.of is Source.QUOTES]
-        self.books = Books(record_quotes=True, record_bbo=bool(of_quotes))
+        self.books = Books(record_quotes=True, record_bbo=bool(of_quotes), record_actions=bool(self.patterns))
         self.quoted = QuoteWindows(self.windows_ns, of_quotes) if of_quotes else None
         self.bars = TumblingBars(
             self.windows_ns,
@@ -132,7 +136,9 @@ class MarketState:
             lateness_ns=self.lateness_ns,
             slice_ns=SLICE_NS,
         )
-        self.alerts, self.board = MarketAlerts(self.alert_limits), AlertBoard()
+        self.matched = PatternMatches(self.patterns, PATTERNS_FIRST) if self.patterns else None
+        ordered = self.matched.patterns if self.matched is not None else ()
+        self.alerts, self.board = MarketAlerts(self.alert_limits, ordered), AlertBoard()
         self.showcase = Showcase(self.windows_ns, self.limits.bars_shown, self.limits.bars_cleared)
 
     def apply(self, ticks: Ticks, ingest_ns: int) -> Effects:
@@ -183,7 +189,8 @@ class MarketState:
 
     def _judge(self, alerts: list[Alerts]) -> None:
         books = self.books
-        rows = self.alerts.apply(books.quotes, self.bars.slices, books.clock_ns, books.symbols)
+        matches = self.matched.apply(books.actions) if self.matched is not None else NO_MATCHES
+        rows = self.alerts.apply(books.quotes, self.bars.slices, matches, books.clock_ns, books.symbols)
         if len(rows):
             alerts.append(rows)
             self.board.issued(rows)
@@ -203,10 +210,14 @@ class MarketState:
         rows = self.alerts.begin_session(self.books.clock_ns, self.books.symbols)
         alerts.append(rows)
         self.board.issued(rows)
+        if self.matched is not None:
+            self.matched.begin_session()
 
     def _begin_session(self, clock_ns: int, issued: list[Array], alerts: list[Alerts], quoted: list[Array]) -> None:
         alerts.append(self.alerts.begin_session(self.books.clock_ns, self.books.symbols))
         self.board.begin_session()
+        if self.matched is not None:
+            self.matched.begin_session()
         self._issue(self.bars.begin_session(clock_ns, self.books.clock_ns, self.books.listings), issued)
         if self.quoted is not None:
             quoted.append(self.quoted.begin_session(clock_ns, self.books.clock_ns))
@@ -308,7 +319,11 @@ class MarketState:
             "measures": measures,
             "alerts": ALERTS_VERSION,
             "quoted": self.quoted.declaration() if self.quoted is not None else {},
+            "patterns": self._declared_patterns(),
         }
+
+    def _declared_patterns(self) -> dict[str, Any]:
+        return self.matched.declaration() if self.matched is not None else {}
 
     def arrays(self) -> dict[str, Array]:
         """The whole state by name. Nothing is copied."""
@@ -326,7 +341,10 @@ class MarketState:
         self.books.restore(parts["books"])
         self.bars.restore(parts["bars"], declared["measures"], self.books.clock_ns)
         self.showcase.restore(parts["showcase"])
-        self.alerts.restore(parts["alerts"], declared["alerts"], len(self.books.listings))
+        has_patterns = declared["patterns"] == self._declared_patterns()
+        self.alerts.restore(parts["alerts"], declared["alerts"], has_patterns, len(self.books.listings))
+        if self.matched is not None:
+            self.matched.restore(parts["matched"], declared["patterns"])
         self.board.restore(parts["board"])
         if self.quoted is not None:
             best = [self.books.sides[name].reshape(-1, 2) for name in ("best_e4", "best_size")]
@@ -334,7 +352,7 @@ class MarketState:
             self.quoted.restore(parts["quoted"], declared["quoted"], quotes, self.books.clock_ns)
 
 
-_PARTS: Final = ("books", "bars", "showcase", "alerts", "board", "quoted")
+_PARTS: Final = ("books", "bars", "showcase", "alerts", "board", "quoted", "matched")
 _NO_BARS: Final[Bars] = np.zeros(0, BAR)
 _NO_LATES: Final[Lates] = np.zeros(0, LATE)
 _NOT_MEASURED: Final[Measured] = np.zeros(0, MEASURED)

@@ -9,6 +9,7 @@
 4. Market alerts. Of the books, who is named in the running second.
 5. Measures of quotes, where there are any: ``quoted``.
 6. ``ends``: windows end with sessions.
+7. Patterns of orders, where there are any: ``matched``.
 """
 
 from collections.abc import Callable, Mapping
@@ -82,12 +83,18 @@ def _to_6(arrays: Arrays, declared: Declared) -> tuple[Arrays, Declared]:
     return arrays | {"bars.ends": np.zeros(ENDS_MAX, np.int64)}, declared
 
 
+def _to_7(arrays: Arrays, declared: Declared) -> tuple[Arrays, Declared]:
+    """No pattern was followed."""
+    return arrays, {**declared, "patterns": {}}
+
+
 MIGRATIONS: Final[Mapping[int, Callable[[Arrays, Declared], tuple[Arrays, Declared]]]] = {
     2: _to_2,
     3: _to_3,
     4: _to_4,
     5: _to_5,
     6: _to_6,
+    7: _to_7,
 }
 """Version → what makes a snapshot of the version before into one of it. The newest is what is written."""
 LAYOUT_VERSION: Final = max(MIGRATIONS)
