@@ -34,7 +34,7 @@ class Told:
 
 @dataclass
 class Followed:
-    """What a key has done since its last match, as far as the time of the pattern reaches."""
+    """A key's actions since its last match, as far as the time of the pattern reaches."""
 
     instrument: int
     side: int
@@ -239,7 +239,7 @@ class PatternReferee:
             self._tell(instrument, pattern.name, "begin" if episode.matches == 1 else "rise", self.clock_ns)
 
     def _end(self) -> None:
-        """What has not matched for the hold ends, at the end of a second."""
+        """An episode without a match for the hold ends, at the end of a second."""
         due = [(-(-(e.last_ns + HOLD_NS) // S) * S, *name) for name, e in self.episodes.items()]
         for second_ns, instrument, kind in sorted(due):
             if second_ns <= self.clock_ns:

@@ -57,7 +57,7 @@ class PatternError(ValueError):
 
 
 class PatternKey(StrEnum):
-    """What is followed by itself."""
+    """The unit of the market that is followed by itself."""
 
     INSTRUMENT = "instrument"
     SIDE = "side"

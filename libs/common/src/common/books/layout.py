@@ -132,7 +132,7 @@ ACTION: Final = np.dtype(
         ("reserved", "u1", (2,)),
     ]
 )
-"""What a message does to an order, or what a trade does; a replacement is two: one order leaves, one enters."""
+"""An action: a message's on an order, or a trade's; a replacement is two: one order leaves, one enters."""
 
 
 class BookState(NamedTuple):

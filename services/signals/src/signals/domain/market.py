@@ -120,7 +120,7 @@ class MarketState:
     lateness_ns: int = ALLOWED_LATENESS_NS
     alert_limits: AlertLimits = field(default_factory=AlertLimits)
     patterns: Sequence[Pattern] = ()
-    """Of orders, whose matches are alerts."""
+    """Patterns of orders, whose matches are alerts."""
     next_offset: int = 0
     """Offset behind the last frame that was applied, for whoever reads the state; not part of a snapshot."""
 

@@ -123,7 +123,7 @@ def _grown(state: PatternState) -> PatternState:
 
 
 class _Classifier(NamedTuple):
-    """What writes the bits of actions, and the bit of each condition, of patterns by side (True) and of others."""
+    """A kernel that writes the bits of actions, and each condition's bit, of patterns by side (True) and of others."""
 
     classify: Any
     bits: Mapping[bool, Mapping[Condition, int]]

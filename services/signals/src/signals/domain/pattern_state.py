@@ -50,7 +50,7 @@ HOLDER: Final = np.dtype(
         ("is_held", "<i4"),
     ]
 )
-"""Who has a slot."""
+"""The key that has a slot."""
 
 CELL: Final = np.dtype([("start_ns", "<i8"), ("begin_ns", "<i8")])
 """A repetition that goes on: when the first step of the pattern began, and when this one did."""
