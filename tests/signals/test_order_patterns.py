@@ -355,6 +355,7 @@ def test_patterns_when_two_have_one_name_then_the_market_does_not_start() -> Non
 
 
 def test_installed_patterns_when_named_then_shipped_and_offered_ones_in_order() -> None:
+    pytest.importorskip("tidemark_examples", reason="offers a pattern to whoever has it installed")
     assert [pattern.name for pattern in installed_patterns(["FLEETING", "LAYERING"])] == ["FLEETING", "LAYERING"]
     with pytest.raises(PatternError, match="0 packages offer the pattern 'NONE'; installed are: FLEETING, IGNITION"):
         installed_patterns(["NONE"])
