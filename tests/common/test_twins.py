@@ -21,7 +21,7 @@ from common.contracts.events import (
 )
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, VENUE_ORDERS
 from common.contracts.twins import TwinUnsupported, alike, reader_of, replaced, twin_of, written
-from common.contracts.values import INT64_MAX, OrderType, Side, TimeInForce
+from common.contracts.values import INT64_MAX, OrderType, SelfMatch, Side, TimeInForce
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import asdict, astuple
@@ -42,7 +42,8 @@ BY_NAME: dict[str, Any] = {
     "side": st.sampled_from(Side), "order_type": st.sampled_from(OrderType),
     "time_in_force": st.sampled_from(TimeInForce),
     "exec_type": st.sampled_from(ExecType), "reason": st.sampled_from(ReasonCode), "conflict": text,
-    "ref_execution_id": text, "compared": st.dictionaries(text, integers, max_size=3),
+    "self_match": st.sampled_from(SelfMatch), "ref_execution_id": text,
+    "compared": st.dictionaries(text, integers, max_size=3),
 }  # fmt: skip
 
 

@@ -40,7 +40,7 @@ def line_of(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> str
         ({"TIDEMARK_KAFKA_SASL_MECHANISM": "PLAIN"}, ["ours refuses", "_USERNAME and _PASSWORD_FILE"]),
         ({"TIDEMARK_KAFKA_SASL_MECHANISM": "PLAIN", "TIDEMARK_KAFKA_SASL_USERNAME": "risk"}, ["_PASSWORD_FILE"]),
         ({"TIDEMARK_SETTINGS_FILE": "/nowhere/ours.env"}, ["ours cannot begin", "/nowhere/ours.env"]),
-        ({"TIDEMARK_KAFKA_CA_FILE": "/nowhere/ca.pem"}, ["ours cannot begin: /nowhere/ca.pem: No such file"]),
+        ({"TIDEMARK_KAFKA_CA_FILE": "/nowhere/ca.pem"}, ["ours cannot begin", "No such file", "/nowhere/ca.pem"]),
     ],
     ids=["number", "two", "no JSON", "together", "no password", "file", "authority"],
 )
