@@ -51,6 +51,15 @@ class GuideError(AssertionError):
     """A block could not be carried out; the text has its line and what was said."""
 
 
+def copy_checkout(directory: Path) -> None:
+    """Copies the files of the repository, those that git does not track yet, too."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    for name in _run(listed, ROOT, os.environ).split("\0"):
+        if name and (ROOT / name).is_file():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, directory / name)
+
+
 class Scratch:
     """A copy of the tracked files of the repository with its environment, whose own sources go before the installed.
 
@@ -64,17 +73,9 @@ class Scratch:
         self._environment = _environment(environment)
         directory.mkdir(parents=True, exist_ok=True)
         if not as_installed:
-            self._copy(directory)
-
-    @staticmethod
-    def _copy(directory: Path) -> None:
-        listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-        for name in _run(listed, ROOT, os.environ).split("\0"):
-            if name and (ROOT / name).is_file():
-                (directory / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, directory / name)
-        (directory / ".venv").symlink_to(sys.prefix)
-        _run(["git", "init", "--quiet"], directory, os.environ)
+            copy_checkout(directory)
+            (directory / ".venv").symlink_to(sys.prefix)
+            _run(["git", "init", "--quiet"], directory, os.environ)
 
     def carry_out(self, block: Block) -> str:
         """Writes the file, applies the change or runs the commands; returns what was printed. Raises GuideError."""

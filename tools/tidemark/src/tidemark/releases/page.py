@@ -60,6 +60,10 @@ def render(now: Sequence[Manifest], on_file: Mapping[str, Sequence[Manifest]]) -
         "\n## Side by side\n",
         "Whether two successive releases of one service can share its partitions while all others are as in this "
         "checkout, so that workers are exchanged one at a time, in either direction: by what they read and write.\n",
+        "Where the log is Avro, push the newer release's schemas first (`tidemark schemas push`); then stop and start "
+        "one worker after the other, each on its own stores. The way back is the same, as long as rows keep their "
+        "version. Past a migration the older release refuses the partitions that were grown, and says so in a line on "
+        "`/health/ready`.\n",
         "| service | releases | together |",
         "|---|---|---|",
         *_pairs(now, on_file),
