@@ -114,10 +114,11 @@ class Gate:
     async def until_all_decide(self, *shares: int) -> None:
         """Until the workers serve so many partitions, in any order, and each of these decides. Raises TimeoutError."""
         async with asyncio.timeout(DEADLINE_S):
-            while sorted([len(await self.served(name)) for name in WORKERS]) != sorted(shares):
+            while True:
+                first, second = [await self.served(name) for name in WORKERS]
+                if sorted((len(first), len(second))) == sorted(shares) and first | second == PARTITIONS:
+                    break
                 await asyncio.sleep(0.2)
-            first, second = [await self.served(name) for name in WORKERS]
-            assert first | second == PARTITIONS
             before = self.decided.copy()
             while any(self.decided[number] - before[number] < DECISIONS_EACH for number in PARTITIONS):
                 await asyncio.sleep(0.2)
