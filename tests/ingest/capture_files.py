@@ -7,6 +7,16 @@ Timed = tuple[int, bytes]
 """(capture time in ns, UDP payload)."""
 
 
+def messages_of(stream: bytes) -> list[bytes]:
+    """Messages of a stream that is framed by 2-byte lengths."""
+    found, at = [], 0
+    while at < len(stream):
+        size = int.from_bytes(stream[at : at + 2], "big")
+        found.append(stream[at + 2 : at + 2 + size])
+        at += 2 + size
+    return found
+
+
 def mold(sequence: int, messages: list[bytes], session: bytes = b"SESSION001") -> bytes:
     """One MoldUDP64 packet."""
     blocks = b"".join(len(one).to_bytes(2, "big") + one for one in messages)

@@ -38,6 +38,8 @@ from streams.model.framing import is_framed
 from streams.model.log import Partition
 from streams.testing.memory_log import MemoryLog
 
+from tests.ingest.capture_files import messages_of
+
 settings.register_profile("ingest", deadline=None)  # the first example compiles the kernels
 settings.load_profile("ingest")
 
@@ -283,12 +285,7 @@ def stream(recorded: Path) -> bytes:
 @pytest.fixture(scope="session")
 def messages(stream: bytes) -> list[bytes]:
     """The same, message by message."""
-    found, at = [], 0
-    while at < len(stream):
-        size = int.from_bytes(stream[at : at + 2], "big")
-        found.append(stream[at + 2 : at + 2 + size])
-        at += 2 + size
-    return found
+    return messages_of(stream)
 
 
 @pytest.fixture(scope="session")

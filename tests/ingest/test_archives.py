@@ -17,6 +17,8 @@ from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from ingest.domain.framing import Framer, FramingError
 from ingest.files import RecordedFile
 
+from tests.ingest.capture_files import messages_of
+
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
@@ -132,15 +134,6 @@ def test_pipe_when_read_then_the_same_bytes(tmp_path: Path, recorded: bytes, pac
 
 def framed(messages: list[bytes], order: str) -> bytes:
     return b"".join(len(one).to_bytes(2, "big" if order == "big" else "little") + one for one in messages)
-
-
-def messages_of(stream: bytes) -> list[bytes]:
-    found, at = [], 0
-    while at < len(stream):
-        size = int.from_bytes(stream[at : at + 2], "big")
-        found.append(stream[at + 2 : at + 2 + size])
-        at += 2 + size
-    return found
 
 
 @pytest.mark.parametrize(

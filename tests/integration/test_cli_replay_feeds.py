@@ -12,6 +12,8 @@ from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from tidemark.main import app
 from typer.testing import CliRunner
 
+from tests.ingest.capture_files import messages_of
+
 DAY: Final = "2024-01-02"
 TABLES: Final = ("bars.csv", "bbo.csv", "trades.csv", "depth.csv")
 MORE: Final = ("--trades", "--depth", "3", "--every", "1s", "--final", "--bars", "1s,1d")
@@ -20,13 +22,7 @@ MORE: Final = ("--trades", "--depth", "3", "--every", "1s", "--final", "--bars",
 @pytest.fixture(scope="module")
 def messages() -> list[bytes]:
     """Those of a short day."""
-    stream = b"".join(exchange_chunks(ExchangeOptions(symbols=5, rate=200, messages=2_000)))
-    found, at = [], 0
-    while at < len(stream):
-        size = int.from_bytes(stream[at : at + 2], "big")
-        found.append(stream[at + 2 : at + 2 + size])
-        at += 2 + size
-    return found
+    return messages_of(b"".join(exchange_chunks(ExchangeOptions(symbols=5, rate=200, messages=2_000))))
 
 
 def replay(*arguments: object, given: bytes = b"") -> tuple[int, str]:
