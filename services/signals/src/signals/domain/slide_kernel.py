@@ -28,6 +28,18 @@ def _is_issued_here(bars: BarState, s: int, start: int) -> Any:
 
 
 @part
+def _with_pane(bars: BarState, slot: int, instrument: int, trades: int, measures: Any) -> Any:
+    """Adds a pane to the window in ``scratch``, which has ``trades`` trades so far; returns them with the pane's."""
+    held = bars.slides.counts[slot, instrument]
+    if held:
+        if trades:
+            measures.merge(bars.scratch[0], bars.slides.panes[slot, instrument])
+        else:
+            bars.scratch[0] = bars.slides.panes[slot, instrument]
+    return trades + held
+
+
+@part
 def _slide(bars: BarState, s: int, measures: Any) -> None:
     """The open pane of window ``s`` has ended: keeps it, and issues the windows that end with it."""
     slides = bars.slides
@@ -44,14 +56,9 @@ def _slide(bars: BarState, s: int, measures: Any) -> None:
             slides.last_ns[s] = pane_start
         trades = 0
         for k in range(1, panes + 1):
-            slot = slides.first[s] + (newest - slides.first[s] + k) % panes
-            held = slides.counts[slot, instrument]
-            if issued and held:
-                if trades:
-                    measures.merge(bars.scratch[0], slides.panes[slot, instrument])
-                else:
-                    bars.scratch[0] = slides.panes[slot, instrument]
-                trades += held
+            if issued:
+                slot = slides.first[s] + (newest - slides.first[s] + k) % panes
+                trades = _with_pane(bars, slot, instrument, trades, measures)
         if trades:
             issue_bar(bars, slides.windows[s], instrument, start, bars.scratch[0], trades, 0, measures)
 
@@ -72,14 +79,7 @@ def _end_with_session(bars: BarState, s: int, start: int, measures: Any) -> None
     for instrument in range(bars.counts.shape[1]):
         trades = 0
         for pane_start in range(start, bars.starts[slides.steps[s]], step):
-            slot = _slot(bars, s, pane_start)
-            held = slides.counts[slot, instrument]
-            if held:
-                if trades:
-                    measures.merge(bars.scratch[0], slides.panes[slot, instrument])
-                else:
-                    bars.scratch[0] = slides.panes[slot, instrument]
-                trades += held
+            trades = _with_pane(bars, _slot(bars, s, pane_start), instrument, trades, measures)
         if trades:
             issue_bar(bars, slides.windows[s], instrument, start, bars.scratch[0], trades, 0, measures)
 
