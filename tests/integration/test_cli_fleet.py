@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tidemark.fleet import Backoff, Fleet, FleetError, ServiceSpec, State
-from tidemark.ports import choose_ports, free_ports
+from tidemark.ports import choose_ports, free_ports, operations_of
 from tidemark.process import is_running, start_ticks
+from tidemark.services import OPERATIONS_PORT, SERVICES, FleetOptions, service_specs
+from tidemark.state import Addresses, StateDir
 
 SERVER = """
 import http.server, os, sys
@@ -104,6 +106,20 @@ async def test_fleet_when_the_machine_is_crowded_then_it_is_waited_for_and_no_lo
         with pytest.raises(FleetError, match="was not ready within"):
             await fleet.wait_ready(timeout_s=0.01, crowding=lambda: next(crowd, 1.0))
     assert next(crowd, None) is None
+
+
+def test_specs_when_pages_for_operators_have_ports_then_each_its_own_and_else_the_services_wherever_those_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(OPERATIONS_PORT, "9000")  # whoever has it in his shell means none of these in particular
+    ports = {name: number for number, name in enumerate(SERVICES, 1)}
+    for spec in service_specs(Addresses(), StateDir(tmp_path), FleetOptions(ports)):
+        assert OPERATIONS_PORT not in spec.env
+        assert replace(spec, port=77).operations_url == "http://127.0.0.1:77"
+    apart = ports | {operations_of(name): 100 + port for name, port in ports.items()}
+    for spec in service_specs(Addresses(), StateDir(tmp_path), FleetOptions(apart)):
+        assert spec.env[OPERATIONS_PORT] == str(100 + ports[spec.name])
+        assert spec.operations_url == f"http://127.0.0.1:{100 + ports[spec.name]}"
 
 
 async def test_fleet_when_left_then_no_process_stays(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ NICE: Final = {"ingest": 8, "signals": 5, "auditor": 10}
 Signals stands back less than ingest: it has to work off what ingest brings, for without fresh marks the gate denies.
 """
 HOST: Final = "127.0.0.1"
+OPERATIONS_PORT: Final = "TIDEMARK_OPERATIONS_PORT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ def service_specs(where: Addresses, state: StateDir, options: FleetOptions) -> l
     """The specs of all services. What the caller's environment says of ``TIDEMARK_*`` holds where nothing is chosen."""
     is_open = options.identities is None
     shared = {
-        **os.environ,
+        # One port for all of them would be nobody's.
+        **{name: value for name, value in os.environ.items() if name != OPERATIONS_PORT},
         "TIDEMARK_KAFKA_BOOTSTRAP": where.kafka_bootstrap,
         **({"TIDEMARK_REDIS_URL": where.redis_url} if is_open else {}),
         "TIDEMARK_DATA_DIR": str(state.data),
@@ -77,7 +79,7 @@ def service_specs(where: Addresses, state: StateDir, options: FleetOptions) -> l
                 **own.get(name, {}),
             },
             port=options.ports[name],
-            operations_port=options.ports.get(operations_of(name), options.ports[name]),
+            operations_port=options.ports.get(operations_of(name)),
             log=state.logs / f"{name}.log",
         )
         for name in options.services
@@ -86,7 +88,7 @@ def service_specs(where: Addresses, state: StateDir, options: FleetOptions) -> l
 
 def _operations(options: FleetOptions, name: str) -> dict[str, str]:
     port = options.ports.get(operations_of(name))
-    return {} if port is None else {"TIDEMARK_OPERATIONS_PORT": str(port)}
+    return {} if port is None else {OPERATIONS_PORT: str(port)}
 
 
 def _identity(options: FleetOptions, name: str) -> dict[str, str]:
