@@ -166,7 +166,8 @@ async def test_dashboard_when_opened_by_its_address_then_signed_in_and_it_trades
         await page.until("document.querySelector('form[action=\"/sign-in\"]') !== null", WAIT_S)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("is_signed_in", [True, False], ids=["signed in", "stranger"])
 async def test_api_then_it_does_what_its_description_says(
     closed: Deployment, tmp_path: Path, is_signed_in: bool

@@ -270,6 +270,16 @@ async def test_method_without_a_row_then_405_names_those_that_have_one(world: Wo
     assert (answer.status_code, answer.headers["Allow"]) == (405, "DELETE, POST")
 
 
+async def test_method_without_a_row_at_a_public_page_then_strangers_are_told_which_have_one_and_nowhere_else(
+    world: World,
+) -> None:
+    for method in ("TRACE", "POST", "DELETE"):
+        answer = await world.http.request(method, "/health/live")
+        assert (answer.status_code, answer.headers["Allow"]) == (405, "GET")
+        assert (await world.http.request(method, "/v1/accounts/A")).status_code == 401
+        assert (await world.http.request(method, "/v1/nothing")).status_code == 401
+
+
 async def test_route_when_it_is_added_without_a_row_then_it_is_reached_by_nobody(world: World) -> None:
     async def forgotten() -> str:
         raise AssertionError("reached")

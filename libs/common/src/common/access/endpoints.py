@@ -30,6 +30,10 @@ class EndpointRows:
         rows = (each for pattern, each in self._rows if each.method == method and pattern.fullmatch(path))
         return next(rows, None)
 
+    def is_public(self, path: str) -> bool:
+        """Whether strangers know that there is something at this path: some method of it is answered to them."""
+        return any(each.is_public and pattern.fullmatch(path) for pattern, each in self._rows)
+
     def methods(self, path: str) -> Sequence[str]:
         """Methods that have a row at this path, sorted."""
         found = {each.method for pattern, each in self._rows if pattern.fullmatch(path)} - {"WEBSOCKET"}

@@ -149,6 +149,8 @@ class RequireIdentity:
         if credential is None and method == "WEBSOCKET":
             return
         if credential is None:
+            if row is None and self._rows.is_public(scope["path"]):
+                raise self._no_row(scope["path"])
             REFUSED.labels(self._service, "no credential").inc()
             raise _unauthenticated("a bearer token is needed", invalid=False)
         identity = await self._admission.admit(credential, client_of(scope))
