@@ -3,9 +3,14 @@
 import struct
 from collections.abc import Iterable
 from io import BytesIO
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from streams.kafka.protocol import NO_TAGS, Cursor, Request, compact, compact_array
+
+EVERY_HOST: Final = "*"
+_ALLOW: Final = 3
+_I16: Final = struct.Struct(">h")
+_I32: Final = struct.Struct(">i")
 
 
 class AclsCreated(NamedTuple):
@@ -46,9 +51,3 @@ class CreateAcls(Request):
             for resource, name, pattern, principal, operation in acls
         ]
         super().__init__(2, compact_array(rows) + NO_TAGS)
-
-
-EVERY_HOST = "*"
-_ALLOW = 3
-_I16 = struct.Struct(">h")
-_I32 = struct.Struct(">i")

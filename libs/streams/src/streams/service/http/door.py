@@ -1,13 +1,14 @@
 """One application behind two ports: the pages for operators at one, everything else at the other."""
 
 from collections.abc import Collection
+from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from streams.service.http.answers import problem_body, problem_headers
 from streams.service.http.problems import SERVER_PROBLEMS
 
-KIND = "not-found"
+KIND: Final = "not-found"
 
 
 class Door:
