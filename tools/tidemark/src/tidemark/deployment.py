@@ -204,7 +204,7 @@ class Deployment:
         replication = options.replication or options.brokers
         await create_topics(self.addresses.kafka_bootstrap, TOPICS, replication, options.partitions)
         served = dict.fromkeys((*SERVICES, *options.services))
-        apart = map(operations_of, served) if options.secure else ()
+        apart = [operations_of(name) for name in served if options.secure]
         ports = choose_ports((*served, *apart, ISSUER), any_free=options.any_free_ports)
         if options.access and not os.environ.get(ISSUER_VARIABLE):
             environment = {**await self._start_issuer(ports), **environment}

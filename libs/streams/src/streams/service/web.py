@@ -71,7 +71,10 @@ class WebServer:
         self._connections = Connections(limits or HttpLimits())
         app.add_exception_handler(Exception, _internal_error)
         self.application = app
-        self._guarded = Guard(door(app) if door else app, self._connections.limits.hosts)
+        let_in: ASGIApp = app
+        if door is not None:
+            let_in = door(app)
+        self._guarded = Guard(let_in, self._connections.limits.hosts)
         ours = {
             "log_config": None,
             "access_log": False,
