@@ -203,9 +203,7 @@ class Deployment:
         self.addresses = replace(self.addresses, data_dir=str(state.data))
         replication = options.replication or options.brokers
         await create_topics(self.addresses.kafka_bootstrap, TOPICS, replication, options.partitions)
-        served = dict.fromkeys((*SERVICES, *options.services))
-        apart = [operations_of(name) for name in served if options.secure]
-        ports = choose_ports((*served, *apart, ISSUER), any_free=options.any_free_ports)
+        ports = self._choose_ports()
         if options.access and not os.environ.get(ISSUER_VARIABLE):
             environment = {**await self._start_issuer(ports), **environment}
         identities = state.secure if options.secure else None
@@ -233,6 +231,12 @@ class Deployment:
             crowding=crowding,
         )
         state.write(replace(record, ready=True))
+
+    def _choose_ports(self) -> dict[str, int]:
+        """By service, by its pages for operators where those are apart, and of the issuer."""
+        served = dict.fromkeys((*SERVICES, *self.options.services))
+        apart = [operations_of(name) for name in served if self.options.secure]
+        return choose_ports((*served, *apart, ISSUER), any_free=self.options.any_free_ports)
 
     async def _start_issuer(self, ports: Mapping[str, int]) -> dict[str, str]:
         """Environment of services that believe it. Raises FleetError."""
