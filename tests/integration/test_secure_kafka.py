@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import os
 import re
+import socket
+import ssl
 import stat
 import sys
 from collections.abc import Iterator
@@ -26,7 +28,9 @@ from common.redis_users import ADMIN
 from parts.native_kafka import NativeKafka
 from parts.ports import free_port
 from streams.kafka.acls import create_acls
+from streams.kafka.admin import reread_files
 from streams.kafka.security import client_security
+from streams.model.errors import Fatal
 from streams.process.settings import Settings
 from tidemark.authority import NAMES, SETTINGS, Authority
 from tidemark.fleet import Fleet, ServiceSpec
@@ -165,6 +169,37 @@ async def test_certificates_when_issued_anew_then_the_next_connection_takes_them
     secured.authority.issue(["localhost", "127.0.0.1"])
     assert before.read_bytes() != old
     assert await secured.may_read("risk", ORDERS_INTENTS.name)
+
+
+def shown_by(secured: Secured) -> bytes:
+    """Certificate that the broker shows to whoever connects now."""
+    host, _, port = secured.bootstrap.partition(":")
+    own = secured.authority.file("risk", "")
+    tls = ssl.create_default_context(cafile=own / "ca.pem")
+    tls.load_cert_chain(own / "certificate.pem", own / "key.pem")
+    with (
+        socket.create_connection((host, int(port)), 20) as plain,
+        tls.wrap_socket(plain, server_hostname=host) as spoken,
+    ):
+        return spoken.getpeercert(binary_form=True) or b""
+
+
+async def test_broker_when_its_own_certificate_is_issued_anew_then_it_shows_it_without_a_restart(
+    secured: Secured,
+) -> None:
+    before = await asyncio.to_thread(shown_by, secured)
+    secured.authority.issue(["localhost", "127.0.0.1"])
+    assert await asyncio.to_thread(shown_by, secured) == before, "nobody has told it yet"
+    await reread_files(secured.settings(ADMIN))
+    after = await asyncio.to_thread(shown_by, secured)
+    issued = secured.authority.file("kafka", "broker.pem").read_text().partition("-----BEGIN CERTIFICATE-----")
+    assert after == ssl.PEM_cert_to_DER_cert("".join(issued[1:])) != before
+    assert await secured.may_read("risk", ORDERS_INTENTS.name)
+
+
+async def test_broker_when_a_service_tells_it_to_read_its_files_then_refused(secured: Secured) -> None:
+    with pytest.raises(Fatal, match="Authorization"):
+        await reread_files(secured.settings("risk"))
 
 
 async def test_files_then_their_owner_alone_reads_them(authority: Authority) -> None:

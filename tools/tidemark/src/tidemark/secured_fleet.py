@@ -11,6 +11,7 @@ from common.contracts.rights import COMMAND_LINE, SqlRole
 from common.log_acls import acls
 from common.redis_users import ADMIN
 from streams.kafka.acls import create_acls
+from streams.kafka.admin import reread_files
 from streams.process.settings import FILE_VARIABLE, Settings
 
 from tidemark.authority import SETTINGS, SUPERUSER, Authority, Servers
@@ -32,6 +33,7 @@ class SecuredFleet:
         self._authority = Authority(directory)
         self._before: str | None = None
         self._servers: Servers | None = None
+        self._bootstrap = ""
 
     def __enter__(self) -> Self:
         self._authority.issue(HOSTS)
@@ -56,8 +58,8 @@ class SecuredFleet:
         self._servers = servers
         authority = self._authority
         authority.settle(servers)
-        files = {name.removeprefix("TIDEMARK_").lower(): path for name, path in authority.environment(ADMIN).items()}
-        await create_acls(Settings(kafka_bootstrap=found.kafka_bootstrap, **files), acls())  # type: ignore[arg-type]
+        self._bootstrap = found.kafka_bootstrap
+        await create_acls(self._administrator(), acls())
         await make_roles(authority.postgres_dsn(ADMIN, SUPERUSER, servers.postgres))
         return Addresses(
             found.kafka_bootstrap,
@@ -65,15 +67,22 @@ class SecuredFleet:
             authority.postgres_dsn(COMMAND_LINE, SqlRole.OPERATOR, servers.postgres),
         )
 
+    def _administrator(self) -> Settings:
+        """Settings by which Kafka knows the administrator."""
+        environment = self._authority.environment(ADMIN)
+        files = {name.removeprefix("TIDEMARK_").lower(): path for name, path in environment.items()}
+        return Settings(kafka_bootstrap=self._bootstrap, **files)  # type: ignore[arg-type]
+
     async def renew(self, hand_over: Callable[[], None]) -> None:
         """Issues certificates and passwords anew while everything runs, and has Redis and PostgreSQL read theirs.
 
         ``hand_over`` gives the parts their new files. Services take theirs with their next connections, of which Redis
-        has them make new ones at once; Kafka keeps its own certificate until it is started again. Raises CommandError.
+        has them make new ones at once. Raises CommandError, and what the log says, where a part does not take it.
         """
         assert self._servers is not None, "nothing is renewed before it is settled"
         authority, servers = self._authority, self._servers
         authority.issue(HOSTS, servers)
         hand_over()
+        await reread_files(self._administrator())
         await reload_redis(authority.redis_url(ADMIN, servers.redis))
         await reload_postgres(authority.postgres_dsn(ADMIN, SUPERUSER, servers.postgres))

@@ -8,9 +8,11 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from streams.kafka.client_errors import translated
 from streams.kafka.security import client_security
+from streams.kafka.topic_requests import BROKER, AlterConfigs, Altered
 from streams.kafka.topic_settings import settings_of
 from streams.model.errors import Fatal
 from streams.model.topics import Topic
+from streams.process.settings import Settings
 
 
 def _new_topics(topics: Sequence[Topic], replication: int) -> list[NewTopic]:
@@ -40,6 +42,31 @@ async def create_topics(bootstrap: str, topics: Sequence[Topic], replication: in
             elif error is not TopicAlreadyExistsError:
                 raise Fatal(f"cannot create topic {name}: {error.__name__} {message}")
         return created
+    finally:
+        await client.close()
+
+
+async def reread_files(settings: Settings) -> None:
+    """Has every broker read its certificate again. Whoever is connected stays so; the next one is shown the new one.
+
+    Raises Retriable where a broker does not answer, Fatal where one refuses: where the file has no good certificate, or
+    whoever asks has not the right.
+    """
+    client = AIOKafkaAdminClient(
+        bootstrap_servers=settings.kafka_bootstrap, client_id="tidemark-admin", **client_security(settings)
+    )
+    with translated(f"connect to {settings.kafka_bootstrap}"):
+        await client.start()
+    try:
+        with translated("brokers"):
+            cluster = await client._client.fetch_all_metadata()
+        for broker in cluster.brokers():
+            # A change of a broker's settings that changes none has it look at their files, and only its own do.
+            request = AlterConfigs({str(broker.nodeId): {}}, BROKER)
+            with translated(f"certificate of broker {broker.nodeId}"):
+                answer: Altered = await client._send_request_to_node(broker.nodeId, request)
+            for code, words in answer.refused.values():
+                raise Fatal(f"broker {broker.nodeId} keeps its certificate: {for_code(code).__name__} {words}".rstrip())
     finally:
         await client.close()
 

@@ -7,6 +7,9 @@ from typing import NamedTuple, Self
 
 from streams.kafka.protocol import NO_TAGS, Cursor, Request, compact, compact_array
 
+TOPIC = b"\x02"
+BROKER = b"\x04"
+
 
 class TopicSettings(NamedTuple):
     """DescribeConfigs v4: topic → setting → value. Topics that the broker does not show are left out."""
@@ -53,7 +56,7 @@ class DescribeConfigs(Request):
 
     def __init__(self, topics: Iterable[str]) -> None:
         all_of_them = b"\x00"
-        resources = [_TOPIC + compact(topic) + all_of_them + NO_TAGS for topic in topics]
+        resources = [TOPIC + compact(topic) + all_of_them + NO_TAGS for topic in topics]
         super().__init__(4, compact_array(resources) + b"\x00\x00" + NO_TAGS)
 
 
@@ -79,20 +82,20 @@ class Altered(NamedTuple):
 
 
 class AlterConfigs(Request):
-    """Sets the named settings of topics and leaves all others as they are (KIP-339)."""
+    """Sets the named settings of topics, or of brokers, and leaves all others as they are (KIP-339)."""
 
     API_KEY = 44
     RESPONSE_TYPE = Altered
 
-    def __init__(self, settings: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(self, settings: Mapping[str, Mapping[str, str]], resource: bytes = TOPIC) -> None:
+        """``resource``: kind of what the names in ``settings`` are of, ``TOPIC`` or ``BROKER``."""
         resources = []
-        for topic, values in settings.items():
+        for named, values in settings.items():
             rows = [compact(name) + _SET + compact(value) + NO_TAGS for name, value in values.items()]
-            resources.append(_TOPIC + compact(topic) + compact_array(rows) + NO_TAGS)
+            resources.append(resource + compact(named) + compact_array(rows) + NO_TAGS)
         super().__init__(1, compact_array(resources) + b"\x00" + NO_TAGS)
 
 
-_TOPIC = b"\x02"
 _SET = b"\x00"
 _I8 = struct.Struct(">b")
 _I16 = struct.Struct(">h")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from common.log_acls import acls
 from streams.kafka.acls import create_acls
+from streams.kafka.admin import reread_files
 
 from tidemark import console
 from tidemark.authority import Authority, Servers
@@ -45,8 +46,8 @@ def init(
 ) -> None:
     """Make a development authority, and certificates, passwords and settings for everybody, each in a directory.
 
-    Run again, it issues new ones by the same authority: services take theirs with their next connections, Redis and
-    PostgreSQL by `tidemark secure reload`, Kafka when it is started again.
+    Run again, it issues new ones by the same authority: services take theirs with their next connections, Kafka, Redis
+    and PostgreSQL by `tidemark secure reload`.
     """
     with console.reported():
         Authority(directory.resolve()).issue(host or ["localhost", "127.0.0.1"], Servers(redis, postgres))
@@ -73,7 +74,7 @@ def roles(postgres: PostgresOption = None, state_dir: StateDirOption = DEFAULT_S
 def renew(state_dir: StateDirOption = DEFAULT_STATE) -> None:
     """Issue certificates and passwords of a fleet of `tidemark up --secure` anew, while it runs; nothing is lost.
 
-    Kafka takes its own when it is started again. `tidemark access rotate` does the same to the key that signs tokens.
+    `tidemark access rotate` does the same to the key that signs tokens.
     """
     with console.reported():
         record = running_fleet(StateDir(state_dir))
@@ -83,14 +84,18 @@ def renew(state_dir: StateDirOption = DEFAULT_STATE) -> None:
 
 @secure.command("reload")
 def reload(
-    redis: RedisOption = None, postgres: PostgresOption = None, state_dir: StateDirOption = DEFAULT_STATE
+    bootstrap: BootstrapOption = None,
+    redis: RedisOption = None,
+    postgres: PostgresOption = None,
+    state_dir: StateDirOption = DEFAULT_STATE,
 ) -> None:
-    """Have Redis and PostgreSQL read their users and certificates again; run it as `admin`."""
-    where = addresses(StateDir(state_dir), redis_url=redis, postgres_dsn=postgres)
+    """Have Kafka, Redis and PostgreSQL read their certificates again, and their users; run it as `admin`."""
+    where = addresses(StateDir(state_dir), kafka_bootstrap=bootstrap, redis_url=redis, postgres_dsn=postgres)
 
-    async def both() -> None:
+    async def everyone() -> None:
+        await reread_files(reader_settings(where))
         await reload_redis(where.redis_url)
         await reload_postgres(where.postgres_dsn)
 
-    console.run(both())
-    console.err.print("Redis and PostgreSQL have read their users and certificates again")
+    console.run(everyone())
+    console.err.print("Kafka, Redis and PostgreSQL have read their certificates again, and their users")
