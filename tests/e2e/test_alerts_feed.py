@@ -8,12 +8,19 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from common.contracts.market_events import MarketEvent, MarketEventKind
+from common.contracts.topics import MD_EVENTS
 from ingest.feed import Feed
 from ingest.settings import IngestSettings
 from parts.errors import PartsError
 from parts.ports import free_port
 from parts.prometheus import Alerts, Prometheus, find_prometheus
 from prometheus_client import start_http_server
+from signals.domain.venue_silence import SILENCE_NS
+from signals.event_stage import handle
+from signals.event_tables import TABLES
+from streams.model.message import Message
+from streams.testing.tables import MemoryTables
 
 from tests.ingest.line_sender import heartbeat_packet, packets
 
@@ -117,3 +124,19 @@ async def test_line_that_is_quiet_has_strays_and_loses_packets_then_each_rings(a
                 await asyncio.sleep(0.01)
     life.cancel()
     await asyncio.gather(life, return_exceptions=True)
+
+
+async def test_venue_that_falls_silent_while_others_go_on_then_it_rings_until_it_speaks(alerts: Alerts) -> None:
+    tables = MemoryTables(TABLES, 3)
+
+    def beats(venue: str, event_ns: int) -> None:
+        body = MarketEvent(kind=MarketEventKind.HEARTBEAT, symbol="A", venue=venue, event_ns=event_ns)
+        handle(Message(MD_EVENTS, 3, 0, b"A", MD_EVENTS.schema.encode(body), 0), tables, event_ns)
+
+    for venue in ("LEFT", "ALIVE"):
+        beats(venue, 1)
+    await alerts.scraped("tidemark_signals_venues_left_out")
+    beats("ALIVE", 2 + SILENCE_NS)
+    await alerts.fires("VenueLeftOut", 30, partition="3")
+    beats("LEFT", 3 + SILENCE_NS)
+    await alerts.ends("VenueLeftOut")

@@ -6,7 +6,8 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,18 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from common.contracts.market_events import MarketEvent, MarketEventKind
 from common.contracts.problems import problem_type
-from common.contracts.ticks import TickKind, encode_frame, heartbeat, ref_to_symbol
-from common.contracts.topics import MD_TICKS
+from common.contracts.reference import Instrument
+from common.contracts.ticks import TickKind, encode_frame, heartbeat, ref_to_symbol, symbol_to_ref
+from common.contracts.topics import MD_EVENTS, MD_TICKS, REF_INSTRUMENTS, market_partition
 from common.fleet_topics import create_topics
+from common.testing.market_flow import row, tick_array
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from ingest.domain.partitions import deal
 from ingest.offline import tick_chunks
 from parts import LocalStack
+from signals.domain.venue_silence import SILENCE_NS
 from streams.edges.sender import Sender
 from streams.process.settings import Settings
 
@@ -188,3 +193,63 @@ async def test_questions_when_asked_of_now_of_a_record_and_of_a_time_then_as_the
     shown, _ = await command.communicate()
     assert command.returncode == 0
     assert levels(json.loads(shown)) == whole.depth(instrument)
+
+
+async def test_venues_when_one_falls_silent_then_it_is_said_and_the_best_of_all_is_of_the_others(
+    worker: Asked, parts: LocalStack
+) -> None:
+    now_ns = time.time_ns()
+    quotes = [
+        {
+            "venue": "AAA",
+            "event_ns": now_ns - 2 * SILENCE_NS,
+            "bid_e4": 101,
+            "bid_size": 1,
+            "ask_e4": 110,
+            "ask_size": 2,
+        },
+        {
+            "venue": "BBB",
+            "event_ns": now_ns - 2 * SILENCE_NS,
+            "bid_e4": 100,
+            "bid_size": 3,
+            "ask_e4": 110,
+            "ask_size": 4,
+        },
+    ]
+    beat = MarketEvent(kind=MarketEventKind.HEARTBEAT, symbol="TWOFOLD", venue="BBB", event_ns=now_ns)
+    sender = Sender(Settings(kafka_bootstrap=parts.addresses.kafka_bootstrap, redis_url=""), "venues")
+    await sender.start()
+    try:
+        listed = Instrument(instrument_id=4_000, symbol="TWOFOLD")
+        await sender.send(REF_INSTRUMENTS, b"TWOFOLD", REF_INSTRUMENTS.schema.encode(listed))
+        named = row(TickKind.STOCK_DIRECTORY, instrument_id=listed.instrument_id, order_ref=symbol_to_ref("TWOFOLD"))
+        frame = encode_frame(tick_array([named]), feed="test", ingest_ns=0, session_ns=0)
+        await sender.send(MD_TICKS, b"0", frame, partition=market_partition(listed.instrument_id))
+        for quote in quotes:
+            told = MarketEvent(kind=MarketEventKind.BBO, symbol="TWOFOLD", **quote)
+            await sender.send(MD_EVENTS, b"TWOFOLD", MD_EVENTS.schema.encode(told))
+        both = await venues(worker, lambda told: len(told["venues"]) == 2)
+        assert (both["bid_e4"], both["bid_size"], both["bid_venues"]) == (101, 1, ["AAA"])
+        assert (both["ask_e4"], both["ask_size"], both["ask_venues"]) == (110, 6, ["AAA", "BBB"])
+        await sender.send(MD_EVENTS, b"TWOFOLD", MD_EVENTS.schema.encode(beat))
+        one = await venues(worker, lambda told: told["venues"][0]["left_out"])
+    finally:
+        await sender.stop()
+    assert (one["bid_e4"], one["bid_size"], one["ask_size"]) == (100, 3, 4)
+    assert [(each["venue"], each["bid_e4"], each["left_out"]) for each in one["venues"]] == [
+        ("AAA", 101, True),
+        ("BBB", 100, False),
+    ]
+    book = (await worker.ask("TWOFOLD/depth")).json()
+    assert levels(book) == ([(100, 3)], [(110, 4)])
+
+
+async def venues(worker: Asked, fits: Callable[[Any], bool]) -> Any:
+    """The answer on them, as soon as it fits."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            answer = await worker.ask("TWOFOLD/venues")
+            if answer.status_code == 200 and fits(answer.json()):
+                return answer.json()
+            await asyncio.sleep(0.2)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -19,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from signals import stages as market
 from signals.domain.event_ticks import LEVELS_MAX
+from signals.domain.venue_silence import SILENCE_NS
 from signals.event_stage import (
     AHEAD_MAX_NS,
     BEAT_NS,
@@ -177,17 +179,67 @@ def test_event_when_it_says_too_little_for_its_kind_then_refused(said: dict[str,
         MarketEvent.model_validate({"symbol": "A", "venue": "XNAS", "event_ns": 1} | said)
 
 
+def test_venue_that_falls_silent_then_its_levels_leave_the_book_and_return_as_soon_as_it_speaks(
+    tables: MemoryTables,
+) -> None:
+    fleet = Market()
+    both = {"bid_size": 3, "ask_size": 4}
+    fleet.take(told(tables, event(BBO, bid_e4=100, ask_e4=110, venue="DEAD", **both)))
+    fleet.take(told(tables, event(BBO, SILENCE_NS, bid_e4=99, ask_e4=111, **both), now_ns=NOW_NS + SILENCE_NS))
+    assert fleet.depth() == ([(100, 3), (99, 3)], [(110, 4), (111, 4)]), "not yet: the bound is not passed"
+    fleet.take(told(tables, event(MarketEventKind.HEARTBEAT, SILENCE_NS + 1), now_ns=NOW_NS + SILENCE_NS))
+    assert fleet.depth() == ([(99, 3)], [(111, 4)])
+    back = event(QUOTE, SILENCE_NS + 2, side=Side.BUY, price_e4=98, qty=1, venue="DEAD")
+    fleet.take(told(tables, back, now_ns=NOW_NS + SILENCE_NS))
+    assert fleet.depth() == ([(100, 3), (99, 3), (98, 1)], [(110, 4), (111, 4)])
+
+
+SHOWN = st.builds(
+    lambda venue, at, side, price_e4, qty: event(
+        QUOTE, at * SILENCE_NS // 3 - 10 * SILENCE_NS, venue=venue, side=side, price_e4=price_e4, qty=qty
+    ),
+    st.sampled_from(["AA", "BB", "CC"]),
+    st.integers(0, 12),
+    st.sampled_from([Side.BUY, Side.SELL]),
+    st.integers(1, 3),
+    st.integers(0, 2),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(events=st.lists(SHOWN, min_size=1, max_size=14))
+def test_book_after_any_quotes_then_it_is_what_the_venues_show_that_spoke_within_the_bound(events: list[Any]) -> None:
+    tables, fleet = fresh(), Market()
+    fleet.take(told(tables, trade(1, 1, -20 * SILENCE_NS, venue="TRADES")))
+    levels: dict[str, dict[tuple[Side, int], int]] = {}
+    spoke_ns = {"TRADES": 0}
+    for each in events:
+        fleet.take(told(tables, each))
+        levels.setdefault(each.venue, {})[each.side, each.price_e4] = each.qty
+        spoke_ns[each.venue] = max(spoke_ns.get(each.venue, 0), each.event_ns)
+    counted = [name for name, at_ns in spoke_ns.items() if at_ns >= max(spoke_ns.values()) - SILENCE_NS]
+    together: Counter[tuple[Side, int]] = Counter()
+    for venue in counted:
+        together.update(levels.get(venue, {}))
+    bids, asks = fleet.depth()
+    assert dict(bids) == {price: qty for (side, price), qty in together.items() if side is Side.BUY and qty}
+    assert dict(asks) == {price: qty for (side, price), qty in together.items() if side is Side.SELL and qty}
+
+
 # --- many at once -----------------------------------------------------------------------------------------------------
 
 SYMBOLS = {"BTCUSD": INSTRUMENT, "ETHUSD": INSTRUMENT + 1, "XRPUSD": INSTRUMENT + MD_TICKS.partitions}
 TIMES = st.integers(-2, 20).map(lambda step: step * BEAT_NS // 4) | st.sampled_from([86_400 * NS, AHEAD_MAX_NS + 1])
+VENUES = ("KRKN", "XX", "YY")
+SHORT_NS = BEAT_NS
+"""A silence that begins and ends several times among the drawn events."""
 AMOUNTS = st.integers(0, 3)
 MAYBE = st.none() | AMOUNTS
 SAID = st.fixed_dictionaries(
     {
         "kind": st.sampled_from([kind.value for kind in MarketEventKind]),
         "symbol": st.sampled_from([*SYMBOLS, "NOBODY", "lower", ""]) | st.sampled_from([*SYMBOLS]),
-        "venue": st.sampled_from(["KRKN", "XX", "no venue"]) | st.just("KRKN"),
+        "venue": st.sampled_from([*VENUES, "no venue"]) | st.just("KRKN"),
         "event_ns": TIMES.map(lambda at: NOW_NS - 10 * NS + at),
         "price_e4": MAYBE | AMOUNTS,
         "qty": MAYBE | AMOUNTS,
@@ -246,14 +298,14 @@ class Written:
     def one_by_one(self, batch: Sequence[Message], tables: Any) -> "Written":
         for each in batch:
             try:
-                self.take(handle(each, tables, NOW_NS))
+                self.take(handle(each, tables, NOW_NS, SHORT_NS))
             except ValueError:
                 self.refused.append(each.offset)
         return self
 
     def at_once(self, batch: Sequence[Message], tables: Any) -> "Written":
         begin = 0
-        for said in handle_batch(batch, tables, NOW_NS):
+        for said in handle_batch(batch, tables, NOW_NS, SHORT_NS):
             if isinstance(said, int):
                 self.one_by_one(batch[begin : begin + said], tables)
                 begin += said
@@ -281,7 +333,7 @@ def test_events_when_many_at_once_then_ticks_rows_and_refusals_are_those_of_one_
         at_once.at_once(batch[begin : max(begin, end)], together)
     assert at_once.ticks == one_by_one.ticks
     assert at_once.refused == one_by_one.refused
-    for name in ("shown", "beats"):
+    for name in ("shown", "beats", "speakers"):
         assert together.changelogged(name).rows == alone.changelogged(name).rows
 
 

@@ -2,13 +2,19 @@
 
 import numpy as np
 import pytest
+from common.contracts.reference import Instrument
 from common.contracts.ticks import TickKind, Ticks
 from common.testing.market_flow import SESSION_NS, directory, flows, price, row, tick_array
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from signals.domain.event_ticks import VenueBook
 from signals.domain.market import MarketState
+from signals.domain.venue_silence import Heard, Speakers
+from signals.event_tables import SPEAKERS, TABLES, shown_key
 from signals.queries import QUESTIONS, DepthAnswer, ImbalanceAnswer, IndicatorsAnswer, answer, instrument_of
 from signals.replays import until
+from signals.venue_queries import venues_of
+from streams.testing.tables import MemoryTables
 
 S = 1_000_000_000
 
@@ -71,3 +77,44 @@ def test_answer_of_an_empty_book_then_what_needs_two_sides_is_missing(question: 
     market.apply(tick_array(directory(["A"])), 0)
     told = answer(question, market, 0, 10, 0, 1).model_dump(exclude_none=True)
     assert not {"spread_e4", "spread_ppm", "microprice_e4", "imbalance_ppm", "best_imbalance_ppm"} & set(told)
+
+
+BOOKS = st.builds(VenueBook, *[st.dictionaries(st.integers(1, 4), st.integers(1, 9), max_size=3)] * 2)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["AA", "BB", "CC"]), st.tuples(BOOKS, st.booleans()), min_size=1),
+    st.dictionaries(st.sampled_from(["DD", "EE"]), st.tuples(BOOKS, st.booleans())),
+)
+def test_venues_of_a_symbol_then_the_best_is_that_of_all_levels_of_those_that_are_not_left_out(
+    here: dict[str, tuple[VenueBook, bool]], there: dict[str, tuple[VenueBook, bool]]
+) -> None:
+    partitions = []
+    for number, shown in enumerate((here, there)):
+        tables = MemoryTables(TABLES, number)
+        tables.globals("instruments").put(b"A", Instrument(instrument_id=7, symbol="A"))
+        heard = {venue: Heard(5, is_out) for venue, (_, is_out) in shown.items()}
+        tables.changelogged("speakers").put(SPEAKERS, Speakers(heard))
+        for venue, (book, _) in shown.items():
+            tables.changelogged("shown").put(shown_key(7, venue), book)
+        tables.changelogged("shown").put(shown_key(71, "AA"), VenueBook({9: 9}, {1: 1}))
+        partitions.append(tables)
+    told = venues_of("A", partitions)
+    assert told is not None
+    every = here | there
+    assert [quote.venue for quote in told.venues] == sorted(every)
+    levels = [
+        (side, price, size, venue)
+        for venue, (book, is_out) in every.items()
+        if not is_out
+        for side, rows in (("bid", book.bids), ("ask", book.asks))
+        for price, size in rows.items()
+    ]
+    for side, best in (("bid", max), ("ask", min)):
+        prices = [price for own, price, _, _ in levels if own == side]
+        price_e4 = best(prices) if prices else 0
+        at_best = [(size, venue) for own, price, size, venue in levels if (own, price) == (side, price_e4)]
+        assert getattr(told, f"{side}_e4") == price_e4
+        assert getattr(told, f"{side}_size") == sum(size for size, _ in at_best)
+        assert getattr(told, f"{side}_venues") == sorted(venue for _, venue in at_best)
+    assert venues_of("B", partitions) is None

@@ -1,12 +1,14 @@
 """Wires the signals service. Nothing is opened before the worker starts."""
 
+from functools import partial
+
 from common.contracts.topics import MD_EVENTS, SIGNALS_EVENTS_CHANGELOG, SIGNALS_MARKET_CHANGELOG
 from common.contracts.windows import NS
 from common.fleet_app import TidemarkApp
 
 from signals import event_stage, event_tables
 from signals.installed import installed_measures, installed_patterns
-from signals.query_api import STAGE, create_query_api
+from signals.query_api import EVENTS, STAGE, create_query_api
 from signals.settings import SignalsSettings
 from signals.stages import INPUTS, OUTPUTS, handle, market_table, market_views
 
@@ -32,16 +34,17 @@ def build(settings: SignalsSettings) -> TidemarkApp:
         views=market_views,
     )(handle)
     if settings.market_events:
+        silence_ns = round(settings.venue_silence_s * NS)
         app.stage(
-            name="events",
+            name=EVENTS,
             inputs=event_stage.INPUTS,
             outputs=event_stage.OUTPUTS,
             changelog=SIGNALS_EVENTS_CHANGELOG,
             tables=event_tables.TABLES,
-            batch_handler=event_stage.handle_batch,
+            batch_handler=partial(event_stage.handle_batch, silence_ns=silence_ns),
             version=event_tables.LAYOUT_VERSION,
             reads_framed={MD_EVENTS: event_stage.file_of_events().id},
-        )(event_stage.handle)
+        )(partial(event_stage.handle, silence_ns=silence_ns))
     app.serve(create_query_api(app, settings))
     app.watch_dead_letters((*INPUTS, *event_stage.INPUTS) if settings.market_events else INPUTS)
     return app

@@ -21,6 +21,11 @@ TRADES: Final = Gauge(
 ALERTS: Final = Gauge("tidemark_signals_open_alerts", "market alerts that go on, by kind", ("partition", "kind"))
 ORDERS: Final = Gauge("tidemark_signals_open_orders", "orders in the books", ("partition",))
 CLOCK: Final = Gauge("tidemark_signals_clock_seconds", "event time that the partition has reached", ("partition",))
+VENUES_LEFT_OUT: Final = Gauge(
+    "tidemark_signals_venues_left_out",
+    "venues of a partition of md.events that have been silent for too long, and whose levels are in no book",
+    ("partition",),
+)
 QUERIES: Final = Counter(
     "tidemark_signals_queries_total",
     "Questions about symbols over HTTP, by what was asked, whether of now or the past, and the answer or its problem",

@@ -19,8 +19,10 @@ from signals.queries import LEVELS_MAX, QUESTIONS, OfSymbol, answer, instrument_
 from signals.replays import Moment, NoAnswer, PastQuestion, Replays
 from signals.settings import SignalsSettings
 from signals.stages import MARKET
+from signals.venue_queries import VenuesAnswer, venues_of
 
 STAGE: Final = "market"
+EVENTS: Final = "events"
 _DESCRIPTION: Final = """
 What the market of a symbol is now, or was as of a record of `md.ticks` (`at_offset`) or a time of the exchange
 (`at_ns`). Prices are integers in 1e-4 currency units (`_e4`), sizes whole shares, times nanoseconds since the epoch.
@@ -52,9 +54,10 @@ TimeQuery = Annotated[int | None, Query(ge=0, le=INT64_MAX, description="as of t
 class Markets:
     """Answers from the tasks of the app's stage; of the past by ``replays``."""
 
-    def __init__(self, app: App, replays: Replays) -> None:
+    def __init__(self, app: App, replays: Replays, *, takes_events: bool) -> None:
         self._app = app
         self._replays = replays
+        self._takes_events = takes_events
 
     async def ask(self, question: str, symbol: str, levels: int, moment: Moment) -> OfSymbol:
         """Raises Problem."""
@@ -74,6 +77,16 @@ class Markets:
             raise
         metrics.QUERIES.labels(question, when, "answered").inc()
         return told
+
+    def venues(self, symbol: str) -> VenuesAnswer:
+        """Raises Problem."""
+        tasks = self._app.tasks(EVENTS) if self._takes_events else []
+        found = venues_of(symbol, (tables for task in tasks if (tables := task.committed_tables()) is not None))
+        if found is None:
+            metrics.QUERIES.labels("venues", "now", "symbol-unknown").inc()
+            raise _problem("symbol-unknown", f"partitions of md.events read here: {[task.partition for task in tasks]}")
+        metrics.QUERIES.labels("venues", "now", "answered").inc()
+        return found
 
     def _find(self, symbol: str) -> tuple[Task, MarketState, int]:
         served = []
@@ -103,7 +116,7 @@ def _problem(name: str, detail: str) -> Problem:
 
 def create_query_api(app: App, settings: SignalsSettings) -> FastAPI:
     """Opens nothing; reads the files that the settings of identities name. Raises OSError, ValueError."""
-    markets = Markets(app, Replays(settings))
+    markets = Markets(app, Replays(settings), takes_events=settings.market_events)
     api = FastAPI(
         title="Tidemark signals",
         version="1",
@@ -117,6 +130,11 @@ def create_query_api(app: App, settings: SignalsSettings) -> FastAPI:
     router = APIRouter(prefix="/v1/markets/{symbol}", tags=["markets"])
     for question in QUESTIONS:
         _add(router, question, markets)
+
+    @router.get("/venues", summary="Best prices of each venue that writes events, and of all", responses=_ANSWERS)
+    async def venues(symbol: SymbolPath) -> VenuesAnswer:
+        return markets.venues(symbol)
+
     api.include_router(router)
     api.add_middleware(RequireIdentity, service="signals", admission=Admission("signals", identities_of(settings)))
     return api

@@ -7,6 +7,8 @@ from common.contracts.alerts import AlertLimits
 from common.contracts.windows import ALLOWED_LATENESS_NS, NS
 from pydantic import Field, model_validator
 
+from signals.domain.venue_silence import SILENCE_NS
+
 
 class SignalsSettings(AccessSettings):
     """Settings of signals. Windows and the limits of a heartbeat are none: a replay must tell the same."""
@@ -21,6 +23,13 @@ class SignalsSettings(AccessSettings):
     )
 
     market_events: bool = Field(default=True, description="take the trades and quotes that others write to md.events")
+
+    venue_silence_s: float = Field(
+        default=SILENCE_NS / NS,
+        ge=0,
+        description="a venue whose newest event on md.events is older than the others' newest by more is left out of "
+        "the books until it speaks again; 0: none is",
+    )
 
     allowed_lateness_s: float = Field(
         default=ALLOWED_LATENESS_NS / NS,

@@ -29,7 +29,7 @@ class MarketEventKind(StrEnum):
     BBO = "BBO"
     """The venue's best bid and offer."""
     HEARTBEAT = "HEARTBEAT"
-    """Time has passed, and nothing earlier is still to come; what it names besides is of no account."""
+    """Time has passed, nothing earlier is still to come, and the venue is there; the symbol is of no account."""
 
 
 NEEDED: Final = {

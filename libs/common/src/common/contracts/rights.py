@@ -102,7 +102,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("orders", "GET", "/docs", {}, is_public=True),
     *(
         Endpoint("signals", "GET", f"/v1/markets/{{symbol}}/{question}", _all(Role.MARKET_RAW))
-        for question in ("depth", "spread", "imbalance", "indicators")
+        for question in ("depth", "spread", "imbalance", "indicators", "venues")
     ),
     Endpoint("push", "WEBSOCKET", "/ws", EVERY_ROLE),
     Endpoint("push", "GET", "/v1/me", EVERY_ROLE),

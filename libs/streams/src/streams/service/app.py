@@ -214,7 +214,7 @@ class App(faust.App):  # type: ignore[misc]
         return tuple(self._stages)
 
     def tasks(self, stage: str) -> list[Task]:
-        """Tasks of the stage of that name in this process, to read their bulk state (``Task.bulk_state``)."""
+        """Tasks of the stage of that name in this process, to read their ``bulk_state``, ``committed_tables``."""
         return self._services[stage].tasks()
 
     @property

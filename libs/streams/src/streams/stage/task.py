@@ -260,6 +260,10 @@ class Task:
         """
         return self._parts.tables.states[table] if self.progress.state == "running" else None
 
+    def committed_tables(self) -> Tables | None:
+        """Rows as they are committed; None while the partition is not served. For reads alone, on the loop's thread."""
+        return self._parts.tables.committed() if self.progress.state == "running" else None
+
     @property
     def snapshots_path(self) -> Path:
         """Directory of the snapshots of its bulk state."""

@@ -86,6 +86,18 @@ def best(rows: TickRows, where: Where, shown: VenueBook, bid: tuple[int, int], a
     )
 
 
+def show(rows: TickRows, where: Where, shown: VenueBook) -> None:
+    """Puts all levels of a venue into the book, where none of them is."""
+    _become(rows, where, BUY, {}, shown.bids)
+    _become(rows, where, SELL, {}, shown.asks)
+
+
+def withdraw(rows: TickRows, where: Where, shown: VenueBook) -> None:
+    """Takes all levels of a venue out of the book."""
+    _become(rows, where, BUY, shown.bids, {})
+    _become(rows, where, SELL, shown.asks, {})
+
+
 def _become(rows: TickRows, where: Where, side: int, before: dict[int, int], after: dict[int, int]) -> dict[int, int]:
     """Turns one side of a venue's book into another one, by orders of a level each. Levels of no quantity are none.
     Returns what is there now.

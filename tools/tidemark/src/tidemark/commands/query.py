@@ -25,6 +25,7 @@ class Question(StrEnum):
     SPREAD = "spread"
     IMBALANCE = "imbalance"
     INDICATORS = "indicators"
+    VENUES = "venues"
 
 
 def query(
@@ -41,8 +42,15 @@ def query(
     api: Annotated[str | None, typer.Option("--api", help="The signals service; default: the running fleet's.")] = None,
     state_dir: StateDirOption = DEFAULT_STATE,
 ) -> None:
-    """Print a symbol's depth, spread, imbalance or all indicators: as they are now, or as they were at a moment."""
+    """Print a symbol's depth, spread, imbalance or all indicators: as they are now, or as they were at a moment.
+
+    `venues` prints what each venue that writes md.events shows of it now, and the best of all.
+    """
     asked: dict[str, int | None] = {"levels": levels, "at_offset": at_offset, "at_ns": moment_ns(at) if at else None}
+    if question is Question.VENUES:
+        if at_offset is not None or at:
+            raise typer.BadParameter("venues are asked for as they are now")
+        asked = {}
     wanted = {name: value for name, value in asked.items() if value is not None}
     state = StateDir(state_dir)
     with console.reported():
@@ -69,8 +77,8 @@ async def _ask(state: StateDir, base_url: str, path: str, wanted: dict[str, int]
 
 
 def _print(answer: dict[str, Any]) -> None:
-    as_of = answer.pop("as_of")
-    bids, asks, windows = (answer.pop(name, []) for name in ("bids", "asks", "windows"))
+    as_of = answer.pop("as_of", {})
+    bids, asks, windows, venues = (answer.pop(name, []) for name in ("bids", "asks", "windows", "venues"))
     numbers = Table("number", "value")
     for name, value in answer.items():
         numbers.add_row(escape(name), escape(str(value)))
@@ -89,3 +97,8 @@ def _print(answer: dict[str, Any]) -> None:
         for name, value in window["numbers"].items():
             open_window.add_row(escape(name), str(value))
         console.out.print(open_window)
+    if venues:
+        quotes = Table(*venues[0])
+        for quote in venues:
+            quotes.add_row(*(escape(str(value)) for value in quote.values()))
+        console.out.print(quotes)
