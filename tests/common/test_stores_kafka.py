@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from common.contracts.topics import RAW_SCHEMA, Topic
 from common.fleet_topics import create_topics
 from common.testing import counting_worker
 from parts import Stack
+from streams.group.membership import Membership
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.declaration import Stage
 from streams.model.log import Partition, Record
@@ -112,6 +114,37 @@ async def test_worker_when_its_disk_refuses_then_the_other_serves_its_partitions
     output = counting_worker.topics(prefix)["output"].name
     for number in range(PARTITIONS):
         assert await values(log, output, number) == [b"message 1"] * 3 + [b"message 2"] * 3
+
+
+async def test_member_when_it_gives_up_more_while_it_joins_for_the_first_then_the_other_is_dealt_all_of_them(
+    stack: Stack, prefix: str
+) -> None:
+    """The group is told of a partition in the middle of a join that tells it of another."""
+    topic = Topic(f"{prefix}.input", "account", RAW_SCHEMA, "test", 4)
+    await create_topics(stack.kafka_bootstrap, [topic])
+    sick, healthy = (
+        Membership(
+            Settings(kafka_bootstrap=stack.kafka_bootstrap, worker_id=name, heartbeat_interval_ms=500),
+            prefix,
+            [topic.name],
+        )
+        for name in ("sick", "healthy")
+    )
+    await sick.start()
+    await healthy.start()
+    try:
+        await until(lambda: len(sick.assigned.served) == len(healthy.assigned.served) == 2)
+        first, second = sick.assigned.served
+        sick.unable(frozenset({first}))
+        async with asyncio.timeout(WITHIN_S):
+            while not sick.told_unable:
+                await asyncio.sleep(0)
+        sick.unable(frozenset({first, second}))
+        await until(lambda: healthy.assigned.served == {0, 1, 2, 3})
+        assert not sick.assigned.served
+    finally:
+        await sick.stop(hand_over=False)
+        await healthy.stop(hand_over=False)
 
 
 async def test_release_when_it_changed_the_rows_without_saying_so_then_refused_and_the_one_before_goes_on(

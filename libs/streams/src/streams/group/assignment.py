@@ -66,6 +66,8 @@ class StandbyAssignor(RangePartitionAssignor):  # type: ignore[misc]
         self.followed: frozenset[int] = frozenset()
         self.workers: frozenset[str] = frozenset()
         self.unable: frozenset[int] = frozenset()
+        self.said_unable: frozenset[int] = frozenset()
+        """The value of ``unable`` that the group was told with the newest join."""
         self.strangers: tuple[str, ...] = ()
         self.led_by_worker = True
         self._worker_id = worker_id
@@ -73,6 +75,7 @@ class StandbyAssignor(RangePartitionAssignor):  # type: ignore[misc]
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         """This member's data for the leader when it joins."""
+        self.said_unable = self.unable
         said = "\n".join([self._worker_id, *([json.dumps(sorted(self.unable))] if self.unable else [])])
         return ConsumerProtocolMemberMetadata(self.version, list(topics), said.encode())
 

@@ -104,6 +104,11 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._assignor.unable = partitions
         Member(self._consumer).rejoin()
 
+    @property
+    def told_unable(self) -> frozenset[int]:
+        """Partitions of which the group has been told that this worker cannot serve them."""
+        return self._assignor.said_unable
+
     def repeat(self) -> None:
         """Lets ``changed`` return the current assignment once more."""
         if self.joined:
@@ -143,6 +148,9 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self.assigned = Assignment(served, self._assignor.followed, self._assignor.workers)
         self.joined = True
         self._changed.set()
+        if self.told_unable != self._assignor.unable:
+            # Said while this join was under way: it was no part of it, and aiokafka forgets who asks for a join then.
+            Member(self._consumer).rejoin()
         await self._note_strangers()
 
     async def _note_strangers(self) -> None:
