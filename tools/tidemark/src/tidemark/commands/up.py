@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 import typer
 from common.contracts.topics import TOPICS
@@ -279,5 +280,10 @@ def _show(answer: Mapping[str, Any]) -> None:
         table.add_row(row["name"], row["state"], ready, str(row["pid"] or ""), row["url"], *numbers)
     for part in answer["parts"]:
         running = "running" if part["pid"] else "external"
-        table.add_row(part["name"], running, "", str(part["pid"] or ""), escape(part["address"]), "", "", "")
+        table.add_row(part["name"], running, "", str(part["pid"] or ""), escape(_place(part["address"])), "", "", "")
     console.out.print(table)
+
+
+def _place(address: str) -> str:
+    """The address without the files of its encryption, which ``--json`` has; a socket's directory stays."""
+    return address.partition("?")[0] if urlsplit(address).hostname else address
