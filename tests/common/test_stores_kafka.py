@@ -116,20 +116,21 @@ async def test_worker_when_its_disk_refuses_then_the_other_serves_its_partitions
         assert await values(log, output, number) == [b"message 1"] * 3 + [b"message 2"] * 3
 
 
+def input_of(prefix: str) -> Topic:
+    return Topic(f"{prefix}.input", "account", RAW_SCHEMA, "test", 4)
+
+
+def member(stack: Stack, prefix: str, name: str) -> Membership:
+    settings = Settings(kafka_bootstrap=stack.kafka_bootstrap, worker_id=name, heartbeat_interval_ms=500)
+    return Membership(settings, prefix, [input_of(prefix).name])
+
+
 async def test_member_when_it_gives_up_more_while_it_joins_for_the_first_then_the_other_is_dealt_all_of_them(
     stack: Stack, prefix: str
 ) -> None:
     """The group is told of a partition in the middle of a join that tells it of another."""
-    topic = Topic(f"{prefix}.input", "account", RAW_SCHEMA, "test", 4)
-    await create_topics(stack.kafka_bootstrap, [topic])
-    sick, healthy = (
-        Membership(
-            Settings(kafka_bootstrap=stack.kafka_bootstrap, worker_id=name, heartbeat_interval_ms=500),
-            prefix,
-            [topic.name],
-        )
-        for name in ("sick", "healthy")
-    )
+    await create_topics(stack.kafka_bootstrap, [input_of(prefix)])
+    sick, healthy = member(stack, prefix, "sick"), member(stack, prefix, "healthy")
     await sick.start()
     await healthy.start()
     try:
@@ -142,6 +143,27 @@ async def test_member_when_it_gives_up_more_while_it_joins_for_the_first_then_th
         sick.unable(frozenset({first, second}))
         await until(lambda: healthy.assigned.served == {0, 1, 2, 3})
         assert not sick.assigned.served
+    finally:
+        await sick.stop(hand_over=False)
+        await healthy.stop(hand_over=False)
+
+
+async def test_member_when_another_process_of_it_can_serve_what_the_one_before_gave_up_then_it_is_dealt_its_share(
+    stack: Stack, prefix: str
+) -> None:
+    await create_topics(stack.kafka_bootstrap, [input_of(prefix)])
+    sick, healthy = member(stack, prefix, "sick"), member(stack, prefix, "healthy")
+    await sick.start()
+    await healthy.start()
+    try:
+        await until(lambda: len(sick.assigned.served) == len(healthy.assigned.served) == 2)
+        sick.unable(sick.assigned.served)
+        await until(lambda: healthy.assigned.served == {0, 1, 2, 3} and not sick.assigned.served)
+        await sick.stop(hand_over=False)
+        sick = member(stack, prefix, "sick")
+        await sick.start()
+        await until(lambda: len(sick.assigned.served) == len(healthy.assigned.served) == 2)
+        assert sick.assigned.served | healthy.assigned.served == {0, 1, 2, 3}
     finally:
         await sick.stop(hand_over=False)
         await healthy.stop(hand_over=False)

@@ -1,17 +1,20 @@
-"""A next release of risk beside today's fleet, under load: exchanged in both directions, and for one that migrates.
+"""A next release of risk beside today's fleet, under load: exchanged in both directions as far as its rows allow it.
 
 Two releases are made of this checkout. ``NEXT`` says in each decision which release decided, and appends a field with a
 default to a row: either release reads what the other writes. ``GROWN`` writes that row in another shape, under a raised
-version and with a migration: there is no way back from it. The services that read the decisions stay as they are, and
-have the new schema from the registry.
+version and with a migration: there is no way back from it, and today's release says so. The services that read the
+decisions stay as they are, and have the new schema from the registry.
 """
 
+import asyncio
+import contextlib
 import re
 import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
 
+import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from common.avro.on_file import DIRECTORY, read_index
@@ -21,7 +24,7 @@ from tidemark.releases.files import raise_version
 from tidemark.schema_registry import Registry
 
 from tests.docs.guide import copy_checkout
-from tests.e2e.exchanged_workers import PARTITIONS, ROOT, TODAY, WORKERS, gate, installed, warmed
+from tests.e2e.exchanged_workers import DEADLINE_S, PARTITIONS, ROOT, TODAY, WORKERS, Gate, gate, installed, warmed
 
 NEXT, GROWN = "98.0.0", "99.0.0"
 CONSUMERS = ("ingest", "signals", "orders", "auditor")
@@ -115,7 +118,17 @@ async def schemas_in(bootstrap: str) -> Counter[int]:
     return found
 
 
-async def test_next_release_when_exchanged_both_ways_and_one_that_migrates_after_it_then_all_goes_on(
+async def refusals(workers: Gate, name: str) -> set[str]:
+    """Reasons of a worker, which is starting, why it cannot serve partitions; as soon as it says any."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                if found := (await workers.stage(name))["given_up"]:
+                    return {re.sub(r"\S+/\d+", "PARTITION", reason) for reason in found.values()}
+            await asyncio.sleep(0.2)
+
+
+async def test_next_release_when_exchanged_both_ways_then_all_goes_on_and_what_cannot_go_back_says_so_in_a_line(
     releases: dict[str, Path], pythons: dict[str, Path], tmp_path: Path
 ) -> None:
     today = version_of("risk")
@@ -136,9 +149,18 @@ async def test_next_release_when_exchanged_both_ways_and_one_that_migrates_after
             for version in (NEXT, today, GROWN):
                 await exchange("risk-1", version)
                 await exchange("risk-2", version)
+            await workers.exchange("risk-1", TODAY)
+            (reason,) = await refusals(workers, "risk-1")
+            await workers.until_all_decide(0, 4)
+            await exchange("risk-1", GROWN)
         report = await workers.audited()
         schemas = await schemas_in(workers.deployment.addresses.kafka_bootstrap)
         assert {name: fleet.pid(name) for name in CONSUMERS} == alive, "whoever reads decisions was not restarted"
+    assert reason.startswith(
+        "PARTITION holds rows of layout 2, and this release of risk.gate knows layout 1: start the release that wrote "
+        "them; "
+    )
+    assert "\n" not in reason
     assert report.violations == 0, report.as_dict()
     assert report.orders_accepted and report.fills
     ids = [file.id for file in read_index() if file.subject == f"{RISK_DECISIONS.name}-value"]

@@ -68,15 +68,24 @@ class StandbyAssignor(RangePartitionAssignor):  # type: ignore[misc]
         self.unable: frozenset[int] = frozenset()
         self.said_unable: frozenset[int] = frozenset()
         """The value of ``unable`` that the group was told with the newest join."""
+        self.heard_unable: frozenset[int] = frozenset()
+        """The value of ``unable`` that the newest deal was made with."""
+        self._repeats = 0
         self.strangers: tuple[str, ...] = ()
         self.led_by_worker = True
         self._worker_id = worker_id
         self._standbys = standbys
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
-        """This member's data for the leader when it joins."""
+        """This member's data for the leader when it joins.
+
+        A broker deals anew only where these data are others than before. What has to be said again, because the deal
+        was made without it, has one more blank at its end.
+        """
+        self._repeats += self.unable == self.said_unable != self.heard_unable
         self.said_unable = self.unable
-        said = "\n".join([self._worker_id, *([json.dumps(sorted(self.unable))] if self.unable else [])])
+        numbers = [json.dumps(sorted(self.unable)) + " " * self._repeats] if self.unable or self._repeats else []
+        said = "\n".join([self._worker_id, *numbers])
         return ConsumerProtocolMemberMetadata(self.version, list(topics), said.encode())
 
     def assign(self, cluster: ClusterMetadata, members: Mapping[str, ConsumerProtocolMemberMetadata]) -> dict[str, Any]:
@@ -92,13 +101,14 @@ class StandbyAssignor(RangePartitionAssignor):  # type: ignore[misc]
 
         followed = heirs(deal, sorted(workers), self._standbys)
         names = sorted(name for name, _, _ in said.values())
+        refused = {said[member][0]: sorted(numbers) for member, numbers in unable.items()}
         strangers = sorted(members.keys() - workers.keys())
         served = deal(sorted(workers))
         nothing = ConsumerProtocolMemberAssignment(self.version, [], b"")
         assigned = dict.fromkeys(strangers, nothing)
         for member, share in RangePartitionAssignor.assign(cluster, workers).items():
             follows = sorted(followed[member] - unable.get(member, frozenset()))
-            told = {"followed": follows, "workers": names, "strangers": strangers}
+            told = {"followed": follows, "workers": names, "strangers": strangers, "unable": refused}
             topics = [
                 (topic, sorted(served[member] & (cluster.partitions_for_topic(topic) or set())))
                 for topic in sorted(workers[member].subscription)
@@ -119,6 +129,8 @@ class StandbyAssignor(RangePartitionAssignor):  # type: ignore[misc]
         self.followed = frozenset(told.get("followed", ()))
         self.workers = frozenset(told.get("workers", ()))
         self.strangers = tuple(told.get("strangers", ()))
+        known = told.get("unable")  # a leader of an earlier release does not say it
+        self.heard_unable = self.said_unable if known is None else frozenset(known.get(self._worker_id, ()))
 
 
 def is_worker(metadata: ConsumerProtocolMemberMetadata) -> bool:

@@ -148,8 +148,9 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self.assigned = Assignment(served, self._assignor.followed, self._assignor.workers)
         self.joined = True
         self._changed.set()
-        if self.told_unable != self._assignor.unable:
-            # Said while this join was under way: it was no part of it, and aiokafka forgets who asks for a join then.
+        if self._assignor.heard_unable != self._assignor.unable:
+            # It was said while this join was under way, and aiokafka forgets who asks for another one then. Or the share
+            # is that of the process before this one: a broker gives it to a static member that comes back.
             Member(self._consumer).rejoin()
         await self._note_strangers()
 
