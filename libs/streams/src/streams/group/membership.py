@@ -149,8 +149,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self.joined = True
         self._changed.set()
         if self._assignor.heard_unable != self._assignor.unable:
-            # It was said while this join was under way, and aiokafka forgets who asks for another one then. Or the share
-            # is that of the process before this one: a broker gives it to a static member that comes back.
+            # It was said while this join was under way, and aiokafka forgets who asks for another one then. Or the
+            # share is that of the process before this one: a broker gives it to a static member that comes back.
             Member(self._consumer).rejoin()
         await self._note_strangers()
 
