@@ -74,6 +74,19 @@ async def test_batches_when_nothing_comes_in_time_then_they_end(stack: Stack, to
     assert values == {b"0", b"1", b"2"}
 
 
+async def test_time_that_is_read_through_when_asked_for_while_records_wait_then_it_is_that_of_the_last_wait(
+    stack: Stack, topic: Topic
+) -> None:
+    settings = Settings(kafka_bootstrap=stack.kafka_bootstrap)
+    began_ns = time.time_ns()
+    async with asyncio.timeout(20), CommittedReader(settings, [topic]) as reader:
+        for _ in range(2):
+            assert [batch async for batch in reader.batches(until_idle_s=1.0)] == []
+        await write(settings, topic, 30 * PARTITIONS)
+        assert len(await reader.gather(1)) == 1
+        assert began_ns < reader.read_through_ns() < time.time_ns()
+
+
 async def test_offsets_at_a_time_then_the_first_record_of_it_or_later_and_the_end_where_there_is_none(
     stack: Stack, topic: Topic
 ) -> None:

@@ -150,6 +150,7 @@ class CommittedReader:
         if not self._pumps:
             self._start_pumps()
         if self._queue.empty():
+            self.read_through_ns()  # noted before it waits: when somebody asks, the next records may be here already
             for pump in self._pumps:
                 if pump.done():
                     pump.result()
