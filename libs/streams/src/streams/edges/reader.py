@@ -8,13 +8,12 @@ from typing import Self
 
 from streams.kafka.held_back import BlockWatch
 from streams.kafka.kafka_log import KafkaLog, KafkaReader
-from streams.model.log import Partition
+from streams.model.log import POLL_MS, Partition
 from streams.model.message import Message
 from streams.model.topics import Topic
 from streams.process.settings import Settings
 from streams.state.framed_reader import reader_of
 
-POLL_MS = 200
 QUEUE_BATCHES_MAX = 16
 HELD_BACK_S = 1.0
 """A reader that waits longer than this for an open transaction may lack what others have committed behind it."""
