@@ -87,6 +87,15 @@ async def test_time_that_is_read_through_when_asked_for_while_records_wait_then_
         assert began_ns < reader.read_through_ns() < time.time_ns()
 
 
+async def test_time_that_is_read_through_from_the_end_on_then_it_is_known_at_once(stack: Stack, topic: Topic) -> None:
+    settings = Settings(kafka_bootstrap=stack.kafka_bootstrap)
+    began_ns = time.time_ns()
+    async with CommittedReader(settings, [topic]) as reader:
+        assert began_ns < reader.read_through_ns() < time.time_ns()
+    async with CommittedReader(settings, [topic], from_beginning=True) as reader:
+        assert reader.read_through_ns() == 0, "nobody has looked yet"
+
+
 async def test_offsets_at_a_time_then_the_first_record_of_it_or_later_and_the_end_where_there_is_none(
     stack: Stack, topic: Topic
 ) -> None:

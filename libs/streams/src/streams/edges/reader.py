@@ -66,6 +66,7 @@ class CommittedReader:
                 low = await self._log.low_watermark(partition)
                 start = max(low, self._starts.get((topic.name, number), low))
                 if not self._from_beginning:
+                    self._fresh_ns[topic.name, number] = time.time_ns()
                     start = await self._log.high_watermark(partition)
                 self._readers[topic, number] = await self._log.read(partition, start)
                 self._positions[topic.name, number] = start
