@@ -143,6 +143,16 @@ async def test_gate_that_stands_still_then_timeouts_the_service_and_its_views_ri
     await ringing.alerts.ends("VerdictTimeouts")
 
 
+async def test_feed_that_stands_still_then_the_lag_of_the_watermark_rings(ringing: Ringing) -> None:
+    await ringing.alerts.scraped("tidemark_signals_watermark_lag_seconds < 5")
+    ringing.signal("ingest", signal.SIGSTOP)
+    try:
+        await ringing.alerts.fires("WatermarkLag", 60, partition="0")
+    finally:
+        ringing.signal("ingest", signal.SIGCONT)
+    await ringing.alerts.ends("WatermarkLag")
+
+
 async def test_auditor_that_stands_still_then_its_silence_rings(ringing: Ringing) -> None:
     ringing.signal("auditor", signal.SIGSTOP)
     try:

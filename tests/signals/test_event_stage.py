@@ -15,7 +15,7 @@ from common.contracts.reference import Instrument
 from common.contracts.ticks import decode_frame
 from common.contracts.topics import MD_BARS, MD_EVENTS, MD_MARKS, MD_TICKS
 from common.contracts.values import Side
-from common.contracts.windows import NS
+from common.contracts.windows import EVENTS_BOUND_NS, NS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from signals import stages as market
@@ -100,7 +100,7 @@ class Market:
 def test_trades_of_others_then_a_bar_and_a_mark_with_their_numbers(tables: MemoryTables) -> None:
     fleet = Market()
     fleet.take(told(tables, trade(100, 5), trade(120, 1, BEAT_NS, trade_id=9, side=Side.SELL)))
-    fleet.take(told(tables, event(MarketEventKind.HEARTBEAT, NS, symbol="ANY")))
+    fleet.take(told(tables, event(MarketEventKind.HEARTBEAT, NS + EVENTS_BOUND_NS, symbol="ANY")))
     bar = fleet.rows(MD_BARS)[0]
     assert (bar["open_e4"], bar["close_e4"], bar["volume"], bar["notional_e4"]) == (100, 120, 6, 620)
     assert fleet.rows(MD_MARKS)[-1][["last_e4", "volume"]].tolist() == (120, 6)
@@ -112,7 +112,7 @@ def test_trade_when_told_twice_or_taken_back_then_once_or_not_at_all_and_only_by
     fleet = Market()
     first, second = trade(100, 5, trade_id=1), trade(110, 7, trade_id=2)
     fleet.take(told(tables, first, first, second, event(BREAK, 1, trade_id=1), event(BREAK, 1, venue="XX", trade_id=2)))
-    fleet.take(told(tables, event(MarketEventKind.HEARTBEAT, NS)))
+    fleet.take(told(tables, event(MarketEventKind.HEARTBEAT, NS + EVENTS_BOUND_NS)))
     assert fleet.rows(MD_BARS)[0]["volume"] == 7
 
 

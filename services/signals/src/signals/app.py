@@ -29,6 +29,7 @@ def build(settings: SignalsSettings) -> TidemarkApp:
                 lateness_ns,
                 settings.alert_limits,
                 installed_patterns(settings.patterns),
+                settings.bounds,
             ),
         ),
         views=market_views,

@@ -1,12 +1,16 @@
 """The markets for operators. Set from the state, so that a replay counts nothing twice."""
 
+import time
+from functools import partial
 from typing import Final
+from weakref import WeakValueDictionary
 
 from common.books import count as book_count
 from prometheus_client import Counter, Gauge, Histogram
 
 from signals.domain import count
 from signals.domain.market import MarketState
+from signals.domain.watermark import Watermark
 
 ANOMALIES: Final = Gauge(
     "tidemark_signals_anomalies_total", "damaged or late input, by kind, since the state began", ("partition", "kind")
@@ -26,6 +30,12 @@ VENUES_LEFT_OUT: Final = Gauge(
     "venues of a partition of md.events that have been silent for too long, and whose levels are in no book",
     ("partition",),
 )
+WATERMARK_LAG: Final = Gauge(
+    "tidemark_signals_watermark_lag_seconds",
+    "how far a partition's watermark is behind what its feeds' bounds allow; 0 where every session is over",
+    ("partition",),
+)
+HELD: Final = Gauge("tidemark_signals_held_rows", "rows that wait for the watermark", ("partition",))
 QUERIES: Final = Counter(
     "tidemark_signals_queries_total",
     "Questions about symbols over HTTP, by what was asked, whether of now or the past, and the answer or its problem",
@@ -37,6 +47,13 @@ REPLAYS: Final = Histogram(
     buckets=(0.5, 1, 2, 5, 10, 30, 60),
 )
 NS: Final = 1_000_000_000
+_observed: Final = WeakValueDictionary[str, Watermark]()
+"""Watermarks by partition, as long as the partition is here."""
+
+
+def _lag_s(label: str) -> float:
+    watermark = _observed.get(label)
+    return watermark.lag_ns(time.time_ns()) / NS if watermark is not None else 0.0
 
 
 def observe(partition: int, market: MarketState) -> None:
@@ -49,6 +66,10 @@ def observe(partition: int, market: MarketState) -> None:
         ALERTS.labels(label, name).set(times)
     ORDERS.labels(label).set(counters[book_count.ORDERS])
     CLOCK.labels(label).set(counters[book_count.CLOCK_NS] / NS)
+    HELD.labels(label).set(len(market.held))
+    if _observed.get(label) is not market.watermark:
+        _observed[label] = market.watermark
+        WATERMARK_LAG.labels(label).set_function(partial(_lag_s, label))
     for outcome, times in market.accounts().items():
         TRADES.labels(label, outcome).set(times)
     for kind, times in market.anomalies().items():

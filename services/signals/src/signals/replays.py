@@ -136,7 +136,7 @@ async def market_at(settings: SignalsSettings, question: PastQuestion) -> tuple[
                 ticks = frame.ticks
                 if moment.at_ns is not None:
                     ticks = ticks[: until(ticks, market.books.clock_ns, moment.at_ns)]
-                market.apply(ticks, frame.ingest_ns)
+                market.apply(ticks, frame.ingest_ns, frame.feed)
                 if len(ticks) < len(frame.ticks):
                     return market, message.offset
                 start = message.offset + 1
@@ -150,6 +150,7 @@ def _snapshot(settings: SignalsSettings, question: PastQuestion) -> tuple[Market
         settings.snapshot_interval_s,
         round(settings.allowed_lateness_s * NS),
         settings.alert_limits,
+        bounds=settings.bounds,
     )
     moment, topic = question.moment, MD_TICKS.name
 

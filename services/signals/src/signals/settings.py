@@ -4,8 +4,11 @@ from typing import Self
 
 from common.access.settings import AccessSettings
 from common.contracts.alerts import AlertLimits
-from common.contracts.windows import ALLOWED_LATENESS_NS, NS
-from pydantic import Field, model_validator
+from common.contracts.topics import MD_EVENTS
+from common.contracts.windows import ALLOWED_LATENESS_NS, EVENTS_BOUND_NS, FEED_IDLE_NS, NS
+from pydantic import Field, NonNegativeFloat, model_validator
+
+from signals.domain.watermark import FeedBounds
 
 from signals.domain.venue_silence import SILENCE_NS
 
@@ -37,6 +40,14 @@ class SignalsSettings(AccessSettings):
         description="trades earlier than the clock by at most this restate ended windows; earlier ones go to md.late",
     )
 
+    feed_bounds_s: dict[str, NonNegativeFloat] = Field(
+        default={MD_EVENTS.name: EVENTS_BOUND_NS / NS},
+        description="JSON: feed → how far it may be out of order without being late; of one that is not named: 0",
+    )
+    feed_idle_s: float = Field(
+        default=FEED_IDLE_NS / NS, gt=0, description="after so long a silence no window waits for a feed"
+    )
+
     alert_thresholds: dict[str, float] = Field(
         default={}, description='JSON: thresholds of market alerts that are not the table\'s, like {"PRICE_SPIKE": 4}'
     )
@@ -65,6 +76,11 @@ class SignalsSettings(AccessSettings):
     query_replay_timeout_s: float = Field(
         default=30.0, gt=0, description="after so long a question about the past is answered with 503"
     )
+
+    @property
+    def bounds(self) -> FeedBounds:
+        bounds_ns = {name: round(bound_s * NS) for name, bound_s in self.feed_bounds_s.items()}
+        return FeedBounds(bounds_ns, round(self.feed_idle_s * NS))
 
     @property
     def alert_limits(self) -> AlertLimits:

@@ -15,6 +15,7 @@ from streams.model.tables import Snapshotted, Tables
 from signals import metrics
 from signals.domain.market import MarketState
 from signals.domain.snapshot_layouts import LAYOUT_VERSION
+from signals.domain.watermark import FeedBounds
 from signals.outputs import all_views, render
 from signals.snapshots import load_market, save_market
 
@@ -28,10 +29,11 @@ def market_table(
     lateness_ns: int = ALLOWED_LATENESS_NS,
     alert_limits: AlertLimits | None = None,
     patterns: Sequence[Pattern] = (),
+    bounds: FeedBounds | None = None,
 ) -> Snapshotted[MarketState]:
     """The market of a partition, with ``measures`` beside the bars, saved every ``interval_s``. ``lateness_ns``: trades
     that are earlier than the clock by more are in no window. ``alert_limits``: where they are not the table's.
-    ``patterns``: of orders, whose matches are alerts.
+    ``patterns``: of orders, whose matches are alerts. ``bounds``: of feeds, where they are not the contract's.
     """
     limits = alert_limits or AlertLimits()
 
@@ -42,6 +44,7 @@ def market_table(
             lateness_ns=lateness_ns,
             alert_limits=limits,
             patterns=patterns,
+            bounds=bounds or FeedBounds(),
         )
 
     return Snapshotted(
@@ -63,7 +66,7 @@ def handle(message: Message, tables: Tables, now_ns: int) -> Handled:
     """Applies a frame at once; its records and views are made as they are asked for."""
     frame: Frame = message.body
     market: MarketState = tables.snapshotted(MARKET.name)
-    effects = market.apply(frame.ticks, frame.ingest_ns)
+    effects = market.apply(frame.ticks, frame.ingest_ns, frame.feed)
     market.next_offset = message.offset + 1
     if effects.beats:
         metrics.observe(tables.partition, market)

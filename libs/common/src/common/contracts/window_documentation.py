@@ -19,11 +19,11 @@ KEYS_MAX: Final = 9
 _HEAD: Final = """# Windows
 
 Generated from `libs/common/src/common/contracts/windows.py` by `make schemas`; a test keeps it current.
-Windows are aligned to the epoch. Of each length one is open, the one that holds the partition's clock. It ends when the
-clock reaches its end, or with the session that it has begun in ([ADR 59](adr/0059-windows-end-with-sessions.md)). A
-trade is added once, to the shortest window of a chain of lengths that divide each other; each longer one is merged from
-it. A sliding window is merged from panes of its step's length whenever one ends. The guide
-[add a window](guides/add-a-window.md) says what one more takes.
+Windows are aligned to the epoch. Of each length one is open, the one that holds the partition's clock, which is the
+least time of its feeds ([ADR 74](adr/0074-watermarks-of-feeds.md)). It ends when the clock reaches its end, or with the
+session that it has begun in ([ADR 59](adr/0059-windows-end-with-sessions.md)). A trade is added once, to the shortest
+window of a chain of lengths that divide each other; each longer one is merged from it. A sliding window is merged from
+panes of its step's length whenever one ends. The guide [add a window](guides/add-a-window.md) says what one more takes.
 
 | window | length | merged from | key in the chart |
 |---|---:|---|---|

@@ -83,6 +83,12 @@ ALLOWED_LATENESS_NS: Final = 60 * NS
 """A trade that is earlier than its partition's clock by at most this restates the windows that have ended; one that is
 still earlier is in none. The setting ``allowed_lateness_s`` of signals overrides it.
 """
+EVENTS_BOUND_NS: Final = 5 * NS
+"""By how much the events that strangers write to ``md.events`` may be out of order without being late: so long their
+windows stay open. Feeds of ingest are in order. The setting ``feed_bounds_s`` of signals overrides it.
+"""
+FEED_IDLE_NS: Final = 5 * NS
+"""After so long a silence, by the wall clock, no window waits for a feed. The setting ``feed_idle_s`` overrides it."""
 
 
 def lengths_ns(windows: Sequence[Window] = WINDOWS) -> tuple[int, ...]:

@@ -1,8 +1,9 @@
 """The market of one partition: books, bars, and what is told of them when.
 
-Time is in the input: bars are issued when the clock of the ticks passes the end of their window; marks, depths and
-views are made at heartbeats, for the instruments that changed since they were last told. So what goes out, and in which
-order, depends on the ticks alone, not on how they are cut into frames nor on when they are handled.
+Time is in the input: bars are issued, and seconds judged, when the watermark passes their end; marks, depths and views
+are made at heartbeats, for the instruments that changed since they were last told. So what goes out, and in which
+order, depends on the log alone, not on when it is handled. Where one feed is in order and alone, the watermark is its
+clock, and it does not matter either how its ticks are cut into frames; else the watermark moves with each frame.
 
 What one heartbeat tells is bounded, for readers who cannot follow a flood: the instruments that wait longest come
 first, the others at the next heartbeats. The clock row of the marks goes out at every heartbeat.
@@ -34,11 +35,13 @@ from common.order_patterns import Pattern
 from signals.domain import count
 from signals.domain.alert_board import AlertBoard, AlertTurn
 from signals.domain.bars import TRADES_MAX, TumblingBars
+from signals.domain.held_back import HELD_MAX, HeldBack, Said
 from signals.domain.market_alerts import NO_ALERTS, PATTERNS_FIRST, MarketAlerts
 from signals.domain.measure_set import measure_set, measured_rows
 from signals.domain.pattern_matches import NO_MATCHES, PatternMatches
 from signals.domain.quote_windows import QuoteWindows
 from signals.domain.showcase import Showcase, Turn
+from signals.domain.watermark import FeedBounds, Watermark
 
 UNSAID: Final = 0
 UNSEEN: Final = 1
@@ -121,6 +124,7 @@ class MarketState:
     alert_limits: AlertLimits = field(default_factory=AlertLimits)
     patterns: Sequence[Pattern] = ()
     """Patterns of orders, whose matches are alerts."""
+    bounds: FeedBounds = field(default_factory=FeedBounds)
     next_offset: int = 0
     """Offset behind the last frame that was applied, for whoever reads the state; not part of a snapshot."""
 
@@ -140,9 +144,10 @@ class MarketState:
         ordered = self.matched.patterns if self.matched is not None else ()
         self.alerts, self.board = MarketAlerts(self.alert_limits, ordered), AlertBoard()
         self.showcase = Showcase(self.windows_ns, self.limits.bars_shown, self.limits.bars_cleared)
+        self.watermark, self.held = Watermark(self.bounds), HeldBack()
 
-    def apply(self, ticks: Ticks, ingest_ns: int) -> Effects:
-        """Applies a frame. Raises ValueError, before any change, if it names an impossible instrument."""
+    def apply(self, ticks: Ticks, ingest_ns: int, feed: str = "") -> Effects:
+        """Applies a frame of a feed. Raises ValueError, before any change, if it names an impossible instrument."""
         if ticks.flags.writeable:  # the kernels are compiled for the read-only view that a frame gives
             ticks = ticks.view()
             ticks.flags.writeable = False
@@ -156,15 +161,17 @@ class MarketState:
         late: list[Lates] = []
         quoted: list[Array] = []
         at = 0
+        self.watermark.hear(feed, ingest_ns, self.books.clock_ns)
         while at < len(ticks):
-            at = self.books.apply(ticks, at)
-            self._issue(self.bars.apply(self.books.prints, self.books.clock_ns, self.books.listings), issued)
+            begin, at = at, self.books.apply(ticks, at)
+            said, clock_ns = self._said(ticks[begin:at]), self.watermark.ns
+            self._issue(self.bars.apply(said.prints, clock_ns, self.books.listings), issued)
             if len(self.bars.late):
                 self.bars.late["symbol"] = self.books.symbols[self.bars.late["instrument_id"]]
                 late.append(self.bars.late)
-            self._judge(alerts)
+            self._judge(said, alerts)
             if self.quoted is not None:
-                quoted.append(self.quoted.apply(self.books.changes, self.books.clock_ns))
+                quoted.append(self.quoted.apply(said.changes, clock_ns))
             if self.books.stop == STOP_SESSION_END:
                 self._end_session(issued, alerts, quoted)
             if self.books.stop in (STOP_HEARTBEAT, STOP_SESSION_END):
@@ -187,10 +194,27 @@ class MarketState:
         rows["symbol"] = self.books.symbols[rows["instrument_id"]]
         return measured_rows(rows, self.quoted.results)
 
-    def _judge(self, alerts: list[Alerts]) -> None:
-        books = self.books
+    def _said(self, ticks: Ticks) -> Said:
+        """What the books have said up to the watermark, which comes to the ticks that they have applied."""
+        books, watermark = self.books, self.watermark
         matches = self.matched.apply(books.actions) if self.matched is not None else NO_MATCHES
-        rows = self.alerts.apply(books.quotes, self.bars.slices, matches, books.clock_ns, books.symbols)
+        said = Said(books.prints, books.quotes, books.changes, matches)
+        if watermark.is_clock:
+            watermark.follow(books.clock_ns)
+            return said
+        before_ns = watermark.ns
+        self.held.hold(said, watermark.reach(int(ticks["event_ns"].max()), books.clock_ns))
+        if books.stop in (STOP_SESSION, STOP_SESSION_END):
+            watermark.pass_all(books.clock_ns)
+        said = self.held.release(before_ns, watermark.ns)
+        if len(self.held) > HELD_MAX:
+            watermark.force(books.clock_ns)
+            rest = self.held.release(before_ns, watermark.ns)
+            said = Said(*map(np.concatenate, zip(said, rest, strict=True)))
+        return said
+
+    def _judge(self, said: Said, alerts: list[Alerts]) -> None:
+        rows = self.alerts.apply(said.quotes, self.bars.slices, said.matches, self.watermark.ns, self.books.symbols)
         if len(rows):
             alerts.append(rows)
             self.board.issued(rows)
@@ -204,6 +228,7 @@ class MarketState:
 
     def _end_session(self, issued: list[Array], alerts: list[Alerts], quoted: list[Array]) -> None:
         """Nothing goes on: every window that has begun has ended, and every alert. Books and marks stand."""
+        self.watermark.end_session()
         self._issue(self.bars.end_session(self.books.clock_ns), issued)
         if self.quoted is not None:
             quoted.append(self.quoted.end_session(self.books.clock_ns))
@@ -222,6 +247,7 @@ class MarketState:
         if self.quoted is not None:
             quoted.append(self.quoted.begin_session(clock_ns, self.books.clock_ns))
         self.books.begin_session(clock_ns)
+        self.watermark.begin_session(clock_ns)
         self.showcase.begin_session()
 
     # --- heartbeats ------------------------------------------------------------------------------------------------
@@ -231,7 +257,7 @@ class MarketState:
         instruments, bars = self._shown_now()
         shown, seen = self.books.take(UNSEEN, instruments)
         traded = shown[seen & CHANGED_TRADE > 0]
-        turn = self.showcase.turn(self.books.clock_ns, traded, self.live_bars(traded), bars)
+        turn = self.showcase.turn(self.watermark.ns, traded, self.live_bars(traded), bars)
         turn.gone["symbol"] = self.books.symbols[turn.gone["instrument_id"]]
         quoted = shown[seen & CHANGED_QUOTE > 0]
         return Beat(
@@ -301,7 +327,8 @@ class MarketState:
 
     def anomalies(self) -> dict[str, int]:
         """How often the input was damaged or out of order, by kind."""
-        return self.books.anomalies() | self.bars.anomalies()
+        forced = {"watermark_forced": self.watermark.forced}
+        return self.books.anomalies() | self.bars.anomalies() | forced
 
     def accounts(self) -> dict[str, int]:
         """Ticks that tell a trade, counted by what became of them since the state began. Each is in one number."""
@@ -339,9 +366,11 @@ class MarketState:
             part, _, own = name.partition(".")
             parts[part][own] = array
         self.books.restore(parts["books"])
-        self.bars.restore(parts["bars"], declared["measures"], self.books.clock_ns)
+        self.watermark.restore(parts["watermark"])
+        self.bars.restore(parts["bars"], declared["measures"], self.watermark.ns)
         self.showcase.restore(parts["showcase"])
         has_patterns = declared["patterns"] == self._declared_patterns()
+        self.held.restore(parts["held"], has_patterns=has_patterns)
         self.alerts.restore(parts["alerts"], declared["alerts"], has_patterns, len(self.books.listings))
         if self.matched is not None:
             self.matched.restore(parts["matched"], declared["patterns"])
@@ -349,10 +378,10 @@ class MarketState:
         if self.quoted is not None:
             best = [self.books.sides[name].reshape(-1, 2) for name in ("best_e4", "best_size")]
             quotes = np.stack([best[0][:, 0], best[1][:, 0], best[0][:, 1], best[1][:, 1]], axis=1)
-            self.quoted.restore(parts["quoted"], declared["quoted"], quotes, self.books.clock_ns)
+            self.quoted.restore(parts["quoted"], declared["quoted"], quotes, self.watermark.ns)
 
 
-_PARTS: Final = ("books", "bars", "showcase", "alerts", "board", "quoted", "matched")
+_PARTS: Final = ("books", "bars", "showcase", "alerts", "board", "quoted", "matched", "watermark", "held")
 _NO_BARS: Final[Bars] = np.zeros(0, BAR)
 _NO_LATES: Final[Lates] = np.zeros(0, LATE)
 _NOT_MEASURED: Final[Measured] = np.zeros(0, MEASURED)

@@ -10,6 +10,7 @@
 5. Measures of quotes, where there are any: ``quoted``.
 6. ``ends``: windows end with sessions.
 7. Patterns of orders, where there are any: ``matched``.
+8. ``watermark``: feeds have one of their own. ``held``: what the books have said of a time that it has not reached.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,10 +22,12 @@ from common.books.layout import LISTING
 
 from signals.domain.alert_board import AlertBoard
 from signals.domain.bar_state import NONE
+from signals.domain.held_back import HeldBack
 from signals.domain.layout import TRADE, Array
 from signals.domain.measure_set import measure_set
 from signals.domain.ohlcv import OHLCV
 from signals.domain.session_ends import ENDS_MAX
+from signals.domain.watermark import FeedBounds, Watermark
 
 Arrays = dict[str, Array]
 Declared = Mapping[str, Any]
@@ -88,6 +91,15 @@ def _to_7(arrays: Arrays, declared: Declared) -> tuple[Arrays, Declared]:
     return arrays, {**declared, "patterns": {}}
 
 
+def _to_8(arrays: Arrays, declared: Declared) -> tuple[Arrays, Declared]:
+    """The watermark was the greatest event time, whoever told it, and nothing waited for it."""
+    watermark = Watermark(FeedBounds())
+    watermark.pass_all(int(arrays["books.counters"][book_count.CLOCK_NS]))
+    grown = {f"watermark.{name}": array for name, array in watermark.arrays().items()}
+    grown |= {f"held.{name}": array for name, array in HeldBack().arrays().items()}
+    return arrays | grown, declared
+
+
 MIGRATIONS: Final[Mapping[int, Callable[[Arrays, Declared], tuple[Arrays, Declared]]]] = {
     2: _to_2,
     3: _to_3,
@@ -95,6 +107,7 @@ MIGRATIONS: Final[Mapping[int, Callable[[Arrays, Declared], tuple[Arrays, Declar
     5: _to_5,
     6: _to_6,
     7: _to_7,
+    8: _to_8,
 }
 """Version → what makes a snapshot of the version before into one of it. The newest is what is written."""
 LAYOUT_VERSION: Final = max(MIGRATIONS)
