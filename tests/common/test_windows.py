@@ -9,7 +9,9 @@ from common.contracts.windows import (
     WindowNameError,
     closing_time_ns,
     feeder_of,
+    gaps_ns,
     lengths_ns,
+    slides_ns,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +37,14 @@ def test_window_when_named_then_its_length_and_label_follow(name: str, length_ns
     assert (Window(name).length_ns, Window(name).label) == (length_ns, label)
 
 
-@pytest.mark.parametrize("name", ["", "5", "0s", "5 m", "m5", "5M", "-1s", "1.5s"])
+def test_session_when_named_by_its_gap_then_it_has_no_length_to_be_merged_and_no_row_of_the_chart() -> None:
+    windows = (Window("1s"), Window("gap:30s"), Window("gap:5m"))
+    assert (lengths_ns(windows), slides_ns(windows), gaps_ns(windows)) == ((NS,), (), (30 * NS, 300 * NS))
+    assert "30" not in chart(windows)
+    assert "| `gap:30s` | 30,000,000,000 ns |" in page()
+
+
+@pytest.mark.parametrize("name", ["", "5", "0s", "5 m", "m5", "5M", "-1s", "1.5s", "gap:", "gap:0s", "gap:1m/30s"])
 def test_window_when_its_name_is_no_length_then_refused(name: str) -> None:
     with pytest.raises(WindowNameError):
         Window(name)

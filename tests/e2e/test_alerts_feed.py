@@ -1,15 +1,17 @@
-"""The alerts of the feed on the real Prometheus: a real line that is quiet, has strays, loses packets."""
+"""The alerts of the feed on the real Prometheus: a line that is quiet, has strays, loses packets; time that stands."""
 
 import asyncio
 import itertools
 import socket
+import time
 from collections.abc import AsyncIterator
 from datetime import date
 from pathlib import Path
 
 import pytest
 from common.contracts.market_events import MarketEvent, MarketEventKind
-from common.contracts.topics import MD_EVENTS
+from common.contracts.ticks import encode_frame, heartbeat
+from common.contracts.topics import MD_EVENTS, MD_TICKS
 from ingest.feed import Feed
 from ingest.settings import IngestSettings
 from parts.errors import PartsError
@@ -19,6 +21,8 @@ from prometheus_client import start_http_server
 from signals.domain.venue_silence import SILENCE_NS
 from signals.event_stage import handle
 from signals.event_tables import TABLES
+from signals.stages import MARKET
+from signals.stages import handle as handle_ticks
 from streams.model.message import Message
 from streams.testing.tables import MemoryTables
 
@@ -140,3 +144,25 @@ async def test_venue_that_falls_silent_while_others_go_on_then_it_rings_until_it
     await alerts.fires("VenueLeftOut", 30, partition="3")
     beats("LEFT", 3 + SILENCE_NS)
     await alerts.ends("VenueLeftOut")
+
+
+async def test_partition_whose_feed_stands_still_then_its_lag_rings_until_the_feed_goes_on(alerts: Alerts) -> None:
+    tables = MemoryTables([MARKET], 5)
+
+    def beat() -> None:
+        now_ns = time.time_ns()
+        frame = encode_frame(heartbeat(now_ns), feed="line", ingest_ns=now_ns, session_ns=0)
+        handle_ticks(Message(MD_TICKS, 5, 0, b"5", frame, 0), tables, now_ns)
+
+    async def go_on() -> None:
+        while True:
+            beat()
+            await asyncio.sleep(0.2)
+
+    beat()
+    await alerts.scraped('tidemark_signals_watermark_lag_seconds{partition="5"} > 0')
+    await alerts.fires("WatermarkLag", 60, partition="5")
+    life = asyncio.create_task(go_on())
+    await alerts.ends("WatermarkLag")
+    life.cancel()
+    await asyncio.gather(life, return_exceptions=True)

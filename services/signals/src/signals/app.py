@@ -30,6 +30,7 @@ def build(settings: SignalsSettings) -> TidemarkApp:
                 settings.alert_limits,
                 installed_patterns(settings.patterns),
                 settings.bounds,
+                settings.optional_windows,
             ),
         ),
         views=market_views,

@@ -10,7 +10,8 @@ decides whether a trade is late: so the market has as many clocks as the fleet's
 an empty side is 0,0. ``trades`` holds every trade that counts, ``depth`` the best levels at fixed times of the
 exchange's clock, of the instruments whose book has changed since the time before. ``alerts`` holds what each partition
 of the fleet would write to ``md.alerts``, of each symbol in the order of issue. ``quotes`` holds what the measures of
-quotes say of each window in which a symbol's best prices changed, where there are any.
+quotes say of each window in which a symbol's best prices changed, where there are any; ``sessions`` the rows of
+``md.sessions``, where session windows are wanted.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,7 +35,9 @@ from signals.domain.measure_set import measure_set
 from signals.domain.partitioned_bars import BLOCK_BITS, PartitionedBars, blocks_of
 from signals.offline_alerts import ALERT_COLUMNS, OfflineAlerts
 from signals.offline_quotes import OfflineQuotes
+from signals.offline_sessions import SESSION_COLUMNS, SESSIONS, OfflineSessions
 from signals.tables import CsvTables, FinalBars, Table, Tables
+from signals.venue_days import Sessions
 
 BARS, BBO, TRADES, DEPTH, ALERTS, QUOTES = "bars", "bbo", "trades", "depth", "alerts", "quotes"
 """Names of the tables."""
@@ -50,7 +53,6 @@ TICKS_AT_ONCE: Final = 1 << 16
 ANY_LATENESS_NS: Final = 1 << 62
 """A recorded feed is whole: no trade in it is too late for its windows."""
 _UNSAID: Final = 0
-_DAY_NS: Final = 86_400_000_000_000
 
 
 @dataclass
@@ -71,31 +73,6 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
-class Sessions:
-    """Days of a feed by the venue's clock, in order. ``anchors_ns``: where the windows of each day are aligned to;
-    ``opens_ns`` and ``closes_ns``: its regular hours, where only their trades and quotes are wanted.
-    """
-
-    starts_ns: Array
-    anchors_ns: Array
-    opens_ns: Array | None = None
-    closes_ns: Array | None = None
-
-    def shift_ns(self, clock_ns: int) -> int:
-        """By how much the windows of the day of ``clock_ns`` are off those that are aligned to the epoch."""
-        day = max(0, int(np.searchsorted(self.starts_ns, clock_ns, side="right")) - 1)
-        return int(self.anchors_ns[day]) % _DAY_NS
-
-    def is_regular(self, event_ns: Array) -> Array:
-        """Whether times are within the regular hours of their day."""
-        if self.opens_ns is None or self.closes_ns is None:
-            return np.ones(len(event_ns), bool)
-        day = np.searchsorted(self.opens_ns, event_ns, side="right") - 1
-        within: Array = (day >= 0) & (event_ns < self.closes_ns[np.maximum(day, 0)])
-        return within
-
-
-@dataclass(frozen=True, slots=True)
 class Wanted:
     """The output that is wanted. ``symbols``: of these alone, if there are any. ``depth_levels``, of ten at most, every
     ``every_ns`` of the exchange's clock; 0: none. Without ``sessions`` windows are aligned to the epoch. Without
@@ -105,6 +82,7 @@ class Wanted:
     windows_ns: Sequence[int] | None = None
     measures: Sequence[Measure] = ()
     sliding_ns: Sequence[tuple[int, int]] | None = None
+    gaps_ns: Sequence[int] = ()
     final: bool = False
     trades: bool = False
     depth_levels: int = 0
@@ -125,11 +103,14 @@ class OfflineMarket:
         measures: Sequence[Measure] = (),
         *,
         sliding_ns: Sequence[tuple[int, int]] | None = None,
+        gaps_ns: Sequence[int] = (),
         record_bbo: bool = True,
         sessions: Sessions | None = None,
         partitions: int = 1,
     ) -> None:
-        """Without ``windows_ns`` and ``sliding_ns`` (length and step), the windows are those of the table."""
+        """Without ``windows_ns`` and ``sliding_ns`` (length and step), the windows are those of the table.
+        ``gaps_ns``: of session windows.
+        """
         if windows_ns is None and sliding_ns is None:
             windows_ns, sliding_ns = lengths_ns(), slides_ns()
         of_quotes = [measure for measure in measures if measure.of is Source.QUOTES]
@@ -138,8 +119,11 @@ class OfflineMarket:
         slides, measured = sliding_ns or (), measure_set([m for m in measures if m.of is Source.TRADES])
         self.bars = PartitionedBars(
             partitions,
-            lambda: TumblingBars(windows_ns or (), measured, slides_ns=slides, lateness_ns=ANY_LATENESS_NS),
+            lambda: TumblingBars(
+                windows_ns or (), measured, slides_ns=slides, gaps_ns=gaps_ns, lateness_ns=ANY_LATENESS_NS
+            ),
         )
+        self.gaps = OfflineSessions()
         self._sessions = sessions
         self._shift_ns = 0
         self._block = 0
@@ -229,6 +213,8 @@ class OfflineMarket:
         return changes[self._sessions.is_regular(changes["event_ns"])]
 
     def _placed(self, rows: Array) -> Array:
+        for part in self.bars.parts:
+            self.gaps.hold(part.sessions.take(), self._shift_ns)
         if self._shift_ns and len(rows):
             rows["window_start_ns"] += self._shift_ns
         return rows
@@ -277,6 +263,7 @@ class _Writer:
             wanted.windows_ns,
             wanted.measures,
             sliding_ns=wanted.sliding_ns,
+            gaps_ns=wanted.gaps_ns,
             sessions=wanted.sessions,
             partitions=wanted.partitions,
         )
@@ -290,6 +277,7 @@ class _Writer:
         self._judged = OfflineAlerts(wanted.partitions, limits, wanted.patterns) if limits else None
         self._alerts = tables.open(ALERTS, ALERT_COLUMNS, self._judged.words) if self._judged else None
         self._quotes = tables.open(QUOTES, quotes.columns) if (quotes := self._market.quotes) else None
+        self._gaps = tables.open(SESSIONS, SESSION_COLUMNS) if wanted.gaps_ns else None
         self._refs = np.array([symbol_to_ref(symbol) for symbol in sorted(wanted.symbols)], np.uint64)
         self._ids: Array = np.zeros(0, bool)
         self._sampled_until = 0
@@ -350,6 +338,8 @@ class _Writer:
             listed = [derived[name] if name in derived else rows[name] for name in self._columns]
             self._bars.write(np.stack([column.astype(np.int64) for column in listed], axis=1), self._symbols)
         self.summary.bars += len(rows)
+        if self._gaps is not None:
+            self._market.gaps.write(self._gaps, self._symbols)
 
     def _write_quotes(self) -> None:
         if self._market.quotes and self._quotes:

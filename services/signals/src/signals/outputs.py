@@ -5,7 +5,7 @@ from typing import Final
 
 from common.contracts.alerts import ALERT_RULES, PATTERN_NUMBERS, Alerts
 from common.contracts.market import Bars, Depths, Marks, mark_clock_key, vwap_e4
-from common.contracts.topics import MD_ALERTS, MD_BARS, MD_BOOKS, MD_LATE, MD_MARKS, MD_MEASURES
+from common.contracts.topics import MD_ALERTS, MD_BARS, MD_BOOKS, MD_LATE, MD_MARKS, MD_MEASURES, MD_SESSIONS
 from common.contracts.views import AlertData, BarData, BookData, QuoteData
 from streams.model.message import Output, View
 
@@ -24,6 +24,8 @@ def render(effects: Effects, partition: int, ingest_ns: int) -> Iterator[Output 
     for measured in (effects.measured, effects.quoted):
         for at in range(0, len(measured), BARS_PER_RECORD_MAX):
             yield Output(MD_MEASURES, key, measured[at : at + BARS_PER_RECORD_MAX], partition)
+    for at in range(0, len(effects.sessions), BARS_PER_RECORD_MAX):
+        yield Output(MD_SESSIONS, key, effects.sessions[at : at + BARS_PER_RECORD_MAX], partition)
     for at in range(0, len(effects.late), BARS_PER_RECORD_MAX):
         yield Output(MD_LATE, key, effects.late[at : at + BARS_PER_RECORD_MAX], partition)
     for at, symbol in enumerate(effects.alerts["symbol"].tolist()):

@@ -151,6 +151,7 @@ def _snapshot(settings: SignalsSettings, question: PastQuestion) -> tuple[Market
         round(settings.allowed_lateness_s * NS),
         settings.alert_limits,
         bounds=settings.bounds,
+        windows=settings.optional_windows,
     )
     moment, topic = question.moment, MD_TICKS.name
 

@@ -5,12 +5,11 @@ from typing import Self
 from common.access.settings import AccessSettings
 from common.contracts.alerts import AlertLimits
 from common.contracts.topics import MD_EVENTS
-from common.contracts.windows import ALLOWED_LATENESS_NS, EVENTS_BOUND_NS, FEED_IDLE_NS, NS
+from common.contracts.windows import ALLOWED_LATENESS_NS, EVENTS_BOUND_NS, FEED_IDLE_NS, NS, OPTIONAL_WINDOWS, Window
 from pydantic import Field, NonNegativeFloat, model_validator
 
-from signals.domain.watermark import FeedBounds
-
 from signals.domain.venue_silence import SILENCE_NS
+from signals.domain.watermark import FeedBounds
 
 
 class SignalsSettings(AccessSettings):
@@ -23,6 +22,12 @@ class SignalsSettings(AccessSettings):
     patterns: list[str] = Field(
         default=[],
         description="JSON: names of shipped or installed patterns of orders, whose matches are market alerts",
+    )
+
+    windows: list[str] = Field(
+        default=[],
+        description="JSON: names of the table's optional windows that are kept, too: "
+        + ", ".join(window.name for window in OPTIONAL_WINDOWS),
     )
 
     market_events: bool = Field(default=True, description="take the trades and quotes that others write to md.events")
@@ -83,11 +88,19 @@ class SignalsSettings(AccessSettings):
         return FeedBounds(bounds_ns, round(self.feed_idle_s * NS))
 
     @property
+    def optional_windows(self) -> tuple[Window, ...]:
+        """Raises ValueError."""
+        known = {window.name: window for window in OPTIONAL_WINDOWS}
+        if unknown := [name for name in self.windows if name not in known]:
+            raise ValueError(f"{', '.join(unknown)}: the table has {', '.join(known)}")
+        return tuple(known[name] for name in self.windows)
+
+    @property
     def alert_limits(self) -> AlertLimits:
         """Raises AlertSettingError."""
         return AlertLimits(self.alert_thresholds, self.alert_samples_min, round(self.alert_hold_s * NS))
 
     @model_validator(mode="after")
-    def _has_alert_limits(self) -> Self:
-        _ = self.alert_limits
+    def _is_of_the_tables(self) -> Self:
+        _ = self.alert_limits, self.optional_windows
         return self

@@ -5,8 +5,8 @@ from typing import Final
 
 from common.contracts.alerts import AlertLimits
 from common.contracts.ticks import Frame
-from common.contracts.topics import MD_ALERTS, MD_BARS, MD_BOOKS, MD_LATE, MD_MARKS, MD_MEASURES, MD_TICKS
-from common.contracts.windows import ALLOWED_LATENESS_NS, slides_ns
+from common.contracts.topics import MD_ALERTS, MD_BARS, MD_BOOKS, MD_LATE, MD_MARKS, MD_MEASURES, MD_SESSIONS, MD_TICKS
+from common.contracts.windows import ALLOWED_LATENESS_NS, WINDOWS, Window, gaps_ns, slides_ns
 from common.measures import Measure
 from common.order_patterns import Pattern
 from streams.model.message import Handled, Message, View
@@ -20,7 +20,7 @@ from signals.outputs import all_views, render
 from signals.snapshots import load_market, save_market
 
 INPUTS: Final = (MD_TICKS,)
-OUTPUTS: Final = (MD_BARS, MD_MEASURES, MD_LATE, MD_ALERTS, MD_BOOKS, MD_MARKS)
+OUTPUTS: Final = (MD_BARS, MD_MEASURES, MD_SESSIONS, MD_LATE, MD_ALERTS, MD_BOOKS, MD_MARKS)
 
 
 def market_table(
@@ -30,16 +30,19 @@ def market_table(
     alert_limits: AlertLimits | None = None,
     patterns: Sequence[Pattern] = (),
     bounds: FeedBounds | None = None,
+    windows: Sequence[Window] = (),
 ) -> Snapshotted[MarketState]:
     """The market of a partition, with ``measures`` beside the bars, saved every ``interval_s``. ``lateness_ns``: trades
     that are earlier than the clock by more are in no window. ``alert_limits``: where they are not the table's.
     ``patterns``: of orders, whose matches are alerts. ``bounds``: of feeds, where they are not the contract's.
+    ``windows``: beside those of the table.
     """
     limits = alert_limits or AlertLimits()
 
     def create() -> MarketState:
         return MarketState(
             slides_ns=slides_ns(),
+            gaps_ns=gaps_ns((*WINDOWS, *windows)),
             measures=measures,
             lateness_ns=lateness_ns,
             alert_limits=limits,

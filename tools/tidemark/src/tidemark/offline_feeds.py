@@ -13,7 +13,7 @@ from ingest.domain.framing import FramingError
 from ingest.domain.instruments import InstrumentRegistry
 from ingest.files import STANDARD_INPUT
 from ingest.offline import feed_dates, tick_chunks
-from signals.offline import Sessions
+from signals.venue_days import Sessions
 
 from tidemark import console
 from tidemark.replay_options import OfflineOptions

@@ -12,7 +12,7 @@ from ingest.domain.instruments import InstrumentRegistry
 from ingest.feeds.installed import feed_reader
 from ingest.feeds.offline import reader_ticks
 from ingest.feeds.reading import day_of
-from signals.offline import Sessions
+from signals.venue_days import Sessions
 
 from tidemark import console
 from tidemark.feed_readers import ReaderChoice

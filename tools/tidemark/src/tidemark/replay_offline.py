@@ -14,13 +14,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from signals.installed import installed_measures, installed_patterns
 from signals.kernels import is_compiled
-from signals.offline import Sessions, Summary, Wanted, write_tables
+from signals.offline import Summary, Wanted, write_tables
 from signals.settings import SignalsSettings
 from signals.tables import CsvTables, TableFiles
+from signals.venue_days import Sessions
 
 from tidemark import console
 from tidemark.offline_feeds import OfflineFeed
-from tidemark.replay_options import OfflineOptions, OutFormat, parse_every, parse_sliding, parse_windows
+from tidemark.replay_options import OfflineOptions, OutFormat, parse_every, parse_gaps, parse_sliding, parse_windows
 
 ANOMALIES_SHOWN_MAX: Final = 10
 DOUBLED: Final = "duplicate_match"
@@ -68,6 +69,7 @@ def _wanted(options: OfflineOptions, days: Sessions | None) -> Wanted:
         parse_windows(options.bars),
         parse_measures(options.measures),
         parse_sliding(options.bars),
+        parse_gaps(options.bars),
         final=options.final,
         trades=options.trades,
         depth_levels=options.depth,

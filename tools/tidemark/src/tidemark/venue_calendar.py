@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from common.contracts.windows import NS
 from ingest.domain.feed_date import EXCHANGE_TIME, WallClock, wall_clock
-from signals.offline import Sessions
+from signals.venue_days import Sessions
 
 from tidemark.errors import CommandError
 

@@ -1,7 +1,8 @@
 """Market outputs of signals: bars, measures and book depths as frames, marks as one fixed-size record per symbol.
 
-All little-endian. A record of ``md.bars``, ``md.measures``, ``md.late`` or ``md.books`` is a plain array of ``BAR``,
-``MEASURED``, ``LATE`` or ``DEPTH`` rows of one partition (key: the partition number in ASCII).
+All little-endian. A record of ``md.bars``, ``md.measures``, ``md.sessions``, ``md.late`` or ``md.books`` is a plain
+array of ``BAR``, ``MEASURED``, ``SESSION``, ``LATE`` or ``DEPTH`` rows of one partition (key: the partition number in
+ASCII).
 A record of ``md.marks`` is one ``MARK`` row; its key is the symbol, or
 ``@{partition}`` for the clock row of a partition (``instrument_id`` = -1): a mark is stale when that clock is.
 """
@@ -44,6 +45,27 @@ MEASURED: Final = np.dtype(
     ]
 )
 """A number of a measure that ``BAR`` has no column for, of an issued bar."""
+
+SESSION: Final = np.dtype(
+    [
+        ("symbol", "S16"),
+        ("gap_ns", "<i8"),  # trades of a session are less than this apart
+        ("start_ns", "<i8"),  # time of its first trade: with symbol and gap what names it
+        ("end_ns", "<i8"),  # a gap after its last trade
+        ("into_ns", "<i8"),  # of one without a trade: start of the session that has its trades now; 0: none has
+        ("open_e4", "<i8"),
+        ("high_e4", "<i8"),
+        ("low_e4", "<i8"),
+        ("close_e4", "<i8"),
+        ("volume", "<i8"),
+        ("notional_e4", "<i8"),
+        ("instrument_id", "<i4"),
+        ("trades", "<i4"),  # 0: it is taken back
+        ("revision", "<i4"),  # 0 when first issued; one more each time that it is restated or taken back
+        ("reserved", "<i4"),
+    ]
+)
+"""A session window: trades of a symbol of which each is less than a gap behind the one before."""
 
 LATE: Final = np.dtype(
     [

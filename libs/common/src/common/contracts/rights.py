@@ -177,6 +177,7 @@ READERS: Final[Mapping[Topic, tuple[str, ...]]] = {
     topics.MD_EVENTS: ("signals",),
     topics.MD_BARS: (),
     topics.MD_MEASURES: (),
+    topics.MD_SESSIONS: (),
     topics.MD_LATE: (),
     topics.MD_ALERTS: ("risk",),
     topics.MD_BOOKS: (),

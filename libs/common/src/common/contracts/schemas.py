@@ -30,6 +30,7 @@ LAYOUTS: Final[tuple[tuple[str, int, np.dtype[Any]], ...]] = (
     ("layout-frame-header", ticks.FRAME_VERSION, ticks.FRAME_HEADER),
     ("layout-bar", 1, market.BAR),
     ("layout-measured", 1, market.MEASURED),
+    ("layout-session", 1, market.SESSION),
     ("layout-late", 1, market.LATE),
     ("layout-alert", 1, alerts.ALERT),
     ("layout-depth", 1, market.DEPTH),

@@ -103,6 +103,15 @@ MD_MEASURES: Final = Topic(
     purpose="what installed measures say of each bar of md.bars",
     compatibility=READ_BY_STRANGERS,
 )
+MD_SESSIONS: Final = Topic(
+    "md.sessions",
+    "partition group",
+    _rows("sessions-1", market.SESSION, "session"),
+    "signals",
+    MARKET,
+    purpose="session windows that were issued, restated or taken back, where there are any",
+    compatibility=READ_BY_STRANGERS,
+)
 MD_LATE: Final = Topic(
     "md.late",
     "partition group",
@@ -320,6 +329,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     REF_INSTRUMENTS,
     MD_BARS,
     MD_MEASURES,
+    MD_SESSIONS,
     MD_LATE,
     MD_ALERTS,
     MD_BOOKS,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from common.contracts.windows import WINDOWS, Window, feeder_of, lengths_ns
+from common.contracts.windows import OPTIONAL_WINDOWS, WINDOWS, Window, feeder_of, lengths_ns
 
 _ROOT: Final = Path(__file__).parents[5]
 PAGE: Final = _ROOT / "docs" / "windows.md"
@@ -29,6 +29,18 @@ panes of its step's length whenever one ends. The guide [add a window](guides/ad
 |---|---:|---|---|
 """
 
+_SESSIONS: Final = """
+A session window holds the trades of a symbol of which each is less than a gap behind the one before, and ends a gap
+after the last one. Its rows are on `md.sessions`. A late trade that bridges two makes them one, that of the earlier
+start: it is restated, and the other one is taken back and says into which it went (`into_ns`); a broken trade may part
+one. Whoever was told of a session is told at once of what becomes of it
+([ADR 74](adr/0074-watermarks-of-feeds.md)). These are kept where `TIDEMARK_WINDOWS` names them, and without Kafka with
+`--bars 1m,gap:30s`:
+
+| session | gap |
+|---|---:|
+"""
+
 
 def _by_length(windows: Sequence[Window]) -> list[Window]:
     return sorted(windows, key=lambda window: window.length_ns)
@@ -36,23 +48,25 @@ def _by_length(windows: Sequence[Window]) -> list[Window]:
 
 def page(windows: Sequence[Window] = WINDOWS) -> str:
     """The documentation."""
-    names = {window.length_ns: window.name for window in windows if not window.slides}
+    names = {window.length_ns: window.name for window in windows if not window.slides and not window.gap_ns}
     rows = []
-    tumbling = [window for window in windows if not window.slides]
+    tumbling = [window for window in windows if not window.slides and not window.gap_ns]
     for number, window in enumerate(_by_length(tumbling), 1):
         feeder = feeder_of(window.length_ns, lengths_ns(windows))
         merged_from = "" if feeder is None else f"`{names[feeder]}`"
         key = f"`{number}`" if number <= KEYS_MAX else ""
         rows.append(f"| `{window.name}` | {window.length_ns:,} ns | {merged_from} | {key} |\n")
     rows += [f"| `{w.name}` | {w.length_ns:,} ns | panes of {w.step_ns:,} ns | |\n" for w in windows if w.slides]
-    return _HEAD + "".join(rows)
+    sessions = [f"| `{w.name}` | {w.gap_ns:,} ns |\n" for w in windows if w.gap_ns]
+    sessions += [f"| `{w.name}` | {w.gap_ns:,} ns |\n" for w in OPTIONAL_WINDOWS if w.gap_ns]
+    return _HEAD + "".join(rows) + _SESSIONS + "".join(sessions)
 
 
 def chart(windows: Sequence[Window] = WINDOWS) -> str:
     """The chart's module."""
     rows = [
         f'  {{ label: "{window.label}", ns: {window.length_ns} }},\n'
-        for window in _by_length([w for w in windows if not w.slides])
+        for window in _by_length([w for w in windows if not w.slides and not w.gap_ns])
     ]
     head = "// Generated from libs/common/src/common/contracts/windows.py by `make schemas`.\n"
     return f"{head}export const WINDOWS = [\n{''.join(rows)}] as const;\n"

@@ -2,8 +2,9 @@
 holds, the chart's choice of bars and ``docs/windows.md``.
 
 A window is named by its length, like ``5m``, and aligned to the epoch; a sliding one by its length and step, like
-``5m/30s``, and one ends at each multiple of the step. Another window is one line in ``WINDOWS``;
-``docs/guides/add-a-window.md`` says what follows from it.
+``5m/30s``, and one ends at each multiple of the step; a session by its gap, like ``gap:30s``: it holds the trades of a
+symbol of which each is less than the gap behind the one before, and ends a gap after the last one. Another window is
+one line in ``WINDOWS``; ``docs/guides/add-a-window.md`` says what follows from it.
 """
 
 import re
@@ -22,6 +23,7 @@ UNITS: Final = {
 """Unit of a window's name → its length in ns, and how people write it."""
 PANES_MAX: Final = 64
 """Steps of a sliding window at most: the panes that are kept of it, and merged when one ends."""
+_SESSION: Final = "gap:"
 _NAME: Final = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h|d)")
 
 
@@ -31,7 +33,9 @@ class WindowNameError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A window that tumbles, or slides by a step. Raises WindowNameError where the name says no length."""
+    """A window that tumbles, slides by a step, or is a session, of trades that are less than a gap apart. Raises
+    WindowNameError where the name says no length.
+    """
 
     name: str
 
@@ -41,15 +45,24 @@ class Window:
         if "/" in self.name and (rest or not 1 < panes <= PANES_MAX):
             raise WindowNameError(f"{self.name!r} is no sliding window: 2 to {PANES_MAX} steps are its length")
 
+        if self.gap_ns and "/" in self.name:
+            raise WindowNameError(f"{self.name!r} is no window: a session has no step")
+
     def _parts(self, place: int) -> tuple[int, str]:
-        length, *steps = self.name.split("/", 1)
+        length, *steps = self.name.removeprefix(_SESSION).split("/", 1)
         match = _NAME.fullmatch([length, *steps][place])
         if match is None:
             raise WindowNameError(f"{self.name!r} is no window length; write 1s, 500ms, 1m, 1h, 1d, or 5m/30s")
         return int(match[1]), match[2]
 
     @property
+    def gap_ns(self) -> int:
+        """Trades of a session are less than this apart; 0 for any other window."""
+        return self.length_ns if self.name.startswith(_SESSION) else 0
+
+    @property
     def length_ns(self) -> int:
+        """Time that a window lasts; a session lasts at least so long, its gap."""
         number, unit = self._parts(0)
         return number * UNITS[unit][0]
 
@@ -78,6 +91,11 @@ WINDOWS: Final = (
     Window("1d"),
 )
 """Every window that bars are made of, shortest first."""
+OPTIONAL_WINDOWS: Final = (
+    Window("gap:30s"),
+    Window("gap:5m"),
+)
+"""Windows that a deployment keeps where its setting ``windows`` of signals names them."""
 
 ALLOWED_LATENESS_NS: Final = 60 * NS
 """A trade that is earlier than its partition's clock by at most this restates the windows that have ended; one that is
@@ -93,12 +111,17 @@ FEED_IDLE_NS: Final = 5 * NS
 
 def lengths_ns(windows: Sequence[Window] = WINDOWS) -> tuple[int, ...]:
     """Lengths of the tumbling windows, shortest first."""
-    return tuple(sorted(window.length_ns for window in windows if not window.slides))
+    return tuple(sorted(window.length_ns for window in windows if not window.slides and not window.gap_ns))
 
 
 def slides_ns(windows: Sequence[Window] = WINDOWS) -> tuple[tuple[int, int], ...]:
     """Length and step of the sliding windows, shortest first."""
     return tuple(sorted((window.length_ns, window.step_ns) for window in windows if window.slides))
+
+
+def gaps_ns(windows: Sequence[Window] = WINDOWS) -> tuple[int, ...]:
+    """Gaps of the sessions, shortest first."""
+    return tuple(sorted(window.gap_ns for window in windows if window.gap_ns))
 
 
 def feeder_of(length_ns: int, lengths: Sequence[int]) -> int | None:

@@ -30,11 +30,12 @@ from signals.domain.bar_state import (
     BarState,
 )
 from signals.domain.fold_kernel import covered_until, fold_trades, issue_bar, newest_before, write_bar
+from signals.domain.gap_kernel import add_to_sessions, end_sessions, has_room, part_sessions, rebuild_sessions
 from signals.domain.layout import Array, Row
 from signals.domain.measure_set import Compiled, MeasureSet
 from signals.domain.session_ends import is_held_by_ended_slide, next_to_end
 from signals.domain.slide_kernel import end_slides, next_start, rebuild_panes, restate_slides, slide_all
-from signals.domain.trade_chain import chain, is_remembered, memory_of, place_of, remember
+from signals.domain.trade_chain import chain, is_in_log, is_remembered, memory_of, place_of, remember
 from signals.kernels import kernel, kernel_of, outlined, part
 
 
@@ -113,6 +114,7 @@ def _end_session(bars: BarState, end_ns: int, measures: Any) -> None:
             _close(bars, w, measures)
             bars.starts[w] += bars.windows[w]
     end_slides(bars, end_ns, measures)
+    end_sessions(bars, end_ns, True, measures)
     _see_what_is_due(bars)
     bars.ends[bars.counters[count.ENDS]] = end_ns
     bars.counters[count.ENDS] += 1
@@ -171,26 +173,10 @@ def _restate(bars: BarState, w: int, number: int, measures: Any) -> bool:
 
 
 @part
-def _is_in_log(event: Row, bars: BarState) -> Any:
-    """Whether the newest trade of the same match number is the same to the last number."""
-    entry = bars.matches[slot_of(bars.matches, event.match)]
-    if event.match == 0 or entry.held == 0:
-        return False
-    bars.counters[count.DUPLICATE_MATCH] += 1
-    trade = bars.log[(entry.held - 1) & (len(bars.log) - 1)]
-    return (
-        trade.instrument_id == event.instrument_id
-        and trade.event_ns == event.event_ns
-        and trade.price_e4 == event.price_e4
-        and trade.qty == event.qty
-    )
-
-
-@part
 def _book(event: Row, bars: BarState, measures: Any) -> int:
     """Enters a trade into the log and into the bars. Returns what became of it."""
     counters = bars.counters
-    if _is_in_log(event, bars):
+    if is_in_log(event, bars):
         return DUPLICATE
     number = counters[count.TRADES_NEXT]
     counters[count.TRADES_NEXT] += 1
@@ -223,6 +209,7 @@ def _book(event: Row, bars: BarState, measures: Any) -> int:
         late = 1
         held = restate_slides(bars, number, measures) or held
     counters[count.LATE_TRADE] += late
+    held = add_to_sessions(bars, number, measures) or held
     return WINDOWED if held else LEFT_LOG
 
 
@@ -267,6 +254,7 @@ def _break(event: Row, listings: Array, bars: BarState, measures: Any) -> None:
         if trade.event_ns < bars.starts[w] or trade.event_ns < covered_until(bars, w):
             _restate(bars, w, number, measures)
     restate_slides(bars, number, measures)
+    part_sessions(bars, number, trade.broken_ns, measures)
 
 
 @part
@@ -326,6 +314,7 @@ class BarKernels(NamedTuple):
     end_session: Any
     rebuild: Any
     rebuild_slide: Any
+    rebuild_gaps: Any
     show: Any
 
 
@@ -354,14 +343,18 @@ def _kernels(measures: Compiled, fingerprint: str) -> BarKernels:
             if counters[count.TRADES_NEXT] - counters[count.TRADES_FIRST] == len(bars.log):
                 return at, STOP_TRADES
             event = prints[at]
-            if not _advance(event.clock_ns, bars, room, measures) or counters[count.ISSUED] > room:
+            is_ready = _advance(event.clock_ns, bars, room, measures) and has_room(bars, 1)
+            if not is_ready or counters[count.ISSUED] > room:
                 return at, STOP_ISSUED
             if event.qty > 0:
                 _account(event, at, lateness_ns, listings, late, bars, measures)
             else:
                 _break(event, listings, bars, measures)
             at += 1
-        return at, STOP_DONE if _advance(clock_ns, bars, room, measures) else STOP_ISSUED
+        if not _advance(clock_ns, bars, room, measures) or not has_room(bars, 0):
+            return at, STOP_ISSUED
+        end_sessions(bars, clock_ns, False, measures)
+        return at, STOP_DONE
 
     @entry_point
     def end_session(bars: BarState, end_ns: int) -> None:
@@ -376,10 +369,14 @@ def _kernels(measures: Compiled, fingerprint: str) -> BarKernels:
         return rebuild_panes(bars, s, measures)
 
     @entry_point
+    def rebuild_gaps(bars: BarState, clock_ns: int) -> Any:
+        return rebuild_sessions(bars, clock_ns, measures)
+
+    @entry_point
     def show(ids: Array, bars: BarState, rows: Array) -> Any:
         return _show(ids, bars, rows, measures)
 
-    return BarKernels(apply_prints, end_session, rebuild, rebuild_slide, show)
+    return BarKernels(apply_prints, end_session, rebuild, rebuild_slide, rebuild_gaps, show)
 
 
 @kernel

@@ -2,6 +2,7 @@
 
 from typing import Final, NamedTuple
 
+from signals.domain.gap_state import GapState
 from signals.domain.layout import Array
 
 NONE: Final = -1
@@ -56,6 +57,8 @@ class BarState(NamedTuple):
     sliced: Array
     """Whether its ended tallies are handed out as slices."""
     slides: SlideState
+    gaps: GapState
+    """Session windows."""
     starts: Array
     """Start of the open window of each length; of the next one, where a session's end has ended that of the clock."""
     ends: Array

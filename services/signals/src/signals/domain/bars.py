@@ -12,16 +12,19 @@ from typing import Any, Final
 import numpy as np
 from common.books.layout import PRINT
 from common.books.ref_table import rehash
-from common.contracts.market import LATE, LateReason, Lates
+from common.contracts.market import Lates
 from common.contracts.windows import ALLOWED_LATENESS_NS, feeder_of
 
 from signals.domain import count
 from signals.domain.bar_kernel import bar_kernels, forget_trades, rows_at_once
-from signals.domain.bar_state import BEYOND_LATENESS, LEFT_LOG, NONE, STOP_DONE, STOP_ISSUED, BarState, SlideState
+from signals.domain.bar_state import NONE, STOP_DONE, STOP_ISSUED, BarState
+from signals.domain.gap_windows import GapRows, admitted, gap_state, gaps_ended, gaps_moved, gaps_restored, gaps_saved
+from signals.domain.late_rows import NO_LATES, late_rows
 from signals.domain.layout import MATCH, RESTATED, SLICE, TRADE, Array
 from signals.domain.measure_set import MeasureSet, measure_set
 from signals.domain.ohlcv import OHLCV
 from signals.domain.session_ends import ENDS_MAX, LONG_AGO_NS
+from signals.domain.slide_state import slide_state
 
 TRADES_MAX: Final = 1 << 20
 """Trades that a partition's log holds at most, 72 bytes each. Beyond it the oldest eighth goes."""
@@ -34,14 +37,13 @@ _KEPT: Final = (
     *("heads", "log", "matches", "counters", "ends"),
 )
 _SLIDES_KEPT: Final = ("windows", "steps", "first", "last_ns", "since_ns", "panes", "counts")
-_NO_LATES: Final[Lates] = np.zeros(0, LATE)
 _NO_SLICES: Final[Array] = np.zeros(0, SLICE)
-_REASONS: Final = {BEYOND_LATENESS: LateReason.BEYOND_LATENESS, LEFT_LOG: LateReason.LEFT_LOG}
 
 
 class TumblingBars:
     """The bars of one partition. ``windows_ns``: lengths of the tumbling windows, which are aligned to the epoch;
     ``slides_ns``: length and step of sliding ones. One that begins at a multiple of its length is the tumbling one.
+    ``gaps_ns``: of session windows.
     ``trades_max``, a power of two: trades that the log holds. ``lateness_ns``: a trade that is earlier than the clock
     by more is in no window. ``slice_ns``: the windows of this length are handed out as slices when they end; 0: none.
     """
@@ -52,6 +54,7 @@ class TumblingBars:
         measures: MeasureSet | None = None,
         *,
         slides_ns: Sequence[tuple[int, int]] = (),
+        gaps_ns: Sequence[int] = (),
         trades_max: int = TRADES_MAX,
         lateness_ns: int = ALLOWED_LATENESS_NS,
         slice_ns: int = 0,
@@ -61,10 +64,12 @@ class TumblingBars:
         self._trades_max = trades_max
         self._lateness_ns = lateness_ns
         self._late: Array = np.zeros((0, 2), np.int64)
-        self.late: Lates = _NO_LATES
+        self.late: Lates = NO_LATES
         """Trades of the last ``apply`` that no window holds, without symbols."""
         self.slices: Array = _NO_SLICES
         """SLICE rows of the last ``apply``, by time, without what came late."""
+        self.sessions = GapRows(self.measures)
+        """Rows of session windows that were told, until they are taken."""
         self._none: Array = np.zeros(0, self.measures.row)
         self.no_prints: Array = np.zeros(0, PRINT)
         lengths = sorted({*windows_ns, *(step for _, step in slides_ns), *((slice_ns,) if slice_ns else ())})
@@ -77,7 +82,8 @@ class TumblingBars:
             feeders=np.array([NONE if f is None else lengths.index(f) for f in feeders], np.int64),
             hidden=np.array([length not in windows_ns for length in lengths], np.int8),
             sliced=np.array([length == slice_ns for length in lengths], np.int8),
-            slides=_slides(lengths, windows_ns, sorted(slides_ns), self.measures),
+            slides=slide_state(lengths, windows_ns, sorted(slides_ns), self.measures),
+            gaps=gap_state(gaps_ns, self.measures.tally, self.measures.row, trades),
             starts=np.zeros(len(lengths), np.int64),
             ends=np.zeros(ENDS_MAX, np.int64),
             since_ns=np.zeros(len(lengths), np.int64),
@@ -113,15 +119,18 @@ class TumblingBars:
         slides = state.slides._replace(panes=panes, counts=held)
         fingers = np.full(instruments, NONE, np.int64)
         fingers[:known] = state.fingers
-        self.state = state._replace(heads=heads, tallies=tallies, counts=counts, slides=slides, fingers=fingers)
+        gaps = admitted(state.gaps, instruments)
+        self.state = state._replace(
+            heads=heads, tallies=tallies, counts=counts, slides=slides, gaps=gaps, fingers=fingers
+        )
 
     def apply(self, prints: Array, clock_ns: int, listings: Array) -> Array:
         """Books ``prints`` (PRINT rows of admitted instruments) and lets the clock come to ``clock_ns``.
 
         Returns the rows to issue, in order, without symbols. A broken trade leaves ``listings``' volume.
         """
-        if not len(prints) and clock_ns < self.state.counters[count.DUE_NS]:
-            self.late, self.slices = _NO_LATES, _NO_SLICES
+        if not len(prints) and clock_ns < self.sessions.due_ns(self.state):
+            self.late, self.slices = NO_LATES, _NO_SLICES
             return self._none
         if len(self._late) < len(prints):
             self._late = np.zeros((len(prints), 2), np.int64)
@@ -130,6 +139,7 @@ class TumblingBars:
             self.state = self.state._replace(issued=np.zeros(wanted, self.measures.row))
         if self.state.sliced.any() and len(self.state.slices) < 2 * len(self.state.heads):
             self.state = self.state._replace(slices=np.zeros(2 * len(self.state.heads), SLICE))
+        self.state = self.sessions.begun(self.state)
         self.state.counters[[count.ISSUED, count.LATE_ROWS, count.SLICES]] = 0
         parts: list[Array] = []
         slices: list[Array] = []
@@ -139,14 +149,16 @@ class TumblingBars:
                 prints, at, clock_ns, self._lateness_ns, listings, self._late, self.state
             )
             if stop == STOP_ISSUED:
+                self.sessions.drain(self.state)
                 parts.append(self._drain())
                 slices.append(self._drain_slices())
             elif stop != STOP_DONE:
                 self._make_room()
+        self.sessions.drain(self.state)
         parts.append(self._drain())
         slices.append(self._drain_slices())
         self.slices = slices[0] if len(slices) == 1 else np.concatenate(slices)
-        self.late = _lates(prints, self._late[: self.state.counters[count.LATE_ROWS]])
+        self.late = late_rows(prints, self._late[: self.state.counters[count.LATE_ROWS]])
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _drain(self) -> Array:
@@ -175,13 +187,13 @@ class TumblingBars:
                 source, target = int(run[0]) % len(state.log), int(run[0]) % len(log)
                 log[target : target + len(run)] = state.log[source : source + len(run)]
         rehash(state.matches, matches)
-        self.state = state._replace(log=log, matches=matches)
+        self.state = state._replace(log=log, matches=matches, gaps=gaps_moved(state.gaps, numbers, size))
 
     def close_all(self, listings: Array) -> Array:
         """Issues every bar that is still open, as if the clock had passed all windows."""
         state = self.state
         ends = [state.starts + state.windows, state.starts[state.slides.steps] + state.slides.windows]
-        return self.apply(self.no_prints, int(np.concatenate(ends).max()), listings)
+        return self.apply(self.no_prints, int(np.concatenate([*ends, gaps_ended(state.gaps)]).max()), listings)
 
     def end_session(self, clock_ns: int) -> Array:
         """A session has ended, to which ``apply`` has brought the clock; it is later than every clock before. Returns
@@ -194,7 +206,9 @@ class TumblingBars:
             state = self.state = state._replace(issued=np.zeros(most, self.measures.row))
         if state.sliced.any() and len(state.slices) < instruments:
             state = self.state = state._replace(slices=np.zeros(2 * instruments, SLICE))
+        state = self.state = self.sessions.begun(state)
         self._kernels.end_session(state, clock_ns)
+        self.sessions.drain(state)
         self.slices = self._drain_slices()
         return self._drain()
 
@@ -235,7 +249,7 @@ class TumblingBars:
     def _goes_on(self, clock_ns: int) -> bool:
         """Whether a window that holds a trade has not ended, or would not have, but for a session that has."""
         state = self.state
-        held = state.counts.any() or state.slides.counts.any()
+        held = state.counts.any() or state.slides.counts.any() or state.gaps.counts.any()
         return bool(held or state.starts.max() > clock_ns)
 
     def _forget(self, clock_ns: int) -> None:
@@ -249,6 +263,8 @@ class TumblingBars:
         state.tallies[:] = np.zeros(1, self.measures.tally)
         state.slides.last_ns[:] = LONG_AGO_NS
         state.slides.since_ns[:] = state.slides.counts[:] = 0
+        state.gaps.counts[:] = state.gaps.revisions[:] = 0
+        state.gaps.tallies[:] = np.zeros(1, self.measures.tally)
         state.matches[:] = np.zeros(1, MATCH)
         state.counters[[count.TRADES_FIRST, count.TRADES_NEXT, count.ENDS]] = 0
         state.counters[count.DUE_NS] = (state.starts + state.windows).min()
@@ -294,7 +310,7 @@ class TumblingBars:
         """The whole state by name, for a snapshot. Nothing is copied."""
         kept = {name: getattr(self.state, name) for name in _KEPT}
         slides = {f"slide_{name}": getattr(self.state.slides, name) for name in _SLIDES_KEPT}
-        return kept | slides | {"measured_since_ns": self.measured_since_ns}
+        return kept | slides | gaps_saved(self.state.gaps) | {"measured_since_ns": self.measured_since_ns}
 
     def restore(self, arrays: Mapping[str, Array], declared: Mapping[str, Any], clock_ns: int) -> None:
         """Takes over what ``arrays`` gave, made under ``declared`` (``MeasureSet.declaration``) at ``clock_ns``.
@@ -322,6 +338,11 @@ class TumblingBars:
                 self._take_over(w, arrays, place, same)
         for s in range(len(state.slides.windows)):
             self._restore_slide(s, arrays, same)
+        restored = gaps_restored(state.gaps, arrays, is_same=len(same) == len(self.measures.measures))
+        self.state = state._replace(gaps=restored or state.gaps)
+        if restored is None:
+            self.state = self.sessions.begun(self.state)
+            state.counters[count.LOST_RESTATEMENT] += self._kernels.rebuild_gaps(self.state, clock_ns)
 
     def _restore_slide(self, s: int, arrays: Mapping[str, Array], same: Sequence[str]) -> None:
         """Takes the panes of a sliding window over, where every measure is the ``same``; else adds them up anew."""
@@ -367,31 +388,3 @@ class TumblingBars:
         if lost or (feeder != NONE and since_ns[feeder] > state.starts[feeder]):
             since_ns[w] = state.starts[w] + state.windows[w]
             state.counters[count.LOST_RESTATEMENT] += 1
-
-
-def _slides(
-    lengths: Sequence[int], windows_ns: Sequence[int], slides_ns: Sequence[tuple[int, int]], measures: MeasureSet
-) -> SlideState:
-    """The sliding windows (length, step) beside tumbling ones; ``lengths``: theirs, and the steps'."""
-    panes = [length // step for length, step in slides_ns]
-    return SlideState(
-        windows=np.array([length for length, _ in slides_ns], np.int64),
-        steps=np.array([lengths.index(step) for _, step in slides_ns], np.int64),
-        twins=np.array([length in windows_ns for length, _ in slides_ns], np.int8),
-        first=np.cumsum([0, *panes]),
-        last_ns=np.full(len(panes), LONG_AGO_NS, np.int64),
-        since_ns=np.zeros(len(panes), np.int64),
-        panes=np.zeros((sum(panes), 0), measures.tally),
-        counts=np.zeros((sum(panes), 0), np.int32),
-    )
-
-
-def _lates(prints: Array, outcomes: Array) -> Lates:
-    """LATE rows of the prints that ``outcomes`` names by their index, with what became of each."""
-    if not len(outcomes):
-        return _NO_LATES
-    rows = np.zeros(len(outcomes), LATE)
-    for name in ("event_ns", "clock_ns", "match", "price_e4", "qty", "instrument_id"):
-        rows[name] = prints[name][outcomes[:, 0]]
-    rows["reason"] = [_REASONS[outcome].encode() for outcome in outcomes[:, 1].tolist()]
-    return rows

@@ -1,4 +1,4 @@
-"""What the books have said of a time that the watermark has not reached: it waits, and goes on in the order of time.
+"""Keeps what the books have said of a time that the watermark has not reached: it goes on in the order of time.
 
 So whatever is out of order by less than its feed's bound goes on as if it had come in order. Trades are put in order;
 what the books say of themselves (quotes, changes, matches of patterns) is of the moment at which they said it.
@@ -18,7 +18,7 @@ HELD_MAX: Final = 1 << 16
 
 
 class Said(NamedTuple):
-    """What the books have said of some ticks."""
+    """Rows that the books have written of some ticks."""
 
     prints: Array
     """PRINT rows."""
@@ -39,7 +39,7 @@ _TIMES: Final = {"prints": "clock_ns", "quotes": "end_ns", "changes": "clock_ns"
 
 
 class HeldBack:
-    """Of one partition."""
+    """Rows of one partition that wait."""
 
     def __init__(self) -> None:
         self._held = Said(**{name: np.zeros(0, dtype) for name, dtype in _DTYPES.items()})
@@ -57,7 +57,7 @@ class HeldBack:
         self._held = Said(*map(np.concatenate, zip(self._held, said._replace(prints=prints), strict=True)))
 
     def release(self, before_ns: int, watermark_ns: int) -> Said:
-        """What goes on as the watermark comes from ``before_ns`` to ``watermark_ns``; prints have it as their clock."""
+        """Rows that go on as the watermark comes from ``before_ns`` to ``watermark_ns``, the clock of prints."""
         is_due = {name: getattr(self._held, name)[time] <= watermark_ns for name, time in _TIMES.items()}
         found = self._held.where(is_due)
         self._held = self._held.where({name: ~due for name, due in is_due.items()})

@@ -35,6 +35,7 @@ from common.order_patterns import Pattern
 from signals.domain import count
 from signals.domain.alert_board import AlertBoard, AlertTurn
 from signals.domain.bars import TRADES_MAX, TumblingBars
+from signals.domain.gap_windows import NO_SESSIONS
 from signals.domain.held_back import HELD_MAX, HeldBack, Said
 from signals.domain.market_alerts import NO_ALERTS, PATTERNS_FIRST, MarketAlerts
 from signals.domain.measure_set import measure_set, measured_rows
@@ -96,6 +97,8 @@ class Effects:
     """Beginnings, rises and ends of alerts, in order."""
     quoted: Measured = field(default_factory=lambda: _NOT_MEASURED)
     """Results of the measures of quotes for the windows that ended, in order."""
+    sessions: Array = field(default_factory=lambda: NO_SESSIONS)
+    """SESSION rows: session windows that were issued, restated or taken back, in order."""
 
 
 def accounts(books: Books, bars: Array) -> dict[str, int]:
@@ -116,6 +119,8 @@ class MarketState:
     windows_ns: Sequence[int] = field(default_factory=lengths_ns)
     slides_ns: Sequence[tuple[int, int]] = ()
     """Length and step of sliding windows."""
+    gaps_ns: Sequence[int] = ()
+    """Gaps of session windows."""
     limits: Limits = field(default_factory=Limits)
     trades_max: int = TRADES_MAX
     measures: Sequence[Measure] = ()
@@ -136,6 +141,7 @@ class MarketState:
             self.windows_ns,
             measure_set([measure for measure in self.measures if measure.of is Source.TRADES]),
             slides_ns=self.slides_ns,
+            gaps_ns=self.gaps_ns,
             trades_max=self.trades_max,
             lateness_ns=self.lateness_ns,
             slice_ns=SLICE_NS,
@@ -145,6 +151,7 @@ class MarketState:
         self.alerts, self.board = MarketAlerts(self.alert_limits, ordered), AlertBoard()
         self.showcase = Showcase(self.windows_ns, self.limits.bars_shown, self.limits.bars_cleared)
         self.watermark, self.held = Watermark(self.bounds), HeldBack()
+        self._sessions: list[Array] = []
 
     def apply(self, ticks: Ticks, ingest_ns: int, feed: str = "") -> Effects:
         """Applies a frame of a feed. Raises ValueError, before any change, if it names an impossible instrument."""
@@ -181,11 +188,12 @@ class MarketState:
         lates = np.concatenate(late) if late else _NO_LATES
         told = np.concatenate(alerts) if alerts else NO_ALERTS
         of_quotes = self._measured_of(quoted)
+        sessions, self._sessions = np.concatenate((NO_SESSIONS, *self._sessions)), []
         if not issued:
-            return Effects(_NO_BARS, _NOT_MEASURED, beats, lates, told, of_quotes)
+            return Effects(_NO_BARS, _NOT_MEASURED, beats, lates, told, of_quotes, sessions)
         rows, measures = np.concatenate(issued), self.bars.measures
         measured = measures.measured_of(rows[self.bars.measured(rows)]) if measures.results else _NOT_MEASURED
-        return Effects(measures.bars_of(rows), measured, beats, lates, told, of_quotes)
+        return Effects(measures.bars_of(rows), measured, beats, lates, told, of_quotes, sessions)
 
     def _measured_of(self, quoted: list[Array]) -> Measured:
         if self.quoted is None or not quoted:
@@ -195,7 +203,7 @@ class MarketState:
         return measured_rows(rows, self.quoted.results)
 
     def _said(self, ticks: Ticks) -> Said:
-        """What the books have said up to the watermark, which comes to the ticks that they have applied."""
+        """Rows of the books up to the watermark, which comes to the ticks that they have applied."""
         books, watermark = self.books, self.watermark
         matches = self.matched.apply(books.actions) if self.matched is not None else NO_MATCHES
         said = Said(books.prints, books.quotes, books.changes, matches)
@@ -220,6 +228,9 @@ class MarketState:
             self.board.issued(rows)
 
     def _issue(self, rows: Array, issued: list[Array]) -> None:
+        if len(sessions := self.bars.sessions.take()):
+            sessions["symbol"] = self.books.symbols[sessions["instrument_id"]]
+            self._sessions.append(sessions)
         if not len(rows):
             return
         rows["symbol"] = self.books.symbols[rows["instrument_id"]]

@@ -11,6 +11,7 @@
 6. ``ends``: windows end with sessions.
 7. Patterns of orders, where there are any: ``matched``.
 8. ``watermark``: feeds have one of their own. ``held``: what the books have said of a time that it has not reached.
+9. Session windows, where there are any: ``gap_*``.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from common.books.layout import LISTING
 
 from signals.domain.alert_board import AlertBoard
 from signals.domain.bar_state import NONE
+from signals.domain.gap_windows import admitted, gap_state, gaps_saved
 from signals.domain.held_back import HeldBack
 from signals.domain.layout import TRADE, Array
 from signals.domain.measure_set import measure_set
@@ -100,6 +102,13 @@ def _to_8(arrays: Arrays, declared: Declared) -> tuple[Arrays, Declared]:
     return arrays | grown, declared
 
 
+def _to_9(arrays: Arrays, declared: Declared) -> tuple[Arrays, Declared]:
+    """There was no session window."""
+    log, counts = arrays["bars.log"], arrays["bars.counts"]
+    none = admitted(gap_state((), arrays["bars.tallies"].dtype, np.dtype([]), len(log)), counts.shape[1])
+    return arrays | {f"bars.{name}": array for name, array in gaps_saved(none).items()}, declared
+
+
 MIGRATIONS: Final[Mapping[int, Callable[[Arrays, Declared], tuple[Arrays, Declared]]]] = {
     2: _to_2,
     3: _to_3,
@@ -108,6 +117,7 @@ MIGRATIONS: Final[Mapping[int, Callable[[Arrays, Declared], tuple[Arrays, Declar
     6: _to_6,
     7: _to_7,
     8: _to_8,
+    9: _to_9,
 }
 """Version → what makes a snapshot of the version before into one of it. The newest is what is written."""
 LAYOUT_VERSION: Final = max(MIGRATIONS)

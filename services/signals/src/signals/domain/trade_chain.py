@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from common.books.ref_table import slot_of
+
 from signals.domain import count
 from signals.domain.bar_state import NONE, BarState
 from signals.domain.layout import Row
@@ -88,3 +90,19 @@ def chain(number: int, trade: Row, bars: BarState) -> None:
         heads[trade.instrument_id] = number
     else:
         log[newer & mask].older = number
+
+
+@part
+def is_in_log(event: Row, bars: BarState) -> Any:
+    """Whether the newest trade of the same match number is the same to the last number."""
+    entry = bars.matches[slot_of(bars.matches, event.match)]
+    if event.match == 0 or entry.held == 0:
+        return False
+    bars.counters[count.DUPLICATE_MATCH] += 1
+    trade = bars.log[(entry.held - 1) & (len(bars.log) - 1)]
+    return (
+        trade.instrument_id == event.instrument_id
+        and trade.event_ns == event.event_ns
+        and trade.price_e4 == event.price_e4
+        and trade.qty == event.qty
+    )

@@ -55,7 +55,7 @@ class _Feed:
 
 
 class Watermark:
-    """Of one partition. ``ns``: the event time that it has reached."""
+    """The watermark of one partition. ``ns``: the event time that it has reached."""
 
     def __init__(self, bounds: FeedBounds) -> None:
         self._bounds = bounds
