@@ -1,6 +1,6 @@
 """The whole path of an order: from intents that wait in the topic until every stage is done with them, orders a second.
 
-    python -m bench path [--orders 40000] [--rounds 3] [--apart] [--profile worker.stacks]
+    python -m bench path [--orders 20000] [--rounds 3] [--apart] [--profile worker.stacks]
 
 The fleet runs with a quiet market. Intents are put into the topic as fast as the broker takes them, and the clock runs
 from the first until no stage of the path has a record of them left; beside it stands when the gate had decided them
@@ -130,7 +130,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="bench path", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--orders", type=int, default=40_000, help="of a round (default %(default)s)")
+    parser.add_argument("--orders", type=int, default=20_000, help="of a round (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="that are measured (default %(default)s)")
     parser.add_argument("--accounts", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
