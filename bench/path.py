@@ -63,13 +63,15 @@ async def one_round(deployment: Deployment, feeder: Feeder, backlog: gauges.Back
     await backlog.until_empty(GIVE_UP_S)
     done_s = time.monotonic() - began_s
     cpu = {f"{who} µs": round(used / orders * 1e6) for who, used in meter.read().items() if who != "bench"}
-    return {
+    row = {
         "orders": orders,
         "sent_s": round(sent_s, 2),
         "decided_per_s": round(orders / decided_s),
         "path_per_s": round(orders / done_s),
         **cpu,
     }
+    err.print(row)
+    return row
 
 
 def functions(collapsed: Iterable[str]) -> list[dict[str, Any]]:

@@ -70,6 +70,13 @@ async def _until_projected(fleet: Fleet, order_id: str) -> None:
     await fleet.until(is_projected)
 
 
+async def _until_certainly_absent(fleet: Fleet, order_id: str) -> None:
+    async def is_absent() -> bool:
+        return (await fleet.client.get(f"/v1/orders/{order_id}")).status_code == 404
+
+    await fleet.until(is_absent)
+
+
 async def _from_submit_to_read(fleet: Fleet) -> None:
     assert (await fleet.client.post("/v1/accounts/A/fund", json={"command_id": "c", "cash_e4": 5})).status_code == 201
     assert (await fleet.client.get("/v1/accounts/A")).json()["cash_e4"] == 5, "it waits for the other process's rows"
@@ -82,11 +89,7 @@ async def _from_submit_to_read(fleet: Fleet) -> None:
     listed = await fleet.client.get("/v1/accounts/A/orders")
     assert [order["order_id"] for order in listed.json()["items"]] == ["A.2"]
     assert not listed.headers["Tidemark-As-Of"].endswith("behind")
-
-    async def is_denied_for_certain() -> bool:
-        return (await fleet.client.get("/v1/orders/A.404")).status_code == 404
-
-    await fleet.until(is_denied_for_certain)
+    await _until_certainly_absent(fleet, "A.404")
 
 
 async def _each_says_how_it_is(fleet: Fleet) -> None:
@@ -149,9 +152,14 @@ async def _without_projection(fleet: Fleet) -> None:
 
     await fleet.until(is_behind)
     assert (await fleet.page("api", "/health/ready")).status_code == 200, "orders are taken all the same"
-    assert (await fleet.client.get("/v1/orders/A.666")).status_code == 503, "nobody knows that there is none"
+    assert (await fleet.client.get("/v1/orders/A.666")).status_code == 404, "the tail has kept all that it lacks"
+    await fleet.kill("api")
+    await fleet.start("api")
+    for order_id in ("A.6", "A.666"):
+        assert (await fleet.client.get(f"/v1/orders/{order_id}")).status_code == 503, "who begins now cannot tell"
     await fleet.start("projection")
     await _until_projected(fleet, "A.6")
+    await _until_certainly_absent(fleet, "A.666")
     assert not (await _source(fleet, "/v1/accounts/A/orders")).endswith("behind")
 
 
