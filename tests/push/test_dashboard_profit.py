@@ -56,16 +56,16 @@ async def test_profit_follows_what_is_booked_and_every_price(screen: Screen, wri
     await show_account(writer, 7, ("AAPL", 500), ("MSFT", -10))
     screen.api.profits["A1"] = profit("A1", 7, -12_345_600, AAPL=(500, 500 * 460_000), MSFT=(-10, -10 * 465_000))
     await screen.open()
-    await until(screen, SUMS, ["−1,234.56", "+485.00"])
-    await until(screen, PROFITS, [["AAPL", "+500.00", "num up"], ["MSFT", "−15.00", "num down"]])
+    await until(screen, SUMS, ["−1,234.56", "+495.00"])
+    await until(screen, PROFITS, [["AAPL", "+500.00", "num up"], ["MSFT", "−5.00", "num down"]])
     await show_last(writer, "MSFT", 464_000)
-    await until(screen, SUMS, ["−1,234.56", "+510.00"])
-    await until(screen, PROFITS, [["AAPL", "+500.00", "num up"], ["MSFT", "+10.00", "num up"]])
+    await until(screen, SUMS, ["−1,234.56", "+501.00"])
+    await until(screen, PROFITS, [["AAPL", "+500.00", "num up"], ["MSFT", "+1.00", "num up"]])
     asked = len(screen.api.profits_asked)
     screen.api.profits["A1"] = profit("A1", 8, 100, AAPL=(400, 400 * 470_000), MSFT=(-10, -10 * 465_000))
     await show_account(writer, 8, ("AAPL", 400), ("MSFT", -10))
-    await until(screen, SUMS, ["+0.01", "+10.00"])
-    await until(screen, PROFITS, [["AAPL", "0.00", "num"], ["MSFT", "+10.00", "num up"]])
+    await until(screen, SUMS, ["+0.01", "+1.00"])
+    await until(screen, PROFITS, [["AAPL", "0.00", "num"], ["MSFT", "+1.00", "num up"]])
     assert len(screen.api.profits_asked) == asked + 1, "one question for one entry, however many prices there were"
     assert screen.page.problems == []
 

@@ -1,5 +1,5 @@
 import { el, panel, Text } from "../dom";
-import { money, whole } from "../format";
+import { money, roundMoney, whole } from "../format";
 import type { View } from "../painter";
 import { unrealisedE4 } from "../profit_feed";
 import type { Account, Profit } from "../protocol";
@@ -88,5 +88,5 @@ export class AccountView implements View {
 
 function gain(text: Text, e4: bigint | undefined): void {
   if (e4 === undefined) text.set("–", "num");
-  else text.set(`${e4 > 0n ? "+" : ""}${money(e4)}`, `num${e4 > 0n ? " up" : e4 < 0n ? " down" : ""}`);
+  else text.set(`${e4 > 0n ? "+" : ""}${roundMoney(e4)}`, `num${e4 > 0n ? " up" : e4 < 0n ? " down" : ""}`);
 }
