@@ -96,7 +96,7 @@ async def rounds(
     if options.profile:
         pid = deployment.fleet.pid(with_stages("orders", deployment.fleet.names))
         async with recording(pid, options.profile):
-            rows.append(await one_round(deployment, feeder, backlog, options.orders))
+            await one_round(deployment, feeder, backlog, options.orders)
         show("the process that runs the stages", functions(options.profile.read_text("utf-8").splitlines()))
     return rows
 
