@@ -152,7 +152,7 @@ async def test_projection_knows_up_to_when_everything_is_applied(
 async def test_projection_when_a_partition_ends_with_markers_then_its_position_is_the_end_of_the_log(
     settings: Settings, topic: Topic
 ) -> None:
-    """Of transactions that were committed, and of one that was aborted and has brought no record at all."""
+    """Markers of a transaction that was committed, and of one that was aborted and has brought no record at all."""
     sink, ends = ListSink(), LogEnds(settings, "test")
     projection = Projection(settings, [topic], sink)
     producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap, transactional_id=f"of {topic.name}")

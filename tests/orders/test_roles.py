@@ -121,7 +121,7 @@ async def _each_says_how_it_is(fleet: Fleet) -> None:
 
 
 async def _without_worker(fleet: Fleet) -> None:
-    """What the gate accepts is answered and read; what only the lifecycle can answer has no answer yet."""
+    """Orders that the gate accepts are answered and read; what only the lifecycle can answer has no answer yet."""
     await fleet.kill("worker")
     assert (await fleet.submit("4", limit_price_e4=100)).status_code == 201
     read = await fleet.client.get("/v1/orders/A.4")

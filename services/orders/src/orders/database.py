@@ -99,7 +99,7 @@ class Database:
         return self._breaker.error
 
     def check(self) -> tuple[bool, dict[str, Any]]:
-        """Of ``/health/ready``: whether PostgreSQL answers readers. Never a reason to be not ready."""
+        """Says on ``/health/ready`` whether PostgreSQL answers readers. Never a reason to be not ready."""
         error = self.trouble
         if error is None:
             return True, {"state": "ok"}

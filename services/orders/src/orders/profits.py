@@ -37,7 +37,7 @@ class PositionProfit(BaseModel):
 
 
 class AccountProfit(BaseModel):
-    """What an account has made since it began. Shares from outside have cost nothing: nobody said what they cost."""
+    """Profit of an account since it began. Shares from outside have cost nothing: nobody said what they cost."""
 
     account_id: str
     seq: int = Field(description="the newest ledger entry that is in it")

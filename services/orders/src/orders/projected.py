@@ -101,6 +101,6 @@ class ProjectedLog:
         return True, detail
 
     def check_alone(self) -> tuple[bool, dict[str, Any]]:
-        """Of a process that does nothing else: ready while it projects."""
+        """The same for a process that does nothing else: ready while it projects."""
         _, detail = self.check()
         return detail["state"] != "degraded", detail

@@ -200,7 +200,7 @@ class Reads:
         return Answer(page, self._of_account(account_id, as_of, seq))
 
     async def profit(self, account_id: str) -> Answer[AccountProfit]:
-        """What the account has made, up to the newest entry of its ledger."""
+        """Profit of the account, up to the newest entry of its ledger."""
         seq, as_of = await self._settled(account_id, self.queries.ledger_seq)
         profit = await self._profits.account(account_id, seq)
         return Answer(profit, self._of_account(account_id, as_of, profit.seq))

@@ -209,9 +209,7 @@ class Deployment:
         if options.access and not os.environ.get(ISSUER_VARIABLE):
             environment = {**await self._start_issuer(ports), **environment}
         identities = state.secure if options.secure else None
-        chosen = FleetOptions(
-            ports, options.feed, environment, options.services, identities, orders_apart=options.orders_apart
-        )
+        chosen = FleetOptions(ports, options.feed, environment, options.services, identities, options.orders_apart)
         fleet = Fleet(service_specs(self.addresses, state, chosen), self._report, options.restart_wait_max_s)
         self._report(f"starting {', '.join(fleet.names)}")
         # Entered before the services start, so that `down` and `status` work while they do.
