@@ -16,6 +16,7 @@ from tidemark.deployment import Deployment
 from tidemark.load.driver import Gateway, GatewayError, Verdict
 from tidemark.load.plan import OrderBody
 from tidemark.metrics import scrape, total
+from tidemark.services import with_stages
 
 SAMPLE_S: Final = 1.0
 SCRAPE_TIMEOUT_S: Final = 30.0
@@ -124,7 +125,8 @@ class Backlog:
     """Records in the topics of an order's path that their stages have not handled yet."""
 
     def __init__(self, deployment: Deployment, log: KafkaLog) -> None:
-        self._urls = {service: deployment.operations_url(service) for service in {service for service, _ in PATH}}
+        names = deployment.fleet.names
+        self._urls = {service: deployment.operations_url(with_stages(service, names)) for service, _ in PATH}
         self._log = log
         self.most = 0
 

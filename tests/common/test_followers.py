@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from common.contracts.topics import RAW_SCHEMA, Topic
 from parts import Stack
+from streams.edges.ends import LogEnds
 from streams.edges.followers import Positions, Projection, Tail
 from streams.edges.sender import Sender
 from streams.model.message import Message
@@ -146,6 +147,31 @@ async def test_projection_knows_up_to_when_everything_is_applied(
         await until(lambda: projection.as_of_ns() > idle_ns + 1_000_000_000)
     finally:
         await projection.stop()
+
+
+async def test_projection_when_a_partition_ends_with_markers_then_its_position_is_the_end_of_the_log(
+    settings: Settings, topic: Topic
+) -> None:
+    """Markers of a transaction that was committed, and of one that was aborted and has brought no record at all."""
+    sink, ends = ListSink(), LogEnds(settings, "test")
+    projection = Projection(settings, [topic], sink)
+    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap, transactional_id=f"of {topic.name}")
+    await projection.start()
+    try:
+        async with producer:
+            async with producer.transaction():
+                await producer.send_and_wait(topic.name, b"0", partition=0)
+            await producer.begin_transaction()
+            await producer.send_and_wait(topic.name, b"1", partition=1)
+            await producer.abort_transaction()
+        async with asyncio.timeout(30):
+            while sink.stored != await ends.ends([topic]):
+                await asyncio.sleep(0.01)
+        assert sink.stored == {(topic.name, 0): 2, (topic.name, 1): 2}
+        assert sink.values == {0: [0], 1: []}
+    finally:
+        await projection.stop()
+        await ends.stop()
 
 
 async def test_projection_when_its_sink_went_back_then_it_reads_again_and_does_not_know_how_old_it_is(

@@ -54,6 +54,7 @@ async def test_gather_when_several_partitions_have_records_then_each_comes_in_or
             assert 0 < len(messages) <= at_most
             for message in messages:
                 found[message.partition].append(int(message.value or b""))
+            assert reader.gathered == {(topic.name, number): len(found[number]) for number in range(PARTITIONS)}
     assert found == {number: list(range(number, 60, PARTITIONS)) for number in range(PARTITIONS)}
 
 

@@ -12,10 +12,11 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from orders.settings import OrdersRole, OrdersSettings
 from tidemark.fleet import Backoff, Fleet, FleetError, ServiceSpec, State
 from tidemark.ports import choose_ports, free_ports, operations_of
 from tidemark.process import is_running, start_ticks
-from tidemark.services import OPERATIONS_PORT, SERVICES, FleetOptions, service_specs
+from tidemark.services import OPERATIONS_PORT, ORDERS_APART, SERVICES, FleetOptions, service_specs
 from tidemark.state import Addresses, StateDir
 
 SERVER = """
@@ -120,6 +121,20 @@ def test_specs_when_pages_for_operators_have_ports_then_each_its_own_and_else_th
     for spec in service_specs(Addresses(), StateDir(tmp_path), FleetOptions(apart)):
         assert spec.env[OPERATIONS_PORT] == str(100 + ports[spec.name])
         assert spec.operations_url == f"http://127.0.0.1:{100 + ports[spec.name]}"
+
+
+def test_specs_when_orders_is_apart_then_each_part_runs_once_and_clients_reach_the_api(tmp_path: Path) -> None:
+    ports = {name: number for number, name in enumerate((*SERVICES, *ORDERS_APART), 1)}
+    whole = [spec.name for spec in service_specs(Addresses(), StateDir(tmp_path), FleetOptions(ports))]
+    specs = service_specs(Addresses(), StateDir(tmp_path), FleetOptions(ports, orders_apart=True))
+    parts = [spec for spec in specs if spec.argv[-2] == "orders"]
+    assert {spec.name for spec in specs if spec not in parts} == {*whole} - {"orders"}
+    roles = [OrdersSettings(orders_roles=spec.env["TIDEMARK_ORDERS_ROLES"]).roles for spec in parts]
+    assert sorted(role for process in roles for role in process) == sorted(OrdersRole)
+    [api] = [spec for spec, process in zip(parts, roles, strict=True) if OrdersRole.API in process]
+    [push] = [spec for spec in specs if spec.name == "push"]
+    assert push.env["TIDEMARK_ORDERS_URL"] == api.url
+    assert len({spec.env["TIDEMARK_WORKER_ID"] for spec in specs}) == len({spec.port for spec in specs}) == len(specs)
 
 
 async def test_fleet_when_left_then_no_process_stays(tmp_path: Path) -> None:

@@ -378,7 +378,7 @@ async def test_openapi_declares_every_answer_of_a_read_and_as_of_when_it_is(conn
         if path.startswith("/v1/")
         if "get" in methods
     }
-    assert len(reads) == 6
+    assert len(reads) == 7
     for path, responses in reads.items():
         is_one = path in ("/v1/orders/{order_id}", "/v1/orders/{order_id}/events", "/v1/accounts/{account_id}")
         assert set(responses) >= {"200", "400", "503"}

@@ -1,6 +1,7 @@
 """A worker of the orders service as a process, and what surrounds it: the test plays gate, market and client."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -99,8 +100,11 @@ class Gate:
                     await self.answer(message)
 
 
+ALL_ROLES = "api,worker,projection"
+
+
 class Fleet:
-    """The worker, its client, and what surrounds it."""
+    """The service, in one process or in one for each role, its client, and what surrounds it."""
 
     def __init__(self, parts: LocalStack, directory: Path, make: Any, postgres_dsn: str, **env: str) -> None:
         addresses = parts.addresses
@@ -109,35 +113,59 @@ class Fleet:
         self.sender = Sender(self.settings, "test")
         self.gate = Gate(make, self.sender)
         self.make = make
-        self._port = free_port()
-        self._log = directory / "worker.log"
+        self._ports: dict[str, int] = {}
+        """Roles of a process → its port."""
+        self._directory = directory
+        api_port = free_port()
         self._env = {
             "TIDEMARK_KAFKA_BOOTSTRAP": addresses.kafka_bootstrap,
             "TIDEMARK_REDIS_URL": addresses.redis_url,
             "TIDEMARK_POSTGRES_DSN": postgres_dsn,
             "TIDEMARK_DATA_DIR": str(directory / "data"),
-            "TIDEMARK_HTTP_PORT": str(self._port),
             "TIDEMARK_WORKER_ID": "orders-1",
             "TIDEMARK_SESSION_TIMEOUT_MS": "6000",
             "TIDEMARK_RESTART_BACKOFF_MIN_S": "0.2",
             **env,
         }
-        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._port}", timeout=30)
-        self.worker: Process | None = None
+        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{api_port}", timeout=30)
+        self._ports = dict.fromkeys((ALL_ROLES, "api"), api_port)
+        self.processes: dict[str, Process] = {}
+        """Roles → the process that runs them."""
+
+    @property
+    def worker(self) -> Process | None:
+        """The process that runs all of the service."""
+        return self.processes.get(ALL_ROLES)
 
     async def start_worker(self) -> None:
-        command = [sys.executable, "-m", "orders", "worker", "--without-web"]
-        self.worker = Process(command, log=self._log, env=self._env)
-        await self.until(self._ready)
+        await self.start(ALL_ROLES)
 
-    async def _ready(self) -> bool:
+    async def start(self, roles: str) -> None:
+        """Starts a process that runs these parts, and waits until it is ready."""
+        self._ports.setdefault(roles, free_port())
+        command = [sys.executable, "-m", "orders", "worker", "--without-web"]
+        env = {**self._env, "TIDEMARK_ORDERS_ROLES": roles, "TIDEMARK_HTTP_PORT": str(self._ports[roles])}
+        self.processes[roles] = Process(command, log=self._log(roles), env=env)
+        await self.until(lambda: self._ready(roles))
+
+    def _log(self, roles: str) -> Path:
+        return self._directory / f"{roles}.log"
+
+    async def kill(self, roles: str) -> None:
+        await asyncio.to_thread(self.processes[roles].stop, by=signal.SIGKILL, grace_s=10)
+
+    async def page(self, roles: str, path: str) -> httpx.Response:
+        """A page of the process that runs these parts. Raises httpx.TransportError."""
+        return await self.client.get(f"http://127.0.0.1:{self._ports[roles]}{path}")
+
+    async def _ready(self, roles: str) -> bool:
         try:
-            return (await self.client.get("/health/ready")).status_code == 200
+            return (await self.page(roles, "/health/ready")).status_code == 200
         except httpx.TransportError:
             return False
 
     async def until(self, condition: Callable[[], Any]) -> Any:
-        """Asks until it is so; says what the worker logged where it never is."""
+        """Asks until it is so; says what the processes logged where it never is."""
         try:
             async with asyncio.timeout(DEADLINE_S):
                 while True:
@@ -145,7 +173,8 @@ class Fleet:
                         return found
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            raise AssertionError(self._log.read_text()[-6_000:]) from None
+            logged = [self._log(roles).read_text()[-6_000:] for roles in self.processes]
+            raise AssertionError("\n".join(logged)) from None
 
     async def submit(self, client_order_id: str, **changes: Any) -> httpx.Response:
         return await self.client.post("/v1/orders", json=ORDER | {"client_order_id": client_order_id} | changes)
@@ -169,18 +198,19 @@ class Fleet:
 
 
 @asynccontextmanager
-async def running(fleet: Fleet) -> AsyncIterator[Fleet]:
-    """With its topics, its gate and its worker."""
+async def running(fleet: Fleet, *processes: str) -> AsyncIterator[Fleet]:
+    """With its topics, its gate and its processes, each by its roles; one for all where none is named."""
     await create_topics(fleet.parts.addresses.kafka_bootstrap)
     await fleet.sender.start()
     gating = asyncio.create_task(fleet.gate.run(fleet.settings))
     try:
-        await fleet.start_worker()
+        for roles in processes or (ALL_ROLES,):
+            await fleet.start(roles)
         yield fleet
     finally:
         gating.cancel()
         await asyncio.gather(gating, return_exceptions=True)
-        if fleet.worker:
-            await asyncio.to_thread(fleet.worker.stop, grace_s=20)
+        for process in fleet.processes.values():
+            await asyncio.to_thread(process.stop, grace_s=20)
         await fleet.sender.stop()
         await fleet.client.aclose()

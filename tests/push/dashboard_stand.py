@@ -16,6 +16,8 @@ from streams.service.web import WebServer
 
 DATA: Final = Path(__file__).with_name("dashboard_data.py")
 ACCEPTED_QTY_MAX: Final = 1_000
+ALL_ENTRIES: Final = 2**53 - 1
+"""As a ledger sequence: nothing can be newer."""
 
 
 @asynccontextmanager
@@ -68,6 +70,9 @@ class StandInOrders:
         self.accounts: set[str] = set()
         self.events: dict[str, list[dict[str, Any]]] = {}
         """Events of an order, by its id; two of them are a page."""
+        self.profits: dict[str, dict[str, Any]] = {}
+        """Answers to GET of an account's profit, by account; of others that they have not traded."""
+        self.profits_asked: list[str] = []
         self.answering = asyncio.Event()
         self.answering.set()
         self.silent = False
@@ -80,6 +85,7 @@ class StandInOrders:
         api.delete("/v1/orders/{order_id}")(self.cancel)
         api.get("/v1/orders/{order_id}")(self.order)
         api.get("/v1/accounts/{account_id}")(self.account)
+        api.get("/v1/accounts/{account_id}/profit")(self.profit)
         api.get("/v1/orders/{order_id}/events")(self.events_of)
         return api
 
@@ -110,12 +116,26 @@ class StandInOrders:
             return JSONResponse({"account_id": account_id})
         return JSONResponse({"title": "No such account"}, 404)
 
+    async def profit(self, account_id: str) -> Response:
+        self.profits_asked.append(account_id)
+        return JSONResponse(self.profits.get(account_id) or profit(account_id, ALL_ENTRIES, 0))
+
     async def events_of(self, order_id: str, after: int = 0) -> Response:
         if order_id not in self.events:
             return JSONResponse({"title": "No such order"}, 404)
         later = [event for event in self.events[order_id] if event["revision"] > after]
         page = {"items": later[:2]} | ({"next": later[1]["revision"]} if len(later) > 2 else {})
         return JSONResponse(page)
+
+
+def profit(account_id: str, seq: int, realised_e4: int, **positions: tuple[int, int]) -> dict[str, Any]:
+    """An answer to GET of an account's profit; ``positions``: symbol → shares and their cost, by either way."""
+    held = [
+        {"symbol": symbol, "qty": qty, "cost_fifo_e4": cost_e4, "cost_average_e4": cost_e4}
+        for symbol, (qty, cost_e4) in positions.items()
+    ]
+    realised = {"realised_fifo_e4": realised_e4, "realised_average_e4": realised_e4}
+    return {"account_id": account_id, "seq": seq, **realised, "positions": held}
 
 
 def book(known: dict[str, dict[str, Any]], order: dict[str, Any], state: str) -> None:

@@ -16,8 +16,9 @@ from parts.page import Page, open_page
 from push.settings import built_dashboard
 
 from tests.push.dashboard_breaks import refused
+from tests.push.dashboard_data import PRICES
 from tests.push.dashboard_screen import market_alert
-from tests.push.dashboard_stand import market, stand_in_orders
+from tests.push.dashboard_stand import ALL_ENTRIES, market, profit, stand_in_orders
 
 AXE = built_dashboard().parent / "node_modules" / "axe-core" / "axe.min.js"
 PICTURES = os.environ.get("TIDEMARK_PICTURES")  # read now: tests run without the variables of ours
@@ -36,6 +37,8 @@ IN_SIGHT = {
     "the button that sends": ".submit",
     "the best bid": ".ladder .bid .level",
     "a position": ".account .table-spacer .table-row",
+    "what a position has made": ".account .table-spacer .table-row :last-child",
+    "what the account has made": ".account .sums .line:last-child .num",
     "the pill": ".pill",
 }
 WHOLLY_IN_SIGHT = """
@@ -84,12 +87,16 @@ async def test_page_fits_and_is_accessible(
     size: tuple[int, int], theme: str, start_push: Callable[..., Any], shared_redis: str, writer: ViewWriter
 ) -> None:
     async with stand_in_orders() as orders, market(shared_redis), open_page(*size) as page:
+        cost_e4 = 3_000 * 10_000 * 1_000  # of every position: each has made or lost much
+        held = {symbol: (100, cost_e4 if number % 2 else 1) for number, symbol in enumerate(PRICES)}
+        orders.profits["ACC0001"] = profit("ACC0001", ALL_ENTRIES, -1_234_567_890_000, **held)
         push = await start_push(static_dir=built_dashboard(), orders_url=orders.url)
         breaks = {one.break_id: one.model_dump(mode="json") for one in refused("ACC0001", time.time_ns())}
         await writer.write("break", "ACC0001", breaks)
         await choose_theme(page, theme)
         await page.goto(f"{push.url}/#symbol=AAPL&account=ACC0001&window=1000000000")
         await filled(page)
+        await page.until("document.querySelector('.account .table-row .down')")
         if PICTURES:
             await page.screenshot(Path(PICTURES) / f"{size[0]}x{size[1]}-{theme}.png")
         hidden = [

@@ -1,7 +1,7 @@
-"""The orders worker: two stages, the HTTP API, the projection."""
+"""A process of the orders service: two stages, the HTTP API and the projection, or those of them that it is to run."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import mode
 from common.contracts.topics import (
@@ -17,6 +17,7 @@ from common.contracts.topics import (
 )
 from common.fleet_app import TidemarkApp
 from streams.edges.ends import LogEnds
+from streams.edges.followers import Positions
 from streams.kafka.broker_watch import is_broker_away
 from streams.model.message import Message
 
@@ -27,10 +28,11 @@ from orders.desk import Desk
 from orders.lifecycle_rows import LAYOUT_VERSION, MIGRATIONS
 from orders.lifecycle_runs import LifecycleRuns
 from orders.projected import ProjectedLog
+from orders.projection_elsewhere import ProjectionElsewhere
 from orders.queries import Queries
 from orders.reads import Reads
 from orders.recent import Recent
-from orders.settings import OrdersSettings
+from orders.settings import OrdersRole, OrdersSettings
 from orders.sink import ProjectionSink
 from orders.venue import rows as venue_rows
 from orders.venue import stage as venue_stage
@@ -41,6 +43,7 @@ from orders.wire import reads_framed
 
 PROJECTION_CONNECTIONS = 2
 """Connections that only the projection uses, so that readers cannot hold it up."""
+OnProjected = Callable[[Positions], None]
 
 
 class Databases(mode.Service):  # type: ignore[misc]
@@ -55,10 +58,16 @@ class Databases(mode.Service):  # type: ignore[misc]
 
 
 def build(settings: OrdersSettings) -> TidemarkApp:
-    """Declares everything, opens nothing."""
+    """Declares the parts that this process runs, opens nothing."""
     app = TidemarkApp("orders", settings)
-    declare_stages(app, settings)
-    declare_api(app, settings)
+    if OrdersRole.WORKER in settings.roles:
+        declare_stages(app, settings)
+    if OrdersRole.API in settings.roles:
+        declare_api(app, settings)
+    elif OrdersRole.PROJECTION in settings.roles:
+        projected = declare_projection(app, settings)
+        is_alone = settings.roles == {OrdersRole.PROJECTION}
+        app.health.add("projection", projected.check_alone if is_alone else projected.check)
     return app
 
 
@@ -109,18 +118,40 @@ def declare_api(app: TidemarkApp, settings: OrdersSettings) -> None:
     tail = app.tail(
         (RISK_DECISIONS, RISK_CONTROLS, RISK_WHAT_IFS, ORDERS_EVENTS, ORDERS_CANCEL_REPORTS), on_tail, recent.on_started
     )
-    reading = Database(settings, settings.postgres_pool_max, settings.reads_timeout_ms)
-    projecting = Database(settings, PROJECTION_CONNECTIONS, role=settings.postgres_writer)
-    sink = ProjectionSink(projecting, recent.on_projected)
-    follower = app.projection(projection.TOPICS, sink, settings.projection_backoff_max_s)
-    projected = ProjectedLog(sink, follower, reading)
-    # Told, not required: whatever PostgreSQL does, orders are taken and answered all the same.
-    app.health.add("projection", projected.check)
-    app.health.add("reads", projected.check_reads)
-    reads = Reads(Queries(reading), recent, projected, tail.as_of_ns)
-
     ends = LogEnds(settings, "orders")
     app.run_service(ends)
+    projected: ProjectedLog | ProjectionElsewhere
+    if OrdersRole.PROJECTION in settings.roles:
+        projected = declare_projection(app, settings, recent.on_projected)
+    else:
+        projected = declare_projection_elsewhere(app, settings, ends, recent.on_projected)
+    reading = Database(settings, settings.postgres_pool_max, settings.reads_timeout_ms)
+    app.run_service(Databases(reading))
+    # Told, not required: whatever PostgreSQL does, orders are taken and answered all the same.
+    app.health.add("projection", projected.check)
+    app.health.add("reads", reading.check)
+    reads = Reads(Queries(reading), recent, projected, tail.as_of_ns)
     desk = Desk(app.sender, verdicts, settings, lambda: tail.ready()[0] and not is_broker_away(), ends)
     app.serve(create_api(desk, reads, settings))
-    app.run_service(Databases(reading, projecting))
+
+
+def declare_projection(
+    app: TidemarkApp, settings: OrdersSettings, on_projected: OnProjected = lambda _reached: None
+) -> ProjectedLog:
+    """PostgreSQL is written by this process; ``on_projected`` is told how far."""
+    projecting = Database(settings, PROJECTION_CONNECTIONS, role=settings.postgres_writer)
+    sink = ProjectionSink(projecting, on_projected)
+    projected = ProjectedLog(sink, app.projection(projection.TOPICS, sink, settings.projection_backoff_max_s))
+    app.run_service(Databases(projecting))
+    return projected
+
+
+def declare_projection_elsewhere(
+    app: TidemarkApp, settings: OrdersSettings, ends: LogEnds, on_projected: OnProjected
+) -> ProjectionElsewhere:
+    """PostgreSQL is written by another process; ``on_projected`` is told how far."""
+    watching = Database(settings, 1, settings.reads_timeout_ms)
+    projected = ProjectionElsewhere(watching, ends, on_projected)
+    app.run_service(projected)
+    app.run_service(Databases(watching))
+    return projected

@@ -98,6 +98,13 @@ class Database:
         """Why readers are refused at present, if they are."""
         return self._breaker.error
 
+    def check(self) -> tuple[bool, dict[str, Any]]:
+        """Says on ``/health/ready`` whether PostgreSQL answers readers. Never a reason to be not ready."""
+        error = self.trouble
+        if error is None:
+            return True, {"state": "ok"}
+        return True, {"state": "degraded", "reason": error.trouble.value, "error": str(error)}
+
     async def read(self, work: Work[T]) -> T:
         """One statement, or several without a common snapshot. Raises DatabaseAway, at the deadline at the latest."""
         is_trying = self._breaker.begin()

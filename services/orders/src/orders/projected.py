@@ -1,6 +1,8 @@
-"""State of this process's projection: for reads, for ``/health/ready`` and for the metrics."""
+"""State of the projection: for reads, for ``/health/ready`` and for the metrics."""
 
+import math
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,7 +10,6 @@ from prometheus_client import Gauge
 from streams.edges.followers import Projection
 from streams.model.errors import LogError
 
-from orders.database import Database
 from orders.sink import ProjectionSink
 from orders.stops import Place
 from orders.trouble import DatabaseAway, Trouble
@@ -18,22 +19,38 @@ FRESH_S = 5.0
 REASON_CHARS = 64
 """Characters of a text that the health view takes at most."""
 AGE = Gauge("tidemark_orders_projection_age_seconds", "Age of what reads are answered from; -1: not known")
+AGE.set(math.nan)  # where this process neither projects nor reads
 DEGRADED = Gauge("tidemark_orders_projection_degraded", "1 while PostgreSQL has this trouble", ["trouble"])
 
 
-class ProjectedLog:
-    """Implements ``reads.Projected`` on the sink and the follower that feeds it."""
+def measure(age_s: Callable[[], float], trouble: Callable[[], Trouble | None]) -> None:
+    """Has the metrics say what these say whenever they are asked."""
 
-    def __init__(self, sink: ProjectionSink, projection: Projection, reading: Database) -> None:
+    def has(one: Trouble) -> float:
+        return float(trouble() is one)
+
+    AGE.set_function(age_s)
+    for one in Trouble:
+        DEGRADED.labels(one.value).set_function(partial(has, one))
+
+
+def age_of(as_of_ns: int) -> float:
+    """Seconds since that time; -1 where it is not known."""
+    return max(0.0, time.time() - as_of_ns / 1e9) if as_of_ns else -1.0
+
+
+def state_of(age_s: float) -> str:
+    """State of a projection that nothing is known to keep from going on."""
+    return "ok" if 0 <= age_s <= FRESH_S else "behind"
+
+
+class ProjectedLog:
+    """Implements ``reads.Projected`` on the sink and the follower that feeds it, in this process."""
+
+    def __init__(self, sink: ProjectionSink, projection: Projection) -> None:
         self._sink = sink
         self._projection = projection
-        self._reading = reading
-        AGE.set_function(self.age_s)
-        for trouble in Trouble:
-            DEGRADED.labels(trouble.value).set_function(partial(self._has, trouble))
-
-    def _has(self, trouble: Trouble) -> float:
-        return float(self.trouble() is trouble)
+        measure(self.age_s, self.trouble)
 
     def reached(self, place: Place) -> int:
         return self._sink.reached.get(place, 0)
@@ -52,8 +69,7 @@ class ProjectedLog:
     def age_s(self) -> float:
         """Age of the oldest of what is projected."""
         stops = self._sink.stops.by_place.values()
-        as_of_ns = min([self._projection.as_of_ns(), *(stop.record_ns for stop in stops)])
-        return max(0.0, time.time() - as_of_ns / 1e9) if as_of_ns else -1.0
+        return age_of(min([self._projection.as_of_ns(), *(stop.record_ns for stop in stops)]))
 
     def trouble(self) -> Trouble | None:
         """The trouble of PostgreSQL as a whole, if it has one."""
@@ -66,8 +82,7 @@ class ProjectedLog:
         """Never a reason to be not ready: orders are taken and answered all the same. What it says is the reason."""
         error, stops = self._projection.trouble, self._sink.stops.by_place
         age_s = self.age_s()
-        state = "ok" if 0 <= age_s <= FRESH_S else "behind"
-        state = "degraded" if error is not None else "stopped" if stops else state
+        state = "degraded" if error is not None else "stopped" if stops else state_of(age_s)
         detail: dict[str, Any] = {"state": state, "age_s": round(age_s, 3)}
         if error is not None:
             trouble = self.trouble()
@@ -85,9 +100,7 @@ class ProjectedLog:
             }
         return True, detail
 
-    def check_reads(self) -> tuple[bool, dict[str, Any]]:
-        """Whether PostgreSQL answers readers."""
-        error = self._reading.trouble
-        if error is None:
-            return True, {"state": "ok"}
-        return True, {"state": "degraded", "reason": error.trouble.value, "error": str(error)}
+    def check_alone(self) -> tuple[bool, dict[str, Any]]:
+        """The same for a process that does nothing else: ready while it projects."""
+        _, detail = self.check()
+        return detail["state"] != "degraded", detail

@@ -41,6 +41,12 @@ async def write_records(connection: Connection, messages: Sequence[Message]) -> 
             ROWS.labels(topic.name).inc(len(records))
 
 
+async def read_positions(connection: Connection) -> dict[Place, int]:
+    """Place → next offset, as they are committed."""
+    rows = await connection.fetch("SELECT topic, partition, next_offset FROM projection_positions")
+    return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+
+
 async def set_positions(connection: Connection, reached: Mapping[Place, int]) -> None:
     """In the transaction that wrote the rows."""
     await connection.execute(_SET_POSITIONS, *_columns(reached), list(reached.values()))

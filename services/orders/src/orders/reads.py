@@ -16,6 +16,7 @@ from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECIS
 from common.contracts.views import AccountData
 from streams.kafka.partitioner import partition_of
 
+from orders.profits import AccountProfit, Profits
 from orders.queries import Page, Queries
 from orders.recent import Recent
 from orders.stops import Place
@@ -92,6 +93,7 @@ class Reads:
         self._recent = recent
         self._projected = projected
         self._tail_as_of_ns = tail_as_of_ns
+        self._profits = Profits(queries)
 
     async def is_absent(self, order_id: str, intents_offset: int) -> bool:
         """Whether no intent before that offset has this id, for certain: each is decided, and no order came of it."""
@@ -196,6 +198,12 @@ class Reads:
         seq, as_of = await self._settled(account_id, self.queries.ledger_seq)
         page = await self.queries.ledger(account_id, after, limit)
         return Answer(page, self._of_account(account_id, as_of, seq))
+
+    async def profit(self, account_id: str) -> Answer[AccountProfit]:
+        """Profit of the account, up to the newest entry of its ledger."""
+        seq, as_of = await self._settled(account_id, self.queries.ledger_seq)
+        profit = await self._profits.account(account_id, seq)
+        return Answer(profit, self._of_account(account_id, as_of, profit.seq))
 
     async def account(self, account_id: str) -> Answer[AccountData | None]:
         """Status and balances. What the gate answered last is in it, or the answer says that it is behind."""

@@ -13,6 +13,7 @@ from typing import Final
 import asyncpg
 
 from orders.database import Connection, apply_migrations, migrations
+from orders.projection import read_positions
 from orders.stops import Place
 
 KEPT: Final = "projection_rebuilds"
@@ -54,8 +55,7 @@ async def state(connection: Connection) -> State:
     rows = {name: await connection.fetchval(f"SELECT count(*) FROM {name}") for name in there}
     positions: dict[Place, int] = {}
     if "projection_positions" in there:
-        found = await connection.fetch("SELECT topic, partition, next_offset FROM projection_positions")
-        positions = {(row["topic"], row["partition"]): row["next_offset"] for row in found}
+        positions = await read_positions(connection)
     holes = []
     if "projection_holes" in there:
         ask = "SELECT topic, partition, first_offset, end_offset FROM projection_holes ORDER BY 1, 2, 3"

@@ -1,12 +1,30 @@
 """Settings of the orders service, from ``TIDEMARK_*`` environment variables."""
 
+from enum import StrEnum
+from typing import Self
+
 from common.access.settings import AccessSettings
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
+
+
+class OrdersRole(StrEnum):
+    """A part of the service that a process can run alone. The parts meet on the log, and in PostgreSQL."""
+
+    API = "api"
+    """Serves HTTP, answers from the committed tail and from PostgreSQL."""
+    WORKER = "worker"
+    """Runs the stages: the lifecycle and the venue."""
+    PROJECTION = "projection"
+    """Writes PostgreSQL."""
 
 
 class OrdersSettings(AccessSettings):
     """Settings of the orders service beside those that every service shares."""
 
+    orders_roles: str = Field(
+        default=",".join(OrdersRole),
+        description="name[,name…] of the parts that this process runs; each part must run somewhere",
+    )
     batch_messages_max: int = Field(
         default=500, ge=1, description="input records per transaction at most; a batch holds up the API for its time"
     )
@@ -84,3 +102,26 @@ class OrdersSettings(AccessSettings):
         default=r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?",
         description="origins whose pages may call the API, as a regular expression",
     )
+
+    @field_validator("orders_roles")
+    @classmethod
+    def _known_roles(cls, value: str) -> str:
+        _roles_in(value)
+        return value
+
+    @property
+    def roles(self) -> frozenset[OrdersRole]:
+        """Parts that this process runs; at least one."""
+        return _roles_in(self.orders_roles)
+
+    def beside_a_worker(self) -> Self:
+        """Settings of a process without stages: it may be started with the worker id of the process that has them."""
+        return self.model_copy(update={"worker_id": f"{self.worker_id}.{'.'.join(sorted(self.roles))}"})
+
+
+def _roles_in(names: str) -> frozenset[OrdersRole]:
+    """Raises ValueError where there is none, or one that is not known."""
+    named = [name.strip() for name in names.split(",")]
+    if unknown := sorted(set(named) - set(OrdersRole)):
+        raise ValueError(f"{', '.join(map(repr, unknown))}: a part is one of {', '.join(OrdersRole)}")
+    return frozenset(map(OrdersRole, named))

@@ -15,7 +15,7 @@ from streams.model.message import Message
 from streams.process.logs import get_logger
 
 from orders.database import Connection, Database
-from orders.projection import lock_positions, place_of, set_positions, write_records
+from orders.projection import lock_positions, place_of, read_positions, set_positions, write_records
 from orders.stops import Place, Stops
 from orders.trouble import DatabaseAway, RowRefused, Trouble, of_whole_database
 
@@ -174,5 +174,4 @@ async def _read_before(connection: Connection) -> dict[Place, int]:
 async def _positions(connection: Connection) -> dict[Place, int]:
     if await connection.fetchval("SELECT current_setting('transaction_read_only')") == "on":
         raise DatabaseAway(Trouble.READ_ONLY, "PostgreSQL takes no writes")
-    rows = await connection.fetch("SELECT topic, partition, next_offset FROM projection_positions")
-    return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+    return await read_positions(connection)

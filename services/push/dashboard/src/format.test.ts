@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 
-import { compact, compared, money, percent, price, timeOfDay, whole } from "./format";
+import { compact, compared, money, percent, price, roundMoney, timeOfDay, whole } from "./format";
 
 it("writes prices and money from integers, without a float's rounding", () => {
   expect(price(5_853_300)).toBe("585.33");
@@ -13,6 +13,11 @@ it("writes prices and money from integers, without a float's rounding", () => {
   expect(price(90_071_992_547_409_93n)).toBe("900719925474.0993");
   expect(money(2n ** 63n - 1n)).toBe("922,337,203,685,477.58");
   expect(whole(2n ** 53n + 1n)).toBe("9,007,199,254,740,993");
+});
+
+it("writes money without its cents where it is large, rounded away from nothing", () => {
+  expect([99_999_999n, -15_000n, 0n].map(roundMoney)).toEqual(["10,000.00", "−1.50", "0.00"]);
+  expect([100_000_000n, 100_005_000n, -1_234_567_890_000n].map(roundMoney)).toEqual(["10,000", "10,001", "−123,456,789"]);
 });
 
 it("writes the numbers behind a verdict by the unit in their name", () => {

@@ -30,6 +30,13 @@ export function money(e4: number | bigint): string {
   return `${exact < 0n ? "−" : ""}${groups.format(cents / 100n)}.${digits(cents % 100n, 2)}`;
 }
 
+/** Money with its cents, and without them from ten thousand on: for columns that are narrow. */
+export function roundMoney(e4: bigint): string {
+  const size = e4 < 0n ? -e4 : e4;
+  if (size < 100_000_000n) return money(e4);
+  return `${e4 < 0n ? "−" : ""}${groups.format((size + 5_000n) / 10_000n)}`;
+}
+
 export function whole(value: number | bigint): string {
   return groups.format(value);
 }

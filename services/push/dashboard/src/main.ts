@@ -10,6 +10,7 @@ import { Identity, type Place, type SignIn } from "./identity";
 import { Link } from "./link";
 import { OrdersApi } from "./orders_api";
 import { Painter } from "./painter";
+import { ProfitFeed } from "./profit_feed";
 import type { Alert, Break, Delta, Fill } from "./protocol";
 import { StoredSettings } from "./settings";
 import { storageOf } from "./storage";
@@ -76,6 +77,7 @@ class Desk {
   private readonly ticket: Ticket;
   private readonly header: Header;
   private readonly accountCheck: AccountCheck;
+  private readonly profits: ProfitFeed;
   private readonly announcer: Announcer;
   private readonly api: OrdersApi;
 
@@ -114,6 +116,14 @@ class Desk {
         this.store.accountState = state;
         this.store.touch("account");
         this.store.touch("choice");
+      },
+    );
+    this.profits = new ProfitFeed(
+      (account) => (this.api.available ? this.api.profit(account) : Promise.resolve({ kind: "away" })),
+      (profit) => {
+        if (profit.account_id !== this.store.choice.account) return;
+        this.store.profit = profit;
+        this.store.touch("account");
       },
     );
     const announce = (text: string, tone: "good" | "bad"): void => this.announcer.say(text, tone);
@@ -175,6 +185,7 @@ class Desk {
     for (const part of ["link", "health"] as const) this.store.touch(part);
     this.seeAccount();
     void this.accountCheck.tick(performance.now());
+    void this.profits.tick(this.store.account, performance.now());
     if (this.store.choice.symbol || !this.store.quotes.size) return;
     const busiest = [...this.store.quotes.values()].reduce((a, b) => (b.volume > a.volume ? b : a));
     this.choose({ symbol: busiest.symbol });

@@ -1,7 +1,7 @@
 import type { ServerClock } from "./clock";
 import type { Identity } from "./identity";
 import type { OrderRequest } from "./order_draft";
-import type { Order } from "./protocol";
+import type { Order, Profit } from "./protocol";
 import { exactJson, parseExact, withAmounts } from "./wire";
 
 /** How a request ended: the gate's verdict, a refusal of the request itself, or no answer (safe to send again). */
@@ -47,6 +47,10 @@ export class OrdersApi {
 
   async accountExists(account: string): Promise<Found<unknown>["kind"]> {
     return (await this.read(accountPath(account))).kind;
+  }
+
+  async profit(account: string): Promise<Found<Profit>> {
+    return amounts<Profit>(await this.read(`${accountPath(account)}/profit`));
   }
 
   /** One page of an order's events, each the whole order after it, oldest first; `next` is where the following page begins. */

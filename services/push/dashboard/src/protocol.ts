@@ -127,6 +127,14 @@ export interface Account {
   seq: number;
 }
 
+/** What an account has made since it began, as the orders API folds the ledger up to `seq`. */
+export interface Profit {
+  account_id: string;
+  seq: number;
+  realised_average_e4: bigint;
+  positions: { symbol: string; qty: bigint; cost_average_e4: bigint }[];
+}
+
 export type Side = "B" | "S";
 
 export interface Order {

@@ -1,7 +1,7 @@
 import type { AccountState } from "./account_check";
 import { isLive } from "./freshness";
 import type { LinkState } from "./link";
-import type { Account, Alert, Bar, Book, Break, Delta, Fill, Health, Order, Quote, Status } from "./protocol";
+import type { Account, Alert, Bar, Book, Break, Delta, Fill, Health, Order, Profit, Quote, Status } from "./protocol";
 import { WINDOWS } from "./windows";
 
 /** Parts of the screen that are painted independently of each other. */
@@ -39,6 +39,7 @@ export class Store {
   book: Book | undefined;
   account: Account | undefined;
   accountState: AccountState = "none";
+  profit: Profit | undefined;
   status: Status | undefined;
   link: LinkState = "connecting";
   choice: Choice = { symbol: "", account: "", windowNs: WINDOWS[0].ns };
@@ -69,6 +70,7 @@ export class Store {
     }
     if (this.choice.account !== before.account) {
       this.account = undefined;
+      this.profit = undefined;
       this.orders.clear();
       this.fills.clear();
       this.breaks.clear();

@@ -34,7 +34,7 @@ from tidemark.issuer.web import issuer_server
 from tidemark.ports import choose_ports, operations_of
 from tidemark.schema_registry import Registry
 from tidemark.secured_fleet import SecuredFleet, command_line_settings
-from tidemark.services import HOST, SERVICES, FleetOptions, service_specs
+from tidemark.services import HOST, ORDERS_APART, SERVICES, FleetOptions, service_specs
 from tidemark.state import Addresses, StateDir, record_of_this_process
 
 READY_TIMEOUT_S: Final = 180.0
@@ -85,6 +85,8 @@ class DeploymentOptions:
     """Ask everybody who he is: start an issuer, unless the environment names one (``TIDEMARK_ACCESS_ISSUER``)."""
     secure: bool = False
     """Have Kafka, Redis and PostgreSQL speak TLS alone and know each service, with certificates made here."""
+    orders_apart: bool = False
+    """Run each part of the orders service (HTTP API, stages, projection) as a process of its own."""
     restart_wait_max_s: float = BACKOFF_MAX_S
     """A service that died is started again after so many seconds at most."""
 
@@ -207,7 +209,7 @@ class Deployment:
         if options.access and not os.environ.get(ISSUER_VARIABLE):
             environment = {**await self._start_issuer(ports), **environment}
         identities = state.secure if options.secure else None
-        chosen = FleetOptions(ports, options.feed, environment, options.services, identities)
+        chosen = FleetOptions(ports, options.feed, environment, options.services, identities, options.orders_apart)
         fleet = Fleet(service_specs(self.addresses, state, chosen), self._report, options.restart_wait_max_s)
         self._report(f"starting {', '.join(fleet.names)}")
         # Entered before the services start, so that `down` and `status` work while they do.
@@ -234,9 +236,10 @@ class Deployment:
 
     def _choose_ports(self) -> dict[str, int]:
         """By service, by its pages for operators where those are apart, and of the issuer."""
-        served = dict.fromkeys((*SERVICES, *self.options.services))
-        apart = [operations_of(name) for name in served if self.options.secure]
-        return choose_ports((*served, *apart, ISSUER), any_free=self.options.any_free_ports)
+        apart = ORDERS_APART if self.options.orders_apart else ()
+        served = dict.fromkeys((*SERVICES, *self.options.services, *apart))
+        operations = [operations_of(name) for name in served if self.options.secure]
+        return choose_ports((*served, *operations, ISSUER), any_free=self.options.any_free_ports)
 
     async def _start_issuer(self, ports: Mapping[str, int]) -> dict[str, str]:
         """Environment of services that believe it. Raises FleetError."""

@@ -21,6 +21,8 @@ _SERVICE_PORTS: Final[Mapping[str, int]] = {
     "signals": 8403,
     "risk": 8404,
     "auditor": 8405,
+    "orders-worker": 8407,
+    "orders-projection": 8408,
 }
 USUAL_PORTS: Final[Mapping[str, int]] = {
     **_SERVICE_PORTS,

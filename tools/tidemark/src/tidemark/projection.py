@@ -9,7 +9,7 @@ import asyncpg
 from common.postgres import POSTGRES_AWAY
 from orders import rebuild
 from orders.database import MIGRATION_LOCK, Connection
-from orders.projection import TOPICS
+from orders.projection import TOPICS, read_positions
 from orders.stops import Place
 from orders.trouble import DatabaseAway
 from streams.edges.reader import CommittedReader
@@ -56,7 +56,7 @@ class ProjectionAdmin:
         """Returns once the rows are as far as the positions say. Raises CommandError where they are not in time."""
         deadline = time.monotonic() + timeout_s
         while True:
-            reached = await self._in_transaction(_positions, commit=False)
+            reached = await self._in_transaction(read_positions, commit=False)
             behind = {place: offset for place, offset in positions.items() if reached.get(place, 0) < offset}
             if not behind:
                 return
@@ -88,8 +88,3 @@ class ProjectionAdmin:
             return await self._in_transaction(work, commit=commit, attempts=attempts - 1)
         except (*POSTGRES_AWAY, DatabaseAway) as error:
             raise CommandError(f"PostgreSQL gave no answer: {error or type(error).__name__}") from error
-
-
-async def _positions(connection: Connection) -> dict[Place, int]:
-    rows = await connection.fetch("SELECT topic, partition, next_offset FROM projection_positions")
-    return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}

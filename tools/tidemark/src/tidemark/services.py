@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,9 @@ NICE: Final = {"ingest": 8, "signals": 5, "auditor": 10}
 
 Signals stands back less than ingest: it has to work off what ingest brings, for without fresh marks the gate denies.
 """
+ORDERS_APART: Final[Mapping[str, str]] = {"orders": "api", "orders-worker": "worker", "orders-projection": "projection"}
+"""Processes of the orders service where each of its parts has one of its own, and that part. The one that clients reach
+keeps the service's name."""
 HOST: Final = "127.0.0.1"
 OPERATIONS_PORT: Final = "TIDEMARK_OPERATIONS_PORT"
 
@@ -39,6 +42,20 @@ class FleetOptions:
     services: tuple[str, ...] = SERVICES
     identities: Path | None = None
     """Directory of an authority (``tidemark.authority``): each service takes the settings of its own there."""
+    orders_apart: bool = False
+    """Run each part of the orders service as a process of its own."""
+
+    def processes(self) -> Iterator[tuple[str, str]]:
+        """Name of each process, and the service that it runs."""
+        for service in self.services:
+            for name in ORDERS_APART if self.orders_apart and service == "orders" else (service,):
+                yield name, service
+
+
+def with_stages(service: str, processes: Collection[str]) -> str:
+    """Name of the process that runs the service's stages, among those of a fleet."""
+    worker = next(name for name, role in ORDERS_APART.items() if role == "worker")
+    return worker if service == "orders" and worker in processes else service
 
 
 def service_specs(where: Addresses, state: StateDir, options: FleetOptions) -> list[ServiceSpec]:
@@ -68,27 +85,32 @@ def service_specs(where: Addresses, state: StateDir, options: FleetOptions) -> l
         ServiceSpec(
             name=name,
             # -P: a file called orders.py in the directory one happens to be in is not the service.
-            argv=(sys.executable, "-P", "-m", name, "worker"),
-            nice=NICE.get(name, 0),
+            argv=(sys.executable, "-P", "-m", service, "worker"),
+            nice=NICE.get(service, 0),
             env={
                 **shared,
                 "TIDEMARK_HTTP_PORT": str(options.ports[name]),
                 "TIDEMARK_WORKER_ID": f"{name}-1",
                 **_operations(options, name),
-                **_identity(options, name),
-                **own.get(name, {}),
+                **_identity(options, service),
+                **own.get(service, {}),
+                **_roles(options, name),
             },
             port=options.ports[name],
             operations_port=options.ports.get(operations_of(name)),
             log=state.logs / f"{name}.log",
         )
-        for name in options.services
+        for name, service in options.processes()
     ]
 
 
 def _operations(options: FleetOptions, name: str) -> dict[str, str]:
     port = options.ports.get(operations_of(name))
     return {} if port is None else {OPERATIONS_PORT: str(port)}
+
+
+def _roles(options: FleetOptions, name: str) -> dict[str, str]:
+    return {"TIDEMARK_ORDERS_ROLES": ORDERS_APART[name]} if options.orders_apart and name in ORDERS_APART else {}
 
 
 def _identity(options: FleetOptions, name: str) -> dict[str, str]:

@@ -55,6 +55,13 @@ TracesOption = Annotated[bool, typer.Option("--traces", help="Start Jaeger, too,
 RegistryOption = Annotated[
     bool, typer.Option("--registry", help="Start a schema registry, too, and write the log as Avro.")
 ]
+OrdersApartOption = Annotated[
+    bool,
+    typer.Option(
+        "--orders-apart",
+        help="Run HTTP API, stages and projection of the orders service as three processes: where cores are many.",
+    ),
+]
 ReplicationOption = Annotated[
     int | None,
     typer.Option("--replication", min=1, help="Replicas of a topic that is created; default: one on each broker."),

@@ -96,6 +96,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("orders", "DELETE", f"{_ACCOUNT}/orders", _OWN | _all(Role.RISK_OFFICER)),
     Endpoint("orders", "GET", f"{_ACCOUNT}/executions", _OWN | _READERS),
     Endpoint("orders", "GET", f"{_ACCOUNT}/ledger", _OWN | _READERS),
+    Endpoint("orders", "GET", f"{_ACCOUNT}/profit", _OWN | _READERS),
     Endpoint("orders", "POST", f"{_CONTROLS}/proposals", _all(Role.RISK_OFFICER)),
     Endpoint("orders", "POST", f"{_CONTROLS}/proposals/{{proposal_id}}", _all(Role.RISK_OFFICER)),
     Endpoint("orders", "POST", f"{_CONTROLS}/state", _all(Role.RISK_OFFICER)),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Iterable
 
 import mode
 
@@ -31,7 +32,15 @@ class LogEnds(mode.Service):  # type: ignore[misc]
 
         Raises LogError where the broker does not say; it may take as long as no broker can be reached.
         """
-        partition = Partition(topic.name, partition_of(key, topic.partitions))
+        return await self._end(Partition(topic.name, partition_of(key, topic.partitions)))
+
+    async def ends(self, topics: Iterable[Topic]) -> dict[tuple[str, int], int]:
+        """(topic, partition) → that offset, of every partition of the topics. Raises LogError as ``end`` does."""
+        places = [Partition(topic.name, number) for topic in topics for number in range(topic.partitions)]
+        found = await asyncio.gather(*map(self._end, places))
+        return {(place.topic, place.number): end for place, end in zip(places, found, strict=True)}
+
+    async def _end(self, partition: Partition) -> int:
         asked = self._next.get(partition)
         if asked is None:
             asked = self._next[partition] = asyncio.create_task(self._ask(partition), name=f"end of {partition}")

@@ -35,7 +35,11 @@ class Sink(Protocol):
         ...
 
     async def apply(self, messages: Sequence[Message], positions: Positions) -> None:
-        """Whatever it raises, it is asked again with backoff, from its own positions."""
+        """Whatever it raises, it is asked again with backoff, from its own positions.
+
+        ``positions`` also has partitions on which only markers and aborted records came, so that whoever compares it
+        with the log's end sees that nothing is missing; ``messages`` may be empty.
+        """
         ...
 
     async def on_started(self, positions: Positions) -> None:
@@ -186,15 +190,16 @@ class Projection(_Follower):
             self._caught_up = True
             while not await self._sink.wants_anew():
                 messages = await reader.gather(PROJECTED_MAX, IDLE_S)
-                if messages:
-                    await self._apply(messages)
+                await self._apply(messages, reader.gathered)
                 self.trouble = None
                 backoff.reset()
                 if 0 < len(messages) < PROJECTED_MAX:
                     await asyncio.sleep(GATHER_S)
 
-    async def _apply(self, messages: Sequence[Message]) -> None:
-        reached = {(m.topic.name, m.partition): m.offset + 1 for m in messages}
+    async def _apply(self, messages: Sequence[Message], positions: Positions) -> None:
+        reached = {place: offset for place, offset in positions.items() if offset != self._positions.get(place, 0)}
+        if not reached:
+            return
         self._applying = True
         try:
             await self._sink.apply(messages, reached)

@@ -91,6 +91,12 @@ class CommittedReader:
         """(topic, partition) → offset after everything that was handed out, markers and aborted records included."""
         return dict(self._positions)
 
+    @property
+    def gathered(self) -> dict[tuple[str, int], int]:
+        """(topic, partition) → offset after all that ``gather`` returned, markers and aborted records included."""
+        left = {(message.topic.name, message.partition): message.offset for message in reversed(self._left)}
+        return self._positions | left
+
     async def ends(self) -> dict[tuple[str, int], int]:
         """(topic, partition) → the high watermark now."""
         return {

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from orders.api.owned import OwnedRoute
 from orders.api.requests import After, Before, digits
+from orders.profits import AccountProfit
 from orders.queries import Page
 from orders.reads import Answer, AsOf, Reads
 
@@ -117,6 +118,15 @@ def _add_accounts(router: APIRouter, reads: Reads, page_rows_max: int) -> None:
         account_id: AccountPath, response: Response, after: After = 0, limit: limits = first_rows
     ) -> Page[LedgerEntry]:
         return _said(await reads.ledger(account_id, after, limit), response)
+
+    @router.get(
+        "/accounts/{account_id}/profit",
+        tags=["accounts"],
+        summary="Positions with their cost, and what is realised",
+        responses=_answers(),
+    )
+    async def profit(account_id: AccountPath, response: Response) -> AccountProfit:
+        return _said(await reads.profit(account_id), response)
 
 
 def _header(as_of: AsOf) -> str:

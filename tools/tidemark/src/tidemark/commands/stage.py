@@ -19,6 +19,7 @@ from streams.process.settings import Settings
 from tidemark import console
 from tidemark.operations import operators_log
 from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
+from tidemark.services import with_stages
 from tidemark.stages import (
     DIFFERENCES_MAX,
     PartitionState,
@@ -232,7 +233,8 @@ async def _said(state: StateDir, named: StageName) -> dict[str, Any]:
         return {}
     try:
         async with httpx.AsyncClient(timeout=ANSWER_TIMEOUT_S) as client:
-            page = (await client.get(f"{record.operations_url(app)}/health/ready")).json()
+            url = record.operations_url(with_stages(app, record.services))
+            page = (await client.get(f"{url}/health/ready")).json()
     except (httpx.HTTPError, ValueError):
         return {}
     return said_of_partitions(page, f"stage {name}")

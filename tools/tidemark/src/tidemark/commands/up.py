@@ -39,6 +39,7 @@ from tidemark.up_options import (
     DetachOption,
     FreshOption,
     OptionOption,
+    OrdersApartOption,
     RateOption,
     ReaderOption,
     RegistryOption,
@@ -93,6 +94,7 @@ def up(
     secure: SecureOption = False,
     traces: TracesOption = False,
     registry: RegistryOption = False,
+    orders_apart: OrdersApartOption = False,
     partitions: PartitionsOption = None,
     brokers: BrokersOption = 1,
     replication: ReplicationOption = None,
@@ -121,6 +123,7 @@ def up(
     options = DeploymentOptions(
         feed=environment, fresh=fresh, any_free_ports=any_ports, services=FLEET, traces=traces, registry=registry,
         brokers=brokers, replication=replication, partitions=asked, access=access or secure, secure=secure,
+        orders_apart=orders_apart,
     )  # fmt: skip
     if detach:
         console.run(_detached(state, options.more_parts()))
