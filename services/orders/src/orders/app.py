@@ -1,7 +1,7 @@
 """The orders worker: two stages, the HTTP API, the projection."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import mode
 from common.contracts.topics import (
@@ -19,11 +19,13 @@ from common.fleet_app import TidemarkApp
 from streams.edges.ends import LogEnds
 from streams.kafka.broker_watch import is_broker_away
 from streams.model.message import Message
+from streams.model.tables import Tables
 
 from orders import projection, stages
 from orders.api.web import create_api
 from orders.database import Database
 from orders.desk import Desk
+from orders.lease_watch import Lapses
 from orders.lifecycle_rows import LAYOUT_VERSION, MIGRATIONS
 from orders.lifecycle_runs import LifecycleRuns
 from orders.projected import ProjectedLog
@@ -94,6 +96,11 @@ def declare_stages(app: TidemarkApp, settings: OrdersSettings) -> None:
     app.watch_dead_letters((*stages.INPUTS, *venue_stage.INPUTS))
 
 
+def served_rows(app: TidemarkApp) -> Iterator[Tables]:
+    """Committed rows of the lifecycle's partitions that this process serves."""
+    return (rows for task in app.tasks("lifecycle") if (rows := task.committed_tables()) is not None)
+
+
 def declare_api(app: TidemarkApp, settings: OrdersSettings) -> None:
     """The HTTP API with what it answers from: the committed tail, and the projection in PostgreSQL."""
     verdicts = Verdicts(settings.inflight_max)
@@ -121,6 +128,11 @@ def declare_api(app: TidemarkApp, settings: OrdersSettings) -> None:
 
     ends = LogEnds(settings, "orders")
     app.run_service(ends)
-    desk = Desk(app.sender, verdicts, settings, lambda: tail.ready()[0] and not is_broker_away(), ends)
+
+    def hears() -> bool:
+        return tail.ready()[0] and not is_broker_away()
+
+    desk = Desk(app.sender, verdicts, settings, hears, ends)
+    app.run_service(Lapses(lambda: served_rows(app), hears, app.sender, ends))
     app.serve(create_api(desk, reads, settings))
     app.run_service(Databases(reading, projecting))
