@@ -77,6 +77,18 @@ it("a tab that was loaded again keeps the same lease, whatever account it shows 
   expect(made(15_000, first.storage).lease.orderPrefix).toBe("web-id1-");
 });
 
+it("it is said whether orders are held", async () => {
+  const { api, lease } = made();
+  expect(lease.note("A1", 0)).toBe("");
+  lease.trades("A1");
+  expect(lease.note("A1", 0)).toBe("orders are not held");
+  await hear(lease, 0);
+  expect(lease.note("A1", 14_000)).toBe("orders leave 15 s after a disconnect");
+  api.answer = "away";
+  await hear(lease, 5_000, 10_000);
+  expect(lease.note("A1", 15_000)).toBe("orders are not held");
+});
+
 it("who signs out leaves the orders and keeps nothing any more", async () => {
   const { api, lease } = made();
   lease.trades("A1");

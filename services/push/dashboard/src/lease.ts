@@ -56,6 +56,14 @@ export class Lease {
     }
   }
 
+  /** In words, whether orders of the account are held now. */
+  note(account: string, now: number): string {
+    if (!this.graceMs || !this.accounts.has(account)) return "";
+    const asked = this.askedAt.get(account);
+    const held = asked !== undefined && now - asked < this.graceMs;
+    return held ? `orders leave ${this.graceMs / 1000} s after a disconnect` : "orders are not held";
+  }
+
   /** Whoever leaves on purpose leaves his orders. */
   async release(): Promise<void> {
     const accounts = [...this.accounts];

@@ -139,7 +139,7 @@ class Desk {
       chart.goTo(alert.begin_ns, kindWords(alert.kind));
     };
     const alerts = new Alerts(this.store, choose, goTo, nowMs);
-    const strip = new Strip(this.store, this.link, [alerts.lamp, breaks.lamp]);
+    const strip = new Strip(this.store, this.link, this.lease, [alerts.lamp, breaks.lamp]);
     const views = [this.header, this.watch, chart, heatmap, ladder, this.ticket, orders, fills, account, alerts, breaks, strip];
     this.header.root.append(settingsButtons(settings));
     const signOut = (): void => void this.lease.release().then(() => identity.signOut());

@@ -9,13 +9,14 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from common.contracts.events import Event
+from common.contracts.personal import Personal
 from common.contracts.values import AccountId, TimestampNs
 
 LEASE_ID_PATTERN = r"[A-Za-z0-9_-]{1,32}"
 GRACE_MS_MIN = 1_000
 GRACE_MS_MAX = 300_000
-LeaseId = Annotated[str, StringConstraints(pattern=f"^{LEASE_ID_PATTERN}$")]
-OrderPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{0,63}$")]
+LeaseId = Annotated[str, StringConstraints(pattern=f"^{LEASE_ID_PATTERN}$"), Personal.TEXT]
+OrderPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{0,63}$"), Personal.TEXT]
 GraceMs = Annotated[int, Field(ge=GRACE_MS_MIN, le=GRACE_MS_MAX)]
 
 
