@@ -1,6 +1,7 @@
 """Personal data in exports: masked by a client's key, nobody's once it is gone, and the ledger adds up all the same."""
 
 import asyncio
+import base64
 import json
 import sqlite3
 from collections import Counter
@@ -183,6 +184,7 @@ def test_key_when_thrown_away_then_nothing_of_it_is_left_and_none_is_made_again(
         )
         with pytest.raises(NotSealed):
             again.client(ANNIE).open(sealed)
+    assert base64.b64encode(client.key) not in _bytes_of(keyring.directory)
     assert client.key not in _bytes_of(keyring.directory) and ANNIE.encode() not in _bytes_of(keyring.directory)
     assert keyring.client(BORIS).pseudonym not in (ERASED, client.pseudonym)
 

@@ -18,7 +18,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
@@ -65,8 +65,13 @@ class Client:
 _NOBODY: Final = Client(ERASED, None)
 
 
+class _Known(NamedTuple):
+    client: Client
+    erased: Path
+
+
 class Keyring:
-    """Keys are looked up at each call, so that an erasure is in force for whoever exports at the moment, too."""
+    """Whether a key was thrown away is looked up at each call: that is in force for whoever exports just then, too."""
 
     def __init__(self, directory: Path) -> None:
         """Makes the directory and its salt where they are not there. Raises OSError."""
@@ -76,9 +81,14 @@ class Keyring:
         salt = directory / "salt"
         self._put(salt, secrets.token_bytes(SALT_BYTES))
         self._salt = salt.read_bytes()
+        self._known: dict[str, _Known] = {}
 
     def client(self, account_id: str) -> Client:
         """The client of an account; he gets a key with the first call. Raises OSError."""
+        known = self._known.get(account_id)
+        if known is not None and not known.erased.exists():
+            return known.client
+        self._known.pop(account_id, None)
         key_file, erased = self._files(account_id)
         if not key_file.exists() and not erased.exists():
             key = AESSIV.generate_key(KEY_BITS)
@@ -90,7 +100,12 @@ class Keyring:
             self._put(key_file, json.dumps(row).encode())
         if erased.exists():
             return _NOBODY
-        return _client(json.loads(key_file.read_bytes()))
+        try:
+            client = _client(json.loads(key_file.read_bytes()))
+        except FileNotFoundError:  # it has just been erased
+            return _NOBODY
+        self._known[account_id] = _Known(client, erased)
+        return client
 
     def pseudonym(self, account_id: str) -> str | None:
         """Of a client who has a key; None where he never had one, ERASED where it was thrown away."""

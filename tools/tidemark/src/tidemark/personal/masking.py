@@ -60,6 +60,7 @@ class MaskedDecoder:
     """Rows of messages, masked, with the columns that they have unmasked."""
 
     def __init__(self, topic: Topic, masks: Masks) -> None:
+        assert topic.schema.model is not None, "a decoder of messages is made of their model"
         self._rows = ModelDecoder(topic.schema)
         self._tags = {column_of(name): tag for name, tag in tags_of_adapter(topic.schema.model).items()}
         self._masks = masks
