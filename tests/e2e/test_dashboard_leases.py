@@ -123,7 +123,7 @@ async def program_dies(closed: Deployment, desk: Desk, symbol: str, price_e4: in
     """A program with a key keeps a lease as long as the screen's, until the key is taken back."""
     assert closed.issuer is not None
     name, key = closed.issuer.store.make_api_key("algo", [Role.TRADER], [desk.account], 600)
-    order = {"account_id": desk.account, "client_order_id": "algo-1", "symbol": symbol, "side": "B"}
+    order: dict[str, Any] = {"account_id": desk.account, "client_order_id": "algo-1", "symbol": symbol, "side": "B"}
     order |= {"order_type": "LIMIT", "qty": 100, "limit_price_e4": price_e4}
     lease = {"order_prefix": "algo-", "grace_ms": GRACE_S * 1_000}
     async with httpx.AsyncClient(base_url=closed.url("orders"), timeout=WAIT_S, headers=bearer(key)) as http:

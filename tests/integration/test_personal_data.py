@@ -207,6 +207,7 @@ def test_masked_rows_name_nobody_and_say_everything_else_as_it_is(topic: Topic, 
     raw, rows = list(decoder_of(topic).rows(messages(topic))), masked(topic, keyring)
     text = json.dumps(rows)
     assert raw and not [each for each in PERSONAL if each in text]
+    assert topic.schema.model is not None
     tags = tags_of_adapter(topic.schema.model)
     plain = [name for name in raw[0] if name not in tags and name != "key"]
     assert [[row.get(name) for name in plain] for row in rows] == [[row.get(name) for name in plain] for row in raw]

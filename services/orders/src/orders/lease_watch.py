@@ -48,7 +48,7 @@ class Lapses(mode.Service):  # type: ignore[misc]
         self._clock_ns = clock_ns
         self._watch: LeaseWatch[tuple[str, str]] = LeaseWatch()
 
-    @mode.Service.task
+    @mode.Service.task  # type: ignore[untyped-decorator]
     async def _run(self) -> None:
         while not self.should_stop:
             await self.look()
