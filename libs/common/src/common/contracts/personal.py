@@ -57,7 +57,7 @@ def _first(metadata: Any) -> Personal | None:
 
 
 def _merged(tags: list[Tags]) -> Tags:
-    """Of members of a union: of an optional value that of the value, of messages those of all of them."""
+    """Tags of the members of a union as one: that of an optional value, or those of all messages."""
     simple = next((each for each in tags if isinstance(each, Personal)), None)
     if simple is not None:
         return simple

@@ -108,7 +108,7 @@ class Keyring:
         return client
 
     def pseudonym(self, account_id: str) -> str | None:
-        """Of a client who has a key; None where he never had one, ERASED where it was thrown away."""
+        """The pseudonym of a client; None where he never had a key, ERASED where it was thrown away."""
         key_file, erased = self._files(account_id)
         if erased.exists():
             return ERASED
