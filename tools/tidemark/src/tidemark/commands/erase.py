@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from tidemark import console
 from tidemark.issuer.store import AccessStore, Holders
-from tidemark.operations import Operation, carry_out, operators_log
+from tidemark.operations import Operation, carry_out, done_before, operators_log
 from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
 from tidemark.personal.keyring import ERASED, Keyring, NotSealed
 from tidemark.state import StateDir
@@ -42,7 +42,12 @@ def erase(
         async with operators_log(settings) as log:  # first: what cannot be recorded is not done
             keys = Keyring(keyring)
             held = store.holders(account) if has_issuer else Holders([], [])
-            _say(keys.pseudonym(account), held, has_issuer=has_issuer)
+            pseudonym = keys.pseudonym(account)
+            _say(pseudonym, held, has_issuer=has_issuer)
+            key = f"{OPERATION}/{account}"
+            if pseudonym == ERASED and not held.people and not held.keys and key in await done_before(log):
+                console.out.print(escape(f"the client of {account} was erased before"))
+                return
             if not yes:
                 console.err.print("nothing was done; --yes does it, and nothing takes it back")
                 return
@@ -51,7 +56,7 @@ def erase(
                 store.forget(account)
             # The record has the account and not the pseudonym: the two together are what is to be gone.
             details = {"people": len(held.people), "keys": len(held.keys)}
-            await carry_out(log, Operation(f"{OPERATION}/{account}", OPERATION, reason, details), {})
+            await carry_out(log, Operation(key, OPERATION, reason, details), {})
             console.out.print(escape(f"the client of {account} is erased"))
 
     with console.reported():
