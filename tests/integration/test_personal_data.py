@@ -278,7 +278,7 @@ class Commands:
         return done.stdout if code == 0 else done.stderr
 
     def exported(self, name: str) -> dict[str, list[Row]]:
-        """All topics as JSON Lines, CSV and in a sink, none of which names anybody; the rows of the first."""
+        """All topics as JSON Lines and CSV, and one in a sink, none of which names anybody; the rows of the first."""
         rows = {}
         for topic in READ:
             for kind in ("jsonl", "csv"):
@@ -286,11 +286,12 @@ class Commands:
                 options = ["--from-beginning", "--to-end", "--format", kind, "--out", str(out)]
                 self.run("read", topic.name, *options, *self.keyring, *self.where)
             rows[topic.name] = [json.loads(line) for line in out.with_suffix(".jsonl").read_text().splitlines()]
-            sink = self.directory / f"{name}.sqlite"
-            options = ["--sink", "sqlite", "--option", f"file={sink}", "--to-end"]
-            self.run("read", topic.name, *options, *self.keyring, *self.where)
-            with sqlite3.connect(sink) as connection:
-                assert connection.execute(f'select count(*) from "{topic.name}"').fetchone() == (len(rows[topic.name]),)
+        sink = self.directory / f"{name}.sqlite"
+        options = ["--sink", "sqlite", "--option", f"file={sink}", "--to-end"]
+        self.run("read", ORDERS_INTENTS.name, *options, *self.keyring, *self.where)
+        with sqlite3.connect(sink) as connection:
+            (count,) = connection.execute(f'select count(*) from "{ORDERS_INTENTS.name}"').fetchone()
+        assert count == len(rows[ORDERS_INTENTS.name])
         for file in self.directory.glob(f"{name}[-.]*"):
             assert not [each for each in PERSONAL if each.encode() in file.read_bytes()], file
         return rows
