@@ -297,7 +297,9 @@ class Commands:
         return rows
 
     def audited(self) -> tuple[Any, Any]:
-        verified = json.loads(self.run("audit", "--verify-chain", "--json", *self.where))
+        raw = self.directory / "ledger.jsonl"
+        self.run("read", RISK_LEDGER.name, "--from-beginning", "--to-end", "--out", str(raw), *self.where)
+        verified = json.loads(self.run("audit", "--verify-chain", str(raw), "--json"))
         who = json.loads(self.run("audit", "--who", "--json", *self.where))
         return verified, who
 
