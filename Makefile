@@ -72,6 +72,7 @@ schemas: sync ## Exports the contracts to libs/common/schemas, and what docs/ sh
 	@$(RUN) python -m tidemark.row_layouts
 	@$(RUN) python -m common.contracts.topic_documentation
 	@$(RUN) python -m common.contracts.rights_documentation
+	@$(RUN) python -m common.contracts.personal_documentation
 	@$(RUN) python -m common.contracts.window_documentation
 	@$(RUN) python -m common.contracts.alert_documentation
 	@$(RUN) python -m common.contracts.asyncapi

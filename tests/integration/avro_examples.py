@@ -17,6 +17,7 @@ from common.contracts.topics import (
     ORDERS_EVENTS,
     ORDERS_EXECUTIONS,
     ORDERS_INTENTS,
+    ORDERS_LEASES,
     REF_INSTRUMENTS,
     RISK_BASIS,
     RISK_BREAKS,
@@ -81,6 +82,8 @@ EXAMPLES: Mapping[str, bytes] = {
     ORDERS_INTENTS.name: b'{"account_id":"a","client_order_id":"o","symbol":"CEFI","side":"B","order_type":"LIMIT",'
     b'"time_in_force":"DAY","qty":1,"limit_price_e4":400000,"sent_ns":17}',
     ORDERS_CANCELS.name: b'{"type":"mass_cancel","account_id":"a","sent_ns":1,"intents_offset":4}',
+    ORDERS_LEASES.name: b'{"type":"lease_kept","account_id":"a","lease_id":"l","order_prefix":"","grace_ms":1000,'
+    b'"sent_ns":1}',
     RISK_COMMANDS.name: b'{"type":"fund","command_id":"c","account_id":"a","cash_e4":5,"qty":0,"sent_ns":1}',
     RISK_CONTROL_COMMANDS.name: b'{"type":"propose_limits","command_id":"p","account_id":"_firm","symbol":"CEFI",'
     b'"values":{"order_qty_max":5},"effective_ns":0,"by":"ann","note":"n","sent_ns":1}',

@@ -19,6 +19,7 @@ from common.contracts.events import (
     VenueCancel,
     VenueOrder,
 )
+from common.contracts.leases import LeaseKept, LeaseLapsed
 from common.contracts.market import MARK, encode_rows
 from common.contracts.topics import Topic
 from common.contracts.values import OrderType, Side, TimeInForce, order_id_of
@@ -150,6 +151,21 @@ class Make:
 
     def mass_cancel(self, intents_offset: int, account_id: str = "A", **changes: Any) -> MassCancel:
         return MassCancel(account_id=account_id, sent_ns=700, intents_offset=intents_offset, **changes)
+
+    def lease(self, lease_id: str = "desk", account_id: str = "A", **changes: Any) -> LeaseKept:
+        fields: dict[str, Any] = {"grace_ms": 10_000, "sent_ns": 700}
+        return LeaseKept(account_id=account_id, lease_id=lease_id, **(fields | changes))
+
+    def lapse(
+        self, kept_offset: int, intents_offset: int, lease_id: str = "desk", account_id: str = "A"
+    ) -> LeaseLapsed:
+        return LeaseLapsed(
+            account_id=account_id,
+            lease_id=lease_id,
+            kept_offset=kept_offset,
+            intents_offset=intents_offset,
+            sent_ns=800,
+        )
 
     def report(self, number: int, exec_type: ExecType, *, order_id: str = "A.1", **changes: Any) -> ExecutionReport:
         fields = {"symbol": "AAPL", "side": Side.BUY, "venue_ns": 800, "account_id": order_id.split(".")[0]}

@@ -47,6 +47,7 @@ BODIES: dict[str, Callable[[str], dict[str, Any]]] = {
     "/v1/accounts/{account_id}": lambda _: {"command_id": "open"},
     "/v1/accounts/{account_id}/fund": lambda _: {"command_id": "fund", "cash_e4": 1},
     "/v1/accounts/{account_id}/withdraw": lambda _: {"command_id": "withdraw", "cash_e4": 1},
+    "/v1/accounts/{account_id}/leases/{lease_id}": lambda _: {"grace_ms": 1_000},
     "/v1/accounts/{account_id}/breaks/{break_id}": lambda _: {"command_id": "b", "action": "BOOK", "note": "why"},
 }
 BODIES["/v1/orders/what-if"] = BODIES["/v1/orders"]
@@ -81,7 +82,8 @@ class World:
         return {"Authorization": f"Bearer {self.issuer.token(*roles, accounts=[MINE], **claims)}"}
 
     async def ask(self, row: Endpoint, account: str, headers: dict[str, str] | None = None) -> httpx.Response:
-        path = row.path.format(account_id=account, order_id=f"{account}.o1", break_id="1-1", proposal_id="p")
+        ids = {"order_id": f"{account}.o1", "break_id": "1-1", "proposal_id": "p", "lease_id": "l"}
+        path = row.path.format(account_id=account, **ids)
         query = {"account_id": account} if (row.method, row.path) == ("DELETE", "/v1/orders") else None
         body = BODIES[row.path](account) if row.method == "POST" else None
         return await self.http.request(row.method, path, params=query, json=body, headers=headers)

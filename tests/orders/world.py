@@ -24,6 +24,7 @@ from common.contracts.topics import (
     ORDERS_EVENTS,
     ORDERS_EXECUTIONS,
     ORDERS_INTENTS,
+    ORDERS_LEASES,
     RISK_COMMANDS,
     RISK_DECISIONS,
     VENUE_ORDERS,
@@ -72,7 +73,7 @@ class World:
         self.gate_on = self.venue_on = True
         self.undecided: deque[int] = deque()
         self.commands: deque[tuple[int, SetAccount]] = deque()
-        self.unread: deque[tuple[int, Any]] = deque()
+        self.unread: deque[tuple[Topic, int, Any]] = deque()
         self.decisions: deque[Any] = deque()
         self.at_venue: deque[Any] = deque()
         self.reports: deque[Any] = deque()
@@ -80,6 +81,7 @@ class World:
         self._numbers = itertools.count(1)
         self._offsets = itertools.count()
         self._command_offsets = itertools.count()
+        self._lease_offsets = itertools.count()
 
     async def pause(self) -> None:
         for _ in range(next(self.pauses)):
@@ -95,7 +97,10 @@ class World:
             case ORDERS_CANCELS.name:
                 offset = len(self.ends)
                 self.ends.append((getattr(body, "order_id", None), body.intents_offset))
-                self.unread.append((offset, body))
+                self.unread.append((topic, offset, body))
+            case ORDERS_LEASES.name:
+                offset = next(self._lease_offsets)
+                self.unread.append((topic, offset, body))
             case RISK_COMMANDS.name:
                 offset = next(self._command_offsets)
                 self.commands.append((offset, body))
@@ -159,8 +164,8 @@ class World:
 
     def _read(self) -> None:
         if self.unread:
-            offset, request = self.unread.popleft()
-            self._handled(self.bench.handle(ORDERS_CANCELS, request.account_id, request, offset))
+            topic, offset, request = self.unread.popleft()
+            self._handled(self.bench.handle(topic, request.account_id, request, offset))
 
     def _handle(self) -> None:
         if self.decisions:

@@ -252,3 +252,10 @@ async def test_config_then_the_page_learns_where_to_sign_in(closed: Any, issuer:
         config = (await http.get(f"{closed.url}/config.json")).json()
         assert config["sign_in"] == {"issuer": issuer.settings["access_issuer"], "client_id": "dashboard"}
         assert "sign_in" not in (await http.get(f"{push.url}/config.json")).json()
+
+
+async def test_config_then_the_page_learns_the_grace_of_its_leases_where_there_is_one(start_push: Any) -> None:
+    async with httpx.AsyncClient() as http:
+        for settings, told in (({}, None), ({"lease_grace_s": 15}, 15_000)):
+            push = await start_push(**settings)
+            assert (await http.get(f"{push.url}/config.json")).json().get("lease_grace_ms") == told

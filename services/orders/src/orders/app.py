@@ -1,7 +1,7 @@
 """A process of the orders service: two stages, the HTTP API and the projection, or those of them that it is to run."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import mode
 from common.contracts.topics import (
@@ -20,11 +20,13 @@ from streams.edges.ends import LogEnds
 from streams.edges.followers import Positions
 from streams.kafka.broker_watch import is_broker_away
 from streams.model.message import Message
+from streams.model.tables import Tables
 
 from orders import projection, stages
 from orders.api.web import create_api
 from orders.database import Database
 from orders.desk import Desk
+from orders.lease_watch import Lapses
 from orders.lifecycle_rows import LAYOUT_VERSION, MIGRATIONS
 from orders.lifecycle_runs import LifecycleRuns
 from orders.projected import ProjectedLog
@@ -60,14 +62,19 @@ class Databases(mode.Service):  # type: ignore[misc]
 def build(settings: OrdersSettings) -> TidemarkApp:
     """Declares the parts that this process runs, opens nothing."""
     app = TidemarkApp("orders", settings)
+    ends, hears = LogEnds(settings, "orders"), has_broker
+    if settings.roles != {OrdersRole.PROJECTION}:
+        app.run_service(ends)
     if OrdersRole.WORKER in settings.roles:
         declare_stages(app, settings)
     if OrdersRole.API in settings.roles:
-        declare_api(app, settings)
+        hears = declare_api(app, settings, ends)
     elif OrdersRole.PROJECTION in settings.roles:
         projected = declare_projection(app, settings)
         is_alone = settings.roles == {OrdersRole.PROJECTION}
         app.health.add("projection", projected.check_alone if is_alone else projected.check)
+    if OrdersRole.WORKER in settings.roles:
+        app.run_service(Lapses(lambda: served_rows(app), hears, app.sender, ends))
     return app
 
 
@@ -103,8 +110,20 @@ def declare_stages(app: TidemarkApp, settings: OrdersSettings) -> None:
     app.watch_dead_letters((*stages.INPUTS, *venue_stage.INPUTS))
 
 
-def declare_api(app: TidemarkApp, settings: OrdersSettings) -> None:
-    """The HTTP API with what it answers from: the committed tail, and the projection in PostgreSQL."""
+def served_rows(app: TidemarkApp) -> Iterator[Tables]:
+    """Committed rows of the lifecycle's partitions that this process serves."""
+    return (rows for task in app.tasks("lifecycle") if (rows := task.committed_tables()) is not None)
+
+
+def has_broker() -> bool:
+    return not is_broker_away()
+
+
+def declare_api(app: TidemarkApp, settings: OrdersSettings, ends: LogEnds) -> Callable[[], bool]:
+    """The HTTP API with what it answers from: the committed tail, and the projection in PostgreSQL.
+
+    Returns whether it can be heard what clients ask, and they what is committed.
+    """
     verdicts = Verdicts(settings.inflight_max)
     recent = Recent(settings.orders_recent_max)
 
@@ -118,8 +137,6 @@ def declare_api(app: TidemarkApp, settings: OrdersSettings) -> None:
     tail = app.tail(
         (RISK_DECISIONS, RISK_CONTROLS, RISK_WHAT_IFS, ORDERS_EVENTS, ORDERS_CANCEL_REPORTS), on_tail, recent.on_started
     )
-    ends = LogEnds(settings, "orders")
-    app.run_service(ends)
     projected: ProjectedLog | ProjectionElsewhere
     if OrdersRole.PROJECTION in settings.roles:
         projected = declare_projection(app, settings, recent.on_projected)
@@ -131,8 +148,13 @@ def declare_api(app: TidemarkApp, settings: OrdersSettings) -> None:
     app.health.add("projection", projected.check)
     app.health.add("reads", reading.check)
     reads = Reads(Queries(reading), recent, projected, tail.as_of_ns)
-    desk = Desk(app.sender, verdicts, settings, lambda: tail.ready()[0] and not is_broker_away(), ends)
+
+    def hears() -> bool:
+        return tail.ready()[0] and has_broker()
+
+    desk = Desk(app.sender, verdicts, settings, hears, ends)
     app.serve(create_api(desk, reads, settings))
+    return hears
 
 
 def declare_projection(

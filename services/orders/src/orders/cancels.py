@@ -23,6 +23,7 @@ from orders.lifecycle_rows import Decided, account_row, applied, keep_account
 DECIDED_KEY: Final = b"intents"
 AFFECTED_NAMED_MAX: Final = 5_000
 """Order ids in one report at most, so that it fits a record; the count beside them is whole."""
+REQUESTED_TEXT: Final = "cancel requested"
 SUSPENDED_TEXT: Final = "cancel requested: the account is suspended"
 
 
@@ -46,18 +47,28 @@ def on_order_cancel(request: OrderCancel, offset: int, tables: Tables, now_ns: i
 def on_mass_cancel(request: MassCancel, offset: int, tables: Tables, now_ns: int) -> Handled:
     """Applied to the orders that are open here; kept for those that the gate is yet to decide on."""
     cancel = pending_cancel(request, offset)
-    void = cancel.is_void(_decided(tables).before)
-    if not void and is_full(account_row(tables, request.account_id).pending, cancel):
-        yield _report(tables, request.account_id, offset, CancelOutcome.TOO_MANY_PENDING, now_ns)
-        return
-    affected = [order for order in open_orders(tables, request.account_id) if cancel.concerns(order)]
+    if has_room(tables, request.account_id, cancel):
+        yield from all_canceled(tables, request.account_id, cancel, now_ns)
+    else:
+        yield report_on(tables, request.account_id, cancel, CancelOutcome.TOO_MANY_PENDING, now_ns)
+
+
+def has_room(tables: Tables, account_id: str, cancel: PendingCancel) -> bool:
+    """Whether the request can be kept, where it has to be."""
+    return cancel.is_void(_decided(tables).before) or not is_full(account_row(tables, account_id).pending, cancel)
+
+
+def all_canceled(tables: Tables, account_id: str, cancel: PendingCancel, now_ns: int) -> Handled:
+    """Cancels the open orders that a request about many concerns, and keeps it for those that are yet to be decided."""
+    affected = [order for order in open_orders(tables, account_id) if cancel.concerns(order)]
     for order in affected:
         if order.state is not OrderState.PENDING_CANCEL:
-            yield from canceled(tables, order, request.sent_ns, now_ns)
+            yield from canceled(tables, order, cancel.sent_ns, now_ns, cancel.text or REQUESTED_TEXT)
+    void = cancel.is_void(_decided(tables).before)
     if not void:
-        _keep(tables, request.account_id, cancel)
+        _keep(tables, account_id, cancel)
     outcome = CancelOutcome.DONE if void else CancelOutcome.PENDING
-    yield _report(tables, request.account_id, offset, outcome, now_ns, [order.order_id for order in affected])
+    yield report_on(tables, account_id, cancel, outcome, now_ns, [order.order_id for order in affected])
 
 
 def on_command_result(result: CommandResult, tables: Tables, now_ns: int) -> Handled:
@@ -86,11 +97,9 @@ def on_begun(order: OrderEvent, tables: Tables, now_ns: int) -> Handled:
     for cancel in named or mass[:1]:
         standing: OrderEvent | None = tables.changelogged("orders").get(order.order_id.encode())
         assert standing is not None, "it has just begun"
-        yield from canceled(tables, standing, cancel.sent_ns, now_ns)
+        yield from canceled(tables, standing, cancel.sent_ns, now_ns, cancel.text or REQUESTED_TEXT)
     for cancel in mass:
-        yield _report(
-            tables, order.account_id, cancel.cancel_offset, CancelOutcome.PENDING, now_ns, affected=[order.order_id]
-        )
+        yield report_on(tables, order.account_id, cancel, CancelOutcome.PENDING, now_ns, [order.order_id])
     if named:
         row = account_row(tables, order.account_id)
         rest = tuple(cancel for cancel in row.pending if cancel not in named)
@@ -110,7 +119,7 @@ def on_decided(intent_offset: int, tables: Tables, now_ns: int) -> Handled:
         keep_account(tables, account_id, replace(row, pending=rest))
         for cancel in void:
             outcome = CancelOutcome.DONE if cancel.is_mass else CancelOutcome.ORDER_UNKNOWN
-            yield _report(tables, account_id, cancel.cancel_offset, outcome, now_ns)
+            yield report_on(tables, account_id, cancel, outcome, now_ns)
     tables.changelogged("decided").put(DECIDED_KEY, Decided(before, known.waits - len(due)))
 
 
@@ -124,7 +133,7 @@ def open_orders(tables: Tables, account_id: str | None) -> Iterator[OrderEvent]:
     return (order for _, order in orders if order.state not in CLOSED)
 
 
-def canceled(tables: Tables, order: OrderEvent, sent_ns: int, now_ns: int, text: str = "cancel requested") -> Handled:
+def canceled(tables: Tables, order: OrderEvent, sent_ns: int, now_ns: int, text: str = REQUESTED_TEXT) -> Handled:
     """The order after a request to cancel it, and the request to the venue."""
     return applied(tables, on_cancel(order, sent_ns, now_ns, text), origin_ns=sent_ns, just_closed=False)
 
@@ -155,6 +164,32 @@ def _due(tables: Tables, before: int) -> Iterator[tuple[bytes, str]]:
         yield key, account_id
 
 
+def report_on(
+    tables: Tables,
+    account_id: str,
+    cancel: PendingCancel,
+    outcome: CancelOutcome,
+    now_ns: int,
+    affected: list[str] | None = None,
+) -> Output:
+    """The word on a request that came by a record: of ``orders.cancels``, or a lapse by one of ``orders.leases``."""
+    if cancel.is_lapse:
+        return lease_report(tables, account_id, cancel.cancel_offset, outcome, now_ns, affected)
+    return _report(tables, account_id, cancel.cancel_offset, outcome, now_ns, affected)
+
+
+def lease_report(
+    tables: Tables,
+    account_id: str,
+    offset: int,
+    outcome: CancelOutcome,
+    now_ns: int,
+    affected: list[str] | None = None,
+) -> Output:
+    """The word on the record at this offset of ``orders.leases``."""
+    return _report(tables, account_id, -1, outcome, now_ns, affected, lease_offset=offset)
+
+
 def _report(
     tables: Tables,
     account_id: str,
@@ -163,6 +198,7 @@ def _report(
     now_ns: int,
     affected: list[str] | None = None,
     command_id: str | None = None,
+    lease_offset: int | None = None,
 ) -> Output:
     orders = affected or []
     report = CancelReport(
@@ -170,6 +206,7 @@ def _report(
         cancel_partition=tables.partition,
         cancel_offset=offset,
         command_id=command_id,
+        lease_offset=lease_offset,
         outcome=outcome,
         affected=tuple(orders[:AFFECTED_NAMED_MAX]),
         affected_count=len(orders),

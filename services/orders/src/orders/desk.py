@@ -23,9 +23,11 @@ from common.contracts.events import (
     SetAccount,
     Withdraw,
 )
+from common.contracts.leases import LeaseKept, LeaseReleased
 from common.contracts.topics import (
     ORDERS_CANCELS,
     ORDERS_INTENTS,
+    ORDERS_LEASES,
     RISK_COMMANDS,
     RISK_CONTROL_COMMANDS,
     RISK_WHAT_IFS,
@@ -266,6 +268,19 @@ class Desk:
             if closing.outcome is None:
                 raise
         return closing
+
+    async def lease(self, request: LeaseKept | LeaseReleased) -> CancelReport:
+        """The lifecycle's word on exactly this record of ``orders.leases``. Raises NoVerdict, NotReady."""
+
+        def concerns(answer: Any) -> bool:
+            return isinstance(answer, CancelReport) and answer.lease_offset is not None
+
+        def answers(report: CancelReport, sent: Place, _deadline: asyncio.Timeout) -> bool:
+            return (report.cancel_partition, report.lease_offset) == sent
+
+        report = await self._answered("lease", ORDERS_LEASES, request, concerns, answers)
+        assert isinstance(report, CancelReport)
+        return report
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

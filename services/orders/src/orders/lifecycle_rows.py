@@ -12,6 +12,7 @@ fills     account_id, ring slot   ExecutionReport of a trade
 waits     offset, account_id      the account has cancels that wait for the decisions before that offset
 decided   ``intents``             Decided: how far the gate's decisions have come
 halts     account_id, ``_firm``   HaltsRow: symbols in which trading is halted
+leases    account_id, lease id    LeaseRow: somebody keeps the orders open that it stands for
 """
 
 from collections.abc import Iterator, Mapping
@@ -73,6 +74,15 @@ class HaltsRow:
     symbols: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseRow:
+    """A lease as its newest record has it, which stands at ``kept_offset`` of ``orders.leases``."""
+
+    kept_offset: int
+    order_prefix: str
+    grace_ms: int
+
+
 LAYOUT_VERSION: Final = 2
 """Version of the rows of all tables. Whoever raises it adds a migration (``streams.opening.layout``)."""
 MIGRATIONS: Final[Mapping[int, Migration]] = {1: {}}
@@ -88,6 +98,7 @@ TABLES: Final = (
     Changelogged("waits", TEXT_CODEC),
     Changelogged("decided", json_codec(Decided)),
     Changelogged("halts", json_codec(HaltsRow)),
+    Changelogged("leases", json_codec(LeaseRow)),
 )
 
 

@@ -24,11 +24,13 @@ from common.contracts.events import (
     OrderEvent,
     OrderState,
 )
+from common.contracts.leases import LeaseKept, LeaseLapsed, LeaseReleased
 from common.contracts.topics import (
     ORDERS_CANCEL_REPORTS,
     ORDERS_CANCELS,
     ORDERS_EVENTS,
     ORDERS_EXECUTIONS,
+    ORDERS_LEASES,
     RISK_BREAKS,
     RISK_CONTROLS,
     RISK_DECISIONS,
@@ -43,7 +45,7 @@ from prometheus_client import Counter
 from streams.model.message import Handled, Message, View
 from streams.model.tables import Tables
 
-from orders import cancels, halts
+from orders import cancels, halts, leases
 from orders.domain.lifecycle import CLOSED, concerns_no_order, on_decision, on_report, on_resolution, refused_by
 from orders.lifecycle_rows import TABLES as TABLES
 from orders.lifecycle_rows import AccountRow, ProgressRow, account_row, applied, keep_account
@@ -58,7 +60,7 @@ EARLY_REPORTS = Counter(
 EARLY_MAX: Final = 256
 """Reports and resolutions per account that wait for the decision on their order; the oldest gives way."""
 
-INPUTS: Final = (RISK_DECISIONS, RISK_CONTROLS, ORDERS_CANCELS, ORDERS_EXECUTIONS, RISK_BREAKS)
+INPUTS: Final = (RISK_DECISIONS, RISK_CONTROLS, ORDERS_CANCELS, ORDERS_LEASES, ORDERS_EXECUTIONS, RISK_BREAKS)
 OUTPUTS: Final = (ORDERS_EVENTS, ORDERS_CANCEL_REPORTS, VENUE_ORDERS)
 
 
@@ -77,6 +79,8 @@ def handle(message: Message, tables: Tables, now_ns: int) -> Handled:
             return cancels.on_order_cancel(body, message.offset, tables, now_ns)
         case MassCancel():
             return cancels.on_mass_cancel(body, message.offset, tables, now_ns)
+        case LeaseKept() | LeaseReleased() | LeaseLapsed():
+            return leases.on_lease(body, message.offset, tables, now_ns)
         case ExecutionReport() | REPORT_TWIN():
             return _report(body, tables, now_ns)
         case ExecutionBreak():

@@ -7,8 +7,9 @@ import { Announcer } from "./announcer";
 import { button, el } from "./dom";
 import { price, whole } from "./format";
 import { Identity, type Place, type SignIn } from "./identity";
+import { Lease } from "./lease";
 import { Link } from "./link";
-import { OrdersApi } from "./orders_api";
+import { hex, OrdersApi } from "./orders_api";
 import { Painter } from "./painter";
 import { ProfitFeed } from "./profit_feed";
 import type { Alert, Break, Delta, Fill } from "./protocol";
@@ -37,6 +38,7 @@ const ACCOUNTS_POLL_MS = 5000;
 
 interface Config {
   orders_url: string;
+  lease_grace_ms?: number;
   sign_in?: SignIn;
 }
 
@@ -80,6 +82,7 @@ class Desk {
   private readonly profits: ProfitFeed;
   private readonly announcer: Announcer;
   private readonly api: OrdersApi;
+  private readonly lease: Lease;
 
   constructor(root: HTMLElement, config: Config, private readonly identity: Identity) {
     this.store = new Store((part) => this.painter.touch(part));
@@ -96,6 +99,7 @@ class Desk {
       status: (status) => {
         this.store.status = status;
         this.store.touch("status");
+        this.lease.heard(performance.now());
       },
       state: (state) => {
         this.store.link = state;
@@ -110,6 +114,7 @@ class Desk {
     const settings = new StoredSettings(storageOf("localStorage"));
     this.announcer = new Announcer(() => settings.now);
     this.api = new OrdersApi(config.orders_url.replace(/\/$/, ""), this.link.clock, identity);
+    this.lease = new Lease(this.api, storageOf("sessionStorage"), this.api.available ? (config.lease_grace_ms ?? 0) : 0, () => hex(4));
     this.accountCheck = new AccountCheck(
       (account) => (this.api.available ? this.api.accountExists(account) : Promise.resolve("away")),
       (state) => {
@@ -130,7 +135,7 @@ class Desk {
     const choose = (symbol: string): void => this.choose({ symbol });
     const nowMs = (): number => this.link.clock.ms();
     this.watch = new WatchList(this.store, choose);
-    this.ticket = new Ticket(this.store, this.api, settings, announce);
+    this.ticket = new Ticket(this.store, this.api, settings, announce, this.lease.orderPrefix);
     this.header = new Header(this.store, this.link, (account) => this.choose({ account }));
     const heatmap = new HeatmapView(this.store);
     const chart = new ChartView(this.store, (windowNs) => this.choose({ windowNs }), heatmap);
@@ -144,10 +149,11 @@ class Desk {
       chart.goTo(alert.begin_ns, kindWords(alert.kind));
     };
     const alerts = new Alerts(this.store, choose, goTo, nowMs);
-    const strip = new Strip(this.store, this.link, [alerts.lamp, breaks.lamp]);
+    const strip = new Strip(this.store, this.link, this.lease, [alerts.lamp, breaks.lamp]);
     const views = [this.header, this.watch, chart, heatmap, ladder, this.ticket, orders, fills, account, alerts, breaks, strip];
     this.header.root.append(settingsButtons(settings));
-    if (identity.isAsked) this.header.root.append(button("plain sign-out", "Sign out", () => void identity.signOut()));
+    const signOut = (): void => void this.lease.release().then(() => identity.signOut());
+    if (identity.isAsked) this.header.root.append(button("plain sign-out", "Sign out", signOut));
     this.watch.root.setAttribute("aria-label", "Watch list");
     const trading = el("aside", "right", ladder.root, this.ticket.root, account.root);
     trading.setAttribute("aria-label", "Trading");
@@ -173,6 +179,7 @@ class Desk {
     const before = topicsOf(this.store.choice);
     this.store.choose(choice);
     this.accountCheck.choose(this.store.choice.account, performance.now());
+    this.lease.trades(this.store.choice.account);
     const after = topicsOf(this.store.choice);
     this.link.unsubscribe(before.filter((topic) => !after.includes(topic)));
     this.link.subscribe(after);

@@ -1,5 +1,6 @@
 import type { ServerClock } from "./clock";
 import type { Identity } from "./identity";
+import type { Keeper, Kept } from "./lease";
 import type { OrderRequest } from "./order_draft";
 import type { Order, Profit } from "./protocol";
 import { exactJson, parseExact, withAmounts } from "./wire";
@@ -22,7 +23,7 @@ const EVENTS_PAGE = 100;
 type Body = Record<string, unknown>;
 
 /** The orders API. Every command begins a sampled trace, which ends when the change is painted. */
-export class OrdersApi {
+export class OrdersApi implements Keeper {
   constructor(
     private readonly base: string,
     private readonly clock: ServerClock,
@@ -56,6 +57,32 @@ export class OrdersApi {
   /** One page of an order's events, each the whole order after it, oldest first; `next` is where the following page begins. */
   async orderEvents(orderId: string, after: number): Promise<Found<{ items: Order[]; next?: number | null }>> {
     return amounts(await this.read(`${orderPath(orderId)}/events?limit=${EVENTS_PAGE}&after=${after}`));
+  }
+
+  async keepLease(account: string, leaseId: string, orderPrefix: string, graceMs: number): Promise<Kept> {
+    const status = await this.tell("POST", leasePath(account, leaseId), { order_prefix: orderPrefix, grace_ms: graceMs });
+    if (status === 200) return "held";
+    return [400, 403, 404].includes(status) ? "refused" : "away";
+  }
+
+  async releaseLease(account: string, leaseId: string): Promise<void> {
+    await this.tell("DELETE", leasePath(account, leaseId));
+  }
+
+  /** The status of the answer; 0 where there is none. */
+  private async tell(method: string, path: string, body?: Body): Promise<number> {
+    const headers = { ...this.identity.headers, ...(body ? { "Content-Type": "application/json" } : {}) };
+    try {
+      const response = await fetch(this.base + path, {
+        method,
+        headers,
+        signal: AbortSignal.timeout(READ_TIMEOUT_MS),
+        ...(body ? { body: JSON.stringify(body) } : {}),
+      });
+      return response.status;
+    } catch {
+      return 0;
+    }
   }
 
   private async ask(method: string, path: string, body?: OrderRequest): Promise<Answer> {
@@ -93,6 +120,7 @@ export class OrdersApi {
 }
 
 const orderPath = (orderId: string): string => `/v1/orders/${encodeURIComponent(orderId)}`;
+const leasePath = (account: string, leaseId: string): string => `${accountPath(account)}/leases/${encodeURIComponent(leaseId)}`;
 const accountPath = (account: string): string => `/v1/accounts/${encodeURIComponent(account)}`;
 
 function amounts<T>(found: Found<unknown>): Found<T> {
@@ -119,7 +147,8 @@ function verdict(response: Response, body: Body, tookMs: number): Answer {
   return { kind: response.status >= 500 ? "unanswered" : "refused", title, compared, tookMs };
 }
 
-function hex(bytes: number): string {
+/** Random, in hexadecimal. */
+export function hex(bytes: number): string {
   return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (one) => one.toString(16).padStart(2, "0")).join("");
 }
 
@@ -128,6 +157,6 @@ function traceparent(): string {
 }
 
 /** An id of our own, made before sending: a request that got no answer can be sent again as the same order. */
-export function clientOrderId(): string {
-  return `web-${Date.now().toString(36)}-${hex(6)}`;
+export function clientOrderId(prefix: string): string {
+  return `${prefix}${Date.now().toString(36)}-${hex(6)}`;
 }

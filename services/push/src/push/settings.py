@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from common.access.settings import AccessSettings
+from common.contracts.leases import GRACE_MS_MAX
 from pydantic import Field
 
 
@@ -15,6 +16,12 @@ def built_dashboard() -> Path:
 class PushSettings(AccessSettings):
     orders_url: str = Field(
         default="", description="base URL of the orders API as the browser reaches it; empty: no trading"
+    )
+    lease_grace_s: int = Field(
+        default=0,
+        ge=0,
+        le=GRACE_MS_MAX // 1_000,
+        description="orders that a dashboard sent are canceled so long after it was cut off; 0: they stay",
     )
     sign_in_client: str = Field(
         default="dashboard", description="the dashboard's client id at the issuer; it signs in with code and PKCE"

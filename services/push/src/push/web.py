@@ -81,6 +81,8 @@ def build_web(service: PushService, settings: PushSettings, health: Health) -> F
     async def config() -> dict[str, Any]:
         """Configuration that the dashboard reads before it starts."""
         found: dict[str, Any] = {"orders_url": settings.orders_url}
+        if settings.lease_grace_s:
+            found["lease_grace_ms"] = settings.lease_grace_s * 1_000
         if settings.access_issuer:
             found["sign_in"] = {"issuer": settings.access_issuer, "client_id": settings.sign_in_client}
         return found

@@ -39,6 +39,8 @@ COMMANDS: Final = {
     "dlq": ("dlq", "Messages that a stage has set aside: list them, show one, send one back."),
     "view": ("view", "Have the rows for people in Redis written anew."),
     "access": ("access", "Who may what: an address that signs in, people, keys of programs, what is revoked."),
+    "erase": ("erase", "Throw a client's key away: what was exported of him is nobody's any more."),
+    "reveal": ("erase", "Account and texts behind a pseudonym, for whoever has the keyring."),
     "secure": ("secure", "Identities of services at the log: certificates, and what each may do there."),
     "auditor": ("auditor", "Compare every store with the committed log, all the time."),
     "chaos": (

@@ -34,6 +34,12 @@ BootstrapOption = Annotated[
 ]
 RedisOption = Annotated[str | None, typer.Option("--redis", help="Redis URL; default: the running fleet's.")]
 PostgresOption = Annotated[str | None, typer.Option("--postgres", help="PostgreSQL DSN; default: the running fleet's.")]
+KeyringOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--keyring", envvar="TIDEMARK_KEYRING", help="Folder with a key for each client: personal data is masked."
+    ),
+]
 
 DEFAULT_STATE: Final = DEFAULT_STATE_DIR
 NS_PER_S: Final = 1_000_000_000

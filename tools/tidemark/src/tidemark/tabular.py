@@ -9,7 +9,7 @@ import base64
 import json
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Protocol
@@ -195,7 +195,7 @@ def _plain_type(annotation: Any) -> pa.DataType:
 _PLACE_NAMES: Final = frozenset(name for name, _ in PLACE)
 
 
-def _column(field_name: str) -> str:
+def column_of(field_name: str) -> str:
     """A field that is named as a part of the record's own place is told apart from it."""
     return f"body_{field_name}" if field_name in _PLACE_NAMES else field_name
 
@@ -208,21 +208,26 @@ class ModelDecoder:
             raise ValueError(f"{schema.name} has no model")
         kinds: dict[str, pa.DataType] = {"key": pa.string()}
         for model in _models(schema.model):
-            kinds.update({_column(name): _plain_type(info.annotation) for name, info in model.model_fields.items()})
+            kinds.update({column_of(name): _plain_type(info.annotation) for name, info in model.model_fields.items()})
         self.columns = pa.schema([*PLACE, *kinds.items()])
 
     def rows(self, messages: Sequence[Message]) -> Iterator[Row]:
         for message in messages:
             key = (message.key or b"").decode("utf-8", "replace")
             body = body_of(message).model_dump(mode="json", exclude_none=True)
-            yield {**place(message), "key": key, **{_column(name): value for name, value in body.items()}}
+            yield {**place(message), "key": key, **{column_of(name): value for name, value in body.items()}}
 
     def table(self, messages: Sequence[Message]) -> pa.Table:
-        rows = [
-            {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in row.items()}
-            for row in self.rows(messages)
-        ]
-        return pa.Table.from_pylist(rows, schema=self.columns)
+        return table_of(self.rows(messages), self.columns)
+
+
+def table_of(rows: Iterable[Row], columns: pa.Schema) -> pa.Table:
+    """Rows as one table, nested values as JSON text."""
+    flat = [
+        {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in row.items()}
+        for row in rows
+    ]
+    return pa.Table.from_pylist(flat, schema=columns)
 
 
 class RawDecoder:

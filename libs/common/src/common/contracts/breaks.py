@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from common.contracts.events import BreakAction, Event, ExecutionReport
+from common.contracts.personal import Personal
 from common.contracts.values import AccountId, BreakId, CashE4, ClientOrderId, OrderId, Quantity, TimestampNs
 
 
@@ -79,7 +80,7 @@ class BreakResolution(Event):
     account_id: AccountId
     command_id: ClientOrderId
     action: BreakAction
-    note: str
+    note: Annotated[str, Personal.TEXT]
     resolved: ExecutionBreak
     resolved_ns: TimestampNs
 

@@ -64,13 +64,16 @@ class CancelReport(Event):
 
     A cancel of an order that is known has no report: an event of the order answers it. A mass cancel has a
     report that is DONE; before it PENDING ones, where the gate has yet to decide on orders that it may concern. Each
-    names other orders. A suspension has a report, too: it names the ``command_id`` and no place.
+    names other orders. A suspension has a report, too: it names the ``command_id`` and no place. So has each record of
+    ``orders.leases``, by a place of its own: DONE, of a lapse with the orders that it concerns; TOO_MANY_PENDING where
+    the account has as many leases as it may have.
     """
 
     account_id: AccountId
     cancel_partition: int
-    cancel_offset: int = Field(description="where the request stands in orders.cancels; -1: it was a suspension")
+    cancel_offset: int = Field(description="where the request stands in orders.cancels; -1: it was another")
     command_id: ClientOrderId | None = None
+    lease_offset: int | None = Field(default=None, ge=0, description="where the record stands in orders.leases")
     outcome: CancelOutcome
     affected: tuple[OrderId, ...] = Field(default=(), description="open orders that it concerns, the first 5,000")
     affected_count: int = 0

@@ -1,8 +1,11 @@
 """Commands, who gave them, and what became of them: ``audit.commands``, written with the decision and never changed."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from common.contracts.events import Caller, Event
+from common.contracts.personal import Personal
 from common.contracts.reason_codes import ReasonCode
 from common.contracts.values import AccountId, ClientOrderId, Sha256, TimestampNs
 
@@ -20,14 +23,14 @@ class CommandRecord(Event):
     topic: str
     command_partition: int
     command_offset: int
-    command: str = Field(description="all of it as JSON, but for who gave it")
+    command: Annotated[str, Personal.TEXT] = Field(description="all of it as JSON, but for who gave it")
     who: Caller
     accepted: bool
     reason: ReasonCode | None = None
     repeat: bool
     decided_ns: TimestampNs
     chain_seq: int = Field(ge=1)
-    chain: Sha256
+    chain: Annotated[Sha256, Personal.TEXT]
 
     @property
     def seq(self) -> int:

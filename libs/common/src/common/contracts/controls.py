@@ -10,14 +10,15 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, StringConstraints
 
 from common.contracts.events import Caller, Event
+from common.contracts.personal import Personal
 from common.contracts.reason_codes import ReasonCode
 from common.contracts.values import AccountId, ClientOrderId, Quantity, Symbol, TimestampNs
 
 FIRM: Final = "_firm"
 """Stands for all accounts where an account's id is asked for; no account can be opened under it."""
 
-Person = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9@._-]{0,63}$")]
-Note = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+Person = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9@._-]{0,63}$"), Personal.TEXT]
+Note = Annotated[str, StringConstraints(min_length=1, max_length=500), Personal.TEXT]
 Values = Annotated[dict[str, Quantity], Field(max_length=64)]
 """Limit → its value; a flag is 0 or 1."""
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from common.contracts.personal import Personal
 from common.contracts.reason_codes import TRANSIENT_REASONS as TRANSIENT_REASONS
 from common.contracts.reason_codes import ReasonCode as ReasonCode
 from common.contracts.values import (
@@ -29,6 +30,9 @@ from common.contracts.values import (
     TimeInForce,
     TimestampNs,
 )
+
+ExecutionId = Annotated[str, Personal.IN_ACCOUNT]
+"""The venue's own; that of a simulated one begins with the order's."""
 
 
 class Event(BaseModel):
@@ -63,9 +67,13 @@ class OrderIntent(Event):
 class Caller(Event):
     """The giver of a command, as the request that brought it was verified."""
 
-    subject: Annotated[str, StringConstraints(min_length=1, max_length=256)]
-    client: Annotated[str, StringConstraints(max_length=256)] = Field(description="the program; empty: not said")
-    address: Annotated[str, StringConstraints(max_length=64)] = Field(description="of the other end of the connection")
+    subject: Annotated[str, StringConstraints(min_length=1, max_length=256), Personal.TEXT]
+    client: Annotated[str, StringConstraints(max_length=256), Personal.TEXT] = Field(
+        description="the program; empty: not said"
+    )
+    address: Annotated[str, StringConstraints(max_length=64), Personal.TEXT] = Field(
+        description="of the other end of the connection"
+    )
 
 
 class AccountStatus(StrEnum):
@@ -124,7 +132,9 @@ class ResolveBreak(Event):
     account_id: AccountId
     break_id: BreakId
     action: BreakAction
-    note: Annotated[str, StringConstraints(min_length=1, max_length=500)] = Field(description="why, for the record")
+    note: Annotated[str, StringConstraints(min_length=1, max_length=500), Personal.TEXT] = Field(
+        description="why, for the record"
+    )
     sent_ns: TimestampNs
     who: Caller | None = None
 
@@ -251,10 +261,10 @@ class LedgerEntry(Event):
     postings: tuple[Posting, ...]
     order_id: OrderId | None = None
     command_id: ClientOrderId | None = None
-    execution_id: str | None = None
+    execution_id: ExecutionId | None = None
     booked_ns: TimestampNs
     chain_seq: int | None = Field(default=None, ge=1)
-    chain: Sha256 | None = None
+    chain: Annotated[Sha256, Personal.TEXT] | None = None
 
 
 # --- venue.orders, orders.executions ------------------------------------------------------------------------------
@@ -315,7 +325,7 @@ class ExecutionReport(Event):
     ExecType G) puts ``last_qty`` at ``last_price_e4`` in its place. What may be said when: ``common.executions``.
     """
 
-    execution_id: str = Field(description="unique; the same report sent again carries the same id")
+    execution_id: ExecutionId = Field(description="unique; the same report sent again carries the same id")
     exec_type: ExecType
     order_id: OrderId
     account_id: AccountId
@@ -326,8 +336,8 @@ class ExecutionReport(Event):
     cum_qty: Quantity = 0
     leaves_qty: Quantity = 0
     venue_ns: TimestampNs
-    text: str = ""
-    ref_execution_id: str | None = Field(
+    text: Annotated[str, Personal.TEXT] = ""
+    ref_execution_id: ExecutionId | None = Field(
         default=None, description="the execution that a TRADE_CANCEL or TRADE_CORRECT is about (FIX ExecRefID, tag 19)"
     )
 
@@ -367,7 +377,7 @@ class OrderEvent(Event):
     leaves_qty: Quantity = 0
     notional_e4: CashE4 = Field(default=0, description="sum of price_e4 x shares over the fills")
     reason: ReasonCode | None = None
-    text: str = ""
+    text: Annotated[str, Personal.TEXT] = ""
     revision: int = Field(ge=1)
     sent_ns: TimestampNs
     updated_ns: TimestampNs

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from pydantic import Field, StringConstraints
 
 from common.contracts.events import Event
+from common.contracts.personal import Personal
 from common.contracts.values import TimestampNs
 
 PLACES_MAX: Final = 256
@@ -25,10 +26,10 @@ class Fence(Event):
     partition: int | None = Field(default=None, description="absent: every partition of the stage")
     raised: bool
     topic: str = Field(default="", description="the stage's output that the places are of")
-    reason: str = ""
+    reason: Annotated[str, Personal.TEXT] = ""
     places: tuple[Place, ...] = Field(default=(), description="what it was raised for; empty once it is lifted")
     known: tuple[Place, ...] = Field(default=(), description="what an operator has looked at, and lifted a fence from")
-    by: str = ""
+    by: Annotated[str, Personal.TEXT] = ""
     at_ns: TimestampNs = 0
 
     @property

@@ -35,6 +35,7 @@ PROBLEMS: Final[dict[str, ProblemKind]] = {
     "too-many-pending-cancels": ProblemKind(
         429, "Too many cancels wait for the gate", "no effect; ask again once the gate has decided", True
     ),
+    "too-many-leases": ProblemKind(429, "Too many leases", "no effect; the account has as many as it may have", True),
     "header-too-large": SERVER_PROBLEMS["header-too-large"],
     "internal-error": SERVER_PROBLEMS["internal-error"],
     "overloaded": ProblemKind(503, "Too many requests at a time", "nothing was done, ask again later", True),

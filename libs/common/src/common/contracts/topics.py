@@ -24,6 +24,7 @@ from common.contracts import (
     controls,
     events,
     fences,
+    leases,
     limit_warnings,
     market,
     market_events,
@@ -166,6 +167,15 @@ ORDERS_CANCELS: Final = Topic(
     ACCOUNTS,
     purpose="cancel requests",
 )
+ORDERS_LEASES: Final = Topic(
+    "orders.leases",
+    "account_id",
+    _json("order-lease", leases.LeaseMessage),
+    "orders",
+    ACCOUNTS,
+    retention_ms=AUDIT_MS,
+    purpose="leases on open orders: kept, released, lapsed",
+)
 RISK_COMMANDS: Final = Topic(
     "risk.commands",
     "account_id",
@@ -287,7 +297,7 @@ ORDERS_EVENTS: Final = Topic(
 ORDERS_CANCEL_REPORTS: Final = Topic(
     "orders.cancel-reports",
     "account_id",
-    _json("cancel-report", cancels.CancelReport),
+    _json("cancel-report", cancels.CancelReport, 2),
     "orders",
     ACCOUNTS,
     purpose="answers to cancel requests that no event of an order gives",
@@ -336,6 +346,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     MD_MARKS,
     ORDERS_INTENTS,
     ORDERS_CANCELS,
+    ORDERS_LEASES,
     RISK_COMMANDS,
     RISK_CONTROL_COMMANDS,
     RISK_CONTROLS,
@@ -368,6 +379,7 @@ STAGE_INPUTS: Final[tuple[Topic, ...]] = (
     REF_INSTRUMENTS,
     ORDERS_INTENTS,
     ORDERS_CANCELS,
+    ORDERS_LEASES,
     RISK_COMMANDS,
     RISK_CONTROL_COMMANDS,
     RISK_CONTROLS,

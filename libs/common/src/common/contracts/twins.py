@@ -19,6 +19,8 @@ from msgspec import Meta
 from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 
+from common.contracts.personal import Personal
+
 M = TypeVar("M", bound=BaseModel)
 NAMES: Final = "Twin"
 _encode: Final = msgspec.json.Encoder().encode
@@ -90,6 +92,8 @@ def _limits(metadata: list[Any], where: str) -> dict[str, Any]:
                 limits["min_length"] = each.min_length
             case StringConstraints(pattern=str() as pattern):
                 limits["pattern"] = pattern.removesuffix("$") + r"\Z"  # pydantic's $ matches before no line feed
+            case Personal():
+                pass  # says whose it is, and nothing of its values
             case _ if type(each).__name__ == "Strict":
                 pass  # a twin takes no text for a number in any case
             case _:

@@ -10,6 +10,8 @@ from typing import Annotated, Final
 
 from pydantic import Field, StringConstraints
 
+from common.contracts.personal import Personal
+
 E4: Final = 10_000
 """How many price or cash units make one unit of currency."""
 
@@ -30,10 +32,12 @@ ACCOUNT_ID_PATTERN: Final = r"[A-Za-z0-9_-]{1,32}"
 CLIENT_ORDER_ID_PATTERN: Final = r"[A-Za-z0-9_-]{1,64}"
 
 Symbol = Annotated[str, StringConstraints(pattern=f"^{SYMBOL_PATTERN}$")]
-AccountId = Annotated[str, StringConstraints(pattern=f"^{ACCOUNT_ID_PATTERN}$")]
-ClientOrderId = Annotated[str, StringConstraints(pattern=f"^{CLIENT_ORDER_ID_PATTERN}$")]
+AccountId = Annotated[str, StringConstraints(pattern=f"^{ACCOUNT_ID_PATTERN}$"), Personal.ACCOUNT]
+ClientOrderId = Annotated[str, StringConstraints(pattern=f"^{CLIENT_ORDER_ID_PATTERN}$"), Personal.TEXT]
 """The client's own id of an order (FIX ClOrdID, tag 11), unique within the account."""
-OrderId = Annotated[str, StringConstraints(pattern=rf"^{ACCOUNT_ID_PATTERN}\.{CLIENT_ORDER_ID_PATTERN}$")]
+OrderId = Annotated[
+    str, StringConstraints(pattern=rf"^{ACCOUNT_ID_PATTERN}\.{CLIENT_ORDER_ID_PATTERN}$"), Personal.IN_ACCOUNT
+]
 """``{account_id}.{client_order_id}``: made before sending, so that a retry is the same order."""
 
 BreakId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,10}-[0-9]{1,19}$")]

@@ -91,6 +91,7 @@ class Task:
         self._clock = TaskClock(self.clock_ns)
         self._unreadable: StoreError | None = None
         """The trouble that the views' writer met in the store."""
+        self._committed: Tables | None = None
         self._parts: TaskParts
         self._inbox: Inbox
 
@@ -151,11 +152,12 @@ class Task:
             await self._seat(taking)
             self.progress = Progress("running")
             self.running_since_s = asyncio.get_running_loop().time()
+            self._committed = parts.tables.committed()
             metrics.OWNED.labels(*self._labels).set(1)
             metrics.REFUSED.labels(*self._labels).set(0)
             if self.publisher:
                 writer = self._clock.writer(self.stage.changelog.partitions, self._todo, self._inbox)
-                shown = (parts.tables.committed(), self._views, writer if self.stage.views else None)
+                shown = (self._committed, self._views, writer if self.stage.views else None)
 
                 def fails(error: StoreError) -> None:
                     self._unreadable = error
@@ -164,6 +166,7 @@ class Task:
                 self.publisher.open(self._labels[1:], *shown, fails)
             await self._serve(lane, session)
         finally:
+            self._committed = None
             metrics.OWNED.labels(*self._labels).set(0)
             if self.publisher:
                 self.publisher.close(self._labels[1:])
@@ -261,8 +264,10 @@ class Task:
         return self._parts.tables.states[table] if self.progress.state == "running" else None
 
     def committed_tables(self) -> Tables | None:
-        """Rows as they are committed; None while the partition is not served. For reads alone, on the loop's thread."""
-        return self._parts.tables.committed() if self.progress.state == "running" else None
+        """The tables without what the running batch has written to them; None while the partition is not served. It is
+        for reads alone, as ``bulk_state``. Reading them may raise StoreError.
+        """
+        return self._committed
 
     @property
     def snapshots_path(self) -> Path:

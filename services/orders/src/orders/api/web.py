@@ -14,6 +14,7 @@ from orders.api.cancels import mass_cancels_router
 from orders.api.clocks import BoundSentTime
 from orders.api.controls import controls_router
 from orders.api.description import TRACE_ID, describe, operation_id
+from orders.api.leases import leases_router
 from orders.api.limits import LimitRequests, share_limits
 from orders.api.orders import orders_router
 from orders.api.origins import RefuseForeignPages
@@ -52,6 +53,7 @@ def create_api(desk: Desk, reads: Reads, settings: OrdersSettings) -> FastAPI:
     api.include_router(what_if_router(desk))
     api.include_router(orders_router(desk, reads))
     api.include_router(mass_cancels_router(desk))
+    api.include_router(leases_router(desk))
     api.include_router(commands_router(desk))
     api.include_router(controls_router(desk))
     api.include_router(reads_router(reads, settings.page_rows_max))

@@ -16,7 +16,8 @@ class PendingCancel:
     """A request that may concern orders which the gate has not decided on yet.
 
     ``intents_offset`` is the end of ``orders.intents`` when the request came in, ``cancel_offset`` the request's own
-    place in ``orders.cancels``. A mass cancel has no ``order_id``.
+    place in ``orders.cancels``. A mass cancel has no ``order_id``. The lapse of a lease is a mass cancel that has a
+    ``text`` for its orders; ``cancel_offset`` is then its place in ``orders.leases``.
     """
 
     intents_offset: int
@@ -25,10 +26,16 @@ class PendingCancel:
     order_id: str | None = None
     symbol: str | None = None
     side: Side | None = None
+    order_prefix: str | None = None
+    text: str | None = None
 
     @property
     def is_mass(self) -> bool:
         return self.order_id is None
+
+    @property
+    def is_lapse(self) -> bool:
+        return self.text is not None
 
     def concerns(self, order: OrderEvent) -> bool:
         """Whether the order's intent was in the log when the request came in, and the order is what it names."""
@@ -36,7 +43,8 @@ class PendingCancel:
             return False
         if self.order_id is not None:
             return order.order_id == self.order_id
-        return self.symbol in (None, order.symbol) and self.side in (None, order.side)
+        is_named = self.order_prefix is None or order.client_order_id.startswith(self.order_prefix)
+        return is_named and self.symbol in (None, order.symbol) and self.side in (None, order.side)
 
     def is_void(self, decided: int) -> bool:
         """Whether every intent that it may concern has been decided on: those before ``decided``."""

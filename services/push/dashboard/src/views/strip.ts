@@ -2,6 +2,7 @@ import { auditLamp } from "../audit";
 import { el, Text } from "../dom";
 import { ms } from "../format";
 import { DELAYED_MS, redisTrouble, writerAgeMs } from "../freshness";
+import type { Lease } from "../lease";
 import type { Link } from "../link";
 import type { View } from "../painter";
 import type { Clock, Health, Path } from "../protocol";
@@ -25,6 +26,7 @@ export class Strip implements View {
   constructor(
     private readonly store: Store,
     private readonly link: Link,
+    private readonly lease: Lease,
     more: HTMLElement[],
   ) {
     const lamps = el("div", "lamps");
@@ -63,7 +65,8 @@ export class Strip implements View {
         this.figures.get(`${path} ${clock}`)?.set(text);
       }
     }
-    this.connection.set(`rtt ${this.link.clock.rttMs.toFixed(1)} ms  ·  gaps ${this.link.gaps}`);
+    const lease = this.lease.note(this.store.choice.account, performance.now());
+    this.connection.set(`${lease ? `${lease}  ·  ` : ""}rtt ${this.link.clock.rttMs.toFixed(1)} ms  ·  gaps ${this.link.gaps}`);
   }
 
   private paintRedis(): void {

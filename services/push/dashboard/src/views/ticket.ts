@@ -57,6 +57,7 @@ export class Ticket implements View {
     private readonly api: OrdersApi,
     private readonly settings: StoredSettings,
     private readonly announce: Announce,
+    private readonly orderPrefix: string,
   ) {
     const { root, body } = panel("Order", "ticket", this.symbol.node);
     this.root = root;
@@ -209,7 +210,7 @@ export class Ticket implements View {
     const { client_order_id: _, ...what } = { client_order_id: "", ...draft };
     if (!this.presses.decides(exactJson(what), performance.now())) return this.echo();
     if ("order" in send) return this.submissions.again(send);
-    const order: OrderRequest = { ...send, client_order_id: clientOrderId() };
+    const order: OrderRequest = { ...send, client_order_id: clientOrderId(this.orderPrefix) };
     if (!(await this.meant(order))) return this.label();
     await this.submissions.send(order);
   }

@@ -16,10 +16,12 @@ from streams.model.message import Message
 from streams.process.settings import Settings
 
 from tidemark import console
-from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
+from tidemark.options import DEFAULT_STATE, BootstrapOption, KeyringOption, StateDirOption, addresses, reader_settings
+from tidemark.personal.keyring import Keyring
+from tidemark.personal.masking import Masks, masked_decoder_of
 from tidemark.sinks import SinkWriter, chosen_sink
 from tidemark.state import StateDir
-from tidemark.tabular import Format, body_of, decoder_of
+from tidemark.tabular import Decoder, Format, body_of, decoder_of
 from tidemark.topic_names import topic_named
 from tidemark.writers import Writer, writer_for
 
@@ -44,38 +46,43 @@ def read(
     option: Annotated[
         list[str] | None, typer.Option("--option", help="With --sink: name=value. May be repeated.")
     ] = None,
+    keyring: KeyringOption = None,
     bootstrap: BootstrapOption = None,
     state_dir: StateDirOption = DEFAULT_STATE,
 ) -> None:
     """Print the committed records of a topic as rows; frames become one row per tick, book, bar or mark.
 
     Records of aborted and of open transactions are never shown. Prices are integers in 1e-4 currency units.
+
+    With a keyring rows have pseudonyms for accounts, and sealed texts for what people chose or wrote.
     """
     settings = reader_settings(addresses(StateDir(state_dir), kafka_bootstrap=bootstrap))
+    decodes = partial(masked_decoder_of, masks=Masks(Keyring(keyring))) if keyring else decoder_of
     if sink:
         with console.reported():
             chosen, given = chosen_sink(sink, option or ())
         from_beginning = True  # the sink's own positions say what of it is new
-        opened: Opening = partial(_installed, chosen, given)
+        opened: Opening = partial(_installed, decodes, chosen, given)
     else:
-        opened = partial(_written, kind, out)
+        opened = partial(_written, decodes, kind, out)
     quiet = out is None and not sink and sys.stdout.isatty()
     console.run(_read(topic, from_beginning, to_end, until_idle, opened, quiet, settings))
 
 
+Decodes = Callable[[Topic], Decoder]
 Opening = Callable[[Topic], contextlib.AbstractContextManager[Writer]]
 
 
 @contextlib.contextmanager
-def _written(kind: Format, out: Path | None, topic: Topic) -> Iterator[Writer]:
-    with _file(out, kind) as file, contextlib.closing(writer_for(kind, decoder_of(topic), file)) as writer:
+def _written(decodes: Decodes, kind: Format, out: Path | None, topic: Topic) -> Iterator[Writer]:
+    with _file(out, kind) as file, contextlib.closing(writer_for(kind, decodes(topic), file)) as writer:
         yield writer
 
 
 @contextlib.contextmanager
-def _installed(kind: SinkKind, options: Mapping[str, str], topic: Topic) -> Iterator[Writer]:
+def _installed(decodes: Decodes, kind: SinkKind, options: Mapping[str, str], topic: Topic) -> Iterator[Writer]:
     try:
-        with contextlib.closing(SinkWriter(decoder_of(topic), kind.open(topic.name, options))) as writer:
+        with contextlib.closing(SinkWriter(decodes(topic), kind.open(topic.name, options))) as writer:
             yield writer
     except SinkUnavailable as error:
         raise console.CommandError(f"--sink {kind.name}: {error}") from error

@@ -1,9 +1,9 @@
 """``tidemark report``: positions, profit and loss of a day, as CSV."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import typer
 from common.contracts.events import LedgerEntry
@@ -14,7 +14,9 @@ from streams.process.settings import Settings
 from tidemark import console
 from tidemark.log_end import read_committed
 from tidemark.market_tables import read_table
-from tidemark.options import DEFAULT_STATE, BootstrapOption, StateDirOption, addresses, reader_settings
+from tidemark.options import DEFAULT_STATE, BootstrapOption, KeyringOption, StateDirOption, addresses, reader_settings
+from tidemark.personal.keyring import Keyring
+from tidemark.personal.masking import Masks
 from tidemark.profit_report import (
     AccountLine,
     PositionLine,
@@ -45,6 +47,7 @@ def report(
         Path | None,
         typer.Option("--basis", help="CSV symbol,price_e4: what shares that came from outside have cost; default: 0."),
     ] = None,
+    keyring: KeyringOption = None,
     account: Annotated[str | None, typer.Option("--account", help="Of this account alone.")] = None,
     bootstrap: BootstrapOption = None,
     state_dir: StateDirOption = DEFAULT_STATE,
@@ -57,11 +60,18 @@ def report(
     """
     settings = reader_settings(addresses(StateDir(state_dir), kafka_bootstrap=bootstrap))
     begin = (day or datetime.now(UTC)).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=UTC)
-    console.run(_report(settings, begin, out, prices, basis, account))
+    masks = Masks(Keyring(keyring)) if keyring else None
+    console.run(_report(settings, begin, out, prices, basis, account, masks))
 
 
 async def _report(
-    settings: Settings, begin: datetime, out: Path, prices: Path | None, basis: Path | None, account: str | None
+    settings: Settings,
+    begin: datetime,
+    out: Path,
+    prices: Path | None,
+    basis: Path | None,
+    account: str | None,
+    masks: Masks | None,
 ) -> None:
     costs = {} if basis is None else _read(basis)
     at = await _marked(settings) if prices is None else _read(prices)
@@ -77,10 +87,17 @@ async def _report(
         raise console.CommandError(str(error)) from error
     except ValueError as error:
         raise console.CommandError(f"{RISK_LEDGER.name}: {error}") from error
-    count = _write(out, list(position_lines(told, at)), accounts)
+    count = _write(out, _masked(position_lines(told, at), masks), _masked(accounts, masks))
     unknown = sum(line.end_worth_e4 is None for line in accounts)
     said = f"; {unknown} accounts hold something of which nobody said a price" if unknown else ""
     console.out.print(escape(f"{count} positions of {len(accounts)} accounts on {told.name}{said}"))
+
+
+_Line = TypeVar("_Line", PositionLine, AccountLine)
+
+
+def _masked(lines: Iterable[_Line], masks: Masks | None) -> list[_Line]:
+    return [line if masks is None else line._replace(account_id=masks.account(line.account_id)) for line in lines]
 
 
 def _write(out: Path, positions: Sequence[PositionLine], accounts: Sequence[AccountLine]) -> int:

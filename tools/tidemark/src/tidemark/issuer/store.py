@@ -16,7 +16,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from common.access.api_keys import ApiKey, new_key, parse_keys
 from common.contracts.rights import Role
@@ -42,6 +42,13 @@ class Person(BaseModel):
     roles: list[Role]
     accounts: list[str] = []
     password: str = ""
+
+
+class Holders(NamedTuple):
+    """Names of people and ids of keys."""
+
+    people: list[str]
+    keys: list[str]
 
 
 def hashed(password: str) -> str:
@@ -112,6 +119,27 @@ class AccessStore:
 
         self._change(self.people, remove)
         self.deny_subject(name)
+
+    def holders(self, account_id: str) -> "Holders":
+        """Whoever names the account itself: people, and keys of programs by their ids. Beginnings name nobody's."""
+        people = [name for name, each in self.everybody().items() if account_id in each.accounts]
+        keys = [name for name, each in self.all_api_keys().items() if account_id in each.accounts]
+        return Holders(sorted(people), sorted(keys))
+
+    def forget(self, account_id: str) -> None:
+        """Nobody holds the account any more. Who held no other one is gone; what was issued to any of them is void."""
+        held = self.holders(account_id)
+        everybody, keys = self.everybody(), self.all_api_keys()
+        for name in held.people:
+            rest = [each for each in everybody[name].accounts if each != account_id]
+            if rest:
+                self.put_person(name, everybody[name].model_copy(update={"accounts": rest}))
+                self.deny_subject(name)
+            else:
+                self.remove_person(name)
+        for name in held.keys:
+            self.remove_api_key(name)
+            self.deny_subject(keys[name].subject)
 
     # --- keys of programs -------------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Personal data where it leaves the fleet: a key for each client, pseudonyms, erasure."""
