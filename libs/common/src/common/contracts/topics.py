@@ -48,12 +48,7 @@ READ_BY_STRANGERS: Final[Compatibility] = "BACKWARD_TRANSITIVE"
 stages read of each other is read by the release before, too, in every rolling upgrade: FULL_TRANSITIVE.
 """
 
-
-def _bytes(value: bytes) -> bytes:
-    return value
-
-
-FRAME_SCHEMA: Final = Schema("tick-frame-1", ticks.decode_frame, _bytes, letters=DEAD_LETTERS)
+FRAME_SCHEMA: Final = Schema("tick-frame-1", ticks.decode_frame, bytes, letters=DEAD_LETTERS)
 """Decodes to ``ticks.Frame``; encodes what ``ticks.encode_frame`` made."""
 
 MD_TICKS: Final = Topic(
