@@ -22,6 +22,12 @@ it("says deviations and ratios as numbers, shares in percent", () => {
   expect(comparison(alert({ kind: "PRICE_JUMP", peak_ppm: 61_300, threshold_ppm: 50_000 }))).toBe("6.13 %, above 5.00 %");
 });
 
+it("says of a pattern how often it has matched", () => {
+  const layering = alert({ kind: "LAYERING", peak_ppm: 1_000_000, threshold_ppm: 0 });
+  expect(comparison(layering)).toBe("matched once");
+  expect(comparison({ ...layering, peak_ppm: 1_200_000_000 })).toBe("matched 1,200 times");
+});
+
 it("says each number with its unit", () => {
   const numbers = { price_e4: 1_003_400, volume: 12_000, silence_ns: 21_000_000_000, spread_e4: -200 };
   expect(alertNumbers(alert({ numbers }))).toEqual(["price 100.34", "volume 12,000", "silence 21.0 s", "spread −0.02"]);

@@ -10,8 +10,11 @@ export const goesOn = (alert: Alert): boolean => alert.end_ns === 0;
 export const gravity = (alert: Alert): number => GRADES.indexOf(alert.severity);
 export const kindWords = (kind: string): string => kind.replaceAll("_", " ");
 
-/** The greatest number so far, and above which one it began: a share in percent, everything else as it is. */
+/** The greatest number so far, and above which one it began: a share in percent, everything else as it is. A pattern
+ *  of orders compares nothing: its number is how often it has matched.
+ */
 export function comparison({ kind, peak_ppm, threshold_ppm }: Alert): string {
+  if (threshold_ppm === 0) return peak_ppm === 1e6 ? "matched once" : `matched ${whole(peak_ppm / 1e6)} times`;
   const said = (ppm: number): string => (SHARES.has(kind) ? `${percent(ppm / 10_000).replace("+", "")} %` : (ppm / 1e6).toFixed(2));
   return `${said(peak_ppm)}, above ${said(threshold_ppm)}`;
 }
