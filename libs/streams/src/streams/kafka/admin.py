@@ -1,7 +1,8 @@
 """Creates topics as they are declared, and asks who leads their partitions."""
 
+import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
@@ -13,6 +14,9 @@ from streams.kafka.topic_settings import settings_of
 from streams.model.errors import Fatal
 from streams.model.topics import Topic
 from streams.process.settings import Settings
+
+REREAD: Final = "tidemark.files.reread"
+"""Setting of a broker whose value nobody reads."""
 
 
 def _new_topics(topics: Sequence[Topic], replication: int) -> list[NewTopic]:
@@ -47,10 +51,10 @@ async def create_topics(bootstrap: str, topics: Sequence[Topic], replication: in
 
 
 async def reread_files(settings: Settings) -> None:
-    """Has every broker read its certificate again. Whoever is connected stays so; the next one is shown the new one.
+    """Has every broker read its certificate again, a moment later. Whoever is connected stays so; the next one is shown
+    the new one. A broker goes on with the old one where the file has none that is good, and says so in its own log.
 
-    Raises Retriable where a broker does not answer, Fatal where one refuses: where the file has no good certificate, or
-    whoever asks has not the right.
+    Raises Retriable where a broker does not answer, Fatal where one refuses: whoever asks has not the right.
     """
     client = AIOKafkaAdminClient(
         bootstrap_servers=settings.kafka_bootstrap, client_id="tidemark-admin", **client_security(settings)
@@ -61,8 +65,8 @@ async def reread_files(settings: Settings) -> None:
         with translated("brokers"):
             cluster = await client._client.fetch_all_metadata()
         for broker in cluster.brokers():
-            # A change of a broker's settings that changes none has it look at their files, and only its own do.
-            request = AlterConfigs({str(broker.nodeId): {}}, BROKER)
+            # A record of its own settings has a broker look at their files (KAFKA-14136); this one it does not know.
+            request = AlterConfigs({str(broker.nodeId): {REREAD: str(time.time_ns())}}, BROKER)
             with translated(f"certificate of broker {broker.nodeId}"):
                 answer: Altered = await client._send_request_to_node(broker.nodeId, request)
             for code, words in answer.refused.values():
