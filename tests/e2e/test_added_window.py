@@ -62,7 +62,18 @@ def feed_file(tmp_path: Path) -> Path:
 
 def offline(feed_file: Path, out: Path, environment: dict[str, str]) -> list[Row]:
     """The rows of bars.csv."""
-    command = [sys.executable, "-m", "tidemark.main", "replay", str(feed_file), "--offline", "--out", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "tidemark.main",
+        "replay",
+        str(feed_file),
+        "--offline",
+        "--anchor",
+        "epoch",
+        "--out",
+        str(out),
+    ]
     command += ["--date", DAY, "--measures", "ticks"]
     ran = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr

@@ -30,7 +30,7 @@ from signals.domain.bar_state import (
     BarState,
 )
 from signals.domain.fold_kernel import covered_until, fold_trades, issue_bar, newest_before, write_bar
-from signals.domain.gap_kernel import add_to_sessions, end_sessions, has_room, part_sessions, rebuild_sessions
+from signals.domain.gap_kernel import NO_SESSIONS, SESSIONS, rebuild_sessions
 from signals.domain.layout import Array, Row
 from signals.domain.measure_set import Compiled, MeasureSet
 from signals.domain.session_ends import is_held_by_ended_slide, next_to_end
@@ -107,14 +107,14 @@ def _advance(clock_ns: int, bars: BarState, room: int, measures: Any) -> bool:
 
 
 @part
-def _end_session(bars: BarState, end_ns: int, measures: Any) -> None:
+def _end_session(bars: BarState, end_ns: int, measures: Any, sessions: Any) -> None:
     """Ends every window that has begun before ``end_ns``, to which the clock has come: shorter ones first."""
     for w in range(len(bars.windows)):
         if bars.starts[w] < end_ns:
             _close(bars, w, measures)
             bars.starts[w] += bars.windows[w]
     end_slides(bars, end_ns, measures)
-    end_sessions(bars, end_ns, True, measures)
+    sessions.end(bars, end_ns, True, measures)
     _see_what_is_due(bars)
     bars.ends[bars.counters[count.ENDS]] = end_ns
     bars.counters[count.ENDS] += 1
@@ -173,7 +173,7 @@ def _restate(bars: BarState, w: int, number: int, measures: Any) -> bool:
 
 
 @part
-def _book(event: Row, bars: BarState, measures: Any) -> int:
+def _book(event: Row, bars: BarState, measures: Any, sessions: Any) -> int:
     """Enters a trade into the log and into the bars. Returns what became of it."""
     counters = bars.counters
     if is_in_log(event, bars):
@@ -209,19 +209,26 @@ def _book(event: Row, bars: BarState, measures: Any) -> int:
         late = 1
         held = restate_slides(bars, number, measures) or held
     counters[count.LATE_TRADE] += late
-    held = add_to_sessions(bars, number, measures) or held
+    held = sessions.add(bars, number, measures) or held
     return WINDOWED if held else LEFT_LOG
 
 
 @part
 def _account(
-    event: Row, at: int, lateness_ns: int, listings: Array, late: Array, bars: BarState, measures: Any
+    event: Row,
+    at: int,
+    lateness_ns: int,
+    listings: Array,
+    late: Array,
+    bars: BarState,
+    measures: Any,
+    sessions: Any,
 ) -> None:
     """Books a trade, unless it comes too late, and counts what becomes of it: each trade in exactly one of the ways."""
     counters = bars.counters
     outcome = BEYOND_LATENESS
     if event.event_ns >= event.clock_ns - lateness_ns:
-        outcome = _book(event, bars, measures)
+        outcome = _book(event, bars, measures, sessions)
     if outcome == WINDOWED:
         counters[count.WINDOWED] += 1
     elif outcome == DUPLICATE:
@@ -235,7 +242,7 @@ def _account(
 
 
 @part
-def _break(event: Row, listings: Array, bars: BarState, measures: Any) -> None:
+def _break(event: Row, listings: Array, bars: BarState, measures: Any, sessions: Any) -> None:
     """Takes a trade out of its bars and out of the session's volume."""
     counters = bars.counters
     entry = bars.matches[slot_of(bars.matches, event.match)]
@@ -254,7 +261,7 @@ def _break(event: Row, listings: Array, bars: BarState, measures: Any) -> None:
         if trade.event_ns < bars.starts[w] or trade.event_ns < covered_until(bars, w):
             _restate(bars, w, number, measures)
     restate_slides(bars, number, measures)
-    part_sessions(bars, number, trade.broken_ns, measures)
+    sessions.part(bars, number, trade.broken_ns, measures)
 
 
 @part
@@ -318,14 +325,18 @@ class BarKernels(NamedTuple):
     show: Any
 
 
-def bar_kernels(measures: MeasureSet) -> BarKernels:
-    """Compiles nothing yet; the first call of each kernel does, or finds it compiled."""
-    return _kernels(measures.compiled, measures.fingerprint)
+def bar_kernels(measures: MeasureSet, *, with_sessions: bool = False) -> BarKernels:
+    """Compiles nothing yet; the first call of each kernel does, or finds it compiled.
+
+    ``with_sessions``: session windows are kept.
+    """
+    return _kernels(measures.compiled, measures.fingerprint, with_sessions=with_sessions)
 
 
 @lru_cache(maxsize=8)
-def _kernels(measures: Compiled, fingerprint: str) -> BarKernels:
-    entry_point = kernel_of(fingerprint)
+def _kernels(measures: Compiled, fingerprint: str, *, with_sessions: bool) -> BarKernels:
+    entry_point = kernel_of(f"{fingerprint}-sessions" if with_sessions else fingerprint)
+    sessions = SESSIONS if with_sessions else NO_SESSIONS
 
     @entry_point
     def apply_prints(
@@ -343,22 +354,22 @@ def _kernels(measures: Compiled, fingerprint: str) -> BarKernels:
             if counters[count.TRADES_NEXT] - counters[count.TRADES_FIRST] == len(bars.log):
                 return at, STOP_TRADES
             event = prints[at]
-            is_ready = _advance(event.clock_ns, bars, room, measures) and has_room(bars, 1)
+            is_ready = _advance(event.clock_ns, bars, room, measures) and sessions.has_room(bars, 1)
             if not is_ready or counters[count.ISSUED] > room:
                 return at, STOP_ISSUED
             if event.qty > 0:
-                _account(event, at, lateness_ns, listings, late, bars, measures)
+                _account(event, at, lateness_ns, listings, late, bars, measures, sessions)
             else:
-                _break(event, listings, bars, measures)
+                _break(event, listings, bars, measures, sessions)
             at += 1
-        if not _advance(clock_ns, bars, room, measures) or not has_room(bars, 0):
+        if not _advance(clock_ns, bars, room, measures) or not sessions.has_room(bars, 0):
             return at, STOP_ISSUED
-        end_sessions(bars, clock_ns, False, measures)
+        sessions.end(bars, clock_ns, False, measures)
         return at, STOP_DONE
 
     @entry_point
     def end_session(bars: BarState, end_ns: int) -> None:
-        _end_session(bars, end_ns, measures)
+        _end_session(bars, end_ns, measures, sessions)
 
     @entry_point
     def rebuild(bars: BarState, w: int) -> Any:

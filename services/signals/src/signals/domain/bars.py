@@ -60,7 +60,7 @@ class TumblingBars:
         slice_ns: int = 0,
     ) -> None:
         self.measures = measures or measure_set()
-        self._kernels = bar_kernels(self.measures)
+        self._kernels = bar_kernels(self.measures, with_sessions=bool(gaps_ns))
         self._trades_max = trades_max
         self._lateness_ns = lateness_ns
         self._late: Array = np.zeros((0, 2), np.int64)
