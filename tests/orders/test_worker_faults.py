@@ -273,8 +273,11 @@ async def _rows_are_the_fold_of_the_log(fleet: Fleet, parts: LocalStack) -> None
     sink = ProjectionSink(database)
     await sink.positions()
     async with CommittedReader(fleet.settings, TOPICS, from_beginning=True) as reader:
+        seen: set[tuple[str, int]] = set()
         async for messages in reader.batches_until(await reader.ends()):
-            await sink.apply(messages, {(m.topic.name, m.partition): m.offset + 1 for m in messages})
+            seen.update((message.topic.name, message.partition) for message in messages)
+            await sink.apply(messages, {place: reader.positions[place] for place in seen})
+        await sink.apply([], {place: reader.positions[place] for place in seen})
     await database.close()
     assert await _rows(parts.addresses.postgres_dsn) == await _rows(beside)
 
