@@ -215,14 +215,7 @@ def _book(event: Row, bars: BarState, measures: Any, sessions: Any) -> int:
 
 @part
 def _account(
-    event: Row,
-    at: int,
-    lateness_ns: int,
-    listings: Array,
-    late: Array,
-    bars: BarState,
-    measures: Any,
-    sessions: Any,
+    event: Row, at: int, lateness_ns: int, listings: Array, late: Array, bars: BarState, measures: Any, sessions: Any
 ) -> None:
     """Books a trade, unless it comes too late, and counts what becomes of it: each trade in exactly one of the ways."""
     counters = bars.counters

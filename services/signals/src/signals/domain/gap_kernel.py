@@ -313,4 +313,4 @@ def _need_none(_bars: BarState, _trades: int) -> bool:
 
 
 NO_SESSIONS: Final = SessionParts(_hold_nothing, _leave, _leave, _need_none)
-"""Where no session windows are kept: compiling the others takes as long as half of all there is besides."""
+"""Parts for bars without session windows: compiling the others takes as long as half of all there is besides."""
