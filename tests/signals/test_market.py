@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from common.contracts.alerts import AlertLimits
+from common.contracts.market import BAR
 from common.contracts.ticks import TickKind, Ticks
 from common.contracts.views import BARS_RETAINED
 from common.testing.market_flow import SESSION_NS, directory, flows, price, row, tick_array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from signals.domain.market import Effects, Limits, MarketState
+from signals.domain.showcase import Showcase
 from signals.domain.snapshot_layouts import LAYOUT_VERSION
 from signals.snapshots import load_market, save_market
 from streams.model.tables import SnapshotLayout
@@ -207,3 +209,15 @@ def test_symbols_when_not_named_then_a_name_that_no_symbol_can_have() -> None:
     named = market.apply(tick_array([*directory(["A", "BRK.A"]), trade(3, 1, 2), beat(4)]), 0).beats[0].marks
     assert named["symbol"].tolist() == [b"BRK.A", b""]
     assert np.all(named["instrument_id"] == [1, -1])
+
+
+def test_showcase_when_an_open_bar_and_the_next_one_are_issued_at_once_then_neither_is_taken_down() -> None:
+    shown = Showcase([S], 10, 10)
+    shown.admit(1)
+    first, second = (np.zeros(1, BAR) for _ in range(2))
+    first["window_ns"], second["window_ns"], second["window_start_ns"] = S, S, 2 * S
+    first["window_start_ns"] = S
+    shown.turn(S, np.zeros(1, np.int64), first, 10)
+    shown.issued(np.concatenate((first, second)))
+    turn = shown.turn(3 * S, np.zeros(1, np.int64), np.zeros(0, BAR), 10)
+    assert (len(turn.gone), turn.closed["window_start_ns"].tolist()) == (0, [S, 2 * S])

@@ -73,10 +73,14 @@ class Showcase:
     def issued(self, rows: Bars) -> None:
         """Bars were issued. Of those that wait, the ones seen open come first, then long windows, then new ones."""
         rows = rows.copy()
-        places = self._places(rows)
-        seen = self._live[places] == rows["window_start_ns"]
-        rows["reserved"] = np.where(seen, _MUST, 0)
-        self._live[places] = np.where(seen, 0, self._live[places])
+        windows, instruments = self._places(rows)
+        (seen,) = np.nonzero(self._live[windows, instruments] == rows["window_start_ns"])
+        # Of a bar that is issued twice at once the first one closes it, as if the other had come with a later frame.
+        _, first = np.unique(windows[seen] * self._live.shape[1] + instruments[seen], return_index=True)
+        seen = seen[first]
+        rows["reserved"] = 0
+        rows["reserved"][seen] = _MUST
+        self._live[windows[seen], instruments[seen]] = 0
         self._waiting = _best(np.concatenate((self._waiting, rows)), self._limit)
 
     def turn(self, clock_ns: int, ids: Array, open_bars: Bars, limit: int) -> Turn:
