@@ -125,16 +125,22 @@ def member(stack: Stack, prefix: str, name: str) -> Membership:
     return Membership(settings, prefix, [input_of(prefix).name])
 
 
+async def two_members(stack: Stack, prefix: str) -> tuple[Membership, Membership]:
+    """Each is dealt half of the input."""
+    await create_topics(stack.kafka_bootstrap, [input_of(prefix)])
+    first, second = member(stack, prefix, "sick"), member(stack, prefix, "healthy")
+    await first.start()
+    await second.start()
+    await until(lambda: len(first.assigned.served) == len(second.assigned.served) == 2)
+    return first, second
+
+
 async def test_member_when_it_gives_up_more_while_it_joins_for_the_first_then_the_other_is_dealt_all_of_them(
     stack: Stack, prefix: str
 ) -> None:
     """The group is told of a partition in the middle of a join that tells it of another."""
-    await create_topics(stack.kafka_bootstrap, [input_of(prefix)])
-    sick, healthy = member(stack, prefix, "sick"), member(stack, prefix, "healthy")
-    await sick.start()
-    await healthy.start()
+    sick, healthy = await two_members(stack, prefix)
     try:
-        await until(lambda: len(sick.assigned.served) == len(healthy.assigned.served) == 2)
         first, second = sick.assigned.served
         sick.unable(frozenset({first}))
         async with asyncio.timeout(WITHIN_S):
@@ -151,12 +157,8 @@ async def test_member_when_it_gives_up_more_while_it_joins_for_the_first_then_th
 async def test_member_when_another_process_of_it_can_serve_what_the_one_before_gave_up_then_it_is_dealt_its_share(
     stack: Stack, prefix: str
 ) -> None:
-    await create_topics(stack.kafka_bootstrap, [input_of(prefix)])
-    sick, healthy = member(stack, prefix, "sick"), member(stack, prefix, "healthy")
-    await sick.start()
-    await healthy.start()
+    sick, healthy = await two_members(stack, prefix)
     try:
-        await until(lambda: len(sick.assigned.served) == len(healthy.assigned.served) == 2)
         sick.unable(sick.assigned.served)
         await until(lambda: healthy.assigned.served == {0, 1, 2, 3} and not sick.assigned.served)
         await sick.stop(hand_over=False)
