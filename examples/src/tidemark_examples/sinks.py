@@ -9,7 +9,10 @@ from common.sinks import Row, SinkKind, SinkUnavailable
 
 
 class SqliteSink:
-    """Columns are those of the first rows; a value that is an object or a list is kept as JSON."""
+    """A topic of several kinds of record has the columns of all of them, null where a kind has none.
+
+    A column is added when a row first has it. A value that is an object or a list is kept as JSON.
+    """
 
     def __init__(self, topic: str, options: Mapping[str, str]) -> None:
         try:
@@ -21,7 +24,7 @@ class SqliteSink:
         except sqlite3.Error as error:
             raise SinkUnavailable(f"{options.get('file')}: {error}") from error
         self._topic = topic
-        self._table = '"' + topic.replace('"', '""') + '"'
+        self._table = _quoted(topic)
 
     def positions(self) -> Mapping[int, int]:
         chosen = self._connection.execute(
@@ -32,12 +35,11 @@ class SqliteSink:
     def write(self, rows: Sequence[Row], positions: Mapping[int, int]) -> None:
         with self._connection:
             if rows:
-                names = ", ".join(f'"{name}"' for name in rows[0])
-                self._connection.execute(f"create table if not exists {self._table} ({names})")
-                places = ", ".join("?" for _ in rows[0])
+                columns = self._columns(rows)
                 self._connection.executemany(
-                    f"insert into {self._table} ({names}) values ({places})",
-                    [[_value(row[name]) for name in rows[0]] for row in rows],
+                    f"insert into {self._table} ({', '.join(map(_quoted, columns))})"
+                    f" values ({', '.join('?' for _ in columns)})",
+                    [[_value(row.get(column)) for column in columns] for row in rows],
                 )
             self._connection.executemany(
                 "insert or replace into positions values (?, ?, ?)",
@@ -46,6 +48,20 @@ class SqliteSink:
 
     def close(self) -> None:
         self._connection.close()
+
+    def _columns(self, rows: Sequence[Row]) -> list[str]:
+        """Columns of ``rows`` in the order in which they appear; the table has each of them when this returns."""
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        self._connection.execute(f"create table if not exists {self._table} ({', '.join(map(_quoted, columns))})")
+        known = {name for _, name, *_ in self._connection.execute(f"pragma table_info({self._table})")}
+        for column in columns:
+            if column not in known:
+                self._connection.execute(f"alter table {self._table} add column {_quoted(column)}")
+        return columns
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _value(value: Any) -> Any:
