@@ -12,7 +12,6 @@ from auditor.deleted import HASTE_LOOKS
 from auditor.domain.compare import ACCOUNT, Comparer
 from auditor.projection import Asked, ProjectionRows
 from auditor.truth import LogTruth
-from auditor.watch import folds
 from common.contracts.events import (
     CASH,
     AccountStatus,
@@ -129,7 +128,7 @@ class Audited:
         self._database = Database(OrdersSettings(postgres_dsn=SecretStr(dsn), postgres_timeout_ms=5_000), 4)
         self.sink = ProjectionSink(self._database)
         self.truth = LogTruth(100, 100)
-        self.comparer = Comparer(folds(self.truth), self.truth.place, 2.0, 60.0)
+        self.comparer = Comparer(self.truth.folds, self.truth.place, 2.0, 60.0)
         self.rows = ProjectionRows(dsn, self.truth)
         self._offsets: dict[str, Iterator[int]] = {}
         self.positions: dict[tuple[str, int], int] = {}
@@ -290,25 +289,63 @@ async def test_row_written_by_hand_then_seen_at_the_next_look_before_its_turn_co
 
 
 DELETED = {
+    "accounts": "DELETE FROM accounts WHERE account_id = 'A'",
     "orders": "DELETE FROM orders WHERE order_id = 'A.o2'",
+    "order_events": "DELETE FROM order_events WHERE order_id = 'A.o3' AND revision = 1",
     "executions": "DELETE FROM executions WHERE execution_id = 'x2'",
     "ledger_entries": "DELETE FROM ledger_entries WHERE seq = 10",
     "decisions": "DELETE FROM decisions WHERE order_id = 'A.o2'",
+    "command_results": "DELETE FROM command_results WHERE command_id = 'c4'",
 }
 
 
+async def deleted(dsn: str, statement: str) -> None:
+    """Carries it out, and waits until PostgreSQL has counted it, which is when the connection's numbers are written."""
+    counted = "SELECT sum(n_tup_del) FROM pg_stat_user_tables WHERE schemaname = current_schema()"
+    observer = await asyncpg.connect(dsn)
+    before = await observer.fetchval(counted)
+    connection = await asyncpg.connect(dsn)
+    assert await connection.execute(statement) == "DELETE 1"
+    await connection.close()
+    async with asyncio.timeout(20):
+        while await observer.fetchval(counted) == before:
+            await asyncio.sleep(0.05)
+    await observer.close()
+
+
 @pytest.mark.parametrize("table", DELETED)
-async def test_row_deleted_by_hand_then_the_looks_that_follow_make_haste(
+async def test_row_deleted_by_hand_then_seen_at_the_next_look_before_its_turn_comes(
     audited: Audited, postgres_dsn: str, table: str
 ) -> None:
+    """Nobody asks for the row, and the walks take a row a look: of those that are gone, only the count tells."""
+    rows = ProjectionRows(postgres_dsn, audited.truth)
+    nobody = Asked([], [], [], 1, 1)
+
+    async def look() -> list[str]:
+        audited.comparer.take(await rows.look(nobody), audited.positions, time.monotonic())
+        return list(audited.comparer.divergent.values())
+
+    assert await look() == []
+    await deleted(postgres_dsn, DELETED[table])
+    assert await look() != []
+    assert rows.haste == 1
+    await rows.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "bytes_max"),
+    [(DELETED["orders"], 0), ("DELETE FROM balances WHERE asset = '@CASH' AND book = 'AVAILABLE'", 10**9)],
+    ids=["table too large to be read", "rows without a version"],
+)
+async def test_row_deleted_by_hand_when_only_a_walk_can_miss_it_then_the_looks_that_follow_make_haste(
+    audited: Audited, postgres_dsn: str, statement: str, bytes_max: int
+) -> None:
+    audited.rows = ProjectionRows(postgres_dsn, audited.truth, bytes_max)
     assert await audited.look() == []
     assert audited.rows.haste == 1
-    connection = await asyncpg.connect(postgres_dsn)
-    assert await connection.execute(DELETED[table]) == "DELETE 1"
-    await connection.close()
-    async with asyncio.timeout(20):  # it is counted when the connection's statistics are written, soon after
-        while audited.rows.haste == 1:
-            await audited.look(1)
+    await deleted(postgres_dsn, statement)
+    await audited.look(1)
+    assert audited.rows.haste > 1
     assert await audited.look() != []
     await audited.look(HASTE_LOOKS + 1)
     assert audited.rows.haste == 1, "and then they rest again"

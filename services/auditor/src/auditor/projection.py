@@ -70,13 +70,13 @@ class Asked:
 class ProjectionRows:
     """Keeps a connection, and how far the walks through the tables are."""
 
-    def __init__(self, dsn: str, truth: LogTruth, written_bytes_max: int = 64 * 1024 * 1024) -> None:
+    def __init__(self, dsn: str, truth: LogTruth, read_bytes_max: int = 64 * 1024 * 1024) -> None:
         self._dsn = dsn
         self._truth = truth
         self._connection: Connection | None = None
         self._account_cursor = self._execution_cursor = ""
-        self._written = WrittenRows(written_bytes_max)
-        self._deleted = DeletedRows()
+        self._written = WrittenRows(read_bytes_max)
+        self._deleted = DeletedRows(truth, read_bytes_max)
         self._entries = EntryWalk(truth.entries)
         self._answers = answer_walks(truth.decisions, truth.results)
 
@@ -103,14 +103,14 @@ class ProjectionRows:
                 def reached(kind: str, place: Place) -> bool:
                     return bool(positions.get((TOPIC_OF[kind], place.partition), 0) > place.offset)
 
-                await self._deleted.look(connection)
-                written = await self._written.look(connection, positions, asked.rows_max)
-                rows = await self._accounts(connection, list(asked.accounts), positions, asked.rows_max)
-                rows += await self._orders(connection, {*asked.orders, *written.orders})
-                rows += await self._executions(connection, {*asked.executions, *written.executions}, asked.rows_max)
+                now = await self._deleted.look(connection, reached)
+                now |= await self._written.look(connection, positions, asked.rows_max)
+                rows = await self._accounts(connection, {*asked.accounts, *now.accounts}, positions, asked.rows_max)
+                rows += await self._orders(connection, {*asked.orders, *now.orders})
+                rows += await self._executions(connection, {*asked.executions, *now.executions}, asked.rows_max)
                 rows += await self._entries.look(connection, asked.walk_rows_max, reached)
-                rows += await self._entries.of(connection, written.entry_accounts)
-                for walk, blocks in zip(self._answers, (written.decisions, written.results), strict=True):
+                rows += await self._entries.of(connection, now.entry_accounts)
+                for walk, blocks in zip(self._answers, (now.decisions, now.results), strict=True):
                     rows += await walk.look(connection, asked.walk_rows_max, reached, self._truth.starts)
                     rows += await walk.of(connection, blocks, self._truth.starts)
         except POSTGRES_AWAY as error:
@@ -119,11 +119,11 @@ class ProjectionRows:
         return Look(STORE, rows, reached)
 
     async def _accounts(
-        self, connection: Connection, keys: list[str], positions: Positions, rows_max: int
+        self, connection: Connection, asked: set[str], positions: Positions, rows_max: int
     ) -> list[Seen]:
         page = [row["account_id"] for row in await connection.fetch(_ACCOUNT_PAGE, self._account_cursor, rows_max)]
         self._account_cursor = page[-1] if len(page) == rows_max else ""
-        keys = list({*keys, *(key for key in page if key not in self._truth.accounts.accounts)})
+        keys = list({*asked, *(key for key in page if key not in self._truth.accounts.accounts)})
         amounts: dict[str, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
         for row in await connection.fetch(_BALANCES, keys):
             amounts[row["account_id"]][row["book"]][row["asset"]] = int(row["amount"])

@@ -6,7 +6,7 @@ busy the account is.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from common.contracts.breaks import ExecutionBreak
@@ -18,7 +18,18 @@ from common.ledger.fold import Findings, LedgerFold
 from common.ledger.rows import OrderFold
 from streams.model.message import Message
 
-from auditor.domain.compare import DECISIONS, EXECUTION, HISTORY, ORDER, RESULTS
+from auditor.domain.compare import (
+    ACCOUNT,
+    DECISIONS,
+    ENTRIES,
+    ENTRY_ROWS,
+    EXECUTION,
+    HISTORY,
+    ORDER,
+    RESULTS,
+    STATUS,
+    Fold,
+)
 from auditor.domain.fills import ExecutionTruth, FillMatch
 from auditor.domain.place import Place, Positions
 from auditor.domain.statuses import StatusTruth
@@ -159,6 +170,21 @@ class LogTruth:
         self.executions.is_complete = ORDERS_EXECUTIONS.name not in gone
         self.matched.knows_every_trade = self.executions.is_complete
         self.statuses.begin(starts)
+
+    @property
+    def folds(self) -> Mapping[str, Fold]:
+        """The fold that rows of each kind (``compare``) are compared with."""
+        return {
+            ACCOUNT: self.accounts,
+            ENTRIES: self.accounts,
+            ENTRY_ROWS: self.entries,
+            ORDER: self.orders,
+            HISTORY: self.orders.histories,
+            EXECUTION: self.executions,
+            DECISIONS: self.decisions,
+            RESULTS: self.results,
+            STATUS: self.statuses,
+        }
 
     def place(self, kind: str, key: str) -> Place:
         """Place of the newest record of a key that a row of this kind (``compare``) is made of."""

@@ -7,7 +7,7 @@ the projection had come past them when the round began.
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from typing import Final, TypeAlias
 
 import asyncpg
@@ -18,8 +18,8 @@ from common.ledger.fold import Balance, nonzero
 from auditor.domain import compare
 from auditor.domain.compare import ENTRIES, ENTRY_ROWS, Seen
 from auditor.domain.place import Place, Positions
+from auditor.row_keys import Block
 from auditor.truth import BLOCK_OFFSETS, PlacedSums, block_of
-from auditor.written import Block
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Reached = Callable[[str, Place], bool]
@@ -112,7 +112,7 @@ class EntryWalk:
         return seen
 
     @staticmethod
-    async def of(connection: Connection, accounts: Sequence[str]) -> list[Seen]:
+    async def of(connection: Connection, accounts: Collection[str]) -> list[Seen]:
         """Sums of these accounts now, wherever the walk is; without those that the bound leaves incomplete."""
         page = await connection.fetch(_ENTRIES_OF, accounts, ENTRIES_OF_MAX) if accounts else []
         folds: dict[str, EntryFold] = {}
@@ -156,7 +156,7 @@ class AnswerWalk:
             seen += [*self._done(), *self._round.missing()]
         return seen
 
-    async def of(self, connection: Connection, blocks: Sequence[Block], starts: Positions) -> list[Seen]:
+    async def of(self, connection: Connection, blocks: Collection[Block], starts: Positions) -> list[Seen]:
         """Sums of these blocks as they are now, wherever the walk is."""
         seen = []
         for partition, first in blocks:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -15,16 +15,11 @@ from streams.views.redis_client import redis_client
 from auditor import gate, metrics, projection, views
 from auditor.domain.compare import (
     ACCOUNT,
-    DECISIONS,
-    ENTRIES,
-    ENTRY_ROWS,
     EXECUTION,
     HISTORY,
     ORDER,
-    RESULTS,
     STATUS,
     Comparer,
-    Fold,
     Look,
 )
 from auditor.domain.place import Positions
@@ -75,28 +70,13 @@ class Sweep:
         return page
 
 
-def folds(truth: LogTruth) -> Mapping[str, Fold]:
-    """The fold that rows of each kind are compared with."""
-    return {
-        ACCOUNT: truth.accounts,
-        ENTRIES: truth.accounts,
-        ENTRY_ROWS: truth.entries,
-        ORDER: truth.orders,
-        HISTORY: truth.orders.histories,
-        EXECUTION: truth.executions,
-        DECISIONS: truth.decisions,
-        RESULTS: truth.results,
-        STATUS: truth.statuses,
-    }
-
-
 class Watch:
     """The stores, the comparer and the verdict."""
 
     def __init__(self, settings: AuditorSettings, truth: LogTruth, scratch: Path) -> None:
         self._settings = settings
         self._truth = truth
-        self._comparer = Comparer(folds(truth), truth.place, settings.audit_grace_s, settings.audit_excuse_max_s)
+        self._comparer = Comparer(truth.folds, truth.place, settings.audit_grace_s, settings.audit_excuse_max_s)
         self._files = FleetFiles(
             settings.data_dir,
             settings.audit_files_interval_s,

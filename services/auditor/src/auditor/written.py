@@ -6,12 +6,13 @@ from end to end for that; one that has become large is left to the walks. A dele
 """
 
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 import asyncpg
 from common.contracts.topics import RISK_DECISIONS
 
 from auditor.domain.place import Positions
+from auditor.row_keys import Block, RowKeys
 from auditor.truth import BLOCK_OFFSETS
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -41,24 +42,6 @@ def _answers(table: str) -> str:
     """
 
 
-class Block(NamedTuple):
-    """``BLOCK_OFFSETS`` offsets of a partition of ``risk.decisions``, of which a table has rows."""
-
-    partition: int
-    first_offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """Keys of rows that were written since the look before. Entries are compared by account, answers by block."""
-
-    orders: frozenset[str] = frozenset()
-    executions: frozenset[str] = frozenset()
-    entry_accounts: tuple[str, ...] = ()
-    decisions: tuple[Block, ...] = ()
-    results: tuple[Block, ...] = ()
-
-
 @dataclass(slots=True)
 class WrittenRows:
     """Remembers at which transaction, and at which positions of the projection, the look before began."""
@@ -67,26 +50,26 @@ class WrittenRows:
     _transaction: str = ""
     _positions: Positions = field(default_factory=dict)
 
-    async def look(self, connection: Connection, positions: Positions, rows_max: int) -> Written:
+    async def look(self, connection: Connection, positions: Positions, rows_max: int) -> RowKeys:
         """To be called in the transaction of a look, whose snapshot the next call begins from. Nothing at the first."""
         transaction, self._transaction = self._transaction, await connection.fetchval(_NOW)
         before, self._positions = self._positions, dict(positions)
         if not transaction:
-            return Written()
+            return RowKeys()
 
         async def keys(statement: str, most: int) -> list[str]:
             return [row[0] for row in await connection.fetch(statement, transaction, self.bytes_max, most)]
 
-        async def blocks(table: str) -> tuple[Block, ...]:
+        async def blocks(table: str) -> frozenset[Block]:
             """Blocks with rows that the projection had made before; new rows are met by the walk."""
             rows = await connection.fetch(_answers(table), transaction, self.bytes_max)
             known = [Block(row[0], row[1]) for row in rows if row[2] < before.get((RISK_DECISIONS.name, row[0]), 0)]
-            return tuple(known[:1])
+            return frozenset(known[:1])
 
-        return Written(
+        return RowKeys(
             orders=frozenset([*await keys(_ORDERS, rows_max), *await keys(_EVENTS, rows_max)]),
             executions=frozenset(await keys(_EXECUTIONS, rows_max)),
-            entry_accounts=tuple(await keys(_ENTRIES, ACCOUNTS_MAX)),
+            entry_accounts=frozenset(await keys(_ENTRIES, ACCOUNTS_MAX)),
             decisions=await blocks("decisions"),
             results=await blocks("command_results"),
         )

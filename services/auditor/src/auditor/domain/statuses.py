@@ -1,5 +1,6 @@
 """Which status the log gives an account, at any place of the recent log."""
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from common.contracts.events import CommandResult
@@ -60,6 +61,9 @@ class StatusTruth:
         """The newest status; None where none was set."""
         changes = self._changes.get(key)
         return changes[-1][1] if changes else None
+
+    def known(self) -> Iterable[str]:
+        return self._partitions.keys()
 
     def want(self, key: str, version: int) -> None:
         pass  # the changes are kept
