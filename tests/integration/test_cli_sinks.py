@@ -62,11 +62,11 @@ def test_sink_when_records_are_of_several_kinds_then_each_row_has_its_own_column
     file = tmp_path / "commands.sqlite"
     funds, status = ({"offset": 1, "cash_e4": 5}, {"offset": 2, "status": "SUSPENDED"})
     for first_of_a_process, rows in enumerate(([funds], [status, funds])):
-        sink = installed_sink("sqlite", {}).open("risk.commands", {"file": str(file)})
+        sink = installed_sink("sqlite", {}).open(topics.RISK_COMMANDS.name, {"file": str(file)})
         sink.write(rows, {0: 1 + first_of_a_process})
         sink.close()
     with sqlite3.connect(file) as connection:
-        kept = connection.execute('select "offset", cash_e4, status from "risk.commands"').fetchall()
+        kept = connection.execute(f'select "offset", cash_e4, status from "{topics.RISK_COMMANDS.name}"').fetchall()
     assert kept == [(1, 5, None), (2, None, "SUSPENDED"), (1, 5, None)]
 
 
