@@ -17,7 +17,7 @@ from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from ingest.domain.framing import Framer, FramingError
 from ingest.files import RecordedFile
 
-from tests.ingest.capture_files import messages_of
+from tests.ingest.capture_files import messages_of, mold, soup
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -53,6 +53,20 @@ class _Unseekable(io.RawIOBase):
         return self._file.write(data)
 
 
+SKIPPABLE = b"\x5a\x2a\x4d\x18\x07\0\0\0seekable"[:-1]
+"""A frame that readers of zstd pass over, as pzstd and seekable files have them."""
+
+
+def with_notes(data: bytes) -> bytes:
+    """A zip of what people put beside the data, before and behind it."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("README.txt", "thanks")
+        archive.writestr("data/day.itch", data)
+        archive.writestr("data/day.itch.sha256", "0" * 64)
+    return file.getvalue()
+
+
 PACKED: dict[str, Callable[[bytes], bytes]] = {
     "plain": lambda data: data,
     "gzip": gzip.compress,
@@ -64,10 +78,18 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
     "xz": lzma.compress,
     "zstd": zstd.compress,
     "zstd, two frames": lambda data: zstd.compress(data[:999]) + zstd.compress(data[999:]),
+    "zstd, frames to be skipped": lambda data: (
+        SKIPPABLE + zstd.compress(data[:999]) + SKIPPABLE + SKIPPABLE + zstd.compress(data[999:]) + SKIPPABLE
+    ),
     "zip": zipped,
     "zip, two members": lambda data: zipped(data[:999], data[999:]),
     "zip, stored": lambda data: zipped(data, method=zipfile.ZIP_STORED),
     "zip, written to a pipe": lambda data: zipped(data, streamed=True),
+    "zip, with notes beside the data": with_notes,
+    "gzip in a zip": lambda data: zipped(gzip.compress(data)),
+    "two of gzip in a zip": lambda data: zipped(gzip.compress(data[:999]), gzip.compress(data[999:])),
+    "zip in gzip": lambda data: gzip.compress(zipped(data)),
+    "xz in bzip2 in gzip": lambda data: gzip.compress(bz2.compress(lzma.compress(data))),
 }
 
 
@@ -111,6 +133,48 @@ def test_gzip_when_every_message_is_a_member_then_read_in_one_go(tmp_path: Path)
     assert b"".join(RecordedFile(path, Report())) == b"".join(b"%d" % number for number in range(5_000))
 
 
+def test_gzip_when_its_checksum_is_wrong_then_every_byte_before_it_and_said(tmp_path: Path, recorded: bytes) -> None:
+    packed = gzip.compress(recorded)
+    path = tmp_path / "feed"
+    path.write_bytes(packed[:-8] + bytes(4) + packed[-4:])
+    report = Report()
+    assert b"".join(RecordedFile(path, report)) == recorded
+    assert report.counts == {AnomalyKind.BROKEN_ARCHIVE: 1}
+
+
+def test_archive_in_an_archive_when_cut_off_then_said_which(tmp_path: Path, recorded: bytes) -> None:
+    inner = gzip.compress(recorded)[:-500]
+    path = tmp_path / "feed"
+    path.write_bytes(zipped(inner))
+    report = Report()
+    assert recorded.startswith(b"".join(RecordedFile(path, report)))
+    (broken,) = report.examples
+    assert (broken.offset, broken.detail) == (len(inner), "the archive ends early (offset in the archive within it)")
+
+
+def test_zstd_when_a_frame_to_be_skipped_is_cut_off_then_said(tmp_path: Path, recorded: bytes) -> None:
+    packed = zstd.compress(recorded) + SKIPPABLE[:-2]
+    path = tmp_path / "feed"
+    path.write_bytes(packed)
+    report = Report()
+    assert b"".join(RecordedFile(path, report)) == recorded
+    assert [(one.kind, one.offset) for one in report.examples] == [(AnomalyKind.BROKEN_ARCHIVE, len(packed))]
+
+
+def test_zip_when_a_member_is_no_data_by_its_name_then_passed_over_and_said(tmp_path: Path, recorded: bytes) -> None:
+    path = tmp_path / "feed"
+    path.write_bytes(with_notes(recorded))
+    report = Report()
+    assert b"".join(RecordedFile(path, report)) == recorded
+    said = "in the archive, no data by its name"
+    assert report.skipped == {f"'README.txt' {said}": 1, f"'data/day.itch.sha256' {said}": 1}
+
+
+def test_file_when_the_machine_cannot_read_on_then_the_error_names_it(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="/proc/self/mem"):
+        list(RecordedFile(Path("/proc/self/mem"), Report()))
+
+
 def test_zip_when_encrypted_then_refused(tmp_path: Path, recorded: bytes) -> None:
     packed = bytearray(zipped(recorded))
     packed[6] |= 1
@@ -150,6 +214,19 @@ def framed(messages: list[bytes], order: str) -> bytes:
         (lambda _: b"wss://ws.kraken.com <-> 1618678132.3858151\n" * 9, "--feed kraken"),
         (lambda _: b"34200.1,1,206833312,18,5853300,1\n" * 9, "--feed lobster"),
         (lambda _: b"time,symbol,price,qty\n" * 9, "--feed csv"),
+        (lambda _: b"\xef\xbb\xbf" + b"time,symbol,price,qty\n" * 9, "--feed csv"),
+        (lambda _: b"\xff\xfe" + "time,symbol,price,qty\n".encode("utf-16le") * 9, "UTF-16"),
+        (lambda _: b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "a failed download"),
+        (lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "Git LFS"),
+        (lambda _: b"snoop\0\0\0" + bytes(200), "a snoop capture"),
+        (lambda _: b"\x1f\x9d\x90" + bytes(200), "compress"),
+        (lambda _: b"LZIP\x01" + bytes(200), "lzip"),
+        (lambda _: b"Obj\x01" + bytes(200), "an Avro file"),
+        (
+            lambda recorded: b"".join(mold(at, [one]) for at, one in enumerate(messages_of(recorded), 1)),
+            "MoldUDP64 packets without a capture",
+        ),
+        (lambda recorded: soup(messages_of(recorded)), "SoupBinTCP packets: --feed soupbintcp"),
         (lambda recorded: b"".join(messages_of(recorded)), "without any framing: --feed itch-raw"),
         (lambda recorded: framed(messages_of(recorded), "little"), "little-endian"),
         (

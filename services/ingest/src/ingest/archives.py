@@ -1,6 +1,7 @@
 """Unpacks compressed files as they are read, front to back: gzip, bzip2, xz, zstd and zip, in memory of a fixed size.
 
-What comes out before an early end or a damaged place is given, and the damage is said with its offset in the file.
+What comes out before an early end or a damaged place is given, and the damage is said with its offset in the file. An
+archive within an archive is unpacked, too.
 """
 
 import bz2
@@ -8,7 +9,8 @@ import lzma
 import sys
 import zlib
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, BinaryIO, Final
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 from ingest.domain.framing import FramingError
 
@@ -28,6 +30,38 @@ _DAMAGE: Final = (zlib.error, lzma.LZMAError, ZstdError, OSError, EOFError, Valu
 
 Broken = Callable[[int, str], None]
 """Called with the offset in the file and what is wrong there."""
+NESTED_MAX: Final = 3
+"""Archives within each other that are unpacked."""
+
+
+class Readable(Protocol):
+    """A file, a pipe, or what comes out of an archive."""
+
+    def read(self, limit: int, /) -> bytes:
+        """At most ``limit`` bytes; none at the end."""
+        ...
+
+
+def _passed_silently(name: str) -> None:
+    """Takes no note of a member that is passed over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """The receiver of what is found in an archive beside its content."""
+
+    broken: Broken
+    passed: Callable[[str], None] = _passed_silently
+    """Called with the name of a member that holds no data of the feed."""
+
+    def within(self, depth: int) -> "Notes":
+        """Those of an archive in ``depth`` others, each of which says what its offsets count."""
+        where = "the file" if not depth else "the archive within it" if depth == 1 else "the innermost archive"
+
+        def broken(offset: int, what: str) -> None:
+            self.broken(offset, f"{what} (offset in {where})")
+
+        return Notes(broken, self.passed)
 
 
 class ArchiveError(FramingError):
@@ -74,6 +108,7 @@ CODECS: Final[dict[bytes, Callable[[], Any]]] = {
     b"\x28\xb5\x2f\xfd": ZstdDecompressor,
 }
 """Magic number of a member → what unpacks it."""
+ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 ZIP_MAGIC: Final = b"PK\x03\x04"
 MAGIC_BYTES: Final = 6
 """The longest of the magic numbers."""
@@ -82,7 +117,7 @@ MAGIC_BYTES: Final = 6
 class ByteSource:
     """Bytes of a file or a pipe from front to back, of which some may be given back."""
 
-    def __init__(self, file: BinaryIO, chunk_bytes: int) -> None:
+    def __init__(self, file: Readable, chunk_bytes: int) -> None:
         self.offset = 0
         """Offset of the next byte."""
         self._file = file
@@ -122,35 +157,77 @@ class ByteSource:
         return data
 
 
-def unpacked(source: ByteSource, chunk_bytes: int, broken: Broken) -> Iterator[bytes]:
-    """The content of a file: unpacked where it is an archive, else as it is. Raises ArchiveError."""
-    head = source.peek(MAGIC_BYTES)
-    if head.startswith(ZIP_MAGIC):
-        from ingest.zip_stream import unzipped
+class _Content:
+    """Chunks of an archive's content, to be read like a file."""
 
-        yield from unzipped(source, chunk_bytes, broken)
-        return
-    for magic, codec in CODECS.items():
-        if head.startswith(magic):
-            yield from _members(source, magic, codec, chunk_bytes, broken)
-            return
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+
+    def read(self, _limit: int, /) -> bytes:
+        return next(self._chunks, b"")
+
+
+def archive_magic(head: bytes) -> bytes | None:
+    """The magic number of the archive that begins with ``head``; None where it is none that is unpacked."""
+    if _is_skippable(head):
+        return ZSTD_MAGIC
+    return next((magic for magic in (ZIP_MAGIC, *CODECS) if head.startswith(magic)), None)
+
+
+def unpacked(source: ByteSource, chunk_bytes: int, notes: Notes) -> Iterator[bytes]:
+    """The content of a file: unpacked where it is an archive, else as it is. Raises ArchiveError."""
+    for depth in range(NESTED_MAX):
+        magic = archive_magic(source.peek(MAGIC_BYTES))
+        if magic is None:
+            break
+        content = _content(source, magic, chunk_bytes, notes.within(depth))
+        source = ByteSource(_Content(content), chunk_bytes)
     while chunk := source.read(chunk_bytes):
         yield chunk
 
 
-def _members(
-    source: ByteSource, magic: bytes, codec: Callable[[], Any], chunk_bytes: int, broken: Broken
-) -> Iterator[bytes]:
+def _content(source: ByteSource, magic: bytes, chunk_bytes: int, notes: Notes) -> Iterator[bytes]:
+    if magic == ZIP_MAGIC:
+        from ingest.zip_stream import unzipped
+
+        return unzipped(source, chunk_bytes, notes)
+    return _members(source, magic, chunk_bytes, notes.broken)
+
+
+def _members(source: ByteSource, magic: bytes, chunk_bytes: int, broken: Broken) -> Iterator[bytes]:
     """All members one after the other. Zeros between them and after the last one are padding."""
-    while (yield from member(source, codec, chunk_bytes, broken)):
+    is_whole = True
+    while is_whole:
+        is_whole = magic != ZSTD_MAGIC or _skipped(source, broken)
+        head = source.peek(len(magic))
+        if not is_whole or head != magic:
+            if is_whole and head:
+                broken(source.offset, "what follows the last member is no archive")
+            return
+        is_whole = yield from member(source, CODECS[magic], chunk_bytes, broken)
         while (padding := source.read(SLICE_BYTES)) and not padding.strip(b"\0"):
             pass
         source.unread(padding.lstrip(b"\0"))
-        head = source.peek(len(magic))
-        if head != magic:
-            if head:
-                broken(source.offset, "what follows the last member is no archive")
-            return
+
+
+def _is_skippable(head: bytes) -> bool:
+    return len(head) >= 4 and head[0] & 0xF0 == 0x50 and head[1:4] == b"\x2a\x4d\x18"
+
+
+def _skipped(source: ByteSource, broken: Broken) -> bool:
+    """Passes over zstd's skippable frames (RFC 8878, 3.1.2), as pzstd and seekable files have them.
+
+    Returns whether they are whole.
+    """
+    while _is_skippable(source.peek(4)):
+        head = source.exactly(8)
+        left = int.from_bytes(head[4:], "little")
+        while left and (passed := source.read(min(left, SLICE_BYTES))):
+            left -= len(passed)
+        if left or len(head) < 8:
+            broken(source.offset, "the archive ends early")
+            return False
+    return True
 
 
 def member(
@@ -192,11 +269,22 @@ def _copied(unpacker: Any) -> Any:
 
 
 def _salvaged(before: Any, data: bytes, chunk_bytes: int) -> Iterator[bytes]:
-    """Content that comes out before the damage: unpacking a slice at once would keep it back."""
+    """Content that comes out before the damage, to the byte: unpacking a slice at once would keep it back."""
     if before is None:
         return
     for at in range(0, len(data), _SALVAGE_BYTES):
+        piece, last = data[at : at + _SALVAGE_BYTES], _copied(before)
         try:
-            yield from _taken(before, data[at : at + _SALVAGE_BYTES], chunk_bytes)
+            yield from _taken(before, piece, chunk_bytes)
+        except _DAMAGE:
+            if last is not None:
+                yield from _by_byte(last, piece, chunk_bytes)
+            return
+
+
+def _by_byte(unpacker: Any, piece: bytes, chunk_bytes: int) -> Iterator[bytes]:
+    for at in range(len(piece)):
+        try:
+            yield from _taken(unpacker, piece[at : at + 1], chunk_bytes)
         except _DAMAGE:
             return

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from ingest.archives import CODECS, MAGIC_BYTES, ZIP_MAGIC, ByteSource, unpacked
+from ingest.archives import MAGIC_BYTES, ByteSource, Notes, archive_magic, unpacked
 from ingest.domain.anomalies import Anomaly, AnomalyKind, Report
 
 CHUNK_BYTES: Final = 1 << 20
@@ -33,14 +33,15 @@ class RecordedFile:
         self._chunk_bytes = chunk_bytes
 
     def __iter__(self) -> Iterator[bytes]:
-        with self._opened() as file:
+        with self._opened() as opened:
+            file = _Named(opened, self.path)
             source = ByteSource(file, self._chunk_bytes)
             skip = self._start
-            if skip and self._is_regular and not _is_packed(source.peek(MAGIC_BYTES)):
-                file.seek(skip)
+            if skip and self._is_regular and not archive_magic(source.peek(MAGIC_BYTES)):
+                opened.seek(skip)
                 source, skip = ByteSource(file, self._chunk_bytes), 0
                 source.offset = self._start
-            for chunk in unpacked(source, self._chunk_bytes, self._broken):
+            for chunk in unpacked(source, self._chunk_bytes, Notes(self._broken, self._passed)):
                 self.bytes_read = source.offset
                 if skip >= len(chunk):  # an archive cannot be sought in: what was processed is unpacked and passed over
                     skip -= len(chunk)
@@ -56,8 +57,22 @@ class RecordedFile:
         return self.path.open("rb")
 
     def _broken(self, offset: int, what: str) -> None:
-        self._report.add(Anomaly(AnomalyKind.BROKEN_ARCHIVE, offset, detail=f"{what} (offset in the file)"))
+        self._report.add(Anomaly(AnomalyKind.BROKEN_ARCHIVE, offset, detail=what))
+
+    def _passed(self, name: str) -> None:
+        self._report.skipped[f"{name!r} in the archive, no data by its name"] += 1
 
 
-def _is_packed(head: bytes) -> bool:
-    return any(head.startswith(magic) for magic in (ZIP_MAGIC, *CODECS))
+class _Named:
+    """A file whose errors say which one it is."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file = file
+        self._path = path
+
+    def read(self, limit: int, /) -> bytes:
+        """Raises OSError with the name of the file."""
+        try:
+            return self._file.read(limit)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error

@@ -5,12 +5,13 @@ of members at the archive's end is not needed. Several members follow each other
 """
 
 import bz2
+import re
 import struct
 import zlib
 from collections.abc import Generator, Iterator
 from typing import Any, Final, NamedTuple
 
-from ingest.archives import ZIP_MAGIC, ArchiveError, Broken, ByteSource, Inflate, ZstdDecompressor, member
+from ingest.archives import ZIP_MAGIC, ArchiveError, ByteSource, Inflate, Notes, ZstdDecompressor, member
 
 _HEADER: Final = struct.Struct("<4sHHHHHIIIHH")
 _DESCRIPTOR_MAGIC: Final = b"PK\x07\x08"
@@ -21,6 +22,11 @@ _CODECS: Final[dict[int, Any]] = {8: lambda: Inflate(-15), 12: bz2.BZ2Decompress
 _ENCRYPTED, _SIZES_FOLLOW = 1, 8
 _ZIP64: Final = 0xFFFFFFFF
 _RESOURCE_FORKS: Final = "__MACOSX"
+_NO_DATA: Final = re.compile(
+    r"(^|/)(\.[^/]*|(read ?me|licen[cs]e|notice|changelog|manifest)[^/]*|[^/]*\.(md|pdf|md5|sha(1|256|512)?|asc|sig))$",
+    re.IGNORECASE,
+)
+"""Names of what people put beside the data: a member of such a name is none of the feed's files."""
 
 
 class _Member(NamedTuple):
@@ -31,8 +37,12 @@ class _Member(NamedTuple):
     packed_bytes: int
 
 
-def unzipped(source: ByteSource, chunk_bytes: int, broken: Broken) -> Iterator[bytes]:
-    """Content of all members. Raises ArchiveError for what is encrypted or packed in a way that is not known here."""
+def unzipped(source: ByteSource, chunk_bytes: int, notes: Notes) -> Iterator[bytes]:
+    """Content of all members that hold data by their names.
+
+    Raises ArchiveError for what is encrypted or packed in a way that is not known here.
+    """
+    broken = notes.broken
     while source.peek(len(ZIP_MAGIC)) == ZIP_MAGIC:
         begin = source.offset
         found = _header(source)
@@ -41,6 +51,9 @@ def unzipped(source: ByteSource, chunk_bytes: int, broken: Broken) -> Iterator[b
             return
         crc = 0
         is_wanted = not found.name.endswith("/") and not found.name.startswith(_RESOURCE_FORKS)
+        if is_wanted and _NO_DATA.search(found.name):
+            is_wanted = False
+            notes.passed(found.name)
         content = _stored(source, found, chunk_bytes) if found.method == _STORED else None
         is_whole = True
         chunks = content if content is not None else member(source, _codec(found), chunk_bytes, broken)
