@@ -151,14 +151,29 @@ def test_clock_when_it_changes_then_stamps_are_wall_time(
     assert int(trades(ticks)["event_ns"][-1]) == int(utc.timestamp()) * S
 
 
-def test_line_when_one_stamp_is_far_ahead_then_only_a_second_that_agrees_is_believed(message: Message) -> None:
+@pytest.mark.parametrize("wrong", [2, 3, 5, 7])
+def test_stamps_when_several_in_a_row_are_far_ahead_then_none_moves_the_clock(
+    tmp_path: Path, message: Message, whole: Any, wrong: int
+) -> None:
+    poison = [
+        message(TickKind.TRADING_ACTION, 1, 86_399 * S + at, stock=b"AAPL    ", trading_state=b"T")
+        for at in range(wrong)
+    ]
+    body = [trade(message, OPEN), *poison, *(trade(message, OPEN + i * S, i) for i in range(1, 20))]
+    ticks, report = read(tmp_path, whole(*body))
+    assert report.counts == {AnomalyKind.STAMP_AHEAD: wrong}
+    assert int(trades(ticks)["event_ns"].max()) == wall_clock(MONDAY).midnight_ns + OPEN + 19 * S
+
+
+def test_line_when_stamps_are_far_ahead_then_only_a_third_that_agrees_is_believed(message: Message) -> None:
     report = Report()
     decoder = Decoder(0, InstrumentRegistry(), report, is_line=True)
-    stamps = [OPEN, OPEN + 5 * HOUR, OPEN + 1, OPEN + 6 * HOUR, OPEN + 6 * HOUR + 1]
+    late = OPEN + 6 * HOUR
+    stamps = [OPEN, OPEN + 5 * HOUR, OPEN + 5 * HOUR, OPEN + 1, late, late + 1, late + 2]
     times = []
     for sequence, stamp in enumerate(stamps, 1):
         raw = message(TickKind.SYSTEM_EVENT, 0, stamp, event_code=b"Q")
         block = packet_block(len(raw).to_bytes(2, "big") + raw, 1, sequence)
         times += decoder.decode(block)["event_ns"].tolist()
-    assert times == [OPEN, OPEN, OPEN + 1, OPEN + 1, OPEN + 6 * HOUR + 1]
-    assert report.counts == {AnomalyKind.STAMP_AHEAD: 2}
+    assert times == [OPEN, OPEN, OPEN, OPEN + 1, OPEN + 1, OPEN + 1, late + 2]
+    assert report.counts == {AnomalyKind.STAMP_AHEAD: 4}

@@ -91,10 +91,12 @@ def _directory(message: Callable[..., bytes], locate: int = 1, stock: bytes = b"
 def test_ticks_when_compared_with_the_records_then_fields_stand_where_the_contract_says(
     kind: TickKind, seed: int, message: Callable[..., bytes], framed: Callable[..., bytes], decode: Decode
 ) -> None:
-    raw = bytearray(_filled(kind, seed))
+    raw, fields = bytearray(_filled(kind, seed)), TICK_FIELDS[kind]
     raw[1:3] = (7).to_bytes(2, "big")
+    if fields.qty:
+        raw[offset_of(MESSAGES[kind], fields.qty)] &= 0x7F  # a quantity beyond 63 bits is no tick
     ticks, report, _ = decode(framed([_directory(message, 7), bytes(raw)]), session_ns=1_000)
-    record, tick, fields = np.frombuffer(bytes(raw), MESSAGES[kind])[0], ticks[1], TICK_FIELDS[kind]
+    record, tick = np.frombuffer(bytes(raw), MESSAGES[kind])[0], ticks[1]
     assert not report.counts
     assert tick["kind"] == kind
     assert tick["sequence"] == 2
@@ -103,7 +105,7 @@ def test_ticks_when_compared_with_the_records_then_fields_stand_where_the_contra
     scale = 10_000 if kind is TickKind.MWCB_DECLINE else 1
     for ours, name in (("order_ref", fields.order_ref), ("aux_ref", fields.aux_ref), ("price_e4", fields.price)):
         assert int(tick[ours]) == (_number(record, name) // scale if name else 0), ours
-    assert int(tick["qty"]) == np.int64(np.uint64(_number(record, fields.qty) if fields.qty else 0))
+    assert int(tick["qty"]) == (_number(record, fields.qty) if fields.qty else 0)
     assert tick["detail"] == (ord(record[fields.detail]) if fields.detail else 0)
 
 
@@ -291,6 +293,16 @@ def _zero_framed(stream: bytes) -> Iterator[bytes]:
         length = int(LENGTHS[stream[at + 2]])
         yield stream[at + 2 : at + 2 + length]
         at += 2 + length
+
+
+@pytest.mark.parametrize(("shares", "fits"), [((1 << 63) - 1, True), (1 << 63, False), ((1 << 64) - 1, False)])
+def test_cross_when_its_shares_are_beyond_63_bits_then_counted_and_nothing_wraps(
+    decode: Decode, message: Any, framed: Any, shares: int, fits: bool
+) -> None:
+    cross = message(TickKind.CROSS_TRADE, 1, 34_200 * 10**9, stock=b"AAPL    ", shares=shares, cross_price=1)
+    ticks, report, _ = decode(framed([_directory(message), cross]))
+    assert ticks[ticks["kind"] == TickKind.CROSS_TRADE]["qty"].tolist() == [shares] * fits
+    assert report.counts == ({} if fits else {AnomalyKind.OFF_SCALE: 1})
 
 
 def test_admin_messages_when_decoded_then_all_1000_are_ticks(inflated: Any, decode: Decode) -> None:

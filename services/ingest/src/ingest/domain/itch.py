@@ -51,8 +51,9 @@ _ANOMALY_KINDS: Final = (
     AnomalyKind.UNKNOWN_LOCATE,
     AnomalyKind.BAD_TIMESTAMP,
     AnomalyKind.STAMP_AHEAD,
+    AnomalyKind.OFF_SCALE,
 )
-_UNKNOWN_TYPE, _BAD_LENGTH, _UNKNOWN_LOCATE, _BAD_TIMESTAMP, _STAMP_AHEAD = range(5)
+_UNKNOWN_TYPE, _BAD_LENGTH, _UNKNOWN_LOCATE, _BAD_TIMESTAMP, _STAMP_AHEAD, _OFF_SCALE = range(6)
 # Plain integers, since numba freezes globals into the compiled kernel.
 _R: Final = int(TickKind.STOCK_DIRECTORY)
 _MESSAGES_END: Final = ord("C")
@@ -95,8 +96,9 @@ class DecoderState(NamedTuple):
     message_lengths: Any  # LENGTHS
     anomalies: Any  # int64[4], counts
     anomaly_log: Any  # int64[n, 2], (kind, message index) of the first cases
-    time: Any  # int64[6]: greatest stamp so far, what is added to stamps after midnight, a stamp that nothing has
-    # agreed with yet, whether the day's end of messages was seen, whether it is a packet line, the suspect's message
+    time: Any  # int64[7]: greatest stamp so far, what is added to stamps after midnight, a stamp that nothing has
+    # agreed with yet, whether the day's end of messages was seen, whether it is a packet line, the suspect's message,
+    # how many in a row agree with it
 
 
 @inlined
@@ -189,8 +191,8 @@ def decode_messages(
                     index += 1
                     continue
                 reached = max(latest, stamp)
-        if instrument < 0 and not fields[kind, COL_MARKET_WIDE]:
-            _log(state.anomalies, state.anomaly_log, _UNKNOWN_LOCATE, index)
+        if (instrument < 0 and not fields[kind, COL_MARKET_WIDE]) or np.int64(quantity) < 0:
+            _log(state.anomalies, state.anomaly_log, _OFF_SCALE if np.int64(quantity) < 0 else _UNKNOWN_LOCATE, index)
             index += 1
             continue
         latest = reached
@@ -253,7 +255,7 @@ class Decoder:
             message_lengths=LENGTHS,
             anomalies=np.zeros(len(_ANOMALY_KINDS), np.int64),
             anomaly_log=np.empty((ANOMALIES_LOGGED_MAX, 2), np.int64),
-            time=np.array([UNSET, 0, UNSET, 0, is_line, 0], np.int64),
+            time=np.array([UNSET, 0, UNSET, 0, is_line, 0, 0], np.int64),
         )
         self._announcements: list[Instrument] = []
         self._packed_locates: bytes | None = None

@@ -17,12 +17,14 @@ NOT_BELIEVED: Final = -2
 DAY_NS: Final = 86_400_000_000_000
 AHEAD_MAX_NS: Final = 3_600_000_000_000
 """A stamp that is further ahead of the one before is believed only if the messages that follow agree with it."""
-_FOLLOWERS: Final = 3
-"""Messages that are asked whether they agree."""
+_FOLLOWERS: Final = 15
+"""Messages that are asked whether they agree: half as many wrong ones in a row are not believed."""
+_LINE_AGREEING: Final = 3
+"""Messages in a row of a packet line, where what follows cannot be asked, that it takes to believe such a stamp."""
 _STAMP_MASK: Final = np.uint64((1 << 48) - 1)
 
 # Places of ``DecoderState.time``.
-CLOCK, TURN, SUSPECT, ENDED, IS_LINE, SUSPECT_NUMBER = range(6)
+CLOCK, TURN, SUSPECT, ENDED, IS_LINE, SUSPECT_NUMBER, SUSPECTS = range(7)
 UNSET: Final = -1
 
 
@@ -35,9 +37,11 @@ def stamp_of(data: Any, start: Any) -> Any:
 def _is_contradicted(data: Any, starts: Any, lengths: Any, index: int, latest: int) -> Any:
     """Whether most of the messages that follow ``index`` are stamped ``latest`` or before: 1 yes, 0 no, -1 none do.
 
-    Messages of a day that begins after it are not asked.
+    Messages of a day that begins after it are not asked. Stamps that begin anew at midnight are no contradiction where
+    midnight is near.
     """
     asked, against = 0, 0
+    soon = stamp_of(data, np.uint64(starts[index])) + AHEAD_MAX_NS - DAY_NS
     place = index + 1
     while place < len(starts) and asked < _FOLLOWERS:
         if lengths[place] > HEADER_LENGTH:
@@ -45,7 +49,7 @@ def _is_contradicted(data: Any, starts: Any, lengths: Any, index: int, latest: i
             if data[start] == SYSTEM_EVENT and data[start + np.uint64(HEADER_LENGTH)] == MESSAGES_BEGIN:
                 break
             asked += 1
-            against += stamp_of(data, np.uint64(starts[place])) <= latest
+            against += soon < stamp_of(data, start) <= latest
         place += 1
     return -1 if asked == 0 else np.int64(2 * against > asked)
 
@@ -73,7 +77,9 @@ def unusual_stamp(data: Any, starts: Any, lengths: Any, index: int, number: int,
     verdict = _is_contradicted(data, starts, lengths, index, clock + AHEAD_MAX_NS - time[TURN])
     if verdict < 0 and time[IS_LINE]:
         is_next = time[SUSPECT] != UNSET and time[SUSPECT_NUMBER] == number - 1
-        verdict = np.int64(not is_next or abs(now - time[SUSPECT]) > AHEAD_MAX_NS)
+        agrees = is_next and abs(now - time[SUSPECT]) <= AHEAD_MAX_NS
+        time[SUSPECTS] = time[SUSPECTS] + 1 if agrees else 1
+        verdict = np.int64(time[SUSPECTS] < _LINE_AGREEING)
     time[SUSPECT] = now if verdict == 1 else UNSET
     time[SUSPECT_NUMBER] = number
     return NOT_BELIEVED if verdict == 1 else now
