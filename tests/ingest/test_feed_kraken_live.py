@@ -1,5 +1,6 @@
 """The live client beside a server of Kraken's protocol that goes away, falls silent and sends a wrong checksum."""
 
+import gzip
 import json
 import random
 import threading
@@ -7,6 +8,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from common.feeds import FeedUnavailable
 from ingest.domain.anomalies import AnomalyKind, Report
 from ingest.domain.instruments import InstrumentRegistry
 from ingest.feeds.installed import feed_reader
+from ingest.feeds.kraken import VERIFIED, captured_message
 from ingest.feeds.reading import Reading
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import Server, ServerConnection, serve
@@ -84,8 +87,30 @@ class Exchange:
         return [1, {"b": self._changed["b"]}, {"a": self._changed["a"], "c": str(checksum)}, "book-10", PAIR]
 
 
+class ReplayedCapture:
+    """The exchange's own messages of a real capture. The connection breaks after so many of them; the next one has them
+    from the start, as a new subscription has its snapshots.
+    """
+
+    def __init__(self, messages: list[bytes], *cuts: int) -> None:
+        self.messages = messages
+        self.connections = 0
+        self._cuts = cuts
+
+    def serve(self, connection: ServerConnection) -> None:
+        cut = self._cuts[self.connections] if self.connections < len(self._cuts) else len(self.messages)
+        self.connections += 1
+        try:
+            for _ in range(2):
+                connection.recv(5)
+            for message in self.messages[:cut]:
+                connection.send(message.decode())
+        except ConnectionClosed:
+            pass
+
+
 @contextmanager
-def running(exchange: Exchange) -> Iterator[str]:
+def running(exchange: Exchange | ReplayedCapture) -> Iterator[str]:
     server: Server = serve(exchange.serve, "127.0.0.1", 0)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -163,6 +188,28 @@ def test_live_when_nobody_answers_then_counted_and_time_is_known_to_pass() -> No
     )  # fmt: skip
     assert not sum(len(ticks) for ticks in reading)
     assert report.counts == {AnomalyKind.DISCONNECT: 1}
+
+
+def test_live_when_a_real_capture_is_replayed_with_disconnects_then_every_checksum_agrees(data_dir: Path) -> None:
+    with gzip.open(data_dir / "kraken_l2_crc32" / "KRAKEN.ws.50.0.gz") as capture:
+        messages = [message for line in capture if (message := captured_message(line.strip()))]
+    exchange = ReplayedCapture(messages, 1_000, 50, 3_000)
+    with running(exchange) as address:
+        _, report = received(address, pairs="XMR/USD,ADA/XBT", depth="1000", connections_max="4")
+    checked = [sum(b'"c":"' in message for message in messages[:cut]) for cut in (1_000, 50, 3_000, len(messages))]
+    assert report.skipped[VERIFIED] == sum(checked)
+    assert checked[-1] == 4_269
+    assert report.counts == {AnomalyKind.DISCONNECT: 4}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("depth", "x"), ("depth", "0"), ("connections_max", "-1"), ("silent_s", "0"), ("silent_s", "x")],
+)
+def test_live_when_an_option_is_no_number_then_refused(option: str, value: str) -> None:
+    options: dict[str, Any] = {option: value}
+    with pytest.raises(FeedUnavailable, match=f"--option {option}: '{value}'"):
+        received("ws://127.0.0.1:9", **options)
 
 
 def test_live_when_no_pair_is_named_then_refused() -> None:

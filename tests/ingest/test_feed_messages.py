@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ingest.domain.anomalies import AnomalyKind, Report
 from ingest.domain.byte_stream import ByteStream
 from ingest.domain.capture import TCP, CaptureError, Layer, captured, segment
-from ingest.domain.soupbintcp import SoupError, SoupStream, scan_packets
+from ingest.domain.soupbintcp import KIND_BYTES, SoupError, SoupStream, scan_packets
 from ingest.domain.unframed import Unframed
 from ingest.feeds.offline import reader_ticks
 
@@ -159,7 +159,7 @@ def test_wire_when_ouch_then_every_soup_packet_is_named(data_dir: Path) -> None:
         counts = np.zeros(256, np.int64)
         starts, lengths = np.empty(9, np.int32), np.empty(9, np.uint16)
         data = np.frombuffer(found.payload, np.uint8)
-        assert scan_packets(data, 0, starts, lengths, counts)[1] == size + 2 == len(data)
+        assert scan_packets(data, 0, starts, lengths, counts, KIND_BYTES)[1] == size + 2 == len(data)
     assert kinds == {"U": 2, "S": 2, "R": 1, "H": 1}
 
 
@@ -185,7 +185,7 @@ def test_soup_when_it_has_no_end_then_truncated(messages: list[bytes], tmp_path:
 @given(st.lists(st.binary(max_size=30), max_size=8), st.binary(max_size=9), st.integers(1, 50))
 def test_soup_when_anything_in_any_pieces_then_consumed_or_refused(parts: list[bytes], tail: bytes, step: int) -> None:
     whole = soup(parts) + tail
-    stream = SoupStream()
+    stream = SoupStream(Report())
     count = 0
     try:
         for at in range(0, len(whole), step):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from ingest.domain.anomalies import Report
 from ingest.domain.framing import Block
 from ingest.domain.soupbintcp import SoupError, SoupStream
 
@@ -22,7 +23,8 @@ class SnapshotStream:
     def __init__(self) -> None:
         self.next_message = 0
         """Sequence number from which messages of the line count; 0 until the end is read."""
-        self._soup = SoupStream()
+        self._report = Report(examples_max=1)
+        self._soup = SoupStream(self._report)
 
     @property
     def session(self) -> str:
@@ -35,8 +37,13 @@ class SnapshotStream:
         return self._soup.offset
 
     def feed(self, chunk: bytes) -> Iterator[Block]:
-        """Whole messages so far. Raises SoupError for what is no packet, a rejected login, an end without a number."""
+        """Whole messages so far.
+
+        Raises SoupError for what is no packet, for missing messages, a rejected login, an end without a number.
+        """
         for block in self._soup.feed(chunk):
+            if self._report.losses():
+                raise SoupError(f"a snapshot with a hole: {self._report.examples[0]}", self._soup.offset)
             end = _end_of(block)
             if end is None:
                 yield block

@@ -49,5 +49,15 @@ def check_options(reader: FeedReader, options: Mapping[str, str]) -> None:
             raise FeedUnavailable(f"feed {reader.name!r} has no option {name!r}; it has {has}")
 
 
+def number_option(options: Mapping[str, str], name: str, default: int, possible: range) -> int:
+    """A whole number. Raises FeedUnavailable for what is none, or none that is possible."""
+    text = options.get(name, "")
+    if not text:
+        return default
+    if not text.isdecimal() or int(text) not in possible:
+        raise FeedUnavailable(f"--option {name}: {text!r} is no number from {possible[0]} to {possible[-1]}")
+    return int(text)
+
+
 REFERENCE: Final = "reference"
 """The option that every feed has: a CSV file of instruments."""

@@ -12,13 +12,14 @@ from typing import Any, Final
 import msgspec
 from common.contracts.ticks import Ticks
 from common.feed_ticks import empty_ticks
-from common.feeds import LIVE_YIELD_S, FeedAnomaly, FeedContext, FeedReader, FeedUnavailable
+from common.feeds import LIVE_YIELD_S, FeedAnomaly, FeedContext, FeedReader, FeedUnavailable, scaled
 
+from ingest.feeds.connections import RETRY_S, waited
+from ingest.feeds.installed import number_option
 from ingest.feeds.kraken import KrakenMarket
 
 SILENT_S: Final = 10.0
 """Kraken sends a heartbeat every second where it has nothing else to say."""
-RETRY_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 MESSAGE_BYTES_MAX: Final = 16 << 20
 ASK_AGAIN_S: Final = 1.0
 
@@ -32,9 +33,9 @@ class KrakenClient:
         self._pairs = [pair.strip() for pair in context.options.get("pairs", "").split(",") if pair.strip()]
         if not self._pairs:
             raise FeedUnavailable("feed 'kraken-live' needs --option pairs=XBT/USD,ETH/USD")
-        self._depth = int(context.options.get("depth", "10"))
-        self._connections_max = int(context.options.get("connections_max", "0"))
-        self._silent_s = float(context.options.get("silent_s", SILENT_S))
+        self._depth = number_option(context.options, "depth", 10, range(1, 1_001))
+        self._connections_max = number_option(context.options, "connections_max", 0, range(1 << 31))
+        self._silent_s = _seconds(context.options.get("silent_s", ""), SILENT_S)
         self._market = KrakenMarket(context, resumed=context.next_sequence > 1)
         self._sequence = context.next_sequence
 
@@ -50,7 +51,7 @@ class KrakenClient:
             detail = f"{self._address}: connection {connections} is over"
             self._context.anomaly(FeedAnomaly.DISCONNECT, -1, self._sequence, detail)
             if connections != self._connections_max:
-                yield from _wait(RETRY_S[min(failures, len(RETRY_S) - 1)] if failures else 0.0)
+                yield from waited(RETRY_S[min(failures, len(RETRY_S) - 1)])
 
     def _connection(self) -> Iterator[Ticks]:
         from websockets.exceptions import WebSocketException
@@ -88,12 +89,15 @@ class KrakenClient:
             socket.send(msgspec.json.encode({"event": event, "pair": pairs, "subscription": subscription}).decode())
 
 
-def _wait(seconds: float) -> Iterator[Ticks]:
-    """Time passes, and is known to."""
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        time.sleep(min(LIVE_YIELD_S, left))
-        yield empty_ticks()
+def _seconds(text: str, default: float) -> float:
+    """Raises FeedUnavailable for what is no length of time."""
+    try:
+        milliseconds = scaled(text, 3) if text else round(default * 1_000)
+    except ValueError:
+        milliseconds = None
+    if not milliseconds or milliseconds < 0:
+        raise FeedUnavailable(f"--option silent_s: {text!r} is no number of seconds")
+    return milliseconds / 1_000
 
 
 def read(context: FeedContext) -> Iterator[Ticks]:

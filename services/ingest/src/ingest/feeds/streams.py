@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -13,32 +14,34 @@ from common.feeds import LIVE_YIELD_S, FeedAnomaly, FeedContext, FeedReader, Fee
 from ingest.domain.itch_versions import older_version
 from ingest.domain.soupbintcp import HEARTBEAT, NAMES, SEQUENCED, SoupError, SoupStream, login_request
 from ingest.domain.unframed import Unframed
+from ingest.feeds.connections import RETRY_S, waited
 from ingest.feeds.itch_messages import NASDAQ_ZONE, MessageRuns, reading_of
 
 HEAD_BYTES: Final = 4_096
 RECEIVE_BYTES: Final = 1 << 16
+LIVE: Final = "tcp://"
+RECONNECTED: Final = "a connection that was lost: the session goes on with the next message"
 HEARTBEAT_S: Final = 1.0
 SILENT_S: Final = 15.0
 """SoupBinTCP: a side that hears nothing for 15 seconds takes the other for dead."""
 
 
-def soup_chunks(context: FeedContext, source: str) -> Iterator[bytes]:
+def soup_chunks(context: FeedContext, source: str, stream: SoupStream) -> Iterator[bytes]:
     """The session's bytes: of a file, or received from ``tcp://host:port``; an empty piece where nothing came."""
-    return _received(context, source) if source.startswith("tcp://") else context.chunks(source)
+    return _received(context, source, stream) if source.startswith(LIVE) else context.chunks(source)
 
 
-def _received(context: FeedContext, source: str) -> Iterator[bytes]:
-    """Logs in from the next message on and keeps the session alive."""
+def _received(context: FeedContext, source: str, stream: SoupStream) -> Iterator[bytes]:
+    """Logs in from the next message on and keeps the session alive; ends where the connection does.
+
+    Raises FeedUnreadable where there was never one.
+    """
     where = urlsplit(source)
     options = context.options
     try:
         with socket.create_connection((where.hostname or "", where.port or 0), timeout=SILENT_S) as connection:
-            login = login_request(
-                options.get("username", ""),
-                options.get("password", ""),
-                options.get("session", ""),
-                context.next_sequence,
-            )
+            session = options.get("session", "") or stream.session
+            login = login_request(options.get("username", ""), options.get("password", ""), session, stream.sequence)
             connection.sendall(login)
             connection.settimeout(LIVE_YIELD_S)
             heard = said = time.monotonic()
@@ -56,38 +59,62 @@ def _received(context: FeedContext, source: str) -> Iterator[bytes]:
                 heard = time.monotonic()
                 yield received
     except OSError as error:
-        raise FeedUnreadable(f"{source}: {error.strerror or error}") from error
+        if not stream.counts.any():
+            raise FeedUnreadable(f"{source}: {error.strerror or error}") from error
 
 
 def soup_ticks(context: FeedContext, source: str, runs: MessageRuns, stream: SoupStream) -> Iterator[Ticks]:
-    """Ticks of one session. Raises FeedUnreadable for what is no session; its end before its end packet is counted."""
+    """Ticks of one source of a session. Raises FeedUnreadable for what is no session."""
     try:
-        for chunk in soup_chunks(context, source):
-            for block in stream.feed(chunk):
+        for chunk in chain(soup_chunks(context, source, stream), (None,)):
+            for block in stream.feed(chunk or b"", is_last=chunk is None):
                 yield runs.block(block)
-            if not chunk:
+            if chunk == b"":
                 yield empty_ticks()
             if stream.ended:
                 break
     except SoupError as error:
         raise FeedUnreadable(f"{source}: {error}", error.offset) from error
+
+
+def read_soup(context: FeedContext) -> Iterator[Ticks]:
+    """Ticks of a session, recorded in one or several sources, or live. Its end before its end packet is counted.
+
+    A live one is read from its first message on, also after a restart of the process: its directory is there.
+    """
+    reading = reading_of(context)
+    runs, stream = MessageRuns(reading), SoupStream(reading.report)
+    offset = 0
+    try:
+        for source in context.sources:
+            read_source = live_ticks if source.startswith(LIVE) else soup_ticks
+            yield from read_source(context, source, runs, stream)
+            offset = stream.offset
+            is_over = stream.ended or source != context.sources[-1]
+            if (left := stream.take_left()) or not is_over:
+                detail = f"{source}: {left} bytes left{'' if is_over else ', and no end of session'}"
+                context.anomaly(FeedAnomaly.TRUNCATED, offset, stream.sequence, detail)
     finally:
         for kind, name in NAMES.items():
             if kind != SEQUENCED and stream.counts[kind]:
                 context.skip(name, int(stream.counts[kind]))
-    if not stream.ended:
-        detail = f"{source}: {stream.left()} bytes left, and no end of session"
-        context.anomaly(FeedAnomaly.TRUNCATED, stream.offset, stream.sequence, detail)
+    runs.finish(offset)
 
 
-def read_soup(context: FeedContext) -> Iterator[Ticks]:
-    """Ticks of a recorded or a live session."""
-    runs = MessageRuns(reading_of(context))
-    source = context.sources[0]
-    is_live = source.startswith("tcp://")
-    stream = SoupStream(context.next_sequence if is_live else 1)
-    yield from soup_ticks(context, source, runs, stream)
-    runs.finish(stream.offset)
+def live_ticks(context: FeedContext, source: str, runs: MessageRuns, stream: SoupStream) -> Iterator[Ticks]:
+    """Ticks of a live session up to its end, over any number of connections: each goes on with the next message, so
+    that nothing is lost which the server still has.
+    """
+    failures = 0
+    while True:
+        before = stream.sequence
+        yield from soup_ticks(context, source, runs, stream)
+        if stream.ended:
+            return
+        stream.take_left()
+        context.skip(RECONNECTED)
+        failures = 0 if stream.sequence > before else failures + 1
+        yield from waited(RETRY_S[min(failures, len(RETRY_S) - 1)])
 
 
 def read_raw(context: FeedContext) -> Iterator[Ticks]:
@@ -95,7 +122,7 @@ def read_raw(context: FeedContext) -> Iterator[Ticks]:
     reading = reading_of(context)
     runs, unframed = MessageRuns(reading), Unframed(reading.report)
     head = b""
-    for chunk in context.chunks(context.sources[0]):
+    for chunk in chain.from_iterable(map(context.chunks, context.sources)):
         if len(head) < HEAD_BYTES:
             head += chunk[:HEAD_BYTES]
             if older := older_version(head):
