@@ -172,7 +172,9 @@ class Segment:
 
 
 UDP, TCP = 17, 6
-_ETHERNET, _RAW, _NULL, _LINUX, _LINUX2 = 1, (12, 14, 101, 228, 229), 0, 113, 276
+_ETHERNET, _RAW, _LOOPBACK, _LINUX, _LINUX2 = 1, (12, 14, 101, 228, 229), (0, 108), 113, 276
+_TYPED: Final = {_ETHERNET: (12, 14), _LINUX: (14, 16), _LINUX2: (0, 20)}
+"""Link type to the place of its packets' EtherType, and of what follows the header. A VLAN tag stands behind that."""
 _VLAN: Final = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
 _IPV4, _IPV6 = b"\x08\x00", b"\x86\xdd"
 _IPV6_EXTENSIONS: Final = (0, 43, 60)
@@ -188,18 +190,14 @@ def segment(packet: Captured) -> Segment | Layer:
 
 def _segment(packet: Captured) -> Segment | Layer:
     data, at = packet.data, 0
-    if packet.link_type == _ETHERNET:
-        at = 12
-        while data[at : at + 2] in _VLAN:
-            at += 4
-        if data[at : at + 2] not in (_IPV4, _IPV6):
-            return Layer.NOT_IP
-        at += 2
-    elif packet.link_type in (_LINUX, _LINUX2):
-        kind, at = (data[14:16], 16) if packet.link_type == _LINUX else (data[:2], 20)
+    if packet.link_type in _TYPED:
+        type_at, at = _TYPED[packet.link_type]
+        kind = data[type_at : type_at + 2]
+        while kind in _VLAN:
+            kind, at = data[at + 2 : at + 4], at + 4
         if kind not in (_IPV4, _IPV6):
             return Layer.NOT_IP
-    elif packet.link_type == _NULL:
+    elif packet.link_type in _LOOPBACK:
         at = 4
     elif packet.link_type not in _RAW:
         return Layer.LINK

@@ -17,12 +17,14 @@ from ingest.domain.byte_stream import ByteStream
 from ingest.domain.capture import UDP, Captured, CaptureError, Layer, captured, segment
 from ingest.domain.moldudp64 import Line, Run, parse_packet
 from ingest.domain.packet import Packet
+from ingest.feeds.installed import number_option
 from ingest.feeds.itch_messages import NASDAQ_ZONE, MessageRuns, reading_of
 
 DATAGRAMS_AT_ONCE: Final = 4_096
 OTHER_FLOW: Final = "a datagram that is no MoldUDP64 packet, of a flow that had none"
 NOT_UDP: Final = "a TCP segment"
 OTHER_PORT: Final = "a datagram to another port"
+CUT: Final = "a packet of which the capture kept only the beginning: record with a greater snapshot length"
 Place = tuple[int, int]
 """(number of the source, byte offset in it)."""
 
@@ -43,7 +45,7 @@ def packets(context: FeedContext, source: str, number: int) -> Iterator[tuple[in
 
 def datagrams(context: FeedContext, captures: tuple[str, ...]) -> Iterator[tuple[int, Place, bytes]]:
     """Payloads of MoldUDP64 flows of the captures, in the order of their times."""
-    port = context.options.get("port", "")
+    port = number_option(context.options, "port", 0, range(1, 1 << 16))
     sources = [packets(context, source, number) for number, source in enumerate(captures)]
     flows: set[tuple[bytes, int]] = set()
     scratch = Report(examples_max=0)
@@ -53,13 +55,13 @@ def datagrams(context: FeedContext, captures: tuple[str, ...]) -> Iterator[tuple
             context.skip(found.value)
         elif found.protocol != UDP:
             context.skip(NOT_UDP)
-        elif port and found.flow[3] != int(port):
+        elif port and found.flow[3] != port:
             context.skip(OTHER_PORT)
         elif found.destination in flows or is_well_formed(parse_packet(found.payload, scratch), found.payload):
             flows.add(found.destination)
             yield time_ns, place, found.payload
         else:
-            context.skip(OTHER_FLOW)
+            context.skip(CUT if packet.is_cut else OTHER_FLOW)
 
 
 def is_well_formed(packet: Packet | None, datagram: bytes) -> bool:
