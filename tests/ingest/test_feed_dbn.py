@@ -182,8 +182,81 @@ def test_record_when_of_another_schema_then_passed_over_by_its_length(tmp_path: 
     (tmp_path / "a.dbn").write_bytes(metadata() + other + mbo("A", "B", 10**9, 3) + mbo("F", "B", 10**9, 3))
     ticks, report = read(tmp_path / "a.dbn")
     assert report.messages == 3
-    assert sum(report.skipped.values()) == 2
+    assert report.skipped == {
+        "a record of statistics, which carries no ticks": 1,
+        "a record that changes neither book nor volume by itself": 1,
+    }
     assert ticks["sequence"][:2].tolist() == [2, 2]
+
+
+def level_record(kind: int, bid: int, ask: int, bid_qty: int, ask_qty: int, action: str = "A", more: int = 0) -> bytes:
+    """A record with a best level, and ``more`` levels behind it."""
+    body = struct.pack("<qIccBB", ask, bid_qty, action.encode(), b"B", 0, 0) + struct.pack("<QiI", 10**18, 0, 0)
+    body += struct.pack("<qqIIII", bid, ask, bid_qty, ask_qty, 1, 1) + bytes(32) * more
+    return struct.pack("<BBHIQ", (16 + len(body)) // 4, kind, 1, 7, 10**18) + body
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"), [(1, 0), (10, 9), (177, 0), (192, 0), (193, 0), (194, 0), (195, 0), (196, 0)]
+)
+def test_best_prices_when_of_any_schema_that_has_them_then_the_book(kind: int, more: int, tmp_path: Path) -> None:
+    records = [
+        level_record(kind, 99 * 10**9, 100 * 10**9, 5, 6, more=more),
+        level_record(kind, 99 * 10**9, 101 * 10**9, 5, 7, "T", more=more),
+    ]
+    (tmp_path / "a.dbn").write_bytes(metadata() + b"".join(records))
+    ticks, report = read(tmp_path / "a.dbn")
+    assert not report.counts
+    market = OfflineMarket([MINUTE_NS])
+    changes = [change for _, changed in market.apply(ticks) for change in changed.tolist()]
+    assert changes[-1][2:6] == (990_000, 5, 1_010_000, 7)
+    assert ticks[ticks["kind"] == TickKind.TRADE][["price_e4", "qty"]].tolist() == [(1_010_000, 5)]
+
+
+def test_top_of_book_when_in_records_of_mbo_then_the_best_price_of_its_side(tmp_path: Path) -> None:
+    def top(side: str, price: int, size: int) -> bytes:
+        record = bytearray(mbo("A", side, price, size, 0))
+        record[36] = 0x40
+        return bytes(record)
+
+    records = [top("B", 99 * 10**9, 5), top("A", 100 * 10**9, 6), top("B", 98 * 10**9, 4), top("A", UNDEFINED, 0)]
+    (tmp_path / "a.dbn").write_bytes(metadata() + b"".join(records))
+    ticks, report = read(tmp_path / "a.dbn")
+    market = OfflineMarket([MINUTE_NS])
+    changes = [change for _, changed in market.apply(ticks) for change in changed.tolist()]
+    assert changes[-1][2:6] == (980_000, 4, 0, 0)
+    assert not report.counts
+    assert not any(market.books.anomalies().values())
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_symbol_when_a_live_session_maps_it_then_the_instruments_name(version: int, tmp_path: Path) -> None:
+    size, kind = (22, b"") if version == 1 else (71, b"\1")
+    body = kind + b"ES.FUT".ljust(size, b"\0") + kind + b"ESM4".ljust(size, b"\0")
+    body += bytes(-(len(body) + 16) % 8) + struct.pack("<QQ", 0, 0)
+    mapping = struct.pack("<BBHIQ", (16 + len(body)) // 4, 22, 0, 7, 0) + body
+    (tmp_path / "a.dbn").write_bytes(metadata(version, {"OTHER": 9}) + mapping + mbo("A", "B", 10**9, 3))
+    ticks, report = read(tmp_path / "a.dbn")
+    assert ticks["order_ref"][0].tobytes() == b"ESM4    "
+    assert report.skipped == {"a symbol mapping of an instrument": 1}
+
+
+@pytest.mark.parametrize("noise", [bytes(56), b"\xff" * 33, b"\x0e\x63" + bytes(5)], ids=["zeros", "ones", "no type"])
+def test_damage_when_between_records_then_counted_with_its_place_and_read_on(noise: bytes, tmp_path: Path) -> None:
+    """Damage lies between two records here: inside one, its rest could not be told from a record."""
+    head = metadata() + mbo("A", "B", 10**9, 3) * 4
+    (tmp_path / "a.dbn").write_bytes(head + noise + mbo("A", "B", 2 * 10**9, 3, 2) * 4)
+    ticks, report = read(tmp_path / "a.dbn")
+    (case,) = report.examples
+    assert (case.kind, case.offset) == (AnomalyKind.BAD_RECORD, len(head))
+    assert case.detail == f"{len(noise)} bytes are no records; the next one begins at byte {len(head) + len(noise)}"
+    assert np.count_nonzero(ticks["kind"] == TickKind.ADD) == 8
+
+
+def test_file_when_its_first_record_is_none_then_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.dbn").write_bytes(metadata() + bytes(100))
+    with pytest.raises(FeedUnreadable, match="a record of type 0 and 0 words"):
+        read(tmp_path / "a.dbn")
 
 
 def test_file_when_cut_off_then_truncated_with_its_offset(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
-"""Databento Binary Encoding, versions 1 to 3: records of MBO, trades, TBBO and MBP-1 into ticks, in bulk. No I/O here.
+"""Databento Binary Encoding, versions 1 to 3: orders, trades and best prices into ticks, in bulk. No I/O here.
 
 Source: Databento, "DBN encoding" and the public crate ``dbn``. A record begins with its length in words of 4 bytes, its
-type, publisher and instrument; all numbers are little-endian, prices are multiples of 1e-9.
+type, publisher and instrument; all numbers are little-endian, prices are multiples of 1e-9. Of MBP-10 the best level is
+taken, which stands where that of MBP-1, BBO and their consolidated forms does.
 
-| action | MBO | MBP-1 |
+| action | MBO | best prices (MBP-1, TBBO, MBP-10, BBO, CMBP-1, CBBO) |
 |---|---|---|
 | A, C, M | add, cancel, replace under the same reference | the best levels as they are after it |
 | T | a trade that touches no order: what it does to the book follows | the same, and a trade |
@@ -16,17 +17,26 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from common.contracts.ticks import TICK, TickFlag, TickKind
 
+from ingest.domain.dbn_records import (
+    DEFINITION,
+    HEADER_BYTES,
+    LEAST_BYTES,
+    LEVEL_TYPES,
+    MBO,
+    MBO_BYTES,
+    MBP1_BYTES,
+    SYMBOL_MAPPING,
+    TRADE,
+    TRADE_BYTES,
+    WORD,
+)
 from ingest.kernels import kernel, part
 
-HEADER_BYTES: Final = 16
-WORD: Final = 4
-TRADE, MBP1, MBO, DEFINITION = 0, 1, 160, 19
-TRADE_BYTES, MBP1_BYTES, MBO_BYTES = 48, 80, 56
-PRICE_DECIMALS: Final = 9
 ROWS_PER_RECORD: Final = 3
 PROBED: Final = 4_096
 _UNDEFINED: Final = (1 << 63) - 1
-_SNAPSHOT: Final = 0x20
+_SNAPSHOT, _TOP = 0x20, 0x40
+"""Flags: a record of a snapshot; the best price of a side in a record of MBO, and no order."""
 _TICK_WORDS: Final = TICK.itemsize // 8
 
 _A, _C, _M, _T, _R, _F, _N = (ord(letter) for letter in "ACMTRFN")
@@ -38,6 +48,8 @@ _PRINTABLE: Final = int(TickFlag.PRINTABLE)
 
 END, FULL, NEW_INSTRUMENT, DEFINED, DAMAGED = range(5)
 """Why the kernel came back: the data are used up, the rows are, or the record there needs Python."""
+AGREEING: Final = 3
+"""Records in a row by which the way on is found behind damage."""
 PASSED, UNKNOWN, BAD, OFF_SCALE = range(4)
 """Counted kinds of records: passed over by its rule, of a type that is not read, not readable, finer than the scale."""
 
@@ -53,6 +65,7 @@ class DbnState(NamedTuple):
     counters: Any  # int64[8]: counts, then the last reference given
     first: Any  # int64[4, 2]: position and sequence of the first record of each count since the last call
     types: Any  # int64[256], records by type
+    least: Any  # LEAST_BYTES
 
 
 REFERENCE: Final = 4
@@ -70,6 +83,7 @@ def new_state(instruments: int = 64) -> DbnState:
         counters=np.zeros(8, np.int64),
         first=np.zeros((4, 2), np.int64),
         types=np.zeros(256, np.int64),
+        least=LEAST_BYTES,
     )
 
 
@@ -200,6 +214,28 @@ def _order(action: int, side: int, order: int, price: int, size: int, head: Any,
 
 
 @part
+def _top(
+    place: int,
+    side: int,
+    price: int,
+    size: int,
+    divisor: int,
+    head: Any,
+    rows: Any,
+    row: int,
+    state: Any,
+    position: int,
+) -> Any:
+    """A record of MBO that has the best price of a side."""
+    units = _scaled(price, divisor)
+    if units < 0:
+        _count(state, OFF_SCALE, position, head[1])
+        return row
+    qty = np.int64(size) if units > 0 else np.int64(0)
+    return _level(state, place, 0 if side == _B else 1, units if qty else np.int64(0), qty, head, rows, row)
+
+
+@part
 def _scaled(price: int, divisor: int) -> Any:
     """In units of the instrument; -1 where it has none, is negative or finer."""
     if price == _UNDEFINED:
@@ -209,10 +245,14 @@ def _scaled(price: int, divisor: int) -> Any:
 
 
 @part
-def _mbo(data: Any, at: Any, divisor: int, head: Any, rows: Any, row: int, state: DbnState, position: int) -> Any:
+def _mbo(
+    data: Any, at: Any, place: int, divisor: int, head: Any, rows: Any, row: int, state: DbnState, position: int
+) -> Any:
     action, side = data[at + np.uint64(38)], data[at + np.uint64(39)]
     raw = _i64(data, at + np.uint64(24))
     size = np.int64(_u32(data, at + np.uint64(32)))
+    if action == _A and data[at + np.uint64(36)] & _TOP and side in (_B, _A):
+        return _top(place, side, raw, size, divisor, head, rows, row, state, position)
     if action in (_F, _N):
         _count(state, PASSED, position, head[1])
         return row
@@ -280,16 +320,15 @@ def decode_records(data: Any, position: int, sequence: int, rows: Any, state: Db
             return position, sequence, row, END
         at = np.uint64(position)
         length: Any = WORD * np.int64(data[at])
-        if length < HEADER_BYTES:
+        kind = data[at + np.uint64(1)]
+        if length < HEADER_BYTES or length < state.least[kind]:
             return position, sequence, row, DAMAGED
         if position + length > size:
             return position, sequence, row, END
-        kind = data[at + np.uint64(1)]
-        if kind == DEFINITION:
+        if kind in (DEFINITION, SYMBOL_MAPPING):
             return position, sequence, row, DEFINED
-        is_mbo = kind == MBO and length >= MBO_BYTES
-        is_quote = (kind == TRADE and length >= TRADE_BYTES) or (kind == MBP1 and length >= MBP1_BYTES)
-        if not is_mbo and not is_quote:
+        is_mbo = kind == MBO
+        if not is_mbo and kind != TRADE and kind not in LEVEL_TYPES:
             _count(state, UNKNOWN, position, sequence)
         else:
             place = _row_of(state, np.int64(_u32(data, at + np.uint64(4))))
@@ -303,12 +342,37 @@ def decode_records(data: Any, position: int, sequence: int, rows: Any, state: Db
             if head[2] < 0:
                 _count(state, BAD, position, sequence)
             elif is_mbo:
-                row = _mbo(data, at, divisor, head, rows, row, state, position)
+                row = _mbo(data, at, place, divisor, head, rows, row, state, position)
             else:
                 row = _quote(data, at, place, divisor, head, rows, row, state, position)
         state.types[kind] += 1
         sequence += 1
         position += length
+
+
+@kernel
+def find_record(data: Any, position: int, state: DbnState) -> int:
+    """The first place behind ``position`` from which records of named instruments agree; the end of the data where
+    there is none.
+    """
+    position += 1
+    size = len(data)
+    length: Any = 0
+    while position < size:
+        place, found = position, 0
+        while found < AGREEING and place + HEADER_BYTES <= size:
+            at = np.uint64(place)
+            length = WORD * np.int64(data[at])
+            if length < HEADER_BYTES or length < state.least[data[at + np.uint64(1)]] or place + length > size:
+                break
+            if _row_of(state, np.int64(_u32(data, at + np.uint64(4)))) < 0:
+                break
+            found += 1
+            place += length
+        if found == AGREEING or (found > 0 and place == size):
+            return position
+        position += 1
+    return position
 
 
 @kernel
@@ -326,7 +390,7 @@ def finest(data: Any, position: int, instrument: int) -> int:
             break
         kind = data[at + np.uint64(1)]
         is_mbo = kind == MBO and length >= MBO_BYTES
-        is_quote = (kind == TRADE and length >= TRADE_BYTES) or (kind == MBP1 and length >= MBP1_BYTES)
+        is_quote = (kind == TRADE and length >= TRADE_BYTES) or (kind in LEVEL_TYPES and length >= MBP1_BYTES)
         if (is_mbo or is_quote) and np.int64(_u32(data, at + np.uint64(4))) == instrument:
             price = _i64(data, at + np.uint64(24 if is_mbo else 16))
             while price != _UNDEFINED and price % divisor != 0:

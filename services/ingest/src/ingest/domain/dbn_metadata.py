@@ -10,7 +10,7 @@ PRELUDE: Final = struct.Struct("<3sBI")
 VERSIONS: Final = (1, 2, 3)
 METADATA_BYTES_MAX: Final = 64 << 20
 _FIXED_BYTES: Final = 100
-_SYMBOL_BYTES_V1: Final = 22
+_SYMBOL_BYTES_V1, _SYMBOL_BYTES = 22, 71
 _DATASET_BYTES: Final = 16
 _UNDEFINED: Final = (1 << 63) - 1
 
@@ -42,6 +42,8 @@ def metadata_size(prelude: bytes) -> int:
 
 def parse_metadata(version: int, body: bytes) -> Metadata:
     """Raises MetadataError."""
+    if len(body) < _FIXED_BYTES:
+        raise MetadataError(f"the metadata are cut off after {len(body)} bytes")
     dataset = _text(body[:_DATASET_BYTES])
     symbol_bytes = _SYMBOL_BYTES_V1 if version == 1 else int.from_bytes(body[45:47], "little")
     symbols = dict[int, str]()
@@ -88,6 +90,16 @@ class _Reader:
 
 def _text(field: bytes) -> str:
     return field.split(b"\0", 1)[0].decode("utf-8", "replace")
+
+
+def mapped_symbol(version: int, record: bytes) -> tuple[int, str]:
+    """(instrument id, symbol) of a symbol mapping, as live sessions have them before the records of an instrument."""
+    (instrument,) = struct.unpack_from("<I", record, 4)
+    size = _SYMBOL_BYTES_V1 if version == 1 else _SYMBOL_BYTES
+    type_bytes = 0 if version == 1 else 1
+    first = 16 + type_bytes
+    asked, given = (_text(record[at : at + size]) for at in (first, first + size + type_bytes))
+    return instrument, asked if not given or given.isdigit() else given
 
 
 def price_increment(definition: bytes) -> tuple[int, int]:
