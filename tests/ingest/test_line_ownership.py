@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing
 from datetime import date
 from typing import Any
 
@@ -292,6 +293,24 @@ async def test_feed_when_nothing_useful_arrives_then_not_ready_until_something_d
         await life
     assert feed.ready()[0]
     fleet.assert_committed_once(expected)
+
+
+async def test_feed_when_its_line_is_closed_and_not_open_again_then_not_ready_until_something_arrives(
+    make_fleet: Any, stream: bytes
+) -> None:
+    """A source whose commit failed is opened anew, which may take long where the broker is slow."""
+    feed = make_fleet(real_clock=True).feed(line_settings(feed_udp_silent_ms=200))
+    day = list(packets(OWN, stream, 1))
+    for _ in range(2):
+        async with asyncio.timeout(30), aclosing(feed.run(None)) as batches:
+            first = asyncio.create_task(anext(batches))
+            await _send(await _open(feed), day[:10])
+            await first
+            await _ready(feed)
+        while feed.ready()[0]:
+            await asyncio.sleep(0.01)
+        assert "nothing useful" in feed.ready()[1]["failure"]
+        assert feed.line_quiet_s() > 0.2
 
 
 async def test_feed_when_the_sender_dies_and_another_session_begins_then_followed_and_committed(

@@ -80,6 +80,10 @@ async def ticks_on_kafka(settings: Settings, feed: str, session_ns: int) -> Asyn
         await log.stop()
 
 
+OPENING, RUNNING = "opening", "running"
+"""States of a feed that is not over."""
+
+
 class Feed:
     """Source for ``@app.source``. ``progress`` is called with (bytes of the file read, bytes of the file)."""
 
@@ -105,9 +109,11 @@ class Feed:
         self._committed = committed or partial(ticks_on_kafka, settings)
         self._clock = clock or SystemClock()
         self._progress = progress
-        self._state = "opening"
+        self._state = OPENING
         self._session: Session | None = None
         self._line: LineSession | None = None
+        self._closed_ns = self._clock.steady_ns()
+        """Since when the line is not open, while it is not."""
         self._grown = metrics.ReportMetrics()
         metrics.LINE_QUIET.set_function(self.line_quiet_s)
 
@@ -123,7 +129,7 @@ class Feed:
         if settings.feed_events:
             session.events = await self._event_writer(session)
         _log.info("feed_open", feed=settings.feed_identity(), sequence=session.position.sequence, known=len(known))
-        self._state = "running"
+        self._state = RUNNING
         try:
             async with aclosing(self._batches(session)) as batches:
                 async for batch in batches:
@@ -198,8 +204,11 @@ class Feed:
         return silent_sides(quiet_s, self.settings.feed_udp_silent_ms / 1_000)
 
     def line_quiet_s(self) -> float:
-        """For how long nothing useful has arrived on the packet line; 0 where there is none, or it is over."""
-        return self._line.quiet_ns() / 1e9 if self._line else 0.0
+        """For how long nothing useful has arrived on the packet line, or it was not open; 0 once it is over."""
+        if self._line:
+            return self._line.quiet_ns() / 1e9
+        is_awaited = self.settings.feed == "udp" and self._state in (OPENING, RUNNING)
+        return (self._clock.steady_ns() - self._closed_ns) / 1e9 if is_awaited else 0.0
 
     def _position(self, stored: bytes | None) -> Position:
         """The stored one if it is this feed's, else the start."""
@@ -224,7 +233,8 @@ class Feed:
                 async for batch in self._line.batches():
                     yield batch
             finally:
-                self._line = None
+                self._line = self.queue = None
+                self._closed_ns = self._clock.steady_ns()
                 for queue in queues:
                     queue.close()
             return
