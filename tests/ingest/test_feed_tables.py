@@ -91,6 +91,11 @@ def test_rows_when_they_are_bad_then_counted_with_their_offset(tmp_path: Path) -
         (TRADES + "colour = 'red'\n", "colour is nothing that trades have"),
         (TRADES.replace('px"', '"'), "price is missing"),
         ("kind = ", "mapping file"),
+        ("kind = ['trades']\n", r"kind is \['trades'\], not a text"),
+        (TRADES + "price_decimals = 'x'\n", "price_decimals is 'x', not a number from 4 to 18"),
+        (TRADES + "price_decimals = 2\n", "price_decimals is 2, not a number from 4 to 18"),
+        (TRADES + "delimiter = ';;'\n", "delimiter is ';;', not one character"),
+        (TRADES + "time_unit = 'min'\n", "time_unit is 'min', not one of"),
     ],
 )
 def test_mapping_when_it_is_wrong_then_refused_in_one_line(mapping: str, said: str, tmp_path: Path) -> None:
@@ -101,11 +106,34 @@ def test_mapping_when_it_is_wrong_then_refused_in_one_line(mapping: str, said: s
 
 def test_table_when_a_column_is_not_there_or_it_is_none_then_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("ts,sym,px\n")
-    with pytest.raises(FeedUnreadable, match="no column"):
+    with pytest.raises(FeedUnreadable, match="no column size; there are: ts, sym, px at byte 0"):
         read("csv", tmp_path / "a.csv", TRADES)
     (tmp_path / "a.parquet").write_bytes(b"PAR1 not")
     with pytest.raises(FeedUnreadable):
         read("parquet", tmp_path / "a.parquet", TRADES)
+
+
+def test_parquet_when_from_a_pipe_then_refused_with_the_reason(tmp_path: Path) -> None:
+    mapping = tmp_path / "a.toml"
+    mapping.write_text(TRADES)
+    with pytest.raises(FeedUnreadable, match="a pipe, as standard input is, cannot be read"):
+        list(reader_ticks("parquet", ("-",), options={"mapping": str(mapping)}))
+
+
+def test_symbol_when_it_can_be_none_then_the_reason_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("ts,sym,px,size\n5,A23456789,1,1\n5,aapl,1,1\n5,A,1,1\n")
+    _, report = read("csv", tmp_path / "a.csv", TRADES)
+    first, second = (one.detail for one in report.examples)
+    assert first == "symbol 'A23456789' as 'A23456789': a symbol has at most 8 characters, not 'A23456789'"
+    assert second.startswith("symbol 'aapl' as 'aapl': symbol: ")
+
+
+@pytest.mark.parametrize("locate", ["65536", "-1", "x"])
+def test_reference_when_a_locate_is_none_then_refused_with_its_line(locate: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("ts,sym,px,size\n5,A,1,1\n")
+    (tmp_path / "ref.csv").write_text(f"source_symbol,locate\nA,1\nB,{locate}\n")
+    with pytest.raises(FeedUnavailable, match=r"ref\.csv, line 3: "):
+        read("csv", tmp_path / "a.csv", TRADES, reference=str(tmp_path / "ref.csv"))
 
 
 @pytest.mark.parametrize(

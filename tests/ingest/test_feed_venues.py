@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from common.contracts.ticks import TickKind
-from common.feeds import FeedUnavailable, scaled
+from common.feeds import FeedUnavailable, FeedUnreadable, scaled
 from ingest.domain.anomalies import AnomalyKind, Report
 from ingest.domain.lines import lines
 from ingest.feeds.offline import reader_ticks
@@ -82,8 +83,6 @@ def test_trades_when_folded_then_the_exchanges_own_minutes_on_every_field(data_d
 
 
 def test_lobster_when_read_then_every_row_of_the_book_and_the_bars_of_the_itch_stream(data_dir: Path) -> None:
-    import zipfile
-
     path = data_dir / LOBSTER
     ticks, report = read("lobster", path)
     assert report.messages == 118_497
@@ -161,6 +160,15 @@ def test_kraken_when_a_checksum_is_wrong_then_the_book_is_emptied_and_waits_for_
     _, changes, _ = applied(ticks)
     assert changes[-1][2:6] == (1_000_000, 1_500, 1_015_000, 2_000)
     assert (0, 0, 0, 0) in [change[2:6] for change in changes]
+
+
+def test_kraken_when_of_the_protocols_second_version_then_each_message_is_counted_by_that_name(tmp_path: Path) -> None:
+    path = tmp_path / "capture"
+    second = {"channel": "book", "type": "snapshot", "data": [{"symbol": "XBT/USD", "bids": [], "asks": []}]}
+    path.write_text(kraken(SNAPSHOT, second, {"method": "subscribe", "success": True}))
+    _, report = read("kraken", path)
+    assert report.counts == {AnomalyKind.BAD_RECORD: 2}
+    assert "a message of WebSocket v2, which is not read" in report.examples[0].detail
 
 
 def test_kraken_when_trades_then_on_the_scale_of_the_reference_file(tmp_path: Path) -> None:
@@ -244,6 +252,74 @@ def test_binance_when_trades_are_missing_or_twice_then_counted(tmp_path: Path) -
     ticks, report = read("binance", path)
     assert report.counts == {AnomalyKind.DUPLICATE: 1, AnomalyKind.SEQUENCE_GAP: 3, AnomalyKind.BAD_RECORD: 1}
     assert ticks["aux_ref"][ticks["kind"] == TickKind.TRADE].tolist() == [7, 8, 12]
+
+
+def test_binance_when_updates_name_the_one_before_as_of_futures_then_no_gap_where_numbers_jump(tmp_path: Path) -> None:
+    snapshot = {"lastUpdateId": 100, "bids": [["10.00", "1.0"]], "asks": [["10.10", "2.0"]]}
+    path = tmp_path / "capture"
+    path.write_text(
+        binance(update(95, 105, [["10.00", "1.2"]], []) | {"pu": 90})
+        + f"1 {json.dumps(snapshot)}\n"
+        + binance(update(120, 130, [["10.01", "1.5"]], []) | {"pu": 105}, update(140, 150, [], []) | {"pu": 131})
+    )
+    ticks, report = read("binance", path)
+    assert report.counts == {AnomalyKind.SEQUENCE_GAP: 9}  # 131 to 139 at most, of an update that is not there
+    _, changes, _ = applied(ticks)
+    assert [change[2:6] for change in changes][-3] == (100_100, 15, 101_000, 20)
+
+
+def test_binance_when_trades_and_aggregate_trades_are_captured_then_their_volume_counts_once(tmp_path: Path) -> None:
+    single = {"e": "trade", "E": 1, "T": 1, "s": "ABCUSDT", "t": 7, "p": "10.0", "q": "0.5", "m": True}
+    aggregate = {
+        "e": "aggTrade",
+        "E": 1,
+        "T": 1,
+        "s": "ABCUSDT",
+        "a": 3,
+        "p": "10.0",
+        "q": "1.0",
+        "f": 7,
+        "l": 8,
+        "m": True,
+    }
+    path = tmp_path / "capture"
+    path.write_text(binance(single, single | {"t": 8}, aggregate, single | {"t": 9}, aggregate | {"a": 4}))
+    ticks, report = read("binance", path)
+    assert not report.counts
+    assert report.skipped["a trade that is in the trades of the other kind"] == 2
+    assert ticks["aux_ref"][ticks["kind"] == TickKind.TRADE].tolist() == [7, 8, 9]
+
+
+@pytest.mark.parametrize("levels", [1, 5, 10])
+def test_lobster_when_of_any_number_of_levels_then_the_books_of_every_row(levels: int, tmp_path: Path) -> None:
+    """In files and in one archive; two days at once are refused."""
+    names = [f"INTC_2012-06-21_34200000_57600000_{part}_{levels}.csv" for part in ("message", "orderbook")]
+    sides = [[1_000_100 + 100 * at, 50 + at, 1_000_000 - 100 * at, 60] for at in range(levels)]
+    rows = [[value + 100 * (row % 3) for level in sides for value in level] for row in range(40)]
+    texts = [
+        "".join(f"{34_200 + row / 10:.9f},{1 if row % 3 else 4},{row},10,1000000,1\n" for row in range(40)),
+        "".join(",".join(map(str, row)) + "\n" for row in rows),
+    ]
+    for name, text in zip(names, texts, strict=True):
+        (tmp_path / name).write_text(text)
+    archive = tmp_path / f"LOBSTER_SampleFile_INTC_2012-06-21_{levels}.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("LOBSTER_SampleFiles_ReadMe.txt", "read me")
+        for name in names:
+            packed.write(tmp_path / name, name)
+    ticks, report = read("lobster", *(tmp_path / name for name in names))
+    assert not report.counts
+    assert np.array_equal(ticks, read("lobster", archive)[0])
+    _, changes, _ = applied(ticks)
+    last = {change[0]: change[2:6] for change in changes}
+    for number, best in last.items():
+        ask, ask_size, bid, bid_size = rows[number - 1][:4]
+        assert best == (bid, bid_size, ask, ask_size)
+    with pytest.raises(FeedUnreadable, match="two message files; read one day at a time"):
+        read("lobster", archive, tmp_path / names[0])
+    archive.write_bytes(archive.read_bytes()[:-40])
+    with pytest.raises(FeedUnreadable, match="its list of members is not there"):
+        read("lobster", archive)
 
 
 @pytest.mark.parametrize("split", [lambda text: [text], lambda text: [text[at : at + 1] for at in range(len(text))]])

@@ -162,12 +162,15 @@ def scaled(text: str, decimals: int) -> int | None:
     Raises ValueError for what is no plain decimal number.
     """
     whole, _, fraction = text.partition(".")
-    if len(fraction) > decimals:
-        if fraction[decimals:].strip("0"):
-            int(fraction)
-            return None
-        fraction = fraction[:decimals]
-    value = int(whole + fraction.ljust(decimals, "0"))
+    try:
+        if len(fraction) > decimals:
+            if fraction[decimals:].strip("0"):
+                int(fraction)
+                return None
+            fraction = fraction[:decimals]
+        value = int(whole + fraction.ljust(decimals, "0"))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no decimal number") from error
     if not (whole.lstrip("+-").isdigit() and (fraction.isdigit() or not fraction)):
         raise ValueError(f"{text!r} is no decimal number")
     return value if abs(value) <= INT64_MAX else None

@@ -1,8 +1,10 @@
 """Captures of Binance's WebSocket streams: depth updates with a snapshot, trades, and best prices as the referee.
 
 Source: Binance, "How to manage a local order book correctly" and "WebSocket streams": an update belongs on the snapshot
-where ``U <= lastUpdateId + 1 <= u``, and each one begins where the one before ended. A book with a hole in it is
-emptied and waits for the next snapshot. A ``bookTicker`` whose update id is the book's must have its best prices.
+where ``U <= lastUpdateId + 1 <= u``, and each one begins where the one before ended, or says which was before it
+(``pu``, futures). A book with a hole in it is emptied and waits for the next snapshot. Of a symbol's trades and
+aggregate trades those are taken that come first: they are the same volume. A ``bookTicker`` whose update id is the
+book's must have its best prices.
 """
 
 from collections.abc import Iterator
@@ -26,6 +28,7 @@ WAITING_MAX: Final = 10_000
 TICKERS_MAX: Final = 4_096
 AGREES: Final = "a bookTicker that agrees with the book at its update"
 BETWEEN: Final = "a bookTicker between two updates of the book"
+SAME_VOLUME: Final = "a trade that is in the trades of the other kind"
 OLD: Final = "an update from before the snapshot"
 _MILLISECONDS_MAX: Final = 10**14
 """A stamp beyond is in microseconds."""
@@ -48,6 +51,8 @@ class _Symbol:
     update_id: int = 0
     """The last one of the book; 0: it waits for a snapshot."""
     trade_id: int = 0
+    trade_kind: str = ""
+    """Single trades or aggregate ones."""
     waiting: list[_Message] = field(default_factory=list)
     tickers: dict[int, dict[str, str]] = field(default_factory=dict)
 
@@ -175,7 +180,8 @@ class BinanceMarket:
         if last <= symbol.update_id:
             self._context.skip(OLD)
             return
-        if first > symbol.update_id + 1:
+        is_next = first <= symbol.update_id + 1 or body.get("pu") == symbol.update_id
+        if not is_next:
             detail = f"{symbol.name}: updates {symbol.update_id + 1} to {first - 1} never came"
             missing = first - symbol.update_id - 1
             self._context.anomaly(FeedAnomaly.SEQUENCE_GAP, message.offset, message.sequence, detail, count=missing)
@@ -201,6 +207,10 @@ class BinanceMarket:
 
     def _trade(self, symbol: _Symbol, message: _Message) -> None:
         body, scale = message.body, symbol.scale or (0, 0, 0)
+        symbol.trade_kind = symbol.trade_kind or body["e"]
+        if symbol.trade_kind != body["e"]:
+            self._context.skip(SAME_VOLUME)
+            return
         is_single = body["e"] == "trade"
         number = int(body["t"] if is_single else body["a"])
         if symbol.trade_id and number <= symbol.trade_id:

@@ -109,6 +109,8 @@ class KrakenMarket:
             self.broken.add(pair)
 
     def _event(self, body: dict[str, Any], sequence: int, offset: int) -> None:
+        if "channel" in body or "method" in body:
+            raise ValueError("a message of WebSocket v2, which is not read")
         event = body.get("event")
         if event == "error" or body.get("status") == "error":
             said = str(body.get("errorMessage"))

@@ -121,18 +121,35 @@ def read(context: FeedContext) -> Iterator[Ticks]:
 
 
 def _files(context: FeedContext) -> tuple[Iterator[Line], Iterator[Line] | None, str]:
-    """(lines of the message file, of the order book file if there is one, name of the message file)."""
+    """(lines of the message file, of the order book file if there is one, name of the message file).
+
+    Raises FeedUnreadable where there is no message file, or several of a kind: a day is read by itself.
+    """
     found = dict[str, tuple[str, Iterator[Line]]]()
     for source in context.sources:
-        if zipfile.is_zipfile(source):
-            for member in zipfile.ZipFile(source).namelist():
-                if kind := _kind(member):
-                    found[kind] = (Path(member).name, lines(_member(source, member)))
-        elif kind := _kind(source):
-            found[kind] = (Path(source).name, lines(context.chunks(source)))
+        for name, opened in _parts(context, source):
+            kind = _kind(name)
+            if kind in found:
+                raise FeedUnreadable(
+                    f"{found[kind][0]} and {Path(name).name}: two {kind} files; read one day at a time"
+                )
+            if kind:
+                found[kind] = (Path(name).name, opened)
     if "message" not in found:
         raise FeedUnreadable(f"no message file of LOBSTER among {', '.join(context.sources)}")
     return found["message"][1], found["orderbook"][1] if "orderbook" in found else None, found["message"][0]
+
+
+def _parts(context: FeedContext, source: str) -> Iterator[tuple[str, Iterator[Line]]]:
+    """(name, lines) of a file, or of all in an archive. Raises FeedUnreadable for an archive that is cut off."""
+    if zipfile.is_zipfile(source):
+        with zipfile.ZipFile(source) as archive:
+            names = archive.namelist()
+        yield from ((name, lines(_member(source, name))) for name in names)
+    elif Path(source).suffix == ".zip":
+        raise FeedUnreadable(f"{source}: no zip archive, or one that is cut off: its list of members is not there")
+    else:
+        yield source, lines(context.chunks(source))
 
 
 def _kind(name: str) -> str:

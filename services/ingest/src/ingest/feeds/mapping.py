@@ -21,10 +21,14 @@ from typing import Any, Final
 
 from common.feeds import FeedUnavailable, Listing, scaled
 
+from ingest.feeds.capture_scale import E4_DECIMALS
+
 TRADES, QUOTES = "trades", "quotes"
 UNITS: Final = {"ns": 9, "us": 6, "ms": 3, "s": 0, "iso": 9}
 """Decimals behind the second that one unit is."""
 _COLUMNS: Final = {TRADES: ("price", "qty"), QUOTES: ("bid", "bid_qty", "ask", "ask_qty")}
+_NUMBERS: Final = {"price_decimals": range(E4_DECIMALS, 19), "qty_decimals": range(19)}
+"""Keys that are numbers, and what they may be."""
 _KEYS: Final = frozenset(
     {"kind", "time", "time_unit", "symbol", "symbol_value", "price_decimals", "qty_decimals", "delimiter", "venue"}
 )
@@ -55,31 +59,43 @@ def read_mapping(path: Path) -> Mapping:
     try:
         with path.open("rb") as file:
             said: dict[str, Any] = tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise FeedUnavailable(f"mapping file {path}: {error}") from error
-    kind = said.get("kind")
+    if fault := _fault(said):
+        raise FeedUnavailable(f"mapping file {path}: {fault}")
+    return Mapping(
+        said["kind"],
+        said["time"],
+        said.get("time_unit", "ns"),
+        said.get("symbol", ""),
+        said.get("symbol_value", ""),
+        tuple(said[name] for name in _COLUMNS[said["kind"]]),
+        Listing(said.get("price_decimals", E4_DECIMALS), said.get("qty_decimals", 0), venue=said.get("venue", "XXXX")),
+        said.get("delimiter", ","),
+    )
+
+
+def _fault(said: dict[str, Any]) -> str:
+    """The first thing that is wrong; empty where nothing is."""
+    for name, value in said.items():
+        wanted = _NUMBERS.get(name)
+        if wanted is None and not isinstance(value, str):
+            return f"{name} is {value!r}, not a text"
+        if wanted is not None and not (isinstance(value, int) and value in wanted):
+            return f"{name} is {value!r}, not a number from {wanted[0]} to {wanted[-1]}"
+    kind, unit, delimiter = said.get("kind"), said.get("time_unit", "ns"), said.get("delimiter", ",")
     if kind not in _COLUMNS:
-        raise FeedUnavailable(f"mapping file {path}: kind is {kind!r}, not one of {', '.join(_COLUMNS)}")
+        return f"kind is {kind!r}, not one of {', '.join(_COLUMNS)}"
     if unknown := said.keys() - _KEYS - set(_COLUMNS[kind]):
-        raise FeedUnavailable(f"mapping file {path}: {', '.join(sorted(unknown))} is nothing that {kind} have")
+        return f"{', '.join(sorted(unknown))} is nothing that {kind} have"
     missing = [name for name in ("time", *_COLUMNS[kind]) if not said.get(name)]
     if not said.get("symbol") and not said.get("symbol_value"):
         missing.append("symbol")
     if missing:
-        raise FeedUnavailable(f"mapping file {path}: {', '.join(missing)} is missing")
-    unit = said.get("time_unit", "ns")
+        return f"{', '.join(missing)} is missing"
     if unit not in UNITS:
-        raise FeedUnavailable(f"mapping file {path}: time_unit is {unit!r}, not one of {', '.join(UNITS)}")
-    return Mapping(
-        kind,
-        str(said["time"]),
-        unit,
-        str(said.get("symbol", "")),
-        str(said.get("symbol_value", "")),
-        tuple(str(said[name]) for name in _COLUMNS[kind]),
-        Listing(int(said.get("price_decimals", 4)), int(said.get("qty_decimals", 0)), venue=said.get("venue", "XXXX")),
-        str(said.get("delimiter", ",")),
-    )
+        return f"time_unit is {unit!r}, not one of {', '.join(UNITS)}"
+    return "" if len(delimiter) == 1 else f"delimiter is {delimiter!r}, not one character"
 
 
 def time_ns(text: str, unit: str) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from common.contracts.reference import Instrument
 from common.contracts.ticks import NO_INSTRUMENT, TICK, TickKind, Ticks, symbol_to_ref
 from common.feeds import FeedAnomaly, FeedReader, FeedUnavailable, FeedUnreadable, Listed, Listing
+from pydantic import ValidationError
 
 from ingest.domain.anomalies import Anomaly, AnomalyKind, Report
 from ingest.domain.feed_date import FeedDateError, date_from_name, wall_clock
@@ -20,6 +21,8 @@ from ingest.feeds.reference import ReferenceRow, read_reference
 from ingest.files import RecordedFile
 
 Progress = Callable[[int, int], None]
+NAME_SHOWN_MAX: Final = 40
+"""Characters of a symbol that are shown of one that is none."""
 EVENT_NS_MAX: Final = 1 << 62
 """The year 2116: a stamp beyond it is damage."""
 
@@ -134,8 +137,9 @@ class Reading:
         row = self.references.get(symbol, ReferenceRow(symbol, listing))
         try:
             instrument, is_new = self.registry.enlist(row.symbol, row.listing)
-        except ValueError:
-            self.anomaly(FeedAnomaly.BAD_SYMBOL, offset, sequence, f"symbol {symbol!r} as {row.symbol!r}")
+        except ValueError as error:
+            detail = f"symbol {symbol[:NAME_SHOWN_MAX]!r} as {row.symbol[:NAME_SHOWN_MAX]!r}: {_first_fault(error)}"
+            self.anomaly(FeedAnomaly.BAD_SYMBOL, offset, sequence, detail)
             return None
         if is_new:
             self._announcements.append(instrument)
@@ -194,6 +198,14 @@ class Reading:
             row["instrument_id"], row["kind"] = instrument.instrument_id, TickKind.STOCK_DIRECTORY
         self._fresh.clear()
         return np.concatenate((rows, ticks))
+
+
+def _first_fault(error: ValueError) -> str:
+    """The first of what is wrong with an instrument's numbers, in one line."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error)[:120]
 
 
 def day_of(sources: tuple[str, ...]) -> date | None:

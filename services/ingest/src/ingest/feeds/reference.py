@@ -12,6 +12,8 @@ from typing import Final
 
 from common.feeds import FeedUnavailable, Listing, decimals_of, scaled
 
+LOCATES: Final = 1 << 16
+"""Stock locate codes have 16 bits."""
 COLUMNS: Final = (
     *("source_symbol", "symbol", "price_decimals", "qty_decimals"),
     *("tick", "lot", "round_lot", "currency", "venue", "locate"),
@@ -55,7 +57,10 @@ def _row(path: Path, line: int, row: dict[str, str | None]) -> ReferenceRow:
             currency=given.get("currency", "USD"),
             venue=given.get("venue", "XNAS"),
         )
-        return ReferenceRow(given.get("symbol", given["source_symbol"]), listing, int(given.get("locate", "0")))
+        locate = int(given.get("locate", "0"))
+        if not 0 <= locate < LOCATES:
+            raise ValueError(f"locate {locate} is none: those are below {LOCATES}")
+        return ReferenceRow(given.get("symbol", given["source_symbol"]), listing, locate)
     except (ValueError, KeyError) as error:
         raise FeedUnavailable(f"reference file {path}, line {line}: {error}") from error
 

@@ -12,8 +12,10 @@ from common.feeds import FeedAnomaly, FeedContext, FeedReader, FeedUnavailable, 
 
 from ingest.domain.lines import lines
 from ingest.feeds.mapping import TRADES, Mapping, read_mapping, time_ns
+from ingest.files import STANDARD_INPUT
 
 ROWS_AT_ONCE: Final = 8_192
+HEADER_SHOWN_MAX: Final = 200
 Record = tuple[int, Sequence[str]]
 """(byte offset, or -1, and the texts of the needed columns)."""
 
@@ -83,12 +85,11 @@ def csv_records(context: FeedContext, source: str, mapping: Mapping) -> Iterator
             yield line.decode("utf-8", "replace")
 
     rows = csv.reader(texts(), delimiter=mapping.delimiter)
-    try:
-        header = next(rows, [])
-        header = [name.lstrip("\ufeff").strip() for name in header]
-        columns = [header.index(name) for name in mapping.needed]
-    except ValueError as error:
-        raise FeedUnreadable(f"{source}: no column {error}; there are {', '.join(header)}", 0) from error
+    header = [name.lstrip("\ufeff").strip() for name in next(rows, [])]
+    if missing := [name for name in mapping.needed if name not in header]:
+        found = ", ".join(header)[:HEADER_SHOWN_MAX] or "none"
+        raise FeedUnreadable(f"{source}: no column {', '.join(missing)}; there are: {found}", 0)
+    columns = [header.index(name) for name in mapping.needed]
     try:
         for row in rows:
             yield place[0], [row[column] if column < len(row) else "" for column in columns]
@@ -103,6 +104,8 @@ def parquet_records(source: str, mapping: Mapping) -> Iterator[Record]:
         import pyarrow.parquet
     except ImportError as error:
         raise FeedUnavailable("the feed 'parquet' needs pyarrow: install tidemark-ingest[parquet]") from error
+    if source == str(STANDARD_INPUT):
+        raise FeedUnreadable("a Parquet file begins at its end: a pipe, as standard input is, cannot be read")
     try:
         file = pyarrow.parquet.ParquetFile(source)
         names = file.schema_arrow.names
