@@ -4,9 +4,13 @@ import csv
 import io
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from common.contracts.ticks import TickKind
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
+from ingest.domain.itch_spec import MESSAGES
+from signals.domain.bars import TRADES_MAX
 from tidemark.main import app
 from typer.testing import CliRunner
 
@@ -182,3 +186,47 @@ def test_replay_when_bars_are_daily_then_one_row_of_a_session_by_the_exchanges_m
     assert len(daily) == len({row["symbol"] for row in daily}) == 5
     early = [row for row in rows(tmp_path / "04:00" / "bars.csv") if int(row["window_ns"]) == DAY_NS]
     assert {int(row["window_start_ns"]) for row in early} == {midnight + 4 * 60 * MINUTE_NS}
+
+
+def test_replay_when_symbols_are_not_named_by_the_feed_then_said_and_refused_where_none_is(
+    tmp_path: Path, recorded: bytes
+) -> None:
+    day = write(tmp_path / NAME, recorded)
+    code, errors = replay(day, "--out", tmp_path / "out", "--symbols", "NOPE,NIX")
+    assert (code, "--symbols: the feed does not name NIX, NOPE" in errors) == (1, True), errors
+    assert not list((tmp_path / "out").glob("*.csv"))
+    assert replay(day, "--out", tmp_path / "all")[0] == 0
+    symbol = rows(tmp_path / "all" / "bars.csv")[0]["symbol"]
+    code, errors = replay(day, "--out", tmp_path / "out", "--symbols", f"NOPE,{symbol}")
+    assert (code, "the feed does not name NOPE" in errors) == (0, True), errors
+    assert {row["symbol"] for row in rows(tmp_path / "out" / "bars.csv")} == {symbol}
+
+
+def test_replay_when_a_file_cannot_be_read_on_then_the_error_names_it_and_not_the_tables(tmp_path: Path) -> None:
+    code, errors = replay("/proc/self/mem", "--date", "2024-01-02", "--out", tmp_path / "out")
+    assert (code, errors) == (1, "error: /proc/self/mem: Input/output error")
+
+
+def test_replay_when_a_bar_cannot_be_restated_any_more_then_it_is_not_whole(tmp_path: Path) -> None:
+    """One of more trades than are held is broken: the bar of its second is made anew, that of its hour cannot be."""
+    count = TRADES_MAX + 1_000
+    trades = np.zeros(count, MESSAGES[TickKind.TRADE])
+    stamps = 34_200 * 10**9 + np.arange(count) * 5_000_000
+    trades["message_type"], trades["stock_locate"], trades["stock"] = b"P", 1, b"AAPL    "
+    trades["timestamp_high"], trades["timestamp_low"] = stamps >> 32, stamps & 0xFFFFFFFF
+    trades["shares"], trades["price"], trades["match_number"] = 100, 1_000_000, np.arange(count) + 1
+    stamp = int(stamps[-1]).to_bytes(6, "big")
+    others = [
+        b"S" + bytes(10) + b"O",
+        b"R\0\1" + bytes(8) + b"AAPL    QN" + (100).to_bytes(4, "big") + b"NCZ PN 1N" + bytes(4) + b"N",
+        b"B\0\1\0\0" + stamp + (180_000).to_bytes(8, "big"),
+        b"S" + bytes(4) + stamp + b"C",
+    ]
+    opening, directory, broken, closing = (len(one).to_bytes(2, "big") + one for one in others)
+    framed = np.empty((count, 2 + trades.itemsize), np.uint8)
+    framed[:, :2] = (0, trades.itemsize)
+    framed[:, 2:] = trades.view(np.uint8).reshape(count, -1)
+    day = opening + directory + framed.tobytes() + broken + closing
+    options = ("--out", tmp_path / "out", "--bars", "1s,1h", "--partitions", "1")
+    code, errors = replay(write(tmp_path / NAME, day), *options)
+    assert (code, "the feed is not whole: 1 lost_restatement" in errors) == (3, True), errors

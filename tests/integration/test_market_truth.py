@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from common.contracts.ticks import TickKind
 from common.contracts.values import E4
 from ingest.domain.anomalies import Report
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
@@ -45,6 +46,14 @@ def aapl(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert not report.counts
     assert not any(summary.anomalies.values())
     return out
+
+
+def test_lobster_itch_when_decoded_then_each_of_its_messages_is_a_tick_of_the_types_it_has(data: Path) -> None:
+    (feed,) = (data / "lobster_aapl").glob("*.itch.gz")
+    report = Report()
+    kinds = {chr(kind) for ticks in tick_chunks(feed, report=report) for kind in np.unique(ticks["kind"])}
+    assert (report.messages, report.ticks, dict(report.counts)) == (193_398, 193_398, {})
+    assert kinds - {chr(TickKind.HEARTBEAT)} == set("SRHAEXDP")
 
 
 def published(data: Path, part: str) -> NDArray[np.float64]:

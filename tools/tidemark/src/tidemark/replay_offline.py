@@ -30,6 +30,9 @@ COUNTED_ONCE: Final = "duplicate_trade"
 others the volume is there twice; of the latter bars hold each once, but books took both."""
 AT_LIMIT: Final = "sum_at_limit"
 """The bars' count of those whose sums are greater than the table can say."""
+NOT_RESTATED: Final = "lost_restatement"
+"""The bars' count of those that stay as they were issued, since their trades are no longer held: a trade that was
+broken late is in them, or one that came late is not."""
 
 
 def parse_measures(text: str) -> tuple[Measure, ...]:
@@ -57,6 +60,7 @@ def replay_offline(feed: OfflineFeed, options: OfflineOptions) -> bool:
             if not len(registry):
                 raise console.CommandError(f"nothing of the feed can be used: {feed.nothing_usable}")
             is_whole = _judged(report, summary, strict=options.strict)
+            _check_symbols(wanted.symbols, registry)
             tables.keep()
     except OSError as error:
         raise console.CommandError(f"{error.filename or options.out}: {error.strerror or error}") from error
@@ -130,8 +134,7 @@ def _judged(report: Report, summary: Summary, *, strict: bool) -> bool:
             "[yellow]trades came twice, to the last number:[/] bars hold each once, but books took both. "
             "Are these the lines A and B in one file? As two captures they are arbitrated: --feed pcap"
         )
-    if stopped := summary.anomalies[AT_LIMIT]:
-        losses[AT_LIMIT] = stopped
+    losses |= {kind: summary.anomalies[kind] for kind in (AT_LIMIT, NOT_RESTATED) if summary.anomalies[kind]}
     if not losses:
         return True
     said = ", ".join(f"{count:,} {kind}" for kind, count in losses.items())
@@ -139,6 +142,16 @@ def _judged(report: Report, summary: Summary, *, strict: bool) -> bool:
         raise console.CommandError(f"--strict: the feed is not whole ({said}); nothing was written")
     console.err.print(f"[yellow]the feed is not whole:[/] {said}; exit code 3")
     return False
+
+
+def _check_symbols(wanted: frozenset[str], registry: InstrumentRegistry) -> None:
+    """Says which symbols the feed does not name. Raises CommandError where it names none of them."""
+    absent = sorted(wanted - {instrument.symbol for instrument in registry.instruments()})
+    if absent:
+        said = f"--symbols: the feed does not name {', '.join(absent)}"
+        if len(absent) == len(wanted):
+            raise console.CommandError(said)
+        console.err.print(f"[yellow]{escape(said)}[/]")
 
 
 def _say(summary: Summary, options: OfflineOptions) -> None:
