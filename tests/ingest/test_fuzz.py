@@ -1,6 +1,6 @@
 """Damaged files and hostile datagrams: every call comes to an end, and what is not damaged is not lost.
 
-``make fuzz SECONDS=600`` runs the same for so long, with other examples each time.
+``make fuzz SECONDS=600`` runs the same for so long, with other examples each time; TIDEMARK_FUZZ_SEED repeats a run.
 """
 
 import bz2
@@ -8,7 +8,9 @@ import functools
 import gzip
 import io
 import lzma
+import itertools
 import os
+import secrets
 import sys
 import time
 import zipfile
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from ingest.domain.anomalies import AnomalyKind, Report
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
@@ -54,9 +56,12 @@ def lasting(test: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(test)
     def rounds(**fixtures: Any) -> None:
         began = time.monotonic()
-        test(**fixtures)
-        while time.monotonic() - began < SECONDS / PARTS:
-            test(**fixtures)
+        first = int(os.environ.get("TIDEMARK_FUZZ_SEED") or secrets.randbits(32))
+        print(f"TIDEMARK_FUZZ_SEED={first}")  # shown with a failure
+        for number in itertools.count(first):
+            (seed(number)(test) if SECONDS else test)(**fixtures)
+            if time.monotonic() - began >= SECONDS / PARTS:
+                return
 
     return rounds
 

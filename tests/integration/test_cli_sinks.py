@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from common.contracts import market, topics
-from common.sinks import SinkUnavailable, installed_sink
+from common.sinks import Row, SinkUnavailable, installed_sink
 from streams.model.message import Message
 from tidemark.console import CommandError
 from tidemark.sinks import SinkWriter, chosen_sink
@@ -60,10 +60,11 @@ def test_sink_when_a_write_fails_then_neither_rows_nor_positions_are_kept(tmp_pa
 
 def test_sink_when_records_are_of_several_kinds_then_each_row_has_its_own_columns_and_null(tmp_path: Path) -> None:
     file = tmp_path / "commands.sqlite"
-    funds, status = ({"offset": 1, "cash_e4": 5}, {"offset": 2, "status": "SUSPENDED"})
-    for first_of_a_process, rows in enumerate(([funds], [status, funds])):
+    funds: Row = {"offset": 1, "cash_e4": 5}
+    status: Row = {"offset": 2, "status": "SUSPENDED"}
+    for next_offset, rows in ((1, [funds]), (3, [status, funds])):
         sink = installed_sink("sqlite", {}).open(topics.RISK_COMMANDS.name, {"file": str(file)})
-        sink.write(rows, {0: 1 + first_of_a_process})
+        sink.write(rows, {0: next_offset})
         sink.close()
     with sqlite3.connect(file) as connection:
         kept = connection.execute(f'select "offset", cash_e4, status from "{topics.RISK_COMMANDS.name}"').fetchall()
