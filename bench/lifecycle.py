@@ -33,7 +33,7 @@ from streams.model.framing import framed_topics, value_of
 from streams.model.log import Partition, StoredRecord
 from streams.model.message import Message
 from streams.model.topics import Topic
-from streams.process.settings import Settings
+from streams.process.settings import RedisSettings, Settings
 from streams.state.framed_reader import TextRecord, reader_of
 from streams.state.globals import GlobalView
 from streams.state.overlay import TaskTables
@@ -163,7 +163,7 @@ def market() -> GlobalView:
 
 def stages() -> dict[str, Stage]:
     """As the service declares them."""
-    return {stage.name: stage for stage in build(OrdersSettings(redis_url="")).stages}
+    return {stage.name: stage for stage in build(OrdersSettings(redis=RedisSettings(url=""))).stages}
 
 
 def run(count: int, accounts: int, batch_size: int, settings: Settings, profiler: cProfile.Profile) -> dict[str, float]:
@@ -214,7 +214,7 @@ def main() -> None:
     for log_format in [options.format] if options.format else ["json", "avro"]:
         profiler = cProfile.Profile() if options.profile else NO_PROFILER
         with TemporaryDirectory(prefix="tidemark-bench-") as directory:
-            settings = Settings(redis_url="", log_format=log_format, data_dir=Path(directory))
+            settings = Settings(redis=RedisSettings(url=""), log_format=log_format, data_dir=Path(directory))
             figures = run(options.orders, options.accounts, options.batch, settings, profiler)
         print(json.dumps({"format": log_format, **figures}))
         if options.profile:

@@ -31,7 +31,7 @@ from streams.model.log import Partition
 from streams.model.row_check import RowCheck
 from streams.model.tables import Changelogged
 from streams.opening.restore import ChangelogCopy
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 from streams.state.store import RocksStore, row_key
 
 from bench.harness import conditions, show
@@ -73,7 +73,7 @@ async def measure(bootstrap: str, count: int) -> list[dict[str, Any]]:
         f"bench.restore.{uuid.uuid4().hex[:8]}", "table/key", CHANGELOG_SCHEMA, "bench", 1, "compact", retention_ms=-1
     )
     await create_topics(bootstrap, [topic])
-    log = KafkaLog(Settings(kafka_bootstrap=bootstrap), "bench-restore")
+    log = KafkaLog(Settings(kafka=KafkaSettings(bootstrap=bootstrap)), "bench-restore")
     await log.start()
     changelog = Partition(topic.name, 0)
     tables = [table for table in TABLES if isinstance(table, Changelogged)]

@@ -34,7 +34,7 @@ from streams.kafka.kafka_log import KafkaLog
 from streams.kafka.partitioner import partition_of
 from streams.model.framing import LogFormat, encoder_of, framed_topics
 from streams.model.log import Partition, Record
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 from tidemark.metrics import scrape, total
 from tidemark.process import cpu_seconds
 
@@ -60,7 +60,7 @@ Sample = tuple[float, float, int]
 
 async def append(where: Stack, topic: Topic, records: Iterable[tuple[bytes, bytes]], *, traced: bool = False) -> None:
     """Writes keys and values in large transactions."""
-    log = KafkaLog(Settings(kafka_bootstrap=where.kafka_bootstrap), "bench")
+    log = KafkaLog(Settings(kafka=KafkaSettings(bootstrap=where.kafka_bootstrap)), "bench")
     await log.start()
     producer = await log.fence("bench-filler")
     source = enumerate(records)
@@ -88,7 +88,7 @@ def keyed(commands: Iterator[bytes]) -> Iterator[tuple[bytes, bytes]]:
 @asynccontextmanager
 async def market(where: Stack) -> AsyncIterator[None]:
     """Instruments and marks, and the marks' clocks kept going."""
-    sender = Sender(Settings(kafka_bootstrap=where.kafka_bootstrap), "bench-market")
+    sender = Sender(Settings(kafka=KafkaSettings(bootstrap=where.kafka_bootstrap)), "bench-market")
     await sender.start()
     now = time.time_ns()
     for number in range(SYMBOLS):
@@ -197,7 +197,7 @@ def in_format(
 
 async def bytes_each(where: Stack, topic: Topic) -> float:
     """Bytes of a value of the topic, on average over the second half of a partition: there no command is answered."""
-    log = KafkaLog(Settings(kafka_bootstrap=where.kafka_bootstrap), "bench-sizes")
+    log = KafkaLog(Settings(kafka=KafkaSettings(bootstrap=where.kafka_bootstrap)), "bench-sizes")
     await log.start()
     reader = await log.read(Partition(topic.name, 0), 0)
     sizes: list[int] = []

@@ -20,7 +20,7 @@ from common.contracts.topics import RAW_SCHEMA, Topic
 from streams.model.declaration import Stage
 from streams.model.message import Message, Output
 from streams.model.tables import Changelogged, Codec, Tables
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 from streams.service.app import calm_garbage_collection
 from streams.stage.runner import StageService
 
@@ -117,7 +117,9 @@ async def run(options: argparse.Namespace) -> None:
     meter = Meter(options.messages)
     stage = make_stage(options.app, options.intents, options.decisions, options.changelog, meter)
     chosen = {"producers": options.producers} if options.producers else {}
-    settings = Settings(kafka_bootstrap=options.bootstrap, data_dir=options.data, worker_id="bench", **chosen)
+    settings = Settings(
+        kafka=KafkaSettings(bootstrap=options.bootstrap), data_dir=options.data, worker_id="bench", **chosen
+    )
     service = StageService(stage, settings, None)
     await service.start()
     calm_garbage_collection()

@@ -17,7 +17,7 @@ from parts import Jvm, LocalStack, Stack
 from parts.processes import log_tail
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.log import Partition
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 from tidemark.process import Child
 
 from bench.peers.programs import Program, Work, client
@@ -54,7 +54,7 @@ async def make_topics(bootstrap: str, *names: str, work: Work | None = None) -> 
 
 async def wait_for_leaders(bootstrap: str, topics: Iterable[Topic]) -> None:
     """A topic is created before its partitions can be used, and a client that is told so waits longer than needed."""
-    log = KafkaLog(Settings(kafka_bootstrap=bootstrap), "bench")
+    log = KafkaLog(Settings(kafka=KafkaSettings(bootstrap=bootstrap)), "bench")
     await log.start()
     try:
         for topic in topics:

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.declaration import Stage
 from streams.model.log import Partition, StoredRecord
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, RestartSettings, Settings
 from streams.stage.runner import StageService
 
 WITHIN_S = 30.0
@@ -50,11 +50,13 @@ class Beside:
             "topics_interval_s": 0.2,
             "blocked_after_s": 0.5,
             "group_offsets_interval_s": 0.3,
-            "restart_backoff_min_s": 0.2,
+            "restart": RestartSettings(backoff_min_s=0.2),
             "session_timeout_ms": 6_000,
             "heartbeat_interval_ms": 200,
         }
-        return Settings(kafka_bootstrap=self.bootstrap, data_dir=self.path / worker, worker_id=worker, **fast, **more)
+        return Settings(
+            kafka=KafkaSettings(bootstrap=self.bootstrap), data_dir=self.path / worker, worker_id=worker, **fast, **more
+        )
 
     def measured(self, metric: str, **labels: str) -> float | None:
         return measured(metric, app=self.prefix, stage="count", **labels)

@@ -13,7 +13,7 @@ from common.access.http import Admission, Refusal
 from common.access.identities import IssuedIdentities, identities_of
 from common.access.identity import ANYONE, Identity, OwnAccounts
 from common.access.keys import KeysAwayError, PublishedKeys, parse_jwks
-from common.access.settings import AccessSettings
+from common.access.settings import AccessSettings, ReachedSettings
 from common.access.tokens import TokenRefused
 from common.contracts.rights import Reach, Role, reach_of
 from common.testing.access import ISSUER, IssuerForTests
@@ -23,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import OctKey, OKPKey, RSAKey
 from pydantic import ValidationError
+from streams.process.settings import HttpSettings
 from streams.service.web import WebServer
 
 
@@ -45,7 +46,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def identities(issuer: IssuerForTests, **changes: Any) -> IssuedIdentities:
-    return IssuedIdentities(AccessSettings(**(issuer.settings | changes)))
+    return IssuedIdentities(AccessSettings(**(issuer.access.model_dump() | changes)))
 
 
 async def refused(known: IssuedIdentities, credential: str) -> str:
@@ -116,7 +117,7 @@ async def test_deny_list_when_it_becomes_unreadable_then_what_was_denied_stays_d
 
 
 def test_files_when_they_are_not_there_at_the_start_then_it_does_not_start(issuer: IssuerForTests) -> None:
-    for name in ("access_keys", "access_denied_file", "access_api_keys_file"):
+    for name in ("keys", "denied_file", "api_keys_file"):
         with pytest.raises(FileNotFoundError):
             identities(issuer, **{name: "/nonexistent/file.json"})
 
@@ -252,14 +253,14 @@ def test_own_accounts_then_as_if_each_pattern_were_looked_at(patterns: list[str]
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "trading.example"])
 def test_service_when_it_would_serve_strangers_without_an_issuer_then_it_refuses_to_start(host: str) -> None:
     with pytest.raises(ValidationError, match="TIDEMARK_ACCESS_ISSUER"):
-        AccessSettings(http_host=host)
-    assert AccessSettings(http_host=host, access_open=True)
-    assert AccessSettings(http_host=host, access_issuer=ISSUER)
+        ReachedSettings(http=HttpSettings(host=host))
+    assert ReachedSettings(http=HttpSettings(host=host), access=AccessSettings(open=True))
+    assert ReachedSettings(http=HttpSettings(host=host), access=AccessSettings(issuer=ISSUER))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "[::1]", "localhost"])
 async def test_service_when_it_serves_this_machine_without_an_issuer_then_everybody_is_anyone(host: str) -> None:
-    known = identities_of(AccessSettings(http_host=host))
+    known = identities_of(ReachedSettings(http=HttpSettings(host=host)).access)
     assert known.is_open
     assert await known.identify("whatever") is ANYONE
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from common.access.identities import IssuedIdentities
 from common.access.identity import Identity
-from common.access.settings import AccessSettings
 from common.access.tokens import TokenRefused
 from common.contracts.rights import Role
 from common.testing.access import IssuerForTests
@@ -34,7 +33,7 @@ def issuer(tmp_path_factory: pytest.TempPathFactory) -> IssuerForTests:
 def test_token_when_its_claims_are_anything_then_an_identity_within_bounds_or_refused(
     issuer: IssuerForTests, given_claims: dict[str, Any]
 ) -> None:
-    known = IssuedIdentities(AccessSettings(**issuer.settings))
+    known = IssuedIdentities(issuer.access)
     claims = issuer.claims([Role.TRADER]) | given_claims
     token = jwt.encode({"alg": "Ed25519", "kid": "ed"}, claims, issuer.keys["ed"], ["Ed25519"])
     try:

@@ -18,7 +18,7 @@ from joserfc.jwk import OctKey, OKPKey, RSAKey
 
 
 def identities(issuer: IssuerForTests, **changes: Any) -> IssuedIdentities:
-    return IssuedIdentities(AccessSettings(**(issuer.settings | changes)))
+    return IssuedIdentities(AccessSettings(**(issuer.access.model_dump() | changes)))
 
 
 async def refused(known: IssuedIdentities, credential: str) -> str:
@@ -69,7 +69,7 @@ async def test_token_when_a_claim_is_not_good_then_refused(
 
 async def test_token_when_clocks_differ_within_the_skew_then_good_and_beyond_it_refused(issuer: IssuerForTests) -> None:
     now_s = int(time.time())
-    known = identities(issuer, access_skew_s=30)
+    known = identities(issuer, skew_s=30)
     assert await known.identify(issuer.token(exp=now_s - 20, iat=now_s - 600))
     assert await known.identify(issuer.token(iat=now_s + 20))
     assert await refused(known, issuer.token(exp=now_s - 40, iat=now_s - 600)) == "expired_token"
@@ -144,7 +144,7 @@ async def test_token_when_it_has_a_megabyte_then_refused_before_anything_is_read
 
 @given(st.text(max_size=200) | st.from_regex(r"[A-Za-z0-9_-]{0,40}\.[A-Za-z0-9_-]{0,40}\.[A-Za-z0-9_-]{0,40}"))
 async def test_token_when_it_is_garbage_then_refused_and_nothing_else_happens(text: str) -> None:
-    settings = AccessSettings(access_issuer=ISSUER, access_keys="http://127.0.0.1:1/keys")
+    settings = AccessSettings(issuer=ISSUER, keys="http://127.0.0.1:1/keys")
     with pytest.raises(TokenRefused):
         await IssuedIdentities(settings).identify(text)
 
@@ -159,7 +159,7 @@ async def test_claims_when_the_provider_names_them_otherwise_then_found_where_th
     issuer: IssuerForTests,
 ) -> None:
     """As Keycloak has them: roles within realm_access, texts with spaces."""
-    known = identities(issuer, access_roles_claim="realm_access.roles", access_accounts_claim="trading_accounts")
+    known = identities(issuer, roles_claim="realm_access.roles", accounts_claim="trading_accounts")
     token = issuer.token(realm_access={"roles": ["trader", "offline_access"]}, trading_accounts="A B")
     identity = await known.identify(token)
     assert identity.roles == {Role.TRADER}

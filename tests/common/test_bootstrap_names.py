@@ -8,7 +8,7 @@ from common.fleet_topics import create_topics
 from parts import Stack
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.log import Partition, Record
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ async def test_bootstrap_when_one_of_its_servers_answers_then_the_log_is_read_an
     at = stack.kafka_bootstrap
     topic = Topic(f"{prefix}.names", "key", RAW_SCHEMA, "test", partitions=1)
     await create_topics(at, [topic])
-    log = KafkaLog(Settings(kafka_bootstrap=given.format(at=at, port=at.rpartition(":")[2])), prefix)
+    log = KafkaLog(Settings(kafka=KafkaSettings(bootstrap=given.format(at=at, port=at.rpartition(":")[2]))), prefix)
     await log.start()
     try:
         where = Partition(topic.name, 0)

@@ -16,7 +16,7 @@ from streams.edges.ends import LogEnds
 from streams.edges.followers import Positions, Projection, Tail
 from streams.edges.sender import Sender
 from streams.model.message import Message
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, RestartSettings, Settings
 
 PARTITIONS = 2
 
@@ -43,7 +43,10 @@ async def sender(settings: Settings) -> AsyncIterator[Sender]:
 
 @pytest.fixture
 def settings(stack: Stack) -> Settings:
-    return Settings(kafka_bootstrap=stack.kafka_bootstrap, restart_backoff_min_s=0.05, restart_backoff_max_s=0.2)
+    return Settings(
+        kafka=KafkaSettings(bootstrap=stack.kafka_bootstrap),
+        restart=RestartSettings(backoff_min_s=0.05, backoff_max_s=0.2),
+    )
 
 
 class ListSink:
@@ -155,7 +158,7 @@ async def test_projection_when_a_partition_ends_with_markers_then_its_position_i
     """Markers of a transaction that was committed, and of one that was aborted and has brought no record at all."""
     sink, ends = ListSink(), LogEnds(settings, "test")
     projection = Projection(settings, [topic], sink)
-    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap, transactional_id=f"of {topic.name}")
+    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka.bootstrap, transactional_id=f"of {topic.name}")
     await projection.start()
     try:
         async with producer:
@@ -216,7 +219,7 @@ async def test_projection_when_a_transaction_stays_open_then_it_says_whose_and_g
     settings: Settings, topic: Topic
 ) -> None:
     projection = Projection(settings.model_copy(update={"blocked_after_s": 1.5}), [topic], ListSink())
-    stranger = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap, transactional_id="somebody-elses-job")
+    stranger = AIOKafkaProducer(bootstrap_servers=settings.kafka.bootstrap, transactional_id="somebody-elses-job")
     async with stranger:
         await stranger.begin_transaction()
         await stranger.send_and_wait(topic.name, b"0", partition=0)

@@ -11,7 +11,7 @@ from common.testing.raw_http import HOST, get, talk
 from common.testing.raw_http import serving as serving_any
 from fastapi import FastAPI, Response, WebSocket
 from streams.process.http_limits import HttpLimits
-from streams.process.settings import Settings
+from streams.process.settings import HttpSettings, Settings
 from streams.service.http.answers import SECURITY_HEADERS
 from streams.service.http.identity import client_of, client_of_address
 from streams.service.web import WebServer
@@ -102,7 +102,7 @@ def test_client_when_headers_claim_another_address_then_it_is_the_peer() -> None
 
 
 async def test_settings_then_hosts_are_names_between_commas() -> None:
-    limits = Settings(http_hosts="orders, localhost,", http_idle_timeout_s=3).http_limits()
+    limits = Settings(http=HttpSettings(hosts="orders, localhost,", idle_timeout_s=3)).http.limits()
     assert (limits.hosts, limits.idle_timeout_s) == (("orders", "localhost"), 3)
 
 

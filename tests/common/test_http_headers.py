@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from fastapi import FastAPI
-from streams.process.settings import Settings
+from streams.process.settings import HttpSettings, RedisSettings, Settings
 from streams.service.frame import Frame
 from streams.service.operations import Health, operations_router
 
@@ -52,7 +52,7 @@ def service(settings: Settings) -> Frame:
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics", "/openapi.json", "/nothing"])
 async def test_answer_then_nothing_of_it_runs_loads_or_is_framed(path: str) -> None:
-    frame = service(Settings(redis_url=""))
+    frame = service(Settings(redis=RedisSettings(url="")))
     await frame.start()
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{frame.port}") as http:
@@ -68,7 +68,9 @@ async def test_service_when_it_has_a_certificate_then_it_speaks_tls_alone_and_sa
     tmp_path: Path,
 ) -> None:
     certificate_file, key_file = certificate(tmp_path)
-    frame = service(Settings(redis_url="", http_certificate_file=certificate_file, http_key_file=key_file))
+    frame = service(
+        Settings(redis=RedisSettings(url=""), http=HttpSettings(certificate_file=certificate_file, key_file=key_file))
+    )
     await frame.start()
     try:
         trusted = ssl.create_default_context(cafile=str(certificate_file))

@@ -15,7 +15,7 @@ from parts import Stack
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.log import Partition, Record
 from streams.opening.claims import CLAIM_PREFIX, OWNER_KEY
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 
 FEED_INTERVAL_S = 0.02
 
@@ -45,7 +45,7 @@ class Feed:
 
 @pytest.fixture
 async def log(stack: Stack) -> AsyncIterator[KafkaLog]:
-    log = KafkaLog(Settings(kafka_bootstrap=stack.kafka_bootstrap), "test-lane")
+    log = KafkaLog(Settings(kafka=KafkaSettings(bootstrap=stack.kafka_bootstrap)), "test-lane")
     await log.start()
     yield log
     await log.stop()

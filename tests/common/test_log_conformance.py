@@ -17,7 +17,7 @@ from common.fleet_topics import create_topics
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.errors import Fatal, Fenced, LogError
 from streams.model.log import Log, Partition, Record, StoredRecord
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 from streams.testing.memory_log import MemoryLog
 
 PARTITIONS = 2
@@ -36,7 +36,7 @@ async def log(request: pytest.FixtureRequest, topic: str) -> AsyncIterator[Log]:
         return
     bootstrap = JUDGED or request.getfixturevalue("stack").kafka_bootstrap
     await create_topics(bootstrap, [Topic(topic, "key", RAW_SCHEMA, "test", partitions=PARTITIONS)])
-    kafka = KafkaLog(Settings(kafka_bootstrap=bootstrap), "conformance")
+    kafka = KafkaLog(Settings(kafka=KafkaSettings(bootstrap=bootstrap)), "conformance")
     await kafka.start()
     yield kafka
     await kafka.stop()

@@ -18,7 +18,7 @@ from streams.model.errors import Refused
 from streams.model.log import Partition, Record, StoredRecord
 from streams.model.message import Message, Output
 from streams.model.tables import Changelogged, Codec, Tables
-from streams.process.settings import Settings
+from streams.process.settings import BatchSettings, KafkaSettings, Settings
 from streams.stage.runner import StageRunner
 from streams.stage.task import Task
 from streams.state.store import RocksStore, positions_of
@@ -71,7 +71,7 @@ class World:
 
     async def serve(self, path: Path, wanted: int, **more: Any) -> None:
         """Runs a task of partition 0 until ``wanted`` outputs are committed. Raises what ends the task."""
-        task = Task(self.stage(**more), 0, self.log, Settings(data_dir=path, batch_messages_max=4), {})
+        task = Task(self.stage(**more), 0, self.log, Settings(data_dir=path, batch=BatchSettings(messages_max=4)), {})
         running = asyncio.create_task(task.run())
         try:
             async with asyncio.timeout(WITHIN_S):
@@ -107,7 +107,7 @@ class World:
 
 @pytest.fixture
 async def world(stack: Stack) -> AsyncIterator[World]:
-    log = KafkaLog(Settings(kafka_bootstrap=stack.kafka_bootstrap), "test-identity")
+    log = KafkaLog(Settings(kafka=KafkaSettings(bootstrap=stack.kafka_bootstrap)), "test-identity")
     await log.start()
     world = World(stack.kafka_bootstrap, log, f"identity.{uuid.uuid4().hex[:10]}")
     await world.create(world.input, world.output, world.changelog, world.register)

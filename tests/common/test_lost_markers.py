@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from parts import LocalStack
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.log import Partition, Record
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 
 ROUNDS = 3
 """Kafka 4.3 loses the markers in most kills, not in all."""
@@ -31,7 +31,7 @@ async def create_topic(bootstrap: str, topic: str) -> None:
 
 
 async def connected(bootstrap: str) -> KafkaLog:
-    log = KafkaLog(Settings(kafka_bootstrap=bootstrap), "markers")
+    log = KafkaLog(Settings(kafka=KafkaSettings(bootstrap=bootstrap)), "markers")
     await log.start()
     return log
 

@@ -14,7 +14,7 @@ from streams.model.framing import LogFormat
 from streams.model.log import Partition, Record
 from streams.model.message import Message, Output
 from streams.model.tables import Changelogged, Codec, Tables
-from streams.process.settings import Settings
+from streams.process.settings import BatchSettings, Settings
 from streams.stage.task import Task
 from streams.state.store import positions_of
 from streams.testing.memory_log import MemoryLog
@@ -49,7 +49,7 @@ async def serve(log: MemoryLog, store: MemoryStore, path: Path, log_format: LogF
         STAGE,
         0,
         log,
-        Settings(data_dir=path, batch_messages_max=8, log_format=log_format),
+        Settings(data_dir=path, batch=BatchSettings(messages_max=8), log_format=log_format),
         {},
         open_store=lambda _path: store,
     )

@@ -11,7 +11,7 @@ from parts import LocalStack, native_kafka
 from parts.kafka_config import broker_properties
 from parts.kafka_jars import jars_of
 from streams.kafka.kafka_log import KafkaLog
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 
 from tests.common.beside import Beside, until
 
@@ -32,7 +32,7 @@ BETWEEN_S = 3.0
 @asynccontextmanager
 async def counting(running: LocalStack, prefix: str, path: Path, brokers: int = 1) -> AsyncIterator[Beside]:
     bootstrap = running.addresses.kafka_bootstrap
-    log = KafkaLog(Settings(kafka_bootstrap=bootstrap), "test-own-brokers")
+    log = KafkaLog(Settings(kafka=KafkaSettings(bootstrap=bootstrap)), "test-own-brokers")
     await log.start()
     try:
         beside = Beside(bootstrap, prefix, path, log)

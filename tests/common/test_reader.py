@@ -13,7 +13,7 @@ from parts import Stack
 from streams.edges.reader import CommittedReader
 from streams.edges.sender import Sender
 from streams.model.errors import Retriable
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 
 PARTITIONS = 3
 
@@ -42,7 +42,7 @@ async def write(settings: Settings, topic: Topic, count: int) -> None:
 async def test_gather_when_several_partitions_have_records_then_each_comes_in_order_and_whole(
     stack: Stack, topic: Topic, at_most: int
 ) -> None:
-    settings = Settings(kafka_bootstrap=stack.kafka_bootstrap)
+    settings = Settings(kafka=KafkaSettings(bootstrap=stack.kafka_bootstrap))
     await write(settings, topic, 60)
     found: dict[int, list[int]] = defaultdict(list)
     async with (
@@ -59,7 +59,7 @@ async def test_gather_when_several_partitions_have_records_then_each_comes_in_or
 
 
 async def test_reader_when_a_partition_cannot_be_read_any_more_then_it_says_so(stack: Stack, topic: Topic) -> None:
-    settings = Settings(kafka_bootstrap=stack.kafka_bootstrap)
+    settings = Settings(kafka=KafkaSettings(bootstrap=stack.kafka_bootstrap))
     await write(settings, topic, PARTITIONS)
     beyond = {(topic.name, number): 1_000 for number in range(PARTITIONS)}
     async with asyncio.timeout(20), CommittedReader(settings, [topic], positions=beyond) as reader:
@@ -68,7 +68,7 @@ async def test_reader_when_a_partition_cannot_be_read_any_more_then_it_says_so(s
 
 
 async def test_batches_when_nothing_comes_in_time_then_they_end(stack: Stack, topic: Topic) -> None:
-    settings = Settings(kafka_bootstrap=stack.kafka_bootstrap)
+    settings = Settings(kafka=KafkaSettings(bootstrap=stack.kafka_bootstrap))
     await write(settings, topic, PARTITIONS)
     async with asyncio.timeout(20), CommittedReader(settings, [topic], from_beginning=True) as reader:
         values = {message.value async for batch in reader.batches(until_idle_s=1.0) for message in batch}
@@ -78,7 +78,7 @@ async def test_batches_when_nothing_comes_in_time_then_they_end(stack: Stack, to
 async def test_time_that_is_read_through_when_asked_for_while_records_wait_then_it_is_that_of_the_last_wait(
     stack: Stack, topic: Topic
 ) -> None:
-    settings = Settings(kafka_bootstrap=stack.kafka_bootstrap)
+    settings = Settings(kafka=KafkaSettings(bootstrap=stack.kafka_bootstrap))
     began_ns = time.time_ns()
     async with asyncio.timeout(20), CommittedReader(settings, [topic]) as reader:
         for _ in range(2):
@@ -89,7 +89,7 @@ async def test_time_that_is_read_through_when_asked_for_while_records_wait_then_
 
 
 async def test_time_that_is_read_through_from_the_end_on_then_it_is_known_at_once(stack: Stack, topic: Topic) -> None:
-    settings = Settings(kafka_bootstrap=stack.kafka_bootstrap)
+    settings = Settings(kafka=KafkaSettings(bootstrap=stack.kafka_bootstrap))
     began_ns = time.time_ns()
     async with CommittedReader(settings, [topic]) as reader:
         assert began_ns < reader.read_through_ns() < time.time_ns()
@@ -100,7 +100,7 @@ async def test_time_that_is_read_through_from_the_end_on_then_it_is_known_at_onc
 async def test_offsets_at_a_time_then_the_first_record_of_it_or_later_and_the_end_where_there_is_none(
     stack: Stack, topic: Topic
 ) -> None:
-    settings, now_ms = Settings(kafka_bootstrap=stack.kafka_bootstrap), time.time_ns() // 1_000_000
+    settings, now_ms = Settings(kafka=KafkaSettings(bootstrap=stack.kafka_bootstrap)), time.time_ns() // 1_000_000
     async with AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap) as producer:
         for after_ms in (0, 10, 5, 20):  # the third by a clock that is behind
             await producer.send_and_wait(topic.name, b"", partition=0, timestamp_ms=now_ms + after_ms)

@@ -14,7 +14,7 @@ from streams.model.declaration import Stage
 from streams.model.log import Partition, Record
 from streams.model.message import Message, Output
 from streams.model.tables import Tables
-from streams.process.settings import Settings
+from streams.process.settings import BatchSettings, Settings
 from streams.stage.task import Task
 from streams.testing.memory_clients import MemoryProducer
 from streams.testing.memory_log import MemoryLog
@@ -60,7 +60,7 @@ class SlowLog(MemoryLog):
 async def handled(rest: float, spacing_s: float, path: Path) -> tuple[int, float]:
     """Commits of a stage that is fed ``MESSAGES``, and the seconds until it has said something to all of them."""
     log = SlowLog(dict.fromkeys([INPUT.name, INPUT.dead_letters, OUTPUT.name, CHANGELOG.name], 1))
-    settings = Settings(data_dir=path, batch_messages_max=BATCH_MAX)
+    settings = Settings(data_dir=path, batch=BatchSettings(messages_max=BATCH_MAX))
     store = MemoryStore()
     task = Task(replace(STAGE, rest=rest), 0, log, settings, {}, open_store=lambda _path: store)
     loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ from common.contracts.topics import RAW_SCHEMA, Topic
 from parts import Stack
 from streams.edges.sender import Sender
 from streams.model.errors import LogError, Retriable
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 
 REFUSED_BYTES = 2_000
 
@@ -29,7 +29,7 @@ async def make_topic(bootstrap: str) -> Topic:
 
 async def test_sender_when_a_record_was_refused_then_the_next_one_is_sent(stack: Stack) -> None:
     topic = await make_topic(stack.kafka_bootstrap)
-    sender = Sender(Settings(kafka_bootstrap=stack.kafka_bootstrap), "test")
+    sender = Sender(Settings(kafka=KafkaSettings(bootstrap=stack.kafka_bootstrap)), "test")
     await sender.start()
     assert await sender.send(topic, b"key", b"first") == (0, 0)
     for expected in (1, 2):
@@ -41,7 +41,7 @@ async def test_sender_when_a_record_was_refused_then_the_next_one_is_sent(stack:
 
 async def test_sender_when_its_batches_are_too_large_but_no_message_is_then_all_are_sent(stack: Stack) -> None:
     topic = await make_topic(stack.kafka_bootstrap)
-    sender = Sender(Settings(kafka_bootstrap=stack.kafka_bootstrap), "test")
+    sender = Sender(Settings(kafka=KafkaSettings(bootstrap=stack.kafka_bootstrap)), "test")
     await sender.start()
     sent = await asyncio.gather(*(sender.send(topic, b"key", b"%d" % n + b"x" * 300) for n in range(50)))
     assert sorted(offset for _, offset in sent) == list(range(50))
@@ -50,7 +50,7 @@ async def test_sender_when_its_batches_are_too_large_but_no_message_is_then_all_
 
 async def test_sender_when_stopped_then_it_says_so(stack: Stack) -> None:
     topic = await make_topic(stack.kafka_bootstrap)
-    sender = Sender(Settings(kafka_bootstrap=stack.kafka_bootstrap), "test")
+    sender = Sender(Settings(kafka=KafkaSettings(bootstrap=stack.kafka_bootstrap)), "test")
     with pytest.raises(Retriable, match="not connected"):
         await sender.send(topic, b"key", b"early")
     await sender.start()

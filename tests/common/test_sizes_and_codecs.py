@@ -14,7 +14,7 @@ from streams.kafka.kafka_log import KafkaLog, check_versions
 from streams.kafka.transaction_requests import Features
 from streams.model.errors import Fatal
 from streams.model.log import Partition, Record, StoredRecord
-from streams.process.settings import Settings
+from streams.process.settings import BatchSettings, KafkaSettings, Settings, TransactionSettings
 from streams.stage.task import Task
 
 WITHIN_S = 30.0
@@ -76,7 +76,9 @@ class World:
 @pytest.fixture(params=[2])
 async def world(stack: Stack, prefix: str, request: pytest.FixtureRequest) -> AsyncIterator[World]:
     """Parameter: the version of Kafka's transactions that is spoken."""
-    settings = Settings(kafka_bootstrap=stack.kafka_bootstrap, transaction_version=request.param)
+    settings = Settings(
+        kafka=KafkaSettings(bootstrap=stack.kafka_bootstrap), transaction=TransactionSettings(version=request.param)
+    )
     log = KafkaLog(settings, prefix)
     await log.start()
     yield World(log, stack.kafka_bootstrap, prefix)
@@ -89,9 +91,9 @@ async def test_batch_when_larger_than_topics_take_then_it_is_cut_until_it_fits(w
     await world.create(output=small, changelog=small)
     bodies = [b"%04d" % n + b"x" * 1_000 for n in range(300)]
     await world.feed(*bodies)
-    await world.serve(tmp_path, 300, batch_messages_max=1_000)
+    await world.serve(tmp_path, 300, batch=BatchSettings(messages_max=1_000))
     await world.feed(*bodies[:10])
-    await world.serve(tmp_path, 311, batch_messages_max=1_000)
+    await world.serve(tmp_path, 311, batch=BatchSettings(messages_max=1_000))
     said = [record.value for record in await world.committed("output")]
     assert said == [b"%s %d" % (body, n) for n, body in enumerate([*bodies, *bodies[:10]], 1)]
     assert await world.committed("dead") == []

@@ -12,7 +12,7 @@ from streams.kafka.topic_settings import FoundTopic, FoundTopics
 from streams.model.errors import Fenced, LogError, Retriable
 from streams.model.log import Partition
 from streams.model.message import Output
-from streams.process.settings import Settings
+from streams.process.settings import RestartSettings, Settings
 from streams.testing.memory_log import MemoryLog
 
 OUTPUT = Topic("fed.out", "account", RAW_SCHEMA, "test", partitions=1)
@@ -56,7 +56,7 @@ async def test_source_when_a_batch_has_no_answer_then_it_opens_anew_and_feeds_ea
 ) -> None:
     log = TroubledLog(step, error)
     monkeypatch.setattr(runtime, "KafkaLog", lambda *_: log)
-    settings = Settings(data_dir=tmp_path, worker_id="a", restart_backoff_min_s=0.01)
+    settings = Settings(data_dir=tmp_path, worker_id="a", restart=RestartSettings(backoff_min_s=0.01))
     service = SourceService(Source("fed", "feed", feed, (OUTPUT,), CHANGELOG), settings)
     async with service, asyncio.timeout(10):
         while service.ready()[1]["state"] != "finished":

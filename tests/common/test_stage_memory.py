@@ -19,7 +19,7 @@ from streams.model.errors import Fatal, Fenced, Refused, Retriable
 from streams.model.log import Partition, Record
 from streams.model.message import Message, Output
 from streams.model.tables import Changelogged, Codec, SnapshotLayout, Snapshotted, Tables
-from streams.process.settings import Settings
+from streams.process.settings import BatchSettings, Settings
 from streams.stage.task import Task
 from streams.state.store import positions_of, row_key
 from streams.testing.memory_clients import MemoryProducer
@@ -107,7 +107,7 @@ async def run_to_end(
 
     ``lost``: how many of the store's newest writes each kill loses.
     """
-    settings = Settings(data_dir=path, batch_messages_max=batch_max)
+    settings = Settings(data_dir=path, batch=BatchSettings(messages_max=batch_max))
     losses, suspects, kills = iter(lost), set[tuple[str, int]](), 0
     while True:
         task = Task(stage, 0, log, settings, {}, open_store=lambda _path: store, suspects=suspects)

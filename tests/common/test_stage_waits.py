@@ -20,7 +20,7 @@ from parts import Stack
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.errors import Fatal
 from streams.model.log import Log, Partition, Reader, Record
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 from streams.stage.runner import StageService
 from structlog.testing import capture_logs
 
@@ -46,7 +46,7 @@ def logs_that_can_be_captured() -> Iterator[None]:
 
 @pytest.fixture
 async def beside(stack: Stack, prefix: str, tmp_path: Path) -> AsyncIterator[Beside]:
-    log = KafkaLog(Settings(kafka_bootstrap=stack.kafka_bootstrap), "test-waits")
+    log = KafkaLog(Settings(kafka=KafkaSettings(bootstrap=stack.kafka_bootstrap)), "test-waits")
     await log.start()
     beside = Beside(stack.kafka_bootstrap, prefix, tmp_path, log)
     await create_topics(stack.kafka_bootstrap, list(beside.topics.values()))

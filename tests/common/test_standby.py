@@ -19,7 +19,7 @@ from streams.model.tables import Changelogged, Codec, Tables
 from streams.opening.claims import OWNER_KEY, is_ownership
 from streams.opening.restore import STORE_AGE_MAX_S
 from streams.process import metrics
-from streams.process.settings import Settings
+from streams.process.settings import BatchSettings, RestartSettings, Settings
 from streams.stage.runner import StageRunner
 from streams.stage.standby import Standby
 from streams.stage.task import Task
@@ -60,9 +60,9 @@ def make_settings(path: Path, worker: str = "a") -> Settings:
         data_dir=path,
         worker_id=worker,
         standbys=1,
-        restart_backoff_min_s=0.01,
+        restart=RestartSettings(backoff_min_s=0.01),
         handover_wait_ms=0,
-        batch_messages_max=3,
+        batch=BatchSettings(messages_max=3),
     )
 
 

@@ -16,7 +16,7 @@ from streams.model.declaration import Stage
 from streams.model.log import Partition, Record
 from streams.model.message import Message, Output
 from streams.model.tables import Changelogged, Codec, Tables
-from streams.process.settings import Settings
+from streams.process.settings import RestartSettings, Settings, StoreSettings
 from streams.stage.runner import StageRunner
 from streams.state.store import CHANGELOG_KEY, RocksStore, position_key, positions_of, row_key
 from streams.state.store_errors import CorruptStore, StoreError, StoreFault, fault_of
@@ -239,7 +239,7 @@ class Worker:
     """A process with both partitions, on a log in memory and stores on disk."""
 
     def __init__(self, log: MemoryLog, path: Path, **more: Any) -> None:
-        settings = Settings(data_dir=path, restart_backoff_min_s=0.02, restart_backoff_max_s=0.1, **more)
+        settings = Settings(data_dir=path, restart=RestartSettings(backoff_min_s=0.02, backoff_max_s=0.1), **more)
         self.told = Told()
         self.runner = StageRunner(STAGE, settings, log, {})
         self.reopened: list[int] = []
@@ -331,7 +331,7 @@ async def test_worker_when_it_cannot_open_a_store_then_it_gives_that_partition_u
     feed(log, 10)
     store_of(tmp_path).parent.mkdir(parents=True)
     store_of(tmp_path).write_text("a file in the store's place")
-    worker = Worker(log, tmp_path, store_give_up_s=0.3, store_retry_s=0.3)
+    worker = Worker(log, tmp_path, store=StoreSettings(give_up_s=0.3, retry_s=0.3))
     await until(lambda: worker.told.given_up == [{0}])
     await until(lambda: len(answers(log, 1)) == 10)
     assert worker.reopened.count(1) == 0

@@ -18,7 +18,7 @@ from streams.kafka.kafka_log import KafkaLog
 from streams.model.declaration import Stage
 from streams.model.log import Partition, Record
 from streams.model.tables import Changelogged, Codec
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, RestartSettings, Settings, StoreSettings
 from streams.stage.runner import StageService
 
 PARTITIONS = counting_worker.PARTITIONS
@@ -27,7 +27,7 @@ WITHIN_S = 40.0
 
 @pytest.fixture
 async def log(stack: Stack) -> AsyncIterator[KafkaLog]:
-    log = KafkaLog(Settings(kafka_bootstrap=stack.kafka_bootstrap), "test-stores")
+    log = KafkaLog(Settings(kafka=KafkaSettings(bootstrap=stack.kafka_bootstrap)), "test-stores")
     await log.start()
     yield log
     await log.stop()
@@ -37,9 +37,14 @@ async def log(stack: Stack) -> AsyncIterator[KafkaLog]:
 async def worker(stack: Stack, stage: Stage, path: Path, name: str, **more: Any) -> AsyncIterator[StageService]:
     """A worker with a disk of its own, in this process."""
     settings = Settings(
-        kafka_bootstrap=stack.kafka_bootstrap, data_dir=path / name, worker_id=name, session_timeout_ms=6_000,
-        heartbeat_interval_ms=200, restart_backoff_min_s=0.2, restart_backoff_max_s=1.0, **more,
-    )  # fmt: skip
+        kafka=KafkaSettings(bootstrap=stack.kafka_bootstrap),
+        data_dir=path / name,
+        worker_id=name,
+        session_timeout_ms=6_000,
+        heartbeat_interval_ms=200,
+        restart=RestartSettings(backoff_min_s=0.2, backoff_max_s=1.0),
+        **more,
+    )
     service = StageService(stage, settings, None)
     await service.start()
     try:
@@ -96,7 +101,7 @@ async def test_worker_when_its_disk_refuses_then_the_other_serves_its_partitions
     await create_topics(stack.kafka_bootstrap, list(counting_worker.topics(prefix).values()))
     (tmp_path / "sick" / prefix).mkdir(parents=True)
     (tmp_path / "sick" / prefix / "count").write_text("a file where the directory should be")
-    bounds = {"store_give_up_s": 1.0, "store_retry_s": 1.0}
+    bounds = {"store": StoreSettings(give_up_s=1.0, retry_s=1.0)}
     async with (
         worker(stack, stage, tmp_path, "healthy", **bounds) as healthy,
         worker(stack, stage, tmp_path, "sick", **bounds) as sick,
@@ -121,7 +126,7 @@ def input_of(prefix: str) -> Topic:
 
 
 def member(stack: Stack, prefix: str, name: str) -> Membership:
-    settings = Settings(kafka_bootstrap=stack.kafka_bootstrap, worker_id=name, heartbeat_interval_ms=500)
+    settings = Settings(kafka=KafkaSettings(bootstrap=stack.kafka_bootstrap), worker_id=name, heartbeat_interval_ms=500)
     return Membership(settings, prefix, [input_of(prefix).name])
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, RedisSettings, Settings
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feeds import synthetic_feed
 from tidemark.state import StateDir
@@ -25,7 +25,7 @@ async def deployment(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
 def settings(deployment: Deployment) -> Settings:
     """For readers and senders of the test."""
     return Settings(
-        kafka_bootstrap=deployment.addresses.kafka_bootstrap,
-        redis_url=deployment.addresses.redis_url,
+        kafka=KafkaSettings(bootstrap=deployment.addresses.kafka_bootstrap),
+        redis=RedisSettings(url=deployment.addresses.redis_url),
         data_dir=Path(deployment.addresses.data_dir),
     )

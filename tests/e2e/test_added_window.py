@@ -19,7 +19,7 @@ from common.contracts.market import BAR, MEASURED, decode_rows, vwap_e4
 from common.contracts.topics import MD_BARS, MD_MEASURES
 from common.contracts.windows import NS
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feeds import file_feed
 from tidemark.log_end import read_committed
@@ -102,7 +102,7 @@ async def online(deployment: Deployment) -> tuple[list[Row], dict[Key, str]]:
     """Every row of ``md.bars`` so far, as bars.csv writes it, and what ``md.measures`` says of them."""
     bars: list[Row] = []
     measured: dict[Key, str] = {}
-    settings = Settings(kafka_bootstrap=deployment.addresses.kafka_bootstrap)
+    settings = Settings(kafka=KafkaSettings(bootstrap=deployment.addresses.kafka_bootstrap))
     async for messages in read_committed(settings, [MD_BARS, MD_MEASURES]):
         for message in messages:
             if message.topic.name == MD_BARS.name:

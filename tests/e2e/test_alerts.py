@@ -43,7 +43,7 @@ from redis.asyncio import Redis
 from streams.edges.reader import CommittedReader
 from streams.kafka.kafka_log import KafkaLog
 from streams.kafka.partitioner import partition_of
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feeds import synthetic_feed
 from tidemark.load.clients import open_accounts
@@ -269,7 +269,7 @@ async def test_intent_of_a_schema_that_nobody_has_then_it_rings_until_it_is_had_
     had = Path(at.data_dir) / CACHE / f"{LATER_ID}.avsc"
     had.parent.mkdir(exist_ok=True)
     had.write_text(json.dumps(schema), "utf-8")
-    settings = Settings(kafka_bootstrap=at.kafka_bootstrap)
+    settings = Settings(kafka=KafkaSettings(bootstrap=at.kafka_bootstrap))
     async with asyncio.timeout(30), CommittedReader(settings, [RISK_DECISIONS], from_beginning=True) as reader:
         async for messages in reader.batches():
             decisions = [message.body for message in messages if isinstance(message.body, Decision)]
@@ -280,7 +280,7 @@ async def test_intent_of_a_schema_that_nobody_has_then_it_rings_until_it_is_had_
 
 async def test_changelog_that_deletes_then_it_rings_and_a_stage_that_starts_on_it_is_refused(ringing: Ringing) -> None:
     changelog = SIGNALS_MARKET_CHANGELOG.name
-    log = KafkaLog(Settings(kafka_bootstrap=ringing.deployment.addresses.kafka_bootstrap), "test-alerts")
+    log = KafkaLog(Settings(kafka=KafkaSettings(bootstrap=ringing.deployment.addresses.kafka_bootstrap)), "test-alerts")
     await log.start()
     try:
         await log.set_topics({changelog: {"cleanup.policy": "delete"}})

@@ -13,7 +13,7 @@ from common.contracts.market_events import MarketEvent, MarketEventKind
 from common.contracts.ticks import encode_frame, heartbeat
 from common.contracts.topics import MD_EVENTS, MD_TICKS
 from ingest.feed import Feed
-from ingest.settings import IngestSettings
+from ingest.settings import FeedSettings, IngestSettings, UdpSettings
 from parts.errors import PartsError
 from parts.ports import free_port
 from parts.prometheus import Alerts, Prometheus, find_prometheus
@@ -38,7 +38,9 @@ def line_feed() -> Feed:
         return []
 
     other = f"127.0.0.1:{free_port()}"
-    settings = IngestSettings(feed="udp", feed_date=date(2024, 1, 2), feed_linger=False, feed_udp_b=other)
+    settings = IngestSettings(
+        feed=FeedSettings(kind="udp", date=date(2024, 1, 2), linger=False, udp=UdpSettings(b=other))
+    )
     return Feed(settings, known=known)  # type: ignore[arg-type]
 
 
@@ -80,7 +82,7 @@ async def test_side_that_falls_silent_while_the_other_goes_on_then_it_rings_and_
     while line_feed.queue is None:
         await asyncio.sleep(0.01)
     first = ("127.0.0.1", line_feed.queue.port)
-    host, _, port = line_feed.settings.feed_udp_b.rpartition(":")
+    host, _, port = line_feed.settings.feed.udp.b.rpartition(":")
     both = [first, (host, int(port))]
     beating = asyncio.create_task(beat(both))
     await alerts.scraped("tidemark_ingest_side_silent")

@@ -11,7 +11,7 @@ import pytest_asyncio
 from common.contracts.market import BAR, decode_rows, vwap_e4
 from common.contracts.topics import MD_BARS
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 from tidemark import metrics
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feeds import file_feed
@@ -86,7 +86,7 @@ async def handled_ticks(deployment: Deployment) -> float:
 async def test_bars_when_services_are_killed_in_the_middle_then_they_equal_the_offline_ones(
     fed: Deployment, offline: list[Row]
 ) -> None:
-    settings = Settings(kafka_bootstrap=fed.addresses.kafka_bootstrap)
+    settings = Settings(kafka=KafkaSettings(bootstrap=fed.addresses.kafka_bootstrap))
     for victim in KILLS:
         before = len(await bars_online(settings))
         async with asyncio.timeout(WAIT_S):

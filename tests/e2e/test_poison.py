@@ -47,7 +47,7 @@ async def test_poison_when_on_every_input_topic_then_set_aside_counted_and_the_f
     deployment: Deployment, settings: Settings
 ) -> None:
     for topic in READ_BY_STAGES:
-        await put_poison(settings.kafka_bootstrap, topic)
+        await put_poison(settings.kafka.bootstrap, topic)
     found = await dead_letters(settings, {topic.name for topic in READ_BY_STAGES})
     for topic in READ_BY_STAGES:
         dead = found[topic.name]

@@ -22,7 +22,7 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, RedisSettings, Settings
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feeds import file_feed
 from tidemark.load.clients import open_accounts
@@ -63,7 +63,9 @@ async def traded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Depl
 
 def settings_of(deployment: Deployment) -> Settings:
     return Settings(
-        kafka_bootstrap=deployment.addresses.kafka_bootstrap, schema_registry_url=deployment.registry_url, redis_url=""
+        kafka=KafkaSettings(bootstrap=deployment.addresses.kafka_bootstrap),
+        schema_registry_url=deployment.registry_url,
+        redis=RedisSettings(url=""),
     )
 
 

@@ -18,7 +18,7 @@ import pytest_asyncio
 import websockets
 from common.contracts.rights import Role
 from redis.exceptions import RedisError
-from streams.process.settings import FILE_VARIABLE
+from streams.process.settings_tree import FILE_VARIABLE
 from streams.views.redis_client import redis_client
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.load.http import HttpGateway

@@ -10,7 +10,7 @@ from common.contracts.market_events import MarketEvent, MarketEventKind
 from common.contracts.ticks import TickFlag, TickKind, Ticks, ref_to_symbol
 from common.contracts.values import Side
 from ingest.offline import tick_chunks
-from ingest.settings import IngestSettings
+from ingest.settings import FeedSettings, IngestSettings
 
 RESTING = {ord("B"): Side.BUY, ord("S"): Side.SELL}
 ADDS = (TickKind.ADD, TickKind.ADD_WITH_MPID)
@@ -87,9 +87,9 @@ def by_symbol(events: list[MarketEvent]) -> dict[str, list[MarketEvent]]:
     return found
 
 
-def settings_of(path: Path, **options: Any) -> IngestSettings:
-    chosen = {"feed": "file", "feed_file": path, "feed_speed": "max", "feed_linger": False, "chunk_bytes": 1 << 14}
-    return IngestSettings(**{**chosen, **options})
+def settings_of(path: Path, events: bool = False) -> IngestSettings:
+    feed = FeedSettings(kind="file", file=path, speed="max", linger=False, events=events)
+    return IngestSettings(feed=feed, chunk_bytes=1 << 14)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ async def test_feed_when_events_are_asked_for_then_those_of_a_plain_book_in_the_
     make_fleet: Callable[..., Any], recorded: Path, expected: dict[str, list[MarketEvent]]
 ) -> None:
     fleet = make_fleet()
-    await fleet.run(fleet.feed(settings_of(recorded, feed_events=True)))
+    await fleet.run(fleet.feed(settings_of(recorded, events=True)))
     found = by_symbol(fleet.events())
     assert found == expected
     kinds = {event.kind for events in found.values() for event in events}
@@ -118,7 +118,7 @@ async def test_feed_when_killed_again_and_again_then_each_event_once_with_the_pr
     make_fleet: Callable[..., Any], recorded: Path, expected: dict[str, list[MarketEvent]]
 ) -> None:
     fleet = make_fleet(kills=[5, 40, 90, 150, 200])
-    await fleet.run_until_over(settings_of(recorded, feed_events=True))
+    await fleet.run_until_over(settings_of(recorded, events=True))
     assert fleet.deaths == 5
     assert by_symbol(fleet.events()) == expected
 

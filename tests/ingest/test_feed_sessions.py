@@ -17,7 +17,7 @@ from ingest.domain.partitions import deal
 from ingest.feeds import installed
 from ingest.feeds.offline import reader_ticks
 from ingest.feeds.reading import FeedProtocolError, Reading
-from ingest.settings import IngestSettings
+from ingest.settings import FeedSettings, IngestSettings
 
 from tests.ingest.conftest import Fleet, without_beats
 
@@ -57,8 +57,8 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reader_settings(**chosen: Any) -> IngestSettings:
-    options = {"feed": "reader", "feed_reader": "tested", "feed_sources": ("-",), "feed_speed": "max"}
-    return IngestSettings(**{**options, "feed_linger": False, **chosen})
+    usual: dict[str, Any] = {"reader": "tested", "sources": ("-",), "speed": "max"}
+    return IngestSettings(feed=FeedSettings(kind="reader", linger=False, **(usual | chosen)))
 
 
 def expected() -> Any:
@@ -82,7 +82,7 @@ async def test_reader_when_killed_then_each_tick_is_committed_once(
 async def test_reader_when_paced_then_cut_between_records_and_the_same_ticks(make_fleet: Callable[..., Fleet]) -> None:
     fleet = make_fleet()
     began = fleet.clock.ns
-    await fleet.run_until_over(reader_settings(feed_speed="2", feed_step_ms=1))
+    await fleet.run_until_over(reader_settings(speed="2", step_ms=1))
     assert fleet.clock.ns - began >= RECORDS * 250_000 / 2 - 1_000_000
     ticks = np.concatenate([fleet.ticks(partition) for partition in range(MD_TICKS.partitions)])
     assert len(without_beats(ticks)) == len(without_beats(expected()))
@@ -90,9 +90,9 @@ async def test_reader_when_paced_then_cut_between_records_and_the_same_ticks(mak
 
 async def test_reader_when_it_is_not_there_then_refused_in_one_line(make_fleet: Callable[..., Fleet]) -> None:
     fleet = make_fleet()
-    feed = await fleet.run_until_over(reader_settings(feed_reader="nothing"))
+    feed = await fleet.run_until_over(reader_settings(reader="nothing"))
     assert "feed 'nothing' is installed 0 times, not once; there are" in str(feed.failure)
-    feed = await fleet.run_until_over(reader_settings(feed_options={"colour": "red"}))
+    feed = await fleet.run_until_over(reader_settings(options={"colour": "red"}))
     assert str(feed.failure) == "feed 'tested' has no option 'colour'; it has reference"
 
 

@@ -15,7 +15,7 @@ from ingest.domain.glimpse import SnapshotStream
 from ingest.domain.moldudp64 import Line, split
 from ingest.domain.soupbintcp import SoupError, login_request
 from ingest.late_join import SnapshotUnavailable, ask_snapshot
-from ingest.settings import IngestSettings
+from ingest.settings import FeedSettings, GlimpseSettings, IngestSettings, UdpSettings
 
 from tests.ingest.capture_files import mold, soup
 from tests.ingest.conftest import Killed, without_beats
@@ -28,9 +28,9 @@ EACH = 20
 GAP = AnomalyKind.SEQUENCE_GAP
 
 
-def line_settings(address: str, **options: Any) -> IngestSettings:
-    usual: dict[str, Any] = {"feed": "udp", "feed_date": date(2024, 1, 2), "feed_linger": False, "feed_id": "line"}
-    return IngestSettings(**(usual | {"feed_udp_glimpse": address} | options))
+def line_settings(address: str, session: str = "", **glimpse: Any) -> IngestSettings:
+    udp = UdpSettings(session=session, glimpse=GlimpseSettings(address=address, **glimpse))
+    return IngestSettings(feed=FeedSettings(kind="udp", date=date(2024, 1, 2), linger=False, id="line", udp=udp))
 
 
 class LiveDay:
@@ -92,7 +92,7 @@ async def test_join_when_late_then_the_books_of_who_was_there_and_the_line_from_
     day.sent = 60
     async with glimpse_server(day.snapshot) as (address, logins), asyncio.timeout(60):
         fleet = make_fleet(real_clock=True)
-        feed = fleet.feed(line_settings(address, feed_udp_glimpse_user="guest", feed_udp_glimpse_password="secret"))
+        feed = fleet.feed(line_settings(address, user="guest", password="secret"))
         life = asyncio.create_task(fleet.run(feed))
         await is_said(feed, "joined before message 1201")
         await day.send(feed, len(day.packets))
@@ -185,7 +185,7 @@ async def test_join_when_there_is_no_snapshot_then_the_line_goes_on_and_it_is_as
 
     async with glimpse_server(next_answer) as (address, logins), asyncio.timeout(60):
         fleet = make_fleet(real_clock=True)
-        feed = fleet.feed(line_settings(address, feed_udp_glimpse_timeout_s=0.3, feed_udp_session=SESSION))
+        feed = fleet.feed(line_settings(address, timeout_s=0.3, session=SESSION))
         life = asyncio.create_task(fleet.run(feed))
         await is_said(feed, reason)
         await day.send(feed, 40)

@@ -16,7 +16,7 @@ from ingest.domain.itch import Decoder
 from ingest.domain.moldudp64 import HEADER, SEQUENCE_MAX, Line, Run, joined
 from ingest.domain.strays import Ownership
 from ingest.metrics import ANOMALIES
-from ingest.settings import IngestSettings
+from ingest.settings import FeedSettings, IngestSettings, UdpSettings
 
 from tests.ingest.line_sender import end_packet, heartbeat_packet, packets, send_packets
 
@@ -227,9 +227,8 @@ def test_line_when_anything_arrives_then_messages_come_in_order_once_and_can_be_
 # --- real sockets -------------------------------------------------------------------------------------------------
 
 
-def line_settings(**options: Any) -> IngestSettings:
-    usual: dict[str, Any] = {"feed": "udp", "feed_date": date(2024, 1, 2), "feed_linger": False}
-    return IngestSettings(**(usual | options))
+def line_settings(**udp: Any) -> IngestSettings:
+    return IngestSettings(feed=FeedSettings(kind="udp", date=date(2024, 1, 2), linger=False, udp=UdpSettings(**udp)))
 
 
 async def _open(feed: Any) -> int:
@@ -273,7 +272,7 @@ async def test_feed_when_nothing_useful_arrives_then_not_ready_until_something_d
     make_fleet: Any, stream: bytes, expected: Any
 ) -> None:
     fleet = make_fleet(real_clock=True)
-    feed = fleet.feed(line_settings(feed_udp_silent_ms=300))
+    feed = fleet.feed(line_settings(silent_ms=300))
     day = list(packets(OWN, stream, 1))
     async with asyncio.timeout(30):
         life = asyncio.create_task(fleet.run(feed))
@@ -317,7 +316,7 @@ async def test_feed_when_the_sender_dies_and_another_session_begins_then_followe
     make_fleet: Any, stream: bytes, expected: Any
 ) -> None:
     fleet = make_fleet(real_clock=True)
-    feed = fleet.feed(line_settings(feed_udp_silent_ms=200))
+    feed = fleet.feed(line_settings(silent_ms=200))
     day = list(packets("DAY2", stream, 1))
     async with asyncio.timeout(30):
         life = asyncio.create_task(fleet.run(feed))
@@ -334,7 +333,7 @@ async def test_feed_when_the_sender_dies_and_another_session_begins_then_followe
 
 async def test_feed_when_the_session_is_named_then_only_that_one(make_fleet: Any, stream: bytes, expected: Any) -> None:
     fleet = make_fleet(real_clock=True)
-    feed = fleet.feed(line_settings(feed_udp_session=OWN, feed_udp_silent_ms=10))
+    feed = fleet.feed(line_settings(session=OWN, silent_ms=10))
     day = list(packets(OWN, stream, 1))
     async with asyncio.timeout(30):
         life = asyncio.create_task(fleet.run(feed))

@@ -12,7 +12,7 @@ from common.contracts.topics import MD_TICKS
 from ingest.addresses import endpoint
 from ingest.domain.anomalies import AnomalyKind
 from ingest.feed import Feed
-from ingest.settings import IngestSettings
+from ingest.settings import FeedSettings, IngestSettings, UdpSettings
 from pydantic import ValidationError
 
 from tests.ingest.line_sender import end_packet, packets, send_packets
@@ -46,9 +46,8 @@ class Sending:
         await send_packets(self._datagrams, self._host, self._feed.queue.port, packets_per_s=20_000)
 
 
-def line_settings(**options: Any) -> IngestSettings:
-    usual: dict[str, Any] = {"feed": "udp", "feed_date": DAY, "feed_linger": False}
-    return IngestSettings(**(usual | options))
+def line_settings(**udp: Any) -> IngestSettings:
+    return IngestSettings(feed=FeedSettings(kind="udp", date=DAY, linger=False, udp=UdpSettings(**udp)))
 
 
 async def test_line_when_the_day_is_sent_then_the_log_equals_the_offline_decode(
@@ -71,7 +70,7 @@ async def test_line_when_the_host_is_ipv6_then_every_message_is_committed(
     if not has_ipv6():
         pytest.skip("this machine has no IPv6")
     fleet = make_fleet(real_clock=True)
-    feed = fleet.feed(line_settings(feed_udp_host="::1"))
+    feed = fleet.feed(line_settings(host="::1"))
     datagrams = [*packets("S1", stream, 1), end_packet("S1", len(expected))]
     async with asyncio.timeout(30), Sending(feed, datagrams, "::1"):
         await fleet.run(feed)
@@ -82,17 +81,17 @@ async def test_line_when_the_host_is_ipv6_then_every_message_is_committed(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"feed_udp_group": "10.1.2.3"}, "no multicast group"),
-        ({"feed_udp_group": "233.54.12.111x"}, "no IP address"),
-        ({"feed_udp_request": "10.0.0.1"}, "has no port"),
-        ({"feed_udp_request": "host:abc"}, "is no port"),
-        ({"feed_udp_request": "::1:17000"}, "stands in brackets"),
-        ({"feed_udp_request": "10.0.0.1:70000"}, "is no port"),
+        ({"group": "10.1.2.3"}, "no multicast group"),
+        ({"group": "233.54.12.111x"}, "no IP address"),
+        ({"request": "10.0.0.1"}, "has no port"),
+        ({"request": "host:abc"}, "is no port"),
+        ({"request": "::1:17000"}, "stands in brackets"),
+        ({"request": "10.0.0.1:70000"}, "is no port"),
     ],
 )
 def test_line_when_an_address_cannot_be_meant_then_the_settings_say_so(options: dict[str, str], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
-        line_settings(feed_udp_port=26_400, **options)
+        line_settings(port=26_400, **options)
 
 
 @pytest.mark.parametrize(

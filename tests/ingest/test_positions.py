@@ -1,7 +1,6 @@
 """Positions in the changelog, the pace of a replay, and what settings have to say."""
 
 from datetime import date
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -43,18 +42,18 @@ def test_speed_when_not_positive_or_max_then_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
+    "variables",
     [
-        {"feed": "file"},
-        {"feed": "file", "feed_file": "no-date.itch"},
-        {"feed": "udp"},
-        {"feed_speed": "warp"},
-        {"feed_symbols": 9_000},
+        {"TIDEMARK_FEED": "file"},
+        {"TIDEMARK_FEED": "file", "TIDEMARK_FEED_FILE": "no-date.itch"},
+        {"TIDEMARK_FEED": "udp"},
+        {"TIDEMARK_FEED_SPEED": "warp"},
+        {"TIDEMARK_FEED_SYMBOLS": "9000"},
     ],
 )
-def test_settings_when_incomplete_then_refused(options: dict[str, Any]) -> None:
+def test_settings_when_incomplete_then_refused(variables: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
-        IngestSettings(**options)
+        IngestSettings.of(variables)
 
 
 def test_settings_when_the_environment_says_so_then_from_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,5 +62,5 @@ def test_settings_when_the_environment_says_so_then_from_there(monkeypatch: pyte
     monkeypatch.setenv("TIDEMARK_FEED_SPEED", "max")
     monkeypatch.setenv("TIDEMARK_FEED_DATE", "2024-01-02")
     settings = IngestSettings()
-    assert settings.exchange().symbols == 8_000
-    assert settings.feed_day() == DAY
+    assert settings.feed.exchange().symbols == 8_000
+    assert settings.feed.day() == DAY

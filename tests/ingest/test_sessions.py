@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from ingest.domain.anomalies import AnomalyKind
-from ingest.settings import IngestSettings
+from ingest.settings import FeedSettings, IngestSettings
 
 DAY = date(2024, 1, 2)
 MS = 1_000_000
@@ -26,22 +26,24 @@ def without_beats(ticks: Any) -> Any:
     return ticks[ticks["kind"] != TickKind.HEARTBEAT]
 
 
-def file_settings(path: Path, **options: Any) -> IngestSettings:
-    usual: dict[str, Any] = {"feed": "file", "feed_file": path, "feed_speed": "max", "chunk_bytes": 16_384}
-    return IngestSettings(**(usual | {"feed_linger": False} | options))
+def file_settings(path: Path, *, chunk: int = 16_384, ticks: int = 4_096, **feed: Any) -> IngestSettings:
+    chosen = FeedSettings(**({"kind": "file", "file": path, "speed": "max", "linger": False} | feed))
+    return IngestSettings(feed=chosen, chunk_bytes=chunk, frame_ticks_max=ticks)
 
 
 def synthetic_settings(day_options: Any, speed: str) -> IngestSettings:
     return IngestSettings(
-        feed="synthetic",
-        feed_symbols=day_options.symbols,
-        feed_seed=day_options.seed,
-        feed_rate=day_options.rate,
-        feed_messages=day_options.messages,
-        feed_duration_s=day_options.duration_s,
-        feed_speed=speed,
-        feed_date=DAY,
-        feed_linger=False,
+        feed=FeedSettings(
+            kind="synthetic",
+            symbols=day_options.symbols,
+            seed=day_options.seed,
+            rate=day_options.rate,
+            messages=day_options.messages,
+            duration_s=day_options.duration_s,
+            speed=speed,
+            date=DAY,
+            linger=False,
+        )
     )
 
 
@@ -49,7 +51,7 @@ async def test_file_when_replayed_then_the_log_equals_the_offline_decode(
     make_fleet: Any, recorded: Path, expected: Any
 ) -> None:
     fleet = make_fleet()
-    await fleet.run_until_over(file_settings(recorded, frame_ticks_max=100))
+    await fleet.run_until_over(file_settings(recorded, ticks=100))
     fleet.assert_committed_once(expected)
     for partition in PARTITIONS:
         ticks = fleet.ticks(partition)
@@ -81,7 +83,7 @@ async def test_file_when_killed_at_any_step_then_committed_once(
     make_fleet: Any, recorded: Path, expected: Any, kills: Sequence[int], chunk: int
 ) -> None:
     fleet = make_fleet(kills)
-    await fleet.run_until_over(file_settings(recorded, chunk_bytes=chunk))
+    await fleet.run_until_over(file_settings(recorded, chunk=chunk))
     fleet.assert_committed_once(expected)
     assert fleet.position().closed
 
@@ -131,7 +133,7 @@ async def test_file_when_quiet_then_heartbeats_tell_the_time(
     path = tmp_path / "feed.itch"
     path.write_bytes(framed([message(TickKind.SYSTEM_EVENT, stamp=stamp) for stamp in stamps]))
     fleet = make_fleet()
-    await fleet.run_until_over(file_settings(path, feed_speed="1", feed_date=DAY))
+    await fleet.run_until_over(file_settings(path, speed="1", date=DAY))
     ticks = fleet.ticks(2)
     beats = ticks[ticks["kind"] == TickKind.HEARTBEAT]["event_ns"] - ticks[0]["event_ns"]
     assert len(ticks) - len(beats) == 3
@@ -156,7 +158,7 @@ async def test_feed_when_over_and_lingering_then_its_clock_stays_alive(
     fleet = make_fleet()
     await fleet.run_until_over(file_settings(recorded))
     lengths = [len(fleet.ticks(partition)) for partition in PARTITIONS]
-    await fleet.run(fleet.feed(file_settings(recorded, feed_linger=True)), batches_max=5)
+    await fleet.run(fleet.feed(file_settings(recorded, linger=True)), batches_max=5)
     for partition, length in zip(PARTITIONS, lengths, strict=True):
         lingering = fleet.ticks(partition)[length:]
         assert set(lingering["kind"].tolist()) == {TickKind.HEARTBEAT}
@@ -169,7 +171,7 @@ async def test_feed_when_another_follows_then_it_begins_at_its_start_and_ids_sta
 ) -> None:
     fleet = make_fleet()
     await fleet.run_until_over(file_settings(recorded))
-    await fleet.run_until_over(file_settings(recorded, feed_id="the next day", feed_date=date(2024, 1, 3)))
+    await fleet.run_until_over(file_settings(recorded, id="the next day", date=date(2024, 1, 3)))
     assert len(fleet.instruments()) == day_options.symbols
     for partition in PARTITIONS:
         ticks = without_beats(fleet.ticks(partition))
@@ -187,7 +189,7 @@ async def test_feed_when_bytes_are_no_messages_then_what_stands_around_them_is_c
     good = framed([message(TickKind.SYSTEM_EVENT, event_code=b"O")] * 500, zero=True)
     path.write_bytes(good + b"\0\0z" + bytes(50) + good)
     fleet = make_fleet()
-    feed = await fleet.run_until_over(file_settings(path, feed_date=DAY, chunk_bytes=chunk))
+    feed = await fleet.run_until_over(file_settings(path, date=DAY, chunk=chunk))
     assert feed.failure is None
     assert fleet.position().offset == 2 * len(good) + 53
     _, detail = feed.ready()
@@ -204,7 +206,7 @@ async def test_feed_when_messages_are_poison_then_counted_and_neighbours_committ
     event = message(TickKind.SYSTEM_EVENT, event_code=b"O")
     path.write_bytes(framed([event, b"z" + bytes(20), event, message(TickKind.ADD, 77), event]) + b"\0\x0cS")
     fleet = make_fleet()
-    feed = await fleet.run_until_over(file_settings(path, feed_date=DAY))
+    feed = await fleet.run_until_over(file_settings(path, date=DAY))
     assert feed.report.counts == {
         AnomalyKind.UNKNOWN_TYPE: 1,
         AnomalyKind.UNKNOWN_LOCATE: 1,
@@ -216,7 +218,7 @@ async def test_feed_when_messages_are_poison_then_counted_and_neighbours_committ
     assert ready
     assert detail["state"] == "ended with losses"
     assert detail["first_loss"].startswith("unknown_type at byte 14, message 2")
-    strict = await make_fleet().run_until_over(file_settings(path, feed_date=DAY, feed_strict=True))
+    strict = await make_fleet().run_until_over(file_settings(path, date=DAY, strict=True))
     assert not strict.ready()[0]
     assert without_beats(fleet.ticks(1))["sequence"].tolist() == [1, 3, 5]
 
@@ -234,7 +236,7 @@ def test_progress_when_replayed_then_it_grows_to_the_whole_file(make_fleet: Any,
 async def test_feed_when_the_file_is_empty_then_refused(make_fleet: Any, tmp_path: Path) -> None:
     path = tmp_path / "feed.itch"
     path.write_bytes(b"")
-    feed = await make_fleet().run_until_over(file_settings(path, feed_date=DAY))
+    feed = await make_fleet().run_until_over(file_settings(path, date=DAY))
     ready, detail = feed.ready()
     assert not ready
     assert "holds no message" in detail["failure"]
@@ -251,7 +253,7 @@ async def test_feed_when_a_second_day_follows_then_the_first_is_committed_and_th
     path = tmp_path / "feed.itch"
     path.write_bytes(framed(day * 2))
     fleet = make_fleet()
-    feed = await fleet.run_until_over(file_settings(path, feed_date=DAY))
+    feed = await fleet.run_until_over(file_settings(path, date=DAY))
     assert feed.failure.offset == len(framed(day))
     assert "day 2 begins with message 4" in str(feed.failure)
     assert not feed.ready()[0]

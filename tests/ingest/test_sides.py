@@ -13,7 +13,7 @@ from ingest.domain.anomalies import AnomalyKind
 from ingest.domain.packet import Packet
 from ingest.domain.sides import GAPS_MAX, Side, silent_sides
 from ingest.metrics import SIDE_LOST, SIDE_MESSAGES
-from ingest.settings import IngestSettings
+from ingest.settings import FeedSettings, IngestSettings, UdpSettings
 from prometheus_client import REGISTRY
 from pydantic import ValidationError
 
@@ -24,9 +24,8 @@ HERE = ("127.0.0.1", "127.0.0.1")
 GROUPS = ("239.255.77.1", "239.255.77.2")
 
 
-def line_settings(**options: Any) -> IngestSettings:
-    usual: dict[str, Any] = {"feed": "udp", "feed_date": date(2024, 1, 2), "feed_linger": False}
-    return IngestSettings(**(usual | options))
+def line_settings(**udp: Any) -> IngestSettings:
+    return IngestSettings(feed=FeedSettings(kind="udp", date=date(2024, 1, 2), linger=False, udp=UdpSettings(**udp)))
 
 
 def free_port() -> int:
@@ -59,8 +58,8 @@ async def test_sides_when_each_loses_other_packets_then_the_day_is_whole_and_eac
     make_fleet: Any, stream: bytes, expected: Any, hosts: tuple[str, str]
 ) -> None:
     ports = free_port(), free_port()
-    group = {"feed_udp_group": hosts[0]} if hosts == GROUPS else {}
-    settings = line_settings(feed_udp_port=ports[0], feed_udp_b=f"{hosts[1]}:{ports[1]}", **group)
+    group = {"group": hosts[0]} if hosts == GROUPS else {}
+    settings = line_settings(port=ports[0], b=f"{hosts[1]}:{ports[1]}", **group)
     fleet = make_fleet(real_clock=True)
     feed = fleet.feed(settings)
     day, end = list(packets(OWN, stream, 1)), end_packet(OWN, len(expected))
@@ -89,7 +88,7 @@ async def test_sides_when_both_have_sent_much_before_anything_is_read_then_nothi
 ) -> None:
     ports = free_port(), free_port()
     fleet = make_fleet(real_clock=True)
-    feed = fleet.feed(line_settings(feed_udp_port=ports[0], feed_udp_b=f"127.0.0.1:{ports[1]}"))
+    feed = fleet.feed(line_settings(port=ports[0], b=f"127.0.0.1:{ports[1]}"))
     day = [*packets(OWN, stream, 1, payload_max=200), end_packet(OWN, len(expected))]
     assert len(day) > 300  # far more than a line holds for a gap
     async with asyncio.timeout(60):
@@ -113,7 +112,7 @@ async def test_sides_when_one_is_dead_then_the_line_is_ready_and_says_which(
     make_fleet: Any, stream: bytes, expected: Any
 ) -> None:
     ports = free_port(), free_port()
-    settings = line_settings(feed_udp_port=ports[0], feed_udp_b=f"127.0.0.1:{ports[1]}", feed_udp_silent_ms=300)
+    settings = line_settings(port=ports[0], b=f"127.0.0.1:{ports[1]}", silent_ms=300)
     fleet = make_fleet(real_clock=True)
     feed = fleet.feed(settings)
     day, end = list(packets(OWN, stream, 1)), end_packet(OWN, len(expected))
@@ -142,7 +141,7 @@ async def test_side_when_it_falls_silent_while_the_other_goes_on_then_it_alarms_
     make_fleet: Any, stream: bytes, expected: Any
 ) -> None:
     ports = free_port(), free_port()
-    settings = line_settings(feed_udp_port=ports[0], feed_udp_b=f"127.0.0.1:{ports[1]}", feed_udp_silent_ms=1_500)
+    settings = line_settings(port=ports[0], b=f"127.0.0.1:{ports[1]}", silent_ms=1_500)
     fleet = make_fleet(real_clock=True)
     feed = fleet.feed(settings)
     day, end = list(packets(OWN, stream, 1)), end_packet(OWN, len(expected))
@@ -189,7 +188,7 @@ async def test_sides_when_a_hostile_datagram_is_on_one_then_it_counts_for_neithe
     make_fleet: Any, stream: bytes, expected: Any
 ) -> None:
     ports = free_port(), free_port()
-    settings = line_settings(feed_udp_port=ports[0], feed_udp_b=f"127.0.0.1:{ports[1]}")
+    settings = line_settings(port=ports[0], b=f"127.0.0.1:{ports[1]}")
     fleet = make_fleet(real_clock=True)
     feed = fleet.feed(settings)
     day, end = list(packets(OWN, stream, 1)), end_packet(OWN, len(expected))
@@ -208,7 +207,7 @@ async def test_sides_when_a_hostile_datagram_is_on_one_then_it_counts_for_neithe
 @pytest.mark.parametrize("place", ["10.0.0.1", "233.54.12.111", "::1:26400"])
 def test_side_when_its_address_cannot_be_meant_then_the_settings_say_so(place: str) -> None:
     with pytest.raises(ValidationError, match=r"has no port|stands in brackets"):
-        line_settings(feed_udp_port=26_400, feed_udp_b=place)
+        line_settings(port=26_400, b=place)
 
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 6)), max_size=60))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ingest.domain.anomalies import AnomalyKind
-from ingest.settings import IngestSettings
+from ingest.settings import FeedSettings, IngestSettings, UdpSettings
 
 from tests.ingest.line_sender import end_packet, packets, send_packets
 
@@ -51,7 +51,9 @@ async def test_line_when_a_storm_of_hostile_datagrams_arrives_then_the_good_line
 ) -> None:
     fleet = make_fleet(real_clock=True)
     feed = fleet.feed(
-        IngestSettings(feed="udp", feed_date=date(2024, 1, 2), feed_linger=False, feed_udp_session=SESSION)
+        IngestSettings(
+            feed=FeedSettings(kind="udp", date=date(2024, 1, 2), linger=False, udp=UdpSettings(session=SESSION))
+        )
     )
     good = list(packets(SESSION, stream, 1, 300))
     async with asyncio.timeout(120):

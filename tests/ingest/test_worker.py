@@ -23,7 +23,7 @@ from parts import LocalStack, Stack
 from parts.ports import free_port
 from parts.processes import Process
 from streams.edges.reader import CommittedReader
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, RedisSettings, Settings
 
 pytestmark = pytest.mark.slow
 DAY = date(2024, 1, 2)
@@ -100,7 +100,7 @@ async def committed(settings: Settings) -> list[Any]:
 async def test_worker_when_killed_twice_then_every_tick_once_and_a_replay_goes_on_with_its_ids(
     stack: Stack, tmp_path: Path
 ) -> None:
-    settings = Settings(kafka_bootstrap=stack.kafka_bootstrap, redis_url=stack.redis_url)
+    settings = Settings(kafka=KafkaSettings(bootstrap=stack.kafka_bootstrap), redis=RedisSettings(url=stack.redis_url))
     path = tmp_path / f"{DAY}.itch"
     path.write_bytes(b"".join(exchange_chunks(OPTIONS)))
     expected = np.concatenate(list(tick_chunks(path)))

@@ -36,7 +36,7 @@ CHAIN = gate_of(RiskSettings().checks)
 
 def world() -> tuple[Gate, MemoryTables]:
     """One account with cash, one symbol quoted 99.00 to 101.00."""
-    gate, tables = Gate(RiskSettings().limits(), DAY_NS, CHAIN), MemoryTables(TABLES, 0)
+    gate, tables = Gate(RiskSettings().limits.as_limits(), DAY_NS, CHAIN), MemoryTables(TABLES, 0)
     tables.globals("instruments").put(b"ACME", instrument("ACME", 1))
     tables.globals("marks").put(mark_clock_key(0), clock_row(), 0)
     tables.globals("marks").put(b"ACME", mark_row("ACME"), 0)

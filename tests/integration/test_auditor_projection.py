@@ -31,7 +31,7 @@ from common.contracts.events import (
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER, Topic
 from common.contracts.values import OrderType, Side, TimeInForce
 from orders.database import Database
-from orders.settings import OrdersSettings
+from orders.settings import OrdersPostgresSettings
 from orders.sink import ProjectionSink
 from pydantic import SecretStr
 from streams.model.message import Message
@@ -125,7 +125,7 @@ class Audited:
     """A projection, the fold of the same records, and what the comparison says."""
 
     def __init__(self, dsn: str) -> None:
-        self._database = Database(OrdersSettings(postgres_dsn=SecretStr(dsn), postgres_timeout_ms=5_000), 4)
+        self._database = Database(OrdersPostgresSettings(dsn=SecretStr(dsn), timeout_ms=5_000), 4)
         self.sink = ProjectionSink(self._database)
         self.truth = LogTruth(100, 100)
         self.comparer = Comparer(self.truth.folds, self.truth.place, 2.0, 60.0)

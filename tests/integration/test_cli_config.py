@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from risk.settings import RiskSettings
-from streams.process.settings import FILE_VARIABLE, Settings
+from risk.settings import LimitSettings, RiskSettings
+from streams.process.settings_tree import FILE_VARIABLE, places
 from tidemark import settings_documentation
 from tidemark.main import app
-from tidemark.settings_table import CLASSES, HIDDEN
+from tidemark.settings_table import CLASSES, HIDDEN, own
 from typer.testing import CliRunner
 
 SECRET = "correct-horse"
+RELEASED = Path(__file__).with_name("released_variables.txt")
 
 
 def call(*words: str, **environment: str) -> tuple[int, str, str]:
@@ -41,26 +42,25 @@ def test_page_of_settings_is_current() -> None:
 
 
 def test_every_setting_says_what_it_means() -> None:
-    silent = [
-        f"{settings.__name__}.{name}"
-        for settings in CLASSES.values()
-        for name, field in settings.model_fields.items()
-        if not field.description
-    ]
-    assert silent == []
+    every = [place for tree in CLASSES.values() for place in places(tree)]
+    assert [".".join(place.path) for place in every if not place.field.description] == []
+    groups = {group for place in every for group in place.models}
+    assert [group.__name__ for group in groups if not group.__dict__.get("__doc__")] == []
+
+
+def test_every_variable_that_deployments_may_have_set_is_still_there() -> None:
+    """In the list: variables by service, as they were when settings came into groups; what is new is not in it."""
+    released = RELEASED.read_text("utf-8").splitlines()
+    assert set(released) - {f"{service}: {place.variable}" for service in CLASSES for place in own(service)} == set()
 
 
 def test_config_when_listed_then_each_setting_of_each_service_is_there_once() -> None:
     found = listed()
-    expected = {
-        (service, f"TIDEMARK_{name}".upper())
-        for service, settings in CLASSES.items()
-        for name in settings.model_fields
-        if settings is Settings or settings.model_fields[name] is not Settings.model_fields.get(name)
-        if name in settings.__annotations__
-    }
-    assert set(found) == expected
+    assert set(found) == {(service, place.variable) for service in CLASSES for place in own(service)}
     assert {each["service"] for each in found.values()} == set(CLASSES)
+    assert found["every service", "TIDEMARK_KAFKA_SASL_USERNAME"]["name"] == "kafka.sasl.username"
+    assert found["risk", "TIDEMARK_ORDER_QTY_MAX"]["name"] == "limits.order_qty_max"
+    assert ("push", "TIDEMARK_REDIS_URL") not in found, "its group has more than that of every service, but shares this"
 
 
 def test_config_when_environment_and_file_differ_then_each_value_names_its_origin(file: Path) -> None:
@@ -73,7 +73,7 @@ def test_config_when_environment_and_file_differ_then_each_value_names_its_origi
     }
     assert shown["TIDEMARK_ORDER_QTY_MAX"] == (7, "file")
     assert shown["TIDEMARK_MARK_MAX_AGE_MS"] == (11, "environment"), "the environment goes before the file"
-    assert shown["TIDEMARK_LIMIT_COLLAR_BPS"] == (RiskSettings().limit_collar_bps, "default")
+    assert shown["TIDEMARK_LIMIT_COLLAR_BPS"] == (RiskSettings().limits.limit_collar_bps, "default")
     changed = listed("--changed", **given)
     assert sorted(name for _, name in changed) == [
         "TIDEMARK_LOG_LEVEL", "TIDEMARK_MARK_MAX_AGE_MS", "TIDEMARK_ORDER_QTY_MAX",
@@ -82,8 +82,8 @@ def test_config_when_environment_and_file_differ_then_each_value_names_its_origi
 
 def test_service_reads_the_file_that_config_shows(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FILE_VARIABLE, str(file))
-    assert RiskSettings().order_qty_max == 7
-    assert RiskSettings(order_qty_max=3).order_qty_max == 3
+    assert RiskSettings().limits.order_qty_max == 7
+    assert RiskSettings(limits=LimitSettings(order_qty_max=3)).limits.order_qty_max == 3
 
 
 def test_config_when_settings_are_secret_then_hidden_in_table_and_json() -> None:
@@ -116,7 +116,7 @@ def test_config_when_a_service_would_refuse_then_ends_with_1_and_names_the_varia
 
 def test_config_when_json_of_a_setting_is_broken_or_the_file_is_not_there_then_ends_with_1(tmp_path: Path) -> None:
     code, _, errors = call(TIDEMARK_SYMBOL_LIMITS="{")
-    assert (code, "symbol_limits" in errors) == (1, True)
+    assert (code, "TIDEMARK_SYMBOL_LIMITS" in errors) == (1, True)
     code, _, errors = call(**{FILE_VARIABLE: str(tmp_path / "missing.env")})
     assert (code, "missing.env" in errors.replace("\n", "")) == (1, True)
 

@@ -18,7 +18,7 @@ from streams.model.framing import Framing
 from streams.model.log import Partition, Record
 from streams.model.message import Message
 from streams.opening.beginning import shut_out
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 from streams.stage.runner import StageRunner
 from streams.stage.task import Task
 from streams.state.store import RocksStore, destroy, row_key
@@ -88,7 +88,7 @@ class World:
 
 @pytest.fixture
 async def world(stack: Stack, prefix: str, tmp_path: Path) -> AsyncIterator[World]:
-    log = KafkaLog(Settings(kafka_bootstrap=stack.kafka_bootstrap), prefix)
+    log = KafkaLog(Settings(kafka=KafkaSettings(bootstrap=stack.kafka_bootstrap)), prefix)
     await log.start()
     world = World(log, stack.kafka_bootstrap, prefix, tmp_path)
     await create_topics(stack.kafka_bootstrap, world.every)

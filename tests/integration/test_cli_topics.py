@@ -12,7 +12,7 @@ import pytest
 from common.contracts.topics import RISK_GATE_CHANGELOG, RISK_LEDGER, TOPICS
 from parts import LocalStack
 from streams.kafka.kafka_log import KafkaLog
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 from tidemark.commands.topics import topics
 from tidemark.operations import Operation, done_before
 from typer.testing import CliRunner
@@ -34,7 +34,7 @@ def call(bootstrap: str, *words: str) -> tuple[int, str, str]:
 
 def alter(bootstrap: str, settings: dict[str, dict[str, str]]) -> None:
     async def main() -> None:
-        log = KafkaLog(Settings(kafka_bootstrap=bootstrap), "test-topics")
+        log = KafkaLog(Settings(kafka=KafkaSettings(bootstrap=bootstrap)), "test-topics")
         await log.start()
         assert await log.set_topics(settings) == {}
         for topic, values in settings.items():  # a broker shows them a little later
@@ -47,7 +47,7 @@ def alter(bootstrap: str, settings: dict[str, dict[str, str]]) -> None:
 
 def kept(bootstrap: str) -> list[Operation]:
     async def main() -> list[Operation]:
-        log = KafkaLog(Settings(kafka_bootstrap=bootstrap), "test-topics")
+        log = KafkaLog(Settings(kafka=KafkaSettings(bootstrap=bootstrap)), "test-topics")
         await log.start()
         found = await done_before(log)
         await log.stop()

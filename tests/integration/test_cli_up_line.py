@@ -42,6 +42,6 @@ def test_line_when_it_is_given_then_ingest_reads_it_as_it_was_meant(monkeypatch:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     settings = IngestSettings()
-    read = (settings.feed_udp_port, str(settings.feed_date), settings.feed_udp_host, settings.feed_udp_group)
-    assert (settings.feed, *read) == ("udp", 26_400, "2024-06-03", "::1", "ff15::83")
-    assert (settings.feed_udp_session, settings.feed_udp_request) == ("20240603A", "[::1]:17000")
+    read = (settings.feed.udp.port, str(settings.feed.date), settings.feed.udp.host, settings.feed.udp.group)
+    assert (settings.feed.kind, *read) == ("udp", 26_400, "2024-06-03", "::1", "ff15::83")
+    assert (settings.feed.udp.session, settings.feed.udp.request) == ("20240603A", "[::1]:17000")

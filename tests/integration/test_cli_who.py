@@ -15,7 +15,7 @@ from risk.stages import Gate
 from risk.tables import DAY_NS, TABLES
 from streams.edges.sender import Sender
 from streams.model.message import Output
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, RedisSettings, Settings
 from streams.testing.tables import MemoryTables, message
 from tidemark.main import app
 from typer.testing import CliRunner
@@ -48,7 +48,7 @@ def bootstrap() -> Iterator[str]:
 
 
 async def send(bootstrap: str, records: list[tuple[bytes, bytes]]) -> None:
-    sender = Sender(Settings(kafka_bootstrap=bootstrap, redis_url=""), "test")
+    sender = Sender(Settings(kafka=KafkaSettings(bootstrap=bootstrap), redis=RedisSettings(url="")), "test")
     await sender.start()
     await sender.send_many(AUDIT_COMMANDS, records)
     await sender.stop()

@@ -31,7 +31,7 @@ from signals.stages import handle, market_table
 from streams.edges.sender import Sender
 from streams.model.errors import LogError
 from streams.model.message import Message, Output
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, RedisSettings, Settings
 from streams.testing.tables import MemoryTables
 from tidemark import client
 from tidemark.client import Fleet
@@ -86,7 +86,7 @@ def bootstrap(outputs: list[Output]) -> Iterator[str]:
 
 async def write(bootstrap: str, outputs: list[Output]) -> None:
     await create_topics(bootstrap, [MD_BARS, MD_ALERTS, MD_MARKS])
-    sender = Sender(Settings(kafka_bootstrap=bootstrap, redis_url=""), "test")
+    sender = Sender(Settings(kafka=KafkaSettings(bootstrap=bootstrap), redis=RedisSettings(url="")), "test")
     await sender.start()
     for number, output in enumerate(outputs):
         text, framing = output.topic.schema.encode(output.body), output.topic.schema.framing

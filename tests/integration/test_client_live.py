@@ -16,7 +16,7 @@ from common.fleet_topics import create_topics
 from parts import LocalStack
 from streams.edges.sender import Sender
 from streams.model.errors import LogError
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, RedisSettings, Settings
 from tidemark.client import Fleet
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ def bar(symbol: str, minute: int, volume: int, revision: int = 0) -> Any:
 
 
 async def send(bootstrap: str, bars: list[Any]) -> None:
-    sender = Sender(Settings(kafka_bootstrap=bootstrap, redis_url=""), "test")
+    sender = Sender(Settings(kafka=KafkaSettings(bootstrap=bootstrap), redis=RedisSettings(url="")), "test")
     await sender.start()
     for rows in bars:
         await sender.send(MD_BARS, b"0", rows, partition=0)

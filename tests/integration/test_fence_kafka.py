@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from auditor.process import Auditor
-from auditor.settings import AuditorSettings
+from auditor.settings import AuditorSettings, AuditSettings
 from common.contracts.events import CASH, Book, CommandResult, EntryKind, LedgerEntry, Posting
 from common.contracts.topics import ACCOUNTS, RISK_COMMANDS, RISK_DECISIONS, RISK_GATE_CHANGELOG, RISK_LEDGER
 from common.fleet_topics import create_topics
@@ -25,6 +25,7 @@ from streams.edges.sender import Sender
 from streams.kafka.kafka_log import KafkaLog
 from streams.kafka.partitioner import partition_of
 from streams.model.log import Partition
+from streams.process.settings import KafkaSettings, RedisSettings
 from streams.state.store import destroy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -54,12 +55,10 @@ class World:
     def __init__(self, parts: LocalStack, root: Path) -> None:
         addresses = parts.addresses
         self.settings = AuditorSettings(
-            kafka_bootstrap=addresses.kafka_bootstrap,
-            redis_url=addresses.redis_url,
+            kafka=KafkaSettings(bootstrap=addresses.kafka_bootstrap),
+            redis=RedisSettings(url=addresses.redis_url),
             data_dir=root / "data",
-            audit_fence=True,
-            audit_hold_s=0.2,
-            audit_interval_s=0.2,
+            audit=AuditSettings(fence=True, hold_s=0.2, interval_s=0.2),
         )
         self.auditor = Auditor(self.settings, root)
         self.results: dict[str, CommandResult] = {}
@@ -163,7 +162,7 @@ class World:
 
     async def tidemark(self, *arguments: str) -> tuple[int, str]:
         """The command itself: exit code and what it said."""
-        given = ("-P", "-m", "tidemark.main", *arguments, "--bootstrap", self.settings.kafka_bootstrap)
+        given = ("-P", "-m", "tidemark.main", *arguments, "--bootstrap", self.settings.kafka.bootstrap)
         process = await asyncio.create_subprocess_exec(
             sys.executable, *given, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
@@ -200,7 +199,7 @@ async def test_changelog_of_the_gate_that_lost_everything_then_its_rows_are_made
     await log.start()
     place = Partition(RISK_GATE_CHANGELOG.name, number)
     end = await log.high_watermark(place)
-    await accidents.trim(world.settings.kafka_bootstrap, log, RISK_GATE_CHANGELOG, number, end)
+    await accidents.trim(world.settings.kafka.bootstrap, log, RISK_GATE_CHANGELOG, number, end)
     await log.stop()
 
     await world.start()

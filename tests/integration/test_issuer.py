@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from common.access.identities import IssuedIdentities
-from common.access.settings import AccessSettings
+from common.access.settings import ReachedSettings
 from common.access.tokens import TokenRefused
 from common.contracts.rights import Role
 from streams.service.web import WebServer
@@ -47,9 +47,7 @@ class Running:
 
     def services(self) -> IssuedIdentities:
         """The identities that a service believes which has the issuer's environment."""
-        environment = self.issuer.services_environment()
-        fields = {name.removeprefix("TIDEMARK_").lower(): value for name, value in environment.items()}
-        return IssuedIdentities(AccessSettings.model_validate(fields))
+        return IssuedIdentities(ReachedSettings.of(self.issuer.services_environment()).access)
 
     async def authorize(self, **changes: str) -> httpx.Response:
         challenge = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()

@@ -32,7 +32,7 @@ class Gateway:
     def __init__(self, verdicts: Verdicts) -> None:
         self._verdicts = verdicts
         self._offsets = itertools.count(1)
-        self._gate = Gate(RiskSettings().limits(), DAY_NS, gate_of(RiskSettings().checks))
+        self._gate = Gate(RiskSettings().limits.as_limits(), DAY_NS, gate_of(RiskSettings().checks))
         self.tables = MemoryTables(TABLES, 0)
         self.tables.globals("marks").put(mark_clock_key(0), clock_row(), 0)
         for number, symbol in enumerate(LISTED):

@@ -36,7 +36,7 @@ from signals.tables import CsvTables
 from streams.edges.reader import CommittedReader
 from streams.edges.sender import Sender
 from streams.model.message import Message, Output
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, RedisSettings, Settings
 from streams.testing.tables import MemoryTables
 
 pytestmark = pytest.mark.slow
@@ -182,7 +182,10 @@ async def test_worker_when_killed_in_the_middle_then_every_record_is_there_once_
     parts: LocalStack, worker: Worker, frames: list[tuple[int, bytes]], expected: Records, ticks: Ticks, tmp_path: Path
 ) -> None:
     await create_topics(parts.addresses.kafka_bootstrap)
-    settings = Settings(kafka_bootstrap=parts.addresses.kafka_bootstrap, redis_url=parts.addresses.redis_url)
+    settings = Settings(
+        kafka=KafkaSettings(bootstrap=parts.addresses.kafka_bootstrap),
+        redis=RedisSettings(url=parts.addresses.redis_url),
+    )
     sender = Sender(settings, "test")
     await sender.start()
     third = len(frames) // 3 // MD_TICKS.partitions * MD_TICKS.partitions

@@ -27,7 +27,7 @@ from common.fleet_topics import settle_groups
 from parts import LocalStack
 from parts.ports import free_port
 from streams.kafka.kafka_log import KafkaLog
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 from tidemark.commands.topics import ENDANGERED, topics
 from typer.testing import CliRunner
 
@@ -64,7 +64,7 @@ def job(bootstrap: str, *words: str) -> subprocess.CompletedProcess[str]:
 
 def counts(bootstrap: str) -> dict[str, int]:
     async def main() -> dict[str, int]:
-        log = KafkaLog(Settings(kafka_bootstrap=bootstrap), "test")
+        log = KafkaLog(Settings(kafka=KafkaSettings(bootstrap=bootstrap)), "test")
         await log.start()
         try:
             return dict(await log.partition_counts([topic.name for topic in TOPICS]))

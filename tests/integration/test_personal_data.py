@@ -40,6 +40,7 @@ from risk.stages import Gate
 from risk.tables import DAY_NS, TABLES
 from streams.edges.sender import Sender
 from streams.model.message import Message, Output
+from streams.process.settings import KafkaSettings, RedisSettings
 from streams.process.settings import Settings as ProcessSettings
 from streams.testing.tables import MemoryTables, message
 from tidemark.console import CommandError
@@ -259,7 +260,7 @@ def bootstrap() -> Iterator[str]:
 
 
 async def _send(bootstrap: str) -> None:
-    sender = Sender(ProcessSettings(kafka_bootstrap=bootstrap, redis_url=""), "test")
+    sender = Sender(ProcessSettings(kafka=KafkaSettings(bootstrap=bootstrap), redis=RedisSettings(url="")), "test")
     await sender.start()
     for topic, key, value in records():
         await sender.send_many(topic, [(key, value)])

@@ -28,7 +28,7 @@ from ingest.offline import tick_chunks
 from parts import LocalStack
 from signals.domain.venue_silence import SILENCE_NS
 from streams.edges.sender import Sender
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, RedisSettings, Settings
 
 from tests.integration.test_market_recovery import Worker
 
@@ -109,7 +109,7 @@ def parts() -> Iterator[LocalStack]:
 async def worker(parts: LocalStack, tmp_path: Path, frames: list[list[Any]]) -> AsyncIterator[Asked]:
     """It has handled every frame."""
     await create_topics(parts.addresses.kafka_bootstrap)
-    settings = Settings(kafka_bootstrap=parts.addresses.kafka_bootstrap, redis_url="")
+    settings = Settings(kafka=KafkaSettings(bootstrap=parts.addresses.kafka_bootstrap), redis=RedisSettings(url=""))
     sender, worker = Sender(settings, "test"), Asked(parts, tmp_path)
     await sender.start()
     try:
@@ -218,7 +218,9 @@ async def test_venues_when_one_falls_silent_then_it_is_said_and_the_best_of_all_
         },
     ]
     beat = MarketEvent(kind=MarketEventKind.HEARTBEAT, symbol="TWOFOLD", venue="BBB", event_ns=now_ns)
-    sender = Sender(Settings(kafka_bootstrap=parts.addresses.kafka_bootstrap, redis_url=""), "venues")
+    sender = Sender(
+        Settings(kafka=KafkaSettings(bootstrap=parts.addresses.kafka_bootstrap), redis=RedisSettings(url="")), "venues"
+    )
     await sender.start()
     try:
         listed = Instrument(instrument_id=4_000, symbol="TWOFOLD")

@@ -15,7 +15,7 @@ from common.fleet_topics import create_topics
 from parts.native_kafka import Login, NativeKafka, java_command
 from parts.ports import free_port
 from streams.kafka.security import client_security
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, SaslSettings, Settings
 from tidemark.fleet import Fleet, ServiceSpec
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
@@ -33,14 +33,8 @@ class Broker:
 
     def settings(self, mechanism: str, word: str = WORD) -> Settings:
         self._words.write_text(word + "\n")
-        return Settings.model_validate(
-            {
-                "kafka_bootstrap": self.login,
-                "kafka_sasl_mechanism": mechanism,
-                "kafka_sasl_username": "risk",
-                "kafka_sasl_password_file": self._words,
-            }
-        )
+        sasl = {"mechanism": mechanism, "username": "risk", "password_file": self._words}
+        return Settings(kafka=KafkaSettings(bootstrap=self.login, sasl=SaslSettings.model_validate(sasl)))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +55,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 async def is_taken(settings: Settings) -> bool:
     """Whether the broker lets a client with these settings in."""
-    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap, **client_security(settings))
+    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka.bootstrap, **client_security(settings.kafka))
     try:
         await producer.start()
     except KafkaError:
@@ -81,11 +75,11 @@ async def test_worker_then_serves_there_and_one_without_a_name_is_told_what_may_
     broker: Broker, tmp_path: Path
 ) -> None:
     await create_topics(broker.open_to_all, TOPICS)
-    named = broker.settings("SCRAM-SHA-512")
+    named = broker.settings("SCRAM-SHA-512").kafka.sasl
     words = {
         "TIDEMARK_KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
-        "TIDEMARK_KAFKA_SASL_USERNAME": named.kafka_sasl_username,
-        "TIDEMARK_KAFKA_SASL_PASSWORD_FILE": str(named.kafka_sasl_password_file),
+        "TIDEMARK_KAFKA_SASL_USERNAME": named.username,
+        "TIDEMARK_KAFKA_SASL_PASSWORD_FILE": str(named.password_file),
     }
 
     def risk(name: str, more: dict[str, str]) -> ServiceSpec:

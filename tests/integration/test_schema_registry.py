@@ -27,7 +27,7 @@ from streams.model.framing import frame, schema_id_of
 from streams.model.message import Message, Output
 from streams.model.tables import Tables
 from streams.model.topics import RAW_SCHEMA, Schema, Topic, changelog_topic
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, RedisSettings, Settings
 from streams.stage.runner import StageService
 from tidemark.commands.schemas import schemas
 from typer.testing import CliRunner
@@ -101,12 +101,12 @@ class Copying:
 
     def settings(self, log_format: str = "avro", registry: str | None = None) -> Settings:
         return Settings(
-            kafka_bootstrap=self.both.kafka_bootstrap,
+            kafka=KafkaSettings(bootstrap=self.both.kafka_bootstrap),
             schema_registry_url=self.both.schema_registry_url if registry is None else registry,
             log_format=log_format,
             data_dir=self.path,
             worker_id="one",
-            redis_url="",
+            redis=RedisSettings(url=""),
         )
 
     @asynccontextmanager

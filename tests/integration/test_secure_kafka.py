@@ -10,7 +10,6 @@ import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -49,8 +48,7 @@ class Secured:
 
     def settings(self, name: str, authority: Authority | None = None) -> Settings:
         given = (authority or self.authority).environment(name)
-        fields: dict[str, Any] = {variable.removeprefix("TIDEMARK_").lower(): path for variable, path in given.items()}
-        return Settings(kafka_bootstrap=self.bootstrap, redis_url="", **fields)
+        return Settings.of({**given, "TIDEMARK_KAFKA_BOOTSTRAP": self.bootstrap, "TIDEMARK_REDIS_URL": ""})
 
     async def may_write(self, name: str, topic: str, transactional_id: str | None = None) -> bool:
         """Whether the broker takes a record, in a transaction that is then given up: the topic stays as it was."""
@@ -62,7 +60,7 @@ class Secured:
             bootstrap_servers=self.bootstrap,
             request_timeout_ms=8_000,
             **options,
-            **client_security(self.settings(name)),
+            **client_security(self.settings(name).kafka),
         )
         await producer.start()
         try:
@@ -81,7 +79,7 @@ class Secured:
 
     async def may_read(self, name: str, topic: str) -> bool:
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap, auto_offset_reset="earliest", **client_security(self.settings(name))
+            bootstrap_servers=self.bootstrap, auto_offset_reset="earliest", **client_security(self.settings(name).kafka)
         )
         await consumer.start()
         try:
@@ -151,9 +149,9 @@ async def test_strangers_then_neither_the_clear_nor_another_authority_gets_a_wor
 ) -> None:
     other = Authority(tmp_path / "other")
     other.issue(["127.0.0.1"])
-    theirs = secured.settings("risk", other)
-    nobody = secured.settings("risk").model_copy(update={"kafka_certificate_file": None, "kafka_key_file": None})
-    forged = theirs.model_copy(update={"kafka_ca_file": secured.authority.file("risk", "ca.pem")})
+    theirs = secured.settings("risk", other).kafka
+    nobody = secured.settings("risk").kafka.model_copy(update={"certificate_file": None, "key_file": None})
+    forged = theirs.model_copy(update={"ca_file": secured.authority.file("risk", "ca.pem")})
     for options in ({}, *map(client_security, (nobody, forged, theirs))):
         producer = AIOKafkaProducer(bootstrap_servers=secured.bootstrap, request_timeout_ms=3_000, **options)
         with pytest.raises((KafkaError, OSError)):
@@ -163,7 +161,7 @@ async def test_strangers_then_neither_the_clear_nor_another_authority_gets_a_wor
 
 
 async def test_certificates_when_issued_anew_then_the_next_connection_takes_them(secured: Secured) -> None:
-    before = secured.settings("risk").kafka_certificate_file
+    before = secured.settings("risk").kafka.certificate_file
     assert before is not None
     old = before.read_bytes()
     secured.authority.issue(["localhost", "127.0.0.1"])

@@ -11,7 +11,7 @@ from common.contracts.rights import SERVICES, SQL_IDENTITIES, SQL_RIGHTS, SqlRol
 from common.sql_roles import grants
 from orders.database import Database
 from orders.rebuild import MIGRATED, rebuild, tables
-from orders.settings import OrdersSettings
+from orders.settings import OrdersPostgresSettings, OrdersSettings
 from orders.trouble import DatabaseAway, Trouble
 from parts.native import NativePostgres, Secured
 from parts.provider import fetch_native
@@ -123,9 +123,9 @@ async def test_projection_when_the_schema_is_made_then_its_writer_has_nothing_to
 ) -> None:
     """The service reads as one role and writes as another, by one certificate and one URL."""
     dsn = SecretStr(authority.postgres_dsn("orders", SqlRole.API, made))
-    settings = OrdersSettings(postgres_dsn=dsn, postgres_writer=SqlRole.PROJECTION, postgres_timeout_ms=20_000)
-    writing = Database(settings, 1, role=settings.postgres_writer)
-    reading = Database(settings, 1)
+    settings = OrdersSettings(postgres=OrdersPostgresSettings(dsn=dsn, writer=SqlRole.PROJECTION, timeout_ms=20_000))
+    writing = Database(settings.postgres, 1, role=settings.postgres.writer)
+    reading = Database(settings.postgres, 1)
     try:
         assert await writing.migrate() == []
         insert = "INSERT INTO projection_holes VALUES ('t', 0, 1, 2)"

@@ -30,7 +30,7 @@ from orders.desk import Desk
 from orders.queries import Queries
 from orders.reads import Reads
 from orders.recent import Recent
-from orders.settings import OrdersSettings
+from orders.settings import OrdersPostgresSettings, OrdersSettings
 from orders.sink import ProjectionSink
 from orders.stops import Place
 from orders.verdicts import Verdicts
@@ -117,7 +117,7 @@ class Make:
     def api(self, sender: Any, settings: OrdersSettings | None = None) -> tuple[FastAPI, Verdicts]:
         """The API in front of ``sender``, without a PostgreSQL, and those who wait for an answer."""
         away = SecretStr("postgresql://nobody@127.0.0.1:1/nothing")
-        settings = (settings or OrdersSettings()).model_copy(update={"postgres_dsn": away})
+        settings = (settings or OrdersSettings()).model_copy(update={"postgres": OrdersPostgresSettings(dsn=away)})
         verdicts = Verdicts(settings.inflight_max)
         desk = Desk(sender, verdicts, settings, lambda: True, sender)
         return create_api(desk, self.reads(settings), settings), verdicts
@@ -193,7 +193,9 @@ class Make:
 
     def reads(self, settings: OrdersSettings, recent: Recent | None = None) -> Reads:
         """Reads of a process whose projection does not run."""
-        return Reads(Queries(Database(settings, 2)), recent or Recent(settings.orders_recent_max), NoProjection())
+        return Reads(
+            Queries(Database(settings.postgres, 2)), recent or Recent(settings.orders_recent_max), NoProjection()
+        )
 
     def mark(
         self,

@@ -6,14 +6,14 @@ from typing import Any
 
 from common.contracts.topics import Topic
 from orders.database import Database
-from orders.settings import OrdersSettings
+from orders.settings import OrdersPostgresSettings
 from orders.sink import ProjectionSink
 from pydantic import SecretStr
 from streams.model.message import Message
 
 
 def open_database(dsn: str) -> Database:
-    return Database(OrdersSettings(postgres_dsn=SecretStr(dsn), postgres_timeout_ms=5_000), 4)
+    return Database(OrdersPostgresSettings(dsn=SecretStr(dsn), timeout_ms=5_000), 4)
 
 
 class Log:

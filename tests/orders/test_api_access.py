@@ -74,7 +74,7 @@ class World:
     def __init__(self, make: Any, issuer: IssuerForTests, **settings: Any) -> None:
         self.issuer = issuer
         self.log = Away()
-        self.api, _ = make.api(self.log, OrdersSettings(**issuer.settings, **settings))
+        self.api, _ = make.api(self.log, OrdersSettings(access=issuer.access, **settings))
         self.api.include_router(operations_router(Health("orders")))
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.api), base_url="http://orders")
 

@@ -15,7 +15,7 @@ from orders.api.limits import LimitRequests, share_limits
 from orders.api.web import create_api
 from orders.desk import Desk
 from orders.known_accounts import KnownAccounts
-from orders.settings import OrdersSettings
+from orders.settings import OrdersHttpSettings, OrdersSettings
 from orders.verdicts import Verdicts
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
@@ -202,7 +202,7 @@ class Unused:
 
 
 async def test_body_when_it_is_larger_than_allowed_then_413_told_or_not(make: Any) -> None:
-    settings = OrdersSettings(http_body_bytes_max=5_000)
+    settings = OrdersSettings(http=OrdersHttpSettings(body_bytes_max=5_000))
     desk = Desk(Unused(), Verdicts(1), settings, lambda: True, Unused())
     http = client(create_api(desk, make.reads(settings), settings))
     sent: list[int] = []

@@ -11,7 +11,7 @@ import pytest
 from common.contracts.events import ReasonCode
 from common.contracts.topics import RISK_DECISIONS, Topic
 from common.testing.raw_http import HOST, read, serving
-from orders.settings import OrdersSettings
+from orders.settings import OrdersSettings, ShareSettings
 from orders.verdicts import Verdicts
 from streams.model.message import Message
 
@@ -98,11 +98,11 @@ async def trade(port: int, gate: Gate, trader: Trader, pause_s: float) -> None:
 async def test_account_with_many_connections_then_it_waits_and_is_refused_and_its_neighbour_notices_nothing(
     make: Any,
 ) -> None:
-    settings = OrdersSettings(share_busy=0.1)
+    settings = OrdersSettings(share=ShareSettings(busy=0.1))
     gate = Gate(make)
     api, gate.verdicts = make.api(gate, settings)
     noisy, quiet = Trader("noisy", other="quiet"), Trader("quiet", other="noisy")
-    async with serving(api, settings.http_limits()) as server:
+    async with serving(api, settings.http.limits()) as server:
         tasks = [asyncio.create_task(trade(server.port, gate, quiet, 0.05))]
         await asyncio.sleep(0.3)
         tasks += [asyncio.create_task(trade(server.port, gate, noisy, 0)) for _ in range(CONNECTIONS)]
@@ -115,6 +115,6 @@ async def test_account_with_many_connections_then_it_waits_and_is_refused_and_it
     assert set(quiet.statuses) == {422}, "never refused"
     later = quiet.overtaken[len(quiet.overtaken) // 2 :]  # when the other's burst is over
     assert sum(later) < len(later) * CONNECTIONS / 4, "nor overtaken by all those connections"
-    assert most <= 2 * settings.share_requests, "its own share, and before its first answer that of names not known"
+    assert most <= 2 * settings.share.requests, "its own share, and before its first answer that of names not known"
     assert noisy.statuses[422] > 20, "it trades on within its share"
     assert 0 < noisy.statuses[429] <= CONNECTIONS, "and a refused connection is not read for a while, longer each time"

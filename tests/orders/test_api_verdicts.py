@@ -24,7 +24,7 @@ from orders.api.web import create_api
 from orders.desk import Desk
 from orders.domain.lifecycle import on_decision
 from orders.recent import Recent
-from orders.settings import OrdersSettings
+from orders.settings import OrdersPostgresSettings, OrdersSettings
 from orders.verdicts import Verdicts
 from pydantic import SecretStr
 from streams.model.errors import Retriable
@@ -80,7 +80,7 @@ async def connect(make: Any) -> AsyncIterator[Callable[..., Client]]:
 
     def connected(answer: Answer, *, tailing: bool = True, **changes: Any) -> Client:
         away = SecretStr("postgresql://nobody@127.0.0.1:1/nothing")
-        fields: dict[str, Any] = {"verdict_timeout_ms": 5_000, "postgres_dsn": away} | changes
+        fields: dict[str, Any] = {"verdict_timeout_ms": 5_000, "postgres": OrdersPostgresSettings(dsn=away)} | changes
         settings = OrdersSettings(**fields)
         verdicts = Verdicts(settings.inflight_max)
         recent = Recent(settings.orders_recent_max)

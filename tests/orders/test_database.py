@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from common.testing.forwarder import Forwarder
 from orders.database import WAITING_PER_CONNECTION, Connection, Database, migrations
-from orders.settings import OrdersSettings
+from orders.settings import OrdersPostgresSettings
 from orders.trouble import DatabaseAway, RowRefused, Trouble
 from pydantic import SecretStr
 
@@ -21,7 +21,7 @@ CONNECTIONS = 3
 
 
 def open_database(dsn: str) -> Database:
-    return Database(OrdersSettings(postgres_dsn=SecretStr(dsn)), CONNECTIONS, timeout_ms=int(DEADLINE_S * 1000))
+    return Database(OrdersPostgresSettings(dsn=SecretStr(dsn)), CONNECTIONS, timeout_ms=int(DEADLINE_S * 1000))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from orders import stops
 from orders.database import Database
 from orders.queries import Queries
 from orders.rebuild import state
-from orders.settings import OrdersSettings
+from orders.settings import OrdersPostgresSettings
 from orders.sink import ProjectionSink
 from orders.trouble import DatabaseAway, Trouble
 from pydantic import SecretStr
@@ -24,7 +24,7 @@ from tests.orders.projected_history import PARTITIONS, History, make_anew, rows,
 
 @pytest.fixture
 async def database(postgres_dsn: str) -> AsyncIterator[Database]:
-    opened = Database(OrdersSettings(postgres_dsn=SecretStr(postgres_dsn)), 4)
+    opened = Database(OrdersPostgresSettings(dsn=SecretStr(postgres_dsn)), 4)
     yield opened
     await opened.close()
 
@@ -84,7 +84,7 @@ async def test_table_when_it_is_not_what_it_was_then_its_topic_stops_until_the_t
     await make_anew(database, recreate=True)
     await history.project(sink)
     assert stopped(sink) == []
-    whole = Database(OrdersSettings(postgres_dsn=database._dsn), 1)
+    whole = Database(OrdersPostgresSettings(dsn=database._dsn), 1)
     found = await whole.transaction(state)
     assert found.wrong_columns == []
     assert found.rows["orders"] == found.rows["executions"] == found.rows["decisions"] == found.rows["ledger_entries"]

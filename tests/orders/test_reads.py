@@ -31,7 +31,7 @@ from orders.domain.lifecycle import begun, on_cancel, on_decision
 from orders.queries import Queries
 from orders.reads import AsOf, Reads, Source
 from orders.recent import Recent
-from orders.settings import OrdersSettings
+from orders.settings import OrdersPostgresSettings, OrdersSettings
 from orders.sink import ProjectionSink
 from orders.stops import Place
 from pydantic import SecretStr
@@ -67,8 +67,8 @@ class World:
     """One replica: its log, its tail, its projection and its API."""
 
     def __init__(self, dsn: str, orders_max: int = 100) -> None:
-        settings = OrdersSettings(postgres_dsn=SecretStr(dsn), reads_timeout_ms=1_000)
-        self.database = Database(settings, 4, settings.reads_timeout_ms)
+        settings = OrdersSettings(postgres=OrdersPostgresSettings(dsn=SecretStr(dsn)), reads_timeout_ms=1_000)
+        self.database = Database(settings.postgres, 4, settings.reads_timeout_ms)
         self.recent = Recent(orders_max)
         self.sink = ProjectionSink(self.database, self.recent.on_projected)
         self.projected = Projected(self.sink)
@@ -76,7 +76,9 @@ class World:
         api = FastAPI()
         handle_problems(api)
         api.include_router(reads_router(self.reads, 500))
-        api.add_middleware(RequireIdentity, service="orders", admission=Admission("orders", identities_of(settings)))
+        api.add_middleware(
+            RequireIdentity, service="orders", admission=Admission("orders", identities_of(settings.access))
+        )
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://orders")
         self._offsets: dict[str, Iterator[int]] = {}
         self._unprojected: list[Message] = []

@@ -110,7 +110,7 @@ async def _each_says_how_it_is(fleet: Fleet) -> None:
         "api": {"tail", "projection", "reads"},
         "projection": {"projection"},
     }
-    async with redis_client(fleet.settings.redis_url) as redis:
+    async with redis_client(fleet.settings.redis.url) as redis:
         rows = await redis.hgetall(view_channel("health", "orders"))
     assert {worker.decode() if isinstance(worker, bytes) else worker for worker in rows} == {
         "orders-1",

@@ -27,6 +27,7 @@ from orders.venue import books
 from streams.model.declaration import Stage
 from streams.model.framing import value_of
 from streams.model.message import Message
+from streams.process.settings import RedisSettings
 from streams.state.globals import GlobalView
 
 from tests.orders.at_once import BothWays
@@ -52,7 +53,7 @@ def small_rings() -> Iterator[None]:
 def stage(name: str, log_format: str) -> Stage:
     """As the service declares it."""
     if f"{log_format} {name}" not in STAGES:
-        declared = build(OrdersSettings(redis_url="", log_format=log_format)).stages
+        declared = build(OrdersSettings(redis=RedisSettings(url=""), log_format=log_format)).stages
         STAGES.update({f"{log_format} {each.name}": each for each in declared})
     return STAGES[f"{log_format} {name}"]
 

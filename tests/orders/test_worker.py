@@ -106,7 +106,7 @@ async def _fills_and_reads(fleet: Fleet) -> None:
     await fleet.until(projected)
     account = (await fleet.client.get("/v1/accounts/A")).json()
     assert (account["status"], account["cash_e4"]) == ("ACTIVE", 5)
-    async with redis_client(fleet.settings.redis_url) as redis:
+    async with redis_client(fleet.settings.redis.url) as redis:
         row = await redis.hget(view_channel("order", "A"), "A.4")
         fills = await redis.hgetall(view_channel("fill", "A"))
     assert row is not None

@@ -22,7 +22,7 @@ from common.testing.forwarder import Forwarder
 from orders.database import Database
 from orders.projection import TOPICS
 from orders.rebuild import state, tables
-from orders.settings import OrdersSettings
+from orders.settings import OrdersPostgresSettings
 from orders.sink import ProjectionSink
 from parts import LocalStack
 from pydantic import SecretStr
@@ -269,7 +269,7 @@ async def _rows_are_the_fold_of_the_log(fleet: Fleet, parts: LocalStack) -> None
     assert [one["reason"] for one in found["rebuilds"]] == ["renamed by hand"]
     await psql(parts, "CREATE DATABASE beside")
     beside = urlunsplit(urlsplit(parts.addresses.postgres_dsn)._replace(path="/beside"))
-    database = Database(OrdersSettings(postgres_dsn=SecretStr(beside)), 1)
+    database = Database(OrdersPostgresSettings(dsn=SecretStr(beside)), 1)
     sink = ProjectionSink(database)
     await sink.positions()
     async with CommittedReader(fleet.settings, TOPICS, from_beginning=True) as reader:

@@ -37,7 +37,7 @@ from parts.processes import Process
 from streams.edges.reader import CommittedReader
 from streams.edges.sender import Sender
 from streams.model.message import Message
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, RedisSettings, Settings
 
 ORDER = {
     "account_id": "A",
@@ -109,7 +109,9 @@ class Fleet:
     def __init__(self, parts: LocalStack, directory: Path, make: Any, postgres_dsn: str, **env: str) -> None:
         addresses = parts.addresses
         self.parts = parts
-        self.settings = Settings(kafka_bootstrap=addresses.kafka_bootstrap, redis_url=addresses.redis_url)
+        self.settings = Settings(
+            kafka=KafkaSettings(bootstrap=addresses.kafka_bootstrap), redis=RedisSettings(url=addresses.redis_url)
+        )
         self.sender = Sender(self.settings, "test")
         self.gate = Gate(make, self.sender)
         self.make = make

@@ -218,7 +218,7 @@ class World:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:
-        reads = Reads(Queries(AwayDatabase(self.settings, 2)), self.recent, NoProjection())
+        reads = Reads(Queries(AwayDatabase(self.settings.postgres, 2)), self.recent, NoProjection())
         desk = Desk(self, self.verdicts, self.settings, lambda: True, self)
         api = create_api(desk, reads, self.settings)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://orders") as client:

@@ -164,12 +164,13 @@ StartPush = Callable[..., Any]
 
 
 @pytest.fixture
-async def start_push(shared_redis: str, tmp_path: Path) -> AsyncIterator[StartPush]:
-    """Starts a push process with the settings given; everything ends with the test."""
+async def start_push(shared_redis: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartPush]:
+    """Starts a push process with the settings given, and the shared Redis; everything ends with the test."""
+    monkeypatch.setenv("TIDEMARK_REDIS_URL", shared_redis)
     async with AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> Push:
-            defaults: dict[str, Any] = {"redis_url": shared_redis, "static_dir": tmp_path, "worker_id": "push-test"}
+            defaults: dict[str, Any] = {"static_dir": tmp_path, "worker_id": "push-test"}
             process = PushProcess(PushSettings(**(defaults | settings)))
             await process.start()
             stack.push_async_callback(process.stop)

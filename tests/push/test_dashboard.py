@@ -15,7 +15,8 @@ import pytest
 from common.testing.views import ViewWriter
 from parts import LocalStack
 from parts.page import Page, open_page
-from push.settings import built_dashboard
+from push.settings import AddressSettings, PushRedisSettings, built_dashboard
+from streams.process.settings import HttpSettings
 
 from tests.push.dashboard_screen import order_event, show_orders
 from tests.push.dashboard_stand import beating, market, stand_in_orders
@@ -126,7 +127,7 @@ async def test_redis_and_push_go_away_then_the_picture_is_marked_stale_and_comes
     start_push: Callable[..., Any], tmp_path: Path
 ) -> None:
     with LocalStack({"redis"}, data_dir=tmp_path / "stack") as stack:
-        push = await start_push(static_dir=built_dashboard(), redis_url=stack.addresses.redis_url)
+        push = await start_push(static_dir=built_dashboard(), redis=PushRedisSettings(url=stack.addresses.redis_url))
         port = push.process.port
         async with open_page() as page:
             async with market(stack.addresses.redis_url):
@@ -140,7 +141,11 @@ async def test_redis_and_push_go_away_then_the_picture_is_marked_stale_and_comes
             await page.until("document.documentElement.dataset.link == 'live'")
             await push.process.stop()
             await page.until("document.documentElement.dataset.link == 'offline'")
-            again = await start_push(static_dir=built_dashboard(), redis_url=stack.addresses.redis_url, http_port=port)
+            again = await start_push(
+                static_dir=built_dashboard(),
+                redis=PushRedisSettings(url=stack.addresses.redis_url),
+                http=HttpSettings(port=port),
+            )
             assert again.process.port == port
             await page.until("document.documentElement.dataset.link == 'live'")
             await page.until("document.querySelector('.watch .chosen')")
@@ -229,7 +234,9 @@ async def test_page_that_comes_back_then_it_is_not_live_before_the_rows_of_each_
 ) -> None:
     writer = ViewWriter(redis)
     push = await start_push(
-        static_dir=built_dashboard(), address_snapshot_rows_per_s_max=30, address_burst_s=1, status_interval_s=0.1
+        static_dir=built_dashboard(),
+        address=AddressSettings(snapshot_rows_per_s_max=30, burst_s=1),
+        status_interval_s=0.1,
     )
     await show_orders(writer, order_event("A1", 1))
     async with beating(writer, {}), open_page() as page:

@@ -25,7 +25,7 @@ def page(tmp_path: Path) -> Path:
 async def test_page_then_its_policy_lets_it_speak_to_ours_and_nobody_else(
     start_push: Any, redis: Any, issuer: IssuerForTests, page: Path
 ) -> None:
-    push = await start_push(**issuer.settings, static_dir=page, orders_url=f"{ORDERS}/")
+    push = await start_push(access=issuer.access, static_dir=page, orders_url=f"{ORDERS}/")
     async with httpx.AsyncClient(base_url=push.url) as http:
         for path in ("/", "/assets/index-1.js"):
             said = (await http.get(path)).headers["Content-Security-Policy"]
@@ -41,7 +41,7 @@ async def test_page_then_its_policy_lets_it_speak_to_ours_and_nobody_else(
 async def test_answer_to_an_identity_then_no_cache_keeps_it(
     start_push: Any, redis: Any, issuer: IssuerForTests
 ) -> None:
-    push = await start_push(**issuer.settings)
+    push = await start_push(access=issuer.access)
     headers = {"Authorization": f"Bearer {issuer.token(Role.OPERATOR)}"}
     async with httpx.AsyncClient(base_url=push.url, headers=headers) as http:
         assert (await http.get("/v1/me")).headers["Cache-Control"] == "no-store"

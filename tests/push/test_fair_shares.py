@@ -18,6 +18,7 @@ from prometheus_client import REGISTRY
 from push.domain.paints import CLOCK_ERROR_NS, SENT_MAX, Paints
 from push.domain.rows import StampsNs
 from push.domain.shares import ADDRESSES_MAX, Shares, TokenBucket, network_of
+from push.settings import AddressSettings, CommandSettings, SubscriptionSettings
 from redis.asyncio import Redis
 
 ATTACKER = ("127.0.0.7", 0)
@@ -69,7 +70,7 @@ async def many(push: Any, count: int, topic: str | None) -> AsyncIterator[tuple[
 async def test_address_that_takes_every_place_then_it_has_its_share_and_others_come_in(
     start_push: Callable[..., Any], redis: Redis, topic: str | None
 ) -> None:
-    push = await start_push(address_clients_max=20, clients_max=40, address_handshakes_per_s_max=100)
+    push = await start_push(address=AddressSettings(clients_max=20, handshakes_per_s_max=100), clients_max=40)
     await push.until_redis(True)
     before = counted("tidemark_push_clients_refused_total", cause="address")
     async with many(push, 100, topic) as (sockets, refused):
@@ -92,7 +93,7 @@ async def test_address_that_takes_every_place_then_it_has_its_share_and_others_c
 async def test_client_that_says_it_comes_from_elsewhere_then_only_a_proxy_is_believed(
     start_push: Callable[..., Any], redis: Redis, trusted: bool
 ) -> None:
-    push = await start_push(address_clients_max=1, trusted_proxies=(ATTACKER[0],) if trusted else ())
+    push = await start_push(address=AddressSettings(clients_max=1), trusted_proxies=(ATTACKER[0],) if trusted else ())
     await push.until_redis(True)
 
     async def another(number: int) -> None:
@@ -122,7 +123,7 @@ async def test_push_that_is_full_then_it_says_503_and_when_to_ask_again(
 async def test_handshakes_without_end_then_the_address_is_told_to_wait(
     start_push: Callable[..., Any], redis: Redis
 ) -> None:
-    push = await start_push(address_handshakes_per_s_max=1, address_burst_s=3)
+    push = await start_push(address=AddressSettings(handshakes_per_s_max=1, burst_s=3))
     for _ in range(3):
         await (await push.client(local_addr=ATTACKER)).socket.close()
     assert await refusal(push, local_addr=ATTACKER) == (429, "5"), "leaving and coming back gives no new share"
@@ -175,7 +176,7 @@ async def test_client_that_answers_no_ping_then_it_is_dropped(start_push: Callab
 async def test_client_that_subscribes_again_and_again_then_it_is_dropped_and_says_why(
     start_push: Callable[..., Any], redis: Redis
 ) -> None:
-    push = await start_push(subscriptions_burst_max=50, subscriptions_per_s_max=1)
+    push = await start_push(subscriptions=SubscriptionSettings(burst_max=50, per_s_max=1))
     await push.until_redis(True)
     client = await push.client()
     with contextlib.suppress(websockets.ConnectionClosed):
@@ -188,7 +189,9 @@ async def test_resubscribing_address_then_redis_and_other_clients_hardly_notice(
     start_push: Callable[..., Any], redis: Redis, writer: ViewWriter
 ) -> None:
     push = await start_push(
-        address_subscriptions_per_s_max=100, address_burst_s=1, subscriptions_per_s_max=1_000, commands_per_s_max=10_000
+        address=AddressSettings(subscriptions_per_s_max=100, burst_s=1),
+        subscriptions=SubscriptionSettings(per_s_max=1_000),
+        commands=CommandSettings(per_s_max=10_000),
     )
     await push.until_redis(True)
     reads = counted("tidemark_push_reads_total")
@@ -224,7 +227,7 @@ async def test_resubscribing_address_then_redis_and_other_clients_hardly_notice(
 async def test_snapshots_beyond_the_share_then_they_come_later_and_others_at_once(
     start_push: Callable[..., Any], redis: Redis, writer: ViewWriter
 ) -> None:
-    push = await start_push(address_snapshot_rows_per_s_max=400, address_burst_s=1)
+    push = await start_push(address=AddressSettings(snapshot_rows_per_s_max=400, burst_s=1))
     await push.until_redis(True)
     await writer.write("quote", "0", {f"S{n}": {"last_e4": n} for n in range(1_000)})
     greedy, somebody = await push.client(local_addr=ATTACKER), await push.client(local_addr=SOMEBODY)

@@ -13,6 +13,7 @@ from common.testing.views import ViewWriter
 from parts import LocalStack
 from prometheus_client import REGISTRY
 from push.domain.freshness import CURRENT_NS, SILENT_NS, WRITERS, Freshness, WriterState, worst
+from push.settings import PushRedisSettings
 from redis.asyncio import Redis
 
 S_NS = 1_000_000_000
@@ -202,7 +203,7 @@ async def test_rows_written_anew_without_a_word_on_their_channels_then_the_new_e
 async def test_redis_that_answers_but_keeps_nothing_then_clients_and_readiness_say_so_until_it_is_well(
     start_push: Callable[..., Any], ill_redis: Redis, illness: RedisState
 ) -> None:
-    push = await start_push(redis_url=url_of(ill_redis), writers_interval_s=0.2)
+    push = await start_push(redis=PushRedisSettings(url=url_of(ill_redis)), writers_interval_s=0.2)
     await push.until_redis(True)
     client = await push.client()
     await client.until(lambda: client.status)
@@ -240,7 +241,7 @@ async def test_redis_that_may_not_be_asked_then_its_writers_say_how_it_is(
         "asker", enabled=True, nopass=True, keys=["*"], channels=["*"], commands=["+@all", "-info"]
     )
     url = url_of(ill_redis).replace("redis://", "redis://asker:@")
-    push = await start_push(redis_url=url, writers_interval_s=0.1)
+    push = await start_push(redis=PushRedisSettings(url=url), writers_interval_s=0.1)
     await push.until_redis(True)
     client = await push.client()
     await client.until(lambda: client.status and client.status["redis"]["state"] == "unknown")

@@ -27,7 +27,7 @@ def topic_of(view: str, account: str = MINE) -> str:
 @pytest.fixture
 async def closed(start_push: Any, redis: Redis, issuer: IssuerForTests) -> Any:
     """A push that asks who everybody is."""
-    push = await start_push(**issuer.settings, status_interval_s=0.1, subscribe_timeout_s=5)
+    push = await start_push(access=issuer.access, status_interval_s=0.1, subscribe_timeout_s=5)
     await push.until_redis(True)
     return push
 
@@ -201,7 +201,7 @@ async def test_identity_when_revoked_then_its_connection_ends_within_five_second
 async def test_token_when_it_ends_then_the_connection_does_unless_another_one_came(
     start_push: Any, redis: Redis, issuer: IssuerForTests
 ) -> None:
-    push = await start_push(**issuer.settings, access_skew_s=0, status_interval_s=0.1)
+    push = await start_push(access=issuer.access.model_copy(update={"skew_s": 0}), status_interval_s=0.1)
     await push.until_redis(True)
     now_s = int(time.time())
     short = {"exp": now_s + 2, "iat": now_s}
@@ -250,7 +250,7 @@ async def test_me_then_subject_roles_accounts_and_when_it_ends(closed: Any, issu
 async def test_config_then_the_page_learns_where_to_sign_in(closed: Any, issuer: IssuerForTests, push: Any) -> None:
     async with httpx.AsyncClient() as http:
         config = (await http.get(f"{closed.url}/config.json")).json()
-        assert config["sign_in"] == {"issuer": issuer.settings["access_issuer"], "client_id": "dashboard"}
+        assert config["sign_in"] == {"issuer": issuer.access.issuer, "client_id": "dashboard"}
         assert "sign_in" not in (await http.get(f"{push.url}/config.json")).json()
 
 

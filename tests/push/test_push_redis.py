@@ -14,6 +14,7 @@ from common.testing.views import ViewWriter
 from parts import LocalStack
 from prometheus_client import REGISTRY
 from push.codec import EnvelopeError, decode_envelope
+from push.settings import CommandSettings, PushRedisSettings, SubscriptionSettings
 from redis.asyncio import Redis
 from streams.model.message import View
 from streams.views.publisher import encode_envelope
@@ -166,7 +167,7 @@ async def test_malformed_message_then_an_error_is_told_and_the_connection_lives(
 
 
 async def test_too_many_topics_then_the_rest_is_refused(start_push: Callable[..., Any], redis: Redis) -> None:
-    push = await start_push(subscriptions_max=2)
+    push = await start_push(subscriptions=SubscriptionSettings(max=2))
     await push.until_redis(True)
     client = await push.client()
     await client.subscribe("book:A", "book:B", "book:C")
@@ -175,7 +176,7 @@ async def test_too_many_topics_then_the_rest_is_refused(start_push: Callable[...
 
 
 async def test_flood_of_messages_then_the_client_is_dropped(start_push: Callable[..., Any], redis: Redis) -> None:
-    push = await start_push(commands_burst_max=5, commands_per_s_max=1)
+    push = await start_push(commands=CommandSettings(burst_max=5, per_s_max=1))
     client = await push.client()
     with pytest.raises(Exception, match="1008"):
         for _ in range(50):
@@ -208,7 +209,7 @@ async def test_redis_restarts_then_clients_are_told_and_see_what_came_meanwhile(
 ) -> None:
     with LocalStack({"redis"}, data_dir=tmp_path / "stack") as stack:
         url = stack.addresses.redis_url
-        push = await start_push(redis_url=url)
+        push = await start_push(redis=PushRedisSettings(url=url))
         await push.until_redis(True)
         client = await push.client()
         async with Redis.from_url(url) as redis:
@@ -235,7 +236,7 @@ def redis_lost() -> float:
 async def test_connection_is_cut_again_and_again_then_the_newest_state_arrives(
     start_push: Callable[..., Any], redis: Redis, writer: ViewWriter
 ) -> None:
-    push = await start_push(redis_timeout_s=0.2, redis_backoff_min_s=0.01, redis_backoff_max_s=0.02)
+    push = await start_push(redis=PushRedisSettings(timeout_s=0.2, backoff_min_s=0.01, backoff_max_s=0.02))
     await push.until_redis(True)
     client = await push.client()
     await client.subscribe("quote", "order:A1")
@@ -261,7 +262,7 @@ async def test_redis_away_at_the_start_then_push_serves_and_is_not_ready(
     with LocalStack({"redis"}, data_dir=tmp_path / "stack") as stack:
         url = stack.addresses.redis_url
         await asyncio.to_thread(stack.kill, "redis")
-        push = await start_push(redis_url=url)
+        push = await start_push(redis=PushRedisSettings(url=url))
         client = await push.client()
         await client.subscribe("account:A1")
         async with httpx.AsyncClient(base_url=push.url) as http:

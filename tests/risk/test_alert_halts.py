@@ -23,7 +23,7 @@ from risk.alert_halts import BY, halt_of
 from streams.edges.reader import CommittedReader
 from streams.edges.sender import Sender
 from streams.model.message import Message
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, RedisSettings, Settings
 
 S = 1_000_000_000
 NOW_NS = 1_800_000_000 * S
@@ -120,7 +120,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         }
         command = [sys.executable, "-m", "risk", "worker", "--without-web"]
         process = await asyncio.to_thread(Process, command, log=tmp_path / "worker.log", env=env)
-        settings = Settings(kafka_bootstrap=bootstrap, redis_url="")
+        settings = Settings(kafka=KafkaSettings(bootstrap=bootstrap), redis=RedisSettings(url=""))
         sender = Sender(settings, "test")
         await sender.start()
         try:

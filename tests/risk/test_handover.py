@@ -39,7 +39,7 @@ from streams.edges.sender import Sender
 from streams.kafka.kafka_log import KafkaLog
 from streams.kafka.partitioner import partition_of
 from streams.model.log import Partition
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 from streams.state.store import row_key
 
 pytestmark = pytest.mark.slow
@@ -217,7 +217,7 @@ def parts() -> Iterator[LocalStack]:
 async def workers(parts: LocalStack, tmp_path: Path) -> AsyncIterator[tuple[Worker, Worker]]:
     bootstrap = parts.addresses.kafka_bootstrap
     await create_topics(bootstrap)
-    await fill(Settings(kafka_bootstrap=bootstrap))
+    await fill(Settings(kafka=KafkaSettings(bootstrap=bootstrap)))
     pair = (Worker("risk-1", bootstrap, tmp_path), Worker("risk-2", bootstrap, tmp_path))
     yield pair
     for worker in pair:
@@ -226,7 +226,7 @@ async def workers(parts: LocalStack, tmp_path: Path) -> AsyncIterator[tuple[Work
 
 @pytest.fixture
 async def desk(parts: LocalStack) -> AsyncIterator[Desk]:
-    desk = Desk(Settings(kafka_bootstrap=parts.addresses.kafka_bootstrap))
+    desk = Desk(Settings(kafka=KafkaSettings(bootstrap=parts.addresses.kafka_bootstrap)))
     yield desk
     await desk.close()
 

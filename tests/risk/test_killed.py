@@ -31,7 +31,7 @@ from streams.model.declaration import Stage
 from streams.model.errors import Retriable
 from streams.model.log import Partition, Record
 from streams.model.tables import Changelogged
-from streams.process.settings import Settings
+from streams.process.settings import BatchSettings, Settings
 from streams.stage.task import Task
 from streams.state.store import positions_of, row_key
 from streams.testing.memory_log import MemoryLog
@@ -113,7 +113,7 @@ async def run_to_end(
             stage,
             0,
             log,
-            Settings(data_dir=path, batch_messages_max=3),
+            Settings(data_dir=path, batch=BatchSettings(messages_max=3)),
             shared,
             open_store=lambda _path: store,
             clock_ns=lambda: NOW_NS,

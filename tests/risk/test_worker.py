@@ -33,7 +33,7 @@ from risk.tables import TABLES
 from streams.edges.reader import CommittedReader
 from streams.edges.sender import Sender
 from streams.model.tables import Changelogged
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, RedisSettings, Settings
 from streams.state.store import POSITION_PREFIX, read_store, row_key
 from streams.views.redis_client import redis_client
 
@@ -56,7 +56,9 @@ class Fleet:
 
     def __init__(self, parts: LocalStack, directory: Path) -> None:
         addresses = parts.addresses
-        self.settings = Settings(kafka_bootstrap=addresses.kafka_bootstrap, redis_url=addresses.redis_url)
+        self.settings = Settings(
+            kafka=KafkaSettings(bootstrap=addresses.kafka_bootstrap), redis=RedisSettings(url=addresses.redis_url)
+        )
         self.sender = Sender(self.settings, "test")
         self.data = directory / "data"
         self.decisions: list[Decision] = []
@@ -252,7 +254,7 @@ async def _rows_equal(fleet: Fleet, balances: dict[str, Balances]) -> None:
 
 
 async def _views_equal(fleet: Fleet, balances: dict[str, Balances]) -> None:
-    async with redis_client(fleet.settings.redis_url) as redis:
+    async with redis_client(fleet.settings.redis.url) as redis:
         for account_id, folded in balances.items():
 
             async def shown(account_id: str = account_id, folded: Balances = folded) -> bool:

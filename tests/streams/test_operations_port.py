@@ -8,7 +8,7 @@ import httpx
 import pytest
 import websockets
 from fastapi import FastAPI, WebSocket
-from streams.process.settings import Settings
+from streams.process.settings import OperationsSettings, RedisSettings, Settings
 from streams.service.frame import Frame
 from streams.service.operations import OPERATORS_PAGES, Health, operations_router
 
@@ -32,7 +32,7 @@ async def served(**settings: Any) -> AsyncIterator[Frame]:
     async def docs() -> str:
         return "docs"
 
-    frame = Frame("test", Settings(redis_url="", **settings), health, web, ws="websockets-sansio")
+    frame = Frame("test", Settings(redis=RedisSettings(url=""), **settings), health, web, ws="websockets-sansio")
     await frame.start()
     try:
         yield frame
@@ -46,7 +46,7 @@ async def status(port: int, path: str, method: str = "GET") -> int:
 
 
 async def test_pages_when_they_have_a_port_then_they_are_there_and_nowhere_else() -> None:
-    async with served(operations_port=0) as frame:
+    async with served(operations=OperationsSettings(port=0)) as frame:
         assert frame.operations_port != frame.port
         for path in (*PAGES, "/docs"):
             assert await status(frame.operations_port, path) == 200, path
@@ -55,7 +55,7 @@ async def test_pages_when_they_have_a_port_then_they_are_there_and_nowhere_else(
 
 
 async def test_everything_else_when_they_have_a_port_then_it_is_at_the_service_s_alone() -> None:
-    async with served(operations_port=0) as frame:
+    async with served(operations=OperationsSettings(port=0)) as frame:
         assert await status(frame.port, "/v1/thing") == 200
         for path in ("/v1/thing", "/", "/metrics/", "//metrics", "/nothing"):
             assert await status(frame.operations_port, path) == 404, path
@@ -66,7 +66,7 @@ async def test_everything_else_when_they_have_a_port_then_it_is_at_the_service_s
 
 
 async def test_answer_of_a_shut_door_then_a_problem_with_the_headers_of_all_answers() -> None:
-    async with served(operations_port=0) as frame, httpx.AsyncClient() as http:
+    async with served(operations=OperationsSettings(port=0)) as frame, httpx.AsyncClient() as http:
         answer = await http.get(f"http://127.0.0.1:{frame.port}/metrics")
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["type"] == "urn:tidemark:problem:not-found"

@@ -14,7 +14,7 @@ from streams.kafka.partition_counts import GROUP_PREFIX, Counts, read_counts, se
 from streams.kafka.topic_settings import Drift, drifts
 from streams.model.errors import Fatal
 from streams.model.topics import DEFAULT_PARTITIONS, RAW_SCHEMA, CoPartitionGroup
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 
 from common.contracts.topics import GROUPS, STAGES, TOPICS, Topic, with_dead_letters
 
@@ -76,7 +76,7 @@ async def _keep(bootstrap: str, groups: Sequence[CoPartitionGroup]) -> None:
     """Writes the groups' numbers into the register, which is compacted."""
     if not groups:
         return
-    sender = Sender(Settings(kafka_bootstrap=bootstrap), CLIENT)
+    sender = Sender(Settings(kafka=KafkaSettings(bootstrap=bootstrap)), CLIENT)
     await sender.start()
     try:
         register = Topic(STAGES.name, schema=RAW_SCHEMA, partitions=1)
@@ -89,7 +89,7 @@ async def _keep(bootstrap: str, groups: Sequence[CoPartitionGroup]) -> None:
 
 @asynccontextmanager
 async def _cluster(bootstrap: str) -> AsyncIterator[KafkaLog]:
-    log = KafkaLog(Settings(kafka_bootstrap=bootstrap), CLIENT)
+    log = KafkaLog(Settings(kafka=KafkaSettings(bootstrap=bootstrap)), CLIENT)
     await log.start()
     try:
         yield log

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from streams.model.topics import TEXT_SCHEMA as TEXT_SCHEMA
     from streams.model.topics import Schema as Schema
     from streams.model.topics import Topic as Topic
+    from streams.process.settings import KafkaSettings as KafkaSettings
+    from streams.process.settings import RedisSettings as RedisSettings
     from streams.process.settings import Settings as Settings
+    from streams.process.settings_tree import SettingsGroup as SettingsGroup
     from streams.service.app import App as App
 
 _HOMES: Final = {
@@ -34,11 +37,14 @@ _HOMES: Final = {
     "Fatal": "model.errors",
     "Fenced": "model.errors",
     "Global": "model.tables",
+    "KafkaSettings": "process.settings",
     "Message": "model.message",
     "Output": "model.message",
+    "RedisSettings": "process.settings",
     "Retriable": "model.errors",
     "Schema": "model.topics",
     "Settings": "process.settings",
+    "SettingsGroup": "process.settings_tree",
     "Snapshotted": "model.tables",
     "Source": "edges.source",
     "SourceBatch": "edges.source",

@@ -16,10 +16,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="auditor", description="Compares every store with the log.")
     parser.add_argument("command", nargs="?", choices=["worker"], default="worker")
     parser.parse_args()
-    with starting("auditor"):
+    with starting("auditor", AuditorSettings):
         settings = AuditorSettings()
     configure_logs("auditor", settings.log_level)
-    watch_brokers(settings.kafka_bootstrap, settings.restart_backoff_min_s, settings.restart_backoff_max_s)
+    watch_brokers(settings.kafka.bootstrap, settings.restart.backoff_min_s, settings.restart.backoff_max_s)
     uvloop.run(run(settings))
 
 

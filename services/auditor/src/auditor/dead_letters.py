@@ -14,7 +14,6 @@ from common.contracts.topics import STAGE_INPUTS, Topic
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.errors import Fatal, Retriable
 from streams.model.log import Log, Partition
-from streams.process.backoff import Backoff
 from streams.process.logs import get_logger
 from streams.process.settings import Settings
 
@@ -78,7 +77,7 @@ class DeadLetterCount:
 
 async def watch_dead_letters(count: DeadLetterCount, settings: Settings, interval_s: float) -> None:
     """Looks for ever. A broker that is away is asked again later; a topic that is not there yet, too."""
-    backoff = Backoff(settings.restart_backoff_min_s, settings.restart_backoff_max_s)
+    backoff = settings.restart.backoff()
     while True:
         log = KafkaLog(settings, "auditor-dead-letters")
         try:

@@ -12,7 +12,6 @@ from streams.kafka.admin import create_beside
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.errors import Fatal, LogError
 from streams.model.log import Log, Partition, Record
-from streams.process.backoff import Backoff
 from streams.process.logs import get_logger
 from streams.state.fences import FenceView
 from streams.state.globals import GlobalFollower
@@ -98,7 +97,7 @@ class Fencing:
 
     async def follow(self) -> None:
         """Until cancelled."""
-        backoff = Backoff(self._settings.restart_backoff_min_s, self._settings.restart_backoff_max_s)
+        backoff = self._settings.restart.backoff()
         while True:
             try:
                 await self._log.start()
@@ -119,7 +118,7 @@ class Fencing:
         try:
             await self._log.partition_count(AUDITOR_FENCES.name)
         except Fatal:
-            await create_beside(self._settings.kafka_bootstrap, AUDITOR_FENCES, RISK_GATE_CHANGELOG.name)
+            await create_beside(self._settings.kafka.bootstrap, AUDITOR_FENCES, RISK_GATE_CHANGELOG.name)
 
     async def ends(self, reader: CommittedReader) -> Positions:
         """The log's ends, which are remembered: once the trades are folded up to there, one that is missing was not
@@ -135,10 +134,10 @@ class Fencing:
         """Raises what is to be raised. What could not be written is tried again at the next look."""
         while self._ends and all(truth.positions.get(place, 0) >= end for place, end in self._ends[0][1].items()):
             self._read_through_s = self._ends.pop(0)[0]
-        proofs = truth.prove(self._read_through_s - self._settings.audit_fill_max_s)
+        proofs = truth.prove(self._read_through_s - self._settings.audit.fill_max_s)
         metrics.PROOFS.set(len(proofs))
         metrics.FENCES.set(self.raised)
-        if not self._settings.audit_fence or not self._follower.complete.is_set():
+        if not self._settings.audit.fence or not self._follower.complete.is_set():
             return
         for fence in decide(proofs, self._standing(), time.time_ns()):
             try:

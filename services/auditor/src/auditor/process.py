@@ -14,7 +14,6 @@ from fastapi import FastAPI
 from streams.edges.reader import CommittedReader
 from streams.kafka.broker_watch import is_broker_away
 from streams.model.errors import Retriable
-from streams.process.backoff import Backoff
 from streams.process.logs import get_logger
 from streams.service.awaited_topics import AwaitedTopics
 from streams.service.frame import Frame
@@ -39,7 +38,7 @@ class Auditor:
 
     def __init__(self, settings: AuditorSettings, scratch: Path) -> None:
         self._settings = settings
-        self.truth = LogTruth(settings.audit_orders_max, settings.audit_executions_max)
+        self.truth = LogTruth(settings.audit.orders_max, settings.audit.executions_max)
         self.watch = Watch(settings, self.truth, scratch)
         self._goal: Positions | None = None
         self._reading = False
@@ -60,14 +59,14 @@ class Auditor:
     async def run(self) -> None:
         """For ever. While the broker is away the stores are not judged; reading goes on where the fold stands."""
         await self.topics.there()
-        watching = watch_dead_letters(self.dead_letters, self._settings, self._settings.audit_dead_letters_interval_s)
+        watching = watch_dead_letters(self.dead_letters, self._settings, self._settings.audit.dead_letters_interval_s)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(watching, name="auditor-dead-letters")
             tasks.create_task(self.fencing.follow(), name="auditor-fences")
             tasks.create_task(self._fold(), name="auditor-fold")
 
     async def _fold(self) -> None:
-        backoff = Backoff(self._settings.restart_backoff_min_s, self._settings.restart_backoff_max_s)
+        backoff = self._settings.restart.backoff()
         while True:
             try:
                 positions = self.truth.positions
@@ -94,12 +93,12 @@ class Auditor:
                 if pump.done():
                     pump.result()
                 caught_up = self.is_caught_up
-                await self._advance(reader, time.monotonic() - (self._settings.audit_hold_s if caught_up else 0.0))
+                await self._advance(reader, time.monotonic() - (self._settings.audit.hold_s if caught_up else 0.0))
                 if caught_up:
                     self.truth.matched.knows_every_trade = True
                     await self.watch.look(partial(self.fencing.ends, reader))
                     await self.fencing.look(self.truth)
-                await asyncio.wait({pump}, timeout=self._settings.audit_interval_s if caught_up else CATCHING_UP_S)
+                await asyncio.wait({pump}, timeout=self._settings.audit.interval_s if caught_up else CATCHING_UP_S)
         finally:
             pump.cancel()
             await asyncio.gather(pump, return_exceptions=True)

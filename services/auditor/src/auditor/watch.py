@@ -76,19 +76,19 @@ class Watch:
     def __init__(self, settings: AuditorSettings, truth: LogTruth, scratch: Path) -> None:
         self._settings = settings
         self._truth = truth
-        self._comparer = Comparer(truth.folds, truth.place, settings.audit_grace_s, settings.audit_excuse_max_s)
+        self._comparer = Comparer(truth.folds, truth.place, settings.audit.grace_s, settings.audit.excuse_max_s)
         self._files = FleetFiles(
             settings.data_dir,
-            settings.audit_files_interval_s,
-            settings.audit_file_bytes_max,
+            settings.audit.files_interval_s,
+            settings.audit.file_bytes_max,
             live_tables,
         )
         self._gate = GateStores(settings.data_dir, scratch)
         self._projection = ProjectionRows(
-            settings.postgres_dsn.get_secret_value(), truth, settings.audit_written_bytes_max
+            settings.postgres.dsn.get_secret_value(), truth, settings.audit.written_bytes_max
         )
-        redis = redis_client(settings.redis_url, socket_connect_timeout=2, socket_timeout=5)
-        self._views = ViewRows(redis, settings.audit_calm_s, settings.audit_excuse_max_s, settings.audit_grace_s)
+        redis = redis_client(settings.redis.url, socket_connect_timeout=2, socket_timeout=5)
+        self._views = ViewRows(redis, settings.audit.calm_s, settings.audit.excuse_max_s, settings.audit.grace_s)
         self._account_sweep, self._order_sweep, self._execution_sweep = Sweep(), Sweep(), Sweep()
         self._said: frozenset[str] = frozenset()
         self._began_s: float | None = None
@@ -117,7 +117,7 @@ class Watch:
 
     async def _read(self) -> tuple[list[Look], dict[str, str]]:
         truth, comparer, haste = self._truth, self._comparer, self._projection.haste
-        most = haste * self._settings.audit_rows_max
+        most = haste * self._settings.audit.rows_max
         accounts = {*_take(truth.changed_accounts, most), *self._account_sweep.next(truth.accounts.known(), most)}
         orders = {*_take(truth.changed_orders, most), *self._order_sweep.next(truth.orders.known(), most)}
         executions = {*_take(truth.executions.changed, most)}
@@ -139,7 +139,7 @@ class Watch:
                     wanted(projection.STORE, ORDER, orders) | comparer.again(projection.STORE, HISTORY),
                     wanted(projection.STORE, EXECUTION, executions),
                     most,
-                    haste * self._settings.audit_walk_rows_max,
+                    haste * self._settings.audit.walk_rows_max,
                 )
             ),
             views.STORE: self._views.look(
@@ -189,7 +189,7 @@ class Watch:
             lambda number: partitions.get(number, ()),
             self._known,
             self._files.begun,
-            self._settings.audit_rows_max,
+            self._settings.audit.rows_max,
         )
 
     def _expect_heads(self) -> None:
@@ -203,7 +203,7 @@ class Watch:
         truth, comparer = self._truth, self._comparer
         damaged = {**self._files.damaged(), **self._gate.unreadable}
         overdue, late = truth.matched.overdue(
-            time.monotonic(), self._settings.audit_fill_max_s, self._began_s or time.monotonic()
+            time.monotonic(), self._settings.audit.fill_max_s, self._began_s or time.monotonic()
         )
         faults = [*truth.faults(), *late]
         counts = comparer.by_store(STORES)

@@ -6,6 +6,6 @@ from ingest.app import build
 from ingest.settings import IngestSettings
 
 if __name__ == "__main__":
-    with starting("ingest"):
+    with starting("ingest", IngestSettings):
         app = build(IngestSettings())
     app.main()

@@ -12,13 +12,13 @@ SOURCE = "feed"
 
 def outputs_of(settings: IngestSettings) -> tuple[Topic, ...]:
     """Topics that the feed is written to."""
-    return (MD_TICKS, REF_INSTRUMENTS, MD_EVENTS) if settings.feed_events else (MD_TICKS, REF_INSTRUMENTS)
+    return (MD_TICKS, REF_INSTRUMENTS, MD_EVENTS) if settings.feed.events else (MD_TICKS, REF_INSTRUMENTS)
 
 
 def build(settings: IngestSettings) -> TidemarkApp:
     """The worker. With feed=idle it has no source, and leaves the feed to ``tidemark replay``."""
     app = TidemarkApp(SERVICE, settings)
-    if settings.feed != "idle":
+    if settings.feed.kind != "idle":
         feed = Feed(settings)
         app.health.add("feed session", feed.ready)
         app.source(name=SOURCE, outputs=outputs_of(settings), changelog=INGEST_FEED_CHANGELOG)(feed.run)

@@ -126,9 +126,9 @@ class Feed:
         logged = 0
         session = Session(settings, self._position(stored), known, self.report, self._clock)
         self._session = session
-        if settings.feed_events:
+        if settings.feed.events:
             session.events = await self._event_writer(session)
-        _log.info("feed_open", feed=settings.feed_identity(), sequence=session.position.sequence, known=len(known))
+        _log.info("feed_open", feed=settings.feed.identity(), sequence=session.position.sequence, known=len(known))
         self._state = RUNNING
         try:
             async with aclosing(self._batches(session)) as batches:
@@ -144,7 +144,7 @@ class Feed:
         except FramingError as error:
             self.failure, self._state = error, "refused"
             self._publish()
-            _log.error("feed_refused", feed=settings.feed_identity(), error=str(error), offset=error.offset)
+            _log.error("feed_refused", feed=settings.feed.identity(), error=str(error), offset=error.offset)
         _log.info("feed_over", messages=self.report.messages, ticks=self.report.ticks, **_counts(self.report))
 
     async def _event_writer(self, session: Session) -> EventWriter:
@@ -152,7 +152,7 @@ class Feed:
         events = EventWriter(session.registry)
         position = session.position
         if position.session_ns and position.last_event_ns and not position.closed:
-            async for partition, ticks in self._committed(self.settings.feed_name(), position.session_ns):
+            async for partition, ticks in self._committed(self.settings.feed.name(), position.session_ns):
                 events.pass_over(partition, ticks)
         return events
 
@@ -166,7 +166,7 @@ class Feed:
             detail["failure"] = str(self.failure)
         self._publish()  # a line of strays alone makes no batch, and they count all the same
         quiet_s = self.line_quiet_s()
-        is_quiet = quiet_s * 1_000 > self.settings.feed_udp_silent_ms
+        is_quiet = quiet_s * 1_000 > self.settings.feed.udp.silent_ms
         if is_quiet:
             detail["failure"] = f"nothing useful has arrived on the line for {quiet_s:.1f} s"
         if self.sides:
@@ -178,7 +178,7 @@ class Feed:
         if losses := self.losses():
             detail["losses"] = losses
             detail["first_loss"] = next((str(one) for one in self.report.examples if one.kind in LOSSES), "")
-        is_refused = self.settings.feed_strict and self.settings.feed == "file" and bool(losses)
+        is_refused = self.settings.feed.strict and self.settings.feed.kind == "file" and bool(losses)
         return self.failure is None and not is_quiet and not is_refused, detail
 
     def losses(self) -> dict[str, int]:
@@ -201,27 +201,27 @@ class Feed:
     def silent_sides(self) -> tuple[str, ...]:
         """Sides that are silent while the other goes on. The line is whole, and has no second source any more."""
         quiet_s = {side.name: self._side_quiet_s(side) for side in self.sides}
-        return silent_sides(quiet_s, self.settings.feed_udp_silent_ms / 1_000)
+        return silent_sides(quiet_s, self.settings.feed.udp.silent_ms / 1_000)
 
     def line_quiet_s(self) -> float:
         """For how long nothing useful has arrived on the packet line, or it was not open; 0 once it is over."""
         if self._line:
             return self._line.quiet_ns() / 1e9
-        is_awaited = self.settings.feed == "udp" and self._state in (OPENING, RUNNING)
+        is_awaited = self.settings.feed.kind == "udp" and self._state in (OPENING, RUNNING)
         return (self._clock.steady_ns() - self._closed_ns) / 1e9 if is_awaited else 0.0
 
     def _position(self, stored: bytes | None) -> Position:
         """The stored one if it is this feed's, else the start."""
-        identity = self.settings.feed_identity()
+        identity = self.settings.feed.identity()
         if stored is not None and (position := decode_position(stored)).feed == identity:
             return position
-        if self.settings.feed == "reader" and self.settings.feed_date is None:
+        if self.settings.feed.kind == "reader" and self.settings.feed.date is None:
             return Position(identity, 0)  # the reader's first tick says the day
-        day = self.settings.feed_day() or datetime.fromtimestamp(self._clock.now_ns() / 1e9, EXCHANGE_TIME).date()
+        day = self.settings.feed.day() or datetime.fromtimestamp(self._clock.now_ns() / 1e9, EXCHANGE_TIME).date()
         return Position(identity, session_midnight_ns(day))
 
     async def _batches(self, session: Session) -> AsyncGenerator[SourceBatch, None]:
-        if self.settings.feed == "udp":
+        if self.settings.feed.kind == "udp":
             self._queues = queues = await self._open_sides()
             try:
                 self._line = LineSession(session, *queues)
@@ -238,22 +238,22 @@ class Feed:
                 for queue in queues:
                     queue.close()
             return
-        if self.settings.feed == "reader":
+        if self.settings.feed.kind == "reader":
             async for batch in ReaderSession(session, self._progress).batches():
                 yield batch
             return
         stream = StreamSession(
-            session, self._chunks(session.position.offset), Pace(parse_speed(self.settings.feed_speed))
+            session, self._chunks(session.position.offset), Pace(parse_speed(self.settings.feed.speed))
         )
         async for batch in stream.batches():
             yield batch
 
     async def _open_sides(self) -> list[DatagramQueue]:
         """The sockets of side A, and of B where the line has two. Raises AddressError, OSError."""
-        settings, arrived = self.settings, asyncio.Event()
-        places = [(settings.feed_udp_host, settings.feed_udp_port, settings.feed_udp_group)]
-        if settings.feed_udp_b:
-            places.append(side_of(settings.feed_udp_b, settings.feed_udp_b_host or settings.feed_udp_host))
+        udp, arrived = self.settings.feed.udp, asyncio.Event()
+        places = [(udp.host, udp.port, udp.group)]
+        if udp.b:
+            places.append(side_of(udp.b, udp.b_host or udp.host))
         queues: list[DatagramQueue] = []
         try:
             for host, port, group in places:
@@ -261,8 +261,8 @@ class Feed:
                     host,
                     port,
                     group=group,
-                    datagrams_max=settings.feed_udp_queue_max,
-                    buffer_bytes=settings.feed_udp_buffer_bytes,
+                    datagrams_max=udp.queue_max,
+                    buffer_bytes=udp.buffer_bytes,
                     arrived=arrived,
                 )
                 queues.append(queue)
@@ -275,18 +275,18 @@ class Feed:
     def _chunks(self, start: int) -> Iterator[bytes]:
         """The stream from byte ``start`` on."""
         settings = self.settings
-        if settings.feed == "file" and settings.feed_file is not None:
-            source = RecordedFile(Path(settings.feed_file), self.report, start=start, chunk_bytes=settings.chunk_bytes)
+        if settings.feed.kind == "file" and settings.feed.file is not None:
+            source = RecordedFile(Path(settings.feed.file), self.report, start=start, chunk_bytes=settings.chunk_bytes)
             for chunk in source:
                 if self._progress:
                     self._progress(source.bytes_read, source.bytes_total)
                 yield chunk
             if self._progress:
                 self._progress(source.bytes_total, source.bytes_total)
-        elif settings.feed == "synthetic":
-            yield from _from_byte(exchange_chunks(settings.exchange(), settings.chunk_bytes), start, self.report)
+        elif settings.feed.kind == "synthetic":
+            yield from _from_byte(exchange_chunks(settings.feed.exchange(), settings.chunk_bytes), start, self.report)
         else:
-            raise ValueError(f"feed={settings.feed} is no stream")
+            raise ValueError(f"feed={settings.feed.kind} is no stream")
 
 
 def _from_byte(chunks: Iterable[bytes], start: int, report: Report) -> Iterator[bytes]:

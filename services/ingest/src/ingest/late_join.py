@@ -18,7 +18,7 @@ from ingest.domain.anomalies import AnomalyKind, Report
 from ingest.domain.framing import Block
 from ingest.domain.glimpse import SnapshotStream
 from ingest.domain.soupbintcp import HEARTBEAT, LOGOUT, SoupError, login_request
-from ingest.settings import IngestSettings
+from ingest.settings import GlimpseSettings
 
 _log = get_logger(__name__)
 RECEIVE_BYTES: Final = 1 << 18
@@ -81,9 +81,9 @@ async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> S
 class LateJoin:
     """Whether a line wants a snapshot, and when it may be asked for again."""
 
-    def __init__(self, settings: IngestSettings, report: Report, steady_ns: Callable[[], int]) -> None:
+    def __init__(self, server: GlimpseSettings, report: Report, steady_ns: Callable[[], int]) -> None:
         self._steady_ns = steady_ns
-        self._settings = settings
+        self._server = server
         self._report = report
         self._wanted = True
         self._lost = 0
@@ -99,14 +99,9 @@ class LateJoin:
 
     async def ask(self) -> Snapshot | None:
         """The snapshot; None where there is none now."""
-        settings = self._settings
+        server = self._server
         try:
-            return await ask_snapshot(
-                settings.feed_udp_glimpse,
-                settings.feed_udp_glimpse_user,
-                settings.feed_udp_glimpse_password.get_secret_value(),
-                settings.feed_udp_glimpse_timeout_s,
-            )
+            return await ask_snapshot(server.address, server.user, server.password.get_secret_value(), server.timeout_s)
         except SnapshotUnavailable as error:
             self.postpone(str(error))
             return None
@@ -115,9 +110,9 @@ class LateJoin:
         """There was none, or none that can be used."""
         delay_s = self._backoff.next()
         self._again_ns = self._steady_ns() + int(delay_s * 1e9)
-        self._said = f"none from {self._settings.feed_udp_glimpse}: {reason}"
+        self._said = f"none from {self._server.address}: {reason}"
         metrics.SNAPSHOTS.labels("failed").inc()
-        _log.warning("snapshot_failed", server=self._settings.feed_udp_glimpse, reason=reason, again_in_s=delay_s)
+        _log.warning("snapshot_failed", server=self._server.address, reason=reason, again_in_s=delay_s)
 
     def joined(self, snapshot: Snapshot) -> None:
         """The line goes on from it; gaps that its joining counted ask for no other."""

@@ -47,11 +47,11 @@ class LineSession:
         self._live = False
         self._requested = 0
         self._scratch = Report(examples_max=0)
-        self._server = _address(session.settings.feed_udp_request, queues[0].family)
+        self._server = _address(session.settings.feed.udp.request, queues[0].family)
         self.late_join: LateJoin | None = None
         """By a server that says how the books stand; None where there is none."""
-        if session.settings.feed_udp_glimpse:
-            self.late_join = LateJoin(session.settings, session.report, session.clock.steady_ns)
+        if session.settings.feed.udp.glimpse.address:
+            self.late_join = LateJoin(session.settings.feed.udp.glimpse, session.report, session.clock.steady_ns)
 
     def quiet_ns(self) -> int:
         """For how long nothing useful has arrived; 0 once the session is over, which is the sender's last word."""
@@ -79,7 +79,7 @@ class LineSession:
             if session.last_event_ns and not session.until_beat_ns():
                 yield session.batch(None, self._feed_time_ns())
             self._request_missing()
-            wait_ns = session.until_beat_ns() or session.settings.feed_heartbeat_interval_ms * MILLISECOND_NS
+            wait_ns = session.until_beat_ns() or session.settings.feed.heartbeat_interval_ms * MILLISECOND_NS
             if self._line.missing:
                 wait_ns = min(wait_ns, HOLD_WAKE_NS)
             if not self._line.ended:
@@ -190,14 +190,14 @@ class LineSession:
 
 def _line(session: Session) -> Line:
     """The line from where the committed position ended, or from the start of the session that the operator names."""
-    settings, position = session.settings, session.position
+    udp, position = session.settings.feed.udp, session.position
     ownership = Ownership(
-        pinned=bool(settings.feed_udp_session),
-        agreeing_packets=settings.feed_udp_agreeing_packets,
-        silent_ns=settings.feed_udp_silent_ms * MILLISECOND_NS,
-        gap_messages_max=settings.feed_udp_gap_max,
+        pinned=bool(udp.session),
+        agreeing_packets=udp.agreeing_packets,
+        silent_ns=udp.silent_ms * MILLISECOND_NS,
+        gap_messages_max=udp.gap_max,
     )
-    named = settings.feed_udp_session or position.line
+    named = udp.session or position.line
     sequence = position.sequence if named == position.line else 1
     return Line(session.report, session=named, next_sequence=sequence, ownership=ownership)
 

@@ -1,10 +1,9 @@
 """Feeds a recorded session into a running fleet from this process, through the worker's own source."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from common.contracts.topics import INGEST_FEED_CHANGELOG
 from streams.edges.source import Source, SourceService
@@ -13,7 +12,7 @@ from streams.process.settings import Settings
 from ingest.app import SERVICE, SOURCE, outputs_of
 from ingest.domain.anomalies import Report
 from ingest.feed import Feed
-from ingest.settings import IngestSettings
+from ingest.settings import FeedSettings, IngestSettings
 
 FINISHED = "finished"
 POLL_S = 0.05
@@ -35,22 +34,13 @@ async def replay(
     of the file read, bytes of the file). Raises FramingError where the file cannot be read to its end, FeedDateError
     without a day.
     """
-    chosen = {
-        "feed": "file",
-        "feed_file": path,
-        "feed_speed": speed,
-        "feed_date": day,
-        "feed_id": feed_id,
-        "feed_linger": False,
-    }
+    chosen = FeedSettings(kind="file", file=path, speed=speed, date=day, id=feed_id, linger=False)
     return await fed(settings, chosen, progress)
 
 
-async def fed(
-    settings: Settings, chosen: Mapping[str, Any], progress: Callable[[int, int], None] | None = None
-) -> Report:
-    """Runs a feed with the ``chosen`` settings to the commit of its closing heartbeat. Raises the feed's failure."""
-    of_feed = IngestSettings(**{**settings.model_dump(), **chosen})
+async def fed(settings: Settings, chosen: FeedSettings, progress: Callable[[int, int], None] | None = None) -> Report:
+    """Runs the ``chosen`` feed to the commit of its closing heartbeat. Raises the feed's failure."""
+    of_feed = IngestSettings(**{**dict(settings), "feed": chosen})
     feed = Feed(of_feed, progress=progress)
     source = Source(SERVICE, SOURCE, feed.run, outputs_of(of_feed), INGEST_FEED_CHANGELOG)
     service = SourceService(source, settings)

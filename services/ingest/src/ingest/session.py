@@ -80,12 +80,12 @@ class Session:
         """Instruments of a feed reader that the next batch announces."""
         self.events: EventWriter | None = None
         """Writer of the feed's events, where they are written, too."""
-        self._beat_interval_ns = settings.feed_heartbeat_interval_ms * MILLISECOND_NS
+        self._beat_interval_ns = settings.feed.heartbeat_interval_ms * MILLISECOND_NS
         self._next_beat_ns = 0
 
     def new_decoder(self, locates: dict[int, int] | None = None) -> Decoder:
         """For a new session of the line: locate codes are given anew each day."""
-        is_line = self.settings.feed == "udp"
+        is_line = self.settings.feed.kind == "udp"
         day = datetime.fromtimestamp(self.position.session_ns / 1e9, EXCHANGE_TIME).date()
         days = None if is_line else Days([day])
         clock = replace(wall_clock(day), midnight_ns=self.position.session_ns)
@@ -119,7 +119,7 @@ class Session:
 
     async def linger(self) -> AsyncGenerator[SourceBatch, None]:
         """Nothing happens any more, but the feed's clock is alive: heartbeats at the session's closing time."""
-        while self.settings.feed_linger and self.last_event_ns:
+        while self.settings.feed.linger and self.last_event_ns:
             await self.clock.sleep_ns(self.until_beat_ns())
             yield self.batch(None)
 
@@ -134,7 +134,7 @@ class Session:
             locates=decoder.packed_locates(),
         )
         parts = deal(ticks, MD_TICKS.partitions) if ticks is not None and len(ticks) else ()
-        writer = FrameWriter(settings.feed_name(), self.position.session_ns, settings.frame_ticks_max)
+        writer = FrameWriter(settings.feed.name(), self.position.session_ns, settings.frame_ticks_max)
         frames = writer.frames(parts, beat, self.clock.now_ns())
         events = self.events.records(parts) if self.events and parts else ()
         return SourceBatch([*outputs, *frames, *events], self.position.encode())
@@ -182,7 +182,7 @@ class StreamSession:
                 self._advance(block, index)
                 yield session.batch(ticks)
                 if not pace.unlimited:
-                    await session.clock.sleep_ns(session.settings.feed_step_ms * MILLISECOND_NS)
+                    await session.clock.sleep_ns(session.settings.feed.step_ms * MILLISECOND_NS)
                 continue
             beat_in_ns = session.until_beat_ns()
             stamp = next_stamp(block, index) or 0

@@ -142,7 +142,7 @@ def declare_api(app: TidemarkApp, settings: OrdersSettings, ends: LogEnds) -> Ca
         projected = declare_projection(app, settings, recent.on_projected)
     else:
         projected = declare_projection_elsewhere(app, settings, ends, recent.on_projected)
-    reading = Database(settings, settings.postgres_pool_max, settings.reads_timeout_ms)
+    reading = Database(settings.postgres, settings.postgres.pool_max, settings.reads_timeout_ms)
     app.run_service(Databases(reading))
     # Told, not required: whatever PostgreSQL does, orders are taken and answered all the same.
     app.health.add("projection", projected.check)
@@ -161,7 +161,7 @@ def declare_projection(
     app: TidemarkApp, settings: OrdersSettings, on_projected: OnProjected = lambda _reached: None
 ) -> ProjectedLog:
     """PostgreSQL is written by this process; ``on_projected`` is told how far."""
-    projecting = Database(settings, PROJECTION_CONNECTIONS, role=settings.postgres_writer)
+    projecting = Database(settings.postgres, PROJECTION_CONNECTIONS, role=settings.postgres.writer)
     sink = ProjectionSink(projecting, on_projected)
     projected = ProjectedLog(sink, app.projection(projection.TOPICS, sink, settings.projection_backoff_max_s))
     app.run_service(Databases(projecting))
@@ -172,7 +172,7 @@ def declare_projection_elsewhere(
     app: TidemarkApp, settings: OrdersSettings, ends: LogEnds, on_projected: OnProjected
 ) -> ProjectionElsewhere:
     """PostgreSQL is written by another process; ``on_projected`` is told how far."""
-    watching = Database(settings, 1, settings.reads_timeout_ms)
+    watching = Database(settings.postgres, 1, settings.reads_timeout_ms)
     projected = ProjectionElsewhere(watching, ends, on_projected)
     app.run_service(projected)
     app.run_service(Databases(watching))

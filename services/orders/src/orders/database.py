@@ -18,7 +18,7 @@ from common.sql_roles import grants
 from streams.process.backoff import Backoff
 from streams.process.logs import get_logger
 
-from orders.settings import OrdersSettings
+from orders.settings import OrdersPostgresSettings
 from orders.trouble import DatabaseAway, RowRefused, Trouble, of_whole_database, translated
 
 if TYPE_CHECKING:
@@ -80,12 +80,12 @@ class Database:
     """At most ``connections_max`` connections. Making it touches no network."""
 
     def __init__(
-        self, settings: OrdersSettings, connections_max: int, timeout_ms: int | None = None, role: str = ""
+        self, postgres: OrdersPostgresSettings, connections_max: int, timeout_ms: int | None = None, role: str = ""
     ) -> None:
         """``role``: who comes, where it is another than the URL says."""
-        self._dsn = settings.postgres_dsn
+        self._dsn = postgres.dsn
         self._role = role
-        self._timeout_s = (timeout_ms or settings.postgres_timeout_ms) / 1000
+        self._timeout_s = (timeout_ms or postgres.timeout_ms) / 1000
         self._connections_max = connections_max
         self._slots = asyncio.Semaphore(connections_max)
         self._idle: list[tuple[asyncpg.Connection[asyncpg.Record], float]] = []

@@ -3,8 +3,11 @@
 from enum import StrEnum
 from typing import Self
 
-from common.access.settings import AccessSettings
-from pydantic import Field, SecretStr, field_validator
+from common.access.settings import ReachedSettings
+from common.postgres_settings import PostgresSettings
+from pydantic import Field, field_validator
+from streams.process.settings import BatchSettings, HttpSettings
+from streams.process.settings_tree import SettingsGroup
 
 
 class OrdersRole(StrEnum):
@@ -18,15 +21,67 @@ class OrdersRole(StrEnum):
     """Writes PostgreSQL."""
 
 
-class OrdersSettings(AccessSettings):
+class OrdersBatchSettings(BatchSettings):
+    """Input that a stage takes on in one transaction."""
+
+    messages_max: int = Field(
+        default=500, ge=1, description="input records per transaction at most; a batch holds up the API for its time"
+    )
+
+
+class OrdersHttpSettings(HttpSettings):
+    """The API's web server, and its limits on its clients."""
+
+    requests_max: int = Field(
+        default=2_000, ge=1, description="requests that run or wait, reads too; one more is refused with 429 or 503"
+    )
+    body_bytes_max: int = Field(default=65_536, ge=1_024, description="size of a request's body at most")
+
+
+class OrdersPostgresSettings(PostgresSettings):
+    """The database that the projection is in, and connections to it."""
+
+    writer: str = Field(
+        default="", description="role by which the projection is written; empty: that of the URL, which reads"
+    )
+    pool_max: int = Field(default=8, ge=2, description="connections of this process at most")
+    timeout_ms: int = Field(default=5_000, ge=100, description="connecting, or one transaction of the projection")
+
+
+class ShareSettings(SettingsGroup):
+    """Load that the API takes of one account, or address, beside others."""
+
+    requests: int = Field(
+        default=64,
+        ge=1,
+        description="requests of one account, or address, that always run; more up to twice the others'",
+    )
+    busy: float = Field(
+        default=0.25,
+        gt=0,
+        le=1,
+        description="of the event loop's time, for one beside others; more up to twice theirs; reads count twice",
+    )
+    orders_per_s: float = Field(
+        default=200,
+        gt=0,
+        description="orders, cancels and commands of an account a second while others write; more up to twice theirs",
+    )
+    waiting: int = Field(
+        default=25, ge=1, description="requests that wait for their turn, of one that uses up its time; more get 429"
+    )
+    burst_ms: int = Field(default=500, ge=0, description="for so long more of them may wait")
+    wait_ms: int = Field(default=5_000, ge=1, description="a request that has no turn by then gets 429")
+
+
+class OrdersSettings(ReachedSettings):
     """Settings of the orders service beside those that every service shares."""
 
+    batch: OrdersBatchSettings = OrdersBatchSettings()
+    http: OrdersHttpSettings = OrdersHttpSettings()
     orders_roles: str = Field(
         default=",".join(OrdersRole),
         description="name[,name…] of the parts that this process runs; each part must run somewhere",
-    )
-    batch_messages_max: int = Field(
-        default=500, ge=1, description="input records per transaction at most; a batch holds up the API for its time"
     )
     stages_rest: float = Field(
         default=3.0,
@@ -34,16 +89,7 @@ class OrdersSettings(AccessSettings):
         description="a stage rests after a commit for so many times what that took, 0.1 s at most, and leaves the time "
         "to requests and to the gate; 0: never, where processors are plenty",
     )
-    postgres_dsn: SecretStr = Field(
-        default=SecretStr("postgresql://tidemark@127.0.0.1:5432/tidemark"), description="libpq URL of the projection"
-    )
-    postgres_writer: str = Field(
-        default="", description="role by which the projection is written; empty: that of the URL, which reads"
-    )
-    postgres_pool_max: int = Field(default=8, ge=2, description="connections of this process at most")
-    postgres_timeout_ms: int = Field(
-        default=5_000, ge=100, description="connecting, or one transaction of the projection"
-    )
+    postgres: OrdersPostgresSettings = OrdersPostgresSettings()
     reads_timeout_ms: int = Field(
         default=2_000, ge=100, description="what PostgreSQL may take for a read, waiting included"
     )
@@ -66,34 +112,10 @@ class OrdersSettings(AccessSettings):
         ge=1,
         description="orders, and accounts, whose newest committed state is kept until the projection has it",
     )
-    http_requests_max: int = Field(
-        default=2_000, ge=1, description="requests that run or wait, reads too; one more is refused with 429 or 503"
-    )
-    share_requests: int = Field(
-        default=64,
-        ge=1,
-        description="requests of one account, or address, that always run; more up to twice the others'",
-    )
-    share_busy: float = Field(
-        default=0.25,
-        gt=0,
-        le=1,
-        description="of the event loop's time, for one beside others; more up to twice theirs; reads count twice",
-    )
-    share_orders_per_s: float = Field(
-        default=200,
-        gt=0,
-        description="orders, cancels and commands of an account a second while others write; more up to twice theirs",
-    )
-    share_waiting: int = Field(
-        default=25, ge=1, description="requests that wait for their turn, of one that uses up its time; more get 429"
-    )
-    share_burst_ms: int = Field(default=500, ge=0, description="for so long more of them may wait")
-    share_wait_ms: int = Field(default=5_000, ge=1, description="a request that has no turn by then gets 429")
+    share: ShareSettings = ShareSettings()
     sent_ns_within_s: float = Field(
         default=10.0, gt=0, description="a `Tidemark-Sent-Ns` further from the server's clock is not used"
     )
-    http_body_bytes_max: int = Field(default=65_536, ge=1_024, description="size of a request's body at most")
     venue_calendar: str = Field(
         default="XNAS", description="sessions of the venue: a calendar of this package, or the path of a .json file"
     )

@@ -16,7 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="push", description="Snapshots and deltas over WebSocket, and the dashboard.")
     parser.add_argument("command", nargs="?", choices=["worker"], default="worker")
     parser.parse_args()
-    with starting("push"):
+    with starting("push", PushSettings):
         settings = PushSettings()
     configure_logs("push", settings.log_level)
     configure_telemetry("push", settings)

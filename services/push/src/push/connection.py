@@ -97,8 +97,8 @@ class Connection:
         self._answers: deque[bytes] = deque(maxlen=ANSWERS_MAX)
         self._outbox = Outbox(settings.queue_rows_max, settings.client_rows_max, self._awake.set)
         now_s = time.monotonic()
-        self._commands = TokenBucket(settings.commands_per_s_max, settings.commands_burst_max, now_s)
-        self._asked = TokenBucket(settings.subscriptions_per_s_max, settings.subscriptions_burst_max, now_s)
+        self._commands = TokenBucket(settings.commands.per_s_max, settings.commands.burst_max, now_s)
+        self._asked = TokenBucket(settings.subscriptions.per_s_max, settings.subscriptions.burst_max, now_s)
         self._idle_since_s = now_s
         self._paints = Paints()
         self._ends = asyncio.Event()
@@ -249,8 +249,8 @@ class Connection:
             self._refuse(NO_RIGHT, text)
             return
         topics = self._outbox.topics
-        if topic not in topics and len(topics) >= self._settings.subscriptions_max:
-            self._refuse(f"at most {self._settings.subscriptions_max} topics", text)
+        if topic not in topics and len(topics) >= self._settings.subscriptions.max:
+            self._refuse(f"at most {self._settings.subscriptions.max} topics", text)
             return
         self._feed.perform(self._hub.subscribe(self.id, topic))
 

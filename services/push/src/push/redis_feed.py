@@ -52,7 +52,7 @@ class RedisFeed:
         self._settings = settings
         self._hub = hub
         self._latency = latency
-        self._backoff = Backoff(settings.redis_backoff_min_s, settings.redis_backoff_max_s)
+        self._backoff = Backoff(settings.redis.backoff_min_s, settings.redis.backoff_max_s)
         self._new_queues()
         self._read_at_s: dict[Scope, float] = {}
         self._listed_at_s: dict[str, float] = {}
@@ -97,14 +97,14 @@ class RedisFeed:
             self._overrun.set()
 
     def _new_queues(self) -> None:
-        actions_max = self._settings.redis_actions_max + self._hub.channels  # a new session opens all of them
+        actions_max = self._settings.redis.actions_max + self._hub.channels  # a new session opens all of them
         self._commands: asyncio.Queue[Open | Close] = asyncio.Queue(actions_max)
         self._reads: asyncio.Queue[Read | ListScopes] = asyncio.Queue(actions_max)
         self._overrun = asyncio.Event()
 
     async def _fail_when_overrun(self) -> None:
         await self._overrun.wait()
-        raise TimeoutError(f"{self._settings.redis_actions_max} requests wait for Redis")
+        raise TimeoutError(f"{self._settings.redis.actions_max} requests wait for Redis")
 
     async def accounts(self) -> list[str]:
         """Account ids that have a view, sorted; one search serves all who ask meanwhile. Raises RedisError, OSError."""
@@ -132,9 +132,9 @@ class RedisFeed:
         No error counts as one to retry, because even zero retries reconnect once before the error is raised, and two
         tasks that use one connection then read from it at the same time.
         """
-        timeout_s = self._settings.redis_timeout_s
+        timeout_s = self._settings.redis.timeout_s
         return redis_client(
-            self._settings.redis_url,
+            self._settings.redis.url,
             socket_connect_timeout=timeout_s,
             socket_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0, supported_errors=()),
@@ -222,7 +222,7 @@ class RedisFeed:
 
         Asked several times: when it is us who were late, the answer is read before the next time.
         """
-        timeout_s = self._settings.redis_timeout_s
+        timeout_s = self._settings.redis.timeout_s
         unanswered = 0
         while unanswered < WATCH_PINGS:
             if not _wanted():

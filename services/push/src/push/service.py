@@ -35,16 +35,16 @@ class PushService:
     def __init__(self, settings: PushSettings) -> None:
         """Reads the files that the settings of identities name. Raises OSError, ValueError."""
         self._settings = settings
-        self.admission = Admission("push", identities_of(settings))
+        self.admission = Admission("push", identities_of(settings.access))
         self.hub = Hub(settings.pending_deltas_max)
         self.latency = Latency(settings.origin_span_max_s)
         self.feed = RedisFeed(settings, self.hub, self.latency)
         self._connections: set[Connection] = set()
         self._shares = Shares(
-            settings.address_handshakes_per_s_max,
-            settings.address_subscriptions_per_s_max,
-            settings.address_snapshot_rows_per_s_max,
-            settings.address_burst_s,
+            settings.address.handshakes_per_s_max,
+            settings.address.subscriptions_per_s_max,
+            settings.address.snapshot_rows_per_s_max,
+            settings.address.burst_s,
         )
         self._ticker: asyncio.Task[None] | None = None
 
@@ -76,7 +76,7 @@ class PushService:
         share = self._shares.of(address, now_s)
         if not share.handshakes.take(now_s):
             raise TurnedAway("too many new connections from this address", share_is_used=True)
-        if share.clients >= self._settings.address_clients_max and not self._make_room(share):
+        if share.clients >= self._settings.address.clients_max and not self._make_room(share):
             raise TurnedAway("too many connections from this address", share_is_used=True)
         if len(self._connections) >= self._settings.clients_max and not self._make_room(None):
             raise TurnedAway("too many connections", share_is_used=False)

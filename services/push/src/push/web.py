@@ -30,7 +30,7 @@ class Dashboard(StaticFiles):
 
     def __init__(self, settings: PushSettings) -> None:
         super().__init__(directory=settings.static_dir, html=True)
-        self._speaks_to = " ".join(filter(None, map(_origin, (settings.orders_url, settings.access_issuer))))
+        self._speaks_to = " ".join(filter(None, map(_origin, (settings.orders_url, settings.access.issuer))))
 
     def file_response(self, full_path: Any, stat_result: Any, scope: AsgiScope, status_code: int = 200) -> Response:
         response = super().file_response(full_path, stat_result, scope, status_code)
@@ -83,8 +83,8 @@ def build_web(service: PushService, settings: PushSettings, health: Health) -> F
         found: dict[str, Any] = {"orders_url": settings.orders_url}
         if settings.lease_grace_s:
             found["lease_grace_ms"] = settings.lease_grace_s * 1_000
-        if settings.access_issuer:
-            found["sign_in"] = {"issuer": settings.access_issuer, "client_id": settings.sign_in_client}
+        if settings.access.issuer:
+            found["sign_in"] = {"issuer": settings.access.issuer, "client_id": settings.sign_in_client}
         return found
 
     _add_answers(web, service)

@@ -12,7 +12,7 @@ from risk.settings import RiskSettings
 from risk.warm import warm
 
 if __name__ == "__main__":
-    with starting("risk"):
+    with starting("risk", RiskSettings):
         settings = RiskSettings()
     try:
         warm(
@@ -22,6 +22,6 @@ if __name__ == "__main__":
         sys.exit(f"risk: {refusal}")
     if sys.argv[1:] != ["warm"]:
         keep_freed_memory()
-        with starting("risk"):
+        with starting("risk", RiskSettings):
             app = build(as_replica(settings, "risk"))
         app.main()

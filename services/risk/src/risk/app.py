@@ -26,7 +26,7 @@ def build(settings: RiskSettings) -> TidemarkApp:
     """The service: one stage, the gate; and who requests halts of it where market alerts ask for them."""
     app = TidemarkApp("risk", settings)
     framed = FramedAnswers() if settings.log_format == "avro" else None
-    limits, chain = settings.limits(), gate_of(settings.checks)
+    limits, chain = settings.limits.as_limits(), gate_of(settings.checks)
     basis = BasisWriter(version_of("risk"), chain, limits)
     gate = Gate(limits, settings.id_retention_ns(), chain, framed, basis)
     app.stage(
@@ -45,8 +45,8 @@ def build(settings: RiskSettings) -> TidemarkApp:
         reads_framed={ORDERS_INTENTS: file_of(ORDERS_INTENTS).id},
         row_records=rows_in_columns,
     )(gate.handle)
-    if settings.halt_on_alerts:
-        halts = AlertHalts(app.sender, round(settings.halt_alert_age_max_s * NS_PER_S), time.time_ns)
+    if settings.halt.on_alerts:
+        halts = AlertHalts(app.sender, round(settings.halt.alert_age_max_s * NS_PER_S), time.time_ns)
         following = app.projection(alert_halts.TOPICS, halts)
         app.health.add("alert halts", following.ready)
     app.watch_dead_letters(INPUTS)

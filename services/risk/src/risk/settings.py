@@ -1,9 +1,12 @@
 """Settings of the risk service, read from ``TIDEMARK_*`` environment variables."""
 
+from typing import Annotated
+
 from common.contracts.values import INT64_MAX, SELF_MATCH_DENIED, SELF_MATCH_MODES, Symbol
 from msgspec.structs import replace
 from pydantic import Field
-from streams.process.settings import Settings
+from streams.process.settings import BatchSettings, InboxSettings, Settings
+from streams.process.settings_tree import NAMELESS, SettingsGroup
 
 from risk.domain.gate import Limits
 from risk.domain.limit_values import SymbolLimits
@@ -13,16 +16,26 @@ NS_PER_MS = 1_000_000
 DAY_MS = DAY_NS // NS_PER_MS
 
 
-class RiskSettings(Settings):
-    """Settings of the gate."""
+class GateBatchSettings(BatchSettings):
+    """Input that a partition of the gate takes on in one transaction."""
 
-    batch_messages_max: int = Field(
+    messages_max: int = Field(
         default=30_000, ge=1, description="input records per transaction at most; what many do to an account is a row"
     )
-    batch_handling_ms: int = Field(
+    handling_ms: int = Field(
         default=100, ge=1, description="a batch is made smaller where it takes longer; no client waits for this loop"
     )
-    inbox_messages_max: int = Field(default=40_000, ge=1, description="records waiting per input partition at most")
+
+
+class GateInboxSettings(InboxSettings):
+    """Input that may wait for the gate."""
+
+    messages_max: int = Field(default=40_000, ge=1, description="records waiting per input partition at most")
+
+
+class LimitSettings(SettingsGroup):
+    """Limits of the gate. They have the names by which people set them for a symbol, an account or an order, too."""
+
     market_collar_bps: int = Field(
         default=500, ge=0, lt=10_000, description="how far beyond the quote a MARKET order may trade, in 1/10,000"
     )
@@ -106,24 +119,12 @@ class RiskSettings(Settings):
         default={},
         description="JSON: symbol to the limits that are other for it, and its `restricted` and `average_volume_qty`",
     )
-    id_retention_days: int = Field(
-        default=7, ge=1, description="client order, command and execution ids are remembered this long, at least"
-    )
-    checks: list[str] = Field(
-        default=[], description="JSON: names of installed checks that stand behind the gate's own, in their order"
-    )
-    halt_on_alerts: bool = Field(
-        default=False, description="a CRITICAL market alert requests the halt of its symbol, until a person resumes it"
-    )
-    halt_alert_age_max_s: float = Field(
-        default=60.0, gt=0, description="a market alert that was written longer ago requests nothing"
-    )
     unsaid_state_trades: bool = Field(
         default=False, description="trade instruments of which the feed never said a trading state"
     )
 
-    def limits(self) -> Limits:
-        """The gate's limits."""
+    def as_limits(self) -> Limits:
+        """In the units of the gate."""
         same = {name: getattr(self, name) for name in SymbolLimits.model_fields if name in type(self).model_fields}
         limits = Limits(
             mark_age_max_ns=self.mark_max_age_ms * NS_PER_MS,
@@ -140,6 +141,32 @@ class RiskSettings(Settings):
             for symbol, others in self.symbol_limits.items()
         }
         return replace(limits, by_symbol=own)
+
+
+class HaltSettings(SettingsGroup):
+    """Halts that market alerts request."""
+
+    on_alerts: bool = Field(
+        default=False, description="a CRITICAL market alert requests the halt of its symbol, until a person resumes it"
+    )
+    alert_age_max_s: float = Field(
+        default=60.0, gt=0, description="a market alert that was written longer ago requests nothing"
+    )
+
+
+class RiskSettings(Settings):
+    """Settings of the gate."""
+
+    batch: GateBatchSettings = GateBatchSettings()
+    inbox: GateInboxSettings = GateInboxSettings()
+    limits: Annotated[LimitSettings, NAMELESS] = LimitSettings()
+    halt: HaltSettings = HaltSettings()
+    id_retention_days: int = Field(
+        default=7, ge=1, description="client order, command and execution ids are remembered this long, at least"
+    )
+    checks: list[str] = Field(
+        default=[], description="JSON: names of installed checks that stand behind the gate's own, in their order"
+    )
 
     def id_retention_ns(self) -> int:
         return self.id_retention_days * DAY_NS

@@ -11,11 +11,11 @@ from signals.settings import SignalsSettings
 from signals.warm import warm
 
 if __name__ == "__main__":
-    with starting("signals"):
+    with starting("signals", SignalsSettings):
         settings = SignalsSettings()
     # Before the loop runs: compiling in it would cost the worker its place in the group.
     warm(installed_measures(settings.measures), installed_patterns(settings.patterns))
     if sys.argv[1:] != ["warm"]:
-        with starting("signals"):
+        with starting("signals", SignalsSettings):
             app = build(as_replica(settings, "signals"))
         app.main()

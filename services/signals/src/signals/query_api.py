@@ -136,7 +136,9 @@ def create_query_api(app: App, settings: SignalsSettings) -> FastAPI:
         return markets.venues(symbol)
 
     api.include_router(router)
-    api.add_middleware(RequireIdentity, service="signals", admission=Admission("signals", identities_of(settings)))
+    api.add_middleware(
+        RequireIdentity, service="signals", admission=Admission("signals", identities_of(settings.access))
+    )
     return api
 
 

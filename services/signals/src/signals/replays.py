@@ -64,7 +64,7 @@ class PastQuestion:
 
 
 class Replays:
-    """At most ``query_replays_max`` at a time."""
+    """At most ``query.replays_max`` at a time."""
 
     def __init__(self, settings: SignalsSettings) -> None:
         self._settings = settings
@@ -72,7 +72,7 @@ class Replays:
 
     async def ask(self, question: PastQuestion) -> Mapping[str, Any]:
         """The answer's fields. Raises NoAnswer."""
-        if self._running >= self._settings.query_replays_max:
+        if self._running >= self._settings.query.replays_max:
             raise NoAnswer("overloaded", "other moments are being replayed")
         self._running += 1
         try:
@@ -88,7 +88,7 @@ class Replays:
         )
         given = pickle.dumps((self._settings, question))
         try:
-            async with asyncio.timeout(self._settings.query_replay_timeout_s + CLOSING_S):
+            async with asyncio.timeout(self._settings.query.replay_timeout_s + CLOSING_S):
                 told, _ = await process.communicate(given)
         except TimeoutError:
             raise NoAnswer("replay-timeout", "the moment was not reached in time") from None
@@ -149,8 +149,8 @@ def _snapshot(settings: SignalsSettings, question: PastQuestion) -> tuple[Market
         installed_measures(settings.measures),
         settings.snapshot_interval_s,
         round(settings.allowed_lateness_s * NS),
-        settings.alert_limits,
-        bounds=settings.bounds,
+        settings.alert.limits,
+        bounds=settings.feed.bounds,
         windows=settings.optional_windows,
     )
     moment, topic = question.moment, MD_TICKS.name
@@ -169,7 +169,7 @@ def _snapshot(settings: SignalsSettings, question: PastQuestion) -> tuple[Market
 
 async def _answered(settings: SignalsSettings, question: PastQuestion) -> str:
     try:
-        async with asyncio.timeout(settings.query_replay_timeout_s):
+        async with asyncio.timeout(settings.query.replay_timeout_s):
             market, next_offset = await market_at(settings, question)
     except NoAnswer as why:
         return json.dumps({"problem": why.problem, "detail": str(why)})

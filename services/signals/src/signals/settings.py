@@ -2,17 +2,76 @@
 
 from typing import Self
 
-from common.access.settings import AccessSettings
+from common.access.settings import ReachedSettings
 from common.contracts.alerts import AlertLimits
 from common.contracts.topics import MD_EVENTS
 from common.contracts.windows import ALLOWED_LATENESS_NS, EVENTS_BOUND_NS, FEED_IDLE_NS, NS, OPTIONAL_WINDOWS, Window
 from pydantic import Field, NonNegativeFloat, model_validator
+from streams.process.settings_tree import SettingsGroup
 
 from signals.domain.venue_silence import SILENCE_NS
 from signals.domain.watermark import FeedBounds
 
 
-class SignalsSettings(AccessSettings):
+class FeedBoundSettings(SettingsGroup):
+    """Disorder and silence of feeds that windows wait for."""
+
+    bounds_s: dict[str, NonNegativeFloat] = Field(
+        default={MD_EVENTS.name: EVENTS_BOUND_NS / NS},
+        description="JSON: feed → how far it may be out of order without being late; of one that is not named: 0",
+    )
+    idle_s: float = Field(
+        default=FEED_IDLE_NS / NS, gt=0, description="after so long a silence no window waits for a feed"
+    )
+
+    @property
+    def bounds(self) -> FeedBounds:
+        bounds_ns = {name: round(bound_s * NS) for name, bound_s in self.bounds_s.items()}
+        return FeedBounds(bounds_ns, round(self.idle_s * NS))
+
+
+class AlertSettings(SettingsGroup):
+    """Limits of market alerts."""
+
+    thresholds: dict[str, float] = Field(
+        default={}, description='JSON: thresholds of market alerts that are not the table\'s, like {"PRICE_SPIKE": 4}'
+    )
+    samples_min: int = Field(
+        default=AlertLimits().samples_min,
+        ge=2,
+        description="seconds with a trade, or a message, that a baseline needs before anything is compared with it",
+    )
+    hold_s: float = Field(
+        default=AlertLimits().hold_ns / NS,
+        gt=0,
+        description="a market alert ends when its number has not been above the exit for so long",
+    )
+
+    @property
+    def limits(self) -> AlertLimits:
+        """Raises AlertSettingError."""
+        return AlertLimits(self.thresholds, self.samples_min, round(self.hold_s * NS))
+
+    @model_validator(mode="after")
+    def _is_of_the_table(self) -> Self:
+        _ = self.limits
+        return self
+
+
+class QuerySettings(SettingsGroup):
+    """Questions about the past, each of which is replayed."""
+
+    replays_max: int = Field(
+        default=1,
+        ge=0,
+        description="questions about the past that are replayed at a time, each in its own process",
+    )
+    replay_timeout_s: float = Field(
+        default=30.0, gt=0, description="after so long a question about the past is answered with 503"
+    )
+
+
+class SignalsSettings(ReachedSettings):
     """Settings of signals. Windows and the limits of a heartbeat are none: a replay must tell the same."""
 
     measures: list[str] = Field(
@@ -45,47 +104,14 @@ class SignalsSettings(AccessSettings):
         description="trades earlier than the clock by at most this restate ended windows; earlier ones go to md.late",
     )
 
-    feed_bounds_s: dict[str, NonNegativeFloat] = Field(
-        default={MD_EVENTS.name: EVENTS_BOUND_NS / NS},
-        description="JSON: feed → how far it may be out of order without being late; of one that is not named: 0",
-    )
-    feed_idle_s: float = Field(
-        default=FEED_IDLE_NS / NS, gt=0, description="after so long a silence no window waits for a feed"
-    )
-
-    alert_thresholds: dict[str, float] = Field(
-        default={}, description='JSON: thresholds of market alerts that are not the table\'s, like {"PRICE_SPIKE": 4}'
-    )
-    alert_samples_min: int = Field(
-        default=AlertLimits().samples_min,
-        ge=2,
-        description="seconds with a trade, or a message, that a baseline needs before anything is compared with it",
-    )
-    alert_hold_s: float = Field(
-        default=AlertLimits().hold_ns / NS,
-        gt=0,
-        description="a market alert ends when its number has not been above the exit for so long",
-    )
-
+    feed: FeedBoundSettings = FeedBoundSettings()
+    alert: AlertSettings = AlertSettings()
     snapshot_interval_s: float = Field(
         default=30.0,
         gt=0,
         description="between snapshots of a partition's market; a recovery replays from the last one",
     )
-
-    query_replays_max: int = Field(
-        default=1,
-        ge=0,
-        description="questions about the past that are replayed at a time, each in its own process",
-    )
-    query_replay_timeout_s: float = Field(
-        default=30.0, gt=0, description="after so long a question about the past is answered with 503"
-    )
-
-    @property
-    def bounds(self) -> FeedBounds:
-        bounds_ns = {name: round(bound_s * NS) for name, bound_s in self.feed_bounds_s.items()}
-        return FeedBounds(bounds_ns, round(self.feed_idle_s * NS))
+    query: QuerySettings = QuerySettings()
 
     @property
     def optional_windows(self) -> tuple[Window, ...]:
@@ -95,12 +121,7 @@ class SignalsSettings(AccessSettings):
             raise ValueError(f"{', '.join(unknown)}: the table has {', '.join(known)}")
         return tuple(known[name] for name in self.windows)
 
-    @property
-    def alert_limits(self) -> AlertLimits:
-        """Raises AlertSettingError."""
-        return AlertLimits(self.alert_thresholds, self.alert_samples_min, round(self.alert_hold_s * NS))
-
     @model_validator(mode="after")
-    def _is_of_the_tables(self) -> Self:
-        _ = self.alert_limits, self.optional_windows
+    def _is_of_the_table(self) -> Self:
+        _ = self.optional_windows
         return self

@@ -138,7 +138,7 @@ async def find(
     settings: Settings, asked: Asked, count: int, show_progress: Progress, *, newest_first: bool = True
 ) -> Found:
     """The first ``count`` answers that are asked for, by time. Raises CommandError, LogError."""
-    await settle_groups(settings.kafka_bootstrap)
+    await settle_groups(settings.kafka.bootstrap)
     only = None if asked.key is None else frozenset({partition_of(asked.key, RISK_DECISIONS.partitions)})
     walk = await _walk(settings, asked, only, newest_first)
     total = sum(end - walk.begins[place] for place, end in walk.ends.items())

@@ -66,16 +66,15 @@ def refusal(environment: Mapping[str, str]) -> str | None:
     from ingest.settings import IngestSettings
     from pydantic import ValidationError
 
-    names = {name.removeprefix("TIDEMARK_").lower(): value for name, value in environment.items() if value}
     try:
-        settings = IngestSettings(**names)  # type: ignore[arg-type]
-        if settings.feed != "file" or settings.feed_file is None:
+        feed = IngestSettings.of({name: value for name, value in environment.items() if value}).feed
+        if feed.kind != "file" or feed.file is None:
             return None
         framer = Framer(Report())
-        for chunk in RecordedFile(settings.feed_file, Report()):
+        for chunk in RecordedFile(feed.file, Report()):
             if any(True for _ in framer.feed(chunk)):
                 return None
-        return None if framer.finish() else f"{settings.feed_file.name} holds no message"
+        return None if framer.finish() else f"{feed.file.name} holds no message"
     except ValidationError as error:
         return "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
     except (FramingError, OSError) as error:

@@ -54,7 +54,7 @@ async def operators_log(settings: Settings, beside: Topic = ORDERS_INTENTS) -> A
             try:
                 await log.partition_count(topic.name)
             except Fatal:
-                await create_beside(settings.kafka_bootstrap, topic, beside.name)
+                await create_beside(settings.kafka.bootstrap, topic, beside.name)
         yield log
     finally:
         await log.stop()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from streams.process.settings import KafkaSettings, RedisSettings
 
 from tidemark.console import CommandError
 from tidemark.state import DEFAULT_STATE_DIR, Addresses, FleetRecord, StateDir
@@ -68,7 +69,8 @@ def addresses(
     """Addresses of the parts, by the order of precedence above."""
     record = _running(state)
     found = record.addresses if record is not None else Addresses()
-    from streams.process.settings import Settings, file_source
+    from streams.process.settings import Settings
+    from streams.process.settings_tree import file_source
 
     file = file_source(Settings)
     said = {**(file.env_vars if file is not None and record is None else {}), **os.environ}
@@ -90,7 +92,11 @@ def reader_settings(where: Addresses) -> "Settings":
     """Settings for the runtime's readers."""
     from streams.process.settings import Settings
 
-    return Settings(kafka_bootstrap=where.kafka_bootstrap, redis_url=where.redis_url, worker_id="tidemark-cli")
+    return Settings(
+        kafka=KafkaSettings(bootstrap=where.kafka_bootstrap),
+        redis=RedisSettings(url=where.redis_url),
+        worker_id="tidemark-cli",
+    )
 
 
 def running_fleet(state: StateDir) -> FleetRecord:

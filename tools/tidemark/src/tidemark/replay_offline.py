@@ -89,7 +89,7 @@ def _judging() -> dict[str, Any]:
     """The limits and the patterns that signals would have in this environment. Raises CommandError."""
     try:
         settings = SignalsSettings()
-        return {"alert_limits": settings.alert_limits, "patterns": installed_patterns(settings.patterns)}
+        return {"alert_limits": settings.alert.limits, "patterns": installed_patterns(settings.patterns)}
     except ValidationError as error:
         raise console.CommandError(f"--alerts: {error.errors()[0]['msg']}") from error
     except PatternError as error:

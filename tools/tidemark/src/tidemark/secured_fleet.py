@@ -12,7 +12,8 @@ from common.log_acls import acls
 from common.redis_users import ADMIN
 from streams.kafka.acls import create_acls
 from streams.kafka.admin import reread_files
-from streams.process.settings import FILE_VARIABLE, Settings
+from streams.process.settings import Settings
+from streams.process.settings_tree import FILE_VARIABLE
 
 from tidemark.authority import SETTINGS, SUPERUSER, Authority, Servers
 from tidemark.secured_parts import make_roles, reload_postgres, reload_redis
@@ -69,9 +70,7 @@ class SecuredFleet:
 
     def _administrator(self) -> Settings:
         """Settings by which Kafka knows the administrator."""
-        environment = self._authority.environment(ADMIN)
-        files = {name.removeprefix("TIDEMARK_").lower(): path for name, path in environment.items()}
-        return Settings(kafka_bootstrap=self._bootstrap, **files)  # type: ignore[arg-type]
+        return Settings.of({**self._authority.environment(ADMIN), "TIDEMARK_KAFKA_BOOTSTRAP": self._bootstrap})
 
     async def renew(self, hand_over: Callable[[], None]) -> None:
         """Issues certificates and passwords anew while everything runs, and has Redis and PostgreSQL read theirs.

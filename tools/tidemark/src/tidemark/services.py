@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from streams.process.settings import FILE_VARIABLE
+from streams.process.settings_tree import FILE_VARIABLE
 
 from tidemark.authority import SETTINGS
 from tidemark.fleet import ServiceSpec

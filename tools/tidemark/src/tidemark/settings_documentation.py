@@ -5,24 +5,23 @@ uv run python -m tidemark.settings_documentation
 
 import json
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from inspect import cleandoc
 from pathlib import Path
 from typing import Final
 
 from pydantic.fields import FieldInfo
-from streams.process.start import variable
+from streams.process.settings_tree import Place
 
 from tidemark.settings_table import CLASSES, OTHERS, SHARED, is_secret, own
 
 FILE: Final = Path(__file__).parents[4] / "docs" / "settings.md"
-GROUP_MIN: Final = 3
-"""As many settings that begin with the same word make a table of their own."""
 
 _HEAD: Final = """# Settings
 
 Generated from the settings classes by `make schemas`; a test keeps it current. Each setting is an environment variable;
-`TIDEMARK_SETTINGS_FILE` may name a file of lines `NAME=value` for those that the environment does not have.
+`TIDEMARK_SETTINGS_FILE` may name a file of lines `NAME=value` for those that the environment does not have. Headings
+name groups of them, by their place in code: what `settings.kafka.ca_file` has is `TIDEMARK_KAFKA_CA_FILE`.
 `tidemark config` shows the values that hold in a shell and where each comes from.
 """
 
@@ -42,29 +41,20 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _groups(names: Iterable[str]) -> dict[str, list[str]]:
-    """Names by their first word, in their order; those whose word is too rare come first, under an empty one."""
-    names = list(names)
-    often = Counter(name.partition("_")[0] for name in names)
-    groups: dict[str, list[str]] = {"": []}
-    for name in names:
-        word = name.partition("_")[0]
-        groups.setdefault(word if often[word] >= GROUP_MIN else "", []).append(name)
-    return groups
-
-
 def _tables(service: str) -> Iterator[str]:
-    settings = CLASSES[service]
-    declared = own(service)
-    for word, names in _groups(name for name in settings.model_fields if name in declared).items():
-        if not names:
+    """A table for the settings without a group, which come first, and one for each group."""
+    by_group: dict[tuple[str, ...], list[Place]] = {(): []}
+    for place in own(service):
+        by_group.setdefault(place.path[:-1], []).append(place)
+    for path, members in by_group.items():
+        if not members:
             continue
-        yield "" if not word else f"\n### {service}: {word}\n"
+        heading = f"\n### {service}: {'.'.join(path)}\n\n{cleandoc(members[0].group.__doc__ or '')}\n"
+        yield heading if path else ""
         yield "| variable | default | meaning |"
         yield "|---|---|---|"
-        for name in names:
-            field = settings.model_fields[name]
-            yield f"| `{variable(name)}` | {_default(field)} | {_cell(field.description or '')} |"
+        for place in members:
+            yield f"| `{place.variable}` | {_default(place.field)} | {_cell(place.field.description or '')} |"
 
 
 def render() -> str:

@@ -9,17 +9,19 @@ from enum import StrEnum
 from typing import Any, Final
 
 from auditor.settings import AuditorSettings
-from common.access.settings import AccessSettings
+from common.access.settings import ReachedSettings
 from ingest.settings import IngestSettings
 from orders.settings import OrdersSettings
 from push.settings import PushSettings
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import EnvSettingsSource, SettingsError
+from pydantic_core import to_jsonable_python
+from pydantic_settings import SettingsError
 from risk.settings import RiskSettings
 from signals.settings import SignalsSettings
-from streams.process.settings import FILE_VARIABLE, Settings, file_source
-from streams.process.start import said, variable
+from streams.process.settings import Settings
+from streams.process.settings_tree import FILE_VARIABLE, PREFIX, Place, TreeSource, file_source, places
+from streams.process.start import said
 
 from tidemark.access import CREDENTIAL_VARIABLE
 from tidemark.console import CommandError
@@ -29,7 +31,7 @@ REACHED: Final = "orders, push and signals"
 """Services that people and programs reach; the others serve operators' pages."""
 CLASSES: Final[Mapping[str, type[Settings]]] = {
     SHARED: Settings,
-    REACHED: AccessSettings,
+    REACHED: ReachedSettings,
     "ingest": IngestSettings,
     "signals": SignalsSettings,
     "risk": RiskSettings,
@@ -63,6 +65,7 @@ class Setting:
 
     service: str
     name: str
+    """Its place in the service's settings."""
     variable: str
     value: Any
     origin: Origin
@@ -79,27 +82,28 @@ def is_secret(field: FieldInfo) -> bool:
 
 
 def settings_of(service: str) -> list[Setting]:
-    """The settings that a service would have if it were started here and now, by name of the field in their order.
+    """The settings that a service would have if it were started here and now, in the order of their places.
 
     Raises CommandError where it would refuse them; the text names the variables, and no value.
     """
-    settings = CLASSES[service]
+    tree = CLASSES[service]
     try:
-        values = settings()
+        settings = tree()
     except ValidationError as refusal:
-        raise CommandError(f"{service} refuses its settings: {said(refusal)}") from None
+        raise CommandError(f"{service} refuses its settings: {said(refusal, tree)}") from None
     except (SettingsError, FileNotFoundError) as refusal:  # a value that is no JSON; a file that is not there
         raise CommandError(f"{service} cannot read its settings: {refusal}") from None
-    environment = EnvSettingsSource(settings)()
-    file = file_source(settings)
-    in_file = file() if file is not None else {}
-    found = []
-    for name, field in settings.model_fields.items():
-        origin = Origin.ENVIRONMENT if name in environment else Origin.FILE if name in in_file else Origin.DEFAULT
-        value = HIDDEN if is_secret(field) else _without_passwords(values.model_dump(mode="json", include={name})[name])
-        about = field.description or ""
-        found.append(Setting(service, name, variable(name), value, origin, is_secret(field), about))
-    return found
+    sources = {Origin.ENVIRONMENT: TreeSource(tree, os.environ), Origin.FILE: file_source(tree)}
+    return [_setting(service, place, settings, sources) for place in places(tree)]
+
+
+def _setting(service: str, place: Place, settings: Settings, sources: Mapping[Origin, TreeSource | None]) -> Setting:
+    """``sources``: the one that goes before the others first."""
+    said_in = (origin for origin, source in sources.items() if source is not None and source.text(place) is not None)
+    secret = is_secret(place.field)
+    value = HIDDEN if secret else _without_passwords(to_jsonable_python(place.value(settings)))
+    about = place.field.description or ""
+    return Setting(service, ".".join(place.path), place.variable, value, next(said_in, Origin.DEFAULT), secret, about)
 
 
 def _without_passwords(value: Any) -> Any:
@@ -108,18 +112,22 @@ def _without_passwords(value: Any) -> Any:
 
 
 def every_setting() -> list[Setting]:
-    """Settings that all services share, then those that each declares itself. Raises CommandError."""
-    return [each for service in CLASSES for each in settings_of(service) if each.name in own(service)]
+    """Settings that all services share, then those that each has beside them. Raises CommandError."""
+    own_names = {service: {place.variable for place in own(service)} for service in CLASSES}
+    return [each for service in CLASSES for each in settings_of(service) if each.variable in own_names[service]]
 
 
-def own(service: str) -> frozenset[str]:
-    """Names of the fields that the service's class declares itself."""
-    return frozenset(CLASSES[service].__annotations__) & frozenset(CLASSES[service].model_fields)
+def own(service: str) -> list[Place]:
+    """Settings that the service's classes declare, and not those of what it shares with others."""
+    tree = CLASSES[service]
+    bases = [other for other in (Settings, ReachedSettings) if issubclass(tree, other) and other is not tree]
+    shared = {place.declared for base in bases for place in places(base)}
+    return [place for place in places(tree) if place.declared not in shared]
 
 
 def unknown() -> list[str]:
     """Variables of the environment and the file with the settings' prefix that nothing reads: mostly misspelt ones."""
     file = file_source(Settings)
     given = {name.upper() for name in (*os.environ, *(file.env_vars if file else ()))}
-    known = {variable(name) for settings in CLASSES.values() for name in settings.model_fields} | set(OTHERS)
-    return sorted(name for name in given - known if name.startswith(variable("")))
+    known = {place.variable for tree in CLASSES.values() for place in places(tree)} | set(OTHERS)
+    return sorted(name for name in given - known if name.startswith(PREFIX))

@@ -59,8 +59,8 @@ class IssuedIdentities:
 
     def __init__(self, settings: AccessSettings) -> None:
         self._tokens = TokenVerifier(settings, _keys(settings))
-        self._skew_s = settings.access_skew_s
-        denied, api_keys = settings.access_denied_file, settings.access_api_keys_file
+        self._skew_s = settings.skew_s
+        denied, api_keys = settings.denied_file, settings.api_keys_file
         self._denied = WatchedFile(denied, Denied.parse) if denied else None
         self._api_keys = WatchedFile(api_keys, parse_keys) if api_keys else None
         self._cached: dict[bytes, Identity] = {}
@@ -119,12 +119,12 @@ def _digest(credential: str) -> bytes:
 
 
 def _keys(settings: AccessSettings) -> KeySource:
-    where = settings.access_keys
+    where = settings.keys
     if where and not where.startswith(("http://", "https://")):
         return FileKeys(Path(where))
-    return PublishedKeys(settings.access_issuer, where)
+    return PublishedKeys(settings.issuer, where)
 
 
 def identities_of(settings: AccessSettings) -> Identities:
     """As the settings say. Raises OSError, ValueError where a file that they name cannot be read."""
-    return IssuedIdentities(settings) if settings.access_issuer else Everybody()
+    return IssuedIdentities(settings) if settings.issuer else Everybody()

@@ -6,44 +6,45 @@ from typing import Self
 
 from pydantic import Field, model_validator
 from streams.process.settings import Settings
+from streams.process.settings_tree import SettingsGroup
 
 
-class AccessSettings(Settings):
-    """Settings of who is believed about identities. Without an issuer nobody is asked, on this machine only."""
+class AccessSettings(SettingsGroup):
+    """Issuers and keys that are believed about identities. Without an issuer nobody is asked, on this machine only."""
 
-    access_issuer: str = Field(
-        default="", description="`iss` of tokens that are believed; empty: nobody is asked who he is"
-    )
-    access_open: bool = Field(
+    issuer: str = Field(default="", description="`iss` of tokens that are believed; empty: nobody is asked who he is")
+    open: bool = Field(
         default=False, description="without an issuer, serve beyond this machine, too: for a closed network"
     )
-    access_audience: str = Field(default="tidemark", description="`aud` that a token has to name")
-    access_keys: str = Field(
+    audience: str = Field(default="tidemark", description="`aud` that a token has to name")
+    keys: str = Field(
         default="",
         description="public keys of the issuer (JWKS), a path or a URL; empty: where its discovery document says",
     )
-    access_denied_file: Path | None = Field(
+    denied_file: Path | None = Field(
         default=None, description="tokens and subjects that are revoked; read again when it changes"
     )
-    access_api_keys_file: Path | None = Field(
-        default=None, description="keys of programs, hashed; read again when it changes"
-    )
-    access_skew_s: int = Field(default=30, ge=0, le=300, description="clocks of issuer and service may differ by that")
-    access_life_max_s: int = Field(
+    api_keys_file: Path | None = Field(default=None, description="keys of programs, hashed; read again when it changes")
+    skew_s: int = Field(default=30, ge=0, le=300, description="clocks of issuer and service may differ by that")
+    life_max_s: int = Field(
         default=3_600, ge=60, description="a token that lives for longer is refused: what is short need not be revoked"
     )
-    access_roles_claim: str = Field(
-        default="roles", description="claim with the roles; `a.b` is the member b of the claim a"
-    )
-    access_accounts_claim: str = Field(
+    roles_claim: str = Field(default="roles", description="claim with the roles; `a.b` is the member b of the claim a")
+    accounts_claim: str = Field(
         default="accounts", description="claim with the subject's own accounts: ids, or beginnings that end in `*`"
     )
 
+
+class ReachedSettings(Settings):
+    """Settings of a service that people and programs reach."""
+
+    access: AccessSettings = AccessSettings()
+
     @model_validator(mode="after")
     def _closed_to_strangers(self) -> Self:
-        if not self.access_issuer and not self.access_open and not _is_this_machine(self.http_host):
+        if not self.access.issuer and not self.access.open and not _is_this_machine(self.http.host):
             raise ValueError(
-                f"open to strangers on {self.http_host}: set TIDEMARK_ACCESS_ISSUER, or TIDEMARK_ACCESS_OPEN=true"
+                f"open to strangers on {self.http.host}: set TIDEMARK_ACCESS_ISSUER, or TIDEMARK_ACCESS_OPEN=true"
             )
         return self
 

@@ -62,9 +62,9 @@ class TokenVerifier:
         settings = self._settings
         registry = JWTClaimsRegistry(
             now=int(now_s),
-            leeway=settings.access_skew_s,
-            iss={"essential": True, "value": settings.access_issuer},
-            aud={"essential": True, "value": settings.access_audience},
+            leeway=settings.skew_s,
+            iss={"essential": True, "value": settings.issuer},
+            aud={"essential": True, "value": settings.audience},
             sub={"essential": True},
             iat={"essential": True},
             exp={"essential": True},
@@ -73,15 +73,15 @@ class TokenVerifier:
             registry.validate(dict(claims))
         except JoseError as error:
             raise TokenRefused(error.error) from None
-        if claims["exp"] - claims["iat"] > settings.access_life_max_s:
+        if claims["exp"] - claims["iat"] > settings.life_max_s:
             raise TokenRefused("lives too long")
 
     def _identity(self, claims: Mapping[str, Any]) -> Identity:
         subject = claims["sub"]
-        accounts = _texts(_member(claims, self._settings.access_accounts_claim))
+        accounts = _texts(_member(claims, self._settings.accounts_claim))
         if not 0 < len(subject) <= SUBJECT_CHARS_MAX or len(accounts) > ACCOUNTS_MAX:
             raise TokenRefused("claims")
-        named = set(_texts(_member(claims, self._settings.access_roles_claim)))
+        named = set(_texts(_member(claims, self._settings.roles_claim)))
         roles = frozenset(role for role in Role if role.value in named)
         client = claims.get("azp", claims.get("client_id", ""))
         return Identity(

@@ -103,10 +103,10 @@ still earlier is in none. The setting ``allowed_lateness_s`` of signals override
 """
 EVENTS_BOUND_NS: Final = 5 * NS
 """By how much the events that strangers write to ``md.events`` may be out of order without being late: so long their
-windows stay open. Feeds of ingest are in order. The setting ``feed_bounds_s`` of signals overrides it.
+windows stay open. Feeds of ingest are in order. The setting ``feed.bounds_s`` of signals overrides it.
 """
 FEED_IDLE_NS: Final = 5 * NS
-"""After so long a silence, by the wall clock, no window waits for a feed. The setting ``feed_idle_s`` overrides it."""
+"""After so long a silence, by the wall clock, no window waits for a feed. The setting ``feed.idle_s`` overrides it."""
 
 
 def lengths_ns(windows: Sequence[Window] = WINDOWS) -> tuple[int, ...]:

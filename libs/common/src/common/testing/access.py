@@ -11,6 +11,7 @@ from joserfc import jwt
 from joserfc.jwk import Key, OKPKey, RSAKey
 
 from common.access.api_keys import ApiKey, new_key
+from common.access.settings import AccessSettings
 from common.contracts.rights import Role
 
 ISSUER: Final = "https://issuer.example"
@@ -25,7 +26,7 @@ def _rsa_key() -> RSAKey:
 
 
 class IssuerForTests:
-    """Everything lies in one directory; ``settings`` are what a service has to be told."""
+    """Everything lies in one directory; ``access`` is what a service has to be told."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -37,13 +38,13 @@ class IssuerForTests:
         self._write("api_keys.json", {"keys": {}})
 
     @property
-    def settings(self) -> dict[str, Any]:
-        return {
-            "access_issuer": ISSUER,
-            "access_keys": str(self._directory / "keys.json"),
-            "access_denied_file": self._directory / "denied.json",
-            "access_api_keys_file": self._directory / "api_keys.json",
-        }
+    def access(self) -> AccessSettings:
+        return AccessSettings(
+            issuer=ISSUER,
+            keys=str(self._directory / "keys.json"),
+            denied_file=self._directory / "denied.json",
+            api_keys_file=self._directory / "api_keys.json",
+        )
 
     def add_key(self, kid: str, key: Key) -> None:
         """Publishes one more key."""

@@ -10,7 +10,7 @@ from streams.model.declaration import Stage
 from streams.model.message import Message, Output
 from streams.model.tables import Changelogged, Codec, Tables
 from streams.process.logs import configure_logs
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, RestartSettings, Settings
 from streams.stage.runner import StageService
 
 from common.contracts.topics import RAW_SCHEMA, Topic
@@ -65,13 +65,13 @@ def main() -> None:
     options = parser.parse_args()
     configure_logs("counting-worker", "INFO")
     settings = Settings(
-        kafka_bootstrap=options.bootstrap,
+        kafka=KafkaSettings(bootstrap=options.bootstrap),
         data_dir=options.data,
         worker_id=options.worker,
         producers=options.producers,
         session_timeout_ms=6_000,
         heartbeat_interval_ms=500,
-        restart_backoff_min_s=0.2,
+        restart=RestartSettings(backoff_min_s=0.2),
     )
     asyncio.run(serve(options.prefix, settings))
 

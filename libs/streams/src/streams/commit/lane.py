@@ -330,7 +330,7 @@ class Lane:
                     if await self._log.last_stable_offset(partition) >= end:
                         del session.unsettled[partition]
             except LogError:
-                poll_s = self._settings.restart_backoff_min_s
+                poll_s = self._settings.restart.backoff_min_s
             await asyncio.sleep(poll_s)
 
     async def _mark_again(self, session: Session) -> None:

@@ -71,7 +71,7 @@ class _Follower(mode.Service):  # type: ignore[misc]
         self.add_future(self._follow())
 
     async def _follow(self) -> None:
-        backoff = Backoff(self._settings.restart_backoff_min_s, self._settings.restart_backoff_max_s)
+        backoff = self._settings.restart.backoff()
         while not self.should_stop:
             try:
                 await self._read(backoff)
@@ -152,8 +152,8 @@ class Projection(_Follower):
         super().__init__(settings, topics, "projection", **kwargs)
         self._sink = sink
         self._backoff = Backoff(
-            settings.restart_backoff_min_s,
-            max(settings.restart_backoff_min_s, backoff_max_s or settings.restart_backoff_max_s),
+            settings.restart.backoff_min_s,
+            max(settings.restart.backoff_min_s, backoff_max_s or settings.restart.backoff_max_s),
         )
         self._reader: CommittedReader | None = None
         self._applying = False

@@ -103,7 +103,7 @@ class Sender:
 
     async def _connect(self) -> AIOKafkaProducer:
         client = AIOKafkaProducer(
-            bootstrap_servers=self._settings.kafka_bootstrap,
+            bootstrap_servers=self._settings.kafka.bootstrap,
             client_id=f"{self._client_id}-sender",
             enable_idempotence=True,
             acks="all",
@@ -111,7 +111,7 @@ class Sender:
             max_batch_size=self._batch_bytes_max,
             request_timeout_ms=self._settings.request_timeout_ms,
             retry_backoff_ms=20,
-            **client_security(self._settings),
+            **client_security(self._settings.kafka),
         )
         with translated("connect the sender"):
             try:

@@ -123,7 +123,7 @@ class SourceService(mode.Service):  # type: ignore[misc]
         await self._kafka.stop()
 
     async def _keep(self) -> None:
-        backoff = Backoff(self._settings.restart_backoff_min_s, self._settings.restart_backoff_max_s)
+        backoff = self._settings.restart.backoff()
         while not self.should_stop:
             try:
                 await self._topics.until_safe()

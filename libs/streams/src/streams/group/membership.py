@@ -45,7 +45,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._assignor = StandbyAssignor(settings.worker_id, settings.standbys)
         instance = f"{group}-{settings.worker_id}"
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.kafka_bootstrap,
+            bootstrap_servers=settings.kafka.bootstrap,
             client_id=instance,
             group_id=group,
             group_instance_id=instance,  # static: a quick restart causes no rebalance
@@ -58,7 +58,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             max_poll_interval_ms=2**31 - 1,
             request_timeout_ms=settings.session_timeout_ms + 5_000,
             retry_backoff_ms=100,
-            **client_security(settings),
+            **client_security(settings.kafka),
         )
         self._guard = GroupGuard(self._consumer, group, instance)
 

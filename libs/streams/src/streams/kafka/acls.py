@@ -69,9 +69,9 @@ async def create_acls(settings: Settings, acls: Iterable[Acl]) -> int:
     """
     wanted = list(acls)
     client = AIOKafkaAdminClient(
-        bootstrap_servers=settings.kafka_bootstrap, client_id="tidemark-admin", **client_security(settings)
+        bootstrap_servers=settings.kafka.bootstrap, client_id="tidemark-admin", **client_security(settings.kafka)
     )
-    with translated(f"connect to {settings.kafka_bootstrap}"):
+    with translated(f"connect to {settings.kafka.bootstrap}"):
         await client.start()
     try:
         # All in one request: the controller takes 30 ms for one, whether it makes a single list or all of them.

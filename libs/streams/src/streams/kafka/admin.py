@@ -57,9 +57,9 @@ async def reread_files(settings: Settings) -> None:
     Raises Retriable where a broker does not answer, Fatal where one refuses: whoever asks has not the right.
     """
     client = AIOKafkaAdminClient(
-        bootstrap_servers=settings.kafka_bootstrap, client_id="tidemark-admin", **client_security(settings)
+        bootstrap_servers=settings.kafka.bootstrap, client_id="tidemark-admin", **client_security(settings.kafka)
     )
-    with translated(f"connect to {settings.kafka_bootstrap}"):
+    with translated(f"connect to {settings.kafka.bootstrap}"):
         await client.start()
     try:
         with translated("brokers"):

@@ -217,18 +217,18 @@ class KafkaLog:
 
     def _make_client(self, client_id: str) -> AIOKafkaClient:
         return AIOKafkaClient(
-            bootstrap_servers=self._settings.kafka_bootstrap,
+            bootstrap_servers=self._settings.kafka.bootstrap,
             client_id=client_id,
             request_timeout_ms=self._settings.request_timeout_ms,
             retry_backoff_ms=METADATA_BACKOFF_MS,
             connections_max_idle_ms=None,  # a producer whose connection closes has to be opened anew
-            **client_security(self._settings),
+            **client_security(self._settings.kafka),
         )
 
     async def start(self) -> None:
         """Connects. Raises Retriable where no broker answers, Fatal where the brokers are too old."""
         client = self._make_client(self._client_id)
-        with translated(f"connect to {self._settings.kafka_bootstrap}"):
+        with translated(f"connect to {self._settings.kafka.bootstrap}"):
             try:
                 await client.bootstrap()
                 check_versions(await client.send(client.get_random_node(), ApiVersions()))

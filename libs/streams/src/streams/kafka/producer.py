@@ -60,9 +60,9 @@ class KafkaProducer:
     def __init__(self, client: AIOKafkaClient, transactional_id: str, settings: Settings) -> None:
         self._client = client
         self._id = transactional_id
-        self._transaction_timeout_ms = settings.transaction_timeout_ms
+        self._transaction_timeout_ms = settings.transaction.timeout_ms
         self._commit_timeout_s = settings.commit_timeout_ms / 1000
-        self._version_max = settings.transaction_version
+        self._version_max = settings.transaction.version
         self._coordinator = -1
         self._identity = ProducerId(0, -1, -1)
         self._bumps_epoch = False

@@ -4,15 +4,15 @@ import ssl
 from typing import Any
 
 from streams.process.certificates import RenewedContext
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, SaslSettings, Settings
 
 
-def tls_context(settings: Settings) -> ssl.SSLContext | None:
+def tls_context(kafka: KafkaSettings) -> ssl.SSLContext | None:
     """A certificate that was replaced counts from the next connection on, of clients that are there already, too.
 
-    None where the settings name no authority. Raises OSError where a file cannot be used, and names it.
+    None where no authority is named. Raises OSError where a file cannot be used, and names it.
     """
-    authority, certificate, key = settings.kafka_ca_file, settings.kafka_certificate_file, settings.kafka_key_file
+    authority, certificate, key = kafka.ca_file, kafka.certificate_file, kafka.key_file
     if authority is None:
         return None
 
@@ -32,26 +32,26 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     return RenewedContext.of([each for each in (authority, certificate, key) if each is not None], make)
 
 
-def password(settings: Settings) -> str:
+def password(sasl: SaslSettings) -> str:
     """Read anew for each client, so that one that was changed counts from the next connection on. Raises OSError."""
-    if settings.kafka_sasl_password_file is None:
+    if sasl.password_file is None:
         return ""
-    return settings.kafka_sasl_password_file.read_text(encoding="utf-8").rstrip("\n")
+    return sasl.password_file.read_text(encoding="utf-8").rstrip("\n")
 
 
-def client_security(settings: Settings | None = None) -> dict[str, Any]:
-    """Options of every client of aiokafka; without settings those of the environment.
+def client_security(kafka: KafkaSettings | None = None) -> dict[str, Any]:
+    """Options of every client of aiokafka; without an argument as the environment says.
 
     Raises OSError.
     """
-    settings = settings or Settings()
-    context = tls_context(settings)
-    if settings.kafka_sasl_mechanism is None:
+    kafka = kafka or Settings().kafka
+    context, sasl = tls_context(kafka), kafka.sasl
+    if sasl.mechanism is None:
         return {} if context is None else {"security_protocol": "SSL", "ssl_context": context}
     return {
         "security_protocol": "SASL_PLAINTEXT" if context is None else "SASL_SSL",
         "ssl_context": context,
-        "sasl_mechanism": settings.kafka_sasl_mechanism,
-        "sasl_plain_username": settings.kafka_sasl_username,
-        "sasl_plain_password": password(settings),
+        "sasl_mechanism": sasl.mechanism,
+        "sasl_plain_username": sasl.username,
+        "sasl_plain_password": password(sasl),
     }

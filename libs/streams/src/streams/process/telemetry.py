@@ -80,7 +80,7 @@ _spans = Allowance(0)
 
 def configure_telemetry(service: str, settings: Settings) -> None:
     """Installs the tracer provider of this process. Without an endpoint nothing is exported, context still flows."""
-    ratio = settings.trace_ratio if settings.otlp_endpoint else 0.0
+    ratio = settings.trace.ratio if settings.otlp_endpoint else 0.0
     provider = TracerProvider(
         resource=Resource.create(
             {
@@ -89,7 +89,7 @@ def configure_telemetry(service: str, settings: Settings) -> None:
                 "service.instance.id": settings.worker_id,
             }
         ),
-        sampler=ParentBased(BoundedSampler(TraceIdRatioBased(ratio), Allowance(settings.trace_spans_per_s_max))),
+        sampler=ParentBased(BoundedSampler(TraceIdRatioBased(ratio), Allowance(settings.trace.spans_per_s_max))),
         id_generator=RequestIds(),
     )
     if settings.otlp_endpoint:
@@ -97,7 +97,7 @@ def configure_telemetry(service: str, settings: Settings) -> None:
         provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=8_192, schedule_delay_millis=500))
     trace.set_tracer_provider(provider)
     global _spans  # like the provider, one of the process
-    _spans = Allowance(settings.trace_spans_per_s_max)
+    _spans = Allowance(settings.trace.spans_per_s_max)
 
 
 def is_sampled(traceparent: str) -> bool:

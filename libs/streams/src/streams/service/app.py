@@ -36,7 +36,7 @@ from streams.model.topics import Topic, changelog_topic, register_topic
 from streams.process import metrics
 from streams.process.backoff import Backoff
 from streams.process.logs import configure_logs, get_logger
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 from streams.process.telemetry import configure_telemetry
 from streams.service.awaited_topics import AwaitedTopics
 from streams.service.frame import Frame
@@ -67,7 +67,7 @@ async def topics(self: AppCommand, replication: int) -> None:
     """Create the topics of the stages that are missing, with as many partitions as their group has on the cluster."""
     app = self.app
     await app.settle()
-    created = await create_topics(app.settings.kafka_bootstrap, app.declared_topics, replication)
+    created = await create_topics(app.settings.kafka.bootstrap, app.declared_topics, replication)
     self.say("\n".join(f"created {name}" for name in created) or "every topic exists")
 
 
@@ -109,8 +109,8 @@ class App(faust.App):  # type: ignore[misc]
         """
         super().__init__(
             f"{name}.control",
-            broker=[f"kafka://{server}" for server in settings.kafka_bootstrap.split(",")],
-            broker_credentials=_credentials(settings),
+            broker=[f"kafka://{server}" for server in settings.kafka.bootstrap.split(",")],
+            broker_credentials=_credentials(settings.kafka),
             store="memory://",
             datadir=str(settings.data_dir / name / "control"),
             Worker=ControlWorker,
@@ -204,7 +204,7 @@ class App(faust.App):  # type: ignore[misc]
     def _add_stage(self, stage: Stage) -> None:
         self._stages.append(stage)
         self.reads += [*stage.inputs, *(table.topic for table in stage.globals())]
-        service = StageService(stage, self.settings, self._views_publisher() if self.settings.redis_url else None)
+        service = StageService(stage, self.settings, self._views_publisher() if self.settings.redis.url else None)
         self._services[stage.name] = self.add_dependency(service)
         self.health.add(f"stage {stage.name}", service.ready)
 
@@ -286,10 +286,10 @@ class App(faust.App):  # type: ignore[misc]
 
     def _views_publisher(self) -> ViewPublisher:
         if self._publisher is None:
-            backoff = Backoff(self.settings.views_retry_min_s, self.settings.views_retry_max_s)
-            redis = redis_client(self.settings.redis_url, socket_connect_timeout=2, socket_timeout=5)
+            backoff = Backoff(self.settings.views.retry_min_s, self.settings.views.retry_max_s)
+            redis = redis_client(self.settings.redis.url, socket_connect_timeout=2, socket_timeout=5)
             self._publisher = ViewPublisher(
-                self.service_name, redis, self.settings.views_queue_max, backoff, self._conflated
+                self.service_name, redis, self.settings.views.queue_max, backoff, self._conflated
             )
             self.health.add("views", self._publisher.ready)
         return self._publisher
@@ -356,21 +356,21 @@ class App(faust.App):  # type: ignore[misc]
         self._is_process = True
         settings = self.settings
         configure_logs(self.service_name, settings.log_level)
-        watch_brokers(settings.kafka_bootstrap, settings.restart_backoff_min_s, settings.restart_backoff_max_s)
+        watch_brokers(settings.kafka.bootstrap, settings.restart.backoff_min_s, settings.restart.backoff_max_s)
         mode.loop.use("uvloop")  # FAUST_LOOP is read when faust is imported, which has happened
         Path(str(self.conf.datadir)).mkdir(parents=True, exist_ok=True)
         self.command(option("--replication", type=int, default=1, help="replicas of each partition"))(topics)
         super().main()
 
 
-def _credentials(settings: Settings) -> faust.SSLCredentials | faust.SASLCredentials | None:
+def _credentials(kafka: KafkaSettings) -> faust.SSLCredentials | faust.SASLCredentials | None:
     """``client_security`` in Faust's words. Raises as that does."""
-    context = tls_context(settings)
-    if settings.kafka_sasl_mechanism is not None:
+    context, sasl = tls_context(kafka), kafka.sasl
+    if sasl.mechanism is not None:
         return faust.SASLCredentials(
-            username=settings.kafka_sasl_username,
-            password=password(settings),
+            username=sasl.username,
+            password=password(sasl),
             ssl_context=context,
-            mechanism=settings.kafka_sasl_mechanism,
+            mechanism=sasl.mechanism,
         )
     return None if context is None else faust.SSLCredentials(context=context)

@@ -8,7 +8,6 @@ from streams.kafka.kafka_log import KafkaLog
 from streams.kafka.partition_counts import settle
 from streams.model.errors import Retriable
 from streams.model.topics import Topic
-from streams.process.backoff import Backoff
 from streams.process.logs import get_logger
 from streams.process.settings import Settings
 
@@ -38,7 +37,7 @@ class AwaitedTopics:
         Raises Fatal where the brokers are too old.
         """
         topics = list(self._declared())
-        backoff = Backoff(self._settings.restart_backoff_min_s, self._settings.restart_backoff_max_s)
+        backoff = self._settings.restart.backoff()
         while not should_stop():
             self._say(await self._missing(topics) if topics else "")
             if not self._waits_for:

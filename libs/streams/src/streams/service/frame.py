@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from streams.process.certificates import RenewedContext
 from streams.process.logs import get_logger
-from streams.process.settings import Settings
+from streams.process.settings import HttpSettings, Settings
 from streams.service.health import HealthReporter
 from streams.service.http.door import Door
 from streams.service.operations import OPERATORS_PAGES, Health
@@ -19,22 +19,23 @@ _log = get_logger(__name__)
 class Frame:
     """Plain asyncio. Pages for operators are the application's to include; ``options`` are ``WebServer``'s.
 
-    With ``operations_port`` those pages are answered there and nowhere else, and nothing else is there: with limits of
+    With ``operations.port`` those pages are answered there and nowhere else, and nothing else is there: with limits of
     its own, so that whoever takes all connections of the other port keeps nobody from looking how the service is.
     """
 
     def __init__(self, service: str, settings: Settings, health: Health, web: FastAPI, **options: Any) -> None:
-        limits, tls = settings.http_limits(), _tls(settings)
+        http, operations = settings.http, settings.operations
+        limits, tls = http.limits(), _tls(http)
         self._operations: WebServer | None = None
-        if settings.operations_port is not None:
-            host = settings.operations_host or settings.http_host
+        if operations.port is not None:
+            host = operations.host or http.host
             # The application's life is the other server's to begin and to end.
             only = partial(Door, paths=OPERATORS_PAGES, shut=False)
-            self._operations = WebServer(web, host, settings.operations_port, limits, only, lifespan="off", **tls)
+            self._operations = WebServer(web, host, operations.port, limits, only, lifespan="off", **tls)
             options = {"door": partial(Door, paths=OPERATORS_PAGES, shut=True), **options}
-        self._server = WebServer(web, settings.http_host, settings.http_port, limits, **{**tls, **options})
-        self._host = settings.http_host
-        self._reporter = HealthReporter(service, settings, health) if settings.redis_url else None
+        self._server = WebServer(web, http.host, http.port, limits, **{**tls, **options})
+        self._host = http.host
+        self._reporter = HealthReporter(service, settings, health) if settings.redis.url else None
 
     @property
     def port(self) -> int:
@@ -64,12 +65,12 @@ class Frame:
         await self._server.stop()
 
 
-def _tls(settings: Settings) -> dict[str, Any]:
+def _tls(http: HttpSettings) -> dict[str, Any]:
     """Options of a server that speaks TLS; none where no certificate is set."""
-    certificate = settings.http_certificate_file
+    certificate = http.certificate_file
     if certificate is None:
         return {}
-    files = (certificate, settings.http_key_file or certificate)
+    files = (certificate, http.key_file or certificate)
     return {
         "ssl_certfile": files[0],
         "ssl_keyfile": files[1],

@@ -25,7 +25,7 @@ class HealthReporter:
         self._service = service
         self._worker = settings.worker_id
         self._health = health
-        self._redis = redis_client(settings.redis_url, "health", socket_connect_timeout=2, socket_timeout=2)
+        self._redis = redis_client(settings.redis.url, "health", socket_connect_timeout=2, socket_timeout=2)
         self._task: asyncio.Task[None] | None = None
         self.extra: dict[str, Any] = {}
 

@@ -27,7 +27,7 @@ class GivenUp:
         self._settings = settings
         self._open_store = open_store
         self._discard = discard
-        self._inability = Inability(settings.store_give_up_s, settings.store_retry_s, _now_s)
+        self._inability = Inability(settings.store.give_up_s, settings.store.retry_s, _now_s)
         self.say: Callable[[frozenset[int]], None] = lambda _partitions: None
 
     @property
@@ -60,11 +60,11 @@ class GivenUp:
     async def retry(self, tasks: Mapping[int, Task], running: Collection[int]) -> None:
         """Until cancelled. Takes back what runs, because nobody else took it, and what has a store that opens again."""
         while True:
-            await asyncio.sleep(self._settings.restart_backoff_min_s)
+            await asyncio.sleep(self._settings.restart.backoff_min_s)
             before = self.partitions
             for partition in sorted(before):
                 task = tasks.get(partition)
-                if task and served_s(task) > self._settings.store_give_up_s:
+                if task and served_s(task) > self._settings.store.give_up_s:
                     self._inability.recovered(partition)
             for partition in self._inability.due():
                 if partition not in running and self._opens(partition):

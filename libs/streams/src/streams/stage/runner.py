@@ -168,7 +168,7 @@ class StageRunner:
 
     async def _keep(self, partition: int) -> None:
         """Opens the task, and again after what a new opening mends."""
-        backoff = Backoff(self._settings.restart_backoff_min_s, self._settings.restart_backoff_max_s)
+        backoff = self._settings.restart.backoff()
         suspects: set[tuple[str, int]] = set()
         refused, strict = "", False
         while True:
@@ -203,7 +203,7 @@ class StageRunner:
                     self.given_up.refused(partition, reason)
                 self._refuse(task, reason, refused)
                 refused = reason
-                await asyncio.sleep(self._settings.restart_backoff_max_s)
+                await asyncio.sleep(self._settings.restart.backoff_max_s)
             except Exception as error:
                 _log.error("stage_failed", stage=self.stage.full_name, partition=partition, error=repr(error))
                 if self._failure and not self._failure.done():
@@ -290,7 +290,7 @@ class StageService(mode.Service):  # type: ignore[misc]
             try:
                 await self._kafka.partition_count(topic.name)
             except Fatal:
-                await create_beside(self._settings.kafka_bootstrap, topic, self.stage.changelog.name)
+                await create_beside(self._settings.kafka.bootstrap, topic, self.stage.changelog.name)
 
     async def _missing_dead_letters(self) -> frozenset[str]:
         """A stage runs without them until it meets poison; but no marker can be written to what is not there."""

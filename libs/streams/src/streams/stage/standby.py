@@ -54,7 +54,7 @@ class Standby:
 
     async def run(self) -> None:
         """Until cancelled. Whatever it meets, a full disk or a damaged store, it meets again later and harms nobody."""
-        backoff = Backoff(self.settings.restart_backoff_min_s, self.settings.restart_backoff_max_s)
+        backoff = self.settings.restart.backoff()
         while True:
             try:
                 await self._follow(backoff)

@@ -84,7 +84,7 @@ class Task:
         self._path = self.stage.store_path(self.settings, self.partition).parent
         self._meter = Meter(self.stage.full_name, self.partition, self._show)
         self._todo: deque[Work] = deque()
-        self._batch_size = BatchSize(self.settings.batch_messages_max, self.settings.batch_handling_ms / 1000)
+        self._batch_size = BatchSize(self.settings.batch.messages_max, self.settings.batch.handling_ms / 1000)
         self._snapshots: SnapshotDirectory | None = None
         self._snapshot_due_s = 0.0
         self._saving: asyncio.Task[None] | None = None
@@ -210,7 +210,7 @@ class Task:
         """Takes the changelog over and copies it. Returns how many rows were copied, too."""
         parts, settings = self._parts, self.settings
         owed = parts.changelog not in session.writes
-        stall_ms = settings.settle_timeout_ms + (0 if owed else settings.transaction_timeout_ms)
+        stall_ms = settings.settle_timeout_ms + (0 if owed else settings.transaction.timeout_ms)
         check = self.stage.row_check(strict=self.strict)
         copy = ChangelogCopy(self.log, parts.changelog, parts.store, self._meter, stall_ms / 1000, check)
         writes = self.stage.writes(self.partition)
@@ -243,7 +243,7 @@ class Task:
             readers[topic] = reader_of(topic, reader, self.settings, known)
             if topic.name not in self.positions:
                 self._parts.unrecorded[position_key(topic.name)] = b"%d" % start
-        bounds = (self.settings.inbox_messages_max, self.settings.inbox_bytes_max)
+        bounds = (self.settings.inbox.messages_max, self.settings.inbox.bytes_max)
         inbox = Inbox(readers, self.partition, bounds, filled)
         inbox.start()
         return inbox

@@ -23,7 +23,7 @@ from streams.model.log import Partition, Record, StoredRecord
 from streams.model.message import Message, View
 from streams.model.tables import Tables
 from streams.model.topics import Topic
-from streams.process.settings import Settings
+from streams.process.settings import RedisSettings, RestartSettings, Settings
 from streams.stage.runner import StageRunner
 from streams.state.globals import GlobalView
 from streams.state.store import row_key
@@ -97,9 +97,8 @@ class StageDriver:
             data_dir=Path(self._directory.name),
             worker_id="driver",
             producers="task",
-            redis_url="",
-            restart_backoff_min_s=0.001,
-            restart_backoff_max_s=0.01,
+            redis=RedisSettings(url=""),
+            restart=RestartSettings(backoff_min_s=0.001, backoff_max_s=0.01),
         )
         self._stores: dict[Path, MemoryStore] = {}
         self._views = _Views()

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from datetime import date
-from typing import Any
 
 from streams.process.settings import Settings
 
 from ingest.domain.anomalies import Report
 from ingest.replay import fed
+from ingest.settings import FeedSettings
 
 
 async def replay_reader(
@@ -25,14 +25,14 @@ async def replay_reader(
 
     Raises FramingError where the sources cannot be read to their end.
     """
-    chosen: dict[str, Any] = {
-        "feed": "reader",
-        "feed_reader": name,
-        "feed_sources": sources,
-        "feed_options": dict(options),
-        "feed_speed": speed,
-        "feed_date": day,
-        "feed_id": feed_id,
-        "feed_linger": False,
-    }
+    chosen = FeedSettings(
+        kind="reader",
+        reader=name,
+        sources=sources,
+        options=dict(options),
+        speed=speed,
+        date=day,
+        id=feed_id,
+        linger=False,
+    )
     return await fed(settings, chosen, progress)

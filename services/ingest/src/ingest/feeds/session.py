@@ -34,16 +34,16 @@ class ReaderSession:
             self._open(progress)
         except FeedUnavailable as error:
             raise FramingError.at(str(error), -1) from error
-        self._pace = Pace(parse_speed("max" if self._reader.live else settings.feed_speed))
+        self._pace = Pace(parse_speed("max" if self._reader.live else settings.feed.speed))
 
     def _open(self, progress: Progress | None) -> None:
         session, settings = self._session, self._session.settings
-        self._reader = feed_reader(settings.feed_reader)
+        self._reader = feed_reader(settings.feed.reader)
         self._reading = Reading(
             self._reader,
-            settings.feed_sources,
-            options=settings.feed_options,
-            day=settings.feed_date,
+            settings.feed.sources,
+            options=settings.feed.options,
+            day=settings.feed.date,
             registry=session.registry,
             report=session.report,
             next_sequence=session.position.sequence,
@@ -102,7 +102,7 @@ class ReaderSession:
                 yield session.batch(ticks[at:due])
                 at = due
                 if not pace.unlimited:
-                    await session.clock.sleep_ns(session.settings.feed_step_ms * MILLISECOND_NS)
+                    await session.clock.sleep_ns(session.settings.feed.step_ms * MILLISECOND_NS)
                 continue
             beat_in_ns = session.until_beat_ns()
             if session.last_event_ns and not beat_in_ns:

@@ -49,15 +49,15 @@ STRANGERS_READ_WEIGHT: Final = 6.0
 def share_limits(settings: OrdersSettings) -> ShareLimits:
     """One account that is alone may have four fifths of all that may wait for a verdict."""
     return ShareLimits(
-        total_max=settings.http_requests_max,
+        total_max=settings.http.requests_max,
         client_running_max=settings.inflight_max,
         account_running_max=max(1, settings.inflight_max * 4 // 5),
-        running_share=settings.share_requests,
-        busy_share=settings.share_busy,
-        writes_share=settings.share_orders_per_s,
-        waiting_share=settings.share_waiting,
-        burst_s=settings.share_burst_ms / 1000,
-        wait_s=settings.share_wait_ms / 1000,
+        running_share=settings.share.requests,
+        busy_share=settings.share.busy,
+        writes_share=settings.share.orders_per_s,
+        waiting_share=settings.share.waiting,
+        burst_s=settings.share.burst_ms / 1000,
+        wait_s=settings.share.wait_ms / 1000,
     )
 
 

@@ -39,7 +39,7 @@ a tenth of a second or so, and orders that it lacks yet from the log itself; `Ti
 
 def create_api(desk: Desk, reads: Reads, settings: OrdersSettings) -> FastAPI:
     """Opens nothing; reads the files that the settings of identities name. Raises OSError, ValueError."""
-    admission = Admission("orders", identities_of(settings))
+    admission = Admission("orders", identities_of(settings.access))
     api = FastAPI(
         title="Tidemark orders",
         version="1",
@@ -71,7 +71,7 @@ def create_api(desk: Desk, reads: Reads, settings: OrdersSettings) -> FastAPI:
         LimitRequests,
         limits=share_limits(settings),
         accounts=desk.accounts,
-        body_bytes_max=settings.http_body_bytes_max,
+        body_bytes_max=settings.http.body_bytes_max,
         cors=cors,
     )
     # Outermost: strangers are sent away before a body is read, and before anybody's share is charged.

@@ -74,7 +74,7 @@ async def verify_log(
     settings: Settings, where: Addresses, heads: Iterable[tuple[int, Head]], progress: Progress = lambda *_: None
 ) -> ChainReport:
     """The chain of the committed log, which must hold the gate's own heads and end with them."""
-    await settle_groups(settings.kafka_bootstrap)
+    await settle_groups(settings.kafka.bootstrap)
     stores = gate_stores(Path(where.data_dir)) if where.data_dir else []
 
     async def gate_heads() -> list[tuple[int, Head]]:

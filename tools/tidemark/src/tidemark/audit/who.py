@@ -29,7 +29,7 @@ async def read_records(settings: Settings, since: datetime | None = None, subjec
     """Every record of the committed log is read, for its chain; those of ``subject``, decided from ``since`` on, are
     returned. Raises CommandError where one is no record.
     """
-    await settle_groups(settings.kafka_bootstrap)
+    await settle_groups(settings.kafka.bootstrap)
     verifier = ChainVerifier(AUDIT_COMMANDS.name)
     from_ns = 0 if since is None else int(since.timestamp() * NS_PER_S)
     found: list[CommandRecord] = []

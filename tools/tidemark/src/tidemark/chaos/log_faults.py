@@ -16,7 +16,7 @@ from common.contracts.topics import (
 from common.testing.accidents import recreate, trim
 from streams.kafka.kafka_log import KafkaLog
 from streams.model.log import Partition, Record
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings, TransactionSettings
 from streams.state.store import CHANGELOG_KEY, destroy, read_row
 
 from tidemark.chaos.faults import Fault, healed
@@ -60,7 +60,13 @@ class ForeignTransaction(Fault):
         if self._topic is RISK_DECISIONS:  # what the gate writes waits behind it, and so do the rows of it
             hit |= {Lane(FIRST, number), Lane("postgres")}
         bootstrap = scene.deployment.addresses.kafka_bootstrap
-        log = KafkaLog(Settings(kafka_bootstrap=bootstrap, transaction_timeout_ms=STRANGERS_TIMEOUT_MS), "a-stranger")
+        log = KafkaLog(
+            Settings(
+                kafka=KafkaSettings(bootstrap=bootstrap),
+                transaction=TransactionSettings(timeout_ms=STRANGERS_TIMEOUT_MS),
+            ),
+            "a-stranger",
+        )
         await log.start()
         try:
             producer = await log.fence(STRANGER)

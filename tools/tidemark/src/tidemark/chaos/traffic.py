@@ -13,7 +13,7 @@ from common.contracts.topics import ORDERS_INTENTS
 from common.contracts.values import order_id_of
 from streams.edges.sender import Sender
 from streams.model.errors import Retriable
-from streams.process.settings import Settings
+from streams.process.settings import KafkaSettings, Settings
 
 from tidemark.load.clients import PersistentGateway
 from tidemark.load.driver import Gateway, Load, Tally, Verdict
@@ -97,7 +97,9 @@ class Traffic:
         self._http = HttpGateway(orders_url)
         self._gateway = Noting(PersistentGateway(self._http, PERSIST_S))
         self._load = Load(self._gateway, quotes, id_prefix=f"storm{seed}-http")
-        self._sender = SteadySender(Settings(kafka_bootstrap=where.kafka_bootstrap, request_timeout_ms=5_000))
+        self._sender = SteadySender(
+            Settings(kafka=KafkaSettings(bootstrap=where.kafka_bootstrap), request_timeout_ms=5_000)
+        )
         self._ended = False
         self._running: list[asyncio.Task[object]] = []
         self._in_flight: set[asyncio.Task[None]] = set()

@@ -7,9 +7,10 @@ import typer
 import uvloop
 from auditor.process import run
 from auditor.settings import AuditorSettings
+from common.postgres_settings import PostgresSettings
 from pydantic import SecretStr
 from streams.process.logs import configure_logs
-from streams.process.settings import default_data_dir
+from streams.process.settings import HttpSettings, KafkaSettings, RedisSettings, default_data_dir
 
 from tidemark import console
 from tidemark.options import (
@@ -42,10 +43,10 @@ def auditor(
     where = addresses(StateDir(state_dir), kafka_bootstrap=bootstrap, redis_url=redis, postgres_dsn=postgres)
     stores = data_dir or (Path(where.data_dir) if where.data_dir else default_data_dir())
     settings = AuditorSettings(
-        kafka_bootstrap=where.kafka_bootstrap,
-        redis_url=where.redis_url,
-        postgres_dsn=SecretStr(where.postgres_dsn),
-        http_port=port,
+        kafka=KafkaSettings(bootstrap=where.kafka_bootstrap),
+        redis=RedisSettings(url=where.redis_url),
+        postgres=PostgresSettings(dsn=SecretStr(where.postgres_dsn)),
+        http=HttpSettings(port=port),
         worker_id=worker,
         data_dir=stores,
     )

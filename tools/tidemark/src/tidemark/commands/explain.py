@@ -82,7 +82,7 @@ async def _explain(settings: Settings, gate: CheckChain, order: str | None, of: 
 
 def decided(evidence: Mapping[int, Evidence], gate: CheckChain) -> Iterator[Executed]:
     """Decisions of all partitions. Raises CommandError where the log does not have what they stand on."""
-    limits = RiskSettings().limits()
+    limits = RiskSettings().limits.as_limits()
     for number, each in evidence.items():
         try:
             yield from executed(each, gate, limits)

@@ -207,7 +207,7 @@ def begin(
 
 
 async def _stopped(settings: Settings, named: StageName) -> None:
-    running = await group_members(settings.kafka_bootstrap, named.full)
+    running = await group_members(settings.kafka.bootstrap, named.full)
     if running:
         raise console.CommandError(f"{named.full} runs ({', '.join(running)}): stop its workers first")
 

@@ -56,7 +56,7 @@ def create(
     """
     settings = _settings(bootstrap, state_dir)
     asked = chosen_partitions(partitions)
-    created = console.run(create_topics(settings.kafka_bootstrap, TOPICS, replication, asked))
+    created = console.run(create_topics(settings.kafka.bootstrap, TOPICS, replication, asked))
     for name in created:
         console.out.print(f"created {name}")
     console.err.print(f"{len(created)} created" if created else "every topic exists")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from streams.model.log import Partition, Record
-from streams.process.settings import Settings
+from streams.process.settings import BatchSettings, RestartSettings, Settings, StoreSettings
 from streams.stage.standby import Standby
 from streams.testing.memory_log import MemoryLog
 from streams.testing.memory_store import MemoryStore
@@ -167,12 +167,13 @@ async def _happen(history: Plan, mode: str) -> Outcome:
     broker = work.make_log()
     settings = Settings(
         data_dir=Path("simulated"),
-        batch_messages_max=rng.choice((1, 3, 10)),
-        restart_backoff_min_s=0.05 if mode in RACES else 0.5,
-        restart_backoff_max_s=0.2 if mode in RACES else 4.0,
+        batch=BatchSettings(messages_max=rng.choice((1, 3, 10))),
+        restart=RestartSettings(
+            backoff_min_s=0.05 if mode in RACES else 0.5, backoff_max_s=0.2 if mode in RACES else 4.0
+        ),
         standbys=1 if mode == STANDBY else rng.choice((0, 1)) if mode == OPERATOR else 0,
         handover_wait_ms=0 if mode in RACES else rng.choice((0, 0, 100, 500)),
-        store_give_up_s=rng.choice((3.0, 10.0)) if mode == DISK else 10.0,
+        store=StoreSettings(give_up_s=rng.choice((3.0, 10.0)) if mode == DISK else 10.0),
     )
     # A stage whose output is looked at when it opens is safe twice over. Half of the histories do without, or no fault
     # would show that the second defence makes up for. Against an operator both are needed.
