@@ -73,6 +73,21 @@ def test_addresses_then_option_beats_environment_beats_fleet_beats_default(
     )
 
 
+def test_addresses_when_the_settings_file_says_them_then_from_there_where_no_fleet_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text("TIDEMARK_KAFKA_BOOTSTRAP=file:1\nTIDEMARK_REDIS_URL=redis://file\n")
+    monkeypatch.setenv("TIDEMARK_SETTINGS_FILE", str(file))
+    monkeypatch.setenv("TIDEMARK_REDIS_URL", "redis://environment")
+    monkeypatch.delenv("TIDEMARK_KAFKA_BOOTSTRAP", raising=False)
+    state = state_in(tmp_path)
+    found = addresses(state)
+    assert (found.kafka_bootstrap, found.redis_url) == ("file:1", "redis://environment")
+    state.write(record_of_this_process(Addresses("fleet:1", "redis://fleet"), {}, "/c"))
+    assert addresses(state).kafka_bootstrap == "fleet:1"
+
+
 async def test_control_when_asked_then_answers_and_tells_errors() -> None:
     async def handler(request: dict[str, object]) -> dict[str, object]:
         if request["command"] == "fail":

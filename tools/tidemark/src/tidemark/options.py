@@ -72,8 +72,9 @@ def addresses(
     from streams.process.settings import Settings
     from streams.process.settings_tree import file_source
 
-    file = file_source(Settings)
-    said = {**(file.env_vars if file is not None and record is None else {}), **os.environ}
+    file = file_source(Settings) if record is None else None
+    in_file = {name.upper(): value for name, value in file.env_vars.items()} if file is not None else {}
+    said = {**in_file, **os.environ}
     environment = {name: value for name, variable in ENVIRONMENT.items() if (value := said.get(variable))}
     given = {"kafka_bootstrap": kafka_bootstrap, "redis_url": redis_url, "postgres_dsn": postgres_dsn}
     chosen = environment | {name: value for name, value in given.items() if value}
