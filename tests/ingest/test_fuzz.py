@@ -7,8 +7,8 @@ import bz2
 import functools
 import gzip
 import io
-import lzma
 import itertools
+import lzma
 import os
 import secrets
 import sys

@@ -298,7 +298,7 @@ async def test_feed_when_its_line_is_closed_and_not_open_again_then_not_ready_un
     make_fleet: Any, stream: bytes
 ) -> None:
     """A source whose commit failed is opened anew, which may take long where the broker is slow."""
-    feed = make_fleet(real_clock=True).feed(line_settings(feed_udp_silent_ms=200))
+    feed = make_fleet(real_clock=True).feed(line_settings(silent_ms=200))
     day = list(packets(OWN, stream, 1))
     for _ in range(2):
         async with asyncio.timeout(30), aclosing(feed.run(None)) as batches:
