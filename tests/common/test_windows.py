@@ -5,6 +5,7 @@ from common.contracts.window_documentation import chart, exports, page
 from common.contracts.windows import (
     NS,
     WINDOWS,
+    Trigger,
     Window,
     WindowNameError,
     closing_time_ns,
@@ -12,6 +13,8 @@ from common.contracts.windows import (
     gaps_ns,
     lengths_ns,
     slides_ns,
+    trigger_name,
+    triggers_of,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,7 +47,22 @@ def test_session_when_named_by_its_gap_then_it_has_no_length_to_be_merged_and_no
     assert "| `gap:30s` | 30,000,000,000 ns |" in page()
 
 
-@pytest.mark.parametrize("name", ["", "5", "0s", "5 m", "m5", "5M", "-1s", "1.5s", "gap:", "gap:0s", "gap:1m/30s"])
+TRIGGERED = ("on:", "on:noon", "on:close+open", "on:open+open", "on:5m")
+"""Names of no triggered window: without a trigger, of an unknown one, out of order, twice, with a length."""
+
+
+def test_triggered_window_when_named_by_what_ends_it_then_it_has_no_length_and_no_row_of_the_chart() -> None:
+    windows = (Window("1s"), Window("on:open+close"), Window("on:halt+resume"))
+    assert (lengths_ns(windows), gaps_ns(windows)) == ((NS,), ())
+    assert triggers_of(windows) == (Trigger.OPEN | Trigger.CLOSE, Trigger.HALT | Trigger.RESUME)
+    assert [Window(trigger_name(triggers)) for triggers in triggers_of(windows)] == list(windows[1:])
+    assert chart(windows).count("label") == 1
+    assert "| `on:open+close` | open, close |" in page()
+
+
+@pytest.mark.parametrize(
+    "name", ["", "5", "0s", "5 m", "m5", "5M", "-1s", "1.5s", "gap:", "gap:0s", "gap:1m/30s", *TRIGGERED]
+)
 def test_window_when_its_name_is_no_length_then_refused(name: str) -> None:
     with pytest.raises(WindowNameError):
         Window(name)

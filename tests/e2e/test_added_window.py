@@ -69,8 +69,6 @@ def offline(feed_file: Path, out: Path, environment: dict[str, str]) -> list[Row
         "replay",
         str(feed_file),
         "--offline",
-        "--anchor",
-        "epoch",
         "--out",
         str(out),
     ]

@@ -82,7 +82,7 @@ async def test_replay_when_online_then_the_bars_are_in_the_log(state: StateDir, 
     replayed = await tidemark("replay", str(path), "--speed", "max", "--state-dir", str(state.root))
     assert replayed.code == 0, replayed.err
     assert "anomalies: none" in replayed.err
-    offline_into = ("--offline", "--anchor", "epoch", "--out", str(tmp_path / "offline"))
+    offline_into = ("--offline", "--out", str(tmp_path / "offline"))
     offline = await tidemark("replay", str(path), *offline_into)
     assert offline.code == 0, offline.err
     with (tmp_path / "offline" / "bars.csv").open(newline="") as file:

@@ -43,7 +43,7 @@ def feed_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def offline(feed_file: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     """The rows of bars.csv."""
     out = tmp_path_factory.mktemp("offline")
-    arguments = ["replay", str(feed_file), "--offline", "--out", str(out), "--date", DAY, "--anchor", "epoch"]
+    arguments = ["replay", str(feed_file), "--offline", "--out", str(out), "--date", DAY]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     with (out / "bars.csv").open(newline="") as file:

@@ -66,6 +66,7 @@ BODIES: dict[topics.Topic, Any] = {
     topics.MD_BARS: bars(),
     topics.MD_MEASURES: np.zeros(1, market.MEASURED),
     topics.MD_SESSIONS: np.zeros(1, market.SESSION),
+    topics.MD_PHASES: np.zeros(1, market.PHASE),
     topics.MD_LATE: np.zeros(1, market.LATE),
     topics.MD_ALERTS: np.zeros(1, alerts.ALERT),
     topics.MD_BOOKS: np.zeros(1, market.DEPTH),

@@ -4,22 +4,26 @@ uninterrupted pass over the same frames makes; and its bars are those of the off
 
 import asyncio
 import csv
+import itertools
 import json
 import signal
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import numpy as np
 import pytest
 from common.contracts.alerts import ALERT, AlertLimits
-from common.contracts.market import BAR, MARK, decode_rows, mark_clock_key
+from common.contracts.market import BAR, MARK, PHASE, SESSION, decode_rows, mark_clock_key
 from common.contracts.ticks import Ticks, encode_frame, heartbeat
-from common.contracts.topics import MD_ALERTS, MD_BARS, MD_BOOKS, MD_MARKS, MD_TICKS
+from common.contracts.topics import MD_ALERTS, MD_BARS, MD_BOOKS, MD_MARKS, MD_PHASES, MD_SESSIONS, MD_TICKS
 from common.contracts.views import view_channel
+from common.contracts.windows import Window, gaps_ns, triggers_of
 from common.fleet_topics import create_topics
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from ingest.domain.partitions import deal
@@ -31,8 +35,11 @@ from redis.asyncio import Redis
 from signals.installed import installed_patterns
 from signals.offline import Wanted, write_tables
 from signals.offline_alerts import ALERT_COLUMNS
+from signals.offline_phases import PHASE_COLUMNS
+from signals.offline_sessions import SESSION_COLUMNS
 from signals.stages import handle, market_table
 from signals.tables import CsvTables
+from signals.venue_days import Sessions
 from streams.edges.reader import CommittedReader
 from streams.edges.sender import Sender
 from streams.model.message import Message, Output
@@ -41,6 +48,8 @@ from streams.testing.tables import MemoryTables
 
 pytestmark = pytest.mark.slow
 DAY = date(2024, 3, 15)
+MIDNIGHT_NS = int(datetime(2024, 3, 15, tzinfo=ZoneInfo("America/New_York")).timestamp()) * 10**9
+WINDOWS = (Window("gap:30s"), Window("on:open+close+halt+resume"))
 EXCHANGE = ExchangeOptions(symbols=24, seed=5, rate=2_000, messages=60_000, breaks_per_million=2_000)
 LIMITS = AlertLimits({"PRICE_SPIKE": 1.5, "VOLUME_SURGE": 1.5, "SPREAD_WIDENING": 1.2}, samples_min=3, hold_ns=10**9)
 """Half a minute raises alerts of these."""
@@ -48,6 +57,7 @@ PATTERNS = ["FLEETING", "LAYERING"]
 """One of another package, which the generated day matches, and one that is shipped."""
 FRAME_TICKS = 700
 DEADLINE_S = 120
+OUTPUTS = [MD_BARS, MD_SESSIONS, MD_PHASES, MD_ALERTS, MD_BOOKS, MD_MARKS]
 Records = dict[tuple[str, int], list[tuple[bytes, bytes]]]
 """(topic, partition) → (key, value) in order."""
 
@@ -76,14 +86,16 @@ def frames(ticks: Ticks) -> list[tuple[int, bytes]]:
         now = heartbeat(int(ticks["event_ns"][: at + FRAME_TICKS].max()))
         for partition, dealt in enumerate(deal(part, MD_TICKS.partitions)):
             frame = np.concatenate((dealt, now))
-            written.append((partition, encode_frame(frame, feed="test", ingest_ns=1_000 + step, session_ns=0)))
+            written.append(
+                (partition, encode_frame(frame, feed="test", ingest_ns=1_000 + step, session_ns=MIDNIGHT_NS))
+            )
     return written
 
 
 @pytest.fixture(scope="module")
 def expected(frames: list[tuple[int, bytes]]) -> Records:
     """Records that one pass of the handler makes of the frames."""
-    table = market_table(alert_limits=LIMITS, patterns=installed_patterns(PATTERNS))
+    table = market_table(alert_limits=LIMITS, patterns=installed_patterns(PATTERNS), windows=WINDOWS)
     tables = [MemoryTables([table], partition) for partition in range(MD_TICKS.partitions)]
     records: Records = defaultdict(list)
     for partition, value in frames:
@@ -111,6 +123,7 @@ class Worker:
             "TIDEMARK_BATCH_MESSAGES_MAX": "7",
             "TIDEMARK_ALERT_THRESHOLDS": json.dumps(LIMITS.thresholds),
             "TIDEMARK_PATTERNS": json.dumps(PATTERNS),
+            "TIDEMARK_WINDOWS": json.dumps([window.name for window in WINDOWS]),
             "TIDEMARK_ALERT_SAMPLES_MIN": str(LIMITS.samples_min),
             "TIDEMARK_ALERT_HOLD_S": str(LIMITS.hold_ns // 10**9),
         }
@@ -157,7 +170,7 @@ async def committed_until(settings: Settings, event_ns: int) -> Records:
     clocks = dict.fromkeys(range(MD_TICKS.partitions), 0)
     async with (
         asyncio.timeout(DEADLINE_S),
-        CommittedReader(settings, [MD_BARS, MD_ALERTS, MD_BOOKS, MD_MARKS], from_beginning=True) as reader,
+        CommittedReader(settings, OUTPUTS, from_beginning=True) as reader,
     ):
         async for messages in reader.batches(until_idle_s=1.0):
             for message in messages:
@@ -207,12 +220,25 @@ async def test_worker_when_killed_in_the_middle_then_every_record_is_there_once_
     assert list((tmp_path / "data").glob("signals/market/*/snapshots/*/books.orders.npy"))
 
 
+def text(cell: Any) -> str:
+    """A cell as a table without Kafka writes it."""
+    return cell.decode() if isinstance(cell, bytes) else str(cell)
+
+
 def compare_with_offline(records: Records, ticks: Ticks, tmp_path: Path) -> None:
     """Per partition, ``md.bars`` holds the offline rows of its instruments in the same order, and ``md.alerts`` those
     of each symbol.
     """
     with CsvTables(tmp_path / "offline") as tables:
-        write_tables([ticks], tables, Wanted(alert_limits=LIMITS, patterns=installed_patterns(PATTERNS)))
+        midnight = np.array([MIDNIGHT_NS])
+        wanted = Wanted(
+            gaps_ns=gaps_ns(WINDOWS),
+            triggers=triggers_of(WINDOWS),
+            sessions=Sessions(midnight, midnight),
+            alert_limits=LIMITS,
+            patterns=installed_patterns(PATTERNS),
+        )
+        write_tables([ticks], tables, wanted)
         tables.keep()
     columns = (
         *("window_start_ns", "window_ns", "open_e4", "high_e4", "low_e4", "close_e4"),
@@ -235,14 +261,13 @@ def compare_with_offline(records: Records, ticks: Ticks, tmp_path: Path) -> None
         mine = set(symbols)
         assert symbols == [symbol for symbol in order if symbol in mine]
     assert online == offline
+    assert {bar[0] for bars in online.values() for bar in bars if bar[1] == 86_400 * 10**9} == {MIDNIGHT_NS}
+    compare_extras(records, tmp_path / "offline")
     told: dict[str, list[list[str]]] = defaultdict(list)
     for partition in range(MD_TICKS.partitions):
         for key, value in records[MD_ALERTS.name, partition]:
             (alert,) = decode_rows(ALERT, value)
-            cells = [
-                one.decode() if isinstance(one, bytes) else str(one) for one in alert[list(ALERT_COLUMNS)].tolist()
-            ]
-            told[key.decode()].append(cells)
+            told[key.decode()].append([text(one) for one in alert[list(ALERT_COLUMNS)].tolist()])
     written: dict[str, list[list[str]]] = defaultdict(list)
     with (tmp_path / "offline" / "alerts.csv").open() as file:
         for row in csv.DictReader(file):
@@ -250,6 +275,22 @@ def compare_with_offline(records: Records, ticks: Ticks, tmp_path: Path) -> None
     assert told == written
     assert PATTERNS[0] in {row[1] for rows in told.values() for row in rows}
     assert {row[3] for rows in told.values() for row in rows} >= {"begin", "end"}
+
+
+def compare_extras(records: Records, directory: Path) -> None:
+    """``md.sessions`` and ``md.phases`` hold the rows that the run without Kafka has written."""
+    for topic, dtype, columns, table in (
+        (MD_SESSIONS, SESSION, SESSION_COLUMNS, "sessions"),
+        (MD_PHASES, PHASE, PHASE_COLUMNS, "phases"),
+    ):
+        values = [value for (name, _), told in records.items() if name == topic.name for _, value in told]
+        listed = [
+            tuple(map(text, row)) for value in values for row in decode_rows(dtype, value)[list(columns)].tolist()
+        ]
+        with (directory / f"{table}.csv").open() as file:
+            rows = [tuple(row) for row in itertools.islice(csv.reader(file), 1, None)]
+        assert sorted(listed) == sorted(rows)
+        assert rows
 
 
 async def compare_with_views(parts: LocalStack, expected: Records) -> None:

@@ -27,11 +27,12 @@ class Trade:
 
 class ReferenceBars:
     """Nothing is kept but trades, the clock, the ends of sessions, and how often each bar was issued. ``windows``:
-    length and step of each.
+    length and step of each; they are aligned to ``anchor_ns``.
     """
 
-    def __init__(self, windows: tuple[tuple[int, int], ...]) -> None:
+    def __init__(self, windows: tuple[tuple[int, int], ...], anchor_ns: int = 0) -> None:
         self.windows = windows
+        self.anchor_ns = anchor_ns
         self.trades: list[Trade] = []
         self.revisions: dict[Key, int] = {}
         self.clock_ns = 0
@@ -59,8 +60,12 @@ class ReferenceBars:
         return {
             (length, start, trade.instrument)
             for length, step in self.windows
-            for start in range(trade.event_ns // step * step + step - length, trade.event_ns + 1, step)
+            for start in range(self.step_of(trade, step) + step - length, trade.event_ns + 1, step)
         }
+
+    def step_of(self, trade: Trade, step: int) -> int:
+        """Start of the step that holds a trade."""
+        return trade.event_ns - (trade.event_ns - self.anchor_ns) % step
 
     def _close(self, clock_ns: int) -> None:
         """Issues what ends after the clock so far, up to ``clock_ns``."""

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from signals.domain import count
 from signals.domain.bars import TumblingBars
-from signals.domain.market import Effects, MarketState
+from signals.domain.effects import Effects
+from signals.domain.market import MarketState
 
 S = 1_000_000_000
 CUTS = st.lists(st.integers(0, 10_000), max_size=4)

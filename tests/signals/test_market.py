@@ -16,7 +16,8 @@ from common.contracts.views import BARS_RETAINED
 from common.testing.market_flow import SESSION_NS, directory, flows, price, row, tick_array
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from signals.domain.market import Effects, Limits, MarketState
+from signals.domain.effects import Effects, Limits
+from signals.domain.market import MarketState
 from signals.domain.showcase import Showcase
 from signals.domain.snapshot_layouts import LAYOUT_VERSION
 from signals.snapshots import load_market, save_market

@@ -11,7 +11,7 @@ an empty side is 0,0. ``trades`` holds every trade that counts, ``depth`` the be
 exchange's clock, of the instruments whose book has changed since the time before. ``alerts`` holds what each partition
 of the fleet would write to ``md.alerts``, of each symbol in the order of issue. ``quotes`` holds what the measures of
 quotes say of each window in which a symbol's best prices changed, where there are any; ``sessions`` the rows of
-``md.sessions``, where session windows are wanted.
+``md.sessions``, where session windows are wanted, and ``phases`` those of ``md.phases``, where triggered ones are.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,7 +33,9 @@ from signals.domain.bars import TumblingBars
 from signals.domain.market import accounts
 from signals.domain.measure_set import measure_set
 from signals.domain.partitioned_bars import BLOCK_BITS, PartitionedBars, blocks_of
+from signals.domain.triggers import NO_TURNS, Turns
 from signals.offline_alerts import ALERT_COLUMNS, OfflineAlerts
+from signals.offline_phases import PHASE_COLUMNS, PHASES, OfflinePhases
 from signals.offline_quotes import OfflineQuotes
 from signals.offline_sessions import SESSION_COLUMNS, SESSIONS, OfflineSessions
 from signals.tables import CsvTables, FinalBars, Table, Tables
@@ -83,6 +85,7 @@ class Wanted:
     measures: Sequence[Measure] = ()
     sliding_ns: Sequence[tuple[int, int]] | None = None
     gaps_ns: Sequence[int] = ()
+    triggers: Sequence[int] = ()
     final: bool = False
     trades: bool = False
     depth_levels: int = 0
@@ -104,12 +107,13 @@ class OfflineMarket:
         *,
         sliding_ns: Sequence[tuple[int, int]] | None = None,
         gaps_ns: Sequence[int] = (),
+        triggers: Sequence[int] = (),
         record_bbo: bool = True,
         sessions: Sessions | None = None,
         partitions: int = 1,
     ) -> None:
         """Without ``windows_ns`` and ``sliding_ns`` (length and step), the windows are those of the table.
-        ``gaps_ns``: of session windows.
+        ``gaps_ns``: of session windows; ``triggers``: of triggered ones, as bits.
         """
         if windows_ns is None and sliding_ns is None:
             windows_ns, sliding_ns = lengths_ns(), slides_ns()
@@ -120,12 +124,18 @@ class OfflineMarket:
         self.bars = PartitionedBars(
             partitions,
             lambda: TumblingBars(
-                windows_ns or (), measured, slides_ns=slides, gaps_ns=gaps_ns, lateness_ns=ANY_LATENESS_NS
+                windows_ns or (),
+                measured,
+                slides_ns=slides,
+                gaps_ns=gaps_ns,
+                triggers=triggers,
+                lateness_ns=ANY_LATENESS_NS,
             ),
         )
         self.gaps = OfflineSessions()
+        self.phases = OfflinePhases(triggers)
+        self._has_triggers = bool(triggers)
         self._sessions = sessions
-        self._shift_ns = 0
         self._block = 0
         self._no_rows: Array = np.zeros(0, self.bars.measures.row)
         self.prints: Array = self.books.prints
@@ -140,18 +150,20 @@ class OfflineMarket:
         self.bars.admit(len(self.books.listings))
         at_once = len(self.bars.parts) == 1  # its clock is that of the ticks, and no order of partitions is to keep
         for part in blocks_of(ticks):
+            turns = Turns(part, self.books.listings["trading_state"]) if self._has_triggers else NO_TURNS
             if not at_once and int(part["sequence"][0]) >> BLOCK_BITS != self._block:
                 self._block = int(part["sequence"][0]) >> BLOCK_BITS
                 yield self._booked(), self.books.changes[:0]
             at = 0
             while at < len(part):
                 before_ns = self.books.clock_ns
-                at = self.books.apply(part, at)
+                at = self.books.apply(turns.until_next(part, at), at)
                 if self._sessions and not before_ns:
-                    self._shift_ns = self._sessions.shift_ns(int(part[0]["event_ns"]))
+                    self._align(self._sessions.anchor_ns(int(part[0]["event_ns"])))
                 self.bars.hold(self._prints())
+                self.bars.hold_turns(turns.passed(at), self.books.clocks_ns)
                 if self.quotes:
-                    self.quotes.hold(self.books.changes, self._shift_ns)
+                    self.quotes.hold(self.books.changes)
                 self.prints = self.books.prints
                 yield self._booked() if at_once else self._no_rows, self._changes()
                 self.prints = self.prints[:0]
@@ -164,47 +176,43 @@ class OfflineMarket:
         """The rows of the bars that are still open, at the end of the data."""
         rows = np.concatenate((self._booked(), self._placed(self.bars.close_all(self.books.listings))))
         if self.quotes:
-            self.quotes.close(self._shift_ns)
+            self.quotes.close()
         return rows
+
+    def _align(self, anchor_ns: int) -> None:
+        """Sets what windows are aligned to, before there is any."""
+        self.bars.align(anchor_ns)
+        if self.quotes:
+            self.quotes.align(anchor_ns)
 
     def _booked(self) -> Array:
         """Rows of what is held, up to the clocks of the partitions."""
         if self.quotes:
-            self.quotes.book(self.books.clocks_ns, len(self.books.listings), self._shift_ns)
-        return self._placed(self.bars.book(self.books.clocks_ns - self._shift_ns, self.books.listings))
+            self.quotes.book(self.books.clocks_ns, len(self.books.listings))
+        return self._placed(self.bars.book(self.books.clocks_ns, self.books.listings))
 
     def _end_session(self) -> Array:
         booked, clocks_ns = self._booked(), self.books.clocks_ns
         if self.quotes:
-            self.quotes.end_session(clocks_ns, self._shift_ns)
-        return np.concatenate((booked, self._placed(self.bars.end_session(clocks_ns - self._shift_ns))))
+            self.quotes.end_session(clocks_ns)
+        return np.concatenate((booked, self._placed(self.bars.end_session(clocks_ns))))
 
     def _begin_session(self, clock_ns: int) -> Array:
-        rows = [self._booked()]
-        before_ns = self.books.clocks_ns - self._shift_ns
-        shift_ns = self._sessions.shift_ns(clock_ns) if self._sessions else 0
+        booked, before_ns, listings = self._booked(), self.books.clocks_ns, self.books.listings
+        anchor_ns = self._sessions.anchor_ns(clock_ns) if self._sessions else 0
         if self.quotes:
-            self.quotes.begin_session(clock_ns, self.books.clocks_ns, shift_ns, self._shift_ns)
-        if shift_ns != self._shift_ns:
-            rows.append(self._placed(self.bars.close_all(self.books.listings)))
-            before_ns[:] = clock_ns - shift_ns  # windows of the new day are aligned to another time
-        self._shift_ns = shift_ns
-        rows.append(self._placed(self.bars.begin_session(clock_ns - shift_ns, before_ns, self.books.listings)))
+            self.quotes.begin_session(clock_ns, before_ns, anchor_ns)
+        rows = self._placed(self.bars.begin_session(clock_ns, before_ns, listings, anchor_ns))
         self.books.begin_session(clock_ns)
-        return np.concatenate(rows)
+        return np.concatenate((booked, rows))
 
     def _prints(self) -> Array:
-        """Trades as the bars see them: of the wanted hours, and by a clock by which windows begin at whole lengths."""
+        """Trades of the wanted hours."""
         prints = self.books.prints
-        if self._sessions is None:
+        if self._sessions is None or self._sessions.opens_ns is None:
             return prints
-        if self._sessions.opens_ns is not None:
-            prints = prints[(prints["qty"] == 0) | self._sessions.is_regular(prints["event_ns"])]
-        if self._shift_ns:
-            prints = prints.copy()
-            prints["event_ns"] -= self._shift_ns
-            prints["clock_ns"] -= self._shift_ns
-        return prints
+        wanted: Array = prints[(prints["qty"] == 0) | self._sessions.is_regular(prints["event_ns"])]
+        return wanted
 
     def _changes(self) -> Array:
         changes = self.books.changes
@@ -214,9 +222,8 @@ class OfflineMarket:
 
     def _placed(self, rows: Array) -> Array:
         for part in self.bars.parts:
-            self.gaps.hold(part.sessions.take(), self._shift_ns)
-        if self._shift_ns and len(rows):
-            rows["window_start_ns"] += self._shift_ns
+            self.gaps.hold(part.sessions.take())
+            self.phases.hold(part.phases.take())
         return rows
 
 
@@ -264,6 +271,7 @@ class _Writer:
             wanted.measures,
             sliding_ns=wanted.sliding_ns,
             gaps_ns=wanted.gaps_ns,
+            triggers=wanted.triggers,
             sessions=wanted.sessions,
             partitions=wanted.partitions,
         )
@@ -278,6 +286,8 @@ class _Writer:
         self._alerts = tables.open(ALERTS, ALERT_COLUMNS, self._judged.words) if self._judged else None
         self._quotes = tables.open(QUOTES, quotes.columns) if (quotes := self._market.quotes) else None
         self._gaps = tables.open(SESSIONS, SESSION_COLUMNS) if wanted.gaps_ns else None
+        words = self._market.phases.words
+        self._phases = tables.open(PHASES, PHASE_COLUMNS, words) if wanted.triggers else None
         self._refs = np.array([symbol_to_ref(symbol) for symbol in sorted(wanted.symbols)], np.uint64)
         self._ids: Array = np.zeros(0, bool)
         self._sampled_until = 0
@@ -340,6 +350,8 @@ class _Writer:
         self.summary.bars += len(rows)
         if self._gaps is not None:
             self._market.gaps.write(self._gaps, self._symbols)
+        if self._phases is not None:
+            self._market.phases.write(self._phases, self._symbols)
 
     def _write_quotes(self) -> None:
         if self._market.quotes and self._quotes:

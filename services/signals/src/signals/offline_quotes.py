@@ -22,14 +22,17 @@ class OfflineQuotes:
         self._issued: list[Array] = []
         self.columns: tuple[str, ...] = (*HEAD_COLUMNS, *self._parts[0].results)
 
-    def hold(self, changes: Array, shift_ns: int) -> None:
-        """Keeps BBO rows until ``book``. ``shift_ns``: how far windows are off those that are aligned to the epoch."""
-        if len(changes):
-            kept = changes.copy()
-            kept["clock_ns"] -= shift_ns
-            self._held.append(kept)
+    def align(self, anchor_ns: int) -> None:
+        """Sets what windows are aligned to, before there is any."""
+        for part in self._parts:
+            part.align(anchor_ns)
 
-    def book(self, clocks_ns: Array, instruments: int, shift_ns: int) -> None:
+    def hold(self, changes: Array) -> None:
+        """Keeps BBO rows until ``book``."""
+        if len(changes):
+            self._held.append(changes.copy())
+
+    def book(self, clocks_ns: Array, instruments: int) -> None:
         """Takes what is held, and lets each partition's clock come to its time."""
         held = np.concatenate(self._held) if self._held else None
         self._held.clear()
@@ -37,24 +40,22 @@ class OfflineQuotes:
         for number, (part, clock_ns) in enumerate(zip(self._parts, clocks_ns.tolist(), strict=True)):
             part.admit(instruments)
             changes = part.no_changes if held is None else held[owners == number]
-            self._issue(part.apply(changes, clock_ns - shift_ns), shift_ns)
+            self._issue(part.apply(changes, clock_ns))
 
-    def end_session(self, clocks_ns: Array, shift_ns: int) -> None:
+    def end_session(self, clocks_ns: Array) -> None:
         """A session has ended in every partition. Nothing may be held, and clocks have come to theirs."""
         for part, clock_ns in zip(self._parts, clocks_ns.tolist(), strict=True):
-            self._issue(part.end_session(clock_ns - shift_ns), shift_ns)
+            self._issue(part.end_session(clock_ns))
 
-    def begin_session(self, clock_ns: int, before_ns: Array, shift_ns: int, was_shifted_ns: int) -> None:
-        """A session begins, whose windows are shifted by ``shift_ns``. Nothing may be held."""
+    def begin_session(self, clock_ns: int, before_ns: Array, anchor_ns: int) -> None:
+        """A session begins, whose windows are aligned to ``anchor_ns``. Nothing may be held."""
         for part, before in zip(self._parts, before_ns.tolist(), strict=True):
-            if shift_ns != was_shifted_ns:
-                self._issue(part.close_all(), was_shifted_ns)
-            self._issue(part.begin_session(clock_ns - shift_ns, before - was_shifted_ns), was_shifted_ns)
+            self._issue(part.begin_session(clock_ns, before, anchor_ns))
 
-    def close(self, shift_ns: int) -> None:
+    def close(self) -> None:
         """The end of the data ends every window. Nothing may be held."""
         for part in self._parts:
-            self._issue(part.close_all(), shift_ns)
+            self._issue(part.close_all())
 
     def taken(self) -> Array | None:
         """The rows that wait, without symbols; they wait no longer."""
@@ -70,7 +71,6 @@ class OfflineQuotes:
         table.write(np.stack(values, axis=1), symbols)
         return len(rows)
 
-    def _issue(self, rows: Array, shift_ns: int) -> None:
+    def _issue(self, rows: Array) -> None:
         if len(rows):
-            rows["window_start_ns"] += shift_ns
             self._issued.append(rows)

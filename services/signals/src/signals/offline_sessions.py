@@ -22,11 +22,9 @@ class OfflineSessions:
     def __init__(self) -> None:
         self._held: list[Array] = []
 
-    def hold(self, rows: Array, shift_ns: int) -> None:
-        """Keeps rows. ``shift_ns``: how far their clock is off the exchange's."""
+    def hold(self, rows: Array) -> None:
+        """Keeps rows."""
         if len(rows):
-            for name in ("start_ns", "end_ns", "into_ns"):
-                rows[name] += np.where(rows[name] != 0, shift_ns, 0)
             self._held.append(rows)
 
     def taken(self) -> Array:

@@ -5,12 +5,13 @@ from typing import Final
 
 from common.contracts.alerts import ALERT_RULES, PATTERN_NUMBERS, Alerts
 from common.contracts.market import Bars, Depths, Marks, mark_clock_key, vwap_e4
-from common.contracts.topics import MD_ALERTS, MD_BARS, MD_BOOKS, MD_LATE, MD_MARKS, MD_MEASURES, MD_SESSIONS
+from common.contracts.topics import MD_ALERTS, MD_BARS, MD_BOOKS, MD_LATE, MD_MARKS, MD_MEASURES, MD_PHASES, MD_SESSIONS
 from common.contracts.views import AlertData, BarData, BookData, QuoteData
 from streams.model.message import Output, View
 
+from signals.domain.effects import Beat, Effects
 from signals.domain.layout import Array
-from signals.domain.market import Beat, Effects, MarketState
+from signals.domain.market import MarketState
 
 BARS_PER_RECORD_MAX: Final = 4_096
 """A record of so many rows stays under half a megabyte."""
@@ -24,10 +25,9 @@ def render(effects: Effects, partition: int, ingest_ns: int) -> Iterator[Output 
     for measured in (effects.measured, effects.quoted):
         for at in range(0, len(measured), BARS_PER_RECORD_MAX):
             yield Output(MD_MEASURES, key, measured[at : at + BARS_PER_RECORD_MAX], partition)
-    for at in range(0, len(effects.sessions), BARS_PER_RECORD_MAX):
-        yield Output(MD_SESSIONS, key, effects.sessions[at : at + BARS_PER_RECORD_MAX], partition)
-    for at in range(0, len(effects.late), BARS_PER_RECORD_MAX):
-        yield Output(MD_LATE, key, effects.late[at : at + BARS_PER_RECORD_MAX], partition)
+    for topic, rows in ((MD_SESSIONS, effects.sessions), (MD_PHASES, effects.phases), (MD_LATE, effects.late)):
+        for at in range(0, len(rows), BARS_PER_RECORD_MAX):
+            yield Output(topic, key, rows[at : at + BARS_PER_RECORD_MAX], partition)
     for at, symbol in enumerate(effects.alerts["symbol"].tolist()):
         yield Output(MD_ALERTS, symbol, effects.alerts[at : at + 1], partition)
     for beat in effects.beats:

@@ -136,7 +136,7 @@ async def market_at(settings: SignalsSettings, question: PastQuestion) -> tuple[
                 ticks = frame.ticks
                 if moment.at_ns is not None:
                     ticks = ticks[: until(ticks, market.books.clock_ns, moment.at_ns)]
-                market.apply(ticks, frame.ingest_ns, frame.feed)
+                market.apply(ticks, frame.ingest_ns, frame.feed, frame.session_ns)
                 if len(ticks) < len(frame.ticks):
                     return market, message.offset
                 start = message.offset + 1

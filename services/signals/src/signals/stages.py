@@ -5,8 +5,18 @@ from typing import Final
 
 from common.contracts.alerts import AlertLimits
 from common.contracts.ticks import Frame
-from common.contracts.topics import MD_ALERTS, MD_BARS, MD_BOOKS, MD_LATE, MD_MARKS, MD_MEASURES, MD_SESSIONS, MD_TICKS
-from common.contracts.windows import ALLOWED_LATENESS_NS, WINDOWS, Window, gaps_ns, slides_ns
+from common.contracts.topics import (
+    MD_ALERTS,
+    MD_BARS,
+    MD_BOOKS,
+    MD_LATE,
+    MD_MARKS,
+    MD_MEASURES,
+    MD_PHASES,
+    MD_SESSIONS,
+    MD_TICKS,
+)
+from common.contracts.windows import ALLOWED_LATENESS_NS, WINDOWS, Window, gaps_ns, slides_ns, triggers_of
 from common.measures import Measure
 from common.order_patterns import Pattern
 from streams.model.message import Handled, Message, View
@@ -20,7 +30,7 @@ from signals.outputs import all_views, render
 from signals.snapshots import load_market, save_market
 
 INPUTS: Final = (MD_TICKS,)
-OUTPUTS: Final = (MD_BARS, MD_MEASURES, MD_SESSIONS, MD_LATE, MD_ALERTS, MD_BOOKS, MD_MARKS)
+OUTPUTS: Final = (MD_BARS, MD_MEASURES, MD_SESSIONS, MD_PHASES, MD_LATE, MD_ALERTS, MD_BOOKS, MD_MARKS)
 
 
 def market_table(
@@ -43,6 +53,7 @@ def market_table(
         return MarketState(
             slides_ns=slides_ns(),
             gaps_ns=gaps_ns((*WINDOWS, *windows)),
+            triggers=triggers_of((*WINDOWS, *windows)),
             measures=measures,
             lateness_ns=lateness_ns,
             alert_limits=limits,
@@ -69,7 +80,7 @@ def handle(message: Message, tables: Tables, now_ns: int) -> Handled:
     """Applies a frame at once; its records and views are made as they are asked for."""
     frame: Frame = message.body
     market: MarketState = tables.snapshotted(MARKET.name)
-    effects = market.apply(frame.ticks, frame.ingest_ns, frame.feed)
+    effects = market.apply(frame.ticks, frame.ingest_ns, frame.feed, frame.session_ns)
     market.next_offset = message.offset + 1
     if effects.beats:
         metrics.observe(tables.partition, market)

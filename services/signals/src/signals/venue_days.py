@@ -1,13 +1,11 @@
 """Days of a venue, for the run without Kafka."""
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
+from signals.domain.alignment import anchor_of
 from signals.domain.layout import Array
-
-_DAY_NS: Final = 86_400_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +19,10 @@ class Sessions:
     opens_ns: Array | None = None
     closes_ns: Array | None = None
 
-    def shift_ns(self, clock_ns: int) -> int:
-        """By how much the windows of the day of ``clock_ns`` are off those that are aligned to the epoch."""
+    def anchor_ns(self, clock_ns: int) -> int:
+        """The time of day of UTC that the windows of the day of ``clock_ns`` are aligned to."""
         day = max(0, int(np.searchsorted(self.starts_ns, clock_ns, side="right")) - 1)
-        return int(self.anchors_ns[day]) % _DAY_NS
+        return anchor_of(int(self.anchors_ns[day]))
 
     def is_regular(self, event_ns: Array) -> Array:
         """Whether times are within the regular hours of their day."""

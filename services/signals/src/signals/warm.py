@@ -25,7 +25,7 @@ def warm(measures: Sequence[Measure] = (), patterns: Sequence[Pattern] = ()) -> 
         market.apply(frame, 0)
     market.restore(market.arrays(), market.declaration() | {"measures": {}, "quoted": {}})
     if market.quoted is not None:
-        market.quoted.begin_session(6 * NS, 5 * NS)
+        market.quoted.begin_session(6 * NS, 5 * NS, 0)
     for table in (market.books.state.orders, market.bars.state.matches):
         rehash(table, np.zeros(2 * len(table), table.dtype))
     event_reader().read([b""], 0)

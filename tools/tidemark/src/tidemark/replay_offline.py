@@ -21,7 +21,15 @@ from signals.venue_days import Sessions
 
 from tidemark import console
 from tidemark.offline_feeds import OfflineFeed
-from tidemark.replay_options import OfflineOptions, OutFormat, parse_every, parse_gaps, parse_sliding, parse_windows
+from tidemark.replay_options import (
+    OfflineOptions,
+    OutFormat,
+    parse_every,
+    parse_gaps,
+    parse_sliding,
+    parse_triggers,
+    parse_windows,
+)
 
 ANOMALIES_SHOWN_MAX: Final = 10
 DOUBLED: Final = "duplicate_match"
@@ -74,6 +82,7 @@ def _wanted(options: OfflineOptions, days: Sessions | None) -> Wanted:
         parse_measures(options.measures),
         parse_sliding(options.bars),
         parse_gaps(options.bars),
+        parse_triggers(options.bars),
         final=options.final,
         trades=options.trades,
         depth_levels=options.depth,

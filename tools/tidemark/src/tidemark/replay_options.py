@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from common.contracts.windows import NS, WINDOWS, Window, WindowNameError, gaps_ns
+from common.contracts.windows import NS, WINDOWS, Window, WindowNameError, gaps_ns, triggers_of
 from streams.model.topics import DEFAULT_PARTITIONS
 
 from tidemark.errors import CommandError
@@ -48,12 +48,11 @@ def _windows(text: str) -> list[Window]:
         windows = [Window(part.strip()) for part in text.split(",")]
     except WindowNameError as error:
         raise CommandError(f"--bars: {error}") from error
-    if len({(window.length_ns, window.slides, window.gap_ns) for window in windows}) < len(windows):
+    if len({(window.length_ns, window.slides, window.gap_ns, window.triggers) for window in windows}) < len(windows):
         raise CommandError(f"--bars: {text!r} names a window length twice")
     if len(windows) > WINDOWS_MAX:
         raise CommandError(f"--bars: {len(windows)} window lengths; at most {WINDOWS_MAX} at a time")
-    lengths = [window.length_ns for window in windows]
-    if min(lengths) < SHORTEST_NS or max(lengths) > LONGEST_NS:
+    if not all(SHORTEST_NS <= window.length_ns <= LONGEST_NS for window in windows if not window.triggers):
         raise CommandError(f"--bars: {text!r} is beyond the limits of 1ms and 1d")
     return windows
 
@@ -62,12 +61,19 @@ def parse_windows(text: str) -> tuple[int, ...]:
     """Lengths in ns of the tumbling windows of a list like ``1s,1m,5m/30s``. Raises CommandError for what is none,
     twice the same, too many, or beyond the limits.
     """
-    return tuple(window.length_ns for window in _windows(text) if not window.slides and not window.gap_ns)
+    return tuple(window.length_ns for window in _windows(text) if window.tumbles)
 
 
 def parse_gaps(text: str) -> tuple[int, ...]:
     """Gaps in ns of the session windows of such a list, like ``gap:30s``. Raises CommandError likewise."""
     return gaps_ns(_windows(text))
+
+
+def parse_triggers(text: str) -> tuple[int, ...]:
+    """Triggers, as bits, of the triggered windows of such a list, like ``on:halt+resume``. Raises CommandError
+    likewise.
+    """
+    return triggers_of(_windows(text))
 
 
 def parse_sliding(text: str) -> tuple[tuple[int, int], ...]:

@@ -1,8 +1,8 @@
 """Market outputs of signals: bars, measures and book depths as frames, marks as one fixed-size record per symbol.
 
-All little-endian. A record of ``md.bars``, ``md.measures``, ``md.sessions``, ``md.late`` or ``md.books`` is a plain
-array of ``BAR``, ``MEASURED``, ``SESSION``, ``LATE`` or ``DEPTH`` rows of one partition (key: the partition number in
-ASCII).
+All little-endian. A record of ``md.bars``, ``md.measures``, ``md.sessions``, ``md.phases``, ``md.late`` or ``md.books``
+is a plain array of ``BAR``, ``MEASURED``, ``SESSION``, ``PHASE``, ``LATE`` or ``DEPTH`` rows of one partition (key: the
+partition number in ASCII).
 A record of ``md.marks`` is one ``MARK`` row; its key is the symbol, or
 ``@{partition}`` for the clock row of a partition (``instrument_id`` = -1): a mark is stale when that clock is.
 """
@@ -66,6 +66,28 @@ SESSION: Final = np.dtype(
     ]
 )
 """A session window: trades of a symbol of which each is less than a gap behind the one before."""
+
+PHASE: Final = np.dtype(
+    [
+        ("symbol", "S16"),
+        ("window", "S32"),  # its name in the table of windows
+        ("begun_by", "S8"),  # "open", "close", "halt", "resume", or "session": with that of the feed
+        ("ended_by", "S8"),  # likewise; empty where it goes on
+        ("start_ns", "<i8"),  # time of what began it: with symbol and window what names it
+        ("end_ns", "<i8"),  # time of what ended it; 0: it goes on
+        ("open_e4", "<i8"),
+        ("high_e4", "<i8"),
+        ("low_e4", "<i8"),
+        ("close_e4", "<i8"),
+        ("volume", "<i8"),
+        ("notional_e4", "<i8"),
+        ("instrument_id", "<i4"),
+        ("trades", "<i4"),  # 0: it is taken back
+        ("revision", "<i4"),  # 0 when first issued; one more each time that it is restated or taken back
+        ("reserved", "<i4"),
+    ]
+)
+"""A triggered window: trades of a symbol from one event of the market, or of the symbol, to the next."""
 
 LATE: Final = np.dtype(
     [

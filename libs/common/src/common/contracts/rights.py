@@ -181,6 +181,7 @@ READERS: Final[Mapping[Topic, tuple[str, ...]]] = {
     topics.MD_BARS: (),
     topics.MD_MEASURES: (),
     topics.MD_SESSIONS: (),
+    topics.MD_PHASES: (),
     topics.MD_LATE: (),
     topics.MD_ALERTS: ("risk",),
     topics.MD_BOOKS: (),

@@ -31,6 +31,7 @@ LAYOUTS: Final[tuple[tuple[str, int, np.dtype[Any]], ...]] = (
     ("layout-bar", 1, market.BAR),
     ("layout-measured", 1, market.MEASURED),
     ("layout-session", 1, market.SESSION),
+    ("layout-phase", 1, market.PHASE),
     ("layout-late", 1, market.LATE),
     ("layout-alert", 1, alerts.ALERT),
     ("layout-depth", 1, market.DEPTH),

@@ -51,6 +51,12 @@ stages read of each other is read by the release before, too, in every rolling u
 FRAME_SCHEMA: Final = Schema("tick-frame-1", ticks.decode_frame, bytes, letters=DEAD_LETTERS)
 """Decodes to ``ticks.Frame``; encodes what ``ticks.encode_frame`` made."""
 
+
+def _signals_rows(name: str, schema: Schema, purpose: str) -> Topic:
+    """A topic of signals: rows of a partition, which strangers read."""
+    return Topic(name, "partition group", schema, "signals", MARKET, purpose=purpose, compatibility=READ_BY_STRANGERS)
+
+
 MD_TICKS: Final = Topic(
     "md.ticks",
     "partition group",
@@ -81,41 +87,30 @@ REF_INSTRUMENTS: Final = Topic(
     retention_ms=-1,
     purpose="instruments and their int32 ids",
 )
-MD_BARS: Final = Topic(
+MD_BARS: Final = _signals_rows(
     "md.bars",
-    "partition group",
     _rows("bars-1", market.BAR, "bar"),
-    "signals",
-    MARKET,
-    purpose="closed and restated bars",
-    compatibility=READ_BY_STRANGERS,
+    "closed and restated bars",
 )
-MD_MEASURES: Final = Topic(
+MD_MEASURES: Final = _signals_rows(
     "md.measures",
-    "partition group",
     _rows("measured-1", market.MEASURED, "measured"),
-    "signals",
-    MARKET,
-    purpose="what installed measures say of each bar of md.bars",
-    compatibility=READ_BY_STRANGERS,
+    "what installed measures say of each bar of md.bars",
 )
-MD_SESSIONS: Final = Topic(
+MD_SESSIONS: Final = _signals_rows(
     "md.sessions",
-    "partition group",
     _rows("sessions-1", market.SESSION, "session"),
-    "signals",
-    MARKET,
-    purpose="session windows that were issued, restated or taken back, where there are any",
-    compatibility=READ_BY_STRANGERS,
+    "session windows that were issued, restated or taken back, where there are any",
 )
-MD_LATE: Final = Topic(
+MD_PHASES: Final = _signals_rows(
+    "md.phases",
+    _rows("phases-1", market.PHASE, "phase"),
+    "triggered windows that were issued, restated or taken back, where there are any",
+)
+MD_LATE: Final = _signals_rows(
     "md.late",
-    "partition group",
     _rows("late-1", market.LATE, "late"),
-    "signals",
-    MARKET,
-    purpose="trades that came too late for every window, with the reason",
-    compatibility=READ_BY_STRANGERS,
+    "trades that came too late for every window, with the reason",
 )
 MD_ALERTS: Final = Topic(
     "md.alerts",
@@ -335,6 +330,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     MD_BARS,
     MD_MEASURES,
     MD_SESSIONS,
+    MD_PHASES,
     MD_LATE,
     MD_ALERTS,
     MD_BOOKS,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from common.contracts.windows import OPTIONAL_WINDOWS, WINDOWS, Window, feeder_of, lengths_ns
+from common.contracts.windows import OPTIONAL_WINDOWS, WINDOWS, Trigger, Window, feeder_of, lengths_ns
 
 _ROOT: Final = Path(__file__).parents[5]
 PAGE: Final = _ROOT / "docs" / "windows.md"
@@ -19,11 +19,13 @@ KEYS_MAX: Final = 9
 _HEAD: Final = """# Windows
 
 Generated from `libs/common/src/common/contracts/windows.py` by `make schemas`; a test keeps it current.
-Windows are aligned to the epoch. Of each length one is open, the one that holds the partition's clock, which is the
-least time of its feeds ([ADR 74](adr/0074-watermarks-of-feeds.md)). It ends when the clock reaches its end, or with the
-session that it has begun in ([ADR 59](adr/0059-windows-end-with-sessions.md)). A trade is added once, to the shortest
-window of a chain of lengths that divide each other; each longer one is merged from it. A sliding window is merged from
-panes of its step's length whenever one ends. The guide [add a window](guides/add-a-window.md) says what one more takes.
+Windows are aligned to the venue's midnight, which the frames of a feed tell; to the epoch where none does
+([ADR 90](adr/0090-windows-of-the-venue.md)). Of each length one is open, the one that holds the partition's clock,
+which is the least time of its feeds ([ADR 74](adr/0074-watermarks-of-feeds.md)). It ends when the clock reaches its
+end, or with the session that it has begun in ([ADR 59](adr/0059-windows-end-with-sessions.md)). A trade is added once,
+to the shortest window of a chain of lengths that divide each other; each longer one is merged from it. A sliding window
+is merged from panes of its step's length whenever one ends. The guide [add a window](guides/add-a-window.md) says what
+one more takes.
 
 | window | length | merged from | key in the chart |
 |---|---:|---|---|
@@ -41,6 +43,17 @@ one. Whoever was told of a session is told at once of what becomes of it
 |---|---:|
 """
 
+_PHASES: Final = """
+A triggered window holds the trades of a symbol from one event to the next, of the market (open, close) or of the symbol
+(halt, resume), and ends with the feed's session. Its rows are on `md.phases`, with what began and what ended it. The
+event time of a trade decides which window it is of, whatever comes first: a late one restates what was told, and a
+trigger that comes after trades of its time parts them ([ADR 90](adr/0090-windows-of-the-venue.md)). They are kept as
+those above:
+
+| window | ends with |
+|---|---|
+"""
+
 
 def _by_length(windows: Sequence[Window]) -> list[Window]:
     return sorted(windows, key=lambda window: window.length_ns)
@@ -48,9 +61,9 @@ def _by_length(windows: Sequence[Window]) -> list[Window]:
 
 def page(windows: Sequence[Window] = WINDOWS) -> str:
     """The documentation."""
-    names = {window.length_ns: window.name for window in windows if not window.slides and not window.gap_ns}
+    names = {window.length_ns: window.name for window in windows if window.tumbles}
     rows = []
-    tumbling = [window for window in windows if not window.slides and not window.gap_ns]
+    tumbling = [window for window in windows if window.tumbles]
     for number, window in enumerate(_by_length(tumbling), 1):
         feeder = feeder_of(window.length_ns, lengths_ns(windows))
         merged_from = "" if feeder is None else f"`{names[feeder]}`"
@@ -59,14 +72,19 @@ def page(windows: Sequence[Window] = WINDOWS) -> str:
     rows += [f"| `{w.name}` | {w.length_ns:,} ns | panes of {w.step_ns:,} ns | |\n" for w in windows if w.slides]
     sessions = [f"| `{w.name}` | {w.gap_ns:,} ns |\n" for w in windows if w.gap_ns]
     sessions += [f"| `{w.name}` | {w.gap_ns:,} ns |\n" for w in OPTIONAL_WINDOWS if w.gap_ns]
-    return _HEAD + "".join(rows) + _SESSIONS + "".join(sessions)
+    triggered = [f"| `{w.name}` | {_names(w.triggers)} |\n" for w in (*windows, *OPTIONAL_WINDOWS) if w.triggers]
+    return _HEAD + "".join(rows) + _SESSIONS + "".join(sessions) + _PHASES + "".join(triggered)
+
+
+def _names(triggers: Trigger) -> str:
+    return ", ".join(str(each.name).lower() for each in Trigger if each & triggers)
 
 
 def chart(windows: Sequence[Window] = WINDOWS) -> str:
     """The chart's module."""
     rows = [
         f'  {{ label: "{window.label}", ns: {window.length_ns} }},\n'
-        for window in _by_length([w for w in windows if not w.slides and not w.gap_ns])
+        for window in _by_length([w for w in windows if w.tumbles])
     ]
     head = "// Generated from libs/common/src/common/contracts/windows.py by `make schemas`.\n"
     return f"{head}export const WINDOWS = [\n{''.join(rows)}] as const;\n"

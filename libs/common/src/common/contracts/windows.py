@@ -1,15 +1,17 @@
 """The one table of windows. Whatever depends on which windows there are is made from it: what a snapshot of the bars
 holds, the chart's choice of bars and ``docs/windows.md``.
 
-A window is named by its length, like ``5m``, and aligned to the epoch; a sliding one by its length and step, like
-``5m/30s``, and one ends at each multiple of the step; a session by its gap, like ``gap:30s``: it holds the trades of a
-symbol of which each is less than the gap behind the one before, and ends a gap after the last one. Another window is
-one line in ``WINDOWS``; ``docs/guides/add-a-window.md`` says what follows from it.
+A window is named by its length, like ``5m``, and aligned to the venue's midnight; a sliding one by its length and step,
+like ``5m/30s``, and one ends at each multiple of the step; a session by its gap, like ``gap:30s``: it holds the trades
+of a symbol of which each is less than the gap behind the one before, and ends a gap after the last one; a triggered one
+by what ends it, like ``on:halt+resume``: it holds the trades of a symbol from one of these events to the next. Another
+window is one line in ``WINDOWS``; ``docs/guides/add-a-window.md`` says what follows from it.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntFlag
 from typing import Final
 
 NS: Final = 1_000_000_000
@@ -24,6 +26,7 @@ UNITS: Final = {
 PANES_MAX: Final = 64
 """Steps of a sliding window at most: the panes that are kept of it, and merged when one ends."""
 _SESSION: Final = "gap:"
+_TRIGGERED: Final = "on:"
 _NAME: Final = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h|d)")
 
 
@@ -31,15 +34,41 @@ class WindowNameError(ValueError):
     """The text is not the name of a window."""
 
 
+class Trigger(IntFlag):
+    """Events that end a window, and begin the next one."""
+
+    OPEN = 1
+    """The market opens: its regular hours begin (S with Q)."""
+    CLOSE = 2
+    """They end (S with M)."""
+    HALT = 4
+    """Trading in the symbol stops: its state is no longer T (H)."""
+    RESUME = 8
+    """It goes on."""
+
+
+def trigger_name(triggers: int) -> str:
+    """Name of the window that ends at each of the triggers."""
+    return _TRIGGERED + "+".join(str(each.name).lower() for each in Trigger if each & triggers)
+
+
+_TRIGGERS: Final = {trigger_name(triggers): Trigger(triggers) for triggers in range(1, 1 << len(Trigger))}
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A window that tumbles, slides by a step, or is a session, of trades that are less than a gap apart. Raises
-    WindowNameError where the name says no length.
+    """A window that tumbles, slides by a step, is a session, of trades that are less than a gap apart, or ends with a
+    trigger. Raises WindowNameError where the name says no length, and no triggers in their order.
     """
 
     name: str
 
     def __post_init__(self) -> None:
+        if self.name.startswith(_TRIGGERED):
+            if self.name not in _TRIGGERS:
+                known = ", ".join(str(each.name).lower() for each in Trigger)
+                raise WindowNameError(f"{self.name!r} is no window; write on: and some of {known} in order, with +")
+            return
         length_ns, step_ns = self.length_ns, self.step_ns
         panes, rest = divmod(length_ns, step_ns)
         if "/" in self.name and (rest or not 1 < panes <= PANES_MAX):
@@ -49,6 +78,8 @@ class Window:
             raise WindowNameError(f"{self.name!r} is no window: a session has no step")
 
     def _parts(self, place: int) -> tuple[int, str]:
+        if self.triggers:
+            return 0, "s"
         length, *steps = self.name.removeprefix(_SESSION).split("/", 1)
         match = _NAME.fullmatch([length, *steps][place])
         if match is None:
@@ -61,8 +92,17 @@ class Window:
         return self.length_ns if self.name.startswith(_SESSION) else 0
 
     @property
+    def triggers(self) -> Trigger:
+        """Events that end the window; none of any other one."""
+        return _TRIGGERS.get(self.name, Trigger(0))
+
+    @property
+    def tumbles(self) -> bool:
+        return not self.slides and not self.gap_ns and not self.triggers
+
+    @property
     def length_ns(self) -> int:
-        """Time that a window lasts; a session lasts at least so long, its gap."""
+        """Time that a window lasts; a session lasts at least so long, its gap; a triggered one has no length, 0."""
         number, unit = self._parts(0)
         return number * UNITS[unit][0]
 
@@ -94,6 +134,8 @@ WINDOWS: Final = (
 OPTIONAL_WINDOWS: Final = (
     Window("gap:30s"),
     Window("gap:5m"),
+    Window("on:open+close"),
+    Window("on:open+close+halt+resume"),
 )
 """Windows that a deployment keeps where its setting ``windows`` of signals names them."""
 
@@ -111,7 +153,7 @@ FEED_IDLE_NS: Final = 5 * NS
 
 def lengths_ns(windows: Sequence[Window] = WINDOWS) -> tuple[int, ...]:
     """Lengths of the tumbling windows, shortest first."""
-    return tuple(sorted(window.length_ns for window in windows if not window.slides and not window.gap_ns))
+    return tuple(sorted(window.length_ns for window in windows if window.tumbles))
 
 
 def slides_ns(windows: Sequence[Window] = WINDOWS) -> tuple[tuple[int, int], ...]:
@@ -122,6 +164,11 @@ def slides_ns(windows: Sequence[Window] = WINDOWS) -> tuple[tuple[int, int], ...
 def gaps_ns(windows: Sequence[Window] = WINDOWS) -> tuple[int, ...]:
     """Gaps of the sessions, shortest first."""
     return tuple(sorted(window.gap_ns for window in windows if window.gap_ns))
+
+
+def triggers_of(windows: Sequence[Window] = WINDOWS) -> tuple[int, ...]:
+    """Triggers of each window that has some, as bits."""
+    return tuple(sorted(int(window.triggers) for window in windows if window.triggers))
 
 
 def feeder_of(length_ns: int, lengths: Sequence[int]) -> int | None:

@@ -12,12 +12,14 @@ trade and every late break was one. What was folded is remembered for a while, s
 forgotten at any time, and whoever folds anew comes to the same.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from common.books.ref_table import slot_of, vacate
 
 from signals.domain import count
+from signals.domain.alignment import window_start
 from signals.domain.bar_state import (
     BEYOND_LATENESS,
     DUPLICATE,
@@ -29,10 +31,13 @@ from signals.domain.bar_state import (
     WINDOWED,
     BarState,
 )
-from signals.domain.fold_kernel import covered_until, fold_trades, issue_bar, newest_before, write_bar
-from signals.domain.gap_kernel import NO_SESSIONS, SESSIONS, rebuild_sessions
+from signals.domain.extra_parts import NO_EXTRAS, ExtraParts, joined
+from signals.domain.fold_kernel import covered_until, fold_trades, issue_bar, newest_before
+from signals.domain.gap_kernel import SESSIONS, rebuild_sessions
 from signals.domain.layout import Array, Row
 from signals.domain.measure_set import Compiled, MeasureSet
+from signals.domain.open_kernel import rebuild_open, show_open
+from signals.domain.phase_kernel import PHASES
 from signals.domain.session_ends import is_held_by_ended_slide, next_to_end
 from signals.domain.slide_kernel import end_slides, next_start, rebuild_panes, restate_slides, slide_all
 from signals.domain.trade_chain import chain, is_in_log, is_remembered, memory_of, place_of, remember
@@ -107,14 +112,14 @@ def _advance(clock_ns: int, bars: BarState, room: int, measures: Any) -> bool:
 
 
 @part
-def _end_session(bars: BarState, end_ns: int, measures: Any, sessions: Any) -> None:
+def _end_session(bars: BarState, end_ns: int, measures: Any, extras: Any) -> None:
     """Ends every window that has begun before ``end_ns``, to which the clock has come: shorter ones first."""
     for w in range(len(bars.windows)):
         if bars.starts[w] < end_ns:
             _close(bars, w, measures)
             bars.starts[w] += bars.windows[w]
     end_slides(bars, end_ns, measures)
-    sessions.end(bars, end_ns, True, measures)
+    extras.end(bars, end_ns, True, measures)
     _see_what_is_due(bars)
     bars.ends[bars.counters[count.ENDS]] = end_ns
     bars.counters[count.ENDS] += 1
@@ -125,7 +130,7 @@ def _add_late(bars: BarState, w: int, number: int, measures: Any) -> bool:
     """Issues a remembered bar with one more late trade. False, and nothing done, where that is not enough."""
     log = bars.log
     trade = log[number & (len(log) - 1)]
-    start = trade.event_ns // bars.windows[w] * bars.windows[w]
+    start = window_start(trade.event_ns, bars.windows[w], bars.counters[count.ANCHOR_NS])
     slot = memory_of(bars, w, trade.instrument_id, start)
     if not is_remembered(bars, slot, w, trade.instrument_id, start):
         return False
@@ -153,7 +158,7 @@ def _restate(bars: BarState, w: int, number: int, measures: Any) -> bool:
     first = bars.counters[count.TRADES_FIRST]
     trade = bars.log[number & (len(bars.log) - 1)]
     instrument = trade.instrument_id
-    start = trade.event_ns // bars.windows[w] * bars.windows[w]
+    start = window_start(trade.event_ns, bars.windows[w], bars.counters[count.ANCHOR_NS])
     is_open = start == bars.starts[w]
     end = covered_until(bars, w) if is_open else start + bars.windows[w]
     newest = newest_before(number, end, bars.log, first)
@@ -173,7 +178,7 @@ def _restate(bars: BarState, w: int, number: int, measures: Any) -> bool:
 
 
 @part
-def _book(event: Row, bars: BarState, measures: Any, sessions: Any) -> int:
+def _book(event: Row, bars: BarState, measures: Any, extras: Any) -> int:
     """Enters a trade into the log and into the bars. Returns what became of it."""
     counters = bars.counters
     if is_in_log(event, bars):
@@ -209,19 +214,19 @@ def _book(event: Row, bars: BarState, measures: Any, sessions: Any) -> int:
         late = 1
         held = restate_slides(bars, number, measures) or held
     counters[count.LATE_TRADE] += late
-    held = sessions.add(bars, number, measures) or held
+    held = extras.add(bars, number, measures) or held
     return WINDOWED if held else LEFT_LOG
 
 
 @part
 def _account(
-    event: Row, at: int, lateness_ns: int, listings: Array, late: Array, bars: BarState, measures: Any, sessions: Any
+    event: Row, at: int, lateness_ns: int, listings: Array, late: Array, bars: BarState, measures: Any, extras: Any
 ) -> None:
     """Books a trade, unless it comes too late, and counts what becomes of it: each trade in exactly one of the ways."""
     counters = bars.counters
     outcome = BEYOND_LATENESS
     if event.event_ns >= event.clock_ns - lateness_ns:
-        outcome = _book(event, bars, measures, sessions)
+        outcome = _book(event, bars, measures, extras)
     if outcome == WINDOWED:
         counters[count.WINDOWED] += 1
     elif outcome == DUPLICATE:
@@ -235,7 +240,7 @@ def _account(
 
 
 @part
-def _break(event: Row, listings: Array, bars: BarState, measures: Any, sessions: Any) -> None:
+def _break(event: Row, listings: Array, bars: BarState, measures: Any, extras: Any) -> None:
     """Takes a trade out of its bars and out of the session's volume."""
     counters = bars.counters
     entry = bars.matches[slot_of(bars.matches, event.match)]
@@ -254,7 +259,7 @@ def _break(event: Row, listings: Array, bars: BarState, measures: Any, sessions:
         if trade.event_ns < bars.starts[w] or trade.event_ns < covered_until(bars, w):
             _restate(bars, w, number, measures)
     restate_slides(bars, number, measures)
-    sessions.part(bars, number, trade.broken_ns, measures)
+    extras.part(bars, number, trade.broken_ns, measures)
 
 
 @part
@@ -262,49 +267,6 @@ def rows_at_once(bars: BarState) -> Any:
     """Rows that are issued at most until the room for more is looked at again."""
     windows, slides = len(bars.windows), len(bars.slides.windows)
     return bars.counts.shape[1] * (windows + slides) + windows + bars.slides.first[slides]
-
-
-@part
-def _rebuild(bars: BarState, w: int, measures: Any) -> int:
-    """Adds the open window of one length up anew from the log. Returns for how many instruments that is not possible:
-    the log no longer holds all of their trades.
-    """
-    log, first = bars.log, bars.counters[count.TRADES_FIRST]
-    mask = len(log) - 1
-    lost = 0
-    for instrument in range(bars.counts.shape[1]):
-        number = bars.heads[instrument]
-        end = covered_until(bars, w)
-        while number >= first and log[number & mask].event_ns >= end:
-            number = log[number & mask].older
-        trades, _ = fold_trades(bars, number, bars.starts[w], end, measures)
-        lost += trades == NONE
-        bars.tallies[w, instrument] = bars.scratch[0] if trades > 0 else bars.scratch[1]
-        bars.counts[w, instrument] = max(0, trades)
-    return lost
-
-
-@part
-def _show(ids: Array, bars: BarState, rows: Array, measures: Any) -> int:
-    """Writes the content so far of open windows of some instruments. Returns how many rows of ``rows`` that takes."""
-    at = 0
-    for w in range(len(bars.windows)):
-        for instrument in ids:
-            trades = 0
-            part_of = w
-            while part_of != NONE:  # from the longest to the shortest is also from the oldest trades to the newest
-                if bars.counts[part_of, instrument] and bars.starts[part_of] >= bars.starts[w]:
-                    if trades:
-                        measures.merge(bars.scratch[0], bars.tallies[part_of, instrument])
-                    else:
-                        bars.scratch[0] = bars.tallies[part_of, instrument]
-                    trades += bars.counts[part_of, instrument]
-                part_of = bars.feeders[part_of]
-            if trades and bars.starts[w] >= bars.since_ns[w] and bars.hidden[w] == 0:
-                row = write_bar(rows, at, bars, bars.windows[w], bars.starts[w], bars.scratch[0], trades, measures)
-                row.instrument_id = instrument
-                at += 1
-    return at
 
 
 class BarKernels(NamedTuple):
@@ -318,18 +280,26 @@ class BarKernels(NamedTuple):
     show: Any
 
 
-def bar_kernels(measures: MeasureSet, *, with_sessions: bool = False) -> BarKernels:
+def bar_kernels(measures: MeasureSet, *, with_sessions: bool = False, with_phases: bool = False) -> BarKernels:
     """Compiles nothing yet; the first call of each kernel does, or finds it compiled.
 
-    ``with_sessions``: session windows are kept.
+    ``with_sessions``: session windows are kept; ``with_phases``: triggered ones.
     """
-    return _kernels(measures.compiled, measures.fingerprint, with_sessions=with_sessions)
+    kept = ("sessions",) * with_sessions + ("phases",) * with_phases
+    return _kernels(measures.compiled, "-".join((measures.fingerprint, *kept)), kept)
+
+
+_EXTRAS: Final[Mapping[tuple[str, ...], ExtraParts]] = {
+    (): NO_EXTRAS,
+    ("sessions",): SESSIONS,
+    ("phases",): PHASES,
+    ("sessions", "phases"): joined(SESSIONS, PHASES),
+}
 
 
 @lru_cache(maxsize=8)
-def _kernels(measures: Compiled, fingerprint: str, *, with_sessions: bool) -> BarKernels:
-    entry_point = kernel_of(f"{fingerprint}-sessions" if with_sessions else fingerprint)
-    sessions = SESSIONS if with_sessions else NO_SESSIONS
+def _kernels(measures: Compiled, fingerprint: str, kept: tuple[str, ...]) -> BarKernels:
+    entry_point, extras = kernel_of(fingerprint), _EXTRAS[kept]
 
     @entry_point
     def apply_prints(
@@ -347,26 +317,28 @@ def _kernels(measures: Compiled, fingerprint: str, *, with_sessions: bool) -> Ba
             if counters[count.TRADES_NEXT] - counters[count.TRADES_FIRST] == len(bars.log):
                 return at, STOP_TRADES
             event = prints[at]
-            is_ready = _advance(event.clock_ns, bars, room, measures) and sessions.has_room(bars, 1)
+            is_ready = _advance(event.clock_ns, bars, room, measures) and extras.has_room(bars, event.qty >= 0)
             if not is_ready or counters[count.ISSUED] > room:
                 return at, STOP_ISSUED
             if event.qty > 0:
-                _account(event, at, lateness_ns, listings, late, bars, measures, sessions)
+                _account(event, at, lateness_ns, listings, late, bars, measures, extras)
+            elif event.qty == 0:
+                _break(event, listings, bars, measures, extras)
             else:
-                _break(event, listings, bars, measures, sessions)
+                extras.turn(bars, event, measures)
             at += 1
-        if not _advance(clock_ns, bars, room, measures) or not sessions.has_room(bars, 0):
+        if not _advance(clock_ns, bars, room, measures) or not extras.has_room(bars, 0):
             return at, STOP_ISSUED
-        sessions.end(bars, clock_ns, False, measures)
+        extras.end(bars, clock_ns, False, measures)
         return at, STOP_DONE
 
     @entry_point
     def end_session(bars: BarState, end_ns: int) -> None:
-        _end_session(bars, end_ns, measures, sessions)
+        _end_session(bars, end_ns, measures, extras)
 
     @entry_point
     def rebuild(bars: BarState, w: int) -> Any:
-        return _rebuild(bars, w, measures)
+        return rebuild_open(bars, w, measures)
 
     @entry_point
     def rebuild_slide(bars: BarState, s: int) -> Any:
@@ -378,7 +350,7 @@ def _kernels(measures: Compiled, fingerprint: str, *, with_sessions: bool) -> Ba
 
     @entry_point
     def show(ids: Array, bars: BarState, rows: Array) -> Any:
-        return _show(ids, bars, rows, measures)
+        return show_open(ids, bars, rows, measures)
 
     return BarKernels(apply_prints, end_session, rebuild, rebuild_slide, rebuild_gaps, show)
 

@@ -1,6 +1,6 @@
 """The state of a partition's bars as the kernels share it, and what they answer."""
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from signals.domain.gap_state import GapState
 from signals.domain.layout import Array
@@ -59,6 +59,8 @@ class BarState(NamedTuple):
     slides: SlideState
     gaps: GapState
     """Session windows."""
+    phases: Any
+    """Triggered windows, a PhaseState; NO_PHASES where none is kept."""
     starts: Array
     """Start of the open window of each length; of the next one, where a session's end has ended that of the clock."""
     ends: Array

@@ -11,25 +11,26 @@ from typing import Any, Final
 
 import numpy as np
 from common.books.layout import PRINT
-from common.books.ref_table import rehash
 from common.contracts.market import Lates
-from common.contracts.windows import ALLOWED_LATENESS_NS, feeder_of
+from common.contracts.windows import ALLOWED_LATENESS_NS
 
 from signals.domain import count
+from signals.domain.alignment import window_start
+from signals.domain.bar_arrays import bar_state, log_moved, room_for
 from signals.domain.bar_kernel import bar_kernels, forget_trades, rows_at_once
-from signals.domain.bar_state import NONE, STOP_DONE, STOP_ISSUED, BarState
-from signals.domain.gap_windows import GapRows, admitted, gap_state, gaps_ended, gaps_moved, gaps_restored, gaps_saved
+from signals.domain.bar_state import NONE, STOP_DONE, STOP_ISSUED
+from signals.domain.gap_windows import GapRows, gaps_ended, gaps_restored, gaps_saved
 from signals.domain.late_rows import NO_LATES, late_rows
-from signals.domain.layout import MATCH, RESTATED, SLICE, TRADE, Array
+from signals.domain.layout import MATCH, SLICE, Array
 from signals.domain.measure_set import MeasureSet, measure_set
 from signals.domain.ohlcv import OHLCV
-from signals.domain.session_ends import ENDS_MAX, LONG_AGO_NS
-from signals.domain.slide_state import slide_state
+from signals.domain.phase_kernel import OPEN_NS, phase_kernels
+from signals.domain.phase_state import BY_SESSION, PhaseState
+from signals.domain.phase_windows import PhaseRows, begin_phases, phases_restored, phases_saved, trigger_rows
+from signals.domain.session_ends import LONG_AGO_NS
 
 TRADES_MAX: Final = 1 << 20
 """Trades that a partition's log holds at most, 72 bytes each. Beyond it the oldest eighth goes."""
-RESTATED_MAX: Final = 1 << 12
-"""Restated bars that are remembered at most, about 120 bytes each; a power of two."""
 _TRADES_AT_FIRST: Final = 1 << 10
 _GROWTH: Final = 4
 _KEPT: Final = (
@@ -41,9 +42,9 @@ _NO_SLICES: Final[Array] = np.zeros(0, SLICE)
 
 
 class TumblingBars:
-    """The bars of one partition. ``windows_ns``: lengths of the tumbling windows, which are aligned to the epoch;
-    ``slides_ns``: length and step of sliding ones. One that begins at a multiple of its length is the tumbling one.
-    ``gaps_ns``: of session windows.
+    """The bars of one partition. ``windows_ns``: lengths of the tumbling windows, which are aligned to an anchor;
+    ``slides_ns``: length and step of sliding ones. One that begins where a tumbling one of its length does is that one.
+    ``gaps_ns``: of session windows; ``triggers``: of triggered ones, as bits.
     ``trades_max``, a power of two: trades that the log holds. ``lateness_ns``: a trade that is earlier than the clock
     by more is in no window. ``slice_ns``: the windows of this length are handed out as slices when they end; 0: none.
     """
@@ -55,12 +56,14 @@ class TumblingBars:
         *,
         slides_ns: Sequence[tuple[int, int]] = (),
         gaps_ns: Sequence[int] = (),
+        triggers: Sequence[int] = (),
         trades_max: int = TRADES_MAX,
         lateness_ns: int = ALLOWED_LATENESS_NS,
         slice_ns: int = 0,
     ) -> None:
         self.measures = measures or measure_set()
-        self._kernels = bar_kernels(self.measures, with_sessions=bool(gaps_ns))
+        self._kernels = bar_kernels(self.measures, with_sessions=bool(gaps_ns), with_phases=bool(triggers))
+        self._phase_kernels = phase_kernels(self.measures.compiled, self.measures.fingerprint)
         self._trades_max = trades_max
         self._lateness_ns = lateness_ns
         self._late: Array = np.zeros((0, 2), np.int64)
@@ -70,59 +73,22 @@ class TumblingBars:
         """SLICE rows of the last ``apply``, by time, without what came late."""
         self.sessions = GapRows(self.measures)
         """Rows of session windows that were told, until they are taken."""
+        self.phases = PhaseRows(triggers, self.measures)
+        """Likewise of triggered windows."""
         self._none: Array = np.zeros(0, self.measures.row)
         self.no_prints: Array = np.zeros(0, PRINT)
         lengths = sorted({*windows_ns, *(step for _, step in slides_ns), *((slice_ns,) if slice_ns else ())})
         self.measured_since_ns: Array = np.zeros(len(lengths), np.int64)
         """Start, by place, before which only the bars of a window are known as a whole, not the other measures."""
-        feeders = [feeder_of(length, lengths) for length in lengths]
-        trades = min(_TRADES_AT_FIRST, trades_max)
-        self.state = BarState(
-            windows=np.array(lengths, np.int64),
-            feeders=np.array([NONE if f is None else lengths.index(f) for f in feeders], np.int64),
-            hidden=np.array([length not in windows_ns for length in lengths], np.int8),
-            sliced=np.array([length == slice_ns for length in lengths], np.int8),
-            slides=slide_state(lengths, windows_ns, sorted(slides_ns), self.measures),
-            gaps=gap_state(gaps_ns, self.measures.tally, self.measures.row, trades),
-            starts=np.zeros(len(lengths), np.int64),
-            ends=np.zeros(ENDS_MAX, np.int64),
-            since_ns=np.zeros(len(lengths), np.int64),
-            tallies=np.zeros((len(lengths), 0), self.measures.tally),
-            counts=np.zeros((len(lengths), 0), np.int32),
-            heads=np.zeros(0, np.int64),
-            log=np.zeros(trades, TRADE),
-            matches=np.zeros(2 * trades, MATCH),
-            counters=np.zeros(count.BARS_SIZE, np.int64),
-            scratch=np.zeros(2, self.measures.tally),
-            issued=np.zeros(0, self.measures.row),
-            slices=_NO_SLICES,
-            blank=np.zeros(1, self.measures.row),
-            fingers=np.zeros(0, np.int64),
-            restated=np.zeros(RESTATED_MAX, RESTATED),
-            restated_tallies=np.zeros(RESTATED_MAX, self.measures.tally),
+        self.state = bar_state(
+            *(lengths, windows_ns, self.measures, slides_ns, gaps_ns, triggers),
+            *(min(_TRADES_AT_FIRST, trades_max), slice_ns),
         )
-        self.state.counters[count.DUE_NS] = lengths[0]
 
     def admit(self, instruments: int) -> None:
         """Makes room for instruments 0 to ``instruments`` - 1."""
-        state = self.state
-        known = len(state.heads)
-        if instruments <= known:
-            return
-        heads = np.full(instruments, NONE, np.int64)
-        tallies = np.zeros((len(state.windows), instruments), self.measures.tally)
-        counts = np.zeros((len(state.windows), instruments), np.int32)
-        heads[:known], tallies[:, :known], counts[:, :known] = state.heads, state.tallies, state.counts
-        panes = np.zeros((len(state.slides.panes), instruments), self.measures.tally)
-        held = np.zeros(panes.shape, np.int32)
-        panes[:, :known], held[:, :known] = state.slides.panes, state.slides.counts
-        slides = state.slides._replace(panes=panes, counts=held)
-        fingers = np.full(instruments, NONE, np.int64)
-        fingers[:known] = state.fingers
-        gaps = admitted(state.gaps, instruments)
-        self.state = state._replace(
-            heads=heads, tallies=tallies, counts=counts, slides=slides, gaps=gaps, fingers=fingers
-        )
+        if instruments > len(self.state.heads):
+            self.state = room_for(self.state, instruments, self.measures)
 
     def apply(self, prints: Array, clock_ns: int, listings: Array) -> Array:
         """Books ``prints`` (PRINT rows of admitted instruments) and lets the clock come to ``clock_ns``.
@@ -139,7 +105,7 @@ class TumblingBars:
             self.state = self.state._replace(issued=np.zeros(wanted, self.measures.row))
         if self.state.sliced.any() and len(self.state.slices) < 2 * len(self.state.heads):
             self.state = self.state._replace(slices=np.zeros(2 * len(self.state.heads), SLICE))
-        self.state = self.sessions.begun(self.state)
+        self._begin_extras()
         self.state.counters[[count.ISSUED, count.LATE_ROWS, count.SLICES]] = 0
         parts: list[Array] = []
         slices: list[Array] = []
@@ -149,17 +115,24 @@ class TumblingBars:
                 prints, at, clock_ns, self._lateness_ns, listings, self._late, self.state
             )
             if stop == STOP_ISSUED:
-                self.sessions.drain(self.state)
+                self._drain_extras()
                 parts.append(self._drain())
                 slices.append(self._drain_slices())
             elif stop != STOP_DONE:
                 self._make_room()
-        self.sessions.drain(self.state)
+        self._drain_extras()
         parts.append(self._drain())
         slices.append(self._drain_slices())
         self.slices = slices[0] if len(slices) == 1 else np.concatenate(slices)
         self.late = late_rows(prints, self._late[: self.state.counters[count.LATE_ROWS]])
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _begin_extras(self) -> None:
+        self.state = self.phases.begun(self.sessions.begun(self.state))
+
+    def _drain_extras(self) -> None:
+        self.sessions.drain(self.state)
+        self.phases.drain(self.state)
 
     def _drain(self) -> Array:
         rows = self.state.issued[: self.state.counters[count.ISSUED]].copy()
@@ -178,22 +151,23 @@ class TumblingBars:
             self._forget_restated()
             return
         size = min(_GROWTH * len(state.log), self._trades_max)
-        log, matches = np.zeros(size, TRADE), np.zeros(2 * size, MATCH)
-        # A trade keeps its number, whose lower bits are its place.
-        numbers = state.counters[count.TRADES_FIRST] + np.arange(len(state.log))
-        split = -int(numbers[0]) % len(state.log)
-        for run in (numbers[:split], numbers[split:]):
-            if len(run):
-                source, target = int(run[0]) % len(state.log), int(run[0]) % len(log)
-                log[target : target + len(run)] = state.log[source : source + len(run)]
-        rehash(state.matches, matches)
-        self.state = state._replace(log=log, matches=matches, gaps=gaps_moved(state.gaps, numbers, size))
+        self.state = log_moved(state, size)
 
     def close_all(self, listings: Array) -> Array:
-        """Issues every bar that is still open, as if the clock had passed all windows."""
+        """Issues every bar that is still open, as if the clock had passed all windows. A triggered window is told as
+        one that goes on.
+        """
+        self._end_phases(OPEN_NS)
         state = self.state
         ends = [state.starts + state.windows, state.starts[state.slides.steps] + state.slides.windows]
         return self.apply(self.no_prints, int(np.concatenate([*ends, gaps_ended(state.gaps)]).max()), listings)
+
+    def _end_phases(self, clock_ns: int) -> None:
+        """Tells of every triggered window that holds a trade and was never told. They have ended by ``clock_ns``."""
+        if isinstance(self.state.phases, PhaseState):
+            self._begin_extras()
+            self._phase_kernels.end(self.state, clock_ns)
+            self._drain_extras()
 
     def end_session(self, clock_ns: int) -> Array:
         """A session has ended, to which ``apply`` has brought the clock; it is later than every clock before. Returns
@@ -206,9 +180,9 @@ class TumblingBars:
             state = self.state = state._replace(issued=np.zeros(most, self.measures.row))
         if state.sliced.any() and len(state.slices) < instruments:
             state = self.state = state._replace(slices=np.zeros(2 * instruments, SLICE))
-        state = self.state = self.sessions.begun(state)
-        self._kernels.end_session(state, clock_ns)
-        self.sessions.drain(state)
+        self._begin_extras()
+        self._kernels.end_session(self.state, clock_ns)
+        self._drain_extras()
         self.slices = self._drain_slices()
         return self._drain()
 
@@ -230,19 +204,41 @@ class TumblingBars:
         self.state.restated["place"] = 0
         self.state.fingers[:] = NONE
 
-    def begin_session(self, clock_ns: int, before_ns: int, listings: Array) -> Array:
+    @property
+    def anchor_ns(self) -> int:
+        """The time of day of UTC that windows are aligned to."""
+        return int(self.counters[count.ANCHOR_NS])
+
+    def align(self, anchor_ns: int) -> None:
+        """Sets what windows are aligned to, before there is any."""
+        self.counters[count.ANCHOR_NS] = anchor_ns
+        self._open(0)
+
+    def _open(self, clock_ns: int) -> None:
+        """The windows that hold the clock are open."""
+        state = self.state
+        state.starts[:] = window_start.py_func(clock_ns, state.windows, self.anchor_ns)
+        state.counters[count.DUE_NS] = (state.starts + state.windows).min()
+
+    def begin_session(self, clock_ns: int, before_ns: int, listings: Array, anchor_ns: int) -> Array:
         """A session begins: match numbers begin anew, and the clock is set, forth or back from ``before_ns``.
 
         Returns the rows that this issues. A window that has begun before and has not ended yet goes on: its bar is
-        issued once, whatever sessions it holds.
+        issued once, whatever sessions it holds. If windows of the session are aligned to another ``anchor_ns``, those
+        before have ended.
         """
-        if clock_ns < before_ns:
+        if clock_ns < before_ns or anchor_ns != self.anchor_ns:
+            self._end_phases(max(clock_ns, before_ns))
             rows = self.close_all(listings)
+            self.counters[count.ANCHOR_NS] = anchor_ns
         else:
             rows = self.apply(self.no_prints, clock_ns, listings)
             if self._goes_on(clock_ns):
+                if isinstance(self.state.phases, PhaseState):
+                    self.apply(trigger_rows([(clock_ns, -1, BY_SESSION)], clock_ns), clock_ns, listings)
                 self.state.matches[:] = np.zeros(1, MATCH)
                 return rows
+            self._end_phases(clock_ns)
         self._forget(clock_ns)
         return rows
 
@@ -256,7 +252,6 @@ class TumblingBars:
         """Forgets all trades and sets the clock. No window may be open."""
         state = self.state
         self._forget_restated()
-        state.starts[:] = clock_ns // state.windows * state.windows
         state.since_ns[:] = self.measured_since_ns[:] = 0
         state.heads[:] = NONE
         state.counts[:] = 0
@@ -265,9 +260,11 @@ class TumblingBars:
         state.slides.since_ns[:] = state.slides.counts[:] = 0
         state.gaps.counts[:] = state.gaps.revisions[:] = 0
         state.gaps.tallies[:] = np.zeros(1, self.measures.tally)
+        if isinstance(state.phases, PhaseState):
+            begin_phases(state.phases, clock_ns)
         state.matches[:] = np.zeros(1, MATCH)
         state.counters[[count.TRADES_FIRST, count.TRADES_NEXT, count.ENDS]] = 0
-        state.counters[count.DUE_NS] = (state.starts + state.windows).min()
+        self._open(clock_ns)
 
     def open_bars(self, ids: Array) -> Array:
         """Content so far of the open windows of some admitted instruments, where they hold a trade; without symbols."""
@@ -293,7 +290,9 @@ class TumblingBars:
         if not len(state.slides.windows):
             return np.ones(len(rows), np.bool_)
         lengths = rows["window_ns"]
-        found: Array = np.isin(lengths, state.windows[state.hidden == 0]) & (rows["window_start_ns"] % lengths == 0)
+        found: Array = np.isin(lengths, state.windows[state.hidden == 0]) & (
+            (rows["window_start_ns"] - self.anchor_ns) % lengths == 0
+        )
         return found
 
     @property
@@ -310,7 +309,8 @@ class TumblingBars:
         """The whole state by name, for a snapshot. Nothing is copied."""
         kept = {name: getattr(self.state, name) for name in _KEPT}
         slides = {f"slide_{name}": getattr(self.state.slides, name) for name in _SLIDES_KEPT}
-        return kept | slides | gaps_saved(self.state.gaps) | {"measured_since_ns": self.measured_since_ns}
+        extras = gaps_saved(self.state.gaps) | phases_saved(self.state.phases)
+        return kept | slides | extras | {"measured_since_ns": self.measured_since_ns}
 
     def restore(self, arrays: Mapping[str, Array], declared: Mapping[str, Any], clock_ns: int) -> None:
         """Takes over what ``arrays`` gave, made under ``declared`` (``MeasureSet.declaration``) at ``clock_ns``.
@@ -325,10 +325,10 @@ class TumblingBars:
         taken: dict[str, Any] = {name: arrays[name] for name in ("heads", "log", "matches", "counters", "ends")}
         self.state = self.state._replace(**taken)
         state, mine = self.state, self.measures.declaration()
-        state.starts[:] = clock_ns // state.windows * state.windows
+        self._open(clock_ns)
         if state.counters[count.ENDS]:
             state.starts[:] += np.where(state.starts < state.ends[state.counters[count.ENDS] - 1], state.windows, 0)
-        state.counters[count.DUE_NS] = (state.starts + state.windows).min()
+            state.counters[count.DUE_NS] = (state.starts + state.windows).min()
         same = [name for name in mine if declared.get(name) == mine[name]]
         for w in range(len(state.windows)):
             place = self._place_in(arrays, w) if OHLCV.name in same else None
@@ -338,11 +338,14 @@ class TumblingBars:
                 self._take_over(w, arrays, place, same)
         for s in range(len(state.slides.windows)):
             self._restore_slide(s, arrays, same)
-        restored = gaps_restored(state.gaps, arrays, is_same=len(same) == len(self.measures.measures))
+        is_same = len(same) == len(self.measures.measures)
+        restored = gaps_restored(state.gaps, arrays, is_same=is_same)
         self.state = state._replace(gaps=restored or state.gaps)
+        self._begin_extras()
         if restored is None:
-            self.state = self.sessions.begun(self.state)
             state.counters[count.LOST_RESTATEMENT] += self._kernels.rebuild_gaps(self.state, clock_ns)
+        if isinstance(state.phases, PhaseState) and phases_restored(state.phases, arrays, is_same=is_same):
+            state.counters[count.LOST_RESTATEMENT] += self._phase_kernels.rebuild(self.state)
 
     def _restore_slide(self, s: int, arrays: Mapping[str, Array], same: Sequence[str]) -> None:
         """Takes the panes of a sliding window over, where every measure is the ``same``; else adds them up anew."""

@@ -19,7 +19,8 @@ LATE_ROWS: Final = 12  # rows of the buffer of late trades in use
 SUM_AT_LIMIT: Final = 13  # rows issued whose volume or notional is beyond 64 bits
 SLICES: Final = 14  # rows of the buffer of slices in use
 ENDS: Final = 15  # ends of sessions that are remembered
-BARS_SIZE: Final = 16
+ANCHOR_NS: Final = 16  # what windows are aligned to, less than a day after the epoch
+BARS_SIZE: Final = 17
 
 BAR_ANOMALIES: Final = {
     "late_trade": LATE_TRADE,  # came when a window of its had ended; the bar was issued again

@@ -6,10 +6,11 @@ session, that of the earlier start; the other one is taken back, and says into w
 it held together. Whoever was told of a session is told at once what becomes of it; else it is told when it ends.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from signals.domain import count
 from signals.domain.bar_state import NONE, BarState
+from signals.domain.extra_parts import ExtraParts, turn_nothing
 from signals.domain.fold_kernel import fold_trades, write_bar
 from signals.domain.gap_state import NEVER_NS, ROWS_A_TRADE
 from signals.domain.session_ends import closed_at
@@ -281,36 +282,4 @@ def rebuild_sessions(bars: BarState, clock_ns: int, measures: Any) -> int:
     return lost
 
 
-class SessionParts(NamedTuple):
-    """Parts that the kernels of the bars are made of."""
-
-    add: Any
-    """``add(bars, number, measures)``: a trade was booked. Returns whether a session holds it."""
-    part: Any
-    """``part(bars, number, clock_ns, measures)``: a trade was broken."""
-    end: Any
-    """``end(bars, clock_ns, is_end, measures)``: the clock has come to ``clock_ns``."""
-    has_room: Any
-    """``has_room(bars, trades)``: for the rows of so many trades."""
-
-
-SESSIONS: Final = SessionParts(add_to_sessions, part_sessions, end_sessions, has_room)
-
-
-@part
-def _hold_nothing(_bars: BarState, _number: int, _measures: Any) -> bool:
-    return False
-
-
-@part
-def _leave(_bars: BarState, _of: int, _how: Any, _measures: Any) -> None:
-    return
-
-
-@part
-def _need_none(_bars: BarState, _trades: int) -> bool:
-    return True
-
-
-NO_SESSIONS: Final = SessionParts(_hold_nothing, _leave, _leave, _need_none)
-"""Parts for bars without session windows: compiling the others takes as long as half of all there is besides."""
+SESSIONS: Final = ExtraParts(add_to_sessions, part_sessions, end_sessions, turn_nothing, has_room)

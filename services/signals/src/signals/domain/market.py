@@ -26,79 +26,30 @@ from common.books.layout import (
     Array,
 )
 from common.contracts.alerts import ALERTS_VERSION, SLICE_NS, AlertLimits, Alerts
-from common.contracts.market import BAR, DEPTH, LATE, MARK, MEASURED, Bars, Depths, Lates, Marks, Measured
+from common.contracts.market import BAR, DEPTH, LATE, MARK, Bars, Depths, Lates, Marks, Measured
 from common.contracts.ticks import NO_INSTRUMENT, Ticks
 from common.contracts.windows import ALLOWED_LATENESS_NS, lengths_ns
 from common.measures import Measure, Source
 from common.order_patterns import Pattern
 
 from signals.domain import count
-from signals.domain.alert_board import AlertBoard, AlertTurn
+from signals.domain.alert_board import AlertBoard
+from signals.domain.alignment import anchor_of
 from signals.domain.bars import TRADES_MAX, TumblingBars
+from signals.domain.effects import NOT_MEASURED, Beat, Effects, Limits
 from signals.domain.gap_windows import NO_SESSIONS
 from signals.domain.held_back import HELD_MAX, HeldBack, Said
 from signals.domain.market_alerts import NO_ALERTS, PATTERNS_FIRST, MarketAlerts
 from signals.domain.measure_set import measure_set, measured_rows
 from signals.domain.pattern_matches import NO_MATCHES, PatternMatches
+from signals.domain.phase_windows import NO_PHASE_ROWS, trigger_rows
 from signals.domain.quote_windows import QuoteWindows
-from signals.domain.showcase import Showcase, Turn
-from signals.domain.watermark import FeedBounds, Watermark
+from signals.domain.showcase import Showcase
+from signals.domain.triggers import NO_TURNS, Turn, Turns
+from signals.domain.watermark import SPORADIC, FeedBounds, Watermark
 
 UNSAID: Final = 0
 UNSEEN: Final = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Most that one heartbeat of one partition tells."""
-
-    instruments_told: int = 256
-    """Marks, and depths, on the log."""
-    instruments_shown: int = 12
-    """Quotes, books and live bars in views."""
-    bars_shown: int = 16
-    """Closed bars in views, apart from those that were seen open."""
-    flood_ticks: int = 4_000
-    """More ticks than this since the heartbeat before are a flood. A view costs as much as some 200 ticks, and then
-    nobody can follow anyway; so fewer are shown."""
-    flood_shown: int = 3
-    """Instruments, and closed bars, in views then."""
-    bars_cleared: int = 500
-    """Bars taken out of the views after the start of a session."""
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """Rows of a heartbeat. They carry their symbols."""
-
-    marks: Marks
-    """Changed marks, and the clock row as the last."""
-    depths: Depths
-    quotes: Marks
-    opens_e4: Array
-    """First print of the session of each row of ``quotes``."""
-    books: Depths
-    showcase: Turn
-    alerts: AlertTurn
-
-
-@dataclass(frozen=True, slots=True)
-class Effects:
-    """Effects of a frame of ticks."""
-
-    bars: Bars
-    """Issued bars, in order."""
-    measured: Measured
-    """Results of the other measures for them, in the same order."""
-    beats: Sequence[Beat]
-    late: Lates
-    """Trades that came too late for every window."""
-    alerts: Alerts = field(default_factory=lambda: NO_ALERTS)
-    """Beginnings, rises and ends of alerts, in order."""
-    quoted: Measured = field(default_factory=lambda: _NOT_MEASURED)
-    """Results of the measures of quotes for the windows that ended, in order."""
-    sessions: Array = field(default_factory=lambda: NO_SESSIONS)
-    """SESSION rows: session windows that were issued, restated or taken back, in order."""
 
 
 def accounts(books: Books, bars: Array) -> dict[str, int]:
@@ -121,6 +72,8 @@ class MarketState:
     """Length and step of sliding windows."""
     gaps_ns: Sequence[int] = ()
     """Gaps of session windows."""
+    triggers: Sequence[int] = ()
+    """Triggers of triggered windows, as bits."""
     limits: Limits = field(default_factory=Limits)
     trades_max: int = TRADES_MAX
     measures: Sequence[Measure] = ()
@@ -142,6 +95,7 @@ class MarketState:
             measure_set([measure for measure in self.measures if measure.of is Source.TRADES]),
             slides_ns=self.slides_ns,
             gaps_ns=self.gaps_ns,
+            triggers=self.triggers,
             trades_max=self.trades_max,
             lateness_ns=self.lateness_ns,
             slice_ns=SLICE_NS,
@@ -152,9 +106,13 @@ class MarketState:
         self.showcase = Showcase(self.windows_ns, self.limits.bars_shown, self.limits.bars_cleared)
         self.watermark, self.held = Watermark(self.bounds), HeldBack()
         self._sessions: list[Array] = []
+        self._phases: list[Array] = []
 
-    def apply(self, ticks: Ticks, ingest_ns: int, feed: str = "") -> Effects:
-        """Applies a frame of a feed. Raises ValueError, before any change, if it names an impossible instrument."""
+    def apply(self, ticks: Ticks, ingest_ns: int, feed: str = "", session_ns: int = 0) -> Effects:
+        """Applies a frame of a feed. ``session_ns``: the venue's midnight of its session; 0: it tells of none.
+
+        Raises ValueError, before any change, if it names an impossible instrument.
+        """
         if ticks.flags.writeable:  # the kernels are compiled for the read-only view that a frame gives
             ticks = ticks.view()
             ticks.flags.writeable = False
@@ -168,10 +126,12 @@ class MarketState:
         late: list[Lates] = []
         quoted: list[Array] = []
         at = 0
+        anchor_ns = self._anchor_ns(feed, session_ns)
+        turns = Turns(ticks, self.books.listings["trading_state"]) if self.triggers else NO_TURNS
         self.watermark.hear(feed, ingest_ns, self.books.clock_ns)
         while at < len(ticks):
-            begin, at = at, self.books.apply(ticks, at)
-            said, clock_ns = self._said(ticks[begin:at]), self.watermark.ns
+            begin, at = at, self.books.apply(turns.until_next(ticks, at), at)
+            said, clock_ns = self._said(ticks[begin:at], turns.passed(at)), self.watermark.ns
             self._issue(self.bars.apply(said.prints, clock_ns, self.books.listings), issued)
             if len(self.bars.late):
                 self.bars.late["symbol"] = self.books.symbols[self.bars.late["instrument_id"]]
@@ -184,29 +144,47 @@ class MarketState:
             if self.books.stop in (STOP_HEARTBEAT, STOP_SESSION_END):
                 beats.append(self._beat(ingest_ns))
             elif self.books.stop == STOP_SESSION:
-                self._begin_session(int(ticks[at - 1]["event_ns"]), issued, alerts, quoted)
+                self._begin_session(int(ticks[at - 1]["event_ns"]), anchor_ns, issued, alerts, quoted)
         lates = np.concatenate(late) if late else _NO_LATES
         told = np.concatenate(alerts) if alerts else NO_ALERTS
         of_quotes = self._measured_of(quoted)
         sessions, self._sessions = np.concatenate((NO_SESSIONS, *self._sessions)), []
+        phases, self._phases = np.concatenate((NO_PHASE_ROWS, *self._phases)), []
         if not issued:
-            return Effects(_NO_BARS, _NOT_MEASURED, beats, lates, told, of_quotes, sessions)
+            return Effects(_NO_BARS, NOT_MEASURED, beats, lates, told, of_quotes, sessions, phases)
         rows, measures = np.concatenate(issued), self.bars.measures
-        measured = measures.measured_of(rows[self.bars.measured(rows)]) if measures.results else _NOT_MEASURED
-        return Effects(measures.bars_of(rows), measured, beats, lates, told, of_quotes, sessions)
+        measured = measures.measured_of(rows[self.bars.measured(rows)]) if measures.results else NOT_MEASURED
+        return Effects(measures.bars_of(rows), measured, beats, lates, told, of_quotes, sessions, phases)
+
+    def _anchor_ns(self, feed: str, session_ns: int) -> int:
+        """The anchor of windows that a session is to have which begins in the frame. Before the first tick of all there
+        is no window yet, and any session has begun. Strangers' events are of no session.
+        """
+        is_told = session_ns and feed.encode() not in SPORADIC
+        anchor_ns = anchor_of(session_ns) if is_told else self.bars.anchor_ns
+        if not self.books.clock_ns:
+            self.bars.align(anchor_ns)
+            if self.quoted is not None:
+                self.quoted.align(anchor_ns)
+        return anchor_ns
 
     def _measured_of(self, quoted: list[Array]) -> Measured:
         if self.quoted is None or not quoted:
-            return _NOT_MEASURED
+            return NOT_MEASURED
         rows = np.concatenate(quoted)
         rows["symbol"] = self.books.symbols[rows["instrument_id"]]
         return measured_rows(rows, self.quoted.results)
 
-    def _said(self, ticks: Ticks) -> Said:
-        """Rows of the books up to the watermark, which comes to the ticks that they have applied."""
+    def _said(self, ticks: Ticks, turned: Sequence[Turn]) -> Said:
+        """Rows of the books up to the watermark, which comes to the ticks that they have applied. ``turned``: triggers
+        that the last of them was.
+        """
         books, watermark = self.books, self.watermark
         matches = self.matched.apply(books.actions) if self.matched is not None else NO_MATCHES
-        said = Said(books.prints, books.quotes, books.changes, matches)
+        prints = books.prints
+        if turned:
+            prints = np.concatenate((prints, trigger_rows(turned, books.clock_ns)))
+        said = Said(prints, books.quotes, books.changes, matches)
         if watermark.is_clock:
             watermark.follow(books.clock_ns)
             return said
@@ -231,6 +209,9 @@ class MarketState:
         if len(sessions := self.bars.sessions.take()):
             sessions["symbol"] = self.books.symbols[sessions["instrument_id"]]
             self._sessions.append(sessions)
+        if self.triggers and len(phases := self.bars.phases.take()):
+            phases["symbol"] = self.books.symbols[phases["instrument_id"]]
+            self._phases.append(phases)
         if not len(rows):
             return
         rows["symbol"] = self.books.symbols[rows["instrument_id"]]
@@ -249,14 +230,17 @@ class MarketState:
         if self.matched is not None:
             self.matched.begin_session()
 
-    def _begin_session(self, clock_ns: int, issued: list[Array], alerts: list[Alerts], quoted: list[Array]) -> None:
+    def _begin_session(
+        self, clock_ns: int, anchor_ns: int, issued: list[Array], alerts: list[Alerts], quoted: list[Array]
+    ) -> None:
         alerts.append(self.alerts.begin_session(self.books.clock_ns, self.books.symbols))
         self.board.begin_session()
         if self.matched is not None:
             self.matched.begin_session()
-        self._issue(self.bars.begin_session(clock_ns, self.books.clock_ns, self.books.listings), issued)
+        before_ns = self.books.clock_ns
+        self._issue(self.bars.begin_session(clock_ns, before_ns, self.books.listings, anchor_ns), issued)
         if self.quoted is not None:
-            quoted.append(self.quoted.begin_session(clock_ns, self.books.clock_ns))
+            quoted.append(self.quoted.begin_session(clock_ns, before_ns, anchor_ns))
         self.books.begin_session(clock_ns)
         self.watermark.begin_session(clock_ns)
         self.showcase.begin_session()
@@ -389,10 +373,10 @@ class MarketState:
         if self.quoted is not None:
             best = [self.books.sides[name].reshape(-1, 2) for name in ("best_e4", "best_size")]
             quotes = np.stack([best[0][:, 0], best[1][:, 0], best[0][:, 1], best[1][:, 1]], axis=1)
+            self.quoted.align(self.bars.anchor_ns)
             self.quoted.restore(parts["quoted"], declared["quoted"], quotes, self.watermark.ns)
 
 
 _PARTS: Final = ("books", "bars", "showcase", "alerts", "board", "quoted", "matched", "watermark", "held")
 _NO_BARS: Final[Bars] = np.zeros(0, BAR)
 _NO_LATES: Final[Lates] = np.zeros(0, LATE)
-_NOT_MEASURED: Final[Measured] = np.zeros(0, MEASURED)

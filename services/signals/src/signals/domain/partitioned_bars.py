@@ -5,7 +5,7 @@ another. A market in one state therefore keeps the bars of each partition apart.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from common.books.ref_table import held_by
@@ -15,6 +15,8 @@ from signals.domain import count
 from signals.domain.bars import TumblingBars
 from signals.domain.layout import Array
 from signals.domain.measure_set import MeasureSet
+from signals.domain.phase_windows import trigger_rows
+from signals.domain.triggers import Turn
 
 BLOCK_BITS = 16
 """Trades of two to this many messages are booked at once. Blocks begin at multiples of it, whatever the arrays in which
@@ -42,6 +44,17 @@ class PartitionedBars:
         if len(prints):
             self._waiting.append(prints.copy())
 
+    def hold_turns(self, turned: Sequence[Turn], clocks_ns: Array) -> None:
+        """Likewise triggers, which came by the clocks of the partitions. One of the market is held for each of them, as
+        of an instrument that is below 0 by the number of the partition and one.
+        """
+        for turn in turned:
+            is_market = turn.instrument < 0
+            lanes = range(len(self.parts)) if is_market else [turn.instrument % len(self.parts)]
+            for lane in lanes:
+                placed = turn._replace(instrument=-1 - lane) if is_market else turn
+                self._waiting.append(trigger_rows([placed], int(clocks_ns[lane])))
+
     def book(self, clocks_ns: Array, listings: Array) -> Array:
         """Books what is held and lets each partition's clock come to its time. Returns the rows to issue, partition by
         partition.
@@ -57,10 +70,15 @@ class PartitionedBars:
         """Issues every bar that is still open. Nothing may be held."""
         return np.concatenate([part.close_all(listings) for part in self.parts])
 
-    def begin_session(self, clock_ns: int, before_ns: Array, listings: Array) -> Array:
-        """A session begins in every partition. Nothing may be held."""
+    def align(self, anchor_ns: int) -> None:
+        """Sets what windows are aligned to, before there is any."""
+        for part in self.parts:
+            part.align(anchor_ns)
+
+    def begin_session(self, clock_ns: int, before_ns: Array, listings: Array, anchor_ns: int) -> Array:
+        """A session begins in every partition, whose windows are aligned to ``anchor_ns``. Nothing may be held."""
         rows = [
-            part.begin_session(clock_ns, int(before), listings)
+            part.begin_session(clock_ns, int(before), listings, anchor_ns)
             for part, before in zip(self.parts, before_ns, strict=True)
         ]
         return np.concatenate(rows)
@@ -91,6 +109,8 @@ class PartitionedBars:
         if len(self.parts) == 1:
             return [prints]
         lanes = np.maximum(prints["instrument_id"], 0) % len(self.parts)
+        of_market = (prints["qty"] < 0) & (prints["instrument_id"] < 0)
+        lanes[of_market] = -1 - prints["instrument_id"][of_market]
         for row in np.flatnonzero(prints["qty"] == 0).tolist():
             self._follow_trade(prints, lanes, row)
         return [prints[lanes == lane] for lane in range(len(self.parts))]

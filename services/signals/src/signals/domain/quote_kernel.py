@@ -9,6 +9,7 @@ quote did not change is not issued.
 
 from typing import Any, Final, NamedTuple
 
+from signals.domain.alignment import window_start
 from signals.domain.bar_state import NONE, STOP_DONE, STOP_ISSUED
 from signals.domain.layout import Array, Row
 from signals.domain.measure_set import Compiled
@@ -19,7 +20,9 @@ ISSUED: Final = 0
 """Places in the counters: rows of the buffer in use."""
 DUE_NS: Final = 1
 """When the next open window ends."""
-COUNTERS: Final = 2
+ANCHOR_NS: Final = 2
+"""The time of day of UTC that windows are aligned to."""
+COUNTERS: Final = 3
 
 
 class QuoteState(NamedTuple):
@@ -137,7 +140,7 @@ def _advance(state: QuoteState, clock_ns: int, measures: Any) -> bool:
             return False
         due = next_to_end(windows, starts)
         _close(state, due, starts[due] + windows[due], measures)
-        starts[due] = clock_ns // windows[due] * windows[due]
+        starts[due] = window_start(clock_ns, windows[due], state.counters[ANCHOR_NS])
         _see_what_is_due(state)
     return True
 

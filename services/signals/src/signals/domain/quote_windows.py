@@ -11,10 +11,11 @@ from common.books.layout import BBO
 from common.contracts.windows import feeder_of
 from common.measures import Measure
 
+from signals.domain.alignment import window_start
 from signals.domain.bar_state import NONE, STOP_DONE
 from signals.domain.layout import SPAN, Array
 from signals.domain.measure_set import check_names, compiled, fingerprint
-from signals.domain.quote_kernel import COUNTERS, DUE_NS, ISSUED, QuoteKernels, QuoteState, quote_kernels
+from signals.domain.quote_kernel import ANCHOR_NS, COUNTERS, DUE_NS, ISSUED, QuoteKernels, QuoteState, quote_kernels
 
 _HEAD: Final = (
     ("symbol", "S16"),
@@ -108,16 +109,28 @@ class QuoteWindows:
             parts.append(self.state.issued[: self.state.counters[ISSUED]].copy())
         return np.concatenate(parts)
 
-    def begin_session(self, clock_ns: int, before_ns: int) -> Array:
+    def align(self, anchor_ns: int) -> None:
+        """Sets what windows are aligned to, before there is any."""
+        self.state.counters[ANCHOR_NS] = anchor_ns
+        self._open(0)
+
+    def _open(self, clock_ns: int) -> None:
+        """The windows that hold the clock are open, and empty."""
+        state = self.state
+        state.starts[:] = window_start.py_func(clock_ns, state.windows, int(state.counters[ANCHOR_NS]))
+        state.counters[DUE_NS] = (state.starts + state.windows).min()
+
+    def begin_session(self, clock_ns: int, before_ns: int, anchor_ns: int) -> Array:
         """A session begins: books are empty, and the clock is set, forth or back from ``before_ns``. Returns the rows
-        that this issues. A window that has not ended yet goes on, as that of a bar does.
+        that this issues. A window that has not ended yet goes on, as that of a bar does, if windows of the session are
+        aligned to the same ``anchor_ns``.
         """
         state = self.state
-        if clock_ns < before_ns:
+        if clock_ns < before_ns or anchor_ns != state.counters[ANCHOR_NS]:
             rows = self.close_all()
-            state.starts[:] = clock_ns // state.windows * state.windows
+            state.counters[ANCHOR_NS] = anchor_ns
             state.since_ns[:] = 0
-            state.counters[DUE_NS] = (state.starts + state.windows).min()
+            self._open(clock_ns)
         else:
             rows = self.apply(self.no_changes, clock_ns)
             self._kernels.stand_all(clock_ns, state)
@@ -153,6 +166,6 @@ class QuoteWindows:
             state.standing["begin_ns"] = clock_ns
             for column, name in enumerate(_QUOTE):
                 state.standing[name] = quotes[:, column]
-            state.starts[:] = clock_ns // state.windows * state.windows
+            self._open(clock_ns)
             state.since_ns[:] = state.starts + state.windows if clock_ns else 0
         state.counters[DUE_NS] = (state.starts + state.windows).min()

@@ -9,6 +9,7 @@ everything that was booked before. All else follows from it: a window that begin
 from typing import Any, Final
 
 from signals.domain import count
+from signals.domain.alignment import window_start
 from signals.domain.bar_state import BarState
 from signals.domain.layout import Array
 from signals.kernels import part
@@ -50,6 +51,6 @@ def is_held_by_ended_slide(bars: BarState, event_ns: int) -> Any:
     slides = bars.slides
     for s in range(len(slides.windows)):
         step = bars.windows[slides.steps[s]]
-        if event_ns // step * step + step - slides.windows[s] < last_end(bars):
+        if window_start(event_ns, step, bars.counters[count.ANCHOR_NS]) + step - slides.windows[s] < last_end(bars):
             return True
     return False

@@ -31,10 +31,10 @@ class Shelf:
 
     def take(self, clock_ns: int, limit: int) -> Bars:
         """Takes down at most ``limit`` bars that are void, out of the newest windows, or too many."""
-        oldest = clock_ns // self.window_ns - (BARS_RETAINED - 1)  # the newest window is the open one
+        gone_ns = clock_ns - BARS_RETAINED * self.window_ns  # the newest window is the open one
         overdue = max(self.void, len(self.rows) - ROWS_MAX)
         head = self.rows[:limit]
-        stale = (head["window_start_ns"] < oldest * self.window_ns) | (np.arange(len(head)) < overdue)
+        stale = (head["window_start_ns"] <= gone_ns) | (np.arange(len(head)) < overdue)
         gone = len(head) if stale.all() else int(np.argmin(stale))
         self.void = max(0, self.void - gone)
         self.rows = self.rows[gone:]

@@ -7,6 +7,7 @@ trade, and one merge per pane and instrument at each step (panes: Li et al., SIG
 from typing import Any
 
 from signals.domain import count
+from signals.domain.alignment import window_start
 from signals.domain.bar_state import NONE, BarState
 from signals.domain.fold_kernel import fold_trades, issue_bar, newest_before
 from signals.domain.session_ends import last_end
@@ -24,7 +25,7 @@ def _slot(bars: BarState, s: int, pane_start: int) -> Any:
 @part
 def _is_issued_here(bars: BarState, s: int, start: int) -> Any:
     """Whether the window that begins at ``start`` is not its tumbling twin's to issue."""
-    return bars.slides.twins[s] == 0 or start % bars.slides.windows[s] != 0
+    return bars.slides.twins[s] == 0 or (start - bars.counters[count.ANCHOR_NS]) % bars.slides.windows[s] != 0
 
 
 @part
@@ -98,7 +99,7 @@ def end_slides(bars: BarState, end_ns: int, measures: Any) -> None:
 @part
 def next_start(bars: BarState, w: int, clock_ns: int) -> Any:
     """Start of the window ``w`` that is open next. While panes that slide by it hold trades, no step is left out."""
-    start = clock_ns // bars.windows[w] * bars.windows[w]
+    start = window_start(clock_ns, bars.windows[w], bars.counters[count.ANCHOR_NS])
     slides = bars.slides
     for s in range(len(slides.windows)):
         if slides.steps[s] == w and bars.starts[w] < slides.last_ns[s] + slides.windows[s]:
@@ -136,7 +137,7 @@ def restate_slides(bars: BarState, number: int, measures: Any) -> bool:
     for s in range(len(slides.windows)):
         w = slides.steps[s]
         length, step, open_start = slides.windows[s], bars.windows[w], bars.starts[w]
-        pane_start = trade.event_ns // step * step
+        pane_start = window_start(trade.event_ns, step, bars.counters[count.ANCHOR_NS])
         ended_ns = last_end(bars)
         if pane_start >= open_start and pane_start + step - length >= ended_ns:
             continue

@@ -12,6 +12,8 @@
 7. Patterns of orders, where there are any: ``matched``.
 8. ``watermark``: feeds have one of their own. ``held``: what the books have said of a time that it has not reached.
 9. Session windows, where there are any: ``gap_*``.
+10. What windows are aligned to, in the counters of the bars.
+11. Triggered windows, where there are any: ``phase_*``.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,6 +23,7 @@ import numpy as np
 from common.books import count as book_count
 from common.books.layout import LISTING
 
+from signals.domain import count
 from signals.domain.alert_board import AlertBoard
 from signals.domain.bar_state import NONE
 from signals.domain.gap_windows import admitted, gap_state, gaps_saved
@@ -109,6 +112,18 @@ def _to_9(arrays: Arrays, declared: Declared) -> tuple[Arrays, Declared]:
     return arrays | {f"bars.{name}": array for name, array in gaps_saved(none).items()}, declared
 
 
+def _to_10(arrays: Arrays, declared: Declared) -> tuple[Arrays, Declared]:
+    """Windows were aligned to the epoch. They are until the next session begins."""
+    counters = arrays["bars.counters"]
+    grown = np.concatenate((counters, np.zeros(count.BARS_SIZE - len(counters), np.int64)))
+    return arrays | {"bars.counters": grown}, declared
+
+
+def _to_11(arrays: Arrays, declared: Declared) -> tuple[Arrays, Declared]:
+    """There was no triggered window: any begins with the next trigger."""
+    return arrays, declared
+
+
 MIGRATIONS: Final[Mapping[int, Callable[[Arrays, Declared], tuple[Arrays, Declared]]]] = {
     2: _to_2,
     3: _to_3,
@@ -118,6 +133,8 @@ MIGRATIONS: Final[Mapping[int, Callable[[Arrays, Declared], tuple[Arrays, Declar
     7: _to_7,
     8: _to_8,
     9: _to_9,
+    10: _to_10,
+    11: _to_11,
 }
 """Version → what makes a snapshot of the version before into one of it. The newest is what is written."""
 LAYOUT_VERSION: Final = max(MIGRATIONS)

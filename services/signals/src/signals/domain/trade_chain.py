@@ -5,6 +5,7 @@ from typing import Any, Final
 from common.books.ref_table import slot_of
 
 from signals.domain import count
+from signals.domain.alignment import window_start
 from signals.domain.bar_state import NONE, BarState
 from signals.domain.layout import Row
 from signals.kernels import outlined, part
@@ -44,7 +45,7 @@ def remember(bars: BarState, slot: int, place: int, start: int, newest: int, tra
 def _near(trade: Row, bars: BarState) -> Any:
     """A trade of the same instrument that is close in event time, to look for the place of a late one from there."""
     for w in range(len(bars.windows)):
-        start = trade.event_ns // bars.windows[w] * bars.windows[w]
+        start = window_start(trade.event_ns, bars.windows[w], bars.counters[count.ANCHOR_NS])
         slot = memory_of(bars, w, trade.instrument_id, start)
         if is_remembered(bars, slot, w, trade.instrument_id, start) and bars.restated[slot].newest != NONE:
             return bars.restated[slot].newest
