@@ -8,6 +8,7 @@ REFUSED = (
     AnomalyKind.UNKNOWN_LOCATE,
     AnomalyKind.BAD_TIMESTAMP,
     AnomalyKind.BAD_SYMBOL,
+    AnomalyKind.OFF_SCALE,
 )
 
 
