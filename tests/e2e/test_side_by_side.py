@@ -31,7 +31,8 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if archive.returncode:
         pytest.skip(f"commit {OLDER} is not in this history: fetch all of it")
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
-        tar.extractall(directory, filter="data")
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # since Python 3.11.4
+        tar.extractall(directory)
     return warmed(installed(directory))
 
 

@@ -116,6 +116,7 @@ def test_replay_when_files_are_named_by_a_pattern_then_one_feed_of_their_days(tm
         (["."], "is a directory"),
         ([NAME, "--bars", "1d,2d"], "limits"),
         ([NAME, "--bars", "1s,2s,3s,4s,5s,6s,7s,8s,9s"], "at most 8"),
+        ([NAME, "--bars", "gap:30s,on:open+close"], "no length"),
         ([NAME, "--anchor", "noon"], "--anchor"),
         ([NAME, "--hours", "some"], "--hours"),
         ([NAME, "--every", "often", "--depth", "1"], "--every"),

@@ -62,7 +62,8 @@ def test_snapshot_when_written_by_a_layout_before_then_restored_and_every_record
     tmp_path: Path, name: str, ticks: int
 ) -> None:
     with tarfile.open(Path(__file__).parent / "data" / f"{name}.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # since Python 3.11.4
+        archive.extractall(tmp_path)
     expected = {name: np.load(tmp_path / f"{name}.npy") for name in ("rest", "bars", "marks")}
     table = market_table(lateness_ns=1 << 62)  # that code knew no lateness beyond which a trade is in no window
     found = SnapshotDirectory(tmp_path, table, "signals.market.market").newest({MD_TICKS.name: ticks})

@@ -36,7 +36,8 @@ def _unpack(directory: Path) -> None:
     fetch([ARCHIVE], directory, f"Apicurio Registry {VERSION}")
     archive = directory / ARCHIVE.filename
     with tarfile.open(archive) as tar:
-        tar.extractall(directory, filter="data")
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # since Python 3.11.4
+        tar.extractall(directory)
     archive.unlink()
 
 

@@ -54,12 +54,14 @@ def _windows(text: str) -> list[Window]:
         raise CommandError(f"--bars: {len(windows)} window lengths; at most {WINDOWS_MAX} at a time")
     if not all(SHORTEST_NS <= window.length_ns <= LONGEST_NS for window in windows if not window.triggers):
         raise CommandError(f"--bars: {text!r} is beyond the limits of 1ms and 1d")
+    if not any(window.tumbles or window.slides for window in windows):
+        raise CommandError(f"--bars: {text!r} has no length, like 1m: sessions and triggered windows stand beside one")
     return windows
 
 
 def parse_windows(text: str) -> tuple[int, ...]:
     """Lengths in ns of the tumbling windows of a list like ``1s,1m,5m/30s``. Raises CommandError for what is none,
-    twice the same, too many, or beyond the limits.
+    twice the same, too many, beyond the limits, or without any length.
     """
     return tuple(window.length_ns for window in _windows(text) if window.tumbles)
 
