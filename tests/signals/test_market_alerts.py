@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from common.contracts.alert_documentation import PAGE, page
 from common.contracts.alerts import ALERT, ALERT_RULES, AlertKind, AlertLimits, AlertSettingError
 from common.contracts.ticks import TickKind, Ticks
 from common.testing.market_flow import SESSION_NS, directory, flows, price, row, tick_array
@@ -318,8 +317,3 @@ def test_table_then_it_has_every_kind_and_each_number_is_a_column() -> None:
     assert [rule.kind for rule in ALERT_RULES] == list(AlertKind)
     for rule in ALERT_RULES:
         assert set(rule.numbers) <= set(ALERT.names or ())
-
-
-def test_page_when_the_table_is_as_it_is_then_current() -> None:
-    """``make schemas`` writes it."""
-    assert PAGE.read_text("utf-8") == page()

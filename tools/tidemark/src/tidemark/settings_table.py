@@ -46,6 +46,9 @@ OTHERS: Final[Mapping[str, str]] = {
     "TIDEMARK_PARTS": "`docker`, `native` or `auto`: how Kafka, Redis and PostgreSQL are started on this machine",
     "TIDEMARK_BROWSER": "path of the Chromium that browser tests and the demo's picture use",
     "TIDEMARK_DATA": "a folder with recorded exchange data, for the tests that need it",
+    "TIDEMARK_PICTURES": "a folder that browser tests put pictures of their pages into",
+    "TIDEMARK_FUZZ_SECONDS": "for how long tests damage feeds (`make fuzz`)",
+    "TIDEMARK_FUZZ_SEED": "the number by which such a run can be repeated",
     "TIDEMARK_FAILPOINT": "a numbered step at which the process kills itself (docs/failpoints.md)",
 }
 """Variables that are no setting of a service."""
