@@ -15,6 +15,7 @@ ROOM: Final = "kafka/internals.py"
 SIGNATURES: Final = {
     "_metadata_update": ["self", "cluster_metadata", "topics"],
     "_get_conn": ["self", "node_id", "group", "no_hint"],
+    "_md_synchronizer": ["self"],
     "_do_heartbeat": ["self"],
     "ensure_active_group": ["self", "subscription", "prev_assignment"],
     "ensure_coordinator_known": ["self"],

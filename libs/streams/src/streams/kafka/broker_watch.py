@@ -153,7 +153,15 @@ def watch_brokers(bootstrap: str, backoff_min_s: float, backoff_max_s: float) ->
         await current().until(attempt)
 
     async def patient_update(self: AIOKafkaClient, cluster: Any, topics: Any) -> bool:
-        await current().until(lambda: ClientMethods.update(self, cluster, topics))
+        async def attempt() -> bool:
+            try:
+                return await ClientMethods.update(self, cluster, topics)
+            except (OSError, RuntimeError):
+                # uvloop's for a connection that is closed and was not noticed to be yet. It would end the client's task
+                # for metadata, for good.
+                return False
+
+        await current().until(attempt)
         return True
 
     async def patient_connect(self: AIOKafkaClient, node_id: Any, **options: Any) -> Any:

@@ -3,6 +3,7 @@
 Only this module names them. ``PRIVATE`` lists them for the test that notices a release of aiokafka without one.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -15,7 +16,10 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 PINNED: Final = "0.14"
 """The release line that these were read in; ``pyproject.toml`` allows no other."""
 PRIVATE: Final[tuple[tuple[type, tuple[str, ...]], ...]] = (
-    (AIOKafkaClient, ("_metadata_update", "_get_conn", "_conns")),
+    (
+        AIOKafkaClient,
+        ("_metadata_update", "_get_conn", "_conns", "_sync_task", "_md_synchronizer", "_md_update_fut"),
+    ),
     (AIOKafkaConsumer, ("_coordinator", "_client")),
     (ClusterMetadata, ("_partitions",)),
     (
@@ -65,6 +69,25 @@ def hang_up(client: AIOKafkaClient, purpose: str) -> None:
         if place[1] == purpose:
             del client._conns[place]
             connection.close(reason=CloseReason.SHUTDOWN)
+
+
+def metadata_failure(client: AIOKafkaClient) -> BaseException | None:
+    """The error that ended the client's task for metadata; None while it goes on, or is not begun, or was ended."""
+    task = client._sync_task
+    return task.exception() if task is not None and task.done() and not task.cancelled() else None
+
+
+def restart_metadata(client: AIOKafkaClient) -> None:
+    """Starts the client's task for metadata anew; who waited for its round is told that there was none. Nothing where
+    the client is not begun, or was closed.
+    """
+    if client._sync_task is None:
+        return
+    client._sync_task.cancel()
+    waited, client._md_update_fut = client._md_update_fut, None
+    if waited is not None and not waited.done():
+        waited.set_result(False)
+    client._sync_task = asyncio.create_task(client._md_synchronizer())
 
 
 def replicas_of(cluster: ClusterMetadata, topic: str, numbers: Iterable[int]) -> Iterator[int]:

@@ -5,15 +5,15 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
-from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import for_code
 
 from streams.kafka.blockers import Blocker, HeldBack
 from streams.kafka.broker_watch import broker_answers
-from streams.kafka.client_errors import NOT_DONE, UNKNOWN_TOPIC_OR_PARTITION, refusal, translated
+from streams.kafka.client_errors import UNKNOWN_TOPIC_OR_PARTITION, refusal, translated
 from streams.kafka.fetch import committed_records, last_leader_epoch
-from streams.kafka.internals import hang_up, replicas_of
+from streams.kafka.internals import replicas_of
+from streams.kafka.leaders import Leaders
 from streams.kafka.producer import KafkaProducer
 from streams.kafka.protocol import Request
 from streams.kafka.read_requests import (
@@ -28,7 +28,6 @@ from streams.kafka.read_requests import (
     ListOffsets,
     Offset,
     OffsetForLeaderEpoch,
-    TopicIdentity,
 )
 from streams.kafka.security import client_security
 from streams.kafka.topic_requests import AlterConfigs, Altered, DescribeConfigs, TopicSettings
@@ -82,49 +81,6 @@ def check_versions(brokers: Features) -> None:
             name = "Metadata" if request is DescribeTopic else request.__name__
             has = f"speak {name} {oldest} to {newest}" if newest >= 0 else f"do not know {name}"
             raise Fatal(f"the brokers {has}, and version {version} is needed: Kafka {OLDEST_KAFKA} or newer")
-
-
-class Leaders:
-    """Sends requests to the leader of a partition."""
-
-    def __init__(self, client: AIOKafkaClient) -> None:
-        self._client = client
-
-    async def ask(self, partition: Partition, request: Request, purpose: str) -> Any:
-        """One attempt, over the purpose's own connection. None where the leader is unknown, has moved or is away.
-
-        Raises LogError where the broker refuses for good.
-        """
-        client = self._client
-        node = client.cluster.leader_for_partition(TopicPartition(*partition))
-        try:
-            if node is None or node < 0:
-                await client.add_topic(partition.topic)
-                await client.force_metadata_update()
-                return None
-            answer = await client.send(node, request, group=purpose)
-        except (KafkaError, OSError, TimeoutError):
-            await client.force_metadata_update()
-            return None
-        if answer.error in NOT_DONE:
-            await client.force_metadata_update()
-            return None
-        if answer.error:
-            raise refusal(f"{type(request).__name__} of {partition}", answer.error)
-        return answer
-
-    async def identify(self, topic: str) -> TopicIdentity | None:
-        """Which topic the name stands for now; None where no broker answers. ``error`` says if there is none."""
-        client = self._client
-        try:
-            answer: TopicIdentity = await client.send(client.get_random_node(), DescribeTopic(topic))
-        except (KafkaError, OSError, TimeoutError, AssertionError):  # aiokafka asserts that there is a node
-            return None
-        return answer
-
-    def hang_up(self, purpose: str) -> None:
-        """Closes the purpose's connections."""
-        hang_up(self._client, purpose)
 
 
 class KafkaReader:
@@ -246,6 +202,9 @@ class KafkaLog:
             raise Retriable("the log is not connected")
         return self._client
 
+    def _leaders(self) -> Leaders:
+        return Leaders(self._connected(), self._settings.request_timeout_ms)
+
     async def partition_count(self, topic: str) -> int:
         with translated(f"partitions of {topic}"):
             # aiokafka caches what it knows; a topic made since is only found by asking anew.
@@ -285,7 +244,7 @@ class KafkaLog:
         return {topic: f"{for_code(code).__name__} {words}".rstrip() for topic, (code, words) in answer.refused.items()}
 
     async def identity(self, topic: str) -> str:
-        leaders = Leaders(self._connected())
+        leaders = self._leaders()
         give_up_s = time.monotonic() + self._settings.request_timeout_ms / 1000
         while (found := await leaders.identify(topic)) is None or found.error:
             if time.monotonic() > give_up_s:
@@ -376,7 +335,7 @@ class KafkaLog:
         return {reader.partition: reader.awaited for reader in self._open_readers if reader.awaited is not None}
 
     async def _ask_leader(self, partition: Partition, request: Request) -> Any:
-        leaders = Leaders(self._connected())
+        leaders = self._leaders()
         give_up_s = time.monotonic() + self._settings.request_timeout_ms / 1000
         while (answer := await leaders.ask(partition, request, "questions")) is None:
             if time.monotonic() > give_up_s:
@@ -387,7 +346,11 @@ class KafkaLog:
     async def read(self, partition: Partition, start: int) -> KafkaReader:
         self._readers += 1
         reader = KafkaReader(
-            Leaders(self._connected()), partition, start, f"reader {self._readers}", self._open_readers.discard
+            Leaders(self._connected(), self._settings.request_timeout_ms),
+            partition,
+            start,
+            f"reader {self._readers}",
+            self._open_readers.discard,
         )
         self._open_readers.add(reader)
         return reader

@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 
 from streams.kafka.client_errors import NOT_DONE, TOO_LARGE, UNKNOWN_TOPIC_OR_PARTITION, refusal, translated
 from streams.kafka.internals import connection_to
+from streams.kafka.metadata import refresh_metadata
 from streams.kafka.protocol import Request
 from streams.kafka.record_batches import BATCH_BYTES_MAX, SEQUENCES, RecordBatches, halves, record_count
 from streams.kafka.transaction_requests import (
@@ -62,6 +63,7 @@ class KafkaProducer:
         self._id = transactional_id
         self._transaction_timeout_ms = settings.transaction.timeout_ms
         self._commit_timeout_s = settings.commit_timeout_ms / 1000
+        self._request_timeout_ms = settings.request_timeout_ms
         self._version_max = settings.transaction.version
         self._coordinator = -1
         self._identity = ProducerId(0, -1, -1)
@@ -127,7 +129,7 @@ class KafkaProducer:
         if self._coordinator < 0:
             node = await client.coordinator_lookup(CoordinationType.TRANSACTION, self._id)
             if client.cluster.broker_metadata(node) is None:
-                await client.force_metadata_update()
+                await refresh_metadata(client, self._request_timeout_ms)
             self._coordinator = node
         return await client.send(self._coordinator, request, group=ConnectionGroup.COORDINATION)
 
@@ -226,7 +228,7 @@ class KafkaProducer:
                 raise too_large
             codes = {answers.get(partition, _LEADERLESS)[0] for partition in asked}
             if codes & _LEADER_MOVED:
-                await self._client.force_metadata_update()
+                await refresh_metadata(self._client, self._request_timeout_ms)
             if codes & _AGAIN:
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
@@ -253,8 +255,9 @@ class KafkaProducer:
         cluster = self._client.cluster
         for partition, batch in pending.items():
             node = cluster.leader_for_partition(TopicPartition(*partition))
-            if node is None or node < 0:
-                await self._client.add_topic(partition.topic)
+            if node is None and cluster.partitions_for_topic(partition.topic) is None:
+                self._client.add_topic(partition.topic)  # the future that it gives has no end of its own
+                await refresh_metadata(self._client, self._request_timeout_ms)
                 node = cluster.leader_for_partition(TopicPartition(*partition))
             if node is not None and node >= 0:
                 leaders.setdefault(node, {}).setdefault(partition.topic, {})[partition.number] = batch
