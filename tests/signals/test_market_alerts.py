@@ -11,7 +11,7 @@ import pytest
 from common.contracts.alerts import ALERT, ALERT_RULES, AlertKind, AlertLimits, AlertSettingError
 from common.contracts.ticks import TickKind, Ticks
 from common.testing.market_flow import SESSION_NS, directory, flows, price, row, tick_array
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from signals.domain.market import MarketState
 from signals.domain.snapshot_layouts import LAYOUT_VERSION
@@ -107,6 +107,7 @@ class RandomMarket:
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10**9), st.sampled_from([EAGER, AlertLimits(samples_min=5), AlertLimits()]), CUTS)
+@example(635, EAGER, [3_204])  # a batch ends between the end of the market's hours and the end of that second
 def test_alerts_when_any_market_then_those_of_the_referee(seed: int, limits: AlertLimits, cuts: list[int]) -> None:
     ticks = RandomMarket(seed, 420).ticks()
     assert_same(told_by(issued(MarketState(alert_limits=limits), ticks, cuts)), Referee(limits).apply(ticks))

@@ -317,6 +317,11 @@ def judge(quotes: Array, slices: Array, matches: Array, at: Array, clock_ns: int
         if at[2] < len(matches):
             now = min(now, matches[at[2]].clock_ns)
         if now > clock_ns:
+            # A change of the market's hours is said at once, with the end of the second that still runs. It is taken
+            # now, since the next call has other rows; nothing is judged before that end, where it would come first.
+            while at[0] < len(quotes) and quotes[at[0]].instrument_id < 0:
+                _judge_quote(alerts, quotes[at[0]])
+                at[0] += 1
             return DONE
         _forget_before(alerts, now - BASELINE_NS)
         while at[0] < len(quotes) and quotes[at[0]].end_ns == now and has_room(alerts):
