@@ -11,6 +11,7 @@ from common.contracts.ticks import TickKind
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from ingest.domain.itch_spec import MESSAGES
 from signals.domain.bars import TRADES_MAX
+from signals.offline import RECORDED_TRADES_MAX
 from tidemark.main import app
 from typer.testing import CliRunner
 
@@ -208,11 +209,10 @@ def test_replay_when_a_file_cannot_be_read_on_then_the_error_names_it_and_not_th
     assert (code, errors) == (1, "error: /proc/self/mem: Input/output error")
 
 
-def test_replay_when_a_bar_cannot_be_restated_any_more_then_it_is_not_whole(tmp_path: Path) -> None:
-    """One of more trades than are held is broken: the bar of its second is made anew, that of its hour cannot be."""
-    count = TRADES_MAX + 1_000
+def broken_late(count: int, at: int) -> bytes:
+    """A day of ``count`` trades from 9:30 on, 200 us apart, of which the one numbered ``at`` is broken at its end."""
     trades = np.zeros(count, MESSAGES[TickKind.TRADE])
-    stamps = 34_200 * 10**9 + np.arange(count) * 5_000_000
+    stamps = 34_200 * 10**9 + np.arange(count) * 200_000
     trades["message_type"], trades["stock_locate"], trades["stock"] = b"P", 1, b"AAPL    "
     trades["timestamp_high"], trades["timestamp_low"] = stamps >> 32, stamps & 0xFFFFFFFF
     trades["shares"], trades["price"], trades["match_number"] = 100, 1_000_000, np.arange(count) + 1
@@ -220,14 +220,30 @@ def test_replay_when_a_bar_cannot_be_restated_any_more_then_it_is_not_whole(tmp_
     others = [
         b"S" + bytes(10) + b"O",
         b"R\0\1" + bytes(8) + b"AAPL    QN" + (100).to_bytes(4, "big") + b"NCZ PN 1N" + bytes(4) + b"N",
-        b"B\0\1\0\0" + stamp + (180_000).to_bytes(8, "big"),
+        b"B\0\1\0\0" + stamp + at.to_bytes(8, "big"),
         b"S" + bytes(4) + stamp + b"C",
     ]
     opening, directory, broken, closing = (len(one).to_bytes(2, "big") + one for one in others)
     framed = np.empty((count, 2 + trades.itemsize), np.uint8)
     framed[:, :2] = (0, trades.itemsize)
     framed[:, 2:] = trades.view(np.uint8).reshape(count, -1)
-    day = opening + directory + framed.tobytes() + broken + closing
+    return opening + directory + framed.tobytes() + broken + closing
+
+
+def test_replay_when_more_trades_than_are_held_online_lie_before_a_break_then_its_bars_are_restated(
+    tmp_path: Path,
+) -> None:
+    day = write(tmp_path / NAME, broken_late(TRADES_MAX + 1_000, at=5))
+    code, errors = replay(day, "--out", tmp_path / "out", "--bars", "1m", "--final", "--partitions", "1")
+    assert code == 0, errors
+    bar = min(rows(tmp_path / "out" / "bars.csv"), key=lambda row: int(row["window_start_ns"]))
+    assert (int(bar["trades"]), int(bar["revision"])) == (60_000_000 // 200 - 1, 1)
+
+
+def test_replay_when_a_bar_cannot_be_restated_any_more_then_it_is_not_whole(tmp_path: Path) -> None:
+    """One of more trades than are held is broken: the bar of its second is made anew, that of its hour cannot be."""
+    count = RECORDED_TRADES_MAX + 1_000
+    day = broken_late(count, at=count - 100_000)
     options = ("--out", tmp_path / "out", "--bars", "1s,1h", "--partitions", "1")
     code, errors = replay(write(tmp_path / NAME, day), *options)
     assert (code, "the feed is not whole: 1 lost_restatement" in errors) == (3, True), errors
