@@ -95,11 +95,24 @@ def test_default_when_it_is_of_the_moment_then_made_for_each_settings() -> None:
     assert Ours().shop.till.made != Ours().shop.till.made
 
 
-@pytest.mark.parametrize("more", [{"shop_street": "x"}, {"shop": {"stret": "x"}}, {"shop": 3}])
+@pytest.mark.parametrize("more", [{"shop_stret": "x"}, {"shop": {"stret": "x"}}, {"shop": 3}])
 def test_caller_when_he_names_no_setting_then_refused(more: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDEMARK_SHOP_TILL_NUMBER", "2")
     with pytest.raises(ValidationError):
         Ours(**more)
+
+
+def test_caller_when_he_names_settings_as_variables_are_named_then_they_are_in_their_places(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TIDEMARK_SHOP_STREET", "environment")
+    flat: dict[str, Any] = {"shop_prices": {"tea": 2}, "shop": "caller", "shop_till_number": 3, "age_min": 18}
+    ours = Ours(**flat, log_level="DEBUG")
+    assert (ours.shop.name, ours.shop.prices, ours.shop.till.number) == ("caller", {"tea": 2}, 3)
+    assert (ours.shop.street, ours.rules.age_min, ours.log_level) == ("environment", 18, "DEBUG")
+    both: dict[str, Any] = {"shop": Shop(name="group"), "shop_till_number": 4}
+    shop = Ours(**both).shop
+    assert (shop.name, shop.street, shop.till.number) == ("group", "environment", 4)
 
 
 def test_tree_when_two_places_come_to_one_name_then_no_such_class() -> None:

@@ -157,10 +157,32 @@ def _has(values: Mapping[str, Any], path: tuple[str, ...]) -> bool:
 
 
 class CallerSource(InitSettingsSource):
-    """Values of the caller. Of a group they are those that he set: the rest of it is as the environment has it."""
+    """Values of the caller. Of a group they are those that he set: the rest of it is as the environment has it.
+
+    What he gives by the name of a variable, without its prefix and in small letters, is put into its place: programs
+    that were written when no setting had a group (releases up to 0.2) name them so.
+    """
 
     def __call__(self) -> dict[str, Any]:
-        return {name: _said(value) for name, value in super().__call__().items()}
+        said = {name: _said(value) for name, value in super().__call__().items()}
+        flat = {
+            place.variable.removeprefix(PREFIX).lower(): place.path
+            for place in places(self.settings_cls)
+            if len(place.path) > 1
+        }
+        moved = {name for name in said.keys() & flat if not self._is_group(name, said[name])}
+        values = {name: value for name, value in said.items() if name not in moved}
+        for name in moved:
+            *above, last = flat[name]
+            within = values
+            for part in above:
+                within = within.setdefault(part, {})
+            within[last] = said[name]
+        return values
+
+    def _is_group(self, name: str, value: Any) -> bool:
+        """``feed`` is a group's name and a variable's: a dict is the group."""
+        return name in self.settings_cls.model_fields and isinstance(value, dict)
 
 
 def _said(value: Any) -> Any:
