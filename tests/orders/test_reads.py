@@ -216,6 +216,19 @@ async def test_id_is_absent_for_certain_only_once_every_intent_before_the_cancel
     assert not await world.reads.is_absent("A.2", 5), "it is decided, and its first event is still to come"
 
 
+async def test_id_is_absent_when_the_last_decision_before_the_cancel_comes_while_it_waits(
+    world: World, make: Any
+) -> None:
+    first, second = (make.decision(make.intent(str(n))).model_copy(update={"intent_offset": n}) for n in (4, 5))
+    world.commit(RISK_DECISIONS, first)
+    await world.project()
+    asked = asyncio.create_task(world.reads.is_absent("A.1", 6))
+    await asyncio.sleep(0)
+    assert not asked.done()
+    world.commit(RISK_DECISIONS, second)
+    assert await asked
+
+
 async def test_id_is_absent_for_certain_only_where_the_projection_has_what_the_tail_lacks(
     world: World, cut_off: World, make: Any
 ) -> None:

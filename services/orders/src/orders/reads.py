@@ -27,6 +27,10 @@ CATCH_UP_S: Final = 0.5
 """Seconds that a read waits for the projection to have what the tail has brought."""
 TAIL_LOOKUP_S: Final = 0.25
 """Seconds that PostgreSQL may take for an order of which the tail has brought the decision and no event."""
+DECISIONS_WAIT_S: Final = 0.1
+"""Seconds that a cancel of an unknown order waits for the decisions on all intents before it. They come as fast as
+orders are answered, and spare the log a message about an order that never was.
+"""
 
 
 class Source(StrEnum):
@@ -98,9 +102,9 @@ class Reads:
     async def is_absent(self, order_id: str, intents_offset: int) -> bool:
         """Whether no intent before that offset has this id, for certain: each is decided, and no order came of it."""
         decisions = _place(RISK_DECISIONS.name, order_id.split(".", 1)[0])
-        reached, as_of_ns = self._projected.reached(decisions), self._projected.as_of_ns(decisions)
-        if self._recent.decided_upto(decisions[1]) < intents_offset:
+        if not await self._recent.decides(decisions[1], intents_offset, DECISIONS_WAIT_S):
             return False
+        reached, as_of_ns = self._projected.reached(decisions), self._projected.as_of_ns(decisions)
         if not self._recent.covers(decisions, reached, as_of_ns):
             return False
         try:

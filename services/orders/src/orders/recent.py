@@ -5,6 +5,7 @@ event. So what a client was told with 201 can be read at once, also while Postgr
 and decoded when they are asked for: most never are.
 """
 
+import asyncio
 import re
 import time
 from collections import OrderedDict, defaultdict
@@ -65,6 +66,7 @@ class Recent:
         self._whole_from: dict[Place, tuple[int, int]] = {}
         self._seen: dict[Place, int] = {}
         self._newest_decision: dict[int, Message] = {}
+        self._came = asyncio.Event()
         KEPT.set_function(lambda: self._count)
 
     # --- what the tail brings ----------------------------------------------------------------------------------------
@@ -98,6 +100,8 @@ class Recent:
                 self._put_event(order_id, message)
             elif not any(mark in value for mark in CONCERNS_NO_ORDER):
                 self._put_decision(order_id, message)
+        self._came.set()
+        self._came = asyncio.Event()
 
     def _account(self, account_id: str) -> _Account:
         known = self._accounts.get(account_id)
@@ -217,6 +221,21 @@ class Recent:
         newest = self._newest_decision.get(partition)
         decision: Decision | None = _decoded(newest) if newest is not None else None
         return decision.intent_offset + 1 if decision is not None else 0
+
+    async def decides(self, partition: int, offset: int, within_s: float) -> bool:
+        """Whether within so long the tail has brought the decision on every intent that is before the offset.
+
+        Before it has brought any nobody knows how far the gate is, and there is nothing to wait for.
+        """
+        if offset and partition not in self._newest_decision:
+            return False
+        try:
+            async with asyncio.timeout(within_s):
+                while self.decided_upto(partition) < offset:
+                    await self._came.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def covers(self, place: Place, next_offset: int, as_of_ns: int) -> bool:
         """Whether what is missing here is projected, where the projection has the place up to the offset or the time.
