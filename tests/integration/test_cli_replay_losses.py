@@ -10,8 +10,7 @@ import pytest
 from common.contracts.ticks import TickKind
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from ingest.domain.itch_spec import MESSAGES
-from signals.domain.bars import TRADES_MAX
-from signals.offline import RECORDED_TRADES_MAX
+from signals.domain.bars import RECORDED_TRADES_MAX, TRADES_MAX
 from tidemark.main import app
 from typer.testing import CliRunner
 

@@ -29,7 +29,7 @@ from common.measures import Measure, Source
 from common.order_patterns import Pattern
 from streams.model.topics import DEFAULT_PARTITIONS
 
-from signals.domain.bars import TumblingBars
+from signals.domain.bars import RECORDED_TRADES_MAX, TumblingBars
 from signals.domain.market import accounts
 from signals.domain.measure_set import measure_set
 from signals.domain.partitioned_bars import BLOCK_BITS, PartitionedBars, blocks_of
@@ -52,11 +52,6 @@ TRADE_COLUMNS: Final = ("message_index", "symbol", "event_ns", "price_e4", "qty"
 DEPTH_COLUMNS: Final = ("event_ns", "symbol", "level", "bid_e4", "bid_size", "ask_e4", "ask_size")
 TICKS_AT_ONCE: Final = 1 << 16
 """Ticks between two writes: what they change then still stands in the processor's cache."""
-RECORDED_TRADES_MAX: Final = 1 << 22
-"""Trades that the log of each partition holds at most: four of them hold those of a whole day of a large exchange, so
-that a trade of the morning that is broken in the evening restates the bar of its day. 72 bytes each, and 32 of an
-index, and only for trades that there are.
-"""
 ANY_LATENESS_NS: Final = 1 << 62
 """A recorded feed is whole: no trade in it is too late for its windows."""
 _UNSAID: Final = 0
@@ -129,8 +124,7 @@ class OfflineMarket:
         self.bars = PartitionedBars(
             partitions,
             lambda: TumblingBars(
-                windows_ns or (),
-                measured,
+                *(windows_ns or (), measured),
                 slides_ns=slides,
                 gaps_ns=gaps_ns,
                 triggers=triggers,

@@ -30,7 +30,11 @@ from signals.domain.phase_windows import PhaseRows, begin_phases, phases_restore
 from signals.domain.session_ends import LONG_AGO_NS
 
 TRADES_MAX: Final = 1 << 20
-"""Trades that a partition's log holds at most, 72 bytes each. Beyond it the oldest eighth goes."""
+"""Trades that a partition's log holds at most, 72 bytes each, and 32 of an index. Beyond it the oldest eighth goes."""
+RECORDED_TRADES_MAX: Final = 1 << 22
+"""As many of a recorded day: four partitions hold those of a large exchange, so that a trade of the morning that is
+broken in the evening restates the bar of its day.
+"""
 _TRADES_AT_FIRST: Final = 1 << 10
 _GROWTH: Final = 4
 _KEPT: Final = (
