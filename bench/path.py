@@ -14,7 +14,6 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +31,7 @@ from tidemark.quotes import QuoteBoard
 from tidemark.services import with_stages
 from tidemark.state import StateDir
 
-from bench.gate.risk_profile import recording
+from bench.gate.risk_profile import innermost, recording
 from bench.harness import conditions, meter_of, show
 from bench.overload import gauges
 from bench.overload.feeder import Feeder
@@ -76,15 +75,9 @@ async def one_round(deployment: Deployment, feeder: Feeder, backlog: gauges.Back
 
 def functions(collapsed: Iterable[str]) -> list[dict[str, Any]]:
     """The functions that samples of the process's main thread found at work most often, and their share."""
-    innermost: Counter[str] = Counter()
-    for line in collapsed:
-        stack, _, count = line.rpartition(" ")
-        if "orders/__main__.py" in stack:
-            innermost[stack.rpartition(";")[2]] += int(count)
-    total = sum(innermost.values())
-    return [
-        {"function": name, "share": f"{count / total:.1%}"} for name, count in innermost.most_common(FUNCTIONS_SHOWN)
-    ]
+    samples = innermost(line for line in collapsed if "orders/__main__.py" in line)
+    total = samples.total()
+    return [{"function": name, "share": f"{count / total:.1%}"} for name, count in samples.most_common(FUNCTIONS_SHOWN)]
 
 
 async def rounds(

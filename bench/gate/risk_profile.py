@@ -83,6 +83,15 @@ def shares(collapsed: Iterable[str]) -> dict[str, float]:
     return {step: count / total for step, count in samples.most_common()} if total else {}
 
 
+def innermost(collapsed: Iterable[str]) -> Counter[str]:
+    """Samples by the function that was at work."""
+    samples: Counter[str] = Counter()
+    for line in collapsed:
+        stack, _, count = line.rpartition(" ")
+        samples[stack.rpartition(";")[2]] += int(count)
+    return samples
+
+
 def thread_seconds(pid: int) -> dict[str, float]:
     """Name → CPU seconds of the threads of that name (proc(5)); the main thread is ``main``."""
     seconds: defaultdict[str, float] = defaultdict(float)

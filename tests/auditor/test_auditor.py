@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from auditor.dead_letters import DeadLetterCount
-from auditor.domain.compare import ACCOUNT, ORDER, Comparer, Look, Seen
+from auditor.domain.compare import Comparer, Kind, Look, Seen
 from auditor.domain.place import Place
 from auditor.domain.statuses import StatusRow, StatusTruth
 from auditor.truth import AccountTruth, LogTruth, OrderTruth
@@ -53,7 +53,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.truth = AccountTruth()
-        self.comparer = Comparer({ACCOUNT: self.truth}, lambda _, key: self.truth.places[key], 2.0, EXCUSE_S)
+        self.comparer = Comparer({Kind.ACCOUNT: self.truth}, lambda _, key: self.truth.places[key], 2.0, EXCUSE_S)
         self.now_s = 0.0
 
     def book(self, *seqs: int) -> None:
@@ -63,7 +63,7 @@ class Ledger:
 
     def see(self, version: int, row: Any, reached: bool | None = True, key: str = "a") -> list[str]:
         self.now_s += 1.0
-        look = Look("store", [Seen(ACCOUNT, key, version, row)], lambda *_: reached)
+        look = Look("store", [Seen(Kind.ACCOUNT, key, version, row)], lambda *_: reached)
         self.comparer.take(look, ENDS, self.now_s)
         return list(self.comparer.divergent.values())
 
@@ -82,7 +82,7 @@ def ledger() -> Ledger:
 def test_row_at_the_version_of_the_fold_then_it_must_be_equal(ledger: Ledger) -> None:
     assert ledger.see(2, balance(2)) == []
     assert ledger.see(2, Balance(2, {CASH: 11}, {})) == ["at 2: available @CASH is 11, the ledger says 10"]
-    assert ledger.comparer.again("store", ACCOUNT) == {"a"}
+    assert ledger.comparer.again("store", Kind.ACCOUNT) == {"a"}
     assert ledger.see(2, balance(2)) == []
 
 
@@ -117,7 +117,7 @@ def test_row_behind_the_fold_then_it_depends_on_how_far_the_store_has_come(
     ledger: Ledger, version: int, row: Any, text: str
 ) -> None:
     assert ledger.see(version, row, reached=False) == []
-    assert ledger.comparer.again("store", ACCOUNT) == {"a"}
+    assert ledger.comparer.again("store", Kind.ACCOUNT) == {"a"}
     assert ledger.see(version, row, reached=True) == [text]
 
 
@@ -175,8 +175,8 @@ def test_orders_that_ended_long_ago_then_forgotten_and_not_judged() -> None:
         truth.apply(order(f"a.{number}", 1, OrderState.WORKING))
         truth.apply(order(f"a.{number}", 2, OrderState.FILLED))
     assert list(truth.known()) == ["a.3", "a.4"]
-    comparer = Comparer({ORDER: truth}, lambda _, key: truth.places[key], 0.0)
-    comparer.take(Look("store", [Seen(ORDER, "a.0", 2, None)], lambda *_: True), ENDS, 1.0)
+    comparer = Comparer({Kind.ORDER: truth}, lambda _, key: truth.places[key], 0.0)
+    comparer.take(Look("store", [Seen(Kind.ORDER, "a.0", 2, None)], lambda *_: True), ENDS, 1.0)
     comparer.settle(ENDS)
     assert comparer.divergent == {}
 

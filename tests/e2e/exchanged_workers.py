@@ -32,6 +32,8 @@ from tidemark.quotes import QuoteBoard
 from tidemark.releases.building import find_uv
 from tidemark.state import StateDir
 
+from tests.e2e.warm_kernels import compile_kernels
+
 ROOT = Path(__file__).parents[2]
 TODAY = Path(sys.executable)
 WORKERS = ("risk-1", "risk-2")
@@ -54,8 +56,8 @@ def installed(directory: Path) -> Path:
 
 
 def warmed(python: Path) -> Path:
-    """Compiles its kernels before the fleet runs, as an image does."""
-    subprocess.run([str(python), "-P", "-m", "risk", "warm"], env=environment(), check=True)
+    """Has that Python compile the kernels of risk; returns it."""
+    compile_kernels("risk", environment(), python)
     return python
 
 

@@ -25,6 +25,8 @@ from tidemark.feeds import file_feed
 from tidemark.log_end import read_committed
 from tidemark.state import StateDir
 
+from tests.e2e.warm_kernels import compile_kernels
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 DAY = "2024-03-15"
 LINE = '    Window("10m"),\n'
@@ -130,10 +132,12 @@ async def test_bars_when_a_window_is_one_line_and_a_measure_one_name_more_then_o
     expected = offline(feed_file, tmp_path / "offline", with_line)
     lengths = {row[2] for row in expected}
     assert lengths == {str(length * NS) for length in (1, 60, 300, 600, 3_600, 86_400)}
+    chosen = {**with_line, "TIDEMARK_SNAPSHOT_INTERVAL_S": "0.5", "TIDEMARK_MEASURES": '["ticks"]'}
+    compile_kernels("signals", {**os.environ, **chosen})
     options = DeploymentOptions(
         any_free_ports=True,
         feed=file_feed(feed_file, SPEED, DAY, feed_id="online") | {"TIDEMARK_FEED_LINGER": "false"},
-        environment={**with_line, "TIDEMARK_SNAPSHOT_INTERVAL_S": "0.5", "TIDEMARK_MEASURES": '["ticks"]'},
+        environment=chosen,
         services=("ingest", "signals"),
         keep=False,
     )

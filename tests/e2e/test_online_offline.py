@@ -12,7 +12,6 @@ from common.contracts.market import BAR, decode_rows, vwap_e4
 from common.contracts.topics import MD_BARS
 from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from streams.process.settings import KafkaSettings, Settings
-from tidemark import metrics
 from tidemark.deployment import Deployment, DeploymentOptions
 from tidemark.feeds import file_feed
 from tidemark.log_end import read_committed
@@ -20,7 +19,9 @@ from tidemark.main import app
 from tidemark.state import StateDir
 from typer.testing import CliRunner
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+from tests.e2e.warm_kernels import compile_kernels
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
 DAY = "2024-03-15"
 MESSAGES = 400_000
 KILLS = ("signals", "ingest")
@@ -53,6 +54,7 @@ def offline(feed_file: Path, tmp_path_factory: pytest.TempPathFactory) -> list[R
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def fed(feed_file: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deployment]:
     """Ingest and signals alone, on the file at full speed."""
+    compile_kernels("signals")
     feed = file_feed(feed_file, "2", DAY, feed_id="online")
     options = DeploymentOptions(
         any_free_ports=True, feed=feed | {"TIDEMARK_FEED_LINGER": "false"}, services=("ingest", "signals"), keep=False
@@ -75,12 +77,6 @@ async def bars_online(settings: Settings) -> list[Row]:
                 )  # fmt: skip
                 rows.append(tuple(str(field) for field in fields))
     return rows
-
-
-async def handled_ticks(deployment: Deployment) -> float:
-    """Ticks that ingest has fed since it was last started."""
-    pages = await metrics.scrape({"ingest": deployment.url("ingest")})
-    return metrics.total(pages["ingest"], "tidemark_ingest_ticks_total")
 
 
 async def test_bars_when_services_are_killed_in_the_middle_then_they_equal_the_offline_ones(

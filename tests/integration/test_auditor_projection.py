@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 from auditor.deleted import HASTE_LOOKS
-from auditor.domain.compare import ACCOUNT, Comparer
+from auditor.domain.compare import Comparer, Kind
 from auditor.projection import Asked, ProjectionRows
 from auditor.truth import LogTruth
 from common.contracts.events import (
@@ -277,7 +277,7 @@ async def test_row_written_by_hand_then_seen_at_the_next_look_before_its_turn_co
 
     async def look() -> list[str]:
         audited.comparer.take(await rows.look(nobody), audited.positions, time.monotonic())
-        return [text for (_, kind, _), text in audited.comparer.divergent.items() if kind != ACCOUNT]
+        return [text for (_, kind, _), text in audited.comparer.divergent.items() if kind != Kind.ACCOUNT]
 
     assert await look() == []
     connection = await asyncpg.connect(postgres_dsn)

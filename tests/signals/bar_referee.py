@@ -1,51 +1,31 @@
 """Bars again, by a second implementation: it folds the whole list of trades for every answer."""
 
-from dataclasses import dataclass
 from typing import Any
 
-from common.books import Books
-from common.books.layout import STOP_SESSION_END
-from common.contracts.ticks import Ticks
-from common.contracts.windows import ALLOWED_LATENESS_NS
+from tests.signals.trade_referee import Trade, TradeReferee, prices_and_sums
 
-S = 1_000_000_000
 BarRow = tuple[int, ...]
 """(window length, window start, instrument, open, high, low, close, volume, trades, notional, revision)"""
 Key = tuple[int, int, int]
 """Window length, window start, instrument."""
 
 
-@dataclass
-class Trade:
-    match: int
-    instrument: int
-    event_ns: int
-    price_e4: int
-    qty: int
-    broken: bool = False
-
-
-class ReferenceBars:
+class ReferenceBars(TradeReferee):
     """Nothing is kept but trades, the clock, the ends of sessions, and how often each bar was issued. ``windows``:
     length and step of each; they are aligned to ``anchor_ns``.
     """
 
     def __init__(self, windows: tuple[tuple[int, int], ...], anchor_ns: int = 0) -> None:
+        super().__init__()
         self.windows = windows
         self.anchor_ns = anchor_ns
-        self.trades: list[Trade] = []
         self.revisions: dict[Key, int] = {}
-        self.clock_ns = 0
-        self.ends: list[int] = []
         self.issued: list[BarRow] = []
 
     def fold(self, window_ns: int, start: int, instrument: int) -> BarRow:
-        inside = [t for t in self.trades if t.instrument == instrument and start <= t.event_ns < start + window_ns]
-        stand = sorted((t for t in inside if not t.broken), key=lambda t: t.event_ns)
-        prices = [t.price_e4 for t in stand] or [0]
-        notional = sum(t.price_e4 * t.qty for t in stand)
-        volume = sum(t.qty for t in stand)
-        return (prices[0], max(prices), min(prices), prices[-1], volume, len(stand), notional)
+        held = [t for t in self.standing(instrument) if start <= t.event_ns < start + window_ns]
+        *prices, volume, notional = prices_and_sums(held)
+        return (*prices, volume, len(held), notional)
 
     def closed_at(self, window_ns: int, start: int) -> int:
         """When a window ends: by itself, or with the session that it has begun in."""
@@ -69,7 +49,7 @@ class ReferenceBars:
 
     def _close(self, clock_ns: int) -> None:
         """Issues what ends after the clock so far, up to ``clock_ns``."""
-        keys = {key for trade in self.trades if not trade.broken for key in self._holding(trade)}
+        keys = {key for trade in self.trades if trade not in self.broken for key in self._holding(trade)}
         due = [(self.closed_at(length, start), length, of, start) for length, start, of in keys]
         for end, length, of, start in sorted(due):
             if self.clock_ns < end <= clock_ns:
@@ -83,36 +63,14 @@ class ReferenceBars:
         self._close(clock_ns)
         self.clock_ns = clock_ns
 
-    def book(self, trade: Trade) -> None:
-        if trade.event_ns < self.clock_ns - ALLOWED_LATENESS_NS:
-            return
-        self.trades.append(trade)
+    def change(self, trade: Trade, *, is_break: bool) -> None:
+        self.keep(trade, is_break=is_break)
         self._restate(trade)
-
-    def break_trade(self, match: int) -> None:
-        trade = next((t for t in reversed(self.trades) if t.match == match), None)
-        if trade and not trade.broken:
-            trade.broken = True
-            self._restate(trade)
 
     def _restate(self, trade: Trade) -> None:
         for length, start, instrument in sorted(self._holding(trade)):
             if self.closed_at(length, start) <= self.clock_ns:
                 self._issue((length, start, instrument))
-
-    def take(self, ticks: Ticks) -> None:
-        """Applies the prints of the ticks; which ticks print is the books' business."""
-        books = Books()
-        books.admit(ticks)
-        for i in range(len(ticks)):
-            books.apply(ticks[i : i + 1])
-            self.advance(books.clock_ns, is_end=books.stop == STOP_SESSION_END)
-            for p in books.prints.tolist():
-                event_ns, _, match, price_e4, qty, _, instrument, _ = p
-                if qty:
-                    self.book(Trade(match, instrument, event_ns, price_e4, qty))
-                else:
-                    self.break_trade(match)
 
 
 def plain(rows: Any) -> list[BarRow]:

@@ -7,7 +7,7 @@ import numpy as np
 from common.contracts.ticks import TickKind, Ticks
 from common.contracts.topics import MD_EVENTS
 from common.contracts.windows import NS
-from common.testing.market_flow import SESSION_NS, directory, flows, price, row, tick_array
+from common.testing.market_flow import SESSION_NS, directory, flows, row, tick_array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from signals.domain import count
@@ -17,9 +17,10 @@ from signals.offline import OfflineMarket
 from signals.venue_days import Sessions
 
 from tests.signals.bar_referee import BarRow, ReferenceBars, plain
+from tests.signals.session_flows import CUTS, after_restart, edges, sessions, trade
 from tests.signals.test_quote_measures import MEASURES as QUOTES
 from tests.signals.test_quote_measures import WINDOWS as QUOTED
-from tests.signals.test_session_ends import CUTS, DAY, after_restart, edges, sessions
+from tests.signals.test_session_ends import DAY
 
 HOUR = 3_600 * NS
 TUMBLING, SLIDING = (NS, 7 * NS, 60 * NS, HOUR, DAY), ((10 * NS, 2 * NS), (300 * NS, 60 * NS))
@@ -34,10 +35,6 @@ def created() -> MarketState:
 def issued(market: MarketState, ticks: Ticks, cuts: Sequence[int], session_ns: int) -> list[BarRow]:
     rows = [market.apply(ticks[begin:end], 0, "itch", session_ns).bars for begin, end in edges(ticks, list(cuts))]
     return [bar for each in rows for bar in plain(each)]
-
-
-def trade(at_ns: int, match: int) -> dict[str, int]:
-    return row(TickKind.TRADE, at_ns, instrument_id=0, aux_ref=match, price_e4=price(1), qty=match)
 
 
 def begin(at_ns: int) -> dict[str, int]:

@@ -1,10 +1,6 @@
 """Windows of any length end with the session that they have begun in, and what comes after it is not late for it."""
 
 from collections import defaultdict
-from collections.abc import Callable
-from itertools import pairwise
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,18 +9,16 @@ from common.books.layout import STOP_SESSION_END
 from common.contracts.alerts import AlertLimits
 from common.contracts.ticks import TickFlag, TickKind, Ticks
 from common.contracts.windows import closing_time_ns, lengths_ns
-from common.testing.market_flow import SESSION_NS, directory, flows, price, row, tick_array
+from common.testing.market_flow import SESSION_NS, directory, price, row, tick_array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from signals.domain import count
 from signals.domain.market import MarketState
 from signals.domain.session_ends import ENDS_MAX
-from signals.domain.snapshot_layouts import LAYOUT_VERSION
 from signals.offline import OfflineMarket
-from signals.snapshots import load_market, save_market
-from streams.model.tables import SnapshotLayout
 
 from tests.signals.bar_referee import BarRow, ReferenceBars, plain
+from tests.signals.session_flows import CUTS, after_restart, batches, edges, numbered, sessions
 from tests.signals.test_quote_measures import WINDOWS as QUOTED
 from tests.signals.test_quote_measures import numbers_of, of_window, offline
 
@@ -33,29 +27,11 @@ DAY = 86_400 * S
 TUMBLING = (S, 7 * S, 60 * S, 300 * S, DAY)
 """One of them is fed by none of the others but the first; the day outlasts every flow."""
 SLIDING = ((10 * S, 2 * S), (300 * S, 60 * S))
-CUTS = st.lists(st.integers(0, 10_000), max_size=4)
 Issued = dict[tuple[int, ...], list[BarRow]]
 
 
-@st.composite
-def sessions(draw: st.DrawFn) -> Ticks:
-    """Flows out of order in which sessions end now and then: one more heartbeat in six messages, at most."""
-    ticks: Ticks = draw(flows(disorder=True, size=160)).copy()
-    luck = np.array(draw(st.lists(st.integers(0, 5), min_size=len(ticks), max_size=len(ticks))), np.int64)
-    beats = (ticks["kind"] == TickKind.HEARTBEAT) | ((luck == 0) & (ticks["kind"] == TickKind.ADD))
-    ticks["kind"][beats], ticks["instrument_id"][beats] = TickKind.HEARTBEAT, -1
-    ticks["flags"][beats & (luck < 4)] = TickFlag.SESSION_END
-    ticks["sequence"][beats] = 0
-    ticks.flags.writeable = False
-    return ticks
-
-
-def edges(ticks: Ticks, cuts: list[int]) -> list[tuple[int, int]]:
-    return list(pairwise([0, *sorted(cut % (len(ticks) + 1) for cut in cuts), len(ticks)]))
-
-
 def issued(market: MarketState, ticks: Ticks, cuts: list[int]) -> list[BarRow]:
-    return [bar for begin, end in edges(ticks, cuts) for bar in plain(market.apply(ticks[begin:end], 0).bars)]
+    return [bar for batch in batches(market, ticks, cuts) for bar in plain(batch.bars)]
 
 
 def by_window(bars: list[BarRow]) -> Issued:
@@ -108,22 +84,13 @@ def test_bars_when_killed_at_any_moment_then_every_byte_is_the_same_and_so_is_th
         assert restored.accounts() == through.accounts()
 
 
-def after_restart(before: MarketState, create: Callable[[], MarketState]) -> MarketState:
-    with TemporaryDirectory() as path:
-        save_market(before, Path(path))
-        layout = SnapshotLayout("signals.market.market", LAYOUT_VERSION, before.declaration())
-        return load_market(Path(path), layout, create)
-
-
 @settings(deadline=None, max_examples=60)
 @given(sessions(), CUTS)
 def test_bars_when_made_without_kafka_then_those_of_the_stage(ticks: Ticks, cuts: list[int]) -> None:
-    numbered = ticks.copy()
-    numbered["sequence"] = 1 + np.arange(len(ticks))
-    offline = OfflineMarket(TUMBLING, sliding_ns=SLIDING, record_bbo=False)
-    rows = [rows.copy() for begin, end in edges(ticks, cuts) for rows, _ in offline.apply(numbered[begin:end])]
+    offline, ticks = OfflineMarket(TUMBLING, sliding_ns=SLIDING, record_bbo=False), numbered(ticks)
+    rows = [rows.copy() for begin, end in edges(ticks, cuts) for rows, _ in offline.apply(ticks[begin:end])]
     online = MarketState(TUMBLING, SLIDING, lateness_ns=1 << 62)
-    assert plain(np.concatenate(rows)) == issued(online, numbered, [])
+    assert plain(np.concatenate(rows)) == issued(online, ticks, [])
 
 
 def ends_of(ticks: Ticks) -> list[int]:

@@ -1,62 +1,55 @@
 """Session windows: trades of a symbol that are less than a gap apart, whatever comes late, is broken or killed."""
 
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
-from common.books import Books
-from common.books.layout import STOP_SESSION_END
 from common.contracts.ticks import TickKind, Ticks
-from common.contracts.windows import ALLOWED_LATENESS_NS, Window
-from common.testing.market_flow import SESSION_NS, directory, flows, price, row, tick_array
+from common.contracts.windows import Window
+from common.testing.market_flow import SESSION_NS, directory, flows, row, tick_array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from signals.domain.market import MarketState
-from signals.offline import OfflineMarket, Wanted, write_tables
+from signals.offline import OfflineMarket, Wanted
 from signals.settings import SignalsSettings
-from signals.tables import CsvTables
 
-from tests.signals.test_session_ends import after_restart, sessions
+from tests.signals.session_flows import (
+    CUTS,
+    after_restart,
+    batches,
+    beat,
+    columns_of,
+    numbered,
+    run_through,
+    sessions,
+    through_and_killed,
+    trade,
+    written,
+)
+from tests.signals.trade_referee import Trade, TradeReferee, prices_and_sums
 
 S = 1_000_000_000
 GAPS = (S, 10 * S, 45 * S)
-CUTS = st.lists(st.integers(0, 10_000), max_size=4)
 Row = tuple[int, ...]
 """gap, start, end, into, open, high, low, close, volume, notional, instrument, trades, revision."""
 
 
-class Trade(NamedTuple):
-    instrument: int
-    event_ns: int
-    arrival: int
-    match: int
-    price_e4: int
-    qty: int
-
-
-class RefereeOfSessions:
+class RefereeOfSessions(TradeReferee):
     """All sessions anew after every event, by definition: the standing trades in order, cut where a gap is."""
 
     def __init__(self) -> None:
-        self.trades: list[Trade] = []
-        self.broken: set[Trade] = set()
-        self.clock_ns, self.ends = 0, list[int]()
+        super().__init__()
         self.told: dict[tuple[int, int, int], int] = {}
         self.rows: list[Row] = []
 
     def of(self, gap: int, instrument: int) -> list[list[Trade]]:
-        listed = sorted(
-            (t for t in self.trades if t.instrument == instrument and t not in self.broken),
-            key=lambda t: (t.event_ns, t.arrival),
-        )
         found: list[list[Trade]] = []
-        for trade in listed:
-            if found and trade.event_ns - found[-1][-1].event_ns < gap:
-                found[-1].append(trade)
+        for each in self.standing(instrument):
+            if found and each.event_ns - found[-1][-1].event_ns < gap:
+                found[-1].append(each)
             else:
-                found.append([trade])
+                found.append([each])
         return found
 
     def end_of(self, gap: int, held: list[Trade]) -> int:
@@ -67,11 +60,8 @@ class RefereeOfSessions:
         key = (gap, instrument, start)
         revision = self.told.get(key, 0)
         self.told[key] = revision + 1
-        prices = [t.price_e4 for t in held]
-        numbers = (prices[0], max(prices), min(prices), prices[-1]) if held else (0, 0, 0, 0)
-        sums = sum(t.qty for t in held), sum(t.qty * t.price_e4 for t in held)
         end = held[-1].event_ns + gap if held else start
-        self.rows.append((gap, start, end, into, *numbers, *sums, instrument, len(held), revision))
+        self.rows.append((gap, start, end, into, *prices_and_sums(held), instrument, len(held), revision))
 
     def advance(self, clock_ns: int, *, is_end: bool) -> None:
         if clock_ns <= self.clock_ns:
@@ -91,10 +81,7 @@ class RefereeOfSessions:
 
     def change(self, trade: Trade, *, is_break: bool) -> None:
         before = {gap: self.of(gap, trade.instrument) for gap in GAPS}
-        if is_break:
-            self.broken.add(trade)
-        else:
-            self.trades.append(trade)
+        self.keep(trade, is_break=is_break)
         for gap in GAPS:
             instrument, after = trade.instrument, self.of(gap, trade.instrument)
             known = {t for held in before[gap] if self.told.get((gap, instrument, held[0].event_ns)) for t in held}
@@ -112,37 +99,21 @@ class RefereeOfSessions:
                 if is_known or self.end_of(gap, held) <= self.clock_ns:
                     self.tell(gap, instrument, start, held, 0)
 
-    def take(self, ticks: Ticks) -> None:
-        books = Books()
-        books.admit(ticks)
-        for i in range(len(ticks)):
-            books.apply(ticks[i : i + 1])
-            self.advance(books.clock_ns, is_end=books.stop == STOP_SESSION_END)
-            for event_ns, _, match, price_e4, qty, _, instrument, _ in books.prints.tolist():
-                if not qty:
-                    found = next((t for t in reversed(self.trades) if t.match == match), None)
-                    if found and found not in self.broken:
-                        self.change(found, is_break=True)
-                elif event_ns >= self.clock_ns - ALLOWED_LATENESS_NS:
-                    trade = Trade(instrument, event_ns, len(self.trades), match, price_e4, qty)
-                    self.change(trade, is_break=False)
-
 
 def created() -> MarketState:
     return MarketState((S, 60 * S), gaps_ns=GAPS)
 
 
 def told(state: MarketState, ticks: Ticks, cuts: list[int]) -> list[Row]:
-    edges = [0, *sorted(cut % (len(ticks) + 1) for cut in cuts), len(ticks)]
-    return [each for begin, end in pairwise(edges) for each in plain(state.apply(ticks[begin:end], 0).sessions)]
+    return [each for batch in batches(state, ticks, cuts) for each in plain(batch.sessions)]
 
 
 def plain(rows: Any) -> list[Row]:
-    names = (
+    return columns_of(
+        rows,
         *("gap_ns", "start_ns", "end_ns", "into_ns", "open_e4", "high_e4", "low_e4", "close_e4"),
         *("volume", "notional_e4", "instrument_id", "trades", "revision"),
     )
-    return [tuple(values) for values in zip(*(rows[name].tolist() for name in names), strict=True)]
 
 
 @settings(deadline=None, max_examples=80)
@@ -158,13 +129,7 @@ def test_sessions_when_trades_come_late_are_broken_and_days_end_then_those_of_th
 @settings(deadline=None, max_examples=40)
 @given(flows(disorder=True, size=120) | sessions(), st.integers(0, 10_000))
 def test_sessions_when_killed_at_any_moment_then_every_byte_is_the_same(ticks: Ticks, cut: int) -> None:
-    cut %= len(ticks) + 1
-    through, killed = created(), created()
-    for state in (through, killed):
-        state.apply(ticks[:cut], 0)
-    restored = after_restart(killed, created)
-    expected = through.apply(ticks[cut:], 0)
-    found = restored.apply(ticks[cut:], 0)
+    expected, found = through_and_killed(created, ticks, cut)
     assert found.sessions.tobytes() == expected.sessions.tobytes()
     assert found.bars.tobytes() == expected.bars.tobytes()
 
@@ -172,19 +137,10 @@ def test_sessions_when_killed_at_any_moment_then_every_byte_is_the_same(ticks: T
 @settings(deadline=None, max_examples=40)
 @given(flows(disorder=True, size=120) | sessions(), CUTS)
 def test_sessions_when_made_without_kafka_then_those_of_the_stage(ticks: Ticks, cuts: list[int]) -> None:
-    numbered = ticks.copy()
-    numbered["sequence"] = 1 + np.arange(len(ticks))
-    offline = OfflineMarket((S, 60 * S), gaps_ns=GAPS, record_bbo=False)
-    edges = [0, *sorted(cut % (len(ticks) + 1) for cut in cuts), len(ticks)]
-    for begin, end in pairwise(edges):
-        for _ in offline.apply(numbered[begin:end]):
-            pass
+    offline, ticks = OfflineMarket((S, 60 * S), gaps_ns=GAPS, record_bbo=False), numbered(ticks)
+    run_through(offline, ticks, cuts)
     online = MarketState((S, 60 * S), gaps_ns=GAPS, lateness_ns=1 << 62)
-    assert plain(offline.gaps.taken()) == told(online, numbered, [])
-
-
-def trade(at_ns: int, match: int) -> dict[str, int]:
-    return row(TickKind.TRADE, at_ns, instrument_id=0, aux_ref=match, price_e4=price(1), qty=match)
+    assert plain(offline.gaps.taken()) == told(online, ticks, [])
 
 
 def brief(rows: Any) -> list[tuple[int, ...]]:
@@ -195,15 +151,9 @@ def brief(rows: Any) -> list[tuple[int, ...]]:
 
 
 def test_sessions_when_written_without_kafka_then_a_table_of_them(tmp_path: Path) -> None:
-    beat = row(TickKind.HEARTBEAT, 50 * S, instrument_id=-1)
-    rows = [*directory(["A"]), trade(1 * S, 1), trade(15 * S, 2), beat, trade(8 * S, 4)]
-    with CsvTables(tmp_path) as tables:
-        write_tables([tick_array(rows)], tables, Wanted((S,), gaps_ns=(10 * S,), partitions=1))
-        tables.keep()
-    lines = [line.split(",") for line in (tmp_path / "sessions.csv").read_text("utf-8").splitlines()]
-    names = ("symbol", "volume", "revision")
-    places = [lines[0].index(name) for name in names]
-    told = [tuple(line[place] for place in places) for line in lines[1:]]
+    rows = [*directory(["A"]), trade(1 * S, 1), trade(15 * S, 2), beat(50 * S), trade(8 * S, 4)]
+    wanted = Wanted((S,), gaps_ns=(10 * S,), partitions=1)
+    told = written(tmp_path, rows, wanted, "sessions.csv", ("symbol", "volume", "revision"))
     assert told == [("A", "1", "0"), ("A", "2", "0"), ("A", "0", "1"), ("A", "7", "1")]
 
 
@@ -217,14 +167,12 @@ def test_session_windows_when_added_by_a_restart_then_what_is_open_goes_on_whole
     before = MarketState((S,))
     before.apply(tick_array([*directory(["A"]), trade(1 * S, 1), trade(30 * S, 2), trade(35 * S, 4)]), 0)
     after = after_restart(before, lambda: MarketState((S,), gaps_ns=(10 * S,)))
-    beat = row(TickKind.HEARTBEAT, 99 * S, instrument_id=-1)
-    assert brief(after.apply(tick_array([trade(40 * S, 8), beat]), 0).sessions) == [(30, 50, 0, 14, 0)]
+    assert brief(after.apply(tick_array([trade(40 * S, 8), beat(99 * S)]), 0).sessions) == [(30, 50, 0, 14, 0)]
 
 
 def test_late_trade_when_it_bridges_two_sessions_then_one_is_restated_and_the_other_says_into_which_it_went() -> None:
     state = MarketState((S,), gaps_ns=(10 * S,))
-    beat = row(TickKind.HEARTBEAT, 50 * S, instrument_id=-1)
-    rows = [*directory(["A"]), trade(1 * S, 1), trade(15 * S, 2), beat, trade(8 * S, 4)]
+    rows = [*directory(["A"]), trade(1 * S, 1), trade(15 * S, 2), beat(50 * S), trade(8 * S, 4)]
     assert brief(state.apply(tick_array(rows), 0).sessions) == [
         *((1, 11, 0, 1, 0), (15, 25, 0, 2, 0)),
         *((15, 15, 1, 0, 1), (1, 25, 0, 7, 1)),
@@ -235,7 +183,5 @@ def test_late_trade_when_it_bridges_two_sessions_then_one_is_restated_and_the_ot
 
 def test_late_trade_when_an_ended_session_goes_on_by_it_then_told_at_once_and_with_each_trade_more() -> None:
     state = MarketState((S,), gaps_ns=(10 * S,))
-    beat = row(TickKind.HEARTBEAT, 12 * S, instrument_id=-1)
-    later = row(TickKind.HEARTBEAT, 99 * S, instrument_id=-1)
-    rows = [*directory(["A"]), trade(1 * S, 1), beat, trade(9 * S, 2), trade(13 * S, 4), later]
+    rows = [*directory(["A"]), trade(1 * S, 1), beat(12 * S), trade(9 * S, 2), trade(13 * S, 4), beat(99 * S)]
     assert brief(state.apply(tick_array(rows), 0).sessions) == [(1, 11, 0, 1, 0), (1, 19, 0, 3, 1), (1, 23, 0, 7, 2)]

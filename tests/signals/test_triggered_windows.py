@@ -6,20 +6,30 @@ from typing import Any
 import numpy as np
 import pytest
 from common.books import Books
-from common.books.layout import STOP_SESSION, STOP_SESSION_END
+from common.books.layout import STOP_SESSION
 from common.contracts.ticks import NO_INSTRUMENT, TickKind, Ticks
-from common.contracts.windows import ALLOWED_LATENESS_NS, NS, Trigger, Window, triggers_of
-from common.testing.market_flow import SESSION_NS, directory, price, row, tick_array
+from common.contracts.windows import NS, Trigger, Window, triggers_of
+from common.testing.market_flow import SESSION_NS, directory, row, tick_array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from signals.domain.market import MarketState
 from signals.domain.phase_state import EDGES_MAX
-from signals.offline import OfflineMarket, Wanted, write_tables
+from signals.offline import OfflineMarket, Wanted
 from signals.settings import SignalsSettings
-from signals.tables import CsvTables
 
-from tests.signals.test_session_ends import CUTS, after_restart, edges, sessions
-from tests.signals.test_session_windows import Trade
+from tests.signals.session_flows import (
+    CUTS,
+    after_restart,
+    batches,
+    columns_of,
+    numbered,
+    run_through,
+    sessions,
+    through_and_killed,
+    trade,
+    written,
+)
+from tests.signals.trade_referee import Trade, TradeReferee, prices_and_sums
 
 WINDOWS = tuple(Window(name) for name in ("on:open+close", "on:halt+resume", "on:open+close+halt+resume"))
 MASKS = triggers_of(WINDOWS)
@@ -29,14 +39,12 @@ Row = tuple[Any, ...]
 """window, begun by, ended by, start, end, open, high, low, close, volume, notional, instrument, trades, revision."""
 
 
-class RefereeOfPhases:
+class RefereeOfPhases(TradeReferee):
     """All windows anew after every event, by definition: the standing trades, parted at the edges around them."""
 
     def __init__(self, instruments: int) -> None:
+        super().__init__()
         self.instruments = range(instruments)
-        self.trades: list[Trade] = []
-        self.broken: set[Trade] = set()
-        self.clock_ns, self.ends = 0, list[int]()
         self.states: dict[int, int] = {}
         self.edges: dict[tuple[int, int], list[tuple[int, str]]] = {
             (mask, instrument): [(0, SESSION)] for mask in MASKS for instrument in self.instruments
@@ -48,9 +56,8 @@ class RefereeOfPhases:
         """Trades of each window, by its start."""
         starts = [at for at, _ in self.edges[mask, instrument]]
         found: dict[int, list[Trade]] = {at: [] for at in starts}
-        for trade in sorted(self.trades, key=lambda t: (t.event_ns, t.arrival)):
-            if trade.instrument == instrument and trade not in self.broken:
-                found[max(at for at in starts if at <= trade.event_ns)].append(trade)
+        for each in self.standing(instrument):
+            found[max(at for at in starts if at <= each.event_ns)].append(each)
         return found
 
     def end_of(self, mask: int, instrument: int, start: int) -> tuple[int, str]:
@@ -64,13 +71,11 @@ class RefereeOfPhases:
         key = (mask, instrument, start)
         revision = self.told.get(key, 0)
         self.told[key] = revision + 1
-        prices = [t.price_e4 for t in held]
-        numbers = (prices[0], max(prices), min(prices), prices[-1]) if held else (0, 0, 0, 0)
-        sums = sum(t.qty for t in held), sum(t.qty * t.price_e4 for t in held)
+        numbers = prices_and_sums(held)
         (end, ended_by), begun_by = self.end_of(*key), dict(self.edges[mask, instrument])[start]
         name = next(window.name for window in WINDOWS if window.triggers == mask)
         end = 0 if end == LONG_NS else end
-        self.rows.append((name, begun_by, ended_by, start, end, *numbers, *sums, instrument, len(held), revision))
+        self.rows.append((name, begun_by, ended_by, start, end, *numbers, instrument, len(held), revision))
 
     def settle(self, mask: int, instrument: int, before: dict[int, list[Trade]]) -> None:
         """Something has come of an instrument: what has changed and somebody knows of, or has ended, is told."""
@@ -102,10 +107,7 @@ class RefereeOfPhases:
 
     def change(self, trade: Trade, *, is_break: bool) -> None:
         before = {mask: self.of(mask, trade.instrument) for mask in MASKS}
-        if is_break:
-            self.broken.add(trade)
-        else:
-            self.trades.append(trade)
+        self.keep(trade, is_break=is_break)
         for mask in MASKS:
             self.settle(mask, trade.instrument, before[mask])
 
@@ -120,25 +122,13 @@ class RefereeOfPhases:
             if traded != (detail == "T"):
                 self.turn(int(tick["event_ns"]), instrument, "halt" if traded else "resume")
 
-    def take(self, ticks: Ticks) -> None:
-        books = Books()
-        books.admit(ticks)
-        for i in range(len(ticks)):
-            books.apply(ticks[i : i + 1])
-            if books.stop == STOP_SESSION:
-                self.begin(int(ticks[i]["event_ns"]))
-                books.begin_session(int(ticks[i]["event_ns"]))
-                continue
-            self.advance(books.clock_ns, is_end=books.stop == STOP_SESSION_END)
-            for event_ns, _, match, price_e4, qty, _, instrument, _ in books.prints.tolist():
-                if not qty:
-                    found = next((t for t in reversed(self.trades) if t.match == match), None)
-                    if found and found not in self.broken:
-                        self.change(found, is_break=True)
-                elif event_ns >= self.clock_ns - ALLOWED_LATENESS_NS:
-                    trade = Trade(instrument, event_ns, len(self.trades), match, price_e4, qty)
-                    self.change(trade, is_break=False)
-            self.say(ticks[i])
+    def follow(self, books: Books, tick: Any) -> None:
+        if books.stop == STOP_SESSION:
+            self.begin(int(tick["event_ns"]))
+            books.begin_session(int(tick["event_ns"]))
+            return
+        super().follow(books, tick)
+        self.say(tick)
 
     def begin(self, clock_ns: int) -> None:
         """A session begins, later than everything: the market's windows begin anew with it."""
@@ -167,16 +157,15 @@ def created() -> MarketState:
 
 
 def plain(rows: Any) -> list[Row]:
-    words = [[value.decode() for value in rows[name].tolist()] for name in ("window", "begun_by", "ended_by")]
-    names = (
-        *("start_ns", "end_ns", "open_e4", "high_e4", "low_e4", "close_e4"),
+    return columns_of(
+        rows,
+        *("window", "begun_by", "ended_by", "start_ns", "end_ns", "open_e4", "high_e4", "low_e4", "close_e4"),
         *("volume", "notional_e4", "instrument_id", "trades", "revision"),
     )
-    return [tuple(values) for values in zip(*words, *(rows[name].tolist() for name in names), strict=True)]
 
 
 def told(state: MarketState, ticks: Ticks, cuts: list[int]) -> list[Row]:
-    return [each for begin, end in edges(ticks, cuts) for each in plain(state.apply(ticks[begin:end], 0).phases)]
+    return [each for batch in batches(state, ticks, cuts) for each in plain(batch.phases)]
 
 
 @settings(deadline=None, max_examples=120)
@@ -192,12 +181,7 @@ def test_phases_when_trades_and_triggers_come_late_and_days_end_then_those_of_th
 @settings(deadline=None, max_examples=50)
 @given(phases(), st.integers(0, 10_000))
 def test_phases_when_killed_at_any_moment_then_every_byte_is_the_same(ticks: Ticks, cut: int) -> None:
-    cut %= len(ticks) + 1
-    through, killed = created(), created()
-    for state in (through, killed):
-        state.apply(ticks[:cut], 0)
-    restored = after_restart(killed, created)
-    expected, found = through.apply(ticks[cut:], 0), restored.apply(ticks[cut:], 0)
+    expected, found = through_and_killed(created, ticks, cut)
     assert found.phases.tobytes() == expected.phases.tobytes()
     assert found.bars.tobytes() == expected.bars.tobytes()
 
@@ -205,17 +189,14 @@ def test_phases_when_killed_at_any_moment_then_every_byte_is_the_same(ticks: Tic
 @settings(deadline=None, max_examples=50)
 @given(phases(), CUTS)
 def test_phases_when_made_without_kafka_then_those_of_each_partition(ticks: Ticks, cuts: list[int]) -> None:
-    numbered = ticks.copy()
-    numbered["sequence"] = 1 + np.arange(len(ticks))
     alone = OfflineMarket((NS, 60 * NS), triggers=MASKS, record_bbo=False, partitions=2)
-    for begin, end in edges(ticks, cuts):
-        for _ in alone.apply(numbered[begin:end]):
-            pass
+    ticks = numbered(ticks)
+    run_through(alone, ticks, cuts)
     alone.close()
-    found, owners = alone.phases.taken(), numbered["instrument_id"] % 2
+    found, owners = alone.phases.taken(), ticks["instrument_id"] % 2
     for partition in range(2):
         online = MarketState((NS, 60 * NS), triggers=MASKS, lateness_ns=LONG_NS)
-        mine = numbered[(owners == partition) | (numbered["instrument_id"] < 0)]
+        mine = ticks[(owners == partition) | (ticks["instrument_id"] < 0)]
         expected = told(online, mine, [])
         own = plain(found[found["instrument_id"] % 2 == partition])
         assert own[: len(expected)] == expected
@@ -227,15 +208,10 @@ def test_phases_when_made_without_kafka_then_those_of_each_partition(ticks: Tick
 def test_phases_when_kept_beside_session_windows_then_both_are_as_alone(ticks: Ticks, cuts: list[int]) -> None:
     both = MarketState((NS, 60 * NS), triggers=MASKS, gaps_ns=(10 * NS,))
     gaps = MarketState((NS, 60 * NS), gaps_ns=(10 * NS,))
-    found = [both.apply(ticks[begin:end], 0) for begin, end in edges(ticks, cuts)]
-    expected = [gaps.apply(ticks[begin:end], 0) for begin, end in edges(ticks, cuts)]
+    found, expected = batches(both, ticks, cuts), batches(gaps, ticks, cuts)
     assert [each for one in found for each in plain(one.phases)] == told(created(), ticks, cuts)
     for name in ("sessions", "bars", "late"):
         assert [getattr(one, name).tobytes() for one in found] == [getattr(one, name).tobytes() for one in expected]
-
-
-def trade(at_ns: int, match: int, instrument: int = 0) -> dict[str, int]:
-    return row(TickKind.TRADE, at_ns, instrument_id=instrument, aux_ref=match, price_e4=price(1), qty=match)
 
 
 def action(at_ns: int, state: str, instrument: int = 0) -> dict[str, int]:
@@ -248,9 +224,9 @@ def event(at_ns: int, code: str) -> dict[str, int]:
 
 def brief(rows: Any) -> list[tuple[Any, ...]]:
     """Begun by, ended by, start and end in seconds, shares, revision."""
-    words = [[value.decode() for value in rows[name].tolist()] for name in ("begun_by", "ended_by")]
     at = [((rows[name] - np.where(rows[name] > 0, SESSION_NS, 0)) // NS).tolist() for name in ("start_ns", "end_ns")]
-    return list(zip(*words, *at, rows["volume"].tolist(), rows["revision"].tolist(), strict=True))
+    begun_by, ended_by, *rest = zip(*columns_of(rows, "begun_by", "ended_by", "volume", "revision"), strict=True)
+    return list(zip(begun_by, ended_by, *at, *rest, strict=True))
 
 
 def every_phase() -> MarketState:
@@ -315,13 +291,9 @@ def test_edges_when_there_are_more_than_are_remembered_then_the_newest_are_and_o
 
 
 def test_phases_when_written_without_kafka_then_a_table_of_them(tmp_path: Path) -> None:
-    with CsvTables(tmp_path) as tables:
-        wanted = Wanted((NS,), triggers=triggers_of([Window("on:open+close")]), partitions=1)
-        write_tables([tick_array([*DAY, trade(9 * NS, 16)])], tables, wanted)
-        tables.keep()
-    lines = [line.split(",") for line in (tmp_path / "phases.csv").read_text("utf-8").splitlines()]
-    places = [lines[0].index(name) for name in ("symbol", "window", "begun_by", "ended_by", "volume", "revision")]
-    assert [tuple(line[place] for place in places) for line in lines[1:]] == [
+    wanted = Wanted((NS,), triggers=triggers_of([Window("on:open+close")]), partitions=1)
+    columns = ("symbol", "window", "begun_by", "ended_by", "volume", "revision")
+    assert written(tmp_path, [*DAY, trade(9 * NS, 16)], wanted, "phases.csv", columns) == [
         ("A", "on:open+close", "session", "open", "1", "0"),
         ("A", "on:open+close", "open", "close", "14", "0"),
         ("A", "on:open+close", "close", "", "16", "0"),

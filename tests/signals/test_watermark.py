@@ -15,8 +15,8 @@ from signals.domain import count, market
 from signals.domain.market import MarketState
 from signals.domain.watermark import FeedBounds, Watermark
 
+from tests.signals.session_flows import after_restart
 from tests.signals.test_accounts import final, trades_within
-from tests.signals.test_session_ends import after_restart
 
 S = 1_000_000_000
 BOUND_NS, IDLE_NS = 5 * S, 3 * S

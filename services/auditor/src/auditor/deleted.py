@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import asyncpg
 
-from auditor.domain.compare import ACCOUNT, DECISIONS, ENTRY_ROWS, EXECUTION, HISTORY, ORDER, RESULTS
+from auditor.domain.compare import Kind
 from auditor.domain.place import Place
 from auditor.row_keys import Block, RowKeys
 from auditor.truth import BLOCK_OFFSETS, LogTruth
@@ -57,25 +57,25 @@ def _block(key: str) -> Block:
 
 TABLES: Final[Mapping[str, Versions | None]] = {
     "accounts": Versions(
-        ACCOUNT, "SELECT account_id, ledger_seq FROM accounts", lambda keys: RowKeys(accounts=frozenset(keys))
+        Kind.ACCOUNT, "SELECT account_id, ledger_seq FROM accounts", lambda keys: RowKeys(accounts=frozenset(keys))
     ),
     "balances": None,
-    "orders": Versions(ORDER, "SELECT order_id, revision FROM orders", _orders),
-    "order_events": Versions(HISTORY, "SELECT order_id, count(*) FROM order_events GROUP BY 1", _orders),
+    "orders": Versions(Kind.ORDER, "SELECT order_id, revision FROM orders", _orders),
+    "order_events": Versions(Kind.HISTORY, "SELECT order_id, count(*) FROM order_events GROUP BY 1", _orders),
     "executions": Versions(
-        EXECUTION, "SELECT execution_id, 1 FROM executions", lambda keys: RowKeys(executions=frozenset(keys))
+        Kind.EXECUTION, "SELECT execution_id, 1 FROM executions", lambda keys: RowKeys(executions=frozenset(keys))
     ),
     "ledger_entries": Versions(
-        ENTRY_ROWS,
+        Kind.ENTRY_ROWS,
         "SELECT account_id, count(*) FROM ledger_entries GROUP BY 1",
         lambda keys: RowKeys(entry_accounts=frozenset(keys)),
         8,
     ),
     "decisions": Versions(
-        DECISIONS, _by_block("decisions"), lambda keys: RowKeys(decisions=frozenset(map(_block, keys))), 1
+        Kind.DECISIONS, _by_block("decisions"), lambda keys: RowKeys(decisions=frozenset(map(_block, keys))), 1
     ),
     "command_results": Versions(
-        RESULTS, _by_block("command_results"), lambda keys: RowKeys(results=frozenset(map(_block, keys))), 1
+        Kind.RESULTS, _by_block("command_results"), lambda keys: RowKeys(results=frozenset(map(_block, keys))), 1
     ),
 }
 """None: the rows of a key have no version; the walks find what is gone."""

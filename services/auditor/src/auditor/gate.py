@@ -19,7 +19,7 @@ from common.ledger.gate_rows import (
 )
 from streams.state.store import StoreFollower
 
-from auditor.domain.compare import ACCOUNT, Look, Seen
+from auditor.domain.compare import Kind, Look, Seen
 from auditor.domain.place import Place
 
 STORE = "rocksdb"
@@ -54,7 +54,7 @@ class _GateStore:
     def _seen(self, key: str) -> Seen:
         value = self._store.get(ACCOUNTS + key.encode())
         if value is None:
-            return Seen(ACCOUNT, key, 0, None)
+            return Seen(Kind.ACCOUNT, key, 0, None)
         prefix = POSITIONS + key.encode() + b"/"
         try:
             account: GateAccount = decoded("accounts", value)
@@ -63,8 +63,8 @@ class _GateStore:
                 for place, row in self._store.prefix(prefix)
             }
         except ValueError as error:
-            return Seen(ACCOUNT, key, 0, f"cannot be read: {error}")
-        return Seen(ACCOUNT, key, account.seq, balance_of(account, positions))
+            return Seen(Kind.ACCOUNT, key, 0, f"cannot be read: {error}")
+        return Seen(Kind.ACCOUNT, key, account.seq, balance_of(account, positions))
 
 
 class GateStores:

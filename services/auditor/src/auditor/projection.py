@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import asyncpg
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, RISK_LEDGER
@@ -12,19 +13,7 @@ from common.ledger.rows import ExecutionRow, OrderRow, stored_order
 from common.postgres import POSTGRES_AWAY
 
 from auditor.deleted import DeletedRows
-from auditor.domain.compare import (
-    ACCOUNT,
-    DECISIONS,
-    ENTRIES,
-    ENTRY_ROWS,
-    EXECUTION,
-    HISTORY,
-    ORDER,
-    RESULTS,
-    STATUS,
-    Look,
-    Seen,
-)
+from auditor.domain.compare import Kind, Look, Seen
 from auditor.domain.place import Place, Positions
 from auditor.domain.statuses import StatusRow
 from auditor.truth import LogTruth
@@ -33,15 +22,15 @@ from auditor.written import WrittenRows
 
 STORE = "postgres"
 TIMEOUT_S = 5.0
-TOPIC_OF = {
-    ACCOUNT: RISK_LEDGER.name,
-    ENTRIES: RISK_LEDGER.name,
-    ENTRY_ROWS: RISK_LEDGER.name,
-    ORDER: ORDERS_EVENTS.name,
-    HISTORY: ORDERS_EVENTS.name,
-    EXECUTION: ORDERS_EXECUTIONS.name,
-    DECISIONS: RISK_DECISIONS.name,
-    RESULTS: RISK_DECISIONS.name,
+TOPIC_OF: Final[Mapping[str, str]] = {
+    Kind.ACCOUNT: RISK_LEDGER.name,
+    Kind.ENTRIES: RISK_LEDGER.name,
+    Kind.ENTRY_ROWS: RISK_LEDGER.name,
+    Kind.ORDER: ORDERS_EVENTS.name,
+    Kind.HISTORY: ORDERS_EVENTS.name,
+    Kind.EXECUTION: ORDERS_EXECUTIONS.name,
+    Kind.DECISIONS: RISK_DECISIONS.name,
+    Kind.RESULTS: RISK_DECISIONS.name,
 }
 
 _ACCOUNTS = "SELECT account_id, ledger_seq, status FROM accounts WHERE account_id = ANY($1)"
@@ -131,14 +120,14 @@ class ProjectionRows:
         seen = []
         for key in keys:
             if key not in stored:
-                seen.append(Seen(ACCOUNT, key, 0, None))
+                seen.append(Seen(Kind.ACCOUNT, key, 0, None))
                 continue
             seq = stored[key]["ledger_seq"]
-            seen.append(Seen(ACCOUNT, key, seq, _balance(seq, amounts[key])))
+            seen.append(Seen(Kind.ACCOUNT, key, seq, _balance(seq, amounts[key])))
             partition = self._truth.statuses.partition_of(key)
             if partition is not None:
                 read_to = positions.get((RISK_DECISIONS.name, partition), 0)
-                seen.append(Seen(STATUS, key, read_to, StatusRow(stored[key]["status"])))
+                seen.append(Seen(Kind.STATUS, key, read_to, StatusRow(stored[key]["status"])))
         return seen
 
     async def _orders(self, connection: Connection, keys: set[str]) -> list[Seen]:
@@ -147,11 +136,13 @@ class ProjectionRows:
             return []
         rows = {row[0]: row for row in await connection.fetch(_ORDERS, keys)}
         seen = [
-            Seen(ORDER, key, rows[key][1], stored_order(rows[key][2:])) if key in rows else Seen(ORDER, key, 0, None)
+            Seen(Kind.ORDER, key, rows[key][1], stored_order(rows[key][2:]))
+            if key in rows
+            else Seen(Kind.ORDER, key, 0, None)
             for key in keys
         ]
         events = {row[0]: Rows.of(row[1], int(row[2])) for row in await connection.fetch(_HISTORIES, keys)}
-        seen += [Seen(HISTORY, key, events[key].number if key in events else 0, events.get(key)) for key in keys]
+        seen += [Seen(Kind.HISTORY, key, events[key].number if key in events else 0, events.get(key)) for key in keys]
         return seen
 
     async def _executions(self, connection: Connection, asked: set[str], rows_max: int) -> list[Seen]:
@@ -164,7 +155,7 @@ class ProjectionRows:
             found = ExecutionRow._make(row[1:])
             if row[0] not in rows or found == self._truth.executions.at(row[0], 1):
                 rows[row[0]] = found
-        return [Seen(EXECUTION, key, int(key in rows), rows.get(key)) for key in keys]
+        return [Seen(Kind.EXECUTION, key, int(key in rows), rows.get(key)) for key in keys]
 
 
 def _balance(seq: int, amounts: Mapping[str, Mapping[str, int]]) -> Balance:

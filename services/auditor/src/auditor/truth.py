@@ -18,18 +18,7 @@ from common.ledger.fold import Findings, LedgerFold
 from common.ledger.rows import OrderFold
 from streams.model.message import Message
 
-from auditor.domain.compare import (
-    ACCOUNT,
-    DECISIONS,
-    ENTRIES,
-    ENTRY_ROWS,
-    EXECUTION,
-    HISTORY,
-    ORDER,
-    RESULTS,
-    STATUS,
-    Fold,
-)
+from auditor.domain.compare import Fold, Kind
 from auditor.domain.fills import ExecutionTruth, FillMatch
 from auditor.domain.place import Place, Positions
 from auditor.domain.statuses import StatusTruth
@@ -175,25 +164,25 @@ class LogTruth:
     def folds(self) -> Mapping[str, Fold]:
         """The fold that rows of each kind (``compare``) are compared with."""
         return {
-            ACCOUNT: self.accounts,
-            ENTRIES: self.accounts,
-            ENTRY_ROWS: self.entries,
-            ORDER: self.orders,
-            HISTORY: self.orders.histories,
-            EXECUTION: self.executions,
-            DECISIONS: self.decisions,
-            RESULTS: self.results,
-            STATUS: self.statuses,
+            Kind.ACCOUNT: self.accounts,
+            Kind.ENTRIES: self.accounts,
+            Kind.ENTRY_ROWS: self.entries,
+            Kind.ORDER: self.orders,
+            Kind.HISTORY: self.orders.histories,
+            Kind.EXECUTION: self.executions,
+            Kind.DECISIONS: self.decisions,
+            Kind.RESULTS: self.results,
+            Kind.STATUS: self.statuses,
         }
 
     def place(self, kind: str, key: str) -> Place:
         """Place of the newest record of a key that a row of this kind (``compare``) is made of."""
-        places = {
-            ORDER: self.orders.places,
-            HISTORY: self.orders.places,
-            EXECUTION: self.executions.places,
-            DECISIONS: self.decisions.places,
-            RESULTS: self.results.places,
+        places: dict[str, dict[str, Place]] = {
+            Kind.ORDER: self.orders.places,
+            Kind.HISTORY: self.orders.places,
+            Kind.EXECUTION: self.executions.places,
+            Kind.DECISIONS: self.decisions.places,
+            Kind.RESULTS: self.results.places,
         }
         return places.get(kind, self.accounts.places)[key]
 

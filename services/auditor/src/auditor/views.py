@@ -11,11 +11,11 @@ from common.ledger.rows import execution_row, order_row
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from auditor.domain.compare import ACCOUNT, EXECUTION, ORDER, Look, Seen
+from auditor.domain.compare import Kind, Look, Seen
 from auditor.domain.place import Place
 
 STORE = "redis"
-WRITER: Final = {ACCOUNT: "risk", ORDER: "orders", EXECUTION: "orders"}
+WRITER: Final[dict[str, str]] = {Kind.ACCOUNT: "risk", Kind.ORDER: "orders", Kind.EXECUTION: "orders"}
 FRESH_NS: Final = 3_000_000_000
 SCAN_KEYS: Final = 1_000
 
@@ -120,8 +120,8 @@ class ViewRows:
         seen = []
         for key, value in zip(keys, values, strict=True):
             row, status = _account(key, value)
-            wrong = self._statuses.take(key, status, status_of(key), now_s) if self._calm[ACCOUNT].is_calm else ""
-            seen.append(Seen(ACCOUNT, key, row.version, wrong) if wrong else row)
+            wrong = self._statuses.take(key, status, status_of(key), now_s) if self._calm[Kind.ACCOUNT].is_calm else ""
+            seen.append(Seen(Kind.ACCOUNT, key, row.version, wrong) if wrong else row)
         return seen
 
     async def _fills(self, fills: list[tuple[str, str]]) -> list[Seen]:
@@ -161,40 +161,40 @@ class StatusWatch:
 def _account(key: str, value: bytes | None) -> tuple[Seen, str]:
     """The balance and the status. A view that cannot be read is wrong at any version."""
     if value is None:
-        return Seen(ACCOUNT, key, 0, None), ""
+        return Seen(Kind.ACCOUNT, key, 0, None), ""
     try:
         data = AccountData.model_validate(Envelope.model_validate_json(value).data)
     except ValueError as error:
-        return Seen(ACCOUNT, key, 0, f"cannot be read: {str(error).splitlines()[0]}"), ""
+        return Seen(Kind.ACCOUNT, key, 0, f"cannot be read: {str(error).splitlines()[0]}"), ""
     if data.account_id != key:
-        return Seen(ACCOUNT, key, 0, f"is of account {data.account_id}"), ""
+        return Seen(Kind.ACCOUNT, key, 0, f"is of account {data.account_id}"), ""
     available: dict[str, int] = {CASH: data.cash_e4 - data.reserved_cash_e4}
     reserved: dict[str, int] = {CASH: data.reserved_cash_e4}
     for position in data.positions:
         available[position.symbol] = position.qty - position.reserved_qty
         reserved[position.symbol] = position.reserved_qty
-    return Seen(ACCOUNT, key, data.seq, Balance(data.seq, nonzero(available), nonzero(reserved))), data.status
+    return Seen(Kind.ACCOUNT, key, data.seq, Balance(data.seq, nonzero(available), nonzero(reserved))), data.status
 
 
 def _order(key: str, value: bytes | None, required: bool) -> Seen:
     if value is None:
-        return Seen(ORDER, key, 0, None, required)
+        return Seen(Kind.ORDER, key, 0, None, required)
     try:
         order = OrderEvent.model_validate(Envelope.model_validate_json(value).data)
     except ValueError as error:
-        return Seen(ORDER, key, 0, f"cannot be read: {str(error).splitlines()[0]}", required)
+        return Seen(Kind.ORDER, key, 0, f"cannot be read: {str(error).splitlines()[0]}", required)
     if order.order_id != key:
-        return Seen(ORDER, key, 0, f"is of order {order.order_id}", required)
-    return Seen(ORDER, key, order.revision, order_row(order), required)
+        return Seen(Kind.ORDER, key, 0, f"is of order {order.order_id}", required)
+    return Seen(Kind.ORDER, key, order.revision, order_row(order), required)
 
 
 def _fill(key: str, value: bytes | None) -> Seen:
     if value is None:
-        return Seen(EXECUTION, key, 0, None)
+        return Seen(Kind.EXECUTION, key, 0, None)
     try:
         report = ExecutionReport.model_validate(Envelope.model_validate_json(value).data)
     except ValueError as error:
-        return Seen(EXECUTION, key, 0, f"cannot be read: {str(error).splitlines()[0]}")
+        return Seen(Kind.EXECUTION, key, 0, f"cannot be read: {str(error).splitlines()[0]}")
     if report.execution_id != key:
-        return Seen(EXECUTION, key, 0, f"is of execution {report.execution_id}")
-    return Seen(EXECUTION, key, 1, execution_row(report))
+        return Seen(Kind.EXECUTION, key, 0, f"is of execution {report.execution_id}")
+    return Seen(Kind.EXECUTION, key, 1, execution_row(report))

@@ -15,8 +15,7 @@ from common.contracts.topics import RISK_DECISIONS
 from common.ledger.digests import COMMAND_RESULTS, DECISIONS, LEDGER_ENTRIES, digest_sql, summed
 from common.ledger.fold import Balance, nonzero
 
-from auditor.domain import compare
-from auditor.domain.compare import ENTRIES, ENTRY_ROWS, Seen
+from auditor.domain.compare import Kind, Seen
 from auditor.domain.place import Place, Positions
 from auditor.row_keys import Block
 from auditor.truth import BLOCK_OFFSETS, PlacedSums, block_of
@@ -82,8 +81,8 @@ class EntryFold:
         balance = Balance(self.seq, nonzero(self._amounts["AVAILABLE"]), nonzero(self._amounts["RESERVED"]))
         rows = summed(self._digests)
         return [
-            Seen(ENTRIES, self.account_id, self.seq, self._broken or balance),
-            Seen(ENTRY_ROWS, self.account_id, rows.number, rows),
+            Seen(Kind.ENTRIES, self.account_id, self.seq, self._broken or balance),
+            Seen(Kind.ENTRY_ROWS, self.account_id, rows.number, rows),
         ]
 
 
@@ -91,7 +90,7 @@ class EntryWalk:
     """Through ``ledger_entries``, account by account."""
 
     def __init__(self, truth: PlacedSums) -> None:
-        self._round = Round(ENTRY_ROWS, truth)
+        self._round = Round(Kind.ENTRY_ROWS, truth)
         self._fold = EntryFold("")
 
     async def look(self, connection: Connection, rows_max: int, reached: Reached) -> list[Seen]:
@@ -179,6 +178,6 @@ class AnswerWalk:
 def answer_walks(decisions: PlacedSums, results: PlacedSums) -> tuple[AnswerWalk, AnswerWalk]:
     """Walks over both tables of answers."""
     return (
-        AnswerWalk(compare.DECISIONS, "decisions", DECISIONS, decisions),
-        AnswerWalk(compare.RESULTS, "command_results", COMMAND_RESULTS, results),
+        AnswerWalk(Kind.DECISIONS, "decisions", DECISIONS, decisions),
+        AnswerWalk(Kind.RESULTS, "command_results", COMMAND_RESULTS, results),
     )

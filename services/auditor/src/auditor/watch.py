@@ -13,15 +13,7 @@ from streams.state.store import live_tables
 from streams.views.redis_client import redis_client
 
 from auditor import gate, metrics, projection, views
-from auditor.domain.compare import (
-    ACCOUNT,
-    EXECUTION,
-    HISTORY,
-    ORDER,
-    STATUS,
-    Comparer,
-    Look,
-)
+from auditor.domain.compare import Comparer, Kind, Look
 from auditor.domain.place import Positions
 from auditor.files import FleetFiles
 from auditor.gate import GateStores
@@ -128,24 +120,24 @@ class Watch:
 
         shown = [
             (key, truth.orders.account_of(key), not truth.orders.has_ended(key))
-            for key in wanted(views.STORE, ORDER, orders)
+            for key in wanted(views.STORE, Kind.ORDER, orders)
             if truth.orders.newest(key)
         ]
         answers: dict[str, Awaitable[Look]] = {
-            gate.STORE: asyncio.to_thread(self._look_at_disk, wanted(gate.STORE, ACCOUNT, accounts)),
+            gate.STORE: asyncio.to_thread(self._look_at_disk, wanted(gate.STORE, Kind.ACCOUNT, accounts)),
             projection.STORE: self._projection.look(
                 Asked(
-                    wanted(projection.STORE, ACCOUNT, accounts) | comparer.again(projection.STORE, STATUS),
-                    wanted(projection.STORE, ORDER, orders) | comparer.again(projection.STORE, HISTORY),
-                    wanted(projection.STORE, EXECUTION, executions),
+                    wanted(projection.STORE, Kind.ACCOUNT, accounts) | comparer.again(projection.STORE, Kind.STATUS),
+                    wanted(projection.STORE, Kind.ORDER, orders) | comparer.again(projection.STORE, Kind.HISTORY),
+                    wanted(projection.STORE, Kind.EXECUTION, executions),
                     most,
                     haste * self._settings.audit.walk_rows_max,
                 )
             ),
             views.STORE: self._views.look(
-                wanted(views.STORE, ACCOUNT, accounts),
+                wanted(views.STORE, Kind.ACCOUNT, accounts),
                 shown,
-                self._fills_shown(wanted(views.STORE, EXECUTION, executions)),
+                self._fills_shown(wanted(views.STORE, Kind.EXECUTION, executions)),
                 self._known,
                 truth.statuses.now,
             ),
@@ -197,7 +189,7 @@ class Watch:
             try:
                 self._truth.chain.expect(partition, head)
             except ValueError as error:
-                self._comparer.divergent[gate.STORE, ACCOUNT, f"chain of {partition}"] = str(error)
+                self._comparer.divergent[gate.STORE, Kind.ACCOUNT, f"chain of {partition}"] = str(error)
 
     def _conclude(self, unreadable: dict[str, str], ends: Positions) -> None:
         truth, comparer = self._truth, self._comparer

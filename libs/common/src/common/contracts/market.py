@@ -15,17 +15,30 @@ import numpy.typing as npt
 
 DEPTH_LEVELS: Final = 10
 
+TRADED: Final = (
+    ("open_e4", "<i8"),
+    ("high_e4", "<i8"),
+    ("low_e4", "<i8"),
+    ("close_e4", "<i8"),
+    ("volume", "<i8"),
+    ("notional_e4", "<i8"),  # sum of price_e4 x shares
+)
+"""Columns of what the trades of a window are worth, whatever its kind; zeros where it has none."""
+
+ISSUED: Final = (
+    ("instrument_id", "<i4"),
+    ("trades", "<i4"),  # 0: the row is taken back
+    ("revision", "<i4"),  # 0 when first issued; one more each time that it is restated or taken back
+    ("reserved", "<i4"),
+)
+"""Columns of how often a window whose bounds its trades or events make was issued."""
+
 BAR: Final = np.dtype(
     [
         ("symbol", "S16"),
         ("window_start_ns", "<i8"),
         ("window_ns", "<i8"),
-        ("open_e4", "<i8"),
-        ("high_e4", "<i8"),
-        ("low_e4", "<i8"),
-        ("close_e4", "<i8"),
-        ("volume", "<i8"),
-        ("notional_e4", "<i8"),  # sum of price_e4 x shares
+        *TRADED,
         ("instrument_id", "<i4"),
         ("trades", "<i4"),
         ("revision", "<i4"),  # 0 when first issued; one more each time a broken trade restates the bar
@@ -53,16 +66,8 @@ SESSION: Final = np.dtype(
         ("start_ns", "<i8"),  # time of its first trade: with symbol and gap what names it
         ("end_ns", "<i8"),  # a gap after its last trade
         ("into_ns", "<i8"),  # of one without a trade: start of the session that has its trades now; 0: none has
-        ("open_e4", "<i8"),
-        ("high_e4", "<i8"),
-        ("low_e4", "<i8"),
-        ("close_e4", "<i8"),
-        ("volume", "<i8"),
-        ("notional_e4", "<i8"),
-        ("instrument_id", "<i4"),
-        ("trades", "<i4"),  # 0: it is taken back
-        ("revision", "<i4"),  # 0 when first issued; one more each time that it is restated or taken back
-        ("reserved", "<i4"),
+        *TRADED,
+        *ISSUED,
     ]
 )
 """A session window: trades of a symbol of which each is less than a gap behind the one before."""
@@ -75,16 +80,8 @@ PHASE: Final = np.dtype(
         ("ended_by", "S8"),  # likewise; empty where it goes on
         ("start_ns", "<i8"),  # time of what began it: with symbol and window what names it
         ("end_ns", "<i8"),  # time of what ended it; 0: it goes on
-        ("open_e4", "<i8"),
-        ("high_e4", "<i8"),
-        ("low_e4", "<i8"),
-        ("close_e4", "<i8"),
-        ("volume", "<i8"),
-        ("notional_e4", "<i8"),
-        ("instrument_id", "<i4"),
-        ("trades", "<i4"),  # 0: it is taken back
-        ("revision", "<i4"),  # 0 when first issued; one more each time that it is restated or taken back
-        ("reserved", "<i4"),
+        *TRADED,
+        *ISSUED,
     ]
 )
 """A triggered window: trades of a symbol from one event of the market, or of the symbol, to the next."""

@@ -7,21 +7,26 @@ for a while though the log went on is one.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Protocol
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol
 
 from common.ledger.fold import describe
 
 from auditor.domain.place import Place, Positions
 
-ACCOUNT: Final = "account"
-ENTRIES: Final = "entries"
-ENTRY_ROWS: Final = "entry rows"
-ORDER: Final = "order"
-HISTORY: Final = "history of order"
-EXECUTION: Final = "execution"
-DECISIONS: Final = "decisions"
-RESULTS: Final = "command results"
-STATUS: Final = "status"
+
+class Kind(StrEnum):
+    """Kinds of rows, by the names that are shown of them."""
+
+    ACCOUNT = "account"
+    ENTRIES = "entries"
+    ENTRY_ROWS = "entry rows"
+    ORDER = "order"
+    HISTORY = "history of order"
+    EXECUTION = "execution"
+    DECISIONS = "decisions"
+    RESULTS = "command results"
+    STATUS = "status"
 
 
 class Seen(NamedTuple):
