@@ -29,6 +29,12 @@ def test_help_then_every_command_is_listed() -> None:
     assert all(f" {command} " in text for command in COMMANDS)
 
 
+def test_command_when_its_script_is_on_no_path_then_python_runs_it_as_a_module() -> None:
+    asked = [sys.executable, "-m", "tidemark", "--help"]
+    text = subprocess.run(asked, env=os.environ | {"TERM": "dumb"}, check=True, capture_output=True, text=True).stdout
+    assert "Usage: tidemark [OPTIONS] COMMAND" in text
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_then_it_says_what_it_does_and_every_option_is_explained(command: str) -> None:
     code, text, _ = tidemark(command, "--help")
