@@ -15,8 +15,10 @@ SYNTHETIC = synthetic_feed(seed=7, rate_per_s=2_000, symbols=20)
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def deployment(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deployment]:
-    """A fleet that trades a small synthetic market."""
-    options = DeploymentOptions(any_free_ports=True, feed=SYNTHETIC, keep=False)
+    """A fleet that trades a small synthetic market, with every stage that a deployment may have."""
+    options = DeploymentOptions(
+        any_free_ports=True, feed=SYNTHETIC, keep=False, environment={"TIDEMARK_TRADER_SESSIONS": '["gap:30s"]'}
+    )
     async with Deployment(StateDir(tmp_path_factory.mktemp("fleet")), options) as running:
         yield running
 

@@ -7,7 +7,6 @@ import csv
 import itertools
 import json
 import signal
-import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from datetime import date, datetime
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import httpx
 import numpy as np
 import pytest
 from common.contracts.alerts import ALERT, AlertLimits
@@ -29,8 +27,6 @@ from ingest.domain.exchange import ExchangeOptions, exchange_chunks
 from ingest.domain.partitions import deal
 from ingest.offline import tick_chunks
 from parts import LocalStack
-from parts.ports import free_port
-from parts.processes import Process
 from redis.asyncio import Redis
 from signals.installed import installed_patterns
 from signals.offline import Wanted, write_tables
@@ -46,6 +42,8 @@ from streams.model.message import Message, Output
 from streams.process.settings import KafkaSettings, RedisSettings, Settings
 from streams.testing.tables import MemoryTables
 
+from tests.integration.signals_worker import DEADLINE_S, Worker
+
 pytestmark = pytest.mark.slow
 DAY = date(2024, 3, 15)
 MIDNIGHT_NS = int(datetime(2024, 3, 15, tzinfo=ZoneInfo("America/New_York")).timestamp()) * 10**9
@@ -55,8 +53,15 @@ LIMITS = AlertLimits({"PRICE_SPIKE": 1.5, "VOLUME_SURGE": 1.5, "SPREAD_WIDENING"
 """Half a minute raises alerts of these."""
 PATTERNS = ["FLEETING", "LAYERING"]
 """One of another package, which the generated day matches, and one that is shipped."""
+ENVIRONMENT = {
+    "TIDEMARK_SNAPSHOT_INTERVAL_S": "0.3",
+    "TIDEMARK_ALERT_THRESHOLDS": json.dumps(LIMITS.thresholds),
+    "TIDEMARK_PATTERNS": json.dumps(PATTERNS),
+    "TIDEMARK_WINDOWS": json.dumps([window.name for window in WINDOWS]),
+    "TIDEMARK_ALERT_SAMPLES_MIN": str(LIMITS.samples_min),
+    "TIDEMARK_ALERT_HOLD_S": str(LIMITS.hold_ns // 10**9),
+}
 FRAME_TICKS = 700
-DEADLINE_S = 120
 OUTPUTS = [MD_BARS, MD_SESSIONS, MD_PHASES, MD_ALERTS, MD_BOOKS, MD_MARKS]
 Records = dict[tuple[str, int], list[tuple[bytes, bytes]]]
 """(topic, partition) → (key, value) in order."""
@@ -105,54 +110,9 @@ def expected(frames: list[tuple[int, bytes]]) -> Records:
     return dict(records)
 
 
-class Worker:
-    """``python -m signals worker``."""
-
-    def __init__(self, parts: LocalStack, directory: Path) -> None:
-        self._port = free_port()
-        self._log = directory / "worker.log"
-        self._env = {
-            "TIDEMARK_KAFKA_BOOTSTRAP": parts.addresses.kafka_bootstrap,
-            "TIDEMARK_REDIS_URL": parts.addresses.redis_url,
-            "TIDEMARK_DATA_DIR": str(directory / "data"),
-            "TIDEMARK_HTTP_PORT": str(self._port),
-            "TIDEMARK_WORKER_ID": "signals-1",
-            "TIDEMARK_SESSION_TIMEOUT_MS": "6000",
-            "TIDEMARK_RESTART_BACKOFF_MIN_S": "0.2",
-            "TIDEMARK_SNAPSHOT_INTERVAL_S": "0.3",
-            "TIDEMARK_BATCH_MESSAGES_MAX": "7",
-            "TIDEMARK_ALERT_THRESHOLDS": json.dumps(LIMITS.thresholds),
-            "TIDEMARK_PATTERNS": json.dumps(PATTERNS),
-            "TIDEMARK_WINDOWS": json.dumps([window.name for window in WINDOWS]),
-            "TIDEMARK_ALERT_SAMPLES_MIN": str(LIMITS.samples_min),
-            "TIDEMARK_ALERT_HOLD_S": str(LIMITS.hold_ns // 10**9),
-        }
-        self._process: Process | None = None
-
-    async def start(self) -> None:
-        command = [sys.executable, "-m", "signals", "worker", "--without-web"]
-        self._process = await asyncio.to_thread(Process, command, log=self._log, env=self._env)
-        async with httpx.AsyncClient() as client, asyncio.timeout(DEADLINE_S):
-            while True:
-                try:
-                    if (await client.get(f"http://127.0.0.1:{self._port}/health/ready")).status_code == 200:
-                        return
-                except httpx.TransportError:
-                    pass
-                await asyncio.sleep(0.1)
-
-    async def stop(self, by: signal.Signals) -> None:
-        if self._process:
-            await asyncio.to_thread(self._process.stop, by=by, grace_s=20)
-            self._process = None
-
-    def log(self) -> str:
-        return self._log.read_text()[-4_000:]
-
-
 @pytest.fixture
 async def worker(parts: LocalStack, tmp_path: Path) -> AsyncIterator[Worker]:
-    worker = Worker(parts, tmp_path)
+    worker = Worker(parts, tmp_path, ENVIRONMENT)
     try:
         yield worker
     finally:

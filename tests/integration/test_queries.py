@@ -30,7 +30,8 @@ from signals.domain.venue_silence import SILENCE_NS
 from streams.edges.sender import Sender
 from streams.process.settings import KafkaSettings, RedisSettings, Settings
 
-from tests.integration.test_market_recovery import Worker
+from tests.integration.signals_worker import Worker
+from tests.integration.test_market_recovery import ENVIRONMENT
 
 pytestmark = pytest.mark.slow
 OPTIONS = ExchangeOptions(symbols=6, seed=11, rate=2_000, messages=6_000)
@@ -75,8 +76,8 @@ class Asked(Worker):
     """A worker that is asked."""
 
     def __init__(self, parts: LocalStack, directory: Path) -> None:
-        super().__init__(parts, directory)
-        self._env |= {"TIDEMARK_QUERY_REPLAY_TIMEOUT_S": str(DEADLINE_S), "TIDEMARK_MEASURES": "[]"}
+        asked = {"TIDEMARK_QUERY_REPLAY_TIMEOUT_S": str(DEADLINE_S), "TIDEMARK_MEASURES": "[]"}
+        super().__init__(parts, directory, ENVIRONMENT | asked)
         self.url = f"http://127.0.0.1:{self._port}"
 
     async def ask(self, path: str, **asked: int) -> httpx.Response:

@@ -3,14 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from common.avro.codec import AvroFraming
-from common.avro.twins import TwinFraming
+from common.avro.twins import TwinReader
 from common.contracts.events import Decision, ExecutionReport, OrderEvent, VenueOrder
 from common.contracts.topics import ORDERS_EVENTS, ORDERS_EXECUTIONS, RISK_DECISIONS, VENUE_ORDERS, Topic
-from common.contracts.twins import reader_of, twin_of, written
+from common.contracts.twins import twin_of, written
 from msgspec.structs import astuple
 from pydantic import BaseModel
-from streams.model.framing import MAGIC
 from streams.model.message import Message
 
 DECISION_TWIN: Final = twin_of(Decision)
@@ -28,38 +26,23 @@ _SHOWN: Final = {
     ORDER_TWIN: twin_of(OrderEvent, nulls=True),
     REPORT_TWIN: twin_of(ExecutionReport, nulls=True),
 }
-
-
-def framing_of(topic: Topic) -> AvroFraming:
-    """The framed form of a topic's values."""
-    framing = topic.schema.framing
-    assert isinstance(framing, AvroFraming)
-    return framing
-
-
-_FRAMED: Final = {topic: TwinFraming(framing_of(topic), twin) for topic, twin in _OF.items()}
-_TEXT: Final = {topic: reader_of(twin) for topic, twin in _OF.items()}
+_READERS: Final = {topic: TwinReader(topic, twin) for topic, twin in _OF.items()}
 
 
 def read(message: Message) -> Any | None:
     """The message as a twin; None where it is another one, or is to be read, or refused, by the topic's schema."""
-    value, topic = message.value, message.topic
-    if value is None or topic not in _TEXT:
-        return None
-    try:
-        return _FRAMED[topic].read(value) if value[:1] == MAGIC else _TEXT[topic](value)
-    except ValueError:
-        return None
+    reader = _READERS.get(message.topic)
+    return None if reader is None else reader.read(message.value)
 
 
 def writer_of(topic: Topic, *, framed: bool) -> Callable[[Any], bytes]:
     """Writes twins for a topic."""
-    return _FRAMED[topic].write if framed else written
+    return _READERS[topic].framed.write if framed else written
 
 
 def reads_framed(*topics: Topic) -> dict[Topic, int]:
     """For ``Stage.reads_framed``: topics with the schemas of which framed values are read here."""
-    return {topic: framing_of(topic).codec.id for topic in topics}
+    return {topic: _READERS[topic].schema_id for topic in topics}
 
 
 def shown(row: OrderEvent | ExecutionReport) -> Any:

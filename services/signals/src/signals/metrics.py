@@ -11,6 +11,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from signals.domain import count
 from signals.domain.market import MarketState
 from signals.domain.watermark import Watermark
+from signals.trader_tables import Counts
 
 ANOMALIES: Final = Gauge(
     "tidemark_signals_anomalies_total", "damaged or late input, by kind, since the state began", ("partition", "kind")
@@ -36,6 +37,11 @@ WATERMARK_LAG: Final = Gauge(
     ("partition",),
 )
 HELD: Final = Gauge("tidemark_signals_held_rows", "rows that wait for the watermark", ("partition",))
+TRADER_EVENTS: Final = Gauge(
+    "tidemark_signals_trader_events_total",
+    "events of orders, by what became of them: windowed, late or repeated, since the state began",
+    ("partition", "outcome"),
+)
 QUERIES: Final = Counter(
     "tidemark_signals_queries_total",
     "Questions about symbols over HTTP, by what was asked, whether of now or the past, and the answer or its problem",
@@ -74,3 +80,9 @@ def observe(partition: int, market: MarketState) -> None:
         TRADES.labels(label, outcome).set(times)
     for kind, times in market.anomalies().items():
         ANOMALIES.labels(label, kind).set(times)
+
+
+def observe_traders(partition: int, counts: Counts) -> None:
+    """Reads the counts of a partition of ``orders.events``; called once per batch."""
+    for outcome in ("windowed", "late", "repeated"):
+        TRADER_EVENTS.labels(str(partition), outcome).set(getattr(counts, outcome))

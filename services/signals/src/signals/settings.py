@@ -1,11 +1,20 @@
 """Settings of the signals service, read from ``TIDEMARK_*`` environment variables."""
 
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 from common.access.settings import ReachedSettings
 from common.contracts.alerts import AlertLimits
 from common.contracts.topics import MD_EVENTS
-from common.contracts.windows import ALLOWED_LATENESS_NS, EVENTS_BOUND_NS, FEED_IDLE_NS, NS, OPTIONAL_WINDOWS, Window
+from common.contracts.windows import (
+    ALLOWED_LATENESS_NS,
+    EVENTS_BOUND_NS,
+    FEED_IDLE_NS,
+    NS,
+    OPTIONAL_WINDOWS,
+    Window,
+    gaps_ns,
+)
 from pydantic import Field, NonNegativeFloat, model_validator
 from streams.process.settings_tree import SettingsGroup
 
@@ -89,6 +98,12 @@ class SignalsSettings(ReachedSettings):
         + ", ".join(window.name for window in OPTIONAL_WINDOWS),
     )
 
+    trader_sessions: list[str] = Field(
+        default=[],
+        description="JSON: names of the table's session windows that are kept of accounts, from orders.events: "
+        + ", ".join(window.name for window in OPTIONAL_WINDOWS if window.gap_ns),
+    )
+
     market_events: bool = Field(default=True, description="take the trades and quotes that others write to md.events")
 
     venue_silence_s: float = Field(
@@ -116,12 +131,22 @@ class SignalsSettings(ReachedSettings):
     @property
     def optional_windows(self) -> tuple[Window, ...]:
         """Raises ValueError."""
-        known = {window.name: window for window in OPTIONAL_WINDOWS}
-        if unknown := [name for name in self.windows if name not in known]:
-            raise ValueError(f"{', '.join(unknown)}: the table has {', '.join(known)}")
-        return tuple(known[name] for name in self.windows)
+        return _of_the_table(self.windows, OPTIONAL_WINDOWS)
+
+    @property
+    def trader_gaps_ns(self) -> tuple[int, ...]:
+        """Gaps of the sessions of accounts. Raises ValueError."""
+        sessions = [window for window in OPTIONAL_WINDOWS if window.gap_ns]
+        return gaps_ns(_of_the_table(self.trader_sessions, sessions))
 
     @model_validator(mode="after")
     def _is_of_the_table(self) -> Self:
-        _ = self.optional_windows
+        _ = self.optional_windows, self.trader_gaps_ns
         return self
+
+
+def _of_the_table(names: Iterable[str], windows: Sequence[Window]) -> tuple[Window, ...]:
+    known = {window.name: window for window in windows}
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"{', '.join(unknown)}: the table has {', '.join(known)}")
+    return tuple(known[name] for name in dict.fromkeys(names))

@@ -30,7 +30,7 @@ from orders.venue import stage as venue
 from risk import stages as gate
 from risk.rebuild import CannotRebuildError, History, rebuild
 from risk.tables import TABLES
-from signals import event_stage
+from signals import event_stage, trader_stage
 from signals import stages as market
 from streams.model.dead_letters import letter_of
 from streams.model.errors import Refused
@@ -58,6 +58,7 @@ INPUTS: Final[Mapping[str, Sequence[Topic]]] = {
     "orders.venue": venue.INPUTS,
     "signals.events": event_stage.INPUTS,
     "signals.market": market.INPUTS,
+    "signals.traders": trader_stage.INPUTS,
 }
 SAID: Final = (RISK_LEDGER, RISK_DECISIONS, RISK_BREAKS, RISK_COMMANDS, ORDERS_EXECUTIONS)
 """Topics that the gate's rows are made from again."""

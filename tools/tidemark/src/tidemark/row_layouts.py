@@ -19,7 +19,7 @@ from common.contracts.schemas import DIRECTORY, Contract, IncompatibleContractEr
 from orders import lifecycle_rows, projection_columns
 from orders.venue import rows as venue_rows
 from risk import tables as gate_tables
-from signals import event_tables
+from signals import event_tables, trader_tables
 from streams.model.tables import Changelogged
 
 STAGES: Final[tuple[tuple[str, ModuleType], ...]] = (
@@ -27,6 +27,7 @@ STAGES: Final[tuple[tuple[str, ModuleType], ...]] = (
     ("orders.venue", venue_rows),
     ("risk.gate", gate_tables),
     ("signals.events", event_tables),
+    ("signals.traders", trader_tables),
 )
 """Stages with changelogged tables, and the module that declares these and their ``LAYOUT_VERSION``."""
 PROJECTION: Final = "columns-orders.projection"

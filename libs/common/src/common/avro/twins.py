@@ -9,9 +9,11 @@ from typing import Any, Final
 
 import fastavro
 import msgspec
-from streams.model.framing import HEADER_BYTES, frame
+from streams.model.framing import HEADER_BYTES, MAGIC, frame
 
 from common.avro.codec import AvroFraming
+from common.contracts.topics import Topic
+from common.contracts.twins import reader_of
 
 _to_datum: Final = msgspec.to_builtins
 _convert: Final = msgspec.convert
@@ -51,3 +53,29 @@ class TwinFraming:
         codec, body = self._framing.codec, io.BytesIO()
         fastavro.schemaless_writer(body, codec.parsed, codec.branch(_to_datum(twin)))
         return self.header + body.getvalue()
+
+
+class TwinReader:
+    """Values of a topic as twins, text and framed."""
+
+    def __init__(self, topic: Topic, twin: type[Any]) -> None:
+        framing = topic.schema.framing
+        assert isinstance(framing, AvroFraming)
+        self._framing = framing
+        self.framed: Final = TwinFraming(framing, twin)
+        """The framed form."""
+        self._text = reader_of(twin)
+
+    @property
+    def schema_id(self) -> int:
+        """Id of the schema whose framed values are read here."""
+        return self._framing.codec.id
+
+    def read(self, value: bytes | None) -> Any | None:
+        """None where it is to be read, or refused, by the topic's schema."""
+        if value is None:
+            return None
+        try:
+            return self.framed.read(value) if value[:1] == MAGIC else self._text(value)
+        except ValueError:
+            return None

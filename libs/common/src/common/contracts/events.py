@@ -5,7 +5,7 @@ Keys are account ids (symbols on ``venue.orders``). Every ``*_ns`` is nanosecond
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -357,6 +357,12 @@ class OrderState(StrEnum):
     CANCELED = "CANCELED"
     REJECTED = "REJECTED"
     EXPIRED = "EXPIRED"
+
+
+CLOSED: Final = frozenset(
+    {OrderState.DENIED, OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED, OrderState.EXPIRED}
+)
+"""States that an order does not leave."""
 
 
 class OrderEvent(Event):

@@ -30,6 +30,7 @@ from common.contracts import (
     market_events,
     reference,
     ticks,
+    trader_sessions,
     what_ifs,
 )
 from common.contracts.message_schemas import DEAD_LETTERS as DEAD_LETTERS
@@ -87,15 +88,9 @@ REF_INSTRUMENTS: Final = Topic(
     retention_ms=-1,
     purpose="instruments and their int32 ids",
 )
-MD_BARS: Final = _signals_rows(
-    "md.bars",
-    _rows("bars-1", market.BAR, "bar"),
-    "closed and restated bars",
-)
+MD_BARS: Final = _signals_rows("md.bars", _rows("bars-1", market.BAR, "bar"), "closed and restated bars")
 MD_MEASURES: Final = _signals_rows(
-    "md.measures",
-    _rows("measured-1", market.MEASURED, "measured"),
-    "what installed measures say of each bar of md.bars",
+    "md.measures", _rows("measured-1", market.MEASURED, "measured"), "what installed measures say of a bar of md.bars"
 )
 MD_SESSIONS: Final = _signals_rows(
     "md.sessions",
@@ -108,9 +103,7 @@ MD_PHASES: Final = _signals_rows(
     "triggered windows that were issued, restated or taken back, where there are any",
 )
 MD_LATE: Final = _signals_rows(
-    "md.late",
-    _rows("late-1", market.LATE, "late"),
-    "trades that came too late for every window, with the reason",
+    "md.late", _rows("late-1", market.LATE, "late"), "trades that came too late for every window, with the reason"
 )
 MD_ALERTS: Final = Topic(
     "md.alerts",
@@ -293,6 +286,15 @@ ORDERS_CANCEL_REPORTS: Final = Topic(
     purpose="answers to cancel requests that no event of an order gives",
 )
 
+ORDERS_SESSIONS: Final = Topic(
+    "orders.sessions",
+    "account_id",
+    _json("trader-message", trader_sessions.TraderMessage),
+    "signals",
+    ACCOUNTS,
+    purpose="sessions of accounts, from the events of their orders, where any are kept; events that are in none",
+    compatibility=READ_BY_STRANGERS,
+)
 STAGES: Final = register_topic("runtime.stages")
 RUNTIME_OPERATIONS: Final = Topic(
     "runtime.operations",
@@ -319,6 +321,7 @@ AUDITOR_FENCES: Final = Topic(
 INGEST_FEED_CHANGELOG: Final = changelog_topic("ingest", "feed", MARKET)
 SIGNALS_MARKET_CHANGELOG: Final = changelog_topic("signals", "market", MARKET)
 SIGNALS_EVENTS_CHANGELOG: Final = changelog_topic("signals", "events", MARKET)
+SIGNALS_TRADERS_CHANGELOG: Final = changelog_topic("signals", "traders", ACCOUNTS)
 RISK_GATE_CHANGELOG: Final = changelog_topic("risk", "gate", ACCOUNTS)
 ORDERS_LIFECYCLE_CHANGELOG: Final = changelog_topic("orders", "lifecycle", ACCOUNTS)
 ORDERS_VENUE_CHANGELOG: Final = changelog_topic("orders", "venue", MARKET)
@@ -352,12 +355,14 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ORDERS_EXECUTIONS,
     ORDERS_EVENTS,
     ORDERS_CANCEL_REPORTS,
+    ORDERS_SESSIONS,
     STAGES,
     RUNTIME_OPERATIONS,
     AUDITOR_FENCES,
     INGEST_FEED_CHANGELOG,
     SIGNALS_MARKET_CHANGELOG,
     SIGNALS_EVENTS_CHANGELOG,
+    SIGNALS_TRADERS_CHANGELOG,
     RISK_GATE_CHANGELOG,
     ORDERS_LIFECYCLE_CHANGELOG,
     ORDERS_VENUE_CHANGELOG,
@@ -379,6 +384,7 @@ STAGE_INPUTS: Final[tuple[Topic, ...]] = (
     RISK_BREAKS,
     VENUE_ORDERS,
     ORDERS_EXECUTIONS,
+    ORDERS_EVENTS,
 )
 """Topics that somebody reads, and that therefore have a dead-letter topic."""
 

@@ -17,6 +17,12 @@ E4: Final = 10_000
 
 INT64_MAX: Final = 2**63 - 1
 
+
+def within_int64(number: int) -> int:
+    """The nearest number that 64 bits hold, both signs alike."""
+    return max(-INT64_MAX, min(INT64_MAX, number))
+
+
 PriceE4 = Annotated[int, Field(strict=True, ge=0, le=INT64_MAX)]
 CashE4 = Annotated[int, Field(strict=True, ge=-INT64_MAX, le=INT64_MAX)]
 Quantity = Annotated[int, Field(strict=True, ge=-INT64_MAX, le=INT64_MAX)]

@@ -43,6 +43,11 @@ one. Whoever was told of a session is told at once of what becomes of it
 |---|---:|
 """
 
+_ACCOUNTS: Final = """
+The same sessions are kept of accounts, of the events of their orders, where `TIDEMARK_TRADER_SESSIONS` names them: on
+`orders.sessions`, and told as they grow ([ADR 91](adr/0091-sessions-of-accounts-are-restated-as-they-grow.md)).
+"""
+
 _PHASES: Final = """
 A triggered window holds the trades of a symbol from one event to the next, of the market (open, close) or of the symbol
 (halt, resume), and ends with the feed's session. Its rows are on `md.phases`, with what began and what ended it. The
@@ -73,7 +78,7 @@ def page(windows: Sequence[Window] = WINDOWS) -> str:
     sessions = [f"| `{w.name}` | {w.gap_ns:,} ns |\n" for w in windows if w.gap_ns]
     sessions += [f"| `{w.name}` | {w.gap_ns:,} ns |\n" for w in OPTIONAL_WINDOWS if w.gap_ns]
     triggered = [f"| `{w.name}` | {_names(w.triggers)} |\n" for w in (*windows, *OPTIONAL_WINDOWS) if w.triggers]
-    return _HEAD + "".join(rows) + _SESSIONS + "".join(sessions) + _PHASES + "".join(triggered)
+    return _HEAD + "".join(rows) + _SESSIONS + "".join(sessions) + _ACCOUNTS + _PHASES + "".join(triggered)
 
 
 def _names(triggers: Trigger) -> str:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from common.contracts.breaks import BreakResolution
+from common.contracts.events import CLOSED as CLOSED
 from common.contracts.events import (
     BreakAction,
     Decision,
@@ -23,7 +24,7 @@ from common.contracts.events import (
     VenueOrder,
 )
 from common.contracts.twins import alike, replaced, twin_of
-from common.contracts.values import INT64_MAX, SELF_MATCH_DENIED, SELF_MATCH_MODE, SELF_MATCH_MODES, SelfMatch
+from common.contracts.values import SELF_MATCH_DENIED, SELF_MATCH_MODE, SELF_MATCH_MODES, SelfMatch, within_int64
 from common.reported import NO_EFFECT, OF_NO_ORDER, Effect, effect_of, leaves_qty
 
 _S = OrderState
@@ -50,8 +51,6 @@ class Trigger(StrEnum):
 
 
 _T = Trigger
-
-CLOSED: Final = frozenset({_S.DENIED, _S.FILLED, _S.CANCELED, _S.REJECTED, _S.EXPIRED})
 
 _REPORTED: Final = (
     _T.ACKNOWLEDGE,
@@ -273,7 +272,7 @@ def on_resolution(order: OrderEvent, resolution: BreakResolution, now_ns: int, r
         text = f"booked by hand: {what}: {resolution.note}"
         return Step(_moved(order, report.exec_type, effect, text, now_ns, refused_qty))
     cum_qty = order.cum_qty - effect.fill_qty + effect.back_qty
-    notional_e4 = _within_64_bits(order.notional_e4 - _notional_e4(effect))
+    notional_e4 = _bounded(order.notional_e4 - _notional_e4(effect))
     open_qty = 0 if order.state in CLOSED else leaves_qty(order.qty, cum_qty, refused_qty)
     text = f"refused to the venue: {what}: {resolution.note}"
     return Step(_revised(order, now_ns, cum_qty=cum_qty, leaves_qty=open_qty, notional_e4=notional_e4, text=text))
@@ -297,7 +296,7 @@ def _moved(
         text=text,
         cum_qty=cum_qty,
         leaves_qty=0 if ended else leaves_qty(order.qty, cum_qty, refused_qty),
-        notional_e4=_within_64_bits(order.notional_e4 + _notional_e4(effect)),
+        notional_e4=_bounded(order.notional_e4 + _notional_e4(effect)),
     )
 
 
@@ -305,9 +304,9 @@ def _notional_e4(effect: Effect) -> int:
     return effect.fill_qty * effect.fill_price_e4 - effect.back_qty * effect.back_price_e4
 
 
-def _within_64_bits(notional_e4: int) -> int:
+def _bounded(notional_e4: int) -> int:
     """Bounds a sum: operators' bookings are bounded fill by fill, not by order; nobody could read a wider event."""
-    return max(-INT64_MAX, min(INT64_MAX, notional_e4))
+    return within_int64(notional_e4)
 
 
 def _trigger(exec_type: ExecType, cum_qty: int, *, ends: bool) -> Trigger:
