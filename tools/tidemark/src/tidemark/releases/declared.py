@@ -10,6 +10,7 @@ from common.contracts.schemas import VIEWS, Contract
 from common.contracts.topic_documentation import layouts_of
 from common.contracts.topics import MD_ALERTS, REF_INSTRUMENTS, TOPICS, Topic
 from common.contracts.views import VIEW_WRITERS
+from common.contracts.windows import OPTIONAL_WINDOWS
 from common.fleet_app import TidemarkApp
 from ingest.app import build as build_ingest
 from ingest.settings import IngestSettings
@@ -49,10 +50,13 @@ READS_VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def apps() -> Mapping[str, TidemarkApp]:
-    """The services that work on topics, declared as their processes declare them. Nothing is opened."""
+    """The services that work on topics, declared as their processes declare them where every stage that is optional is
+    asked for: whoever may run it needs its rights, and its rows stand in the matrix. Nothing is opened.
+    """
+    trader_sessions = [window.name for window in OPTIONAL_WINDOWS if window.gap_ns]
     return {
         "ingest": build_ingest(IngestSettings()),
-        "signals": build_signals(SignalsSettings()),
+        "signals": build_signals(SignalsSettings(trader_sessions=trader_sessions)),
         "risk": build_risk(RiskSettings()),
         "orders": build_orders(OrdersSettings()),
     }
