@@ -127,7 +127,7 @@ def answer_run(
     activity, lately, measured = _lately(accounts, positions, markets, intents, tables, reader, now_ns)
     watched = np.array([each.is_watched for each in markets.listed], np.bool_)
     left = np.array([may_leave_to_venue(each.limits) for each in markets.listed], np.bool_)
-    more = (run, offsets, lately, bool(watched.any() or left.any()))
+    more = (run, offsets, lately, bool(watched.any() or left.any()), framed is None)
     decided = decider.decide_all(_inputs(intents, answered, accounts, positions, markets, *more))
     cases = _Cases(markets, decided, now_ns)
     if _halts_some(decided, markets, decider) or _leaves_some(decided, intents, cases, left[markets.of]):

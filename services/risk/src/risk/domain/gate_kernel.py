@@ -180,7 +180,7 @@ def _decide(
 
 
 @kernel
-def _write(source, intents, market_of, texts, marks, runs, offsets, orders, decisions, entries, rows):
+def _write(source, intents, market_of, texts, marks, runs, offsets, says, orders, decisions, entries, rows):
     run = runs[0]
     decision_at = entry_at = row_at = 0
     chain_seq = run.chain_seq
@@ -188,7 +188,10 @@ def _write(source, intents, market_of, texts, marks, runs, offsets, orders, deci
         intent, order, text = intents[i], orders[i], texts[market_of[i]]
         if order.accepted:
             chain_seq += 1
-            decision_at = write_decision(decisions, decision_at, source, intent, order, text, marks, run, offsets[i])
+            if says:
+                decision_at = write_decision(
+                    decisions, decision_at, source, intent, order, text, marks, run, offsets[i]
+                )
             entry_at = write_entry(entries, entry_at, source, intent, order, run, chain_seq)
             row_at = write_row(rows, row_at, source, intent, order, text, marks, run)
         order.decision_end, order.entry_end, order.row_end = decision_at, entry_at, row_at
@@ -230,6 +233,8 @@ class Inputs(NamedTuple):
     lately: "Lately"
     watched: bool = False
     """Whether accounts and positions are kept as they stood at accepted intents, too."""
+    says: bool = True
+    """Whether decisions are written as text; entries are always, since that text is hashed."""
 
 
 class Lately(NamedTuple):
@@ -261,6 +266,7 @@ class Decided(NamedTuple):
     activities: Array
     """ACTIVITY[n], likewise; empty where nothing is counted."""
     decisions: Array
+    """Empty where they are not to be written."""
     entries: Array
     """Not linked yet."""
     rows: Array
@@ -284,7 +290,7 @@ class Decider:
             np.empty(count, ACCOUNT),
             np.empty(count, POSITION),
             np.empty(count if at.lately.body_of.size else 0, ACTIVITY),
-            np.empty(len(at.source) + count * (DECISION_CHARS + mark_bytes), np.uint8),
+            np.empty(len(at.source) + count * (DECISION_CHARS + mark_bytes) if at.says else 0, np.uint8),
             np.empty(count * ENTRY_CHARS, np.uint8),
             np.empty(count * (ROW_BYTES + packed_bytes), np.uint8),
         )
@@ -296,7 +302,7 @@ class Decider:
             at.watched,
         )  # fmt: skip
         _write(
-            at.source, at.intents, at.market_of, at.texts, at.marks, at.run, at.offsets,
+            at.source, at.intents, at.market_of, at.texts, at.marks, at.run, at.offsets, at.says,
             decided.orders, decided.decisions, decided.entries, decided.rows,
         )  # fmt: skip
         return decided
