@@ -1,6 +1,6 @@
 """CPU time of the risk service, step by step: py-spy's samples of its thread, times what the kernel charged.
 
-py-spy is fetched by ``uvx`` at first use. It looks at the process from outside, which slows it a little, so a run with
+py-spy is fetched by uv at first use. It looks at the process from outside, which slows it a little, so a run with
 it gives the shares and a run without it the figures. What RocksDB and others do in threads of their own is listed by
 the name of the thread.
 """
@@ -14,8 +14,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from tidemark.releases.building import find_uv
+
 from bench.peers.runner import BenchError
 
+ROOT: Final = Path(__file__).parents[2]
 PY_SPY: Final = "py-spy==0.4.3"
 RATE_HZ: Final = 500
 REST: Final = "event loop and rest"
@@ -146,7 +149,9 @@ async def recording(pid: int, path: Path) -> AsyncIterator[Recording]:
         "--threads",
     )
     spy = await asyncio.create_subprocess_exec(
-        "uvx", "--from", PY_SPY, "py-spy", *options, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        *(find_uv(ROOT), "tool", "run", "--from", PY_SPY, "py-spy", *options),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
     try:
         made = Recording(pid, path)
