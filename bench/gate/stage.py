@@ -59,18 +59,19 @@ class Meter:
         self.handled = 0
         self.began: tuple[float, float] | None = None
         self.half: tuple[float, float] | None = None
+        self.half_at = messages // 2
 
     @staticmethod
     def now() -> tuple[float, float]:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return time.perf_counter(), usage.ru_utime + usage.ru_stime
 
-    def hit(self) -> None:
+    def hit(self, count: int = 1) -> None:
         if not self.handled:
             self.began = self.now()
-        self.handled += 1
-        if self.handled == self.messages // 2:
-            self.half = self.now()
+        self.handled += count
+        if self.half is None and self.handled >= self.half_at:
+            self.half, self.half_at = self.now(), self.handled
 
     def result(self) -> dict[str, Any]:
         assert self.began and self.half
@@ -80,8 +81,8 @@ class Meter:
             wall, cpu = end[0] - start[0], end[1] - start[1]
             return {"s": round(wall, 3), "per_s": round(count / wall), "per_cpu_s": round(count / cpu)}
 
-        half = self.messages - self.messages // 2
-        return {"messages": self.messages, "all": part(self.began, self.messages), "steady": part(self.half, half)}
+        steady = part(self.half, self.messages - self.half_at)
+        return {"messages": self.messages, "all": part(self.began, self.messages), "steady": steady}
 
 
 def make_stage(app: str, intents: str, decisions: str, changelog: str, meter: Meter) -> Stage:

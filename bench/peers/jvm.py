@@ -22,13 +22,14 @@ OPENED: Final = tuple(f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name 
 """Packages of the JDK that Flink's serializers reach into."""
 
 
-def java_program(main: str, lock: str, what: str) -> list[str]:
+def java_program(main: str, lock: str, what: str, also: tuple[str, ...] = ()) -> list[str]:
     """The command that runs ``main`` of our sources with the jars of a lock. Raises PartsError.
 
-    ``lock`` is the stem of the lock's file name; ``what`` is how people call what is in it.
+    ``lock`` is the stem of the lock's file name; ``what`` is how people call what is in it;
+    ``also``: other sources of ours that ``main`` needs.
     """
     jars = jars_of(HERE / f"{lock}.lock", lock.replace("_", "-"), what)
-    classes = _compiled(("Meter", main), jars)
+    classes = _compiled(("Meter", *also, main), jars)
     quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"
     return [str(find_java()), HEAP, *OPENED, quiet, "-cp", f"{classes}{os.pathsep}{jars}/*", main]
 

@@ -126,6 +126,31 @@ def flink(work: Work, checkpoint_ms: int = 100) -> Program:
     return Program(f"{FLINK}, exactly once, RocksDB, checkpoint {checkpoint_ms} ms", argv)
 
 
+def streams_bars(work: Work, symbols: int, commit_ms: int = 100) -> Program:
+    """Kafka Streams' DSL, bars of a second. ``work.intents`` are ticks, ``work.decisions`` bars."""
+    own = {"commit_ms": str(commit_ms), "threads": "2", "timeout_s": str(work.timeout_s), "symbols": str(symbols)}
+    program = java_program("StreamsBars", "streams_jars", STREAMS, ("Bars", "StreamsGate"))
+    return Program(f"{STREAMS}, exactly_once_v2, commit {commit_ms} ms", [*program, *_java(_named(work) | own)])
+
+
+def flink_bars(work: Work, symbols: int, checkpoint_ms: int = 100) -> Program:
+    """Flink, likewise, with its windows on the heap, where it is faster than with RocksDB."""
+    own = {"checkpoint_ms": str(checkpoint_ms), "parallelism": "2", "timeout_s": str(work.timeout_s)}
+    program = java_program("FlinkBars", "flink_jars", FLINK, ("Bars", "FlinkGate"))
+    argv = [*program, *_java(_named(work) | own | {"symbols": str(symbols)})]
+    return Program(f"{FLINK}, exactly once, heap, checkpoint {checkpoint_ms} ms", argv)
+
+
+def tidemark_bars(work: Work, form: str) -> Program:
+    """The stage runtime, likewise. ``form``: ``frames`` of ticks, or ``events``, an Avro record each."""
+    pairs = {
+        "bootstrap": work.bootstrap, "app": work.name, "ticks": work.intents, "bars": work.decisions,
+        "changelog": work.changelog, "messages": str(work.messages), "data": str(work.state), "form": form,
+    }  # fmt: skip
+    said = {"frames": "frames of ticks", "events": "an Avro record an event"}[form]
+    return Program(f"Tidemark, {said}", [sys.executable, "-m", "bench.signals.stage", *_options(pairs)])
+
+
 def quix(work: Work, commit_s: float = 1.0) -> Program:
     """quix-streams."""
     pairs = _named(work) | {"commit-s": str(commit_s), "timeout-s": str(work.timeout_s)}

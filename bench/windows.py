@@ -1,6 +1,6 @@
 """Cost of windows and measures: ns of processor time a tick, from one window to ten, on a generated day.
 
-    python -m bench signals [--messages 3000000] [--symbols 10,1000] [--rounds 3] [--json]
+    python -m bench windows [--messages 3000000] [--symbols 10,1000] [--rounds 3] [--json]
 
 ``books``: order-by-order books alone; ``1 window``: and bars of one second; ``10 windows``: six that tumble and four
 that slide, up to an hour; ``and measures``: all shipped ones of them, too. Rounds of all are interleaved, so that what
@@ -62,7 +62,7 @@ def measured(symbols: int, messages: int, rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench signals", description=__doc__)
+    parser = argparse.ArgumentParser(prog="bench windows", description=__doc__)
     parser.add_argument("--messages", type=int, default=3_000_000)
     parser.add_argument("--symbols", default="10,1000", help="how many, one run for each")
     parser.add_argument("--rounds", type=int, default=3)

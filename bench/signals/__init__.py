@@ -1,0 +1,1 @@
+"""Bars of a second with enrichment and jumps, on Tidemark's runtime and on its peers."""
