@@ -67,7 +67,7 @@ def line(hours: float, markets: list[MarketState]) -> str:
 
 
 def bytes_a_symbol(windows: int) -> float:
-    """Of so many tumbling windows, without trades and orders."""
+    """Bytes that one more symbol takes in so many tumbling windows, without orders and trades."""
     sizes = []
     for symbols in (4_000, 8_000):
         market = MarketState(windows_ns=lengths_ns()[:windows])

@@ -70,7 +70,7 @@ def completed_by_flink(trials: Sequence[tuple[str, Any]], directory: Path) -> Fo
 
 
 def first_completed(completed: Sequence[Completed], actions: Any) -> list[Match]:
-    """What is completed first, whenever it began, is a match, and no action up to it is part of another one."""
+    """A match is what is completed first, whenever it began; no action up to its end is part of another one."""
     ends: dict[tuple[str, ...], int] = {}
     matches = []
     for each in sorted(completed, key=lambda each: (each.end_at, each.way)):
