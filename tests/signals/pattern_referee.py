@@ -94,27 +94,69 @@ def matches(pattern: Pattern, actions: list[Action], side: int) -> bool:
     )
 
 
+class Episodes:
+    """Alerts of matches: ``told`` is what has been issued."""
+
+    def __init__(self) -> None:
+        self.told: list[Told] = []
+        self._open: dict[tuple[int, str], Episode] = {}
+
+    def match(self, pattern: Pattern, instrument: int, clock_ns: int) -> None:
+        """The pattern has matched now. Times do not fall."""
+        episode = self._open.setdefault((instrument, pattern.name), Episode(clock_ns, clock_ns, 0, ""))
+        episode.last_ns = clock_ns
+        episode.matches += 1
+        severity = pattern.severity.name
+        if pattern.high is not None and episode.matches >= pattern.high:
+            severity = "HIGH"
+        if pattern.critical is not None and episode.matches >= pattern.critical:
+            severity = "CRITICAL"
+        if severity != episode.severity:
+            episode.severity = severity
+            self._tell(instrument, pattern.name, "begin" if episode.matches == 1 else "rise", clock_ns)
+
+    def reach(self, clock_ns: int) -> None:
+        """Time comes to here: an episode without a match for the hold ends, at the end of a second."""
+        due = [(-(-(e.last_ns + HOLD_NS) // S) * S, *name) for name, e in self._open.items()]
+        for second_ns, instrument, kind in sorted(due):
+            if second_ns <= clock_ns:
+                self._tell(instrument, kind, "end", second_ns)
+                del self._open[instrument, kind]
+
+    def _tell(self, instrument: int, kind: str, phase: str, clock_ns: int) -> None:
+        episode = self._open[instrument, kind]
+        told = Told(clock_ns, int(instrument), kind, phase, episode.severity, episode.begin_ns, episode.matches)
+        self.told.append(told)
+
+
 class PatternReferee:
-    """Feed it the ticks of a session, in order; ``told`` is what has been issued."""
+    """Feed it the ticks of a session, in order."""
 
     def __init__(self, patterns: list[Pattern]) -> None:
         self.patterns = sorted(patterns, key=lambda pattern: pattern.name)
-        self.told: list[Told] = []
+        self.episodes = Episodes()
         self.clock_ns = 0
         self.orders: dict[int, list[Any]] = {}
         self.last: dict[int, int] = defaultdict(int)
         self.followed: dict[tuple[str, int, int], Followed] = {}
-        self.episodes: dict[tuple[int, str], Episode] = {}
 
     def apply(self, ticks: Ticks) -> list[Told]:
         """Returns what has been told so far, in order; what is told at the same time, by instrument and kind."""
         for tick in ticks:
             self.clock_ns = max(self.clock_ns, int(tick["event_ns"]))
-            self._end()
+            self.episodes.reach(self.clock_ns)
             for action in self._actions(tick):
                 for pattern in self.patterns:
                     self._see(pattern, action)
-        return sorted(self.told)
+        return sorted(self.episodes.told)
+
+    def actions(self, ticks: Ticks) -> Any:
+        """ACTION rows of what the ticks do to orders. Nothing is followed."""
+        rows: list[Action] = []
+        for tick in ticks:
+            self.clock_ns = max(self.clock_ns, int(tick["event_ns"]))
+            rows += self._actions(tick)
+        return np.array([row.item() for row in rows], ACTION)
 
     # --- orders ----------------------------------------------------------------------------------------------------
 
@@ -223,30 +265,4 @@ class PatternReferee:
         followed.actions = [each for each in followed.actions if each.clock_ns >= oldest_ns] + [action]
         if matches(pattern, followed.actions, followed.side):
             self.followed = {name: each for name, each in self.followed.items() if each is not followed}
-            self._match(pattern, followed.instrument)
-
-    def _match(self, pattern: Pattern, instrument: int) -> None:
-        episode = self.episodes.setdefault((instrument, pattern.name), Episode(self.clock_ns, self.clock_ns, 0, ""))
-        episode.last_ns = self.clock_ns
-        episode.matches += 1
-        severity = pattern.severity.name
-        if pattern.high is not None and episode.matches >= pattern.high:
-            severity = "HIGH"
-        if pattern.critical is not None and episode.matches >= pattern.critical:
-            severity = "CRITICAL"
-        if severity != episode.severity:
-            episode.severity = severity
-            self._tell(instrument, pattern.name, "begin" if episode.matches == 1 else "rise", self.clock_ns)
-
-    def _end(self) -> None:
-        """An episode without a match for the hold ends, at the end of a second."""
-        due = [(-(-(e.last_ns + HOLD_NS) // S) * S, *name) for name, e in self.episodes.items()]
-        for second_ns, instrument, kind in sorted(due):
-            if second_ns <= self.clock_ns:
-                self._tell(instrument, kind, "end", second_ns)
-                del self.episodes[instrument, kind]
-
-    def _tell(self, instrument: int, kind: str, phase: str, clock_ns: int) -> None:
-        episode = self.episodes[instrument, kind]
-        told = Told(clock_ns, int(instrument), kind, phase, episode.severity, episode.begin_ns, episode.matches)
-        self.told.append(told)
+            self.episodes.match(pattern, followed.instrument, self.clock_ns)
