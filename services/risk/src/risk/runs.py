@@ -276,18 +276,20 @@ def _basis(
     return columns_of([(at, each) for at, _, each in said], tables.partition)
 
 
-def _unusual(markets: Markets, were_decided: Array, expiring: Array) -> Iterator[tuple[int, bool]]:
+def _unusual(markets: Markets, were_decided: Array, expiring: Array) -> list[tuple[int, bool]]:
     """Of each market of which something has to be said: the first intent that needs it, and whether it expires.
 
-    ``expiring``: which intents do; they need it of every market.
+    In the order of the intents: a symbol under several limits is several markets. ``expiring``: which intents expire;
+    they need it of every market.
     """
-    any_expires = bool(expiring.any())
+    any_expires, found = bool(expiring.any()), list[tuple[int, bool]]()
     for number, each in enumerate(markets.listed):
         if any_expires or is_unusual(each, expires=False):
             met = were_decided[markets.of[were_decided] == number]
             if not is_unusual(each, expires=False):
                 met = met[expiring[met]]
-            yield from ((at, bool(expiring[at])) for at in met[:1].tolist())
+            found += ((at, bool(expiring[at])) for at in met[:1].tolist())
+    return sorted(found)
 
 
 def _keep_lately(
