@@ -245,44 +245,6 @@ async def test_submit_when_malformed_then_400_and_nothing_is_sent(connect: Any, 
     assert client.wire.sent == []
 
 
-@pytest.mark.parametrize(
-    "terms",
-    [
-        {"time_in_force": "FOK", "min_qty": 100},
-        {"time_in_force": "IOC", "min_qty": 1},
-        {"time_in_force": "GTC"},
-        {"time_in_force": "GTD", "expire_ns": 2**63 - 1},
-    ],
-)
-async def test_submit_when_it_says_its_terms_then_the_gate_is_told_them(
-    connect: Any, make: Any, terms: dict[str, Any]
-) -> None:
-    client = connect(gate(make))
-    response = await client.post("/v1/orders", json=ORDER | terms)
-    assert response.status_code == 201, response.text
-    ((_, intent),) = client.wire.sent
-    assert intent.model_dump(mode="json", include=set(terms)) == terms
-    assert response.json()["intent"].items() >= terms.items()
-
-
-@pytest.mark.parametrize("terms", [{"time_in_force": "GTX"}, {"expire_ns": -1}, {"min_qty": "1"}, {"expire_ns": 1.5}])
-async def test_submit_when_its_terms_are_malformed_then_400(connect: Any, terms: dict[str, Any]) -> None:
-    client = connect(silence)
-    response = await client.post("/v1/orders", json=ORDER | terms)
-    assert response.status_code == 400 and client.wire.sent == []
-
-
-async def test_submit_when_it_expires_in_the_past_then_422_with_the_exchanges_time(connect: Any, make: Any) -> None:
-    numbers = {"expire_ns": 7, "exchange_ns": 8}
-    denial = {"accepted": False, "reason": ReasonCode("EXPIRY_PAST"), "compared": numbers}
-    response = await connect(gate(make, **denial)).post(
-        "/v1/orders", json=ORDER | {"time_in_force": "GTD", "expire_ns": 7}
-    )
-    problem = response.json()
-    assert (response.status_code, problem["reason"], problem["compared"]) == (422, "EXPIRY_PAST", numbers)
-    assert problem["transient"] is False
-
-
 async def test_submit_when_quantity_is_wrong_then_that_is_for_the_gate_to_say(connect: Any, make: Any) -> None:
     denial = {"accepted": False, "reason": ReasonCode.QTY_NOT_POSITIVE, "compared": {"qty": -5}}
     response = await connect(gate(make, **denial)).post("/v1/orders", json=ORDER | {"qty": -5})
