@@ -211,31 +211,29 @@ def _read_choices(text, at, end, row):
 
 
 @part
+def _read_given(text, at, end, name):
+    """A number that need not be there: whether it is, the number, and the position after it."""
+    after = read_piece(text, at, end, name)
+    if after < 0:
+        return False, np.int64(0), at
+    number, after = read_integer(text, after, end)
+    return True, number, after
+
+
+@part
 def _read_numbers(text, at, end, row):
     """From quantity to the end. Returns the position after it."""
     qty, at = read_integer(text, read_piece(text, at, end, _QTY), end)
-    row.qty = qty
-    after = read_piece(text, at, end, _LIMIT_PRICE)
-    row.priced = after >= 0
-    row.limit_price_e4 = 0
-    if row.priced:
-        limit_price_e4, at = read_integer(text, after, end)
-        row.limit_price_e4 = limit_price_e4
+    priced, limit_price_e4, at = _read_given(text, at, end, _LIMIT_PRICE)
     sent_ns, at = read_integer(text, read_piece(text, at, end, _SENT), end)
+    has_min, min_qty, at = _read_given(text, at, end, _MIN_QTY)
+    expires, expire_ns, at = _read_given(text, at, end, _EXPIRE)
+    row.qty = qty
+    row.priced, row.limit_price_e4 = priced, limit_price_e4
     row.sent_ns = sent_ns
-    after = read_piece(text, at, end, _MIN_QTY)
-    row.has_min = after >= 0
-    row.min_qty = 0
-    if row.has_min:
-        min_qty, at = read_integer(text, after, end)
-        row.min_qty = min_qty
-    after = read_piece(text, at, end, _EXPIRE)
-    row.expires = after >= 0
-    row.expire_ns = 0
-    if row.expires:
-        expire_ns, at = read_integer(text, after, end)
-        row.expire_ns = expire_ns
-    if at < 0 or sent_ns < 0 or row.expire_ns < 0 or at >= end or text[at] != _CLOSE:
+    row.has_min, row.min_qty = has_min, min_qty
+    row.expires, row.expire_ns = expires, expire_ns
+    if at < 0 or sent_ns < 0 or expire_ns < 0 or at >= end or text[at] != _CLOSE:
         return NOT_THERE
     return at + 1
 
