@@ -59,9 +59,7 @@ class OrderIntent(Event):
     qty: Quantity
     limit_price_e4: Quantity | None = Field(default=None, description="required for LIMIT, absent for MARKET")
     sent_ns: TimestampNs = Field(description="when the sender meant to send it")
-    min_qty: Quantity | None = Field(
-        default=None, description="shares that trade at once, or none does (FIX MinQty, tag 110): of IOC and FOK only"
-    )
+    min_qty: Quantity | None = Field(default=None, description="IOC, FOK: shares that trade at once, or none does")
     expire_ns: TimestampNs | None = Field(
         default=None, description="when a GTD order expires, by the exchange's time (FIX ExpireTime, tag 126)"
     )
