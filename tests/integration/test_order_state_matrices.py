@@ -152,7 +152,7 @@ TERMS: Final[dict[str, tuple[dict[str, Any], list[Step]]]] = {
         ],
     ),
 }
-"""What an order says of itself, and what happens to it."""
+"""Terms of an order, and what happens to it."""
 
 
 def _happen(world: World, of: OrderIntent, step: Say | str) -> None:

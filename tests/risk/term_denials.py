@@ -10,7 +10,7 @@ from tests.risk.gate_denials import FUNDED, mark, market
 
 FOK, GTD = {"time_in_force": TimeInForce.FOK}, {"time_in_force": TimeInForce.GTD}
 LATER = Market(instrument(), mark(), ord("T"), reference_age_ns=5)
-"""Of a symbol that has been quiet for 5 ns."""
+"""A symbol that has been quiet for 5 ns."""
 
 TERM_DENIALS: dict[str, tuple[dict[str, Any], AccountState, Market, Limits, str, dict[str, int]]] = {
     "minimum of an order that may rest": (

@@ -158,9 +158,8 @@ def answer_run(
         said = framed.answers(of, decided, answers, heads)
     outputs = _outputs(partition, intents, which, *said, framed=framed is not None)
     warnings = _warnings(partition, intents, which[watched[markets.of[which]]], cases)
-    stands_on = () if basis is None else _basis(
-        basis, tables, accounts, markets, measured, decided, run, offsets, intents.rows["expires"]
-    )  # fmt: skip
+    asked_at = run, offsets, intents.rows["expires"]
+    stands_on = () if basis is None else _basis(basis, tables, accounts, markets, measured, decided, *asked_at)
     return Answers(len(messages), (*outputs, *warnings, *stands_on))
 
 
@@ -277,7 +276,7 @@ def _basis(
 
 
 def _unusual(markets: Markets, were_decided: Array, expiring: Array) -> list[tuple[int, bool]]:
-    """Of each market of which something has to be said: the first intent that needs it, and whether it expires.
+    """The first intent of each market of which something has to be said, and whether it expires.
 
     In the order of the intents: a symbol under several limits is several markets. ``expiring``: which intents expire;
     they need it of every market.
