@@ -15,7 +15,8 @@ from common.checks.case import (
 )
 from common.checks.controls import BODIES_MAX
 from common.checks.prices import BEYOND_64_BITS
-from common.contracts.values import E4, INT64_MAX
+from common.checks.terms import IOC
+from common.contracts.values import E4, INT64_MAX, TIMES_IN_FORCE
 
 NOW_NS = 1_700_000_000 * 10**9
 EDGES = (0, 1, 99, 100, 101, E4 - 1, E4, E4 + 1, 10**6, 10**9, 10**15, 2**62, INT64_MAX - 1, INT64_MAX)
@@ -51,7 +52,16 @@ class Draw:
     def order(self) -> OrderFields:
         qty, price_e4 = (self.amount() if self.often() else -self.amount() for _ in range(2))
         is_market = not self.often() or not self.often()
-        return OrderFields(qty, price_e4, self.flag(), is_market, self.often() is not is_market)
+        terms = self._choice(
+            (*[(0, False, 0, False, 0)] * 12, *((IOC, True, least, False, 0) for least in (0, 1, qty)))
+        )
+        if not self.often():
+            numbers = (
+                self._choice((0, 1, qty, min(qty, INT64_MAX - 1) + 1)),
+                self._choice((0, 1, NOW_NS, NOW_NS + 1, INT64_MAX)),
+            )
+            terms = (self._choice(range(len(TIMES_IN_FORCE))), self.flag(), numbers[0], self.flag(), numbers[1])
+        return OrderFields(qty, price_e4, self.flag(), is_market, self.often() is not is_market, *terms)
 
     def account(self) -> AccountFields:
         """Reserved amounts are part of the amounts held; an account that is not known has nothing."""
@@ -74,7 +84,11 @@ class Draw:
         state = self._choice((ord("T"), ord("T"), ord("T"), ord("T"), ord("H"), 0))
         clock_ns = NOW_NS - self._choice(AGES_NS) if marked else 0
         market = MarketFields(known, marked, state, clock_ns, bid_e4, ask_e4, last_e4, *lots, *worst)
-        return msgspec.structs.replace(market, reference_age_ns=self._choice(AGES_NS))
+        times = {
+            "reference_age_ns": self._choice(AGES_NS),
+            "exchange_ns": self._choice((0, 1, NOW_NS, NOW_NS, INT64_MAX)),
+        }
+        return msgspec.structs.replace(market, **times)
 
     def limits(self) -> LimitFields:
         maxima: dict[str, Any] = {name: self.seldom() for name in MAXIMA}

@@ -6,9 +6,12 @@ import msgspec
 from common.checks.case import AccountFields, Case, LimitFields, MarketFields, OrderFields, PositionFields
 from common.checks.controls import BODIES_MAX
 from common.checks.prices import BEYOND_64_BITS, UNKNOWN_QTY
-from common.contracts.values import E4, INT64_MAX
+from common.checks.terms import FOK, GTD, IOC
+from common.contracts.values import E4, INT64_MAX, TIMES_IN_FORCE, TimeInForce
 
 from tests.common.any_case import NOW_NS
+
+GTC = TIMES_IN_FORCE.index(TimeInForce.GTC)
 
 
 def passing() -> Case:
@@ -21,7 +24,7 @@ def passing() -> Case:
             known=True, marked=True, trading_state=ord("T"), clock_ns=NOW_NS, bid_e4=99 * E4, ask_e4=101 * E4,
             last_e4=100 * E4, lot_qty=1, tick_e4=100, sub_unit_tick_e4=1, buy_price_e4=106 * E4,
             sell_price_e4=94 * E4, buy_bound_e4=111 * E4, sell_bound_e4=89 * E4, band_high_e4=110 * E4,
-            band_low_e4=90 * E4,
+            band_low_e4=90 * E4, exchange_ns=NOW_NS,
         ),
         LimitFields(),
         NOW_NS,
@@ -36,11 +39,17 @@ def steps(activity: str, limit: str, at: int, beyond: int, bound: int) -> tuple[
     )
 
 
+def least(time_in_force: int, min_qty: int) -> dict[str, Any]:
+    """An order of 10 that says a minimum quantity."""
+    return {"order.time_in_force": time_in_force, "order.has_min": True, "order.min_qty": min_qty}
+
+
 SELL = {"order.sell": True}
 BUY_OPEN = {"position.open_buy_price_e4": 100 * E4}
 BAND = {"limits.price_band_bps": 1_000}
 SHARE = {"limits.volume_share_bps": 33}
 TWIN = {"limits.duplicate_ns": 10**9}
+DATED = {"order.time_in_force": GTD, "order.expires": True}
 MARKET = {"order.is_market": True, "order.priced": False, "order.limit_price_e4": 0}
 AT_THE_LIMIT: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
     "account_known": [({}, {"account.known": False})],
@@ -71,6 +80,33 @@ AT_THE_LIMIT: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
     "qty_positive": [({"order.qty": 1}, {"order.qty": 0})],
     "qty_on_lot": [({"order.qty": 20, "market.lot_qty": 20}, {"order.qty": 21, "market.lot_qty": 20})],
     "qty_bounded": [({"limits.order_qty_max": 10}, {"limits.order_qty_max": 9})],
+    "minimum_of_immediate": [
+        (least(IOC, 1), least(0, 1)),
+        (least(FOK, 10), least(GTC, 10)),
+        ({}, least(0, 10)),
+        (least(IOC, 10), DATED | {"order.expire_ns": INT64_MAX, "order.has_min": True, "order.min_qty": 10}),
+    ],
+    "minimum_in_quantity": [
+        (least(IOC, 10), least(IOC, 11)),
+        (least(IOC, 1), least(IOC, 0)),
+        (least(IOC, 1), least(IOC, -INT64_MAX)),
+        (least(FOK, 10), least(FOK, 9)),
+        (least(FOK, 10), least(FOK, 11)),
+        ({"order.time_in_force": FOK}, least(FOK, 0)),
+    ],
+    "dated_has_expiry": [(DATED | {"order.expire_ns": INT64_MAX}, {"order.time_in_force": GTD})],
+    "others_have_none": [
+        ({"order.time_in_force": number}, {"order.time_in_force": number, "order.expires": True, "order.expire_ns": 1})
+        for number in (0, IOC, FOK, GTC)
+    ],
+    "expiry_ahead": [
+        (DATED | {"order.expire_ns": NOW_NS + 1}, DATED | {"order.expire_ns": NOW_NS}),
+        (DATED | {"order.expire_ns": INT64_MAX}, DATED | {"order.expire_ns": 0}),
+        (
+            DATED | {"order.expire_ns": INT64_MAX, "market.exchange_ns": 1},
+            DATED | {"order.expire_ns": INT64_MAX, "market.exchange_ns": 0},
+        ),
+    ],
     "volume_share_bounded": [
         (SHARE | {"market.volume_qty_max": 10}, SHARE | {"market.volume_qty_max": 9}),
         ({}, SHARE),

@@ -241,7 +241,7 @@ def add_desk(schema: Any) -> None:
 
 
 def add_gtc(schema: Any) -> None:
-    field_named(schema, "time_in_force")["type"]["symbols"].append("GTC")
+    field_named(schema, "time_in_force")["type"]["symbols"].append("ATC")
 
 
 def add_stop(schema: Any) -> None:
@@ -257,7 +257,7 @@ def newer(*changes: Callable[[Any], None]) -> Any:
 
 def test_newer_record_when_read_by_an_older_release_then_what_is_new_is_dropped_or_read_cautiously() -> None:
     schema = newer(add_desk, add_gtc)
-    value = release_with(schema).framed(json.dumps(INTENT | {"desk": "A7", "time_in_force": "GTC"}).encode())
+    value = release_with(schema).framed(json.dumps(INTENT | {"desk": "A7", "time_in_force": "ATC"}).encode())
     old = release_with(intent_schema(), {NEWER_ID: schema})
     assert json.loads(old.text(value)) == INTENT
 

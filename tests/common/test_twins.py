@@ -42,7 +42,7 @@ BY_NAME: dict[str, Any] = {
     "side": st.sampled_from(Side), "order_type": st.sampled_from(OrderType),
     "time_in_force": st.sampled_from(TimeInForce),
     "exec_type": st.sampled_from(ExecType), "reason": st.sampled_from(ReasonCode), "conflict": text,
-    "self_match": st.sampled_from(SelfMatch), "ref_execution_id": text,
+    "min_qty": integers, "self_match": st.sampled_from(SelfMatch), "ref_execution_id": text,
     "compared": st.dictionaries(text, integers, max_size=3),
 }  # fmt: skip
 

@@ -29,8 +29,8 @@ from tests.e2e.exchanged_workers import DEADLINE_S, PARTITIONS, ROOT, TODAY, WOR
 NEXT, GROWN = "98.0.0", "99.0.0"
 CONSUMERS = ("ingest", "signals", "orders", "auditor")
 EVENTS, TOPICS = (f"libs/common/src/common/contracts/{name}.py" for name in ("events", "topics"))
-WIRE, FRAMED, TABLES, ROWS, APP = (
-    f"services/risk/src/risk/{name}.py" for name in ("wire", "framed_answers", "tables", "domain/account", "app")
+WIRE, FRAMED, TABLES, ROWS = (
+    f"services/risk/src/risk/{name}.py" for name in ("wire", "framed_answers", "tables", "domain/account")
 )
 SAYS_WHO_DECIDED = (
     (EVENTS, r"(class Decision\(Event\):.*?\n    intent_offset: int\n)", r'\1    decided_by: str = ""\n'),
@@ -48,9 +48,6 @@ MIGRATION = """
 def _in_front(_key: bytes, raw: bytes) -> bytes:
     symbols, *changes = msgspec.msgpack.decode(raw)
     return msgspec.msgpack.encode([*(changes or [0]), symbols])
-
-
-MIGRATIONS: Final = {1: {"holdings": _in_front}}
 """
 COUNTS_IN_FRONT = (
     (WIRE, re.escape(NEXT), GROWN),
@@ -58,10 +55,9 @@ COUNTS_IN_FRONT = (
     (ROWS, r"(class Holdings\(.*?\n)(    symbols: .*?\n)    changes: int = 0\n", r"\1    changes: int\n\2"),
     (TABLES, r"Holdings\(([^\n]*), held\.changes \+ 1\)", r"Holdings(held.changes + 1, \1)"),
     (TABLES, r"or Holdings\(\)", "or Holdings(0)"),
-    (TABLES, r"LAYOUT_VERSION: Final = 1\n", "LAYOUT_VERSION: Final = 2\n"),
+    (TABLES, r"LAYOUT_VERSION: Final = 2\n", "LAYOUT_VERSION: Final = 3\n"),
+    (TABLES, r"= \{1: \{\}\}", '= {1: {}, 2: {"holdings": _in_front}}'),
     (TABLES, r"\nLAYOUT_VERSION: ", MIGRATION.replace("\\", r"\\") + "\n\nLAYOUT_VERSION: "),
-    (APP, r"import LAYOUT_VERSION, TABLES", "import LAYOUT_VERSION, MIGRATIONS, TABLES"),
-    (APP, r"version=LAYOUT_VERSION,", "version=LAYOUT_VERSION, migrations=MIGRATIONS,"),
 )
 FRAME = slice(1, 5)
 """Bytes of a value that are its schema's id."""

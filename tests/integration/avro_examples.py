@@ -48,7 +48,7 @@ def next_version() -> Any:
 
     def change(fields: dict[str, Any]) -> None:
         fields["@"].insert(1, {"name": "desk", "type": ["null", "string"], "default": None})
-        fields["time_in_force"]["type"]["symbols"].append("GTC")
+        fields["time_in_force"]["type"]["symbols"].append("ATC")
 
     return changed(change)
 
@@ -62,7 +62,7 @@ class NewerIntent(OrderIntent):
 
 def newer_schema(schema_id: int) -> Schema:
     """The topic's schema in that later release."""
-    framing = AvroFraming("order-intent", 2, NewerIntent, Schemas(), (next_version(), schema_id))
+    framing = AvroFraming("order-intent", 3, NewerIntent, Schemas(), (next_version(), schema_id))
     adapter = TypeAdapter(NewerIntent)
 
     def decode(value: bytes) -> NewerIntent:
@@ -71,7 +71,7 @@ def newer_schema(schema_id: int) -> Schema:
     def encode(value: Any) -> bytes:
         return NewerIntent.model_dump_json(value, exclude_none=True).encode()
 
-    return Schema("order-intent", decode, encode, adapter, 2, framing=framing)
+    return Schema("order-intent", decode, encode, adapter, 4, framing=framing)
 
 
 EXAMPLES: Mapping[str, bytes] = {

@@ -57,6 +57,8 @@ def order(number: int, revision: int, state: OrderState, **more: Any) -> OrderEv
         "leaves_qty": 5,
         "revision": revision,
         "sent_ns": 1_800_000_000_000_000_000 + number,
+        "min_qty": number % 2 or None,
+        "expire_ns": 1_900_000_000_000_000_000 if number % 3 == 0 else None,
         "updated_ns": 1_800_000_000_000_000_001 + number,
     }
     return OrderEvent(**(SIDES | fields | more))

@@ -77,6 +77,8 @@ def test_price_then_it_is_on_the_increment_of_reg_nms_612(price_e4: int, up: boo
         (ActionKind.PASSIVE, Side.SELL, 1_000_500),
         (ActionKind.AGGRESSIVE, Side.BUY, 1_000_500),
         (ActionKind.IOC, Side.SELL, 999_700),
+        (ActionKind.FOK, Side.BUY, 1_000_500),
+        (ActionKind.GTC, Side.BUY, 999_700),
     ],
 )
 def test_order_when_limit_then_price_is_so_many_ticks_from_the_touch(
@@ -85,7 +87,8 @@ def test_order_when_limit_then_price_is_so_many_ticks_from_the_touch(
     body = order_of(action(kind, side=side), QUOTE)
     assert body is not None
     assert body.limit_price_e4 == price_e4
-    assert body.time_in_force is (TimeInForce.IOC if kind is ActionKind.IOC else TimeInForce.DAY)
+    assert body.time_in_force is TimeInForce.__members__.get(kind.name, TimeInForce.DAY)
+    assert body.min_qty == (body.qty if kind is ActionKind.FOK else None)
 
 
 def test_order_when_below_one_unit_of_currency_then_its_ticks_are_finer() -> None:

@@ -71,7 +71,7 @@ def test_incompatible_change_when_compared_then_field_and_rule_are_named(
     "change",
     [
         lambda of: of["@"].append({"name": "desk", "type": ["null", "string"], "default": None}),
-        lambda of: of["time_in_force"]["type"]["symbols"].append("GTC"),
+        lambda of: of["time_in_force"]["type"]["symbols"].append("ATC"),
         lambda of: of["sent_ns"].update(doc="another text"),
     ],
 )

@@ -2,18 +2,18 @@
 
 A row is what happens to an order of 10 at 100.00, step by step, and what stands after each: its state, CumQty and
 LeavesQty as the lifecycle says them, and the shares that the gate holds cash (a BUY) or shares (a SELL) for. So money
-follows every step of a matrix. Matrices about what Tidemark does not offer (replace, suspended, done for day, GTC,
-FOK, stops) have no row.
+follows every step of a matrix. Matrices about what Tidemark does not offer (replace, suspended, done for day, stops)
+have no row.
 """
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pytest
 from common.contracts.cancels import OrderCancel
 from common.contracts.events import ExecType, ExecutionReport, OrderIntent, OrderState
 from common.contracts.topics import ORDERS_CANCELS, ORDERS_EXECUTIONS
-from common.contracts.values import Side
+from common.contracts.values import Side, TimeInForce
 from common.testing.orders import ACCOUNT, NOW_NS, SYMBOL, report
 
 from tests.integration.judged_world import BUY, LIMIT_E4, QTY, SELL, World, funded, trade
@@ -106,6 +106,54 @@ MATRICES: Final[dict[str, list[Step]]] = {
     ],
 }
 
+TERMS: Final[dict[str, tuple[dict[str, Any], list[Step]]]] = {
+    "fill or kill that cannot be filled": (
+        {"time_in_force": TimeInForce.FOK},
+        [NEW, (says(_X.CANCELED, 0, 0), Stands(_S.CANCELED, 0, 0))],
+    ),
+    "fill or kill, killed before it is acknowledged": (
+        {"time_in_force": TimeInForce.FOK},
+        [(says(_X.CANCELED, 0, 0), Stands(_S.CANCELED, 0, 0))],
+    ),
+    "fill or kill that is filled": (
+        {"time_in_force": TimeInForce.FOK, "min_qty": QTY},
+        [NEW, (fills("t1", 10, 10, 0), Stands(_S.FILLED, 10, 0))],
+    ),
+    "immediate or cancel that is filled in part": (
+        {"time_in_force": TimeInForce.IOC, "min_qty": 4},
+        [NEW, FOUR, (says(_X.CANCELED, 4, 0), Stands(_S.CANCELED, 4, 0))],
+    ),
+    "good till canceled, filled on several days": (
+        {"time_in_force": TimeInForce.GTC},
+        [
+            NEW,
+            FOUR,
+            (fills("t2", 5, 9, 1), Stands(_S.PARTIALLY_FILLED, 9, 1)),
+            (fills("t3", 1, 10, 0), Stands(_S.FILLED, 10, 0)),
+        ],
+    ),
+    "good till canceled, part filled and canceled": (
+        {"time_in_force": TimeInForce.GTC},
+        [
+            NEW,
+            FOUR,
+            (CANCEL_REQUEST, Stands(_S.PENDING_CANCEL, 4, 6)),
+            (says(_X.CANCELED, 4, 0), Stands(_S.CANCELED, 4, 0)),
+        ],
+    ),
+    "good till date, expires while a cancel is pending": (
+        {"time_in_force": TimeInForce.GTD, "expire_ns": NOW_NS + 1},
+        [
+            NEW,
+            FOUR,
+            (CANCEL_REQUEST, Stands(_S.PENDING_CANCEL, 4, 6)),
+            (says(_X.EXPIRED, 4, 0), Stands(_S.EXPIRED, 4, 0)),
+            (says(_X.CANCEL_REJECTED, 4, 0), Stands(_S.EXPIRED, 4, 0)),
+        ],
+    ),
+}
+"""Terms of an order, and what happens to it."""
+
 
 def _happen(world: World, of: OrderIntent, step: Say | str) -> None:
     if isinstance(step, str):
@@ -126,13 +174,19 @@ def _held_qty(world: World, of: OrderIntent) -> int:
 
 
 @pytest.mark.parametrize("of", [BUY, SELL], ids=["buy", "sell"])
-@pytest.mark.parametrize("matrix", MATRICES.values(), ids=MATRICES.keys())
-def test_matrix_then_state_quantities_and_what_is_held_after_every_step(of: OrderIntent, matrix: list[Step]) -> None:
+@pytest.mark.parametrize(
+    ("terms", "matrix"), [*(({}, steps) for steps in MATRICES.values()), *TERMS.values()], ids=[*MATRICES, *TERMS]
+)
+def test_matrix_then_state_quantities_and_what_is_held_after_every_step(
+    of: OrderIntent, terms: dict[str, Any], matrix: list[Step]
+) -> None:
+    of = of.model_copy(update=terms)
     world = funded(of)
     for number, (step, stands) in enumerate(matrix, 1):
         _happen(world, of, step)
         event = world.events[-1]
         assert Stands(event.state, event.cum_qty, event.leaves_qty) == stands, f"step {number}"
+        assert {name: getattr(event, name) for name in terms} == terms
         assert _held_qty(world, of) == stands.leaves_qty, f"step {number}"
         world.check_money()
         world.check_agreement(of)

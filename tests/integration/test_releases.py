@@ -25,6 +25,7 @@ from tidemark.row_layouts import contracts as row_contracts
 ROOT = Path(__file__).parents[2]
 GATE = next(contract for contract in row_contracts() if contract.name == "rows-risk.gate")
 RISK = Manifest("risk", "0.2.0", {"order-intent": (1,), "rows-risk.gate": (1,)}, {"answer": 2, "rows-risk.gate": 1}, {})
+NAME = f"{GATE.name}.v{GATE.version}"
 ORDERS = Manifest("orders", "0.2.0", {"answer": (1, 2)}, {"order-intent": 1}, {})
 
 
@@ -83,8 +84,8 @@ def test_rows_when_raised_without_a_migration_then_refused() -> None:
 
 
 def test_rows_when_changed_under_their_version_then_refused_whatever_the_file_says_now() -> None:
-    before = replace(RISK, contracts={"rows-risk.gate.v1": "released"})
-    now = later(RISK, contracts={"rows-risk.gate.v1": "other"})
+    before = replace(RISK, contracts={NAME: "released"})
+    now = later(RISK, contracts={NAME: "other"})
     appended = {"name": "x", "type": {"type": "int"}}
     accounts = {**GATE.document["accounts"], "fields": [*GATE.document["accounts"]["fields"], appended]}
     with_field = replace(GATE, document={**GATE.document, "accounts": accounts})
@@ -93,10 +94,12 @@ def test_rows_when_changed_under_their_version_then_refused_whatever_the_file_sa
         return broken(before, now, {contract.name: contract}, {"released": GATE.document}.__getitem__)
 
     assert reasons(GATE) == ()
-    assert reasons(with_field) == ("rows-risk.gate.v1: accounts: field x is new and has no default",)
+    assert reasons(with_field) == (f"{NAME}: accounts: field x is new and has no default",)
     appended["default"] = "0"
     assert reasons(with_field) == ()
-    assert reasons(replace(GATE, version=2)) == ("rows-risk.gate.v1.json: the file of an earlier version was changed",)
+    assert reasons(replace(GATE, version=GATE.version + 1)) == (
+        f"{NAME}.json: the file of an earlier version was changed",
+    )
 
 
 def test_side_by_side_when_one_cannot_read_the_other_s_rows_or_the_fleet_s_messages_then_not() -> None:
@@ -131,7 +134,7 @@ def test_current_manifests_name_what_services_really_exchange() -> None:
     now = {one.service: one for one in current()}
     assert misfits(now.values(), []) == ()
     assert {"order-intent", "risk-command", "execution-report", "layout-mark", "instrument"} <= now["risk"].reads.keys()
-    assert now["orders"].reads["risk-decision"] == (1, 2, 3)
+    assert now["orders"].reads["risk-decision"] == (1, 2, 3, 4)
     assert "view-account" in now["risk"].writes
     assert "view-account" in now["push"].reads
     assert "snapshot-signals.market" in now["signals"].writes
@@ -287,8 +290,8 @@ def test_release_of_a_service_then_wheels_entry_manifest_and_page_and_a_changed_
     )
     refused = checkout.release("risk", "--check")
     assert refused.returncode == 1
-    assert "make schemas: rows-risk.gate.v1.json" in refused.stderr
-    schema = checkout.path / "libs/common/schemas/rows-risk.gate.v1.json"
+    assert f"make schemas: {NAME}.json" in refused.stderr
+    schema = checkout.path / f"libs/common/schemas/{NAME}.json"
     schema.unlink()  # what whoever is in a hurry would do
     rewrite = "from tidemark.row_layouts import export_rows; export_rows()"
     sources = os.pathsep.join(str(source) for source in (*checkout.path.glob("*/*/src"),))
@@ -297,4 +300,4 @@ def test_release_of_a_service_then_wheels_entry_manifest_and_page_and_a_changed_
     refused = checkout.release("risk", "--check")
     assert (refused.returncode, "a change needs a higher VERSION" in refused.stderr) == (1, True), refused.stderr
     refused = checkout.release("risk", "--check", "--version", "0.10.0")
-    assert (refused.returncode, "rows-risk.gate.v1: accounts" in refused.stderr) == (1, True), refused.stderr
+    assert (refused.returncode, f"{NAME}: accounts" in refused.stderr) == (1, True), refused.stderr

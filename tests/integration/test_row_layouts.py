@@ -61,9 +61,10 @@ def test_rows_when_changed_under_their_version_then_export_is_refused_and_writes
     before = sorted(tmp_path.iterdir())
     with pytest.raises(IncompatibleContractError, match="accounts"):
         export_rows(tmp_path, [with_accounts(change)])
-    raised = replace(with_accounts(change), version=2)
-    assert [file.name for file in export_rows(tmp_path, [raised])] == ["rows-risk.gate.v2.json"]
-    assert sorted(file for file in tmp_path.iterdir() if file.name != "rows-risk.gate.v2.json") == before
+    gate = with_accounts(change)
+    raised = replace(gate, version=gate.version + 1)
+    assert [file.name for file in export_rows(tmp_path, [raised])] == [raised.file_name]
+    assert sorted(file for file in tmp_path.iterdir() if file.name != raised.file_name) == before
 
 
 def test_rows_when_a_field_is_appended_then_either_release_reads_what_the_other_wrote() -> None:

@@ -273,7 +273,7 @@ async def test_stage_when_json_and_avro_come_mixed_then_both_are_handled_and_wri
 async def test_next_version_beside_the_old_one_then_either_reads_the_other_without_a_restart(copying: Copying) -> None:
     given = register(copying.both.schema_registry_url, subject_of(ORDERS_INTENTS.name), next_version()).json()["id"]
     newer = newer_schema(given)
-    value = NewerIntent(**intent(1).model_dump(exclude={"time_in_force"}), desk="A7", time_in_force="GTC")
+    value = NewerIntent(**intent(1).model_dump(exclude={"time_in_force"}), desk="A7", time_in_force="ATC")
     async with copying.stage() as old:
         await copying.send(value, schema=newer)
         await copying.send(intent(2))

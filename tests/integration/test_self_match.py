@@ -161,10 +161,10 @@ class Fleet:
 
 prices = st.integers(98, 102).map(lambda price: price * E4)
 order_types = st.sampled_from((*[OrderType.LIMIT] * 5, OrderType.MARKET))
-times_in_force = st.sampled_from((*[TimeInForce.DAY] * 5, TimeInForce.IOC))
+times_in_force = st.sampled_from((*[TimeInForce.DAY] * 4, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK))
 ordered = st.tuples(
     st.just("order"), st.sampled_from("AAB"), st.sampled_from(Side), prices, st.integers(1, 9), order_types,
-    times_in_force,
+    times_in_force, st.sampled_from((None, 1, 3)),
 )  # fmt: skip
 marked = st.tuples(st.just("mark"), st.integers(96, 100), st.integers(1, 3), st.integers(0, 12))
 canceled = st.tuples(st.just("cancel"), st.integers(0, 20))
@@ -176,9 +176,10 @@ def lived(mode: int, steps: list[Any]) -> Fleet:
     fleet, orders = Fleet(mode), list[OrderIntent]()
     for step in steps:
         match step:
-            case "order", account_id, side, price_e4, qty, order_type, time_in_force:
+            case "order", account_id, side, price_e4, qty, order_type, time_in_force, min_qty:
                 limit = {"limit_price_e4": price_e4} if order_type is OrderType.LIMIT else {}
-                kind = {"order_type": order_type, "time_in_force": time_in_force, **limit}
+                least = {"min_qty": min(min_qty, qty)} if min_qty and time_in_force is TimeInForce.IOC else {}
+                kind = {"order_type": order_type, "time_in_force": time_in_force, **limit, **least}
                 orders.append(intent(f"o{len(orders)}", account_id, side=side, qty=qty, **kind))
                 fleet.order(orders[-1])
             case "mark", bid, spread, size:

@@ -50,7 +50,10 @@ class History:
     def _of(make: Any, account: str, orders: int) -> list[tuple[Topic, Any]]:
         found: list[tuple[Topic, Any]] = []
         for number in range(1, orders + 1):
-            decision = make.decision(make.intent(str(number), account_id=account), account_seq=number)
+            terms = (
+                {}, {"time_in_force": "FOK", "min_qty": number}, {"time_in_force": "GTD", "expire_ns": 10**18 + number},
+            )[number % 3]  # fmt: skip
+            decision = make.decision(make.intent(str(number), account_id=account, **terms), account_seq=number)
             legs = (
                 Posting(book=Book.AVAILABLE, asset=CASH, amount=number),
                 Posting(book=Book.EXTERNAL, asset=CASH, amount=-number),

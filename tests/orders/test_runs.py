@@ -187,7 +187,7 @@ def test_lifecycle_at_once_when_the_common_run_then_the_handler_is_not_asked(mak
 asked = st.tuples(
     st.just("order"), number, st.sampled_from(Side), st.sampled_from((980_000, 995_000, 1_000_000, 1_010_000)),
     st.integers(1, 8), st.sampled_from(TimeInForce), st.sampled_from(OrderType), st.sampled_from(("AAPL", "MSFT")),
-    st.sampled_from((None, None, *SelfMatch)),
+    st.sampled_from((None, None, *SelfMatch)), st.sampled_from((None, None, None, 1, 4)), st.integers(1, 3),
 )  # fmt: skip
 shown = st.tuples(
     st.just("mark"), st.sampled_from(("AAPL", "MSFT")), st.integers(0, 9), st.booleans(), st.sampled_from("TTTH")
@@ -204,10 +204,11 @@ def venue_history(make: Any, steps: list[Any], log_format: str, marks: GlobalVie
     history = History(log_format)
     for step in steps:
         match step:
-            case "order", number, side, limit, qty, time_in_force, order_type, symbol, self_match:
+            case "order", number, side, limit, qty, time_in_force, order_type, symbol, self_match, min_qty, day:
                 order = make.venue_order(
                     f"A.{number}", side=side, limit_price_e4=limit, qty=qty, time_in_force=time_in_force,
-                    order_type=order_type, symbol=symbol, self_match=self_match,
+                    order_type=order_type, symbol=symbol, self_match=self_match, min_qty=min_qty,
+                    expire_ns=day * DAY_NS if time_in_force is TimeInForce.GTD or day == min_qty == 1 else None,
                 )  # fmt: skip
                 history.add(VENUE_ORDERS, symbol, order, traced=bool(number % 2))
             case "mark", symbol, size, to_table, state:

@@ -10,7 +10,7 @@ import pytest
 from common.contracts.events import ExecType, ExecutionReport
 from common.contracts.market import MARK, decode_rows, mark_clock_key
 from common.contracts.topics import MD_MARKS, ORDERS_EXECUTIONS, VENUE_ORDERS
-from common.contracts.values import Side
+from common.contracts.values import SelfMatch, Side, TimeInForce
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from orders.domain.venue import DAY_NS, Mark, Market, accept, trade
@@ -77,16 +77,16 @@ class Floor:
         self.bench = make.bench(stage.Venue(XNAS).handle, rows.TABLES)
 
     def clock(self, text: str, *, to_input: bool = True) -> list[ExecutionReport]:
-        return self._show(mark_clock_key(0), self.make.clock(at(text)), to_input)
+        return self.show(mark_clock_key(0), self.make.clock(at(text)), to_input)
 
     def mark(self, text: str, symbol: str = "AAPL", **mark: Any) -> list[ExecutionReport]:
-        return self._show(symbol.encode(), self.make.mark(event_ns=at(text), symbol=symbol, **mark), True)
+        return self.show(symbol.encode(), self.make.mark(event_ns=at(text), symbol=symbol, **mark), True)
 
     def send(self, order_id: str = "A.1", **order: Any) -> list[ExecutionReport]:
         body = self.make.venue_order(order_id, **order)
         return self._reports(self.bench.handle(VENUE_ORDERS, body.symbol, body))
 
-    def _show(self, key: bytes, value: bytes, to_input: bool) -> list[ExecutionReport]:
+    def show(self, key: bytes, value: bytes, to_input: bool) -> list[ExecutionReport]:
         shown = self.bench.tables.globals("marks")
         shown.put(key, decode_rows(MARK, value))
         if not to_input:
@@ -142,6 +142,117 @@ def test_day_order_when_an_order_is_first_to_see_the_next_day_then_it_expires_al
     )
     reports = floor.send("A.2")
     assert _said(reports) == [("A.1", EXPIRED, 0), ("A.2", NEW, 100), ("A.2", TRADE, 0)]
+
+
+def test_gtc_order_when_sessions_end_then_it_rests_and_trades_days_later(floor: Floor) -> None:
+    floor.send("A.1", time_in_force=TimeInForce.GTC)
+    floor.send("A.2", limit_price_e4=990_000)
+    assert _said(floor.clock("2019-12-30 16:00")) == [("A.2", EXPIRED, 0)]
+    assert floor.clock("2020-01-02 16:00") == []
+    assert floor.resting() == {"A.1"}
+    assert _said(floor.mark("2020-01-06 09:30", ask=(1_000_000, 60))) == [("A.1", TRADE, 40)]
+    assert _said(floor.mark("2020-01-07 09:30", ask=(1_000_000, 60))) == [("A.1", TRADE, 0)]
+
+
+def test_gtd_order_when_its_time_comes_then_it_expires_although_its_symbol_is_quiet(floor: Floor) -> None:
+    expire_ns = at("2020-01-03 11:00")
+    floor.send("A.1", time_in_force=TimeInForce.GTD, expire_ns=expire_ns)
+    floor.send("A.2", time_in_force=TimeInForce.GTD, expire_ns=expire_ns + 1)
+    floor.mark("2019-12-30 10:01", ask=(1_000_000, 30))
+    for text in ("2019-12-30 16:00", "2020-01-02 16:00", "2020-01-03 10:59:59.999999"):
+        assert floor.clock(text) == []
+    (report,) = floor.clock("2020-01-03 11:00")
+    assert (report.order_id, report.exec_type, report.cum_qty, report.leaves_qty) == ("A.1", EXPIRED, 30, 0)
+    assert report.text == "its time has come"
+    assert floor.resting() == {"A.2"}
+    assert _said(floor.clock("2020-01-03 11:00:01")) == [("A.2", EXPIRED, 0)]
+    assert floor.bench.rows("expiries") == {} and floor.resting() == set()
+
+
+def test_gtd_order_when_a_mark_of_its_time_comes_first_then_it_expires_before_it_trades(floor: Floor) -> None:
+    floor.send("A.1", time_in_force=TimeInForce.GTD, expire_ns=at("2019-12-30 11:00"))
+    assert _said(floor.mark("2019-12-30 11:00", ask=(900_000, 500))) == [("A.1", EXPIRED, 0)]
+    assert floor.clock("2019-12-30 11:00") == []
+
+
+@pytest.mark.parametrize("to_input", [True, False])
+def test_gtd_order_when_its_time_came_on_the_way_then_it_trades_nothing_and_expires(
+    floor: Floor, to_input: bool
+) -> None:
+    """The symbol has been quiet since its offer: only the clock tells the time."""
+    floor.mark("2019-12-30 10:30", ask=(1_000_000, 500))
+    floor.clock("2019-12-30 11:00", to_input=to_input)
+    own = {"time_in_force": TimeInForce.GTD, "self_match": SelfMatch.CANCEL_OLDEST}
+    assert _said(floor.send("A.1", expire_ns=at("2019-12-30 11:00"), **own)) == [("A.1", NEW, 100), ("A.1", EXPIRED, 0)]
+    assert _said(floor.send("A.2", expire_ns=at("2019-12-30 11:00") + 1, **own)) == [
+        ("A.2", NEW, 100), ("A.2", TRADE, 0),
+    ]  # fmt: skip
+    assert floor.bench.rows("expiries") == {}
+
+
+def test_gtd_order_when_filled_or_canceled_then_nothing_waits_for_its_time(floor: Floor) -> None:
+    for order_id in ("A.1", "A.2"):
+        floor.send(order_id, time_in_force=TimeInForce.GTD, expire_ns=at("2019-12-30 11:00"))
+    assert len(floor.bench.rows("expiries")) == 2
+    floor.bench.handle(VENUE_ORDERS, "AAPL", floor.make.venue_cancel("A.1"))
+    floor.mark("2019-12-30 10:05", ask=(1_000_000, 100))
+    assert floor.bench.rows("expiries") == {}
+    assert floor.clock("2019-12-30 11:00") == []
+
+
+def test_expiries_are_spread_over_clock_rows(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "EXPIRED_AT_ONCE", 2)
+    for number, symbol in enumerate(("AAPL", "BBB", "CCC")):
+        expire_ns = at("2019-12-30 11:00") - number
+        floor.send(f"A.{number}", symbol=symbol, time_in_force=TimeInForce.GTD, expire_ns=expire_ns)
+    assert [report.symbol for report in floor.clock("2019-12-30 11:00")] == ["CCC", "BBB"]
+    assert [report.symbol for report in floor.clock("2019-12-30 11:00:01")] == ["AAPL"]
+
+
+LIVES = st.tuples(
+    st.sampled_from(TimeInForce), st.integers(1, 9), st.sampled_from((1_000_000, 1_010_000)), st.sampled_from("AB")
+)
+HOURS = st.one_of(
+    st.tuples(st.just("send"), LIVES), st.tuples(st.just("clock"), st.integers(0, 9), st.booleans()),
+    st.tuples(st.just("mark"), st.integers(0, 9), st.integers(0, 150)), st.tuples(st.just("cancel"), st.integers(0, 9)),
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps=st.lists(HOURS, max_size=25))
+def test_no_order_rests_or_trades_after_its_time_whatever_happens(make_once: Any, steps: list[Any]) -> None:
+    """Half days pass. What rests after a clock row has time left; what never ends by time never expires."""
+    begin_ns = at("2019-12-30 10:00")
+    floor, now_ns = Floor(make_once), begin_ns
+    expire_ns: dict[str, int | None] = {}
+    time_of: dict[str, TimeInForce] = {}
+    floor.clock("2019-12-30 10:00")
+    for step in steps:
+        reports: list[ExecutionReport] = []
+        match step:
+            case "send", (time_in_force, halves, limit_price_e4, account_id):
+                order_id = f"{account_id}.{len(time_of)}"
+                time_of[order_id] = time_in_force
+                expire_ns[order_id] = begin_ns + halves * DAY_NS // 2 if time_in_force is TimeInForce.GTD else None
+                kind = {"time_in_force": time_in_force, "expire_ns": expire_ns[order_id]}
+                reports = floor.send(order_id, limit_price_e4=limit_price_e4, **kind)
+            case "clock", halves, to_input:
+                now_ns = max(now_ns, begin_ns + halves * DAY_NS // 2)
+                reports = floor.show(mark_clock_key(0), floor.make.clock(now_ns), to_input)
+                late = {each for each in floor.resting() if (expire_ns[each] or now_ns + 1) <= now_ns}
+                assert not (to_input and late)
+            case "mark", halves, size:
+                now_ns = max(now_ns, begin_ns + halves * DAY_NS // 2)
+                value = floor.make.mark(event_ns=now_ns, symbol="AAPL", ask=(1_000_000, size))
+                reports = floor.show(b"AAPL", value, True)
+            case "cancel", number:
+                floor.bench.handle(VENUE_ORDERS, "AAPL", floor.make.venue_cancel(f"A.{number}"))
+        for report in reports:
+            until = expire_ns[report.order_id]
+            assert report.exec_type is not TRADE or until is None or now_ns < until
+            assert report.exec_type is not EXPIRED or time_of[report.order_id] in (TimeInForce.DAY, TimeInForce.GTD)
+    dated = {order_id for order_id in floor.resting() if expire_ns[order_id] is not None}
+    assert set(floor.bench.rows("expiries").values()) == dated
 
 
 def test_order_when_it_comes_after_the_close_then_it_is_for_the_next_session(floor: Floor) -> None:

@@ -6,10 +6,10 @@ import pytest
 from common.contracts.events import ExecType, ExecutionReport
 from common.contracts.market import MARK, decode_rows, mark_clock_key
 from common.contracts.topics import MD_MARKS, ORDERS_EXECUTIONS, VENUE_ORDERS
-from common.contracts.values import OrderType, SelfMatch, Side, TimeInForce
+from common.contracts.values import IMMEDIATE, OrderType, SelfMatch, Side, TimeInForce
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from orders.domain.venue import CANCELED_AS_NEWEST, CANCELED_AS_OLDEST, priority_key
+from orders.domain.venue import CANCELED_AS_NEWEST, CANCELED_AS_OLDEST, CANCELED_BELOW_MINIMUM, priority_key
 from orders.venue import books, rows, stage
 from orders.venue.calendar_file import load_calendar
 
@@ -143,6 +143,62 @@ def test_immediate_order_when_size_is_short_then_rest_is_canceled(floor: Floor, 
     assert floor.show() == []
 
 
+@pytest.mark.parametrize("time_in_force", [TimeInForce.IOC, TimeInForce.FOK])
+@pytest.mark.parametrize("order_type", OrderType)
+def test_minimum_when_the_size_reaches_it_then_it_trades_else_nothing_does(
+    floor: Floor, time_in_force: TimeInForce, order_type: OrderType
+) -> None:
+    """At the limit, and one share below it: of 100 shares a FOK needs all, an IOC here 40."""
+    least = 100 if time_in_force is TimeInForce.FOK else 40
+    kind = {"time_in_force": time_in_force, "order_type": order_type}
+    floor.show(ask=(1_000_000, least - 1))
+    nothing = floor.send("A.1", min_qty=least, **kind)
+    assert _said(nothing) == [("A.1", NEW, 0), ("A.1", CANCELED, 0)]
+    assert (nothing[1].cum_qty, nothing[1].leaves_qty, nothing[1].text) == (0, 0, CANCELED_BELOW_MINIMUM)
+    assert _said(floor.send("A.2", qty=least - 1))[1:] == [("A.2", TRADE, least - 1)]
+    floor.show(ask=(1_000_000, least))
+    reports = floor.send("A.3", min_qty=least, **kind)
+    assert _said(reports)[:2] == [("A.3", NEW, 0), ("A.3", TRADE, least)]
+    assert (reports[-1].cum_qty, reports[-1].leaves_qty) == (least, 0)
+
+
+def test_fok_when_it_says_no_minimum_then_it_is_all_of_it(floor: Floor) -> None:
+    floor.show(ask=(1_000_000, 99))
+    assert _said(floor.send(time_in_force=TimeInForce.FOK)) == [("A.1", NEW, 0), ("A.1", CANCELED, 0)]
+
+
+def test_fok_when_the_symbol_is_quiet_or_halted_then_the_cancel_says_why(floor: Floor) -> None:
+    assert floor.send("A.1", time_in_force=TimeInForce.FOK)[1].text == "no more liquidity within the limit"
+    floor.show(state="H")
+    assert floor.send("A.2", time_in_force=TimeInForce.FOK)[1].text == "symbol is not trading"
+    floor.show(ask=(2_000_000, 500))
+    assert floor.send("A.3", time_in_force=TimeInForce.FOK)[1].text == "no more liquidity within the limit"
+
+
+def test_fok_when_it_meets_an_own_order_then_all_of_it_trades_before_that_or_none(floor: Floor) -> None:
+    floor.show(bid=(990_000, 9), ask=(1_000_000, 99))
+    floor.send("A.1", side=Side.SELL, limit_price_e4=1_010_000)
+    kind: dict[str, Any] = {
+        "limit_price_e4": 1_020_000, "self_match": SelfMatch.CANCEL_NEWEST, "time_in_force": TimeInForce.FOK,
+    }  # fmt: skip
+    assert _said(floor.send("A.2", qty=100, **kind)) == [("A.2", NEW, 0), ("A.2", CANCELED, 0)]
+    assert _said(floor.send("A.3", qty=99, **kind)) == [("A.3", NEW, 0), ("A.3", TRADE, 99)]
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"time_in_force": TimeInForce.GTD},
+        {"time_in_force": TimeInForce.GTC, "expire_ns": 1},
+        {"time_in_force": TimeInForce.DAY, "min_qty": 1},
+        {"time_in_force": TimeInForce.GTC, "min_qty": 100},
+    ],
+)
+def test_terms_when_they_contradict_each_other_then_poison(floor: Floor, terms: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"order A\.1: "):
+        floor.send(**terms)
+
+
 def test_market_order_when_quote_ran_beyond_the_protection_then_canceled(floor: Floor) -> None:
     floor.show(ask=(1_000_100, 300))
     assert _said(floor.send(order_type=OrderType.MARKET)) == [("A.1", NEW, 0), ("A.1", CANCELED, 0)]
@@ -244,7 +300,14 @@ PRICE = st.integers(9, 12)
 SIZE = st.integers(0, 6)
 STEP = st.one_of(
     st.tuples(st.just("mark"), PRICE, SIZE, PRICE, SIZE, st.booleans(), st.sampled_from("TTTH")),
-    st.tuples(st.just("order"), st.sampled_from(Side), PRICE, st.integers(1, 8), st.sampled_from(TimeInForce)),
+    st.tuples(
+        st.just("order"),
+        st.sampled_from(Side),
+        PRICE,
+        st.integers(1, 8),
+        st.sampled_from(TimeInForce),
+        st.none() | st.integers(1, 8),
+    ),
     st.tuples(st.just("cancel"), st.integers(1, 20)),
 )
 
@@ -258,16 +321,26 @@ def test_no_mark_is_oversold_and_no_order_overfilled_after_any_history(make_once
     shown: dict[Side, tuple[int, int]] = {}
     sent: dict[str, tuple[Side, int, int]] = {}
     filled: dict[str, int] = {}
+    least: dict[str, int] = {}
     for number, step in enumerate(steps):
         match step:
             case "mark", bid, bid_size, ask, ask_size, to_input, state:
                 shown = {Side.BUY: (ask, ask_size), Side.SELL: (bid, bid_size)}
                 sold = {}
                 reports = floor.show(bid=(bid, bid_size), ask=(ask, ask_size), to_input=to_input, state=state)
-            case "order", side, limit, qty, time_in_force:
+            case "order", side, limit, qty, time_in_force, min_qty:
                 order_id = f"A.{len(sent) + 1}"
                 sent[order_id] = (side, limit, qty)
-                reports = floor.send(order_id, side=side, limit_price_e4=limit, qty=qty, time_in_force=time_in_force)
+                least[order_id] = qty if time_in_force is TimeInForce.FOK else min(min_qty or 1, qty)
+                reports = floor.send(
+                    order_id, side=side, limit_price_e4=limit, qty=qty, time_in_force=time_in_force,
+                    min_qty=min(min_qty, qty) if min_qty and time_in_force in IMMEDIATE else None,
+                    expire_ns=10**18 if time_in_force is TimeInForce.GTD else None,
+                )  # fmt: skip
+                if time_in_force in IMMEDIATE:
+                    traded = sum(report.last_qty for report in reports if report.order_id == order_id)
+                    assert traded == 0 or traded >= least[order_id]
+                    assert reports[-1].leaves_qty == 0
             case "cancel", which:
                 reports = floor.cancel(f"A.{which}", sent_ns=number)
         for report in (report for report in reports if report.exec_type is TRADE):

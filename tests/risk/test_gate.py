@@ -12,6 +12,7 @@ from risk.domain.gate import LIMITS_VERSIONS, AccountState, Limits, Market, Verd
 
 from tests.risk.control_denials import CONTROL_DENIALS
 from tests.risk.gate_denials import DENIALS, FUNDED, LOTS, SECOND_NS, mark, market
+from tests.risk.term_denials import TERM_DENIALS
 
 
 def decided(order: OrderIntent, account: AccountState, market: Market, limits: Limits | None = None) -> Verdict:
@@ -27,7 +28,7 @@ def denied(
     return verdict.denial.reason, verdict.denial.compared
 
 
-EVERY_DENIAL = DENIALS | CONTROL_DENIALS
+EVERY_DENIAL = DENIALS | CONTROL_DENIALS | TERM_DENIALS
 
 
 @pytest.mark.parametrize("case", EVERY_DENIAL)

@@ -63,9 +63,11 @@ plain = st.builds(
     qty=quantities,
     limit_price_e4=prices,
     sent_ns=st.sampled_from((0, NOW_NS, INT64_MAX)),
+    min_qty=st.sampled_from((None, None, None, None, -1, 0, 1, 10, INT64_MAX)),
+    expire_ns=st.sampled_from((None, None, None, 0, NOW_NS, INT64_MAX)),
 )
 records = st.one_of(
-    plain.map(lambda order: (order.account_id.encode(), order.model_dump_json().encode())),
+    plain.map(lambda order: (order.account_id.encode(), order.model_dump_json(exclude_none=True).encode())),
     plain.map(lambda order: (order.account_id.encode(), order.model_dump_json(indent=1).encode())),
 )
 
@@ -173,7 +175,7 @@ def resting(draw: st.DrawFn, prices: int) -> OrderIntent:
 
 
 def value_of(order: OrderIntent) -> tuple[bytes, bytes]:
-    return order.account_id.encode(), order.model_dump_json().encode()
+    return order.account_id.encode(), order.model_dump_json(exclude_none=True).encode()
 
 
 @settings(deadline=None, max_examples=100)
@@ -240,21 +242,25 @@ def test_run_when_one_is_no_intent_then_refused_at_its_place(sound: Any, refused
 
 @pytest.mark.parametrize("key", [None, b"", b"poor", b"ric", b"richer"])
 def test_run_when_a_key_is_not_the_account_then_refused_at_its_place(key: bytes | None) -> None:
-    value = intent("o1", "rich").model_dump_json().encode()
-    other = intent("o2", "rich").model_dump_json().encode()
+    value = intent("o1", "rich").model_dump_json(exclude_none=True).encode()
+    other = intent("o2", "rich").model_dump_json(exclude_none=True).encode()
     assert len(same_both_ways(intents_of([(b"rich", value), (b"rich", other), (key, value), (b"rich", other)]))) == 2
 
 
 def test_run_when_a_record_has_no_value_then_refused_at_its_place() -> None:
-    value = intent("o1", "rich").model_dump_json().encode()
+    value = intent("o1", "rich").model_dump_json(exclude_none=True).encode()
     assert len(same_both_ways(intents_of([(b"rich", value), (b"rich", None)]))) == 1
 
 
 def test_run_when_commands_stand_between_then_each_in_its_turn() -> None:
     """The batch that the runtime makes has each topic's messages together."""
-    before = intents_of((b"nobody", intent(f"o{n}", "nobody").model_dump_json().encode()) for n in range(3))
+    before = intents_of(
+        (b"nobody", intent(f"o{n}", "nobody").model_dump_json(exclude_none=True).encode()) for n in range(3)
+    )
     opens = [message(RISK_COMMANDS, b"nobody", set_account("nobody"), partition=PARTITION, offset=50)]
-    after = intents_of(((b"nobody", intent(f"p{n}", "nobody").model_dump_json().encode()) for n in range(3)), 300)
+    after = intents_of(
+        ((b"nobody", intent(f"p{n}", "nobody").model_dump_json(exclude_none=True).encode()) for n in range(3)), 300
+    )
     said = same_both_ways([*before, *opens, *after])
     assert [len(each) for each in said] == [1] * 7
 
@@ -267,14 +273,14 @@ def test_text_when_it_has_the_room_or_not_then_more_stands_behind_what_counts(ro
 
 def test_run_when_cash_runs_out_then_the_rest_is_denied_with_what_was_left() -> None:
     buys = [intent(f"o{n}", "poor", qty=10, limit_price_e4=99 * E4) for n in range(5)]
-    said = same_both_ways(intents_of((b"poor", buy.model_dump_json().encode()) for buy in buys))
+    said = same_both_ways(intents_of((b"poor", buy.model_dump_json(exclude_none=True).encode()) for buy in buys))
     assert [len(outputs) for outputs in said] == [2, 2, 2, 1, 1]
     assert b'"available_cash_e4":300000,' in said[3][0][3]
 
 
 def test_run_when_shares_are_sold_to_the_last_then_one_more_is_denied() -> None:
     sells = [intent(f"o{n}", "poor", side=Side.SELL, qty=qty) for n, qty in enumerate((19, 1, 1))]
-    said = same_both_ways(intents_of((b"poor", sell.model_dump_json().encode()) for sell in sells))
+    said = same_both_ways(intents_of((b"poor", sell.model_dump_json(exclude_none=True).encode()) for sell in sells))
     assert [len(outputs) for outputs in said] == [2, 2, 1]
 
 
@@ -285,16 +291,18 @@ def test_run_when_an_order_is_worth_the_limit_then_accepted_and_beyond_it_denied
         intent(f"o{n}", "rich", side=Side.SELL, qty=qty // 100, limit_price_e4=price * 100)
         for n, (qty, price) in enumerate(orders)
     ]
-    said = same_both_ways(intents_of((b"rich", sell.model_dump_json().encode()) for sell in sells))
+    said = same_both_ways(intents_of((b"rich", sell.model_dump_json(exclude_none=True).encode()) for sell in sells))
     assert [len(outputs) for outputs in said] == [2, 2, 1]
     sells[1] = sells[1].model_copy(update={"client_order_id": "o9", "qty": 11})
-    said = same_both_ways(intents_of((b"rich", sell.model_dump_json().encode()) for sell in sells))
+    said = same_both_ways(intents_of((b"rich", sell.model_dump_json(exclude_none=True).encode()) for sell in sells))
     assert [len(outputs) for outputs in said] == [2, 1, 1]
 
 
 def test_run_when_the_account_is_suspended_then_its_money_does_not_help() -> None:
     orders = [intent(f"o{n}", "suspended", side=side, qty=1) for n, side in enumerate(Side)]
-    said = same_both_ways(intents_of((b"suspended", order.model_dump_json().encode()) for order in orders))
+    said = same_both_ways(
+        intents_of((b"suspended", order.model_dump_json(exclude_none=True).encode()) for order in orders)
+    )
     assert [len(outputs) for outputs in said] == [1, 1]
 
 
@@ -323,7 +331,12 @@ def test_run_when_the_account_is_suspended_then_its_money_does_not_help() -> Non
         (b'"client_order_id":"o1"', b'"client_order_id":"o.1"'),
         (b'"side":"B"', b'"side":"X"'),
         (b'"order_type":"LIMIT"', b'"order_type":"STOP"'),
-        (b'"time_in_force":"DAY"', b'"time_in_force":"GTC"'),
+        (b'"time_in_force":"DAY"', b'"time_in_force":"GTX"'),
+        (b'"sent_ns":1', b'"sent_ns":1,"min_qty":null'),
+        (b'"sent_ns":1', b'"sent_ns":1,"min_qty":01'),
+        (b'"sent_ns":1', b'"sent_ns":1,"expire_ns":-1'),
+        (b'"sent_ns":1', b'"expire_ns":1,"sent_ns":1'),
+        (b'"sent_ns":1', b'"sent_ns":1,"expire_ns":1,"min_qty":1'),
         (b'"time_in_force":"DAY",', b""),
         (b"}", b"} "),
         (b"}", b"}}"),
@@ -333,19 +346,27 @@ def test_run_when_the_account_is_suspended_then_its_money_does_not_help() -> Non
     ],
 )
 def test_reader_when_one_part_is_written_otherwise_then_it_is_not_plain(part: bytes, other: bytes) -> None:
-    value = intent("o1", "rich", sent_ns=1).model_dump_json().encode()
+    value = intent("o1", "rich", sent_ns=1).model_dump_json(exclude_none=True).encode()
     assert read_intents([value], [b"rich"]).rows["plain"][0]
     assert value.count(part) == 1
     assert not read_intents([value.replace(part, other)], [b"rich"]).rows["plain"][0]
-    following = intent("o2", "rich").model_dump_json().encode()
+    following = intent("o2", "rich").model_dump_json(exclude_none=True).encode()
     same_both_ways(intents_of([(b"rich", each) for each in (following, value.replace(part, other), following)]))
 
 
 @pytest.mark.parametrize("number", [0, 1, -1, 10, INT64_MAX, -INT64_MAX, 10**18])
 def test_reader_when_a_number_is_any_that_fits_then_it_is_read(number: int) -> None:
-    value = intent("o1", "rich", qty=number, limit_price_e4=number, sent_ns=abs(number)).model_dump_json().encode()
+    said = {
+        "qty": number,
+        "limit_price_e4": number,
+        "sent_ns": abs(number),
+        "min_qty": number,
+        "expire_ns": abs(number),
+    }
+    value = intent("o1", "rich", **said).model_dump_json(exclude_none=True).encode()
     row = read_intents([value], [b"rich"]).rows[0]
-    assert (row["plain"], row["qty"], row["limit_price_e4"]) == (True, number, number)
+    assert row["plain"] and {name: row[name] for name in said} == said
+    assert row["has_min"] and row["expires"]
 
 
 words = st.text('abzAZ09_-.+ "\\é', min_size=0, max_size=70)
@@ -370,7 +391,7 @@ def test_reader_when_text_is_anything_then_plain_only_if_it_is_its_own_encoding(
     except ValueError:
         assert not read.rows["plain"][0]
         return
-    assert bool(read.rows["plain"][0]) == (decoded.model_dump_json().encode() == value)
+    assert bool(read.rows["plain"][0]) == (decoded.model_dump_json(exclude_none=True).encode() == value)
     if read.rows["plain"][0]:
         assert read.symbols == [symbol.encode()]
         assert read.row_keys == [order_key(f"{account}.{client}")]

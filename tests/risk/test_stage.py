@@ -14,7 +14,7 @@ from common.contracts.events import (
     ResolveBreak,
 )
 from common.contracts.topics import ORDERS_INTENTS
-from common.contracts.values import E4, OrderType, Side
+from common.contracts.values import E4, OrderType, Side, TimeInForce
 from common.contracts.views import AccountData
 from common.testing.orders import (
     ACCOUNT,
@@ -163,6 +163,8 @@ def test_denied_intent_again_once_it_would_pass_then_denied_as_before(desk: Any)
         ({"time_in_force": "IOC"}, "time_in_force"),
         ({"qty": 11, "limit_price_e4": 1}, "qty"),
         ({"limit_price_e4": 100 * E4 + 100}, "limit_price_e4"),
+        ({"min_qty": 10}, "min_qty"),
+        ({"expire_ns": NOW_NS + 1}, "expire_ns"),
     ],
 )
 def test_same_id_other_body_then_denied_with_the_first_field_that_differs(
@@ -174,6 +176,34 @@ def test_same_id_other_body_then_denied_with_the_first_field_that_differs(
     decision = desk.decide(intent("b1", **{"qty": 10, "limit_price_e4": 100 * E4, **changes}))
     assert (decision.accepted, decision.reason, decision.repeat) == (False, ReasonCode.DUPLICATE_ID, False)
     assert (decision.conflict, decision.account_seq, desk.tables.rows()) == (conflict, 2, before)
+
+
+def test_order_with_terms_when_it_is_sent_again_then_the_first_answer_or_the_term_that_differs(desk: Any) -> None:
+    desk.open(cash_e4=CASH_E4)
+    fok = intent("fok", time_in_force=TimeInForce.FOK, min_qty=10)
+    first = desk.decide(fok)
+    assert first.accepted and first.intent == fok
+    assert desk.decide(fok).repeat
+    assert desk.decide(fok.model_copy(update={"min_qty": None})).conflict == "min_qty"
+    gtd = intent("gtd", time_in_force=TimeInForce.GTD, expire_ns=NOW_NS + 1)
+    assert desk.decide(gtd).accepted and desk.decide(gtd).repeat
+    assert desk.decide(gtd.model_copy(update={"expire_ns": NOW_NS + 2})).conflict == "expire_ns"
+
+
+def test_expiry_when_the_exchanges_clock_has_passed_it_then_denied_although_the_symbol_is_quiet(desk: Any) -> None:
+    """The mark is older than the clock of its partition: that clock is what counts."""
+    desk.open(cash_e4=CASH_E4)
+    desk.now_ns += 1_000
+    desk.tick()
+    at, after = (
+        desk.decide(intent(f"d{number}", time_in_force=TimeInForce.GTD, expire_ns=NOW_NS + 1_000 + number))
+        for number in (0, 1)
+    )
+    assert (at.accepted, at.reason) == (False, "EXPIRY_PAST")
+    assert at.compared == {"expire_ns": NOW_NS + 1_000, "exchange_ns": NOW_NS + 1_000}
+    assert after.accepted
+    (mark,) = [each.mark for each in desk.basis if each.mark is not None]
+    assert mark.clock_event_ns == NOW_NS + 1_000
 
 
 def test_same_id_in_another_account_then_a_new_order(desk: Any) -> None:

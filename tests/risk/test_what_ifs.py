@@ -7,10 +7,10 @@ import pytest
 from common.contracts.controls import TradingState
 from common.contracts.events import OrderIntent, ReasonCode
 from common.contracts.topics import RISK_WHAT_IFS
-from common.contracts.values import E4, INT64_MAX, OrderType, Side
+from common.contracts.values import E4, INT64_MAX, OrderType, Side, TimeInForce
 from common.contracts.what_ifs import WhatIf, WhatIfAnswer
 from common.testing.controls import set_state
-from common.testing.orders import ACCOUNT, intent
+from common.testing.orders import ACCOUNT, NOW_NS, intent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from risk.domain.gate import Limits
@@ -52,8 +52,19 @@ any_limits = st.builds(
     duplicate_ns=at_most((0, 10**9)),
     reduce_only=st.sampled_from((False, False, False, True)),
 )
+TERMS: tuple[dict[str, Any], ...] = (
+    *[{}] * 4,
+    {"time_in_force": TimeInForce.FOK},
+    {"time_in_force": TimeInForce.FOK, "min_qty": 400},
+    {"time_in_force": TimeInForce.IOC, "min_qty": 5},
+    {"time_in_force": TimeInForce.IOC, "min_qty": 0},
+    {"min_qty": 1},
+    {"time_in_force": TimeInForce.GTD, "expire_ns": NOW_NS},
+    {"time_in_force": TimeInForce.GTD, "expire_ns": NOW_NS + 1},
+)
 orders = st.builds(
-    lambda side, symbol, qty, is_market: {
+    lambda side, symbol, qty, is_market, terms: {
+        **terms,
         "side": side,
         "symbol": symbol,
         "qty": qty,
@@ -63,7 +74,14 @@ orders = st.builds(
     st.sampled_from(("ACME", "ACME", "LOTS", "NONE")),
     st.integers(-1, 5) | st.sampled_from((100, 150, 400, 2_000, 10**6)),
     st.sampled_from((False, False, True)),
+    st.sampled_from(TERMS),
 )
+
+
+def of_qty(asked: dict[str, Any], qty: int) -> dict[str, Any]:
+    """The same order of another quantity; the minimum of a FOK is all of it."""
+    least = {"min_qty": qty} if asked.get("time_in_force") is TimeInForce.FOK and "min_qty" in asked else {}
+    return {**asked, "qty": qty, **least}
 
 
 @settings(deadline=None, max_examples=200)
@@ -84,9 +102,9 @@ def test_order_when_asked_of_then_sent_then_the_same_verdict_and_up_to_the_most_
     assert all(left >= 0 for left in answer.headroom.values())
     lot = LOT if asked["symbol"] == "LOTS" else 1
     if answer.qty_max:
-        most = desk().decide(intent("most", **{**asked, "qty": answer.qty_max}))
+        most = desk().decide(intent("most", **of_qty(asked, answer.qty_max)))
         assert most.accepted or most.reason == "DUPLICATE_ORDER"
-    assert not desk().decide(intent("more", **{**asked, "qty": answer.qty_max + lot})).accepted
+    assert not desk().decide(intent("more", **of_qty(asked, answer.qty_max + lot))).accepted
 
 
 def test_headroom_when_limits_are_set_then_what_is_left_of_each_and_of_no_other() -> None:

@@ -46,6 +46,8 @@ intents = st.builds(
     qty=integers,
     limit_price_e4=st.none() | integers,
     sent_ns=naturals,
+    min_qty=st.none() | integers,
+    expire_ns=st.none() | naturals,
 )
 marks = st.builds(Mark, *([naturals] * 7))
 answers = st.fixed_dictionaries(
@@ -133,10 +135,12 @@ fields_of: dict[str, st.SearchStrategy[bytes]] = {
     "symbol": jsons(symbols | near_symbols),
     "side": jsons(st.sampled_from(("B", "S", "b", "BUY", ""))),
     "order_type": jsons(st.sampled_from(("LIMIT", "MARKET", "limit", ""))),
-    "time_in_force": jsons(st.sampled_from(("DAY", "IOC", "GTC", ""))),
+    "time_in_force": jsons(st.sampled_from(("DAY", "IOC", "FOK", "GTC", "GTD", "GTX", ""))),
     "qty": numbers,
     "limit_price_e4": numbers,
     "sent_ns": numbers,
+    "min_qty": numbers,
+    "expire_ns": numbers,
 }
 
 
@@ -189,7 +193,8 @@ def test_intent_with_its_fields_in_any_order_then_written_in_the_models_order() 
     twin = decode_intent(
         b'{"sent_ns":1,"qty":2,"order_type":"MARKET","side":"B","symbol":"ACME","client_order_id":"o","account_id":"a"}'
     )
-    expected = [name for name in OrderIntent.model_fields if name != "limit_price_e4"]
+    absent = {"limit_price_e4", "min_qty", "expire_ns"}
+    expected = [name for name in OrderIntent.model_fields if name not in absent]
     assert list(json.loads(msgspec.json.encode(twin))) == expected
     assert Intent.__struct_fields__ == tuple(OrderIntent.model_fields)
 

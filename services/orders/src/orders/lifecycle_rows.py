@@ -83,10 +83,12 @@ class LeaseRow:
     grace_ms: int
 
 
-LAYOUT_VERSION: Final = 2
+LAYOUT_VERSION: Final = 3
 """Version of the rows of all tables. Whoever raises it adds a migration (``streams.opening.layout``)."""
-MIGRATIONS: Final[Mapping[int, Migration]] = {1: {}}
-"""Since 2 a symbol may hold ``@``: every row of 1 is a row of 2, and a release that knows 1 is refused."""
+MIGRATIONS: Final[Mapping[int, Migration]] = {1: {}, 2: {}}
+"""Since 2 a symbol may hold ``@``, since 3 an order may be FOK, GTC or GTD. Every row of an older version is a row of
+this one, and a release that knows only older ones is refused.
+"""
 TABLES: Final = (
     Changelogged("orders", twin_codec(OrderEvent, ORDER_TWIN)),
     Changelogged("reports", EXECUTION_CODEC),

@@ -188,7 +188,7 @@ _SET_POSITIONS: Final = """
 ORDER_COLUMNS: Final = (
     "order_id, account_id, client_order_id, symbol, instrument_id, side, order_type, time_in_force, qty, "
     "limit_price_e4, state, cum_qty, leaves_qty, notional_e4, reason, text, revision, sent_ns, updated_ns, "
-    "decided_ns, intent_offset"
+    "decided_ns, intent_offset, min_qty, expire_ns"
 )
 _ORDER_UPDATES: Final = ", ".join(
     f"{column} = excluded.{column}"

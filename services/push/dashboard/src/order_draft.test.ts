@@ -19,7 +19,7 @@ it("says the order by its integers", () => {
 
 it("knows the same order again, whatever field differs", () => {
   expect(sameOrder(draft(), draft())).toBe(true);
-  for (const change of [{ account_id: "A2" }, { symbol: "B" }, { side: "S" }, { time_in_force: "IOC" }, { qty: 1n }, { limit_price_e4: 1n }] as const) {
+  for (const change of [{ account_id: "A2" }, { symbol: "B" }, { side: "S" }, { time_in_force: "IOC" }, { time_in_force: "GTC" }, { qty: 1n }, { limit_price_e4: 1n }] as const) {
     expect(sameOrder(draft(), draft(change))).toBe(false);
   }
   expect(sameOrder(draft(), market())).toBe(false);

@@ -1,14 +1,14 @@
 // The order that a ticket stands for: what its button says, and what is sent when it is pressed.
 
 import { money, price, whole } from "./format";
-import type { Side } from "./protocol";
+import type { Side, TimeInForce } from "./protocol";
 
 export interface Draft {
   account_id: string;
   symbol: string;
   side: Side;
   order_type: "LIMIT" | "MARKET";
-  time_in_force: "DAY" | "IOC";
+  time_in_force: TimeInForce;
   qty: bigint;
   limit_price_e4?: bigint;
 }

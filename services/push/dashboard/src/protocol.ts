@@ -137,6 +137,8 @@ export interface Profit {
 
 export type Side = "B" | "S";
 
+export type TimeInForce = "DAY" | "IOC" | "FOK" | "GTC" | "GTD";
+
 export interface Order {
   order_id: string;
   account_id: string;
@@ -144,7 +146,7 @@ export interface Order {
   symbol: string;
   side: Side;
   order_type: "LIMIT" | "MARKET";
-  time_in_force: "DAY" | "IOC";
+  time_in_force: TimeInForce;
   qty: bigint;
   limit_price_e4?: bigint | null;
   state: string;
@@ -158,6 +160,8 @@ export interface Order {
   updated_ns: number;
   decided_ns?: number; // by the gate's clock; 0: not said
   intent_offset?: number; // place of the order in its account's log; -1: not said
+  min_qty?: bigint | null; // shares that trade at once, or none does
+  expire_ns?: number | null; // of a GTD order, by the exchange's time
 }
 
 /** An execution report; those of the fill view are trades. */

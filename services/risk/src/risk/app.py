@@ -17,7 +17,7 @@ from risk.framed import file_of
 from risk.framed_answers import FramedAnswers
 from risk.settings import RiskSettings
 from risk.stages import INPUTS, OUTPUTS, SHOWS, VERIFY, Gate, views
-from risk.tables import LAYOUT_VERSION, TABLES
+from risk.tables import LAYOUT_VERSION, MIGRATIONS, TABLES
 
 NS_PER_S: Final = 1_000_000_000
 
@@ -41,6 +41,7 @@ def build(settings: RiskSettings) -> TidemarkApp:
         batch_handler=gate.handle_batch,
         continues={RISK_LEDGER: continues_ledger},
         version=LAYOUT_VERSION,
+        migrations=MIGRATIONS,
         fences=AUDITOR_FENCES,
         reads_framed={ORDERS_INTENTS: file_of(ORDERS_INTENTS).id},
         row_records=rows_in_columns,

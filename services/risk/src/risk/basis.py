@@ -21,6 +21,7 @@ from streams.model.tables import Tables
 from risk.domain.equity import DAY_NS
 from risk.domain.gate import Limits, Listed
 from risk.domain.in_force import NOTHING_SAID, InForce
+from risk.domain.intent import Order
 from risk.equity import Measured
 from risk.tables import SaidBasis
 
@@ -48,13 +49,13 @@ class BasisWriter:
         self._number: Final = _number_of(self._rules)
 
     def of_intent(
-        self, tables: Tables, account_key: bytes, own: InForce, firm: InForce, listed: Listed, measured: Measured,
-        offset: int, now_ns: int,
+        self, tables: Tables, account_key: bytes, order: Order, own: InForce, firm: InForce, listed: Listed,
+        measured: Measured, offset: int, now_ns: int,
     ) -> list[Basis]:  # fmt: skip
         """Records that the intent at this offset has to write first."""
         return [
             *self.of_firm(tables, firm, offset, now_ns),
-            *self.of_mark(tables, listed, offset, now_ns),
+            *self.of_mark(tables, listed, offset, now_ns, expires=order.expire_ns is not None),
             *self.of_account(tables, account_key, own, measured, offset, now_ns),
         ]
 
@@ -79,9 +80,9 @@ class BasisWriter:
         return [Basis(account_id=account_id, intent_offset=offset, said_ns=now_ns, controls_seq=own.seq, losses=losses)]
 
     @staticmethod
-    def of_mark(tables: Tables, listed: Listed, offset: int, now_ns: int) -> list[Basis]:
-        """Facts of its mark that a decision does not say, where the mark is another than of a symbol that trades."""
-        if not is_unusual(listed):
+    def of_mark(tables: Tables, listed: Listed, offset: int, now_ns: int, *, expires: bool) -> list[Basis]:
+        """Facts of its mark that a decision does not say, where a decision needs them."""
+        if not is_unusual(listed, expires=expires):
             return []
         market, mark = listed.market, listed.market.mark
         assert mark is not None and market.instrument is not None
@@ -101,12 +102,15 @@ class BasisWriter:
         return [Basis(account_id=FIRM, intent_offset=offset, said_ns=now_ns, mark=said)]
 
 
-def is_unusual(listed: Listed) -> bool:
-    """Whether a decision on an order that meets it needs more of the mark than it carries."""
+def is_unusual(listed: Listed, *, expires: bool) -> bool:
+    """Whether a decision on an order that meets it needs more of the mark than it carries.
+
+    The symbol does not trade; or a limit, or an order that ``expires``, asks what time it is at the exchange.
+    """
     market = listed.market
     if market.mark is None or market.instrument is None:
         return False
-    return market.trading_state != TRADING or listed.limits.reference_age_max_ns > 0
+    return expires or market.trading_state != TRADING or listed.limits.reference_age_max_ns > 0
 
 
 def outputs_of(said: Sequence[Basis], partition: int) -> list[Output]:

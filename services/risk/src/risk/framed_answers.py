@@ -22,7 +22,8 @@ from risk.domain.text_kernel import Array
 from risk.framed import file_of, framing_of
 
 NUMBERS: Final = {"intent.side": Side, "intent.order_type": OrderType, "intent.time_in_force": TimeInForce}
-"""Enums whose symbols have the numbers that the kernel writes: the first is what an intent is not flagged to be."""
+"""Enums whose symbols have the numbers that the kernel writes: the first is what an intent is not flagged to be, and a
+time in force is a number in the columns, too."""
 _NO_MARK: Final = (0,) * len(Mark._fields)
 _CASH: Final = np.frombuffer(CASH.encode(), np.uint8)
 
@@ -100,8 +101,8 @@ def decision_writer(schema: Any) -> Writer:
         columns={"intent.account_id": "account_id", "intent.client_order_id": "client_order_id"},
     )  # fmt: skip
     for path, symbols in NUMBERS.items():
-        if made.symbols[path][:2] != tuple(symbols)[:2]:
-            raise SchemaUnsupported(f"{path}: its first symbols are {made.symbols[path][:2]}")
+        if made.symbols[path][: len(symbols)] != tuple(symbols):
+            raise SchemaUnsupported(f"{path}: its first symbols are {made.symbols[path][: len(symbols)]}")
     return made
 
 

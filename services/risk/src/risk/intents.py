@@ -85,7 +85,7 @@ def on_intent(
     position = state.position
     stands_on: list[Output] = []
     if basis is not None:
-        said = basis.of_intent(tables, account_key, met.own, met.firm, symbol, measured, message.offset, now_ns)
+        said = basis.of_intent(tables, account_key, intent, met.own, met.firm, symbol, measured, message.offset, now_ns)
         stands_on = outputs_of(said, message.partition)
     keep_measure(tables, account_key, measured)
     verdict = decide(intent, state, symbol, now_ns, gate)
@@ -173,6 +173,8 @@ def _order_row(intent: Intent, verdict: Verdict, market: Market, account_seq: in
         0,
         now_ns,
         denial is None,
+        intent.min_qty,
+        intent.expire_ns,
     )
 
 

@@ -179,6 +179,8 @@ class _Replay:
             0,
             said.decided_ns,
             said.accepted,
+            intent.min_qty,
+            intent.expire_ns,
         )
         tables.changelogged("orders").put(order_key(said.order_id), row)
         if not said.accepted:

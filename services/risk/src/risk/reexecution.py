@@ -168,6 +168,7 @@ class AccountFold:
         self._orders[decision.order_id] = OrderRow(
             intent.symbol, intent.side, intent.order_type, intent.time_in_force, intent.qty, intent.limit_price_e4,
             None, {}, decision.instrument_id, decision.protection_price_e4 or 0, None, 0, 0, intent.qty, 0, 0, True,
+            intent.min_qty, intent.expire_ns,
         )  # fmt: skip
 
     def book(self, entry: LedgerEntry) -> None:

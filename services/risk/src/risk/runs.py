@@ -158,7 +158,8 @@ def answer_run(
         said = framed.answers(of, decided, answers, heads)
     outputs = _outputs(partition, intents, which, *said, framed=framed is not None)
     warnings = _warnings(partition, intents, which[watched[markets.of[which]]], cases)
-    stands_on = () if basis is None else _basis(basis, tables, accounts, markets, measured, decided, run, offsets)
+    asked_at = run, offsets, intents.rows["expires"]
+    stands_on = () if basis is None else _basis(basis, tables, accounts, markets, measured, decided, *asked_at)
     return Answers(len(messages), (*outputs, *warnings, *stands_on))
 
 
@@ -254,16 +255,17 @@ def _basis(
     decided: Decided,
     run: Array,
     offsets: Array,
+    expiring: Array,
 ) -> tuple[OutputColumns, ...]:
-    """The basis of the intents, each part said by the first that was decided on it."""
+    """The basis of the intents, each part said by the first that was decided on it. ``expiring``: see ``_unusual``."""
     were_decided = np.flatnonzero(decided.orders["failed"] != ANSWERED)
     if not were_decided.size:
         return ()
     now_ns, first = int(run["now_ns"][0]), int(were_decided[0])
     said = [(first, 0, each) for each in writer.of_firm(tables, markets.firm, int(offsets[first]), now_ns)]
-    for number in [number for number, each in enumerate(markets.listed) if is_unusual(each)]:
-        for at in were_decided[markets.of[were_decided] == number][:1].tolist():
-            said += [(at, 1, each) for each in writer.of_mark(tables, markets.listed[number], int(offsets[at]), now_ns)]
+    for at, expires in _unusual(markets, were_decided, expiring):
+        listed = markets.listed[markets.of[at]]
+        said += [(at, 1, each) for each in writer.of_mark(tables, listed, int(offsets[at]), now_ns, expires=expires)]
     for number in sorted(markets.own.keys() | measured.keys()):
         own, lost = markets.own.get(number, NOTHING_SAID), measured.get(number, NOT_ASKED)
         for at in were_decided[accounts.of[were_decided] == number][:1].tolist():
@@ -271,6 +273,22 @@ def _basis(
             said += [(at, 2, each) for each in records]
     said.sort(key=lambda each: each[:2])
     return columns_of([(at, each) for at, _, each in said], tables.partition)
+
+
+def _unusual(markets: Markets, were_decided: Array, expiring: Array) -> list[tuple[int, bool]]:
+    """The first intent of each market of which something has to be said, and whether it expires.
+
+    In the order of the intents: a symbol under several limits is several markets. ``expiring``: which intents expire;
+    they need it of every market.
+    """
+    any_expires, found = bool(expiring.any()), list[tuple[int, bool]]()
+    for number, each in enumerate(markets.listed):
+        if any_expires or is_unusual(each, expires=False):
+            met = were_decided[markets.of[were_decided] == number]
+            if not is_unusual(each, expires=False):
+                met = met[expiring[met]]
+            found += ((at, bool(expiring[at])) for at in met[:1].tolist())
+    return sorted(found)
 
 
 def _keep_lately(

@@ -31,6 +31,7 @@ forgotten once nothing of them is open and a retention has passed: keys begin wi
 each new day the intents themselves move a cursor through the slots.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 from zlib import crc32
 
@@ -38,7 +39,7 @@ import msgspec
 from common.contracts.controls import Controls
 from common.contracts.topics import MD_MARKS, REF_INSTRUMENTS, RISK_LEDGER
 from streams.model.row_layouts import struct_layout
-from streams.model.tables import Changelogged, Codec, Global, TableDeclaration, Tables
+from streams.model.tables import Changelogged, Codec, Global, Migration, TableDeclaration, Tables
 
 from risk.domain.account import (
     AccountRow,
@@ -108,8 +109,10 @@ def row_codec(row: Any) -> Codec:
     return Codec(msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(row).decode, lambda: struct_layout(row))
 
 
-LAYOUT_VERSION: Final = 1
+LAYOUT_VERSION: Final = 2
 """Version of the rows of all tables. Whoever raises it adds a migration: see ``streams.opening.layout``."""
+MIGRATIONS: Final[Mapping[int, Migration]] = {1: {}}
+"""Since 2 an order may be FOK, GTC or GTD: every row of 1 is a row of 2, and a release that knows 1 is refused."""
 TABLES: Final[tuple[TableDeclaration, ...]] = (
     Changelogged("accounts", row_codec(AccountRow)),
     Changelogged("positions", row_codec(PositionRow)),

@@ -25,6 +25,15 @@ class OrderFields(msgspec.Struct, frozen=True, gc=False):
     is_market: bool = False
     priced: bool = False
     """Whether it has a limit price."""
+    time_in_force: int = 0
+    """Its number among ``contracts.values.TIMES_IN_FORCE``."""
+    has_min: bool = False
+    """Whether it says a minimum quantity."""
+    min_qty: int = 0
+    expires: bool = False
+    """Whether it says when it expires."""
+    expire_ns: int = 0
+    """By the exchange's time."""
 
 
 class AccountFields(msgspec.Struct, frozen=True, gc=False):
@@ -86,6 +95,8 @@ class MarketFields(msgspec.Struct, frozen=True, gc=False):
     """The share of the average volume that one order may have, see ``prices.volume_qty_max``."""
     reference_age_ns: int = 0
     """Exchange time between the last change of the mark and the clock of its partition."""
+    exchange_ns: int = 0
+    """The exchange's time, by the same clock."""
 
 
 class LimitFields(msgspec.Struct, frozen=True, gc=False):

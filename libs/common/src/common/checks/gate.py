@@ -45,6 +45,13 @@ from common.checks.prices import (
     tick_at,
     worst_price_e4,
 )
+from common.checks.terms import (
+    dated_has_expiry,
+    expiry_ahead,
+    minimum_in_quantity,
+    minimum_of_immediate,
+    others_have_none,
+)
 from common.contracts.events import ReasonCode
 from common.contracts.values import INT64_MAX, SELF_MATCH_DENIED
 
@@ -287,6 +294,11 @@ CHECKS: Final[tuple[Check, ...]] = (
     qty_positive,
     qty_on_lot,
     qty_bounded,
+    minimum_of_immediate,
+    minimum_in_quantity,
+    dated_has_expiry,
+    others_have_none,
+    expiry_ahead,
     volume_share_bounded,
     reduces_only,
     limit_has_price,

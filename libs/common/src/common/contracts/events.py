@@ -59,6 +59,10 @@ class OrderIntent(Event):
     qty: Quantity
     limit_price_e4: Quantity | None = Field(default=None, description="required for LIMIT, absent for MARKET")
     sent_ns: TimestampNs = Field(description="when the sender meant to send it")
+    min_qty: Quantity | None = Field(default=None, description="IOC, FOK: shares that trade at once, or none does")
+    expire_ns: TimestampNs | None = Field(
+        default=None, description="when a GTD order expires, by the exchange's time (FIX ExpireTime, tag 126)"
+    )
 
 
 # --- risk.commands ------------------------------------------------------------------------------------------------
@@ -287,6 +291,8 @@ class VenueOrder(Event):
     self_match: SelfMatch | None = Field(
         default=None, description="what the venue cancels where the order meets an own one; absent: it meets none"
     )
+    min_qty: Quantity | None = Field(default=None, description="shares that trade at once, or none does")
+    expire_ns: TimestampNs | None = Field(default=None, description="when a GTD order expires, by the exchange's time")
 
 
 class VenueCancel(Event):
@@ -389,3 +395,5 @@ class OrderEvent(Event):
     updated_ns: TimestampNs
     decided_ns: TimestampNs = Field(default=0, description="by the gate's clock; orders are ordered by it. 0: not said")
     intent_offset: int = Field(default=-1, description="where its intent stands in its partition; -1: not said")
+    min_qty: Quantity | None = Field(default=None, description="shares that trade at once, or none does")
+    expire_ns: TimestampNs | None = Field(default=None, description="when a GTD order expires, by the exchange's time")

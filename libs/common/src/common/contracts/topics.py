@@ -137,7 +137,7 @@ MD_MARKS: Final = Topic(
 ORDERS_INTENTS: Final = Topic(
     "orders.intents",
     "account_id",
-    _json("order-intent", events.OrderIntent, 2, avro=1),
+    _json("order-intent", events.OrderIntent, 3, avro=2),
     "orders",
     ACCOUNTS,
     purpose="new orders",
@@ -190,7 +190,7 @@ RISK_CONTROLS: Final = Topic(
 RISK_WHAT_IFS: Final = Topic(
     "risk.what-ifs",
     "account_id",
-    _json("what-if", what_ifs.WhatIfMessage),
+    _json("what-if", what_ifs.WhatIfMessage, 2),
     "orders",
     ACCOUNTS,
     retention_ms=DAY_MS,
@@ -200,7 +200,7 @@ RISK_WHAT_IFS: Final = Topic(
 RISK_DECISIONS: Final = Topic(
     "risk.decisions",
     "account_id",
-    _json("risk-decision", events.RiskDecision, 3, avro=2),
+    _json("risk-decision", events.RiskDecision, 4, avro=3),
     "risk",
     ACCOUNTS,
     retention_ms=AUDIT_MS,
@@ -255,7 +255,7 @@ AUDIT_COMMANDS: Final = Topic(
 VENUE_ORDERS: Final = Topic(
     "venue.orders",
     "symbol, on the partition of its instrument",
-    _json("venue-message", events.VenueMessage, 3, avro=2),
+    _json("venue-message", events.VenueMessage, 4, avro=3),
     "orders",
     MARKET,
     purpose="accepted orders and cancels on their way to the venue",
@@ -272,7 +272,7 @@ ORDERS_EXECUTIONS: Final = Topic(
 ORDERS_EVENTS: Final = Topic(
     "orders.events",
     "account_id",
-    _json("order-event", events.OrderEvent, 3, avro=2),
+    _json("order-event", events.OrderEvent, 4, avro=3),
     "orders",
     ACCOUNTS,
     purpose="every transition of every order",

@@ -67,10 +67,21 @@ class OrderType(StrEnum):
 
 
 class TimeInForce(StrEnum):
-    """FIX TimeInForce (tag 59)."""
+    """FIX TimeInForce (tag 59). DAY ends with its session, GTD at its ``expire_ns``, GTC with neither. IOC and FOK
+    never rest: what an IOC does not trade at once is canceled, and a FOK trades all of it at once or nothing.
+    """
 
     DAY = "DAY"
     IOC = "IOC"
+    FOK = "FOK"
+    GTC = "GTC"
+    GTD = "GTD"
+
+
+TIMES_IN_FORCE: Final = tuple(TimeInForce)
+"""By the numbers that columns have of them: a new one comes at the end."""
+IMMEDIATE: Final = frozenset({TimeInForce.IOC, TimeInForce.FOK})
+"""Times in force of orders that never rest."""
 
 
 class SelfMatch(StrEnum):

@@ -1,6 +1,6 @@
 """Rows of the gate as far as the ledger's readers know them: the place of its stores, and three of its tables.
 
-The contract is on file: ``schemas/rows-risk.gate.v1.json``. These structs are the readers' own, so that a fault of the
+The contract is on file: ``schemas/rows-risk.gate.v2.json``. These structs are the readers' own, so that a fault of the
 gate shows; fields that a later gate appends are not read. In the stores and in the gate's changelog a key is the
 table's name, a slash, and the key within the table.
 """

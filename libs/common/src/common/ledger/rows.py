@@ -35,6 +35,8 @@ class OrderRow(NamedTuple):
     updated_ns: int
     decided_ns: int
     intent_offset: int
+    min_qty: int | None
+    expire_ns: int | None
 
 
 class ExecutionRow(NamedTuple):
@@ -101,6 +103,8 @@ def order_row(event: OrderEvent) -> OrderRow:
         event.updated_ns,
         event.decided_ns,
         event.intent_offset,
+        event.min_qty,
+        event.expire_ns,
     )
 
 

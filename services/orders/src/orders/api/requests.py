@@ -24,6 +24,7 @@ from common.contracts.values import (
     Side,
     Symbol,
     TimeInForce,
+    TimestampNs,
 )
 from fastapi import Header, Query
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
@@ -84,6 +85,14 @@ class OrderRequest(Event):
     time_in_force: TimeInForce = TimeInForce.DAY
     qty: Quantity
     limit_price_e4: Quantity | None = Field(default=None, description="required for LIMIT, absent for MARKET")
+    min_qty: Quantity | None = Field(
+        default=None, description="IOC and FOK only: shares that trade at once, or none does (FIX MinQty, tag 110)"
+    )
+    expire_ns: TimestampNs | None = Field(
+        default=None,
+        description="GTD only, and required for it: when it expires, ns since the epoch, by the exchange's time "
+        "(FIX ExpireTime, tag 126)",
+    )
 
     def intent(self, sent_ns: int) -> OrderIntent:
         return OrderIntent(**self.model_dump(), sent_ns=sent_ns)

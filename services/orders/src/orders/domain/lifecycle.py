@@ -174,6 +174,8 @@ def begun(decision: Decision, now_ns: int) -> OrderEvent:
         updated_ns=now_ns,
         decided_ns=decision.decided_ns,
         intent_offset=decision.intent_offset,
+        min_qty=intent.min_qty,
+        expire_ns=intent.expire_ns,
     )
 
 
@@ -198,6 +200,8 @@ def _venue_order(order: OrderEvent, decision: Decision) -> VenueOrder:
         limit_price_e4=decision.protection_price_e4,
         sent_ns=order.sent_ns,
         self_match=self_match_of(decision),
+        min_qty=order.min_qty,
+        expire_ns=order.expire_ns,
     )
 
 

@@ -11,10 +11,11 @@ from typing import Final, NamedTuple
 from common.contracts.events import ExecType, ExecutionReport, VenueCancel, VenueOrder
 from common.contracts.market import MARK, Marks
 from common.contracts.twins import alike, twin_of
-from common.contracts.values import INT64_MAX, OrderType, Side, TimeInForce
+from common.contracts.values import IMMEDIATE, INT64_MAX, OrderType, Side, TimeInForce
 
 REPORT_TWIN: Final = twin_of(ExecutionReport)
 DAY_NS: Final = 86_400_000_000_000
+CANCELED_BELOW_MINIMUM: Final = "fewer shares than its minimum within the limit"
 CANCELED_AS_NEWEST: Final = "self-match prevention: the newest order is canceled"
 CANCELED_AS_OLDEST: Final = "self-match prevention: the oldest order is canceled"
 TRADING_STATES: Final = frozenset({0, ord("T")})
@@ -91,8 +92,8 @@ class Market:
 class Working:
     """An order at the venue. ``reports`` counts what was said about it; ``sequence`` is its time priority.
 
-    ``close_ns`` is the end of its session by the exchange's time; 0 where the exchange's time was not known when the
-    order came. Such an order ends a day after ``accepted_ns``, by the venue's own clock.
+    ``close_ns`` is the end of the session for which it came, by the exchange's time; 0 where that time was not known
+    then. A DAY order ends at it, or without it a day after ``accepted_ns``, by the venue's own clock.
     """
 
     order: VenueOrder
@@ -110,10 +111,23 @@ class Working:
     @property
     def rests(self) -> bool:
         """Whether what cannot trade at once stays in the book."""
-        return self.order.time_in_force is TimeInForce.DAY and self.order.order_type is OrderType.LIMIT
+        return self.order.time_in_force not in IMMEDIATE and self.order.order_type is OrderType.LIMIT
+
+    @property
+    def ends_with_session(self) -> bool:
+        return self.order.time_in_force is TimeInForce.DAY
+
+    @property
+    def least_qty(self) -> int:
+        """Shares that its next trade has to have: of the first one its minimum, all of it of a FOK."""
+        if self.cum_qty:
+            return 1
+        return self.order.qty if self.order.time_in_force is TimeInForce.FOK else self.order.min_qty or 1
 
     def has_expired(self, event_ns: int, now_ns: int) -> bool:
-        """Whether its session is over at this time of the exchange, or of the venue where it knows no session."""
+        """Whether its time is over at this time of the exchange; of the venue, for a DAY order without a session."""
+        if not self.ends_with_session:
+            return self.order.expire_ns is not None and event_ns >= self.order.expire_ns
         if self.close_ns:
             return event_ns >= self.close_ns
         return 0 < self.accepted_ns <= now_ns - DAY_NS
@@ -149,14 +163,23 @@ class SymbolBook:
 
 
 def accept(order: VenueOrder, sequence: int, now_ns: int, close_ns: int = 0) -> tuple[Working, ExecutionReport]:
-    """The venue takes the order until ``close_ns``. Raises ValueError for a quantity or price that is not positive."""
+    """The venue takes the order, a DAY order until ``close_ns``. Raises ValueError for a quantity or price that is not
+    positive, and for terms that contradict each other.
+    """
     if order.qty <= 0 or order.limit_price_e4 <= 0:
         raise ValueError(f"order {order.order_id} of {order.qty} shares at {order.limit_price_e4}")
+    time = order.time_in_force
+    if (time is TimeInForce.GTD) != (order.expire_ns is not None):
+        raise ValueError(f"order {order.order_id}: {time} until {order.expire_ns}")
+    if order.min_qty is not None and time not in IMMEDIATE:
+        raise ValueError(f"order {order.order_id}: {order.min_qty} shares at once, and the rest may rest as {time}")
     return _reported(Working(order, sequence, close_ns=close_ns, accepted_ns=now_ns), ExecType.NEW, now_ns)
 
 
 def trade(working: Working, market: Market, now_ns: int) -> tuple[Working, Market, ExecutionReport | None]:
-    """Trades as much as price and displayed size allow; no report where that is nothing, or its session is over."""
+    """Trades as much as price and displayed size allow; no report where that is nothing or less than its minimum, or
+    its time is over.
+    """
     order = working.order
     if not market.crossed_by(order.side, order.limit_price_e4) or not working.leaves_qty:
         return working, market, None
@@ -164,6 +187,8 @@ def trade(working: Working, market: Market, now_ns: int) -> tuple[Working, Marke
         return working, market, None
     price_e4, size = market.against(order.side)
     qty = min(size, working.leaves_qty)
+    if qty < working.least_qty:
+        return working, market, None
     cum_qty = working.cum_qty + qty
     filled, report = _reported(
         replace(working, cum_qty=cum_qty, open=cum_qty < order.qty),
@@ -181,8 +206,9 @@ def cancel(working: Working, now_ns: int, text: str = "") -> tuple[Working, Exec
 
 
 def expire(working: Working, now_ns: int) -> tuple[Working, ExecutionReport]:
-    """Ends what is open of a DAY order with its session."""
-    return _reported(replace(working, open=False), ExecType.EXPIRED, now_ns, text="the session has ended")
+    """Ends what is open of an order with its session, or at the time that it says."""
+    text = "the session has ended" if working.ends_with_session else "its time has come"
+    return _reported(replace(working, open=False), ExecType.EXPIRED, now_ns, text=text)
 
 
 def refuse_cancel(working: Working, now_ns: int) -> tuple[Working, ExecutionReport]:
@@ -228,9 +254,16 @@ def arrive(order: VenueOrder, book: SymbolBook, now_ns: int, close_ns: int) -> A
     if working.open and working.rests:
         return Arrival(working, after.joined_by(order.side, order.limit_price_e4), reports)
     if working.open:
-        working, canceled = cancel(working, now_ns, why_not_filled(market))
+        working, canceled = cancel(working, now_ns, why_not_filled(working, market))
         reports = (*reports, canceled)
     return Arrival(working, after, reports)
+
+
+def arrive_late(order: VenueOrder, book: SymbolBook, now_ns: int) -> Arrival:
+    """A GTD order whose time has come on its way: it is accepted, trades nothing and expires. Raises as ``accept``."""
+    accepted, acknowledged = accept(order, book.next_sequence, now_ns)
+    working, expired = expire(accepted, now_ns)
+    return Arrival(working, replace(book, next_sequence=book.next_sequence + 1), (acknowledged, expired))
 
 
 def stopped_by_own(order: VenueOrder, book: SymbolBook, own_e4: int, now_ns: int, close_ns: int) -> Arrival:
@@ -261,9 +294,24 @@ def other_side(side: Side) -> Side:
     return Side.SELL if side is Side.BUY else Side.BUY
 
 
-def why_not_filled(market: Market) -> str:
+def why_not_filled(working: Working, market: Market) -> str:
     """The text of a cancel by the venue itself."""
-    return "symbol is not trading" if not market.trading else "no more liquidity within the limit"
+    if not market.trading:
+        return "symbol is not trading"
+    order, (_, size) = working.order, market.against(working.order.side)
+    if size < working.least_qty and market.crossed_by(order.side, order.limit_price_e4):
+        return CANCELED_BELOW_MINIMUM
+    return "no more liquidity within the limit"
+
+
+def expiry_key(expire_ns: int, order_id: str) -> bytes:
+    """Sorts by time: who expires first comes first."""
+    return expire_ns.to_bytes(8, "big") + order_id.encode()
+
+
+def expires_by(key: bytes, event_ns: int) -> bool:
+    """Whether the order of an ``expiry_key`` has expired at this time of the exchange."""
+    return int.from_bytes(key[:8], "big") <= event_ns
 
 
 def priority_prefix(symbol: str, side: Side) -> bytes:

@@ -7,7 +7,7 @@ from common.contracts.values import Side
 from streams.model.message import Output
 from streams.model.tables import Tables
 
-from orders.domain.venue import SymbolBook, Working, limit_of, priority_prefix
+from orders.domain.venue import SymbolBook, Working, expiry_key, limit_of, priority_prefix
 from orders.rows import ring_key
 from orders.venue.rows import CLOSED_REMEMBERED
 
@@ -25,8 +25,14 @@ def with_best(tables: Tables, symbol: str, side: Side, book: SymbolBook) -> Symb
 
 def keep(tables: Tables, working: Working) -> None:
     """Writes the order; a closed one takes a slot of the ring, and the order that had it is forgotten."""
-    orders = tables.changelogged("orders")
-    orders.put(working.order.order_id.encode(), working)
+    orders, order = tables.changelogged("orders"), working.order
+    orders.put(order.order_id.encode(), working)
+    if order.expire_ns is not None:
+        expiries, key = tables.changelogged("expiries"), expiry_key(order.expire_ns, order.order_id)
+        if working.open:
+            expiries.put(key, order.order_id)
+        else:
+            expiries.delete(key)
     if working.open:
         return
     closed, counts = tables.changelogged("closed"), tables.changelogged("counts")

@@ -8,6 +8,7 @@ resting  symbol, side, price rank, sequence  order_id; key order is the order of
 closed   ring slot                           order_id of a closed order
 counts   ``closed``                          how many orders the partition has closed
 session  ``now``                             TradingSession that the exchange's clock was last seen in
+expiries expire_ns, order_id                 order_id of an open GTD order; key order is the order of expiry
 """
 
 from collections.abc import Mapping
@@ -27,11 +28,12 @@ CLOSED_REMEMBERED: Final = 50_000
 
 SESSION_KEY: Final = b"now"
 
-LAYOUT_VERSION: Final = 3
+LAYOUT_VERSION: Final = 4
 """Version of the rows of all tables. Whoever raises it adds a migration (``streams.opening.layout``)."""
-MIGRATIONS: Final[Mapping[int, Migration]] = {1: {}, 2: {}}
-"""Since 2 a symbol may hold ``@``, since 3 an order may say what is canceled where it meets an own one. Every row of an
-older version is a row of this one, and a release that knows only older ones is refused.
+MIGRATIONS: Final[Mapping[int, Migration]] = {1: {}, 2: {}, 3: {}}
+"""Since 2 a symbol may hold ``@``, since 3 an order may say what is canceled where it meets an own one, since 4 it may
+be FOK, GTC or GTD. Every row of an older version is a row of this one, and a release that knows only older ones is
+refused.
 """
 TABLES: Final = (
     Changelogged("orders", dense_codec(Working, {VenueOrder: VENUE_ORDER_TWIN})),
@@ -40,5 +42,6 @@ TABLES: Final = (
     Changelogged("closed", TEXT_CODEC),
     Changelogged("counts", Codec(lambda value: b"%d" % value, int, lambda: {"type": "integer"})),
     Changelogged("session", json_codec(TradingSession)),
+    Changelogged("expiries", TEXT_CODEC),
     Global("marks", MD_MARKS),
 )

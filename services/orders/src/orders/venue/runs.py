@@ -18,7 +18,7 @@ from streams.model.tables import Tables
 from orders.answers import Said, ToAccounts, in_runs
 from orders.domain.venue import Mark, arrive
 from orders.venue.books import book_of
-from orders.venue.stage import Venue, keep_arrival, shown_mark
+from orders.venue.stage import ExchangeTime, Venue, keep_arrival, shown_mark
 
 
 class VenueRuns:
@@ -70,8 +70,8 @@ class _Arrivals:
     def __init__(self, venue: Venue, tables: Tables, now_ns: int, *, framed: bool) -> None:
         self._venue, self._tables, self._now_ns = venue, tables, now_ns
         self._orders = tables.changelogged("orders")
-        self._markets: dict[str, tuple[Mark, int]] = {}
-        """Symbol → the mark that is shown, and the close at which an order that comes now ends."""
+        self._markets: dict[str, tuple[Mark, ExchangeTime]] = {}
+        """Symbol → the mark that is shown, and the time at which an order that comes now is met."""
         self._said = Said(framed=framed)
         self._reports = ToAccounts(ORDERS_EXECUTIONS, self._said, framed=framed)
 
@@ -81,7 +81,9 @@ class _Arrivals:
         if order.self_match is not None or self._orders.get(order.order_id.encode()) is not None:
             return False
         symbol_key = order.symbol.encode()
-        mark, close_ns = self._markets.get(order.symbol) or self._market(order.symbol, symbol_key)
+        mark, time = self._markets.get(order.symbol) or self._market(order.symbol, symbol_key)
+        if time.is_past(order):
+            return False
         book = book_of(self._tables, symbol_key)
         market = book.market.moved_to(mark)
         if market is not book.market:
@@ -89,7 +91,7 @@ class _Arrivals:
                 return False  # who rests is served before it
             book = replace(book, market=market)
         try:
-            arrival = arrive(order, book, self._now_ns, close_ns)
+            arrival = arrive(order, book, self._now_ns, time.close_ns)
         except ValueError:
             return False
         for report in arrival.reports:
@@ -97,9 +99,9 @@ class _Arrivals:
         keep_arrival(self._tables, arrival)
         return True
 
-    def _market(self, symbol: str, symbol_key: bytes) -> tuple[Mark, int]:
+    def _market(self, symbol: str, symbol_key: bytes) -> tuple[Mark, ExchangeTime]:
         mark = shown_mark(self._tables, symbol_key)
-        found = self._markets[symbol] = mark, self._venue.close_ns(self._tables, mark)
+        found = self._markets[symbol] = mark, self._venue.time(self._tables, mark)
         return found
 
     def answers(self, messages: int) -> Answers:

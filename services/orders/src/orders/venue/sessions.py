@@ -1,11 +1,12 @@
-"""The end of a session at the venue: DAY orders expire.
+"""The end of orders by the exchange's time: DAY orders expire with their session, GTD orders when they say.
 
-The clock row of the partition tells that the session is over, also where nothing happens to a symbol. An order that
-could trade before it is reached is looked at there (``stage``).
+The clock row of the partition tells that time, also where nothing happens to a symbol. An order that could trade before
+it is reached is looked at there (``stage``).
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice, takewhile
 from typing import Final
 
 from common.contracts.values import Side
@@ -13,7 +14,7 @@ from streams.model.message import Handled, Output
 from streams.model.tables import Tables
 
 from orders.domain.sessions import TradingSession
-from orders.domain.venue import Working, expire, priority_prefix
+from orders.domain.venue import Working, expire, expires_by, priority_prefix
 from orders.venue.books import book_of, keep, report_output, with_best
 from orders.venue.rows import SESSION_KEY
 
@@ -33,13 +34,33 @@ def on_session(before: TradingSession | None, now: TradingSession, tables: Table
         return
 
     def is_due(working: Working) -> bool:
-        return working.close_ns != now.close_ns
+        return working.ends_with_session and working.close_ns != now.close_ns
 
     symbols, due = _symbols_due(tables, is_due)
     for symbol in symbols:
         yield from _expire(tables, symbol, is_due, now_ns)
     if due < EXPIRED_AT_ONCE:
         sessions.put(SESSION_KEY, now)
+
+
+def on_time(event_ns: int, tables: Tables, now_ns: int) -> Handled:
+    """It is ``event_ns`` at the exchange: GTD orders whose time has come end, whatever their symbols do."""
+    expired = takewhile(lambda row: expires_by(row[0], event_ns), tables.changelogged("expiries").prefix(b""))
+    order_ids = [order_id for _, order_id in islice(expired, EXPIRED_AT_ONCE)]
+    if not order_ids:
+        return
+
+    def is_due(working: Working) -> bool:
+        return not working.ends_with_session and working.has_expired(event_ns, now_ns)
+
+    orders = tables.changelogged("orders")
+    symbols: dict[str, None] = {}
+    for order_id in order_ids:
+        working: Working | None = orders.get(order_id.encode())
+        assert working is not None, "an order that will expire is known"
+        symbols[working.order.symbol] = None
+    for symbol in symbols:
+        yield from _expire(tables, symbol, is_due, now_ns)
 
 
 def _symbols_due(tables: Tables, is_due: Callable[[Working], bool]) -> tuple[list[str], int]:

@@ -7,12 +7,13 @@ The two copies may be apart; the offset of the mark that was used stands in the 
 that is never used again. So whatever the timing, no share of a mark is sold twice.
 
 What time it is at the exchange is in the marks, too: in each mark, and in the partition's clock row, which comes when
-nothing else does. DAY orders end by that time, at the close of the session for which they came.
+nothing else does. DAY orders end by that time, at the close of the session for which they came, and GTD orders at the
+time that they say.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from common.contracts.events import ExecutionReport, VenueCancel, VenueOrder
 from common.contracts.market import MARK, mark_clock_key
@@ -31,6 +32,7 @@ from orders.domain.venue import (
     Working,
     accept,
     arrive,
+    arrive_late,
     cancel,
     expire,
     limit_of,
@@ -53,6 +55,17 @@ INPUTS: Final = (VENUE_ORDERS, MD_MARKS)
 OUTPUTS: Final = (ORDERS_EXECUTIONS,)
 
 
+class ExchangeTime(NamedTuple):
+    """Time at the exchange, and the close at which a DAY order that comes now ends."""
+
+    event_ns: int
+    close_ns: int
+
+    def is_past(self, order: VenueOrder) -> bool:
+        """Whether the order expired on its way here."""
+        return order.expire_ns is not None and self.event_ns >= order.expire_ns
+
+
 class Venue:
     """The stage's handler, with the calendar of the venue's sessions."""
 
@@ -69,7 +82,7 @@ class Venue:
         if isinstance(request, VenueCancel):
             return _on_cancel(request, f"{message.partition}-{message.offset}", tables, now_ns)
         mark = shown_mark(tables, request.symbol.encode())
-        return _on_order(request, mark, self.close_ns(tables, mark), tables, now_ns)
+        return _on_order(request, mark, self.time(tables, mark), tables, now_ns)
 
     def _on_mark(self, message: Message, tables: Tables, now_ns: int) -> Handled:
         """Thousands a second arrive, few matter: without a book it costs one look-up; only a trade writes rows."""
@@ -92,20 +105,22 @@ class Venue:
 
     def _on_clock(self, message: Message, tables: Tables, now_ns: int) -> Handled:
         event_ns = mark_of(message.body, message.offset).event_ns
+        if not event_ns:
+            return
+        yield from sessions.on_time(event_ns, tables, now_ns)
         session: TradingSession | None = tables.changelogged("session").get(SESSION_KEY)
-        if not event_ns or (session is not None and session.contains(event_ns)):
-            return ()
-        return sessions.on_session(session, self._calendar.session_at(event_ns), tables, now_ns)
+        if session is None or not session.contains(event_ns):
+            yield from sessions.on_session(session, self._calendar.session_at(event_ns), tables, now_ns)
 
-    def close_ns(self, tables: Tables, mark: Mark) -> int:
-        """The close at which an order that comes now ends; 0 where the exchange's time was never heard."""
+    def time(self, tables: Tables, mark: Mark) -> ExchangeTime:
+        """The time at which an order that comes now is met; zeros where the exchange's time was never heard."""
         clock: GlobalRow | None = tables.globals("marks").get(mark_clock_key(tables.partition))
         # The first marks of a day come before its first clock row.
         event_ns = max(mark.event_ns, mark_of(clock.value, clock.offset).event_ns if clock else 0)
         session: TradingSession | None = tables.changelogged("session").get(SESSION_KEY)
         if session is not None and session.contains(event_ns):
-            return session.close_ns
-        return self._calendar.session_at(event_ns).close_ns if event_ns else 0
+            return ExchangeTime(event_ns, session.close_ns)
+        return ExchangeTime(event_ns, self._calendar.session_at(event_ns).close_ns if event_ns else 0)
 
 
 def _request(message: Message) -> VenueOrder | VenueCancel:
@@ -161,7 +176,7 @@ def _serve(
     return (with_best(tables, symbol, side, served) if gone else served), reports
 
 
-def _on_order(order: VenueOrder, mark: Mark, close_ns: int, tables: Tables, now_ns: int) -> Handled:
+def _on_order(order: VenueOrder, mark: Mark, time: ExchangeTime, tables: Tables, now_ns: int) -> Handled:
     if tables.changelogged("orders").get(order.order_id.encode()) is not None:
         return
     symbol_key = order.symbol.encode()
@@ -169,18 +184,20 @@ def _on_order(order: VenueOrder, mark: Mark, close_ns: int, tables: Tables, now_
     moved = replace(book, market=book.market.moved_to(mark))
     if book.resting and moved.market is not book.market:
         # The arriving order is the first to meet this mark; who rests comes before it.
-        accept(order, book.next_sequence, now_ns, close_ns)  # one that is refused moves nothing
+        accept(order, book.next_sequence, now_ns, time.close_ns)  # one that is refused moves nothing
         yield from _matched(tables, order.symbol, moved, now_ns)
         moved = book_of(tables, symbol_key)
-    own = [] if order.self_match is None else own_met(order, moved, tables)
-    if own and order.self_match is SelfMatch.CANCEL_NEWEST:
-        arrival = stopped_by_own(order, moved, own[0].order.limit_price_e4, now_ns, close_ns)
+    own = [] if order.self_match is None or time.is_past(order) else own_met(order, moved, tables)
+    if time.is_past(order):
+        arrival = arrive_late(order, moved, now_ns)
+    elif own and order.self_match is SelfMatch.CANCEL_NEWEST:
+        arrival = stopped_by_own(order, moved, own[0].order.limit_price_e4, now_ns, time.close_ns)
     else:
         if own:
-            accept(order, moved.next_sequence, now_ns, close_ns)  # one that is refused cancels nothing
+            accept(order, moved.next_sequence, now_ns, time.close_ns)  # one that is refused cancels nothing
         for resting in own:
             yield from _end(resting, tables, now_ns, CANCELED_AS_OLDEST)
-        arrival = arrive(order, book_of(tables, symbol_key) if own else moved, now_ns, close_ns)
+        arrival = arrive(order, book_of(tables, symbol_key) if own else moved, now_ns, time.close_ns)
     yield from map(report_output, arrival.reports)
     keep_arrival(tables, arrival)
 

@@ -4,7 +4,7 @@ import { cautions, describe, type Draft, notionalE4, type OrderRequest } from ".
 import { clientOrderId, type OrdersApi } from "../orders_api";
 import type { View } from "../painter";
 import { Presses } from "../presses";
-import type { Side } from "../protocol";
+import type { Side, TimeInForce } from "../protocol";
 import type { StoredSettings } from "../settings";
 import { storageOf } from "../storage";
 import type { Store } from "../store";
@@ -25,6 +25,9 @@ interface Offer {
 
 const ECHO_NOTE_MS = 2_500;
 
+/** Without GTD: the ticket has no field for a time. */
+type TicketTime = Exclude<TimeInForce, "GTD">;
+
 type Announce = (text: string, tone: "good" | "bad") => void;
 
 /** Where orders are entered, and where the gate's committed verdict on them is read. */
@@ -33,7 +36,7 @@ export class Ticket implements View {
   readonly root: HTMLElement;
   private side: Side = "B";
   private type: "LIMIT" | "MARKET" = "LIMIT";
-  private tif: "DAY" | "IOC" = "DAY";
+  private tif: TicketTime = "DAY";
   /** The choice that is on the screen: a press between two frames sends what the eye still sees. */
   private shown = { symbol: "", account: "" };
   private pricedFor = "";
@@ -47,7 +50,7 @@ export class Ticket implements View {
   private readonly submit = el("button", "submit");
   private readonly sides: Segments<Side>;
   private readonly types: Segments<"LIMIT" | "MARKET">;
-  private readonly tifs: Segments<"DAY" | "IOC">;
+  private readonly tifs: Segments<TicketTime>;
   private readonly symbol = new Text("head-note");
   private readonly submissions: Submissions;
   private readonly verdicts: Verdicts;
@@ -65,7 +68,7 @@ export class Ticket implements View {
     this.verdicts = new Verdicts(this.submissions);
     this.sides = new Segments("Side", [["B", "Buy"], ["S", "Sell"]], "wide side", (side) => this.setSide(side));
     this.types = new Segments("Type", [["LIMIT", "Limit"], ["MARKET", "Market"]], "wide", (type) => this.setType(type));
-    this.tifs = new Segments("Time in force", [["DAY", "Day"], ["IOC", "IOC"]], "wide", (tif) => this.setTif(tif));
+    this.tifs = new Segments("Time in force", [["DAY", "Day"], ["GTC", "GTC"], ["IOC", "IOC"], ["FOK", "FOK"]], "wide", (tif) => this.setTif(tif));
     this.qty = new NumberInput({ label: "Quantity", name: "quantity", decimals: 0, step: () => [100n, 1n] }, () => this.label());
     const step = (value: bigint): [bigint, bigint] => [tickE4(value), tickE4(value)];
     this.limit = new NumberInput({ label: "Limit price", caption: "Price", name: "price", decimals: 4, decimalsShown: 2, step }, (byHand) => {
@@ -125,7 +128,7 @@ export class Ticket implements View {
     this.label();
   }
 
-  private setTif(tif: "DAY" | "IOC"): void {
+  private setTif(tif: TicketTime): void {
     this.tif = tif;
     this.tifs.set(tif);
     this.label();

@@ -96,6 +96,8 @@ class OrderRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     counted: bool = False
     """Whether its price and its proceeds are counted in the rows of account and position (``open_orders``). False where
     denied, and in rows of a version that did not count."""
+    min_qty: int | None = None
+    expire_ns: int | None = None
 
     def facts(self) -> OrderFacts:
         """The judge's facts of an order that was answered."""
@@ -228,7 +230,9 @@ def body_of(command: RiskCommand) -> CommandBody:
     return CommandBody(**{name: getattr(command, name) for name in fields if hasattr(command, name)})
 
 
-INTENT_BODY: Final = ("symbol", "side", "order_type", "time_in_force", "qty", "limit_price_e4")
+INTENT_BODY: Final = (
+    "symbol", "side", "order_type", "time_in_force", "qty", "limit_price_e4", "min_qty", "expire_ns",
+)  # fmt: skip
 """Fields of an intent that a repeat must have in common; ``sent_ns`` is not one of them."""
 
 

@@ -98,6 +98,8 @@ def remembers_bodies(limits: LimitFields) -> bool:
 def body_of_order(order: Order) -> int:
     """Stands for all of an order but its id and its time."""
     body = f"{order.symbol} {order.side} {order.order_type} {order.time_in_force} {order.qty} {order.limit_price_e4}"
+    if order.min_qty is not None or order.expire_ns is not None:  # others are what rows of older releases remember
+        body += f" {order.min_qty} {order.expire_ns}"
     return int.from_bytes(blake2b(body.encode(), digest_size=8).digest(), "big") >> 1
 
 

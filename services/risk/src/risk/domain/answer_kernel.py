@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 from common.contracts.events import CASH
+from common.contracts.values import TIMES_IN_FORCE
 from common.kernels import write_piece
 
 from risk.domain.intent_kernel import ACCOUNT_AT, ACCOUNT_CHARS, CLIENT_CHARS, SYMBOL_CHARS
@@ -74,20 +75,20 @@ _HEX: Final = piece("0123456789abcdef")
 
 # --- the row ------------------------------------------------------------------------------------------------------
 
-_ARRAY_OF_17: Final = np.frombuffer(b"\xdc\x00\x11", np.uint8)
+_ARRAY_OF_19: Final = np.frombuffer(b"\xdc\x00\x13", np.uint8)
 _TEXT: Final = 0xA0
 """MessagePack's text of up to 31 bytes, plus its length."""
 _BUY_LIMIT: Final = np.frombuffer(b"\xa1B\xa5LIMIT", np.uint8)
 _BUY_MARKET: Final = np.frombuffer(b"\xa1B\xa6MARKET", np.uint8)
 _SELL_LIMIT: Final = np.frombuffer(b"\xa1S\xa5LIMIT", np.uint8)
 _SELL_MARKET: Final = np.frombuffer(b"\xa1S\xa6MARKET", np.uint8)
-_DAY: Final = np.frombuffer(b"\xa3DAY", np.uint8)
-_IOC: Final = np.frombuffer(b"\xa3IOC", np.uint8)
+_TIMES: Final = np.array([np.frombuffer(b"\xa3" + each.encode(), np.uint8) for each in TIMES_IN_FORCE])
+"""By their numbers."""
 _NIL: Final = 0xC0
 _EMPTY_MAP: Final = 0x80
 _TRUE: Final = 0xC3
 PACKED_INTEGER_BYTES: Final = 9
-ROW_BYTES: Final = 3 + 1 + SYMBOL_CHARS + len(_SELL_MARKET) + len(_DAY) + 3 + 9 * PACKED_INTEGER_BYTES
+ROW_BYTES: Final = 3 + 1 + SYMBOL_CHARS + len(_SELL_MARKET) + len(_TIMES[0]) + 3 + 11 * PACKED_INTEGER_BYTES
 """At most, without its mark."""
 
 
@@ -180,9 +181,17 @@ def write_links(text, ends, heads):
 
 
 @part
+def _write_given(text, at, given, number):
+    if given:
+        return write_packed(text, at, number)
+    text[at] = _NIL
+    return at + 1
+
+
+@part
 def write_row(text, at, source, intent, order, mark, marks, run):
     """``risk.domain.account.OrderRow``, field by field."""
-    at = write_piece(text, at, _ARRAY_OF_17, 0, _ARRAY_OF_17.size)
+    at = write_piece(text, at, _ARRAY_OF_19, 0, _ARRAY_OF_19.size)
     text[at] = _TEXT + intent.symbol_length
     at = write_piece(text, at + 1, source, intent.symbol_begin, intent.symbol_begin + intent.symbol_length)
     if intent.is_market:
@@ -191,14 +200,9 @@ def write_row(text, at, source, intent, order, mark, marks, run):
     else:
         choices = _SELL_LIMIT if intent.sell else _BUY_LIMIT
         at = write_piece(text, at, choices, 0, choices.size)
-    time = _IOC if intent.ioc else _DAY
-    at = write_piece(text, at, time, 0, time.size)
+    at = write_piece(text, at, _TIMES[intent.time_in_force], 0, _TIMES.shape[1])
     at = write_packed(text, at, intent.qty)
-    if intent.priced:
-        at = write_packed(text, at, intent.limit_price_e4)
-    else:
-        text[at] = _NIL
-        at += 1
+    at = _write_given(text, at, intent.priced, intent.limit_price_e4)
     text[at] = _NIL  # no reason
     text[at + 1] = _EMPTY_MAP  # nothing compared
     at = write_packed(text, at + 2, mark.instrument_id)
@@ -210,4 +214,5 @@ def write_row(text, at, source, intent, order, mark, marks, run):
     text[at] = 0  # cum
     at = write_packed(text, at + 1, run.now_ns)  # touched
     text[at] = _TRUE  # counted
-    return at + 1
+    at = _write_given(text, at + 1, intent.has_min, intent.min_qty)
+    return _write_given(text, at, intent.expires, intent.expire_ns)

@@ -49,11 +49,15 @@ def fill_decisions(source, intents, orders, which, market_of, texts, marks, runs
         row["intent.symbol.end"] = at
         row["intent.side"] = intent.sell
         row["intent.order_type"] = intent.is_market
-        row["intent.time_in_force"] = intent.ioc
+        row["intent.time_in_force"] = intent.time_in_force
         row["intent.qty"] = intent.qty
         row["intent.limit_price_e4.given"] = intent.priced
         row["intent.limit_price_e4"] = intent.limit_price_e4
         row["intent.sent_ns"] = intent.sent_ns
+        row["intent.min_qty.given"] = intent.has_min
+        row["intent.min_qty"] = intent.min_qty
+        row["intent.expire_ns.given"] = intent.expires
+        row["intent.expire_ns"] = intent.expire_ns
         row["instrument_id"] = texts[market_of[i]].instrument_id
         row["reserved_cash_e4"] = 0 if intent.sell else order.amount
         row["reserved_qty"] = order.amount if intent.sell else 0

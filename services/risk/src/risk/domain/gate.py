@@ -29,7 +29,7 @@ from common.checks.prices import (
 )
 from common.contracts.events import AccountStatus, ReasonCode
 from common.contracts.reference import Instrument
-from common.contracts.values import SELF_MATCH_DENIED, SELF_MATCH_MODE, OrderType, Side
+from common.contracts.values import SELF_MATCH_DENIED, SELF_MATCH_MODE, TIMES_IN_FORCE, OrderType, Side
 
 from risk.domain.account import NO_POSITION, AccountRow, Mark, PositionRow
 from risk.domain.intent import Order
@@ -42,6 +42,7 @@ LIMITS_VERSIONS: Final = ("firm_limits_version", "account_limits_version")
 _SELL: Final = Side.SELL
 _MARKET: Final = OrderType.MARKET
 _ACTIVE: Final = AccountStatus.ACTIVE
+_NUMBER_OF: Final = {each: number for number, each in enumerate(TIMES_IN_FORCE)}
 
 
 class Limits(LimitFields, frozen=True, gc=False):
@@ -76,6 +77,11 @@ class Market(msgspec.Struct, frozen=True, gc=False):
     trading_state: int = STATE_UNSAID
     reference_age_ns: int = 0
     """Exchange time between the last change of the mark and the clock of its partition."""
+
+    @property
+    def exchange_ns(self) -> int:
+        """The exchange's time, by that clock; 0 where there is none."""
+        return 0 if self.mark is None else self.mark.event_ns + self.reference_age_ns
 
 
 class Denial(msgspec.Struct, frozen=True, gc=False):
@@ -130,6 +136,7 @@ def _market_fields(market: Market) -> MarketFields:
         tick_e4=0 if instrument is None else instrument.tick_e4,
         sub_unit_tick_e4=0 if instrument is None else instrument.sub_unit_tick_e4,
         reference_age_ns=market.reference_age_ns,
+        exchange_ns=market.exchange_ns,
     )
 
 
@@ -149,8 +156,19 @@ def _with_prices(market: MarketFields, limits: Limits) -> MarketFields:
 
 
 def order_fields(order: Order) -> OrderFields:
-    price_e4 = order.limit_price_e4
-    return OrderFields(order.qty, price_e4 or 0, order.side is _SELL, order.order_type is _MARKET, price_e4 is not None)
+    price_e4, min_qty, expire_ns = order.limit_price_e4, order.min_qty, order.expire_ns
+    return OrderFields(
+        order.qty,
+        price_e4 or 0,
+        order.side is _SELL,
+        order.order_type is _MARKET,
+        price_e4 is not None,
+        _NUMBER_OF[order.time_in_force],
+        min_qty is not None,
+        min_qty or 0,
+        expire_ns is not None,
+        expire_ns or 0,
+    )
 
 
 def account_fields(row: AccountRow | None) -> AccountFields:

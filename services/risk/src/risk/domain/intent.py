@@ -40,6 +40,8 @@ class Intent(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     qty: Quantity
     limit_price_e4: Quantity | None = None
     sent_ns: TimestampNs
+    min_qty: Quantity | None = None
+    expire_ns: TimestampNs | None = None
 
     def __post_init__(self) -> None:
         if NAMES.fullmatch(f"{self.account_id}\n{self.client_order_id}\n{self.symbol}") is None:

@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 from common.avro.compiled import Chosen, Given, Number, Text, Verdict
 from common.checks.case import OrderFields, row_of
-from common.contracts.values import INT64_MAX, SYMBOL_CHARS_MAX, SYMBOL_SIGNS
+from common.contracts.values import INT64_MAX, SYMBOL_CHARS_MAX, SYMBOL_SIGNS, TIMES_IN_FORCE
 from common.kernels import write_piece
 
 from risk.domain.text_kernel import (
@@ -40,7 +40,6 @@ INTENT: Final = row_of(
     ("sent_ns", "<i8"),
     ("symbol_length", "<i4"),
     ("plain", "?"),
-    ("ioc", "?"),
 )
 SYMBOL_CHARS: Final = SYMBOL_CHARS_MAX
 ACCOUNT_CHARS: Final = 32
@@ -67,20 +66,23 @@ _TYPE: Final = piece('","order_type":"')
 _LIMIT: Final = piece("LIMIT")
 _MARKET: Final = piece("MARKET")
 _TIME: Final = piece('","time_in_force":"')
-_DAY: Final = piece("DAY")
-_IOC: Final = piece("IOC")
+_TIMES: Final = np.array([piece(each) for each in TIMES_IN_FORCE])
+"""By their numbers; all are as long."""
 _QTY: Final = piece('","qty":')
 _LIMIT_PRICE: Final = piece(',"limit_price_e4":')
 _SENT: Final = piece(',"sent_ns":')
+_MIN_QTY: Final = piece(',"min_qty":')
+_EXPIRE: Final = piece(',"expire_ns":')
 _BUY: Final = ord("B")
 _SELL: Final = ord("S")
 _CLOSE: Final = ord("}")
 _DOT: Final = ord(".")
 _SLASH: Final = ord("/")
 _INTENT_PIECES: Final = (
-    _ACCOUNT, _CLIENT, _SYMBOL_NAME, _SIDE, _TYPE, _MARKET, _TIME, _DAY, _QTY, _LIMIT_PRICE, _SENT,
+    _ACCOUNT, _CLIENT, _SYMBOL_NAME, _SIDE, _TYPE, _MARKET, _TIME, _TIMES[0], _QTY, _LIMIT_PRICE, _SENT,
+    _MIN_QTY, _EXPIRE,
 )  # fmt: skip
-INTENT_CHARS: Final = sum(map(len, _INTENT_PIECES)) + 1 + 3 * INTEGER_CHARS + 1
+INTENT_CHARS: Final = sum(map(len, _INTENT_PIECES)) + 1 + 5 * INTEGER_CHARS + 1
 """Most characters of an intent's text, without the names in it."""
 
 FRAMED_COLUMNS: Final = (
@@ -91,12 +93,15 @@ FRAMED_COLUMNS: Final = (
     Chosen("side", "S", "says_sell"),
     Chosen("order_type", "LIMIT", "says_limit"),
     Chosen("order_type", "MARKET", "says_market"),
-    Chosen("time_in_force", "DAY", "says_day"),
-    Chosen("time_in_force", "IOC", "says_ioc"),
+    Number("time_in_force", "said_time"),
     Number("qty", "said_qty"),
     Given("limit_price_e4", "says_price"),
     Number("limit_price_e4", "said_price_e4"),
     Number("sent_ns", "said_ns"),
+    Given("min_qty", "says_min"),
+    Number("min_qty", "said_min_qty"),
+    Given("expire_ns", "says_expiry"),
+    Number("expire_ns", "said_expire_ns"),
 )
 """All that a framed intent says; the fields of an order are what the text then says."""
 _SOUND: Final = int(Verdict.SOUND)
@@ -121,10 +126,12 @@ def _has_text(data, row):
     return (
         row.says_buy != row.says_sell
         and row.says_limit != row.says_market
-        and row.says_day != row.says_ioc
+        and row.said_time < _TIMES.shape[0]
         and row.said_qty != _NO_NUMBER
         and row.said_price_e4 != _NO_NUMBER
         and row.said_ns != _NO_NUMBER
+        and row.said_min_qty != _NO_NUMBER
+        and row.said_expire_ns != _NO_NUMBER
         and _is_name(data, row.account_begin, row.account_end)
         and _is_name(data, row.client_begin, row.client_end)
         and _is_name(data, row.symbol_begin, row.symbol_end)
@@ -146,8 +153,7 @@ def _write_intent(text, at, data, row):
     kind = _MARKET if row.says_market else _LIMIT
     at = write_piece(text, at, kind, 0, kind.size)
     at = write_piece(text, at, _TIME, 0, _TIME.size)
-    time = _IOC if row.says_ioc else _DAY
-    at = write_piece(text, at, time, 0, time.size)
+    at = write_piece(text, at, _TIMES[row.said_time], 0, _TIMES.shape[1])
     at = write_piece(text, at, _QTY, 0, _QTY.size)
     at = write_integer(text, at, row.said_qty)
     if row.says_price:
@@ -155,6 +161,12 @@ def _write_intent(text, at, data, row):
         at = write_integer(text, at, row.said_price_e4)
     at = write_piece(text, at, _SENT, 0, _SENT.size)
     at = write_integer(text, at, row.said_ns)
+    if row.says_min:
+        at = write_piece(text, at, _MIN_QTY, 0, _MIN_QTY.size)
+        at = write_integer(text, at, row.said_min_qty)
+    if row.says_expiry:
+        at = write_piece(text, at, _EXPIRE, 0, _EXPIRE.size)
+        at = write_integer(text, at, row.said_expire_ns)
     text[at] = _CLOSE
     return at + 1
 
@@ -190,27 +202,38 @@ def _read_choices(text, at, end, row):
     if row.is_market:
         after = read_piece(text, at, end, _MARKET)
     at = read_piece(text, after, end, _TIME)
-    after = read_piece(text, at, end, _DAY)
-    row.ioc = after < 0
-    if row.ioc:
-        after = read_piece(text, at, end, _IOC)
-    return after
+    for number in range(_TIMES.shape[0]):
+        after = read_piece(text, at, end, _TIMES[number])
+        if after >= 0:
+            row.time_in_force = number
+            return after
+    return NOT_THERE
+
+
+@part
+def _read_given(text, at, end, name):
+    """A number that need not be there: whether it is, the number, and the position after it."""
+    after = read_piece(text, at, end, name)
+    if after < 0:
+        return False, np.int64(0), at
+    number, after = read_integer(text, after, end)
+    return True, number, after
 
 
 @part
 def _read_numbers(text, at, end, row):
     """From quantity to the end. Returns the position after it."""
     qty, at = read_integer(text, read_piece(text, at, end, _QTY), end)
-    row.qty = qty
-    after = read_piece(text, at, end, _LIMIT_PRICE)
-    row.priced = after >= 0
-    row.limit_price_e4 = 0
-    if row.priced:
-        limit_price_e4, at = read_integer(text, after, end)
-        row.limit_price_e4 = limit_price_e4
+    priced, limit_price_e4, at = _read_given(text, at, end, _LIMIT_PRICE)
     sent_ns, at = read_integer(text, read_piece(text, at, end, _SENT), end)
+    has_min, min_qty, at = _read_given(text, at, end, _MIN_QTY)
+    expires, expire_ns, at = _read_given(text, at, end, _EXPIRE)
+    row.qty = qty
+    row.priced, row.limit_price_e4 = priced, limit_price_e4
     row.sent_ns = sent_ns
-    if at < 0 or sent_ns < 0 or at >= end or text[at] != _CLOSE:
+    row.has_min, row.min_qty = has_min, min_qty
+    row.expires, row.expire_ns = expires, expire_ns
+    if at < 0 or sent_ns < 0 or expire_ns < 0 or at >= end or text[at] != _CLOSE:
         return NOT_THERE
     return at + 1
 

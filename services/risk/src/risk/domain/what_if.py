@@ -18,6 +18,7 @@ from common.checks.prices import (
     position_room_qty,
     worst_price_e4,
 )
+from common.checks.terms import IOC, minimum_of_immediate
 
 Room = Callable[[Case], int]
 
@@ -69,10 +70,16 @@ def most_qty(case: Case, gate: CheckChain) -> int:
     """The most shares of such an order that would be accepted, in whole lots; 0 where it would be denied with any.
 
     Whatever bounds a quantity bounds it from above, so the quantities that pass are all those up to the most; but for
-    the very quantity of an order of the same body, which another quantity is not.
+    the very quantity of an order of the same body, which another quantity is not, and for its minimum: the most has to
+    reach that of an IOC, and that of a FOK is all of it, whatever its quantity.
     """
     lot_qty = max(1, case.market.lot_qty)
     case = case._replace(activity=msgspec.structs.replace(case.activity, twin_ns=0))
+    if case.order.has_min and minimum_of_immediate.passes(case):
+        case = case._replace(order=msgspec.structs.replace(case.order, has_min=False))
+        least_qty = case.order.min_qty if case.order.time_in_force == IOC else 1
+        qty = most_qty(case, gate)
+        return qty if 0 < least_qty <= qty else 0
 
     def passes(lots: int) -> bool:
         order = msgspec.structs.replace(case.order, qty=lots * lot_qty)

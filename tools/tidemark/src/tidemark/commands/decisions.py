@@ -124,7 +124,7 @@ def _table(answers: Sequence[Answer]) -> Table:
     table = Table("decided (UTC)", "who", "what", "verdict", "why", "record")
     for answer in answers:
         said, message = answer.said, answer.message
-        at = datetime.fromtimestamp(said.decided_ns / NS_PER_S, UTC).isoformat(timespec="milliseconds")
+        at = _time_text(said.decided_ns)
         verdict = Verdict.ACCEPTED if said.accepted else Verdict.DENIED
         who = said.account_id if answer.record is None else f"{answer.record.who.subject} for {said.account_id}"
         cells = (at, who, _what(answer), verdict, _why(said), f"{message.partition}/{message.offset}")
@@ -138,7 +138,14 @@ def _what(answer: Answer) -> str:
         return f"{'command' if answer.record is None else answer.record.type} {said.command_id}"
     intent = said.intent
     price = "MARKET" if intent.limit_price_e4 is None else f"at {console.price_text(intent.limit_price_e4)}"
-    return f"{said.order_id}: {intent.side.name} {intent.qty} {intent.symbol} {price} {intent.time_in_force.value}"
+    least = "" if intent.min_qty is None else f", {intent.min_qty} at least"
+    until = "" if intent.expire_ns is None else f" until {_time_text(intent.expire_ns)}"
+    life = f"{intent.time_in_force.value}{until}{least}"
+    return f"{said.order_id}: {intent.side.name} {intent.qty} {intent.symbol} {price} {life}"
+
+
+def _time_text(at_ns: int) -> str:
+    return datetime.fromtimestamp(at_ns / NS_PER_S, UTC).isoformat(timespec="milliseconds")
 
 
 def _why(said: Decision | CommandResult) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from common.contracts.values import order_id_of
 
 from tidemark.load.latency import LatencyClock
-from tidemark.load.plan import NS, WRONG, Action, ActionKind, OrderBody, Quote, order_of
+from tidemark.load.plan import NS, RESTING, WRONG, Action, ActionKind, OrderBody, Quote, order_of
 
 IN_FLIGHT_MAX: Final = 2_000
 OPEN_PER_ACCOUNT_MAX: Final = 64
@@ -150,7 +150,7 @@ class Load:
         self.tally.accepted += 1
         if action.kind in WRONG and len(self.tally.unexpected) < EXAMPLES_MAX:
             self.tally.unexpected.append(f"{order_id} was accepted though it is wrong: {action.kind}")
-        if action.kind is ActionKind.PASSIVE:
+        if action.kind in RESTING:
             self._open.setdefault(action.account, deque(maxlen=OPEN_PER_ACCOUNT_MAX)).append(order_id)
 
     async def _cancel(self, action: Action, order_id: str, intended_ns: int) -> None:

@@ -50,6 +50,8 @@ class HttpGateway:
         }
         if body.limit_price_e4 is not None:
             request["limit_price_e4"] = body.limit_price_e4
+        if body.min_qty is not None:
+            request["min_qty"] = body.min_qty
         status, answer = await self._send("POST", "/v1/orders", request, intended_ns)
         if status in (200, 201):
             return Verdict(True, "", int(answer["decided_ns"]))

@@ -21,8 +21,10 @@ class ActionKind(StrEnum):
     """An action of an account. The last five are wrong on purpose, and must be denied."""
 
     PASSIVE = "passive"
+    GTC = "gtc"
     AGGRESSIVE = "aggressive"
     IOC = "ioc"
+    FOK = "fok"
     MARKET = "market"
     CANCEL = "cancel"
     NO_SUCH_SYMBOL = "no_such_symbol"
@@ -33,9 +35,11 @@ class ActionKind(StrEnum):
 
 
 WEIGHTS: Final[dict[ActionKind, int]] = {
-    ActionKind.PASSIVE: 30,
+    ActionKind.PASSIVE: 27,
+    ActionKind.GTC: 3,
     ActionKind.AGGRESSIVE: 25,
-    ActionKind.IOC: 15,
+    ActionKind.IOC: 12,
+    ActionKind.FOK: 3,
     ActionKind.MARKET: 10,
     ActionKind.CANCEL: 15,
     ActionKind.NO_SUCH_SYMBOL: 1,
@@ -44,6 +48,8 @@ WEIGHTS: Final[dict[ActionKind, int]] = {
     ActionKind.TOO_MUCH_CASH: 1,
     ActionKind.TOO_MUCH_STOCK: 1,
 }
+RESTING: Final = frozenset({ActionKind.PASSIVE, ActionKind.GTC})
+"""Orders that rest behind the touch, and are there to be canceled."""
 WRONG: Final = frozenset(
     {
         ActionKind.NO_SUCH_SYMBOL,
@@ -53,6 +59,7 @@ WRONG: Final = frozenset(
         ActionKind.TOO_MUCH_STOCK,
     }
 )
+_TIMES: Final = {each: TimeInForce[each.name] for each in (ActionKind.GTC, ActionKind.IOC, ActionKind.FOK)}
 TOO_MANY_SHARES: Final = 1_000_000_000
 FIRST_ACCOUNT_BUSYNESS: Final = 20
 """The first account, the one to look at on the screen, acts this many times as often as any other."""
@@ -96,6 +103,7 @@ class OrderBody:
     time_in_force: TimeInForce
     qty: int
     limit_price_e4: int | None
+    min_qty: int | None = None
 
 
 def account_names(count: int, prefix: str = "demo") -> tuple[str, ...]:
@@ -161,7 +169,7 @@ def order_of(action: Action, quote: Quote) -> OrderBody | None:
     ask = quote.ask_e4 or quote.last_e4 or quote.bid_e4
     if not bid:
         return None
-    if action.kind is ActionKind.PASSIVE:
+    if action.kind in RESTING:
         touch, towards = (bid, -1) if buying else (ask, 1)
     else:
         touch, towards = (ask, 1) if buying else (bid, -1)
@@ -173,8 +181,9 @@ def order_of(action: Action, quote: Quote) -> OrderBody | None:
 def _shaped(kind: ActionKind, body: OrderBody) -> OrderBody:
     if kind is ActionKind.MARKET:
         return OrderBody(body.symbol, body.side, OrderType.MARKET, TimeInForce.IOC, body.qty, None)
-    tif = TimeInForce.IOC if kind is ActionKind.IOC else TimeInForce.DAY
-    return OrderBody(body.symbol, body.side, OrderType.LIMIT, tif, body.qty, body.limit_price_e4)
+    tif = _TIMES.get(kind, TimeInForce.DAY)
+    least = body.qty if tif is TimeInForce.FOK else None
+    return OrderBody(body.symbol, body.side, OrderType.LIMIT, tif, body.qty, body.limit_price_e4, least)
 
 
 def _spoilt(kind: ActionKind, body: OrderBody, ask_e4: int) -> OrderBody:

@@ -33,6 +33,7 @@ def intents(plan: Iterator[Action], quote: Callable[[str], Quote | None], id_pre
             qty=body.qty,
             limit_price_e4=body.limit_price_e4,
             sent_ns=time.time_ns(),
+            min_qty=body.min_qty,
         )
 
 

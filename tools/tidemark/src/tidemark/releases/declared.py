@@ -36,7 +36,7 @@ alerts where they request halts, and the audit."""
 EVERYBODY_WRITES: Final = ("view-envelope", "view-health")
 """Views of every process."""
 READS_STATE: Final[Mapping[str, Mapping[str, tuple[int, ...]]]] = {
-    "auditor": {row_layouts.PROJECTION: (1,), "rows-risk.gate": (1,)}
+    "auditor": {row_layouts.PROJECTION: (1,), "rows-risk.gate": (1, 2)}
 }
 """State of others that a service reads: tables in PostgreSQL, rows of the gate. A version is added here by whoever
 teaches the reader to read it; until then the writer's next release is refused."""
