@@ -59,6 +59,7 @@ async def test_rows_of_an_older_schema_are_completed_from_the_log_and_kept_where
     reused = forgotten.model_copy(update={"text": "", "cum_qty": 5, "leaves_qty": 95})
     records = log.records(ORDERS_EXECUTIONS, forgotten, bust, reused)
     old = [name for name in projection.EXECUTION_COLUMNS.split(", ") if name != "ref_execution_id"]
+    orders = ", ".join(name for name in projection.ORDER_COLUMNS.split(", ") if name not in {"min_qty", "expire_ns"})
 
     async def as_before(connection: Connection) -> None:
         await connection.execute(
@@ -74,7 +75,10 @@ async def test_rows_of_an_older_schema_are_completed_from_the_log_and_kept_where
             await connection.execute(
                 f"INSERT INTO executions ({', '.join(old)}) VALUES ({marks})", *(values[name] for name in old)
             )
-        await connection.execute(projection._UPSERT_ORDERS, projection._json_rows(events[1:]))
+        await connection.execute(
+            f"INSERT INTO orders ({orders}) SELECT {orders} FROM jsonb_populate_recordset(NULL::orders, $1::jsonb)",
+            projection._json_rows(events[1:]),
+        )
         await connection.execute(
             "INSERT INTO projection_positions VALUES ($1, 0, 5), ($2, 0, 3)", ORDERS_EXECUTIONS.name, ORDERS_EVENTS.name
         )
