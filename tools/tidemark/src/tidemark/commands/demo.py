@@ -61,9 +61,9 @@ def demo(
 
     Begins with empty data each time. Everybody is asked who he is, unless --open says otherwise: the dashboard's
     address signs in whoever opens it first, and the clients that trade have tokens. At the end (after --seconds, not on
-    Ctrl-C) the audit compares the ledger with every copy of it. Exits with 1 where an invariant is broken. The latency clocks
-    count from the intended send time of an order and from the ingest time of a tick; painted needs a browser on the
-    dashboard.
+    Ctrl-C) the audit compares the ledger with every copy of it. Exits with 1 where an invariant is broken. The latency
+    clocks count from the intended send time of an order and from the ingest time of a tick; painted needs a browser on
+    the dashboard.
     """
     environment = file_feed(feed) if feed is not None else synthetic_feed(seed, rate, symbols)
     with console.reported():
