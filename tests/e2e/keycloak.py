@@ -23,7 +23,6 @@ ARCHIVE: Final = Jar(
     176_448_763,
     packaging="tar.gz",
 )
-LOWEST_JAVA: Final = 21
 READY_TIMEOUT_S: Final = 300.0
 TIMEOUT_S: Final = 30.0
 REALM: Final = "desk"
@@ -76,7 +75,7 @@ class Keycloak(NativePart):
 
     def command(self) -> list[str]:
         variables = {
-            "JAVA_HOME": str(find_java(LOWEST_JAVA).parents[1]),
+            "JAVA_HOME": str(find_java().parents[1]),
             "JAVA_OPTS_KC_HEAP": "-Xmx512m",
             "JAVA_OPTS_APPEND": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
             "KC_BOOTSTRAP_ADMIN_USERNAME": ADMIN,
@@ -84,7 +83,14 @@ class Keycloak(NativePart):
         }
         ports = [f"--http-port={self.port}", f"--http-management-port={self._management_port}"]
         given = [f"{name}={value}" for name, value in variables.items()]
-        return ["env", *given, str(self.directory / "bin" / "kc.sh"), "start-dev", f"--http-host={HOST}", *ports]
+        return [
+            shutil.which("env") or "env",
+            *given,
+            str(self.directory / "bin" / "kc.sh"),
+            "start-dev",
+            f"--http-host={HOST}",
+            *ports,
+        ]
 
     def ready(self) -> bool:
         return probes.http_answers(f"{self.address}/realms/master")
