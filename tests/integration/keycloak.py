@@ -77,7 +77,7 @@ class Keycloak(NativePart):
         variables = {
             "JAVA_HOME": str(find_java().parents[1]),
             "JAVA_OPTS_KC_HEAP": "-Xmx512m",
-            "JAVA_OPTS_APPEND": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+            "JAVA_OPTS_APPEND": "-XX:TieredStopAtLevel=1",
             "KC_BOOTSTRAP_ADMIN_USERNAME": ADMIN,
             "KC_BOOTSTRAP_ADMIN_PASSWORD": self._password,
         }
