@@ -28,7 +28,7 @@ TIMEOUT_S: Final = 30.0
 REALM: Final = "desk"
 ADMIN: Final = "admin"
 ROLES_CLAIM: Final = "realm_access.roles"
-"""Where Keycloak names a person's roles of the realm."""
+"""Claim in which Keycloak names a person's roles of the realm."""
 KEPT: Final = '{"attributes": [{"name": "username"}, {"name": "email"}], "unmanagedAttributePolicy": "ENABLED"}'
 """User profile that takes attributes which it does not declare; without it Keycloak drops a person's accounts."""
 AUDIENCE: Final = {

@@ -248,7 +248,7 @@ def calls_of_ours() -> Iterator[list[str]]:
 async def test_account_of_another_then_as_much_is_done_whether_or_not_there_is_one(
     world: World, row: Endpoint, make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that the time of the answer says no more than its words. The service knows of one of the two."""
+    """The time of the answer then says no more than its words. The service knows of one of the two."""
     monkeypatch.setattr("orders.api.limits.SETTLE_S", math.inf)  # shares are settled by the clock, whoever asks
     [known] = [each.kwargs["accounts"] for each in world.api.user_middleware if each.cls is LimitRequests]
     known.answered("THERE", make.decision(make.intent(account_id="THERE")))

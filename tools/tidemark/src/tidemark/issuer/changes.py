@@ -64,7 +64,7 @@ class _Line(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What was changed, oldest first; where the chain ends; the first line that does not fit, 0 where all do."""
+    """All changes, oldest first; where the chain ends; the first line that does not fit, 0 where all do."""
 
     changes: Sequence[Change]
     head: Head
@@ -117,7 +117,7 @@ class ChangeRecord:
         return Changes(found, head)
 
     def forget(self, subject: str) -> None:
-        """What is recorded of the subject names nobody from now on. Raises OSError."""
+        """Nothing that is recorded of the subject names it from now on. Raises OSError."""
         with self.held():
             known = self._known()
             if known.pop(subject, None) is not None:
