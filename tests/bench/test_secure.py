@@ -62,6 +62,13 @@ def test_rows_when_the_verdict_comes_later_than_it_may_then_it_is_a_miss() -> No
     assert found["verdict, p50 ms"][-1] == "MISSED"
 
 
+def test_rows_when_open_fleets_are_further_apart_than_the_limit_then_the_clock_is_not_judged() -> None:
+    cpu_s = {"risk": 1.0, "push": 1.0}
+    found = by_name(rows(figures((cpu_s, 10.0, 100), (cpu_s, 15.0, 100)), figures((cpu_s, 12.0, 200))))
+    assert found["verdict, p50 ms"][3:] == ("+1 ms", "open: 5 ms apart")
+    assert found[f"CPU ms an order, {ALL}"][-1] == "met"
+
+
 def test_figures_when_turns_have_different_numbers_of_orders_then_every_order_weighs_the_same() -> None:
     found = figures(({"risk": 1.0}, 10.0, 100), ({"risk": 1.0}, 30.0, 300))
     assert found.cpu_ms_per_order() == {"risk": 5.0, ALL: 5.0}
