@@ -54,7 +54,7 @@ async def provider(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pr
 
 async def test_person_then_roles_and_accounts_are_as_keycloak_has_them(provider: Provider) -> None:
     found = await provider.identities.identify(await provider.token())
-    assert (found.roles, found.client) == ({Role.TRADER, Role.MARKET_RAW}, PROGRAM)
+    assert (found.roles, found.client) == (frozenset({Role.TRADER, Role.MARKET_RAW}), PROGRAM)
     assert found.accounts.patterns() == ["ACC1", "DESK*"]
     assert found.expires_s - found.issued_s == 300, "Keycloak's own default, which is short enough"
 
