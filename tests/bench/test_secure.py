@@ -10,7 +10,7 @@ from tidemark.load.latency import ClockSummary
 from tidemark.process import cpu_seconds
 
 from bench.harness import CpuMeter, cpu_with_children
-from bench.secure import ALL, Figures, grown, rows, turn_rows
+from bench.secure import ALL, ROUND, Figures, grown, rows, turn_rows
 
 MS_NS = 1_000_000
 CHILD = """
@@ -35,7 +35,7 @@ def figures(*turns: tuple[dict[str, float], float, int]) -> Figures:
         for _ in range(orders):
             tally.answered.record_ns(int(verdict_ms * MS_NS))
             tally.processed.record_ns(int(verdict_ms * MS_NS / 2))
-        made.add(tally, cpu_s)
+        made.add("open", tally, cpu_s, 1.5)
     return made
 
 
@@ -62,12 +62,25 @@ def test_rows_when_the_verdict_comes_later_than_it_may_then_it_is_a_miss() -> No
     assert found["verdict, p50 ms"][-1] == "MISSED"
 
 
+def test_rows_when_open_fleets_are_further_apart_than_the_limit_then_the_clock_is_not_judged() -> None:
+    cpu_s = {"risk": 1.0, "push": 1.0}
+    found = by_name(rows(figures((cpu_s, 10.0, 100), (cpu_s, 15.0, 100)), figures((cpu_s, 12.0, 200))))
+    assert found["verdict, p50 ms"][3:] == ("+1 ms", "open: 5 ms apart")
+    assert found[f"CPU ms an order, {ALL}"][-1] == "met"
+
+
 def test_figures_when_turns_have_different_numbers_of_orders_then_every_order_weighs_the_same() -> None:
     found = figures(({"risk": 1.0}, 10.0, 100), ({"risk": 1.0}, 30.0, 300))
     assert found.cpu_ms_per_order() == {"risk": 5.0, ALL: 5.0}
-    [first, second] = turn_rows(found, found)
-    assert (first["CPU ms an order, open"], second["CPU ms an order, open"]) == (10.0, 3.33)
-    assert second["later by"] == "+0.00 ms"
+    first, second, apart = turn_rows(found.turns)
+    assert (first["CPU ms an order"], second["CPU ms an order"], apart["CPU ms an order"]) == (10.0, 3.33, 6.67)
+    assert (apart["fleet"], round(apart["verdict, p50 ms"]), apart["processors in use"]) == ("open, apart by", 20, 0.0)
+
+
+def test_round_then_each_kind_stands_as_early_as_the_other_and_twice() -> None:
+    places = {name: [place for place, each in enumerate(ROUND) if each == name] for name in ROUND}
+    assert {len(found) for found in places.values()} == {2}
+    assert len({sum(found) for found in places.values()}) == 1
 
 
 def test_grown_when_something_takes_longer_then_it_comes_first_and_what_takes_less_is_in_the_sum_alone() -> None:

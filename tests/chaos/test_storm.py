@@ -10,8 +10,9 @@ pytestmark = pytest.mark.timeout(420)
 SEED = 1
 
 
-async def test_storm_when_it_blows_then_nothing_is_lost_doubled_or_made(tmp_path: Path) -> None:
-    outcome = await Storm(StateDir(tmp_path), StormOptions(SEED, seconds=40, brokers=1), print).run()
+@pytest.mark.parametrize("secure", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["open", "secure"])
+async def test_storm_when_it_blows_then_nothing_is_lost_doubled_or_made(tmp_path: Path, secure: bool) -> None:
+    outcome = await Storm(StateDir(tmp_path), StormOptions(SEED, seconds=40, brokers=1, secure=secure), print).run()
     found = outcome.as_dict()
     assert found["faults"] >= 2
     assert found["kills"] >= 1

@@ -141,7 +141,7 @@ class Gate:
             held = holdings(account_names(16, "side"), symbols, each=4)
             async with HttpGateway(url) as gateway:
                 await open_accounts(gateway, held)
-            async with Traffic(where, url, quotes, held, 7, http_per_s=3, topic_per_s=60) as traffic:
+            async with Traffic(where, HttpGateway(url), quotes, held, 7, http_per_s=3, topic_per_s=60) as traffic:
                 yield
                 assert await traffic.finish(DEADLINE_S) == Counter()
 

@@ -8,6 +8,7 @@ from asyncio.subprocess import Process
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tidemark.control import ask
 from tidemark.process import is_running, start_ticks
@@ -41,11 +42,11 @@ async def running_pids(state: StateDir, pids: dict[int, int]) -> bool:
     return len(pids) == len(rows)
 
 
-@pytest.mark.parametrize("secure", [(), ("--secure",)], ids=["open", "secure"])
+@pytest.mark.parametrize("closed", [(), ("--open",), ("--secure",)], ids=["signed in", "open", "secure"])
 async def test_demo_when_headless_then_ends_by_itself_with_a_sound_summary(
-    tmp_path: Path, secure: tuple[str, ...]
+    tmp_path: Path, closed: tuple[str, ...]
 ) -> None:
-    process = await start("demo", "--headless", "--seconds", "10", *SMALL, *secure, "--state-dir", str(tmp_path))
+    process = await start("demo", "--headless", "--seconds", "10", *SMALL, *closed, "--state-dir", str(tmp_path))
     lines = await output(process)
     summary = json.loads(lines[-1])
     assert process.returncode == 0
@@ -63,6 +64,15 @@ async def test_demo_when_headless_then_ends_by_itself_with_a_sound_summary(
     assert StateDir(tmp_path).read() is None
 
 
+async def _assert_strangers_are_refused(state: StateDir) -> None:
+    """Without an option, in the demo that runs there."""
+    record = state.running()
+    assert record is not None
+    async with httpx.AsyncClient(timeout=READY_S) as http:
+        for service, path in (("orders", "/v1/accounts/demo-0001"), ("push", "/v1/accounts")):
+            assert (await http.get(record.services[service] + path)).status_code == 401, service
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_demo_when_interrupted_then_everything_it_started_is_gone(tmp_path: Path, number: signal.Signals) -> None:
     process = await start("demo", *SMALL, "--state-dir", str(tmp_path))
@@ -71,6 +81,7 @@ async def test_demo_when_interrupted_then_everything_it_started_is_gone(tmp_path
         while not await running_pids(StateDir(tmp_path), pids):
             assert process.returncode is None
             await asyncio.sleep(POLL_S)
+    await _assert_strangers_are_refused(StateDir(tmp_path))
     process.send_signal(number)
     await output(process)
     assert process.returncode == 130

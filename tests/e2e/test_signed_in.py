@@ -131,13 +131,16 @@ def environment_of(pid: int) -> str:
 
 
 async def test_secrets_then_none_of_them_is_in_a_log_or_in_a_service(closed: Deployment) -> None:
+    """Nor is who asked: a log is read by more people than may know whose an account is."""
     assert closed.issuer is not None
     signing = json.loads(closed.issuer.store.signing.read_text("utf-8"))
-    secrets = [jwk["d"] for jwk in signing["keys"]]
-    token = trader(closed)
+    person = "theophrastus"
+    secrets = [*(jwk["d"] for jwk in signing["keys"]), person]
+    token = trader(closed, person)
     async with orders(closed, token) as http:
         await http.get(f"/v1/accounts/{MINE}")
         await http.get("/v1/nothing")
+        assert (await http.post("/v1/orders", json=order(MINE, 1_000))).status_code in (201, 422)
     for log in closed.state.logs.iterdir():
         text = log.read_text("utf-8", "replace")
         for secret in (*secrets, token, token.rpartition(".")[2]):

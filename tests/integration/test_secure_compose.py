@@ -52,3 +52,24 @@ def test_pages_for_operators_then_prometheus_asks_for_them_at_their_port_and_nob
     published = [port.rpartition(":")[2] for name in SERVICES for port in composed[name].get("ports", ())]
     assert published
     assert not set(published) & set(ports.values())
+
+
+def test_containers_of_ours_then_they_are_nobody_special_and_the_engine_s_filter_of_calls_stays_on() -> None:
+    """As both files together say. ``identities`` alone is root, without a network, to give files to their readers."""
+    merged: dict[str, dict[str, Any]] = {}
+    for name in ("compose.yaml", "compose.secure.yaml"):
+        for service, given in yaml.safe_load((COMPOSE / name).read_text("utf-8"))["services"].items():
+            merged[service] = merged.get(service, {}) | given
+    ours = {name: each for name, each in merged.items() if str(each.get("image", "")).startswith("tidemark/")}
+    assert ours.keys() == {*SERVICES, COMMAND_LINE, "topics", "rights", "identities"}
+    for name, each in ours.items():
+        assert each["cap_drop"] == ["ALL"], name
+        assert each["security_opt"] == ["no-new-privileges:true"], name
+        assert not {"privileged", "devices", "pid", "ipc", "userns_mode"} & each.keys(), name
+    assert {name for name, each in ours.items() if "user" in each or "cap_add" in each} == {"identities"}
+    assert ours["identities"]["network_mode"] == "none"
+    for name, each in merged.items():
+        assert not [option for option in each.get("security_opt", ()) if "unconfined" in option], name
+        assert not [volume for volume in each.get("volumes", ()) if "docker.sock" in volume], name
+    recipe = (COMPOSE.parent / "Dockerfile").read_text("utf-8")
+    assert recipe.rpartition("\nUSER ")[2].splitlines()[0] == "tidemark"

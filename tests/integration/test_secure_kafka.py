@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
+    GroupAuthorizationFailedError,
     KafkaError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
@@ -93,6 +94,25 @@ class Secured:
         finally:
             await consumer.stop()
 
+    async def may_commit(self, name: str, group: str) -> bool:
+        """Whether the broker takes a position of the group, of a topic that the service may read."""
+        topic = next(topic for topic, rights in TOPIC_RIGHTS.items() if name in (*rights.readers, COMMAND_LINE))
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap, group_id=group, enable_auto_commit=False,
+            **client_security(self.settings(name).kafka),
+        )  # fmt: skip
+        await consumer.start()
+        try:
+            where = TopicPartition(topic, 0)
+            consumer.assign([where])
+            async with asyncio.timeout(20):
+                await consumer.commit({where: 0})
+            return True
+        except GroupAuthorizationFailedError:
+            return False
+        finally:
+            await consumer.stop()
+
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
@@ -135,6 +155,12 @@ async def test_services_at_topics_then_as_the_table_says(secured: Secured) -> No
             if read != (name in rights.readers or name == COMMAND_LINE):
                 wrong.append(f"{name} reads {topic}: {read}")
     assert not wrong
+
+
+async def test_services_at_groups_then_each_is_in_its_own_and_in_no_other_s(secured: Secured) -> None:
+    for owner in WORKERS:
+        allowed = await asyncio.gather(*(secured.may_commit(name, f"{owner}.matrix") for name in SERVICES))
+        assert [name for name, is_in in zip(SERVICES, allowed, strict=True) if is_in] == [owner]
 
 
 async def test_transactional_id_of_another_service_then_it_cannot_be_shut_out(secured: Secured) -> None:

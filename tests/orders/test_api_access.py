@@ -1,14 +1,23 @@
 """The table of rights at the HTTP API: every request by every role, and strangers by every way in."""
 
 import json
+import math
+import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
 
+import common
 import httpx
+import orders
 import pytest
+import streams
 from common.contracts.rights import COMMANDS, ENDPOINTS, Endpoint, Reach, Role
 from common.testing.access import IssuerForTests
 from common.testing.raw_http import serving, talk
+from orders.api.limits import LimitRequests
 from orders.settings import OrdersSettings
 from streams.model.errors import Retriable
 from streams.service.http.shares import FairShares
@@ -17,6 +26,7 @@ from streams.service.operations import Health, operations_router
 ROWS = [each for each in ENDPOINTS if each.service == "orders"]
 MINE, THEIRS = "MINE", "THEIRS"
 PAGE = "http://127.0.0.1:8400"
+OURS: Final = tuple(str(Path(each.__file__).parent) for each in (common, orders, streams) if each.__file__)
 BODIES: dict[str, Callable[[str], dict[str, Any]]] = {
     "/v1/orders": lambda account: {
         "account_id": account,
@@ -216,6 +226,40 @@ async def test_answers_about_accounts_of_others_then_alike_whether_or_not_there_
             there, nowhere = await world.ask(row, "THERE", headers), await world.ask(row, "NOWHERE", headers)
             assert without_trace(there, "THERE") == without_trace(nowhere, "NOWHERE"), named(row)
     assert not world.log.asked
+
+
+@contextmanager
+def calls_of_ours() -> Iterator[list[str]]:
+    """Every call of a function of this repository while it is open, in order."""
+    found: list[str] = []
+
+    def note(frame: FrameType, event: str, _: Any) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(OURS):
+            found.append(frame.f_code.co_qualname)
+
+    sys.setprofile(note)
+    try:
+        yield found
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if Reach.OWN in row.grants.values()], ids=named)
+async def test_account_of_another_then_as_much_is_done_whether_or_not_there_is_one(
+    world: World, row: Endpoint, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time of the answer then says no more than its words. The service knows of one of the two."""
+    monkeypatch.setattr("orders.api.limits.SETTLE_S", math.inf)  # shares are settled by the clock, whoever asks
+    [known] = [each.kwargs["accounts"] for each in world.api.user_middleware if each.cls is LimitRequests]
+    known.answered("THERE", make.decision(make.intent(account_id="THERE")))
+    headers = world.bearer(Role.TRADER)
+    done = {}
+    for account in ("FIRST", "THERE", "NOWHERE"):  # the first one's token is not known yet
+        with calls_of_ours() as done[account]:
+            answer = await world.ask(row, account, headers)
+        assert answer.status_code == 404
+    assert done["THERE"] == done["NOWHERE"]
+    assert "is_foreign" in done["THERE"]
 
 
 # --- ways in ------------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ class NativePart(ABC):
     death_signal: signal.Signals = signal.SIGKILL
     stop_signal: signal.Signals = signal.SIGTERM
     runs_as_root = True
+    ready_timeout_s = READY_TIMEOUT_S
 
     def __init__(self, directory: Path, port: int | None = None) -> None:
         self.directory = directory
@@ -76,7 +77,7 @@ class NativePart(ABC):
             return None if code is None else f"exit code {code}, the log {self.log} ends with\n{log_tail(self.log)}"
 
         try:
-            probes.wait_ready(self.name, self.ready, timeout_s=READY_TIMEOUT_S, ended=ended)
+            probes.wait_ready(self.name, self.ready, timeout_s=self.ready_timeout_s, ended=ended)
         except BaseException:
             self.kill()
             raise

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from redis.exceptions import RedisError
 from starlette.types import Scope as AsgiScope
+from streams.process.logs import get_logger
 from streams.service.http.identity import client_of
 from streams.service.operations import Health, operations_router
 from streams.service.web import NO_REQUEST_SPANS
@@ -19,6 +20,7 @@ from push.service import PushService, TurnedAway
 from push.settings import PushSettings
 from push.visitor import Visitor
 
+_log = get_logger(__name__)
 RETRY_AFTER_S: Final = 5
 
 
@@ -125,7 +127,8 @@ def _add_answers(web: FastAPI, service: PushService) -> None:
             found = await service.feed.accounts()
             return {"accounts": [each for each in found if not is_foreign(request.scope, each)]}
         except (RedisError, OSError) as error:
-            raise HTTPException(503, f"Redis: {error}") from error
+            _log.warning("accounts_unknown", error=str(error))
+            raise HTTPException(503, "views cannot be read") from error
 
 
 def _denial(away: TurnedAway) -> Response:

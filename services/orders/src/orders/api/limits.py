@@ -96,8 +96,8 @@ class LimitRequests:
             return
 
     def _has_share(self, account: str, scope: Scope) -> bool:
-        """Nobody uses up the share of an account that is not his."""
-        return account in self._accounts and not (is_identified(scope) and is_foreign(scope, account))
+        """Nobody uses up the share of an account that is not his, or notices by the time of an answer whether it is."""
+        return not (is_identified(scope) and is_foreign(scope, account)) and account in self._accounts
 
     async def _account(self, scope: Scope, receive: Receive) -> tuple[str, Receive]:
         """The account that the request names; "" where it names none. An order says it in its body."""

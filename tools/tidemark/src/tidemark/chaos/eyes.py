@@ -52,6 +52,7 @@ class Eyes:
         where: Addresses,
         push_url: str,
         accounts: Sequence[str],
+        credential: Callable[[], str] = lambda: "",
         on_broken: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.invariants = Invariants()
@@ -59,7 +60,7 @@ class Eyes:
         self._where = where
         self._on_broken = on_broken
         self._positions: dict[tuple[str, int], int] = {}
-        self._watcher = Watcher(push_url, accounts)
+        self._watcher = Watcher(push_url, accounts, credential)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:

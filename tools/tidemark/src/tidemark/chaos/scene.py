@@ -89,12 +89,17 @@ class Scene:
         base = self.fleet.spec(FIRST)
         specs = []
         names = (*self.gate_workers[1:], *GUESTS)
-        for name, port in zip(names, free_ports(len(names)), strict=True):
+        found = free_ports(2 * len(names))
+        for name, port, operations in zip(names, found[::2], found[1::2], strict=True):
             data_dir = self.deployment.state.data / name
             worker_id = base.env["TIDEMARK_WORKER_ID"] if name == TWIN else name
             own = {"TIDEMARK_WORKER_ID": worker_id, "TIDEMARK_HTTP_PORT": str(port), "TIDEMARK_DATA_DIR": str(data_dir)}
             log = base.log.with_name(f"{name}.log")
-            specs.append(replace(base, name=name, env={**base.env, **own}, port=port, log=log))
+            apart = operations if base.operations_port else None
+            if apart:
+                own["TIDEMARK_OPERATIONS_PORT"] = str(apart)
+            env = {**base.env, **own}
+            specs.append(replace(base, name=name, env=env, port=port, operations_port=apart, log=log))
         if not self.host.why_not:
             specs[0] = self._on_second_host(specs[0])
         return specs

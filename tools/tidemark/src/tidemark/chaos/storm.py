@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from common.contracts.rights import Role
 from common.contracts.topics import ACCOUNTS, GROUPS, MARKET
 from parts import Jvm, PartsError
 from streams.kafka.partitioner import partition_of
@@ -58,6 +59,7 @@ CALM_FIRST_S: Final = 2.0
 QUIET_TIMEOUT_S: Final = 60.0
 AUDIT_TIMEOUT_S: Final = 60.0
 WATCH_S: Final = 0.02
+NOT_SECURED: Final = "certificates are for this host alone"
 RESTART_WAIT_MAX_S: Final = 1.0
 COPIES: Final = frozenset(Lane(name) for name in ("push", "redis", "postgres"))
 
@@ -98,6 +100,8 @@ class StormOptions:
     """Workers of the gate."""
     http_per_s: float = 2.0
     topic_per_s: float = 60.0
+    secure: bool = False
+    """Parts speak TLS alone and know every service, and clients say who they are; all on this host."""
 
 
 @dataclass(slots=True)
@@ -167,7 +171,9 @@ class Storm:
         """Raises FleetError where the fleet does not come up before the first fault."""
         options = self._options
         async with AsyncExitStack() as stack:
-            host = await stack.enter_async_context(SecondHost())
+            apart = SecondHost()
+            apart.why_not = NOT_SECURED if options.secure else apart.why_not
+            host = await stack.enter_async_context(apart)
             clocks = Clocks(self._state.root / "clocks")
             await asyncio.to_thread(clocks.prepare, WORKER_IDS)
             deploying = DeploymentOptions(
@@ -182,6 +188,8 @@ class Storm:
                 partitions=options.partitions,
                 second_host="" if host.why_not else host.here,
                 restart_wait_max_s=RESTART_WAIT_MAX_S,
+                access=options.secure,
+                secure=options.secure,
             )
             deployment = await stack.enter_async_context(Deployment(self._state, deploying, self._report))
             disk = stack.enter_context(SmallDisk(self._state.data / SECOND))
@@ -195,6 +203,8 @@ class Storm:
     async def _trade(self, scene: Scene) -> Outcome:
         where, options = scene.deployment.addresses, self._options
         url = scene.deployment.url("orders")
+        trades = scene.deployment.credential("storm", (Role.TRADER, Role.OPERATOR))
+        watches = scene.deployment.credential("observer", (Role.AUDITOR, Role.MARKET_RAW))
         async with QuoteBoard(where.redis_url) as quotes:
             try:
                 within_s = opening_s(MARKET_TIMEOUT_S)
@@ -206,12 +216,12 @@ class Storm:
             accounts = traders()
             self._report(f"the market is open with {len(symbols)} symbols; opening {len(accounts)} accounts")
             held = holdings(accounts, symbols, each=HELD_EACH)
-            async with HttpGateway(url) as gateway:
+            async with HttpGateway(url, credential=trades) as gateway:
                 await open_accounts(gateway, held)
             rates = {"http_per_s": options.http_per_s, "topic_per_s": options.topic_per_s}
             async with (
-                Eyes(where, scene.deployment.url("push"), list(held), self._shout) as eyes,
-                Traffic(where, url, quotes, held, options.seed, **rates) as traffic,
+                Eyes(where, scene.deployment.url("push"), list(held), watches, self._shout) as eyes,
+                Traffic(where, HttpGateway(url, credential=trades), quotes, held, options.seed, **rates) as traffic,
             ):
                 await self._all_lanes_alive(eyes)
                 self._report(f"the storm begins: {options.seconds:g} s, seed {options.seed}")

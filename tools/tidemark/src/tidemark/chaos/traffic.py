@@ -83,7 +83,7 @@ class Traffic:
     def __init__(
         self,
         where: Addresses,
-        orders_url: str,
+        gateway: HttpGateway,
         quotes: QuoteBoard,
         held: Mapping[str, Sequence[str]],
         seed: int,
@@ -94,7 +94,7 @@ class Traffic:
         self._held, self._seed = {name: tuple(symbols) for name, symbols in held.items()}, seed
         self._rates = (http_per_s, topic_per_s)
         self._quotes = quotes
-        self._http = HttpGateway(orders_url)
+        self._http = gateway
         self._gateway = Noting(PersistentGateway(self._http, PERSIST_S))
         self._load = Load(self._gateway, quotes, id_prefix=f"storm{seed}-http")
         self._sender = SteadySender(

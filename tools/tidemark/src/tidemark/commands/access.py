@@ -81,6 +81,26 @@ def rotate(state_dir: StateDirOption = DEFAULT_STATE) -> None:
         console.err.print(f"signs with {_store(state_dir).rotate()}")
 
 
+@access.command("changes")
+def changes(state_dir: StateDirOption = DEFAULT_STATE) -> None:
+    """Print who let whom in, made or took keys, and revoked: from a record that is chained by hash.
+
+    The last line's hash, kept elsewhere, shows later whether the end was cut off. Ends with 1 where a line was altered,
+    dropped or moved. Whoever was erased is not named.
+    """
+    with console.reported():
+        found = _store(state_dir).record.read()
+    table = Table("at (UTC)", "by", "change", "subject", "roles", box=None)
+    for each in found.changes:
+        at = datetime.fromtimestamp(each.at_s, UTC).isoformat(timespec="seconds")
+        table.add_row(at, *map(escape, (each.by, each.what, each.subject, ", ".join(each.roles))))
+    console.out.print(table)
+    console.out.print(f"{found.head.seq} {found.head.chain}", soft_wrap=True)
+    if found.broken_line:
+        console.err.print(f"[bold red]line {found.broken_line} is not what was written there[/]")
+        raise typer.Exit(1)
+
+
 @people.command("list")
 def list_people(state_dir: StateDirOption = DEFAULT_STATE) -> None:
     """Print who may sign in."""

@@ -33,6 +33,9 @@ def chaos(
     brokers: BrokersOption = 3,
     partitions: PartitionsOption = None,
     workers: Annotated[int, typer.Option("--workers", min=2, max=8, help="Of the gate.")] = 2,
+    secure: Annotated[
+        bool, typer.Option("--secure", help="At a fleet whose parts know every service and whose API asks who you are.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The last line of output is one JSON object.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="The recovery table as Markdown.")] = False,
     state_dir: StateDirOption = DEFAULT_STATE / CHAOS_STATE,
@@ -54,7 +57,7 @@ def chaos(
             raise typer.BadParameter(
                 f"no fault is called {name!r}; there are {', '.join(CATALOGUE)}", param_hint="--only"
             )
-    options = StormOptions(seed, seconds, chosen, brokers, asked, workers)
+    options = StormOptions(seed, seconds, chosen, brokers, asked, workers, secure=secure)
     began_s = time.monotonic()
 
     def say(text: str) -> None:

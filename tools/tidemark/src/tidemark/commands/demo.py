@@ -53,15 +53,17 @@ def demo(
         ),
     ] = None,
     any_ports: Annotated[bool, typer.Option("--any-ports", help="Any free ports instead of the usual ones.")] = False,
-    access: AccessOption = False,
+    access: AccessOption = True,
     secure: SecureOption = False,
     state_dir: StateDirOption = DEFAULT_STATE / DEMO_STATE,
 ) -> None:
     """Run everything on this machine: parts, the services, the auditor, a market and a few hundred clients that trade.
 
-    Begins with empty data each time. At the end (after --seconds, not on Ctrl-C) the audit compares the ledger with
-    every copy of it. Exits with 1 where an invariant is broken. The latency clocks count from the intended send time of
-    an order and from the ingest time of a tick; painted needs a browser on the dashboard.
+    Begins with empty data each time. Everybody is asked who he is, unless --open says otherwise: the dashboard's
+    address signs in whoever opens it first, and the clients that trade have tokens. At the end (after --seconds, not on
+    Ctrl-C) the audit compares the ledger with every copy of it. Exits with 1 where an invariant is broken. The latency
+    clocks count from the intended send time of an order and from the ingest time of a tick; painted needs a browser on
+    the dashboard.
     """
     environment = file_feed(feed) if feed is not None else synthetic_feed(seed, rate, symbols)
     with console.reported():

@@ -6,6 +6,7 @@ access/
   people.json    who may sign in: roles, accounts, and the hash of a password
   api_keys.json  keys of programs, hashed
   denied.json    what is revoked
+  changes.jsonl  who changed any of it, and subjects.json of whom (``tidemark.issuer.changes``)
 """
 
 import hashlib
@@ -14,7 +15,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -24,6 +25,7 @@ from joserfc.jwk import KeySet, OKPKey
 from pydantic import BaseModel, ConfigDict
 
 from tidemark.errors import CommandError
+from tidemark.issuer.changes import ChangeRecord, What
 
 KEYS_KEPT: Final = 2
 """The key that signs, and the one before it, whose tokens are still good."""
@@ -51,6 +53,14 @@ class Holders(NamedTuple):
     keys: list[str]
 
 
+class Noted(NamedTuple):
+    """A change as it is recorded."""
+
+    what: What
+    subject: str
+    roles: Sequence[Role] = ()
+
+
 def hashed(password: str) -> str:
     """Salt and scrypt (RFC 7914) of a password, in hexadecimal."""
     salt = secrets.token_bytes(16)
@@ -71,6 +81,7 @@ class AccessStore:
         self.directory = directory
         self.signing, self.public, self.denied = (directory / f"{name}.json" for name in ("signing", "keys", "denied"))
         self.api_keys, self.people = directory / "api_keys.json", directory / "people.json"
+        self.record = ChangeRecord(directory)
 
     def prepare(self) -> None:
         """Makes what is missing."""
@@ -91,8 +102,10 @@ class AccessStore:
 
     def rotate(self) -> str:
         """A new key signs from now on; the last one is still believed. Returns the new one's name."""
-        kept = KeySet.import_key_set(json.loads(self.signing.read_bytes())).keys
-        return self._write_keys([key for key in kept if isinstance(key, OKPKey)])
+        with self.record.held() as note:
+            kept = KeySet.import_key_set(json.loads(self.signing.read_bytes())).keys
+            note(What.SIGNING_ROTATED, "", ())
+            return self._write_keys([key for key in kept if isinstance(key, OKPKey)])
 
     def _write_keys(self, older: list[OKPKey]) -> str:
         newest = OKPKey.generate_key("Ed25519", {"kid": secrets.token_hex(8), "use": "sig"}, private=True)
@@ -108,7 +121,9 @@ class AccessStore:
         return parse_people(self.people.read_bytes())
 
     def put_person(self, name: str, person: Person) -> None:
-        self._change(self.people, lambda found: found["people"].__setitem__(name, person.model_dump(mode="json")))
+        noted = Noted(What.PERSON_PUT, name, person.roles)
+        row = person.model_dump(mode="json")
+        self._change(self.people, lambda found: found["people"].__setitem__(name, row), noted)
 
     def remove_person(self, name: str) -> None:
         """Also what was issued to him is void. Raises CommandError."""
@@ -117,7 +132,7 @@ class AccessStore:
             if found["people"].pop(name, None) is None:
                 raise CommandError(f"there is nobody called {name}")
 
-        self._change(self.people, remove)
+        self._change(self.people, remove, Noted(What.PERSON_REMOVED, name))
         self.deny_subject(name)
 
     def holders(self, account_id: str) -> "Holders":
@@ -137,9 +152,12 @@ class AccessStore:
                 self.deny_subject(name)
             else:
                 self.remove_person(name)
+                self.record.forget(name)
         for name in held.keys:
             self.remove_api_key(name)
             self.deny_subject(keys[name].subject)
+            if not any(each.subject == keys[name].subject for each in self.all_api_keys().values()):
+                self.record.forget(keys[name].subject)
 
     # --- keys of programs -------------------------------------------------------------------------------------------
 
@@ -158,23 +176,25 @@ class AccessStore:
             created_s=now_s,
             expires_s=now_s + life_s,
         )
-        self._change(self.api_keys, lambda found: found["keys"].__setitem__(name, key.model_dump(mode="json")))
+        row = key.model_dump(mode="json")
+        noted = Noted(What.KEY_MADE, subject, roles)
+        self._change(self.api_keys, lambda found: found["keys"].__setitem__(name, row), noted)
         return name, text
 
     def remove_api_key(self, name: str) -> None:
         """Raises CommandError."""
-
-        def remove(found: Any) -> None:
-            if found["keys"].pop(name, None) is None:
-                raise CommandError(f"there is no key {name}")
-
-        self._change(self.api_keys, remove)
+        key = self.all_api_keys().get(name)
+        if key is None:
+            raise CommandError(f"there is no key {name}")
+        noted = Noted(What.KEY_REMOVED, key.subject)
+        self._change(self.api_keys, lambda found: found["keys"].pop(name, None), noted)
 
     # --- what is revoked --------------------------------------------------------------------------------------------
 
     def deny_subject(self, subject: str) -> None:
         """Everything that was issued to it until now is void."""
-        self._change(self.denied, lambda found: found["subjects"].__setitem__(subject, time.time()))
+        noted = Noted(What.SUBJECT_REVOKED, subject)
+        self._change(self.denied, lambda found: found["subjects"].__setitem__(subject, time.time()), noted)
 
     def deny_token(self, token_id: str, ends_s: float) -> None:
         """Entries of tokens that have ended by themselves go."""
@@ -188,10 +208,14 @@ class AccessStore:
 
     # --- files ------------------------------------------------------------------------------------------------------
 
-    def _change(self, path: Path, change: Callable[[Any], None]) -> None:
-        found = json.loads(path.read_bytes())
-        change(found)
-        self._write(path, found)
+    def _change(self, path: Path, change: Callable[[Any], object], noted: Noted | None = None) -> None:
+        """No change that is to be noted is made without its note; one that raises is neither."""
+        with self.record.held() as note:
+            found = json.loads(path.read_bytes())
+            change(found)
+            if noted is not None:
+                note(noted.what, noted.subject, noted.roles)
+            self._write(path, found)
 
     @staticmethod
     def _write(path: Path, content: Any) -> None:
