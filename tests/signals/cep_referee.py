@@ -63,9 +63,9 @@ def completed_by_flink(trials: Sequence[tuple[str, Any]], directory: Path) -> Fo
     assert ran.returncode == 0, ran.stderr[-4_000:]
     found = defaultdict[tuple[str, int], list[Completed]](list)
     for line in ran.stdout.splitlines():
-        word, skip, rule, way, trial, *key, end_at, begin_at = line.split("\t")
+        word, skip, rule, way, market, *key, end_at, begin_at = line.split("\t")
         assert word == "MATCH", line
-        found[skip, int(trial)].append(Completed(rule, tuple(key), int(end_at), int(way), int(begin_at)))
+        found[skip, int(market)].append(Completed(rule, tuple(key), int(end_at), int(way), int(begin_at)))
     return found
 
 
