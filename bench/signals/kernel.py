@@ -24,7 +24,7 @@ OPEN: Final = np.dtype(
 )
 """A second that is not over."""
 TRADE: Final = np.dtype([("event_ns", "<i8"), ("price_e4", "<i8"), ("qty", "<i8"), ("instrument_id", "<i8")])
-"""What is needed of an event that did not come in a frame; ``qty`` 0: it is no trade."""
+"""An event that did not come in a frame, as far as the work needs it; ``qty`` 0: it is no trade."""
 ROW_CHARS: Final = 256
 """Most characters of a bar and its alert."""
 _MS: Final = 1_000_000

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from common.avro.codec import AvroFraming
 from common.avro.derive import without_texts
 from common.avro.on_file import DIRECTORY, INDEX, read_index
+from common.contracts.topics import ORDERS_INTENTS
 from tidemark.commands.schemas import schemas
 from tidemark.schema_rules import incompatibilities
 from typer.testing import CliRunner
@@ -111,15 +113,18 @@ def test_subject_of_strangers_when_readers_come_first_then_taken_and_refused_whe
 
 
 def test_file_that_says_otherwise_than_the_class_when_checked_then_refused_in_one_line(tmp_path: Path) -> None:
+    framing = ORDERS_INTENTS.schema.framing
+    assert isinstance(framing, AvroFraming)
     shutil.copytree(DIRECTORY, tmp_path, dirs_exist_ok=True)
-    file = tmp_path / "order-intent.v1.avsc"
+    file = tmp_path / framing.file
+    version = file.stem.rpartition(".v")[2]
     schema = json.loads(file.read_text("utf-8"))
     schema["fields"].append({"name": "desk", "type": "string"})
     file.write_text(json.dumps(schema), "utf-8")
     code, said = call("check", "--directory", str(tmp_path))
     assert code == 1
-    assert "orders.intents-value: order-intent.v1.avsc is not what the file says: raise its version" in said
-    assert f"orders.intents-value: the code against version 1: OrderIntent.desk: {NEEDS_DEFAULT}" in said
+    assert f"orders.intents-value: {file.name} is not what the file says: raise its version" in said
+    assert f"orders.intents-value: the code against version {version}: OrderIntent.desk: {NEEDS_DEFAULT}" in said
 
 
 def test_version_that_an_older_one_cannot_read_when_checked_then_refused_whatever_lies_between(tmp_path: Path) -> None:
